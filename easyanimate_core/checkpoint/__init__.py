@@ -1,0 +1,1 @@
+"""Files to plain tensors: reading, detecting, renaming and writing checkpoints."""

@@ -1,0 +1,1 @@
+"""What the denoiser is shown beside the noise."""

@@ -1,0 +1,1 @@
+"""Pictures and videos: reading, aligning and writing."""

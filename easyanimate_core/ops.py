@@ -1,0 +1,76 @@
+"""The layers that the networks are built from.
+
+A network takes an `operations` namespace and asks it for `Linear`, `Conv3d` and the like. The
+default, `ManualCast`, is the pure-PyTorch twin of ComfyUI's `comfy.ops.manual_cast`: weights may be
+stored in another dtype than the input's, and every layer casts them to the input's dtype and device
+when it is used. Inside ComfyUI the bridge passes ComfyUI's own namespace, and then its streaming,
+patching and fp8 features apply to these networks.
+
+Layers have no weight initialisation: networks are built on the meta device and filled by
+`load_state_dict(assign=True)`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _cast(parameter: Tensor | None, x: Tensor) -> Tensor | None:
+    return None if parameter is None else parameter.to(device=x.device, dtype=x.dtype)
+
+
+class ManualCast:
+    """Namespace of layers whose compute dtype and device follow the input."""
+
+    class Linear(nn.Linear):
+        def reset_parameters(self) -> None:
+            pass
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.weight.to(x), _cast(self.bias, x))
+
+    class Conv2d(nn.Conv2d):
+        def reset_parameters(self) -> None:
+            pass
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self._conv_forward(x, self.weight.to(x), _cast(self.bias, x))
+
+    class Conv3d(nn.Conv3d):
+        def reset_parameters(self) -> None:
+            pass
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self._conv_forward(x, self.weight.to(x), _cast(self.bias, x))
+
+    class LayerNorm(nn.LayerNorm):
+        def reset_parameters(self) -> None:
+            pass
+
+        def forward(self, x: Tensor) -> Tensor:
+            weight, bias = _cast(self.weight, x), _cast(self.bias, x)
+            return F.layer_norm(x, self.normalized_shape, weight, bias, self.eps)
+
+    class GroupNorm(nn.GroupNorm):
+        def reset_parameters(self) -> None:
+            pass
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.group_norm(
+                x, self.num_groups, _cast(self.weight, x), _cast(self.bias, x), self.eps
+            )
+
+    class RMSNorm(nn.RMSNorm):
+        def reset_parameters(self) -> None:
+            pass
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.rms_norm(x, self.normalized_shape, _cast(self.weight, x), self.eps)
+
+
+#: What networks accept as `operations`: `ManualCast`, or ComfyUI's namespaces of the same shape.
+Operations = Any

@@ -1,0 +1,16 @@
+"""How long work reports itself: one callback, which may raise to cancel."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Called after each unit of work. An exception that it raises ends the work at that point."""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """`done` of `total` units of `stage` ("load", "encode", "denoise", "decode") are done."""
+
+
+def silent(stage: str, done: int, total: int) -> None:  # noqa: ARG001  (the protocol's names)
+    """The default: reports to nobody."""

@@ -1,0 +1,1 @@
+"""Schedulers, guidance and the denoising loop."""
