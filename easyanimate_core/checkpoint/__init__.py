@@ -1,1 +1,15 @@
 """Files to plain tensors: reading, detecting, renaming and writing checkpoints."""
+
+from .detect import CheckpointInfo, Layout, inspect_checkpoint, read_transformer_config
+from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
+
+__all__ = [
+    "CheckpointInfo",
+    "Layout",
+    "TensorFiles",
+    "TensorInfo",
+    "inspect_checkpoint",
+    "read_json",
+    "read_tensor_files",
+    "read_transformer_config",
+]

@@ -1,1 +1,13 @@
 """Where files and networks meet."""
+
+from .assign import assign_tensors, check_complete, check_materialised, load_network
+from .networks import load_transformer, load_vae
+
+__all__ = [
+    "assign_tensors",
+    "check_complete",
+    "check_materialised",
+    "load_network",
+    "load_transformer",
+    "load_vae",
+]

@@ -1,1 +1,35 @@
 """Pictures and videos: reading, aligning and writing."""
+
+from .align import (
+    AlignedClip,
+    AlignmentReport,
+    align_clip,
+    align_mask,
+    check_mask,
+    check_pixels,
+    resize_cover,
+)
+from .contact_sheet import contact_sheet
+from .reader import Clip, read_image, read_mask, read_metadata, read_video
+from .writer import DEFAULT_FPS, write_frames, write_json, write_mp4, write_png
+
+__all__ = [
+    "DEFAULT_FPS",
+    "AlignedClip",
+    "AlignmentReport",
+    "Clip",
+    "align_clip",
+    "align_mask",
+    "check_mask",
+    "check_pixels",
+    "contact_sheet",
+    "read_image",
+    "read_mask",
+    "read_metadata",
+    "read_video",
+    "resize_cover",
+    "write_frames",
+    "write_json",
+    "write_mp4",
+    "write_png",
+]

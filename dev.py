@@ -1,0 +1,289 @@
+r"""Everyday commands of the project: `python dev.py COMMAND [ARGUMENTS]`.
+
+  venv   set up the development environment; the last line is the path of its Python
+  test   run the test suite; arguments go to pytest          (dev.py test -k vae)
+  demo   make a tiny model and a video with it; arguments go to the demo
+  lint   ruff check, ruff format --check, mypy, lint-imports
+  bench  run benchmarks/*.py, results into benchmarks/results/
+  clean  remove the environments and the tools' caches
+
+The environment lies outside the clone, in $EASYANIMATE_CACHE, or else ~/.cache/easyanimate
+(Windows: %LOCALAPPDATA%\easyanimate\Cache). Its name has the Python version and a hash of the
+requirement files, so that clones share it and a changed requirement makes a new one.
+
+Needs Python 3.10 or newer and nothing else.
+"""
+
+import sys
+
+if sys.version_info < (3, 10):  # noqa: UP036  (before anything that an old Python cannot read)
+    sys.exit(
+        f"Python {sys.version.split()[0]} is too old: this project needs Python 3.10 or newer. "
+        "Run dev.py with a newer one, for example: python3.12 dev.py test, "
+        "or make test PYTHON=python3.12"
+    )
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+ROOT = Path(__file__).resolve().parent
+REQUIREMENTS = "requirements-dev.txt"
+#: Written last: an environment without it is a broken half and is built again.
+MARKER = "easyanimate-complete"
+ENVIRONMENT_NAME = re.compile(r"venv-\d+\.\d+-[0-9a-f]{12}")
+TOOL_CACHES = (
+    ".hypothesis",
+    ".import_linter_cache",
+    ".mypy_cache",
+    ".pytest_cache",
+    ".ruff_cache",
+    "build",
+    "dist",
+)
+
+
+def say(text: str) -> None:
+    """Messages go to stderr: stdout is for results, such as the path that `venv` prints."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def cache_folder() -> Path:
+    """Where the environments of this machine lie."""
+    chosen = os.environ.get("EASYANIMATE_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().resolve()
+    local = os.environ.get("LOCALAPPDATA")
+    if sys.platform == "win32" and local:
+        return Path(local) / "easyanimate" / "Cache"
+    return Path.home() / ".cache" / "easyanimate"
+
+
+def environment_folder() -> Path:
+    """The environment for this Python, this kind of machine and these requirements."""
+    digest = hashlib.sha256(f"{sys.platform} {platform.machine()}".encode())
+    for file in sorted(ROOT.glob("requirements*.txt")):
+        digest.update(file.name.encode() + file.read_bytes())
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return cache_folder() / f"venv-{version}-{digest.hexdigest()[:12]}"
+
+
+def environment_python(folder: Path) -> Path:
+    """The Python of an environment."""
+    if sys.platform == "win32":
+        return folder / "Scripts" / "python.exe"
+    return folder / "bin" / "python"
+
+
+def is_complete(folder: Path) -> bool:
+    """Whether the install came to its end and the Python beneath it is still there."""
+    return (folder / MARKER).is_file() and environment_python(folder).exists()
+
+
+def try_lock(file: IO[str]) -> bool:
+    """Take the operating system's lock, which ends with its process, whatever ends that."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[IO[str]]:
+    """Let one process at a time change an environment; closing the file gives the lock back."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(folder.name + ".lock").open("a") as file:
+        if not try_lock(file):
+            say(f"Another process is setting up {folder}; waiting for it.")
+            while not try_lock(file):
+                time.sleep(0.5)
+        yield file
+
+
+def remove(folder: Path) -> None:
+    """Delete an environment, its marker first: a removal cut short leaves no complete one."""
+    (folder / MARKER).unlink(missing_ok=True)
+    shutil.rmtree(folder)
+
+
+def check_venv_module() -> None:
+    """Debian and Ubuntu put parts of the standard library into a package of their own."""
+    if importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
+        return
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    sys.exit(
+        f"{sys.executable} cannot make virtual environments: its venv or ensurepip module is "
+        f"missing. On Debian and Ubuntu: sudo apt install python3-venv (or python{version}-venv); "
+        "elsewhere use a Python from python.org, pyenv, uv or conda."
+    )
+
+
+def wait_for(process: subprocess.Popen[bytes]) -> int:
+    """Its exit status; a process ended by signal n has 128 + n, as in a shell."""
+    while True:
+        # Ctrl-C reaches the process too: it ends in its own time and order, then this one does.
+        with contextlib.suppress(KeyboardInterrupt):
+            status = process.wait()
+            return status if status >= 0 else 128 - status
+
+
+def install(folder: Path, lock: IO[str]) -> None:
+    """Make the environment; a step that fails ends the program with the step's status."""
+    size = "6 GB" if sys.platform == "linux" else "2 GB"
+    say(f"Setting up the development environment: {folder}")
+    say(f"This happens once. It takes some minutes and about {size}, most of it PyTorch.")
+    start = time.monotonic()
+    python = str(environment_python(folder))
+    pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
+    for command in (
+        [sys.executable, "-m", "venv", str(folder)],
+        [*pip, "-r", str(ROOT / REQUIREMENTS)],
+    ):
+        # A terminal on stderr still shows pip's progress bars. pip holds the lock too: should it
+        # outlive this process, nobody removes the folder that it writes to.
+        kept = () if sys.platform == "win32" else (lock.fileno(),)
+        status = wait_for(subprocess.Popen(command, stdout=sys.stderr, pass_fds=kept))
+        if status:
+            say(f"Setting up failed in: {' '.join(command)}")
+            say("The reason stands above. The next run starts again from the beginning.")
+            raise SystemExit(status)
+    (folder / MARKER).write_text("complete\n", encoding="utf-8")
+    say(f"The environment is ready after {time.monotonic() - start:.0f} s.")
+
+
+def ready_python() -> str:
+    """The Python of the environment, which is set up first where it is missing or incomplete."""
+    folder = environment_folder()
+    if not is_complete(folder):
+        check_venv_module()
+        with locked(folder) as lock:
+            if not is_complete(folder):  # the process waited for may have made it
+                if folder.exists():
+                    say(f"{folder} is incomplete; it is removed and built again.")
+                    remove(folder)
+                install(folder, lock)
+    return str(environment_python(folder))
+
+
+def call(command: Sequence[str]) -> int:
+    """Run a command in the root of the clone; its exit status."""
+    return wait_for(subprocess.Popen(command, cwd=ROOT))
+
+
+def call_all(commands: Sequence[Sequence[str]]) -> int:
+    """Run every command, also after a failure; the first failure's status."""
+    status = 0
+    for command in commands:
+        say(f"$ {' '.join(command[1:])}")
+        status = call(command) or status
+    return status
+
+
+def run_venv(arguments: list[str]) -> int:
+    """Set up the environment and print the path of its Python."""
+    if arguments:
+        sys.exit(f"dev.py venv takes no arguments, not {' '.join(arguments)}")
+    print(ready_python())
+    return 0
+
+
+def run_test(arguments: list[str]) -> int:
+    """The test suite, or what the arguments choose of it."""
+    return call([ready_python(), "-m", "pytest", *arguments])
+
+
+def run_demo(arguments: list[str]) -> int:
+    """The command line's own demo."""
+    return call([ready_python(), "-m", "easyanimate_core", "demo", *arguments])
+
+
+def run_lint(arguments: list[str]) -> int:
+    """Every check that is not a test; arguments (files) narrow ruff down."""
+    python = ready_python()
+    return call_all(
+        [
+            [python, "-m", "ruff", "check", *arguments],
+            [python, "-m", "ruff", "format", "--check", *arguments],
+            [python, "-m", "mypy"],
+            [python, "-c", "from importlinter.cli import lint_imports_command as c; c()"],
+        ]
+    )
+
+
+def run_bench(arguments: list[str]) -> int:
+    """Every benchmark in turn; arguments are passed on to each."""
+    scripts = sorted(ROOT.glob("benchmarks/[!_]*.py"))
+    if not scripts:
+        sys.exit(f"There are no benchmarks in {ROOT / 'benchmarks'}.")
+    python = ready_python()
+    results = ROOT / "benchmarks" / "results"
+    results.mkdir(exist_ok=True)
+    day = time.strftime("%Y-%m-%d")
+    return call_all(
+        [
+            [python, str(script), "--json", str(results / f"{day}-{script.stem}.json"), *arguments]
+            for script in scripts
+        ]
+    )
+
+
+def run_clean(arguments: list[str]) -> int:
+    """Remove what dev.py and the tools made; the next command sets up again."""
+    if arguments:
+        sys.exit(f"dev.py clean takes no arguments, not {' '.join(arguments)}")
+    for folder in sorted(cache_folder().glob("venv-*")):
+        if ENVIRONMENT_NAME.fullmatch(folder.name) and folder.is_dir():
+            with locked(folder):
+                say(f"Removing {folder}")
+                remove(folder)
+    for name in TOOL_CACHES:
+        if (ROOT / name).is_dir():
+            say(f"Removing {ROOT / name}")
+            shutil.rmtree(ROOT / name)
+    return 0
+
+
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "venv": run_venv,
+    "test": run_test,
+    "demo": run_demo,
+    "lint": run_lint,
+    "bench": run_bench,
+    "clean": run_clean,
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Find the command and run it."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(__doc__)
+        return 0
+    name, *rest = arguments
+    if name not in COMMANDS:
+        say(f"dev.py has no command {name!r}; it has {', '.join(COMMANDS)}.")
+        return 2
+    return COMMANDS[name](rest)
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,174 @@
+"""What a checkpoint folder holds, from its configs and tensor headers; never from its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from ..specs import Head, TransformerConfig, VAEConfig, Version
+from . import key_maps_transformer
+from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
+
+BLOCK_PREFIX = "transformer_blocks."
+
+
+class Layout(str, Enum):
+    """Whose tensor names a component's files use."""
+
+    ORIGINAL = "original"
+    DIFFUSERS = "diffusers"
+
+
+@dataclass(frozen=True)
+class CheckpointInfo:
+    """A checkpoint folder, read from configs and headers only.
+
+    `scheduler` is the content of `scheduler/scheduler_config.json`; `text_encoders` are the tensor
+    files of one (V5.1) or two (V5) text encoders.
+    """
+
+    path: Path
+    layout: Layout
+    transformer: TransformerConfig
+    transformer_files: TensorFiles
+    vae: VAEConfig
+    vae_files: TensorFiles
+    scheduler: Mapping[str, Any]
+    text_encoders: tuple[TensorFiles, ...]
+
+    @property
+    def version(self) -> Version:
+        """V5 or V5.1."""
+        return self.transformer.version
+
+    @property
+    def head(self) -> Head:
+        """What the denoiser can be conditioned on."""
+        return self.transformer.head
+
+    @property
+    def size(self) -> str:
+        """The denoiser's size as users call it: 7B, 12B, or the number of parameters."""
+        parameters = self.transformer_files.num_parameters
+        for name, low, high in (("7B", 6.5e9, 7.5e9), ("12B", 11e9, 13e9)):
+            if low < parameters < high:
+                return name
+        return f"{parameters / 1e6:.3g}M"
+
+
+def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
+    """Read what a checkpoint folder is. No tensor is loaded.
+
+    Raises:
+        CheckpointError: The folder or a part of it is missing, damaged, or another model's.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise CheckpointError(
+            f"{path} is not a folder. Give an EasyAnimate checkpoint folder: it holds "
+            "transformer/, vae/, text_encoder/, tokenizer/ and scheduler/."
+        )
+    missing = [name for name in ("transformer", "vae") if not (path / name).is_dir()]
+    if missing:
+        raise CheckpointError(
+            f"{path} has no {' and no '.join(name + '/' for name in missing)}: it is not an "
+            "EasyAnimate checkpoint folder, or its download is not complete."
+        )
+    transformer_files = read_tensor_files(path / "transformer")
+    vae_files = read_tensor_files(path / "vae")
+    transformer = read_transformer_config(path / "transformer", transformer_files)
+    vae = VAEConfig.from_dict(read_json(path / "vae" / "config.json"))
+    if vae.latent_channels != transformer.out_channels:
+        raise CheckpointError(
+            f"The VAE has {vae.latent_channels} latent channels and the denoiser "
+            f"{transformer.out_channels}: they are not of one checkpoint."
+        )
+    encoders = ["text_encoder"] + ["text_encoder_2"] * (transformer.version is Version.V5)
+    return CheckpointInfo(
+        path=path,
+        layout=_layout(transformer_files),
+        transformer=transformer,
+        transformer_files=transformer_files,
+        vae=vae,
+        vae_files=vae_files,
+        scheduler=read_json(path / "scheduler" / "scheduler_config.json"),
+        text_encoders=tuple(read_tensor_files(path / name) for name in encoders),
+    )
+
+
+def read_transformer_config(folder: Path, tensors: TensorFiles) -> TransformerConfig:
+    """The denoiser's configuration: `config.json`, checked against the tensors themselves.
+
+    Where there is no `config.json` (a single file), the tensors alone decide.
+    """
+    derived = transformer_config_fields(tensors)
+    path = folder / "config.json" if folder.is_dir() else folder.with_suffix(".json")
+    if not path.is_file():
+        return TransformerConfig(**derived)
+    config = TransformerConfig.from_dict(read_json(path))
+    for name, value in derived.items():
+        stated = getattr(config, "num_mmdit_layers" if name == "mmdit_layers" else name)
+        if stated != value:
+            raise CheckpointError(
+                f"{path} says {name} = {stated}, but the tensors beside it have {name} = {value}: "
+                "the config or the weights belong to another model. Download both again."
+            )
+    config.head  # noqa: B018  (raises when the number of channels fits no head)
+    return config
+
+
+def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
+    """The fields of `TransformerConfig` that the tensors' names and shapes tell.
+
+    Args:
+        tensors: Headers of a denoiser in either layout.
+    """
+    shapes = {key_maps_transformer.to_original(name): info.shape for name, info in tensors.items()}
+    try:
+        inner, in_channels, patch, _ = shapes["proj.weight"]
+        head_dim = shapes[f"{BLOCK_PREFIX}0.attn1.norm_q.weight"][0]
+        text = next(s for s in map(shapes.get, ("text_proj.weight", "text_proj.1.weight")) if s)
+        time_embed_dim = shapes["time_embedding.linear_2.weight"][0]
+        out_channels = shapes["proj_out.weight"][0] // (patch * patch)
+    except (KeyError, StopIteration, ValueError) as error:
+        raise CheckpointError(
+            f"These {len(shapes)} tensors are not an EasyAnimate V5 or V5.1 denoiser "
+            f"(looked for {error or 'text_proj.weight'})."
+        ) from error
+    t5 = shapes.get("text_proj_t5.weight") or shapes.get("text_proj_t5.1.weight")
+    return {
+        "in_channels": in_channels,
+        "out_channels": out_channels,
+        "num_attention_heads": inner // head_dim,
+        "attention_head_dim": head_dim,
+        "num_layers": _count_blocks(shapes, ""),
+        "mmdit_layers": _count_blocks(shapes, "attn2.to_q.weight"),
+        "patch_size": patch,
+        "time_embed_dim": time_embed_dim,
+        "text_embed_dim": text[1],
+        "text_embed_dim_t5": t5[1] if t5 else None,
+        "add_norm_text_encoder": "text_proj.1.weight" in shapes,
+        "after_norm": f"{BLOCK_PREFIX}0.norm3.weight" in shapes,
+    }
+
+
+def _count_blocks(names: Mapping[str, Any], part: str) -> int:
+    pattern = re.compile(rf"{re.escape(BLOCK_PREFIX)}(\d+)\.{re.escape(part)}")
+    return len({match.group(1) for match in map(pattern.match, names) if match})
+
+
+def _layout(transformer: TensorFiles) -> Layout:
+    """Diffusers when the denoiser uses diffusers' names; the VAE's are the same in both."""
+    renamed = any(key_maps_transformer.to_original(name) != name for name in transformer)
+    return Layout.DIFFUSERS if renamed else Layout.ORIGINAL
+
+
+def config_as_json(config: TransformerConfig | VAEConfig, **extra: Any) -> dict[str, Any]:
+    """A config dataclass as the content of a `config.json`."""
+    values = {field.name: getattr(config, field.name) for field in fields(config)}
+    return extra | {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}

@@ -1,0 +1,215 @@
+"""Reading safetensors: one file, or several with an index, as memory-mapped tensors.
+
+Only safetensors are read. A pickle (`.bin`, `.ckpt`, `.pt`, `.pth`) can run any code when it is
+opened, so it is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+_USUAL_NAMES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """Where a tensor lies and what it is, without its values. `dtype` is the file's word (BF16)."""
+
+    file: Path
+    dtype: str
+    shape: tuple[int, ...]
+
+    @property
+    def numel(self) -> int:
+        """Number of values."""
+        return prod(self.shape)
+
+
+class TensorFiles(Mapping[str, TensorInfo]):
+    """The tensors of one component by name, read from the headers of its files."""
+
+    def __init__(self, path: Path, infos: dict[str, TensorInfo], metadata: dict[str, str]) -> None:
+        self.path = path
+        self.metadata = metadata
+        self._infos = infos
+
+    def __getitem__(self, name: str) -> TensorInfo:
+        return self._infos[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._infos)
+
+    def __len__(self) -> int:
+        return len(self._infos)
+
+    @property
+    def files(self) -> list[Path]:
+        """The files that hold the tensors, each once, in name order."""
+        return sorted({info.file for info in self._infos.values()})
+
+    @property
+    def num_parameters(self) -> int:
+        """Number of values in all tensors."""
+        return sum(info.numel for info in self._infos.values())
+
+    @property
+    def dtypes(self) -> Counter[str]:
+        """Number of values per dtype."""
+        counts: Counter[str] = Counter()
+        for info in self._infos.values():
+            counts[info.dtype] += info.numel
+        return counts
+
+    def map(self) -> dict[str, Tensor]:
+        """Every tensor, backed by the file's memory map: nothing is read before it is used."""
+        tensors: dict[str, Tensor] = {}
+        for file in self.files:
+            with _open(file) as opened:
+                for name in opened.keys():  # noqa: SIM118  (the handle is no mapping)
+                    if name in self._infos:
+                        tensors[name] = opened.get_tensor(name)
+        return tensors
+
+
+def read_tensor_files(path: Path) -> TensorFiles:
+    """The tensors of a `.safetensors` file or of a component folder.
+
+    A folder holds one file, or shards with a `*.safetensors.index.json`, or numbered shards.
+
+    Raises:
+        CheckpointError: Nothing is there, a file is damaged or a pickle, shards are missing or do
+            not agree with their index, or the choice among several files is not clear.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise CheckpointError(f"{path} does not exist. Give a checkpoint folder or file.")
+    index = _find_index(path) if path.is_dir() else None
+    files = _files_of(path, index)
+    infos: dict[str, TensorInfo] = {}
+    metadata: dict[str, str] = {}
+    for file in files:
+        with _open(file) as opened:
+            metadata |= opened.metadata() or {}
+            for name in opened.keys():  # noqa: SIM118
+                if name in infos:
+                    raise CheckpointError(
+                        f"{name} is in both {infos[name].file.name} and {file.name} of {path}. "
+                        "Remove the file that does not belong to the checkpoint."
+                    )
+                part = opened.get_slice(name)
+                infos[name] = TensorInfo(file, part.get_dtype(), tuple(part.get_shape()))
+    if index is not None:
+        _check_index(index, infos)
+    return TensorFiles(path, infos, metadata)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file, or `CheckpointError` naming the file and the fault."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path} is missing. Download the checkpoint again.") from None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
+    if not isinstance(value, dict):
+        raise CheckpointError(f"{path} holds a {type(value).__name__}, not a JSON object.")
+    return value
+
+
+def _open(file: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    if file.suffix in PICKLE_SUFFIXES:
+        raise CheckpointError(_pickle_message(file))
+    try:
+        return safe_open(file, framework="pt")
+    except FileNotFoundError:
+        raise CheckpointError(f"{file} is missing. Download the checkpoint again.") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file ({error}). It is damaged or its download was "
+            "cut off: download it again."
+        ) from error
+
+
+def _files_of(path: Path, index: dict[str, str] | None) -> list[Path]:
+    if path.is_file():
+        return [path]
+    if index is not None:
+        return sorted({path / name for name in index.values()})
+    found = sorted(path.glob("*.safetensors"))
+    if not found:
+        pickles = sorted(file for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
+        if pickles:
+            raise CheckpointError(_pickle_message(pickles[0]))
+        raise CheckpointError(f"{path} has no .safetensors file. Download the checkpoint again.")
+    if len(found) == 1:
+        return found
+    usual = [file for file in found if file.name in _USUAL_NAMES]
+    if len(usual) == 1:
+        return usual
+    shards = [_SHARD.search(file.name) for file in found]
+    totals = {match.group(2) for match in shards if match}
+    if all(shards) and len(totals) == 1:
+        if len(found) != int(next(iter(totals))):
+            raise CheckpointError(
+                f"{path} has {len(found)} of {int(next(iter(totals)))} shards. "
+                "Download the missing ones."
+            )
+        return found
+    raise CheckpointError(
+        f"{path} has {len(found)} .safetensors files and no index: "
+        f"{', '.join(file.name for file in found)}. Keep one, or add the *.safetensors.index.json."
+    )
+
+
+def _find_index(path: Path) -> dict[str, str] | None:
+    """Tensor name to file name, from the folder's index."""
+    found = sorted(path.glob("*.safetensors.index.json"))
+    if not found:
+        return None
+    # The real text-encoder folders come with an index whose shards may have been merged to one.
+    weight_map = read_json(found[0]).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise CheckpointError(f"{found[0]} has no weight_map. Download it again.")
+    present = [name for name in set(weight_map.values()) if (path / name).is_file()]
+    if not present and any((path / name).is_file() for name in _USUAL_NAMES):
+        return None
+    missing = sorted(name for name in set(weight_map.values()) if not (path / name).is_file())
+    if missing:
+        raise CheckpointError(
+            f"{found[0].name} names {', '.join(missing)}, not found in {path}. "
+            "Download the missing shards."
+        )
+    return weight_map
+
+
+def _check_index(index: Mapping[str, str], infos: Mapping[str, TensorInfo]) -> None:
+    absent = sorted(set(index) - set(infos))
+    if absent:
+        raise CheckpointError(
+            f"The index names {len(absent)} tensors that its files do not hold, "
+            f"{absent[0]} among them. Download the checkpoint again."
+        )
+
+
+def _pickle_message(file: Path) -> str:
+    return (
+        f"{file} is a pickle. Opening a pickle can run any code that its author put in, so only "
+        "safetensors are read. Download the .safetensors version, or convert the file on a machine "
+        "where you trust it."
+    )

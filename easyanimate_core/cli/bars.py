@@ -1,0 +1,51 @@
+"""Progress bars for the stages of a run."""
+
+from __future__ import annotations
+
+import sys
+from types import TracebackType
+from typing import Any
+
+LABELS = {"load": "Loading", "encode": "Encoding", "denoise": "Denoising", "decode": "Decoding"}
+
+
+class ProgressBars:
+    """One bar per stage on the terminal; a `Progress` callback."""
+
+    def __init__(self, prefix: str = "", *, leave: bool = True) -> None:
+        self._prefix = prefix
+        self._leave = leave
+        self._bar: Any = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Show `done` of `total` of `stage`."""
+        from tqdm import tqdm
+
+        if stage != self._stage or self._bar is None or total != self._bar.total:
+            self.close()
+            self._stage = stage
+            label = self._prefix + LABELS.get(stage, stage)
+            self._bar = tqdm(
+                total=total, desc=label, leave=self._leave, file=sys.stderr, disable=None
+            )
+        self._bar.update(done - self._bar.n)
+        if done >= total:
+            self.close()
+
+    def close(self) -> None:
+        """Finish the bar that is shown."""
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+    def __enter__(self) -> ProgressBars:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

@@ -1,0 +1,250 @@
+"""`generate`: a prompt, and what the mode needs, to a video."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MediaError, RecipeError
+from .bars import ProgressBars
+
+_EXAMPLES = """\
+The mode follows from what is given:
+  --prompt alone                       text to video (--frames 1: a picture)
+  --start-image, --end-image, --frame  image to video
+  --video                              video to video (--strength)
+  --video and --mask                   region editing
+  --control                            control video (--reference)
+  --camera or --camera-poses           camera (--reference)
+  --trajectory                         trajectory (--reference)
+
+examples:
+  generate --model models/EasyAnimateV5.1-7b-zh-InP --prompt "A dog shakes its head." \\
+           --start-image dog.png --output dog.mp4
+  generate --model models/EasyAnimateV5.1-7b-zh-Control-Camera --prompt "A beach." \\
+           --camera "Pan Left" --camera "Zoom In" --size 384x672 --output beach.mp4
+  generate --recipe dog.mp4 --output again.mp4
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "generate",
+        help="make a video",
+        description="Make a video with a checkpoint folder. " + _EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--model", type=Path, help="checkpoint folder, original or diffusers layout")
+    parser.add_argument("--recipe", type=Path, help="repeat the run of this .json or .mp4")
+    parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
+    parser.add_argument(
+        "--output", type=Path, default=Path("outputs/video.mp4"),
+        help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
+    )  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    _add_sources(parser.add_argument_group("what the mode needs"))
+    _add_settings(parser.add_argument_group("settings"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the video and say where it is."""
+    from ..pipeline import Pipeline
+    from ..recipe import check_suffix
+
+    if arguments.recipe is not None:
+        recipe = _read_recipe(arguments)
+        prompts, task, settings = recipe.prompts, recipe.task, recipe.settings
+        model = arguments.model or Path(recipe.model["path"])
+    else:
+        if arguments.model is None or not arguments.prompt:
+            raise InputError("generate needs --model and --prompt, or --recipe.")
+        prompts, task, settings = tuple(arguments.prompt), _task(arguments), _settings(arguments)
+        model = arguments.model
+    if settings.frames is not None:
+        check_suffix(arguments.output, settings.frames)
+    _check_room(arguments.output)
+    pipeline = Pipeline.load(model, device=arguments.device, dtype=arguments.dtype)
+    if arguments.recipe is not None:
+        _check_same_model(recipe, pipeline, told=arguments.model is not None)
+    info = pipeline.info
+    print(
+        f"EasyAnimate {info.version.value} {info.size} {info.head.value}, "
+        f"{task.mode.replace('_', ' ')}, on {pipeline.device} in "
+        f"{str(pipeline.dtype).removeprefix('torch.')}"
+    )
+    started = time.perf_counter()
+    with ProgressBars() as bars:
+        result = pipeline.generate(prompts, task, settings, progress=bars)
+    for note in result.notes:
+        print(f"note: {note}")
+    for file in result.save(arguments.output):
+        print(file)
+    print(f"{time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _check_room(output: Path) -> None:
+    """Raise `MediaError` before the work when the result could not be written."""
+    folder = output.parent
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not existing.is_dir():
+        raise MediaError(f"{output} cannot be written: {existing} is not a folder.")
+    free = shutil.disk_usage(existing).free
+    if free < _ROOM_BYTES:
+        raise MediaError(
+            f"{existing} has {free / 1e6:.1f} MB free; {_ROOM_BYTES / 1e6:.0f} MB are needed for "
+            "the result. Free some space or choose another --output."
+        )
+
+
+_ROOM_BYTES = 50_000_000
+
+
+def _add_sources(group: Any) -> None:
+    group.add_argument("--start-image", type=Path, help="picture of the first frame")
+    group.add_argument("--end-image", type=Path, help="picture of the last frame")
+    group.add_argument(
+        "--frame", action="append", default=[], metavar="N=FILE",
+        help="picture of frame N (0 is the first, -1 the last); may be repeated",
+    )  # fmt: skip
+    group.add_argument("--video", type=Path, help="clip for video to video or region editing")
+    group.add_argument("--strength", type=float, help="share of the schedule that is walked, 0 to 1")
+    group.add_argument("--mask", type=Path, help="picture or clip, white = generate")
+    group.add_argument("--control", type=Path, help="control video: edges, poses, depth ...")
+    group.add_argument("--camera", action="append", default=[], metavar="MOVE",
+                       help="Pan Up, Pan Left, Zoom In, CW ...; repeat to combine")  # fmt: skip
+    group.add_argument("--camera-speed", type=float, default=1.0, help="default: 1")
+    group.add_argument("--camera-poses", type=Path, help="CameraCtrl / RealEstate10K text file")
+    group.add_argument("--trajectory", help="JSON file or text: lists of {x, y} in pixels")
+    group.add_argument("--reference", type=Path, help="reference image (V5.1 control and camera)")
+
+
+def _add_settings(group: Any) -> None:
+    group.add_argument("--size", type=_size, metavar="HxW",
+                       help="height x width in pixels, multiples of 16, such as 384x672; "
+                       "default: the trained size nearest to the source")  # fmt: skip
+    group.add_argument("--frames", type=int, help="4n + 1; default: 49, or what the clip allows")
+    group.add_argument("--fps", type=float, help="default: 8")
+    group.add_argument("--steps", type=int, help="inference steps, default: 50")
+    group.add_argument("--guidance-scale", type=float, help="default: 6; 1 is off")
+    group.add_argument("--guidance-rescale", type=float, help="0 to 1, default: 0")
+    group.add_argument("--negative-prompt", help="what to avoid")
+    group.add_argument("--scheduler", help="Flow (V5.1); DDIM, Euler, Euler A, DPM++, PNDM (V5)")
+    group.add_argument("--seed", type=int, help="default: 43")
+    group.add_argument("--batch", type=int, help="videos per prompt, with the seeds after --seed")
+    group.add_argument("--reference-noise", type=float,
+                       help="noise amplitude on known pixels, default: 0.0563")  # fmt: skip
+    group.add_argument("--short", choices=("refuse", "repeat"),
+                       help="a clip that is too short: refuse it, or repeat its last frame")  # fmt: skip
+    group.add_argument("--tile", type=int, help="side of the VAE's tiles in pixels, saves memory")
+
+
+def _size(text: str) -> tuple[int, int]:
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not HEIGHTxWIDTH, such as 384x672"
+        ) from None
+    return height, width
+
+
+def _settings(arguments: argparse.Namespace) -> Any:
+    from ..settings import Settings
+
+    names = [field.name for field in dataclasses.fields(Settings)]
+    given = {
+        name: getattr(arguments, name)
+        for name in names
+        if getattr(arguments, name, None) is not None
+    }
+    if arguments.size is not None:
+        given["height"], given["width"] = arguments.size
+    return Settings(**given)
+
+
+def _task(arguments: argparse.Namespace) -> Any:
+    """The mode that the options name; options of two modes are refused."""
+    from .. import tasks
+
+    pictures = arguments.start_image or arguments.end_image or arguments.frame
+    modes = {
+        "image to video": pictures,
+        "video to video": arguments.video,
+        "control": arguments.control,
+        "camera": arguments.camera or arguments.camera_poses,
+        "trajectory": arguments.trajectory,
+    }
+    given = [name for name, value in modes.items() if value]
+    if len(given) > 1:
+        raise InputError(f"The options are of {' and '.join(given)}; give those of one mode.")
+    mode = given[0] if given else "text to video"
+    _refuse_unused(arguments, mode)
+    strength = {} if arguments.strength is None else {"strength": arguments.strength}
+    if mode == "image to video":
+        keyframes = dict(_keyframe(text) for text in arguments.frame)
+        return tasks.ImageToVideo(arguments.start_image, arguments.end_image, keyframes)
+    if mode == "video to video" and arguments.mask:
+        return tasks.RegionEdit(arguments.video, arguments.mask, **strength)
+    if mode == "video to video":
+        return tasks.VideoToVideo(arguments.video, **strength)
+    if mode == "control":
+        return tasks.Control(arguments.control, arguments.reference)
+    if mode == "camera":
+        return tasks.Camera(
+            tuple(arguments.camera),
+            arguments.camera_speed,
+            arguments.camera_poses,
+            arguments.reference,
+        )
+    if mode == "trajectory":
+        return tasks.Trajectory(arguments.trajectory, arguments.reference)
+    return tasks.TextToVideo()
+
+
+def _refuse_unused(arguments: argparse.Namespace, mode: str) -> None:
+    needs = {
+        "mask": ("video to video",),
+        "strength": ("video to video",),
+        "reference": ("control", "camera", "trajectory"),
+    }
+    for option, modes in needs.items():
+        if getattr(arguments, option) is not None and mode not in modes:
+            raise InputError(
+                f"--{option} has no effect on {mode}; it belongs to {' and '.join(modes)}."
+            )
+
+
+def _keyframe(text: str) -> tuple[int, Path]:
+    number, _, file = text.partition("=")
+    if not number.lstrip("-").isdecimal() or not file:
+        raise InputError(f"--frame {text!r} is not N=FILE, such as 24=middle.png.")
+    return int(number), Path(file)
+
+
+def _read_recipe(arguments: argparse.Namespace) -> Any:
+    from ..recipe import Recipe
+
+    if arguments.prompt:
+        raise InputError("--recipe brings its own prompt and settings; leave --prompt out.")
+    return Recipe.read(arguments.recipe)
+
+
+def _check_same_model(recipe: Any, pipeline: Any, *, told: bool) -> None:
+    from ..recipe import fingerprint
+
+    if fingerprint(pipeline.info) == recipe.model["fingerprint"]:
+        return
+    if not told:
+        raise RecipeError(
+            f"{pipeline.info.path} is not the checkpoint that the recipe was made with. "
+            "Restore it, or name a checkpoint with --model to use that one."
+        )
+    print("note: this is another checkpoint than the recipe's; the result will differ.")

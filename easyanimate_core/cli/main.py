@@ -1,0 +1,54 @@
+"""The commands: generate, describe, make-tiny, demo."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from .. import __version__
+from ..errors import EasyAnimateError
+from . import demo, describe, generate, tiny
+
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m easyanimate_core",
+        description="EasyAnimate V5 and V5.1: make videos from text, pictures, clips, control "
+        "videos, camera moves and tracks.",
+        epilog="Try it without a download: python -m easyanimate_core demo",
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("--verbose", action="store_true", help="also print warnings of libraries")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (generate, describe, tiny, demo):
+        module.add_parser(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit status is 0, 2 for a refusal, 130 after Ctrl-C."""
+    parsed = build_parser().parse_args(arguments)
+    _set_up_logging(verbose=parsed.verbose)
+    try:
+        return parsed.run(parsed)
+    except EasyAnimateError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        print("\nStopped. No half-written file was left.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _set_up_logging(*, verbose: bool) -> None:
+    logging.basicConfig(level=logging.WARNING, format="%(message)s")
+    if verbose:
+        return
+    for name in ("diffusers", "transformers"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # the notes are printed instead

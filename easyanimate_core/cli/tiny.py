@@ -1,0 +1,42 @@
+"""`make-tiny`: a complete checkpoint folder of random weights, to try things without a download."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..specs import Head, Version
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "make-tiny",
+        help="write a tiny checkpoint of random weights",
+        description="Write a complete checkpoint folder in the original layout, with its own small "
+        "tokenizers and random weights: it runs in seconds on a CPU and makes noise, not pictures.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("path", type=Path, help="folder to write")
+    parser.add_argument("--version", choices=[v.value for v in Version], default="V5.1")
+    parser.add_argument("--head", choices=[h.value for h in Head], default="InP")
+    parser.add_argument("--no-reference", action="store_true",
+                        help="a control or camera head without reference image")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="of the weights, default: 0")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the folder and say where it is."""
+    from ..tiny import make_tiny
+
+    version, head = Version(arguments.version), Head(arguments.head)
+    path = make_tiny(
+        arguments.path,
+        version=version,
+        head=head,
+        reference=version is Version.V5_1 and not arguments.no_reference,
+        seed=arguments.seed,
+    )
+    print(path)
+    return 0

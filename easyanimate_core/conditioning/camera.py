@@ -1,0 +1,254 @@
+"""Camera paths for the Control-Camera head: named moves, CameraCtrl files, Pluecker embeddings.
+
+A pose is a 3 x 4 world-to-camera matrix [R | t]. Facts (moves, their strength, the file format and
+the embedding) are those of aigc-apps/EasyAnimate, comfyui/utils.py and
+easyanimate/data/dataset_image_video.py, which follow CameraCtrl (He et al., arXiv 2404.02101).
+
+Shape letters: F frames, H and W pixels.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError, MediaError
+
+_TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
+_ROLL = math.pi / 3  # angle of a roll over the whole path, at speed 1
+
+# Name -> (roll, translation x, y, z), in units of the two constants. +y is down in the picture:
+# content that moves down is a camera that pans up. A zoom goes twice as far as a pan.
+_MOVES: dict[str, tuple[float, float, float, float]] = {
+    "Static": (0, 0, 0, 0),
+    "Pan Up": (0, 0, 1, 0),
+    "Pan Down": (0, 0, -1, 0),
+    "Pan Left": (0, 1, 0, 0),
+    "Pan Right": (0, -1, 0, 0),
+    "Zoom In": (0, 0, 0, -2),
+    "Zoom Out": (0, 0, 0, 2),
+    "ACW": (1, 0, 0, 0),
+    "CW": (-1, 0, 0, 0),
+}
+
+#: Known camera moves. ACW and CW roll the camera against and with the clock.
+CAMERA_MOVES: tuple[str, ...] = tuple(_MOVES)
+
+_ROW_LENGTH = 19
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Focal lengths and principal point as fractions of the original picture's width and height."""
+
+    fx: float = 0.532139961
+    fy: float = 0.946026558
+    cx: float = 0.5
+    cy: float = 0.5
+
+    def __post_init__(self) -> None:
+        values = (self.fx, self.fy, self.cx, self.cy)
+        if not all(math.isfinite(value) for value in values) or min(self.fx, self.fy) <= 0:
+            raise InputError(
+                f"fx, fy, cx, cy are {values}; they must be finite and the focal lengths positive."
+            )
+
+
+@dataclass(frozen=True)
+class CameraPath:
+    """`world_to_camera` [F, 3, 4] float64 and the intrinsics of every frame, F of them."""
+
+    world_to_camera: Tensor
+    intrinsics: tuple[Intrinsics, ...]
+
+    def __post_init__(self) -> None:
+        shape = tuple(self.world_to_camera.shape)
+        if len(shape) != 3 or shape[0] < 1 or shape[1:] != (3, 4):
+            raise InputError(f"The camera poses have the shape {shape}; it must be [frames, 3, 4].")
+        if not bool(torch.isfinite(self.world_to_camera).all()):
+            raise InputError("The camera poses contain NaN or infinity.")
+        if len(self.intrinsics) != shape[0]:
+            raise InputError(
+                f"There are {len(self.intrinsics)} intrinsics for {shape[0]} poses; give one each."
+            )
+        object.__setattr__(self, "world_to_camera", self.world_to_camera.to(torch.float64))
+
+    def __len__(self) -> int:
+        return len(self.intrinsics)
+
+    def first(self, frames: int) -> CameraPath:
+        """The first `frames` poses; a path with fewer is refused."""
+        if not 1 <= frames <= len(self):
+            raise InputError(
+                f"The camera path has {len(self)} poses; {frames} were asked for. Use at least 1 "
+                f"and at most {len(self)} frames, or a longer path."
+            )
+        return CameraPath(self.world_to_camera[:frames], self.intrinsics[:frames])
+
+
+def camera_path(
+    moves: Sequence[str],
+    *,
+    frames: int,
+    speed: float = 1.0,
+    intrinsics: Intrinsics | None = None,
+) -> CameraPath:
+    """`frames` poses of one move or of several at once, whose strengths add.
+
+    Pose i has done i / frames of the move: the first is the identity, and the end of the move
+    would be the pose after the last. `speed` scales the way; a negative one reverses it.
+    """
+    if isinstance(moves, str):
+        moves = [moves]
+    unknown = [move for move in moves if move not in _MOVES]
+    if unknown or not moves:
+        raise InputError(
+            f"The camera moves are {list(moves)!r}; at least one of {', '.join(_MOVES)} is needed "
+            f"and no other is known."
+        )
+    if frames < 1:
+        raise InputError(f"frames is {frames}; a camera path has at least 1 pose.")
+    if not math.isfinite(speed):
+        raise InputError(f"speed is {speed}; it must be a finite number (1 is usual).")
+    total = torch.tensor([_MOVES[move] for move in moves], dtype=torch.float64).sum(0)
+    progress = torch.arange(frames, dtype=torch.float64) / frames * speed
+    angle = progress * _ROLL * total[0]
+    poses = torch.zeros(frames, 3, 4, dtype=torch.float64)
+    poses[:, 0, 0] = poses[:, 1, 1] = torch.cos(angle)
+    poses[:, 1, 0] = torch.sin(angle)
+    poses[:, 0, 1] = -torch.sin(angle)
+    poses[:, 2, 2] = 1
+    poses[:, :, 3] = progress[:, None] * _TRANSLATION * total[1:]
+    return CameraPath(poses, (intrinsics or Intrinsics(),) * frames)
+
+
+def join_paths(first: CameraPath, second: CameraPath) -> CameraPath:
+    """`first` followed by `second`, which starts where `first` ends. Neither is changed.
+
+    A path from `camera_path` begins with the identity, so the pose at the joint is there twice.
+    """
+    rotation, translation = first.world_to_camera[-1].split([3, 1], dim=1)  # [3, 3], [3, 1]
+    rotations, translations = second.world_to_camera.split([3, 1], dim=2)
+    continued = torch.cat([rotations @ rotation, rotations @ translation + translations], dim=2)
+    poses = torch.cat([first.world_to_camera, continued])
+    return CameraPath(poses, first.intrinsics + second.intrinsics)
+
+
+def camera_path_from_rows(rows: Sequence[Sequence[float]] | Tensor) -> CameraPath:
+    """A path from rows of 19 numbers: time, fx, fy, cx, cy, 0, 0 and the 3 x 4 pose, row by row."""
+    values = rows.tolist() if isinstance(rows, Tensor) else rows
+    if not len(values):
+        raise InputError("There are no camera poses; at least 1 is needed.")
+    for index, row in enumerate(values):
+        if len(row) != _ROW_LENGTH:
+            raise InputError(
+                f"Camera pose {index} has {len(row)} numbers; {_ROW_LENGTH} are needed: time, fx, "
+                "fy, cx, cy, 0, 0 and the 12 of the world-to-camera matrix."
+            )
+    table = torch.tensor(values, dtype=torch.float64)
+    return CameraPath(
+        table[:, 7:].reshape(-1, 3, 4),
+        tuple(Intrinsics(*row) for row in table[:, 1:5].tolist()),
+    )
+
+
+def from_cameractrl_text(text: str) -> CameraPath:
+    """A path from the text of a CameraCtrl / RealEstate10K file: a header line, then one per pose.
+
+    The header (a video's address, or nothing) is skipped. An error names the line.
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if number == 1:
+            if len(words) == _ROW_LENGTH:
+                raise InputError(
+                    "Line 1 holds a camera pose; the format has a header line there. Put an empty "
+                    "line or the video's address before it."
+                )
+            continue
+        if not words:
+            continue
+        try:
+            row = [float(word) for word in words]
+        except ValueError as error:
+            raise InputError(f"Line {number} of the camera file: {error}.") from error
+        if len(row) != _ROW_LENGTH or not all(math.isfinite(value) for value in row):
+            raise InputError(
+                f"Line {number} of the camera file has {len(row)} numbers; {_ROW_LENGTH} finite "
+                "ones are needed: time, fx, fy, cx, cy, 0, 0 and a 3 x 4 matrix."
+            )
+        rows.append(row)
+    if not rows:
+        raise InputError("The camera file has no poses after its header line.")
+    return camera_path_from_rows(rows)
+
+
+def to_cameractrl_text(path: CameraPath) -> str:
+    """The text of a CameraCtrl file: an empty header line, the frame's number for its time."""
+    lines = [""]
+    for index, (pose, lens) in enumerate(zip(path.world_to_camera, path.intrinsics, strict=True)):
+        row = [lens.fx, lens.fy, lens.cx, lens.cy, 0.0, 0.0, *pose.flatten().tolist()]
+        lines.append(" ".join([str(index), *(f"{value:.9f}" for value in row)]))
+    return "\n".join(lines) + "\n"
+
+
+def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
+    """The path in a CameraCtrl file; `MediaError` when unreadable, `InputError` when malformed."""
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"The camera file {file} cannot be read: {error}") from error
+    try:
+        return from_cameractrl_text(text)
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def plucker_embedding(
+    path: CameraPath, height: int, width: int, *, original_size: tuple[int, int] = (720, 1280)
+) -> Tensor:
+    """Ray of every pixel as [F, H, W, 6] float32: moment (origin x direction), then direction.
+
+    Rays are in the first camera's coordinates. `original_size` (height, width) is the picture that
+    the intrinsics belong to; it is scaled to cover `height` x `width`, so one of its sides may be
+    cropped.
+    """
+    original_height, original_width = original_size
+    if min(height, width, original_height, original_width) < 1:
+        raise InputError(
+            f"The size {height} x {width} or the original size {original_size} is not positive."
+        )
+    lenses = torch.tensor([(k.fx, k.fy, k.cx, k.cy) for k in path.intrinsics], dtype=torch.float64)
+    aspect = original_width / original_height
+    covered = torch.tensor([max(width, height * aspect), max(height, width / aspect)])
+    focal = lenses[:, :2] * covered  # [F, 2] pixels
+    centre = lenses[:, 2:] * torch.tensor([width, height])
+
+    rows = torch.arange(height, dtype=torch.float64) + 0.5
+    columns = torch.arange(width, dtype=torch.float64) + 0.5
+    pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # [H, W, 2]
+    offsets = (pixels - centre[:, None, None]) / focal[:, None, None]  # [F, H, W, 2]
+    rays = torch.cat([offsets, torch.ones_like(offsets[..., :1])], dim=-1)
+    rays = rays / rays.norm(dim=-1, keepdim=True)
+
+    to_first = _camera_to_first_camera(path)
+    direction = torch.einsum("fij,fhwj->fhwi", to_first[:, :3, :3], rays)
+    origin = to_first[:, None, None, :3, 3].expand_as(direction)
+    moment = torch.linalg.cross(origin, direction)
+    return torch.cat([moment, direction], dim=-1).to(torch.float32)
+
+
+def _camera_to_first_camera(path: CameraPath) -> Tensor:
+    """[F, 4, 4] float64: from each camera's coordinates to the first camera's."""
+    poses = torch.eye(4, dtype=torch.float64).repeat(len(path), 1, 1)
+    poses[:, :3] = path.world_to_camera
+    if bool((torch.linalg.det(poses[:, :3, :3]).abs() < 1e-6).any()):
+        raise InputError("A camera pose has no inverse: its first three columns are no rotation.")
+    return poses[0] @ torch.linalg.inv(poses)

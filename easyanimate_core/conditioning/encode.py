@@ -1,0 +1,33 @@
+"""Pixels to scaled latents.
+
+Shapes: B batch, C channels, F frames, H and W height and width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..models.vae import AutoencoderKLMagvit
+from ..progress import Progress, silent
+
+
+def encode_video(
+    vae: AutoencoderKLMagvit, video_BCFHW: Tensor, *, progress: Progress = silent
+) -> Tensor:
+    """The most likely latents of a video in [-1, 1], times the scaling factor, in float32.
+
+    One sample after the other: the VAE's activations are the peak of memory, not its weights.
+    """
+    latents = [vae.encode(sample, progress=progress).mean for sample in video_BCFHW.split(1)]
+    return torch.cat(latents).float() * vae.config.scaling_factor
+
+
+def to_model_range(frames_FHWC: Tensor) -> Tensor:
+    """Frames [F, H, W, C] in [0, 1] to a video [1, C, F, H, W] in [-1, 1]."""
+    return frames_FHWC.permute(3, 0, 1, 2).unsqueeze(0) * 2 - 1
+
+
+def from_model_range(video_CFHW: Tensor) -> Tensor:
+    """A decoded video [C, F, H, W] to frames [F, H, W, C] in [0, 1], clamped."""
+    return (video_CFHW.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).contiguous()

@@ -1,0 +1,110 @@
+"""Tensors into a network that was built on the meta device, completely or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from ..progress import Progress, silent
+
+_SHOWN = 6
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def load_network(
+    build: Callable[[], Network],
+    tensors: Mapping[str, Tensor],
+    *,
+    what: str,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> Network:
+    """Build on meta, assign `tensors`, and hand the network over ready for inference.
+
+    Memory-mapped tensors stay mapped: a tensor is read from disk only when it is used, or converted
+    one by one where another `dtype` or `device` is asked for.
+
+    Args:
+        build: Makes the network; called under the meta device.
+        tensors: Name to tensor, with the network's own names.
+        what: The network's name for error messages.
+        dtype: Storage dtype; None keeps the files'.
+        device: Where the weights shall lie.
+        progress: Reports the stage "load".
+
+    Raises:
+        CheckpointError: Naming missing, unexpected and misshapen tensors.
+    """
+    with torch.device("meta"):
+        network = build()
+    assign_tensors(network, tensors, what=what, dtype=dtype, device=device, progress=progress)
+    check_materialised(network)
+    return network
+
+
+def assign_tensors(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    what: str,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> None:
+    """Put `tensors` in place of the parameters of a network on meta, and freeze it.
+
+    Reports the stage "load". Raises `CheckpointError` as `load_network` does.
+    """
+    check_complete({name: t.shape for name, t in network.state_dict().items()}, tensors, what=what)
+    placed: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        placed[name] = tensor.to(device=device, dtype=dtype)
+        progress("load", len(placed), len(tensors))
+    network.load_state_dict(placed, strict=True, assign=True)
+    network.requires_grad_(False).eval()
+
+
+def check_materialised(network: nn.Module) -> None:
+    """An invariant: no parameter and no buffer is left on the meta device."""
+    left = [name for name, tensor in network.named_parameters() if tensor.is_meta]
+    left += [name for name, tensor in network.named_buffers() if tensor.is_meta]
+    assert not left, f"left on the meta device: {left}"
+
+
+def check_complete(
+    expected: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], *, what: str
+) -> None:
+    """Raise `CheckpointError` unless `tensors` are exactly the `expected` names and shapes."""
+    missing = [name for name in expected if name not in tensors]
+    unexpected = [name for name in tensors if name not in expected]
+    misshapen = [
+        f"{name} is {tuple(tensors[name].shape)} and should be {tuple(shape)}"
+        for name, shape in expected.items()
+        if name in tensors and tensors[name].shape != shape
+    ]
+    faults = [
+        f"{len(names)} {fault}: {_some(names)}"
+        for fault, names in (
+            ("missing", missing),
+            ("unexpected", unexpected),
+            ("of another shape", misshapen),
+        )
+        if names
+    ]
+    if faults:
+        raise CheckpointError(
+            f"The tensors do not fit the {what}. " + "; ".join(faults) + ". "
+            "The files are incomplete or belong to another model: download them again."
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    rest = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + rest

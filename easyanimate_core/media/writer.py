@@ -1,0 +1,160 @@
+"""Results as files: MP4, PNG, numbered frames and JSON. A file is written whole or not at all.
+
+Frames are float [F, H, W, 3] in [0, 1]; NaN and values outside are refused, never clipped here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from ..errors import InputError, MediaError
+from .align import check_pixels
+from .atomic import atomic_file, atomic_folder, write_error
+from .reader import CONTAINER_TAGS
+
+#: Frames per second of the published models' training clips and of the original's demos.
+DEFAULT_FPS = 8.0
+
+
+def write_mp4(
+    path: str | os.PathLike[str],
+    frames: Tensor,
+    *,
+    fps: float = DEFAULT_FPS,
+    metadata: Mapping[str, str] | None = None,
+    crf: int = 18,
+) -> Path:
+    """Write `frames` [F, H, W, 3] as H.264 (yuv420p, BT.709); returns the path.
+
+    `crf` is the quality, 0 (lossless) to 51; 18 is visually close to lossless. `metadata` is read
+    back by `read_metadata`. Both sides must be even: yuv420p halves the colour.
+    """
+    import av
+
+    target = Path(path)
+    check_pixels("The video", frames)
+    height, width = frames.shape[1:3]
+    if height % 2 or width % 2:
+        raise InputError(f"The video is {width} x {height}; H.264 needs even sides.")
+    if not (math.isfinite(fps) and 0 < fps <= 1000):
+        raise InputError(f"fps is {fps}; it must be above 0 and at most 1000.")
+    if not 0 <= crf <= 51:
+        raise InputError(f"crf is {crf}; it must be from 0 (lossless) to 51 (worst).")
+    texts = _checked_metadata(metadata)
+    with atomic_file(target) as temporary:
+        try:
+            _encode(temporary, frames, fps=fps, texts=texts, crf=crf)
+        except av.FFmpegError as error:
+            if isinstance(error, OSError):  # a full disk: its errno says so
+                raise write_error(target, error) from error
+            raise MediaError(f"{target} cannot be encoded: {error}") from error
+    return target
+
+
+def write_png(
+    path: str | os.PathLike[str], frame: Tensor, metadata: Mapping[str, str] | None = None
+) -> Path:
+    """Write one frame, [H, W, 3] or [1, H, W, 3], with `metadata` as PNG text; returns the path."""
+    target = Path(path)
+    frames = frame[None] if frame.ndim == 3 else frame
+    check_pixels("The picture", frames)
+    if len(frames) != 1:
+        raise InputError(
+            f"{len(frames)} frames do not fit in one PNG; give one, or use write_frames."
+        )
+    with atomic_file(target) as temporary:
+        _save_png(temporary, frames[0], _checked_metadata(metadata))
+    return target
+
+
+def write_frames(folder: str | os.PathLike[str], frames: Tensor) -> Path:
+    """Write `frames` [F, H, W, 3] as frame_00000.png, ... to a new or empty folder, all or none."""
+    target = Path(folder)
+    check_pixels("The video", frames)
+    with atomic_folder(target) as temporary:
+        for index, frame in enumerate(frames):
+            _save_png(temporary / f"frame_{index:05d}.png", frame, {})
+    return target
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> Path:
+    """Write `value` as indented UTF-8 JSON; returns the path. NaN is no JSON and is refused."""
+    target = Path(path)
+    try:
+        text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"{target} cannot be written as JSON: {error}.") from error
+    with atomic_file(target) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+    return target
+
+
+def to_bytes(frames: Tensor) -> np.ndarray[Any, Any]:
+    """Frames in [0, 1] of any shape as uint8 on the CPU, rounded to the nearest level."""
+    levels = frames.detach().to("cpu", torch.float32).mul(255).round()
+    return np.ascontiguousarray(levels.to(torch.uint8).numpy())
+
+
+def _encode(file: Path, frames: Tensor, *, fps: float, texts: Mapping[str, str], crf: int) -> None:
+    import av
+    from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+
+    # use_metadata_tags keeps keys of our own; faststart puts the index first, for the web.
+    options = {"movflags": "use_metadata_tags+faststart"}
+    with av.open(f"file:{file}", "w", format="mp4", options=options) as container:
+        container.metadata.update(texts)
+        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        stream.options = {"crf": str(crf)}
+        # Untagged, players guess the matrix by the picture's size and colours shift.
+        context = stream.codec_context
+        context.colorspace = 1  # AVCOL_SPC_BT709
+        context.color_primaries = ColorPrimaries.BT709
+        context.color_trc = ColorTrc.BT709
+        context.color_range = ColorRange.MPEG
+        for frame in frames:
+            picture = av.VideoFrame.from_ndarray(to_bytes(frame), format="rgb24")
+            picture = picture.reformat(
+                format="yuv420p",
+                dst_colorspace=Colorspace.ITU709,
+                dst_color_range=ColorRange.MPEG,
+            )
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+
+
+def _save_png(file: Path, frame: Tensor, texts: Mapping[str, str]) -> None:
+    info = PngInfo()
+    for key, text in texts.items():
+        info.add_itxt(key, text)
+    Image.fromarray(to_bytes(frame)).save(file, format="PNG", pnginfo=info)
+
+
+def _checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
+    for key, text in (metadata or {}).items():
+        if not isinstance(key, str) or not isinstance(text, str):
+            raise InputError(f"The metadata {key!r} is {text!r}; keys and values must be text.")
+        if not (key.isascii() and key.isprintable() and 0 < len(key) < 80):
+            raise InputError(
+                f"The metadata key {key!r} does not fit a file; use 1 to 79 plain ASCII characters."
+            )
+        if key in CONTAINER_TAGS:
+            raise InputError(f"The metadata key {key!r} belongs to the MP4 itself; use another.")
+        if not text or "\0" in text:
+            raise InputError(
+                f"The metadata {key!r} is empty or has a null character; leave it out."
+            )
+    return dict(metadata or {})

@@ -1,0 +1,88 @@
+"""Joint attention of text and video tokens.
+
+Shapes: B batch, T text tokens, V video tokens, N = T + V, H heads, D head dimension, C = H * D.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...ops import Operations
+from .rope import RotaryTable, apply_rotary
+
+QK_NORM_EPS = 1e-6
+
+
+class AttentionFunction(Protocol):
+    """Attention kernel: q, k, v as [B, H, N, D] to the joined heads [B, N, H * D]."""
+
+    def __call__(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+        """Softmax attention with scale D ** -0.5 and no mask."""
+
+
+def scaled_dot_product(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
+    """The default kernel: PyTorch's own choice of implementation."""
+    out_BHND = F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
+    return out_BHND.transpose(1, 2).flatten(2)
+
+
+class Attention(nn.Module):
+    """Projections and query/key norms of one modality. Names are those of the checkpoints."""
+
+    def __init__(self, dim: int, heads: int, *, operations: Operations, **factory: Any) -> None:
+        super().__init__()
+        self.heads = heads
+        head_dim = dim // heads
+        self.norm_q = operations.LayerNorm(head_dim, eps=QK_NORM_EPS, **factory)
+        self.norm_k = operations.LayerNorm(head_dim, eps=QK_NORM_EPS, **factory)
+        self.to_q = operations.Linear(dim, dim, **factory)
+        self.to_k = operations.Linear(dim, dim, **factory)
+        self.to_v = operations.Linear(dim, dim, **factory)
+        self.to_out = nn.ModuleList([operations.Linear(dim, dim, **factory)])
+
+    def project(self, x_BNC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Normalised queries, normalised keys and values, each [B, N, H, D]."""
+        split = (self.heads, -1)
+        query = self.norm_q(self.to_q(x_BNC).unflatten(2, split))
+        key = self.norm_k(self.to_k(x_BNC).unflatten(2, split))
+        return query, key, self.to_v(x_BNC).unflatten(2, split)
+
+
+def joint_attention(
+    video_BVC: Tensor,
+    text_BTC: Tensor,
+    *,
+    video_attention: Attention,
+    text_attention: Attention | None,
+    rope: RotaryTable,
+    kernel: AttentionFunction,
+) -> tuple[Tensor, Tensor]:
+    """One attention over text and video tokens; the text comes first.
+
+    Without `text_attention` both modalities share the video's weights. Only video tokens are turned
+    by the rotary embedding. Returns the video and the text part, each of its input's shape.
+    """
+    num_text = text_BTC.shape[1]
+    if text_attention is None:
+        query, key, value = video_attention.project(torch.cat([text_BTC, video_BVC], dim=1))
+        query = _turn_video(query, num_text, rope)
+        key = _turn_video(key, num_text, rope)
+    else:
+        video_q, video_k, video_v = video_attention.project(video_BVC)
+        text_q, text_k, text_v = text_attention.project(text_BTC)
+        query = torch.cat([text_q, apply_rotary(video_q, rope)], dim=1)
+        key = torch.cat([text_k, apply_rotary(video_k, rope)], dim=1)
+        value = torch.cat([text_v, video_v], dim=1)
+    out_BNC = kernel(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
+    text_out, video_out = out_BNC[:, :num_text], out_BNC[:, num_text:]
+    output = video_attention.to_out[0]
+    text_output = output if text_attention is None else text_attention.to_out[0]
+    return output(video_out), text_output(text_out)
+
+
+def _turn_video(x_BNHD: Tensor, num_text: int, rope: RotaryTable) -> Tensor:
+    return torch.cat([x_BNHD[:, :num_text], apply_rotary(x_BNHD[:, num_text:], rope)], dim=1)

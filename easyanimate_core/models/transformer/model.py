@@ -1,0 +1,206 @@
+"""The MMDiT denoiser of EasyAnimate V5 and V5.1, for every head.
+
+Shapes: B batch, C latent channels, F latent frames, H and W latent height and width, T text tokens,
+V = F * H/2 * W/2 video tokens, E width of the time embedding.
+
+Source: aigc-apps/EasyAnimate, easyanimate/models/transformer3d.py; arXiv 2405.18991. Parameter
+names are those of the published checkpoints.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ...ops import ManualCast, Operations
+from ...specs import TransformerConfig
+from .attention import AttentionFunction, scaled_dot_product
+from .block import TransformerBlock
+from .rope import RotaryTable, rotary_table
+
+TEXT_NORM_EPS = 1e-6
+MAX_PERIOD = 10000
+
+
+class EasyAnimateTransformer3DModel(nn.Module):
+    """Predicts the velocity (V5.1: flow, V5: v) of a noisy latent video.
+
+    Args:
+        config: Shape of the network.
+        operations: Namespace of layers (`ops.ManualCast` or ComfyUI's).
+        attention: Attention kernel.
+        dtype: Storage dtype of the weights.
+        device: Where the weights are created; "meta" when they are assigned afterwards.
+    """
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        *,
+        operations: Operations = ManualCast,
+        attention: AttentionFunction = scaled_dot_product,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str | None = None,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.attention = attention
+        factory: dict[str, Any] = {"dtype": dtype, "device": device}
+        layers: dict[str, Any] = {"operations": operations, **factory}
+        dim, patch = config.inner_dim, config.patch_size
+        self.time_embedding = TimeEmbedding(dim, config.time_embed_dim, **layers)
+        self.proj = operations.Conv2d(config.in_channels, dim, patch, stride=patch, **factory)
+        self.text_proj = _text_projection(config, config.text_embed_dim, layers)
+        if config.text_embed_dim_t5 is not None:
+            self.text_proj_t5 = _text_projection(config, config.text_embed_dim_t5, layers)
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(config, mmdit=index < config.num_mmdit_layers, **layers)
+            for index in range(config.num_layers)
+        )
+        self.norm_final = operations.LayerNorm(dim, eps=config.norm_eps, **factory)
+        self.norm_out = OutputNorm(config, **layers)
+        self.proj_out = operations.Linear(dim, patch * patch * config.out_channels, **factory)
+
+    def forward(
+        self,
+        sample_BCFHW: Tensor,
+        timestep_B: Tensor,
+        text: Tensor,
+        *,
+        text_t5: Tensor | None = None,
+        condition: Tensor | None = None,
+        rope: RotaryTable | None = None,
+    ) -> Tensor:
+        """The predicted velocity, [B, C, F, H, W].
+
+        Args:
+            sample_BCFHW: Noisy latents.
+            timestep_B: Timestep of each sample, 0 to 1000, float.
+            text: States of the text encoder, [B, T, text_embed_dim].
+            text_t5: States of V5's second text encoder, [B, T2, text_embed_dim_t5].
+            condition: Channels beside the noise, [B, config.condition_channels, F, H, W].
+            rope: Table of `rotary_table`; computed when None.
+
+        Raises:
+            InputError: A tensor's shape does not fit this head.
+        """
+        self._check(sample_BCFHW, text, text_t5, condition)
+        frames, height, width = sample_BCFHW.shape[2:]
+        patch = self.config.patch_size
+        grid = (frames, height // patch, width // patch)
+        if rope is None:
+            rope = self.rotary_table(sample_BCFHW)
+
+        time_BE = self.time_embedding(timestep_B, dtype=sample_BCFHW.dtype)
+        video_BVC = self._embed_video(sample_BCFHW, condition)
+        text_BTC = self.text_proj(text)
+        if text_t5 is not None:
+            text_BTC = torch.cat([text_BTC, self.text_proj_t5(text_t5)], dim=1)
+        for block in self.transformer_blocks:
+            video_BVC, text_BTC = block(
+                video_BVC, text_BTC, time_BE, rope=rope, kernel=self.attention
+            )
+        video_BVC = self.norm_out(self.norm_final(video_BVC), time_BE)
+        return self._unpatchify(self.proj_out(video_BVC), grid)
+
+    def rotary_table(self, sample_BCFHW: Tensor) -> RotaryTable:
+        """The rotary table for latents of this shape, on their device."""
+        frames, height, width = sample_BCFHW.shape[2:]
+        patch = self.config.patch_size
+        grid = (frames, height // patch, width // patch)
+        head_dim = self.config.attention_head_dim
+        return rotary_table(head_dim, grid, patch_size=patch, device=sample_BCFHW.device)
+
+    def _embed_video(self, sample_BCFHW: Tensor, condition: Tensor | None) -> Tensor:
+        if condition is not None:
+            sample_BCFHW = torch.cat([sample_BCFHW, condition], dim=1)
+        batch = sample_BCFHW.shape[0]
+        patches = self.proj(sample_BCFHW.transpose(1, 2).flatten(0, 1))  # [B * F, D, H/p, W/p]
+        return patches.flatten(2).transpose(1, 2).reshape(batch, -1, self.config.inner_dim)
+
+    def _unpatchify(self, tokens_BVP: Tensor, grid: tuple[int, int, int]) -> Tensor:
+        """Tokens of C * p * p values to latents [B, C, F, H, W]."""
+        patch = self.config.patch_size
+        split = tokens_BVP.unflatten(2, (self.config.out_channels, patch, patch))
+        split = split.unflatten(1, grid)  # [B, F, H/p, W/p, C, p, p]
+        return split.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+
+    def _check(
+        self, sample: Tensor, text: Tensor, text_t5: Tensor | None, condition: Tensor | None
+    ) -> None:
+        config = self.config
+        patch = config.patch_size
+        if sample.ndim != 5 or sample.shape[1] != config.out_channels:
+            raise InputError(
+                f"The latents have shape {tuple(sample.shape)}; the denoiser takes "
+                f"[batch, {config.out_channels}, frames, height, width]."
+            )
+        if sample.shape[3] % patch or sample.shape[4] % patch:
+            raise InputError(
+                f"The latents are {sample.shape[3]} x {sample.shape[4]}; both sides must be "
+                f"multiples of {patch} (pixels: of {patch * 8})."
+            )
+        if text.shape[-1] != config.text_embed_dim:
+            raise InputError(
+                f"The text states are {text.shape[-1]} wide; this denoiser takes "
+                f"{config.text_embed_dim}. Use the text encoder of {config.version.value}."
+            )
+        if (text_t5 is None) != (config.text_embed_dim_t5 is None):
+            need = "needs" if text_t5 is None else "does not take"
+            raise InputError(f"A {config.version.value} denoiser {need} T5 text states.")
+        found = 0 if condition is None else condition.shape[1]
+        if found != config.condition_channels:
+            raise InputError(
+                f"The condition has {found} channels; the {config.head.value} head takes "
+                f"{config.condition_channels}."
+            )
+
+
+class TimeEmbedding(nn.Module):
+    """Sinusoids of the timestep through two linear layers, [B] to [B, E]."""
+
+    def __init__(
+        self, channels: int, time_embed_dim: int, *, operations: Operations, **factory: Any
+    ) -> None:
+        super().__init__()
+        self.channels = channels
+        self.linear_1 = operations.Linear(channels, time_embed_dim, **factory)
+        self.linear_2 = operations.Linear(time_embed_dim, time_embed_dim, **factory)
+
+    def forward(self, timestep_B: Tensor, *, dtype: torch.dtype) -> Tensor:
+        """Cosines first, then sines, computed in float32 and handed on as `dtype`."""
+        half = self.channels // 2
+        steps = torch.arange(half, dtype=torch.float32, device=timestep_B.device)
+        angles = timestep_B.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) / half * steps)
+        waves = torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype)
+        return self.linear_2(F.silu(self.linear_1(waves)))
+
+
+class OutputNorm(nn.Module):
+    """The last layer norm, shifted and scaled by the time embedding."""
+
+    def __init__(
+        self, config: TransformerConfig, *, operations: Operations, **factory: Any
+    ) -> None:
+        super().__init__()
+        self.linear = operations.Linear(config.time_embed_dim, 2 * config.inner_dim, **factory)
+        self.norm = operations.LayerNorm(config.inner_dim, eps=config.norm_eps, **factory)
+
+    def forward(self, x_BVC: Tensor, time_BE: Tensor) -> Tensor:
+        """Shape unchanged."""
+        shift, scale = self.linear(F.silu(time_BE)).unsqueeze(1).chunk(2, dim=-1)
+        return torch.addcmul(shift, self.norm(x_BVC), 1 + scale)
+
+
+def _text_projection(config: TransformerConfig, width: int, layers: dict[str, Any]) -> nn.Module:
+    operations = layers["operations"]
+    factory = {key: value for key, value in layers.items() if key != "operations"}
+    linear: nn.Module = operations.Linear(width, config.inner_dim, **factory)
+    if not config.add_norm_text_encoder:
+        return linear
+    return nn.Sequential(operations.RMSNorm(width, eps=TEXT_NORM_EPS, **factory), linear)

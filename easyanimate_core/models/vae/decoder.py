@@ -1,0 +1,76 @@
+"""Decoder: latent chunks to video chunks, one convolution history per run.
+
+Shapes: B batch, C channels, F frames, H, W height and width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...ops import Operations
+from ...specs import VAEConfig
+from .blocks import NORM_EPS, MidBlock3D, UpBlock3D, Upsampler3D, norm_silu
+from .causal_conv import History, causal_conv3d, convolve
+
+
+class Decoder(nn.Module):
+    """Upward path: every block but the last doubles the size, and all but the first the frames."""
+
+    def __init__(
+        self,
+        config: VAEConfig,
+        *,
+        operations: Operations,
+        dtype: torch.dtype | None,
+        device: torch.device | None,
+    ) -> None:
+        super().__init__()
+        conv = causal_conv3d(operations)
+        widths = config.block_out_channels[::-1]
+        self.conv_in = conv(config.latent_channels, widths[0], dtype=dtype, device=device)
+        self.mid_block = MidBlock3D(
+            config, widths[0], operations=operations, dtype=dtype, device=device
+        )
+        self.up_blocks = nn.ModuleList()
+        for i, width in enumerate(widths):
+            upsampler = None
+            if i < len(widths) - 1:
+                upsampler = Upsampler3D(
+                    width,
+                    interpolates=i > 0 and not config.spatial_group_norm,
+                    operations=operations,
+                    dtype=dtype,
+                    device=device,
+                )
+            self.up_blocks.append(
+                UpBlock3D(
+                    config,
+                    widths[max(i - 1, 0)],
+                    width,
+                    # The second block is the first that doubles the frames.
+                    repeats=i > 1 and config.spatial_group_norm,
+                    upsampler=upsampler,
+                    operations=operations,
+                    dtype=dtype,
+                    device=device,
+                )
+            )
+        self.conv_norm_out = operations.GroupNorm(
+            config.norm_num_groups, widths[-1], eps=NORM_EPS, dtype=dtype, device=device
+        )
+        self.conv_out = conv(widths[-1], config.out_channels, dtype=dtype, device=device)
+        self.norm_per_frame = config.spatial_group_norm
+
+    def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
+        """The next chunk of latents to (B, out channels, 4 F, 8 H, 8 W).
+
+        The first chunk is one latent frame and gives one frame.
+        """
+        x_BCFHW = convolve(self.conv_in, x_BCFHW, history)
+        x_BCFHW = x_BCFHW.contiguous(memory_format=torch.channels_last_3d)
+        x_BCFHW = self.mid_block(x_BCFHW, history)
+        for block in self.up_blocks:
+            x_BCFHW = block(x_BCFHW, history)
+        x_BCFHW = norm_silu(self.conv_norm_out, x_BCFHW, self.norm_per_frame)
+        return convolve(self.conv_out, x_BCFHW, history)

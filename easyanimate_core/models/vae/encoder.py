@@ -1,0 +1,66 @@
+"""Encoder: video chunks to moments of the latent distribution, one convolution history per run.
+
+Shapes: B batch, C channels, F frames, H, W height and width.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ...ops import Operations
+from ...specs import VAEConfig
+from .blocks import NORM_EPS, DownBlock3D, MidBlock3D, norm_silu
+from .causal_conv import History, causal_conv3d, convolve
+
+
+class Encoder(nn.Module):
+    """Downward path: every block but the last halves the size, and all but the first the frames."""
+
+    def __init__(
+        self,
+        config: VAEConfig,
+        *,
+        operations: Operations,
+        dtype: torch.dtype | None,
+        device: torch.device | None,
+    ) -> None:
+        super().__init__()
+        conv = causal_conv3d(operations)
+        widths = config.block_out_channels
+        self.conv_in = conv(config.in_channels, widths[0], dtype=dtype, device=device)
+        self.down_blocks = nn.ModuleList()
+        for i, width in enumerate(widths):
+            is_last = i == len(widths) - 1
+            self.down_blocks.append(
+                DownBlock3D(
+                    config,
+                    widths[max(i - 1, 0)],
+                    width,
+                    stride=None if is_last else (1 if i == 0 else 2, 2, 2),
+                    operations=operations,
+                    dtype=dtype,
+                    device=device,
+                )
+            )
+        self.mid_block = MidBlock3D(
+            config, widths[-1], operations=operations, dtype=dtype, device=device
+        )
+        self.conv_norm_out = operations.GroupNorm(
+            config.norm_num_groups, widths[-1], eps=NORM_EPS, dtype=dtype, device=device
+        )
+        self.conv_out = conv(widths[-1], 2 * config.latent_channels, dtype=dtype, device=device)
+        self.norm_per_frame = config.spatial_group_norm
+
+    def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
+        """The next chunk of a video to (B, 2 x latent channels, F / 4, H / 8, W / 8).
+
+        The first chunk is one frame and gives one.
+        """
+        x_BCFHW = convolve(self.conv_in, x_BCFHW, history)
+        x_BCFHW = x_BCFHW.contiguous(memory_format=torch.channels_last_3d)
+        for block in self.down_blocks:
+            x_BCFHW = block(x_BCFHW, history)
+        x_BCFHW = self.mid_block(x_BCFHW, history)
+        x_BCFHW = norm_silu(self.conv_norm_out, x_BCFHW, self.norm_per_frame)
+        return convolve(self.conv_out, x_BCFHW, history)

@@ -1,0 +1,151 @@
+"""The causal 3-D VAE of EasyAnimate V5 and V5.1.
+
+Shapes: B batch, C channels, F frames, H, W height and width; T latent frames, h, w latent size.
+A video of F = 4 n + 1 frames has T = n + 1 latent frames; h = H / 8, w = W / 8.
+
+Both ways run in chunks: the first frame alone, then `mini_batch_encoder` frames or
+`mini_batch_decoder` latent frames at a time, so memory does not grow with the length. V5 normalises
+over the frames of a chunk and interpolates time within it: there the chunk length belongs to the
+model. V5.1 gives the same result for every chunk length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ...errors import InputError
+from ...geometry import check_frames
+from ...ops import ManualCast, Operations
+from ...progress import Progress, silent
+from ...specs import VAEConfig
+from .causal_conv import History
+from .decoder import Decoder
+from .encoder import Encoder
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A normal distribution of latents, (B, latent channels, T, h, w), not scaled."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def mode(self) -> Tensor:
+        """The most probable latents."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Random latents; the noise is drawn on the CPU, so that every device gives the same."""
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
+
+
+class AutoencoderKLMagvit(nn.Module):
+    """Video to latents and back. Parameters have the names of the published checkpoints."""
+
+    def __init__(
+        self,
+        config: VAEConfig,
+        *,
+        operations: Operations = ManualCast,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        moments = 2 * config.latent_channels
+        self.config = config
+        self.encoder = Encoder(config, operations=operations, dtype=dtype, device=device)
+        self.quant_conv = operations.Conv3d(
+            moments, moments, kernel_size=1, dtype=dtype, device=device
+        )
+        self.post_quant_conv = operations.Conv3d(
+            config.latent_channels,
+            config.latent_channels,
+            kernel_size=1,
+            dtype=dtype,
+            device=device,
+        )
+        self.decoder = Decoder(config, operations=operations, dtype=dtype, device=device)
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels per latent pixel, in height and in width (8)."""
+        return 2 ** (len(self.config.block_out_channels) - 1)
+
+    def check_video(self, video_BCFHW: Tensor) -> None:
+        """Raise `InputError` unless `encode` accepts this shape."""
+        _check_channels("video", video_BCFHW, self.config.in_channels)
+        check_frames(video_BCFHW.shape[2])
+        for name, size in zip(("height", "width"), video_BCFHW.shape[3:], strict=True):
+            if size < 1 or size % self.spatial_factor:
+                raise InputError(
+                    f"The video's {name} is {size}; the VAE needs a positive multiple of "
+                    f"{self.spatial_factor}. Resize or crop the video."
+                )
+
+    def check_latents(self, latents_BCThw: Tensor) -> None:
+        """Raise `InputError` unless `decode` accepts this shape."""
+        _check_channels("latents", latents_BCThw, self.config.latent_channels)
+        if min(latents_BCThw.shape) < 1:
+            raise InputError(
+                f"The latents' shape is {tuple(latents_BCThw.shape)}; every side must be at least "
+                "1. Pass at least one latent frame."
+            )
+
+    def encode_chunks(self, num_frames: int) -> list[slice]:
+        """The frames of each chunk that `encode` takes."""
+        return _chunks(num_frames, self.config.mini_batch_encoder)
+
+    def decode_chunks(self, num_latent_frames: int) -> list[slice]:
+        """The latent frames of each chunk that `decode` takes."""
+        return _chunks(num_latent_frames, self.config.mini_batch_decoder)
+
+    def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
+        """Distribution of the latents of a video in [-1, 1] with F = 4 n + 1.
+
+        Raises `InputError` for a length or size that the VAE cannot take. `progress` gets one call
+        per chunk, stage "encode".
+        """
+        self.check_video(video_BCFHW)
+        chunks = self.encode_chunks(video_BCFHW.shape[2])
+        history = History()
+        moments = []
+        for done, chunk in enumerate(chunks, start=1):
+            moments.append(self.encoder(video_BCFHW[:, :, chunk], history))
+            progress("encode", done, len(chunks))
+        mean, logvar = self.quant_conv(torch.cat(moments, dim=2)).chunk(2, dim=1)
+        # The bounds of the published model's distribution (diffusers, DiagonalGaussianDistribution).
+        return Posterior(mean.contiguous(), logvar.clamp(-30.0, 20.0).contiguous())
+
+    def decode(self, latents_BCThw: Tensor, *, progress: Progress = silent) -> Tensor:
+        """Video (B, C, F, H, W) of unscaled latents, about [-1, 1], not clamped.
+
+        Raises `InputError` for latents of another shape. `progress` gets one call per chunk, stage
+        "decode".
+        """
+        self.check_latents(latents_BCThw)
+        chunks = self.decode_chunks(latents_BCThw.shape[2])
+        latents_BCThw = self.post_quant_conv(latents_BCThw)
+        history = History()
+        frames = []
+        for done, chunk in enumerate(chunks, start=1):
+            frames.append(self.decoder(latents_BCThw[:, :, chunk], history))
+            progress("decode", done, len(chunks))
+        return torch.cat(frames, dim=2).contiguous()
+
+
+def _chunks(num_frames: int, chunk_length: int) -> list[slice]:
+    """The first frame alone, then `chunk_length` frames at a time."""
+    starts = range(1, num_frames, chunk_length)
+    return [slice(0, 1), *(slice(start, start + chunk_length) for start in starts)]
+
+
+def _check_channels(name: str, x: Tensor, channels: int) -> None:
+    if x.ndim != 5 or x.shape[1] != channels:
+        raise InputError(
+            f"The {name} have shape {tuple(x.shape)}; the VAE needs 5 dimensions "
+            f"(batch, {channels} channels, frames, height, width). Add or move dimensions."
+        )

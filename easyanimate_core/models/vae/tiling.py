@@ -1,0 +1,137 @@
+"""Encoding and decoding in overlapping tiles: memory follows the tile, not the picture.
+
+Shapes: B batch, C channels, F frames, H, W height and width; T latent frames, h, w latent size.
+
+Every tile runs over the whole length of the clip. All tiles have the full size and are spread
+evenly, so that the normalisation of no tile rests on a narrow strip. Neighbours are blended over
+the middle half of their overlap; the outer quarter of a tile, which knows least of its
+surroundings, is not used.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from ...errors import InputError
+from ...geometry import SPATIAL_FACTOR
+from ...progress import Progress, silent
+from .model import AutoencoderKLMagvit, Posterior
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """Square tiles: `size` and the least `overlap` of neighbours in pixels, multiples of 8."""
+
+    size: int = 512
+    overlap: int = 128
+
+    def __post_init__(self) -> None:
+        for name, value in (("size", self.size), ("overlap", self.overlap)):
+            if value <= 0 or value % SPATIAL_FACTOR:
+                nearest = max(1, round(value / SPATIAL_FACTOR)) * SPATIAL_FACTOR
+                raise InputError(
+                    f"The tile {name} is {value}; it must be a positive multiple of "
+                    f"{SPATIAL_FACTOR} pixels. Use {nearest}."
+                )
+        if 2 * self.overlap > self.size:
+            raise InputError(
+                f"The tile overlap is {self.overlap} and the size {self.size}; the overlap must "
+                "not exceed half the size. Use larger tiles or less overlap."
+            )
+
+
+def encode_tiled(
+    vae: AutoencoderKLMagvit, video_BCFHW: Tensor, tiles: Tiles, *, progress: Progress = silent
+) -> Posterior:
+    """`vae.encode` in tiles; a video within one tile is encoded as a whole.
+
+    `progress` gets one call per chunk of a tile, stage "encode".
+    """
+    vae.check_video(video_BCFHW)
+
+    def moments(tile_BCFHW: Tensor, tile_progress: Progress) -> Tensor:
+        posterior = vae.encode(tile_BCFHW, progress=tile_progress)
+        return torch.cat([posterior.mean, posterior.logvar], dim=1)
+
+    mean, logvar = _run_tiles(moments, video_BCFHW, tiles, (SPATIAL_FACTOR, 1), progress).chunk(2, 1)
+    return Posterior(mean.contiguous(), logvar.contiguous())
+
+
+def decode_tiled(
+    vae: AutoencoderKLMagvit, latents_BCThw: Tensor, tiles: Tiles, *, progress: Progress = silent
+) -> Tensor:
+    """`vae.decode` in tiles; latents within one tile are decoded as a whole.
+
+    `progress` gets one call per chunk of a tile, stage "decode".
+    """
+    vae.check_latents(latents_BCThw)
+
+    def video(tile_BCThw: Tensor, tile_progress: Progress) -> Tensor:
+        return vae.decode(tile_BCThw, progress=tile_progress)
+
+    return _run_tiles(video, latents_BCThw, tiles, (1, SPATIAL_FACTOR), progress)
+
+
+def _run_tiles(
+    run: Callable[[Tensor, Progress], Tensor],
+    x: Tensor,
+    tiles: Tiles,
+    scales: tuple[int, int],
+    progress: Progress,
+) -> Tensor:
+    """Blend `run` of every tile. `scales`: pixels per latent pixel of the input and the output."""
+    scale_in, scale_out = scales
+    rows, columns = (_spans(side // scale_in, tiles) for side in x.shape[3:])
+    row_shares, column_shares = (_shares(spans, scale_out) for spans in (rows, columns))
+    num_tiles = len(rows) * len(columns)
+    blended: Tensor | None = None
+    for index, (i, j) in enumerate(product(range(len(rows)), range(len(columns)))):
+
+        def tile_progress(stage: str, done: int, total: int, index: int = index) -> None:
+            progress(stage, index * total + done, num_tiles * total)
+
+        tile = x[..., _scaled(rows[i], scale_in), _scaled(columns[j], scale_in)]
+        result = run(tile, tile_progress)
+        if blended is None:
+            size = row_shares.shape[1], column_shares.shape[1]
+            blended = result.new_zeros(*result.shape[:3], *size)
+        height, width = _scaled(rows[i], scale_out), _scaled(columns[j], scale_out)
+        share = row_shares[i, height, None] * column_shares[j, width]
+        blended[..., height, width] += result * share.to(result)
+    assert blended is not None
+    return blended
+
+
+def _scaled(span: slice, scale: int) -> slice:
+    return slice(span.start * scale, span.stop * scale)
+
+
+def _spans(length: int, tiles: Tiles) -> list[slice]:
+    """Where the tiles lie along an axis of `length` latent pixels."""
+    size, overlap = tiles.size // SPATIAL_FACTOR, tiles.overlap // SPATIAL_FACTOR
+    if length <= size:
+        return [slice(0, length)]
+    gaps = math.ceil((length - size) / (size - overlap))
+    starts = [round(i * (length - size) / gaps) for i in range(gaps + 1)]
+    return [slice(start, start + size) for start in starts]
+
+
+def _shares(spans: list[slice], scale: int) -> Tensor:
+    """Share of each tile in each pixel of the axis, (tiles, pixels), 1 in sum over the tiles."""
+    shares = torch.zeros(len(spans), spans[-1].stop * scale)
+    for i, span in enumerate(spans):
+        shares[i, _scaled(span, scale)] = 1
+    for i in range(len(spans) - 1):
+        shared = slice(spans[i + 1].start * scale, spans[i].stop * scale)
+        length = shared.stop - shared.start
+        position = (torch.arange(length) + 0.5) / length
+        rising = ((position - 0.25) * 2).clamp(0, 1)
+        shares[i, shared] *= 1 - rising
+        shares[i + 1, shared] *= rising
+    return shares / shares.sum(dim=0)

@@ -1,0 +1,380 @@
+"""From a checkpoint folder and a prompt to a video; each stage named once, in order.
+
+Shapes: B samples, C latent channels, F frames (pixels: 4n + 1, latents: n + 1), H and W height and
+width.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from .checkpoint import CheckpointInfo, inspect_checkpoint
+from .conditioning.condition import Condition, Sources, make_condition
+from .conditioning.encode import from_model_range
+from .devices import pick_device, pick_dtype
+from .errors import InputError
+from .geometry import latent_shape
+from .loading import load_transformer, load_vae
+from .models.transformer import EasyAnimateTransformer3DModel
+from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
+from .progress import Progress, silent
+from .recipe import Recipe, save_videos
+from .sampling import Guidance, Schedule, denoise, draw_noise, guided_denoiser, make_schedule
+from .settings import Settings
+from .tasks import Target, Task, TextToVideo, check_head
+from .text import TextEmbedding, build_text_encoder
+
+logger = logging.getLogger(__name__)
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """What a run made.
+
+    `frames` is [B, F, H, W, 3] in [0, 1]; `latents` [B, C, F, H, W] are scaled, as the denoiser
+    sees them; `notes` says what was cut, cropped or repeated; `recipe` repeats the run.
+    """
+
+    frames: Tensor
+    latents: Tensor
+    fps: float
+    recipe: Recipe
+    notes: tuple[str, ...] = ()
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write `path` (.mp4, or .png for one frame) and a .json recipe beside it.
+
+        With several samples `_0`, `_1` ... is added to the name. Returns the files written.
+        """
+        return save_videos(Path(path), self.frames, fps=self.fps, recipe=self.recipe)
+
+
+class Pipeline:
+    """A checkpoint that makes videos. Networks are loaded when their stage comes.
+
+    Between stages a network rests in main memory (memory-mapped where its dtype is kept); the text
+    encoder is freed after use. Nothing of a run is kept on a network.
+    """
+
+    def __init__(self, info: CheckpointInfo, device: torch.device, dtype: torch.dtype) -> None:
+        self.info = info
+        self.device = device
+        self.dtype = dtype
+        self._transformer: EasyAnimateTransformer3DModel | None = None
+        self._vae: AutoencoderKLMagvit | None = None
+
+    @classmethod
+    def load(cls, path: str | Path, *, device: str = "auto", dtype: str = "auto") -> Pipeline:
+        """Read what the checkpoint is; weights follow when they are needed.
+
+        Args:
+            path: Checkpoint folder, original or diffusers layout.
+            device: auto, cpu, cuda, cuda:N or mps.
+            dtype: Compute dtype: auto, float32, bfloat16 or float16.
+
+        Raises:
+            CheckpointError: The folder is missing, damaged or another model's.
+        """
+        info = inspect_checkpoint(path)
+        place = pick_device(device)
+        return cls(info, place, pick_dtype(dtype, place))
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompt: str | Sequence[str],
+        task: Task | None = None,
+        settings: Settings | None = None,
+        *,
+        progress: Progress = silent,
+    ) -> Generation:
+        """Make one video per prompt and sample.
+
+        Args:
+            prompt: One prompt or several; several are a batch.
+            task: The mode with its sources; text to video by default.
+            settings: Size, length, sampling and seed.
+            progress: Called through every stage; may raise to cancel.
+
+        Raises:
+            InputError: Something asked for breaks a rule of the model; raised before any weight is
+                loaded.
+        """
+        task = task or TextToVideo()
+        settings = settings or Settings()
+        prompts = _check_prompts(prompt)
+        plan = self._plan(task, settings)
+        recipe = Recipe.of_run(self.info, prompts, task, self._settled(settings, plan))
+
+        rows = [text for text in prompts for _ in range(settings.batch)]
+        generators = [
+            torch.Generator().manual_seed(settings.seed + index) for index in range(len(rows))
+        ]
+        positive, negative, notes = self._encode_text(prompts, settings, progress)
+        positive = _repeat(positive, settings.batch)
+        size = latent_shape(plan.target.frames, plan.target.height, plan.target.width)
+        noise = draw_noise((self.info.transformer.out_channels, *size), generators)
+        condition = self._encode_sources(plan, size, settings, generators, progress)
+        schedule = make_schedule(
+            plan.scheduler,
+            self.info.scheduler,
+            steps=settings.steps,
+            strength=plan.sources.strength,
+            device=self.device,
+        )
+        self._transformer = self._transformer or load_transformer(
+            self.info, dtype=self.dtype, progress=progress
+        )
+        with _on_device(self._transformer, self.device):
+            latents = sample_latents(
+                self._transformer,
+                schedule,
+                settings.guidance,
+                text=(negative, positive),
+                condition=condition,
+                noise=noise,
+                generators=generators,
+                dtype=self.dtype,
+                device=self.device,
+                progress=progress,
+            ).cpu()
+        frames = self._decode(latents, settings, progress)
+        return Generation(frames, latents, settings.fps, recipe, plan.sources.notes + notes)
+
+    def _plan(self, task: Task, settings: Settings) -> _Plan:
+        """Every check and every file read, before any weight is loaded."""
+        check_head(task, self.info.transformer)
+        strength = getattr(task, "strength", 1.0)
+        config = self.info.scheduler
+        scheduler = settings.scheduler_for(self.info.version, config, strength=strength)
+        loaded = task.load()
+        target = settings.target(loaded)
+        return _Plan(target, scheduler, loaded.align(target))
+
+    def _settled(self, settings: Settings, plan: _Plan) -> Settings:
+        """The settings with what was left open filled in, for the recipe."""
+        target = plan.target
+        return replace(
+            settings,
+            height=target.height,
+            width=target.width,
+            frames=target.frames,
+            scheduler=plan.scheduler,
+        )
+
+    def _encode_text(
+        self, prompts: Sequence[str], settings: Settings, progress: Progress
+    ) -> tuple[TextEmbedding, TextEmbedding, tuple[str, ...]]:
+        """Embeddings of the prompts and of the negative prompt, and what was cut off."""
+        encoder = build_text_encoder(
+            self.info.path,
+            self.info.version,
+            use_attention_mask=self.info.transformer.enable_text_attention_mask,
+            dtype=self.dtype,
+            device=self.device,
+            progress=progress,
+        )
+        texts = [settings.negative_prompt, *prompts]
+        embedding = encoder.encode(texts)
+        notes = _truncation_notes(embedding, len(texts))
+        for note in notes:
+            logger.warning(note)
+        return _rows(embedding, slice(1, None)), _rows(embedding, slice(0, 1)), notes
+
+    def _encode_sources(
+        self,
+        plan: _Plan,
+        size: Sequence[int],
+        settings: Settings,
+        generators: Sequence[torch.Generator],
+        progress: Progress,
+    ) -> Condition:
+        vae = self._load_vae(progress)
+        with _on_device(vae, self.device):
+            return make_condition(
+                vae,
+                self.info.transformer,
+                _sources_to(plan.sources, self.device, self.dtype),
+                size,
+                noise_amplitude=settings.reference_noise,
+                generators=generators,
+                progress=progress,
+            )
+
+    def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
+        """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
+        vae = self._load_vae(progress)
+        tiles = None if settings.tile is None else Tiles(settings.tile)
+        with _on_device(vae, self.device):
+            return torch.stack(
+                [
+                    decode_latents(vae, sample.to(self.device, self.dtype), tiles, progress)
+                    for sample in latents.split(1)
+                ]
+            )
+
+    def _load_vae(self, progress: Progress) -> AutoencoderKLMagvit:
+        self._vae = self._vae or load_vae(self.info, dtype=self.dtype, progress=progress)
+        return self._vae
+
+
+@dataclass(frozen=True)
+class _Plan:
+    target: Target
+    scheduler: str
+    sources: Sources
+
+
+def sample_latents(
+    transformer: EasyAnimateTransformer3DModel,
+    schedule: Schedule,
+    guidance: Guidance,
+    *,
+    text: tuple[TextEmbedding, TextEmbedding],
+    condition: Condition,
+    noise: Tensor,
+    generators: Sequence[torch.Generator],
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    progress: Progress = silent,
+) -> Tensor:
+    """Denoise `noise` [B, C, F, H, W] to scaled latents of the same shape, in float32.
+
+    Args:
+        transformer: The denoiser, on `device`.
+        schedule: Scheduler and timesteps of this run.
+        guidance: Scale and rescale.
+        text: Embeddings of the negative prompt (one row, or B) and of the prompts (B rows).
+        condition: What the head is shown and what the schedule starts from.
+        noise: Unit Gaussian noise in float32.
+        generators: One per sample.
+        dtype: Compute dtype of the denoiser; the sampling itself is in float32.
+        device: Where the denoiser is.
+        progress: Reports the stage "denoise".
+    """
+    batch = noise.shape[0]
+    negative, positive = (part.to(device, dtype) for part in text)
+    copies = 2 if guidance.active else 1
+    states = _joined(negative, positive, batch) if guidance.active else positive
+    channels = condition.channels
+    if channels is not None:
+        channels = channels.to(device, dtype).repeat(copies, 1, 1, 1, 1)
+    rope = transformer.rotary_table(noise.to(device))
+
+    def predict(latents: Tensor, timestep: Tensor) -> Tensor:
+        return transformer(
+            latents.to(dtype),
+            timestep,
+            states.text,
+            text_t5=states.text_t5,
+            condition=channels,
+            rope=rope,
+        )
+
+    known = None if condition.known is None else condition.known.to(device)
+    return denoise(
+        guided_denoiser(predict, guidance),
+        schedule,
+        schedule.start(noise.to(device), known),
+        generators=generators,
+        progress=progress,
+    )
+
+
+def decode_latents(
+    vae: AutoencoderKLMagvit, latents_1CFHW: Tensor, tiles: Tiles | None, progress: Progress
+) -> Tensor:
+    """One sample's scaled latents to frames [F, H, W, 3] in [0, 1], on the CPU in float32."""
+    unscaled = latents_1CFHW / vae.config.scaling_factor
+    if tiles is None:
+        video = vae.decode(unscaled, progress=progress)
+    else:
+        video = decode_tiled(vae, unscaled, tiles, progress=progress)
+    return from_model_range(video[0].cpu())
+
+
+class _on_device:  # noqa: N801  (reads as a statement: with _on_device(network, device))
+    """The network on the device inside the block, back in main memory after it."""
+
+    def __init__(self, network: nn.Module, device: torch.device) -> None:
+        self.network, self.device = network, device
+
+    def __enter__(self) -> None:
+        self.network.to(self.device)
+
+    def __exit__(self, *_: object) -> None:
+        if self.device.type != "cpu":
+            self.network.to("cpu")
+
+
+def _check_prompts(prompt: str | Sequence[str]) -> tuple[str, ...]:
+    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+    if not prompts or not all(isinstance(text, str) for text in prompts):
+        raise InputError(f"The prompt is {prompt!r}; give a text, or a list of at least one text.")
+    return prompts
+
+
+def _truncation_notes(embedding: TextEmbedding, count: int) -> tuple[str, ...]:
+    notes = []
+    limits = (
+        (embedding.truncated, embedding.text.shape[1], ""),
+        (embedding.truncated_t5, 0 if embedding.text_t5 is None else embedding.text_t5.shape[1],
+         " (second text encoder)"),
+    )  # fmt: skip
+    for index in range(count):
+        name = "The negative prompt" if index == 0 else f"Prompt {index}"
+        for cut, limit, encoder in limits:
+            if index < len(cut) and cut[index]:
+                notes.append(f"{name} is cut at {limit} tokens{encoder}: {cut[index]!r} is unread.")
+    return tuple(notes)
+
+
+def _sources_to(sources: Sources, device: torch.device, dtype: torch.dtype) -> Sources:
+    def move(value: Tensor | None) -> Tensor | None:
+        return None if value is None else value.to(device, dtype)
+
+    return replace(
+        sources,
+        video=move(sources.video),
+        mask=move(sources.mask),
+        control=move(sources.control),
+        plucker=move(sources.plucker),
+        reference=move(sources.reference),
+    )
+
+
+def _map_rows(embedding: TextEmbedding, change: Callable[[Tensor], Tensor]) -> TextEmbedding:
+    return replace(
+        embedding,
+        text=change(embedding.text),
+        mask=change(embedding.mask),
+        text_t5=None if embedding.text_t5 is None else change(embedding.text_t5),
+        mask_t5=None if embedding.mask_t5 is None else change(embedding.mask_t5),
+    )
+
+
+def _rows(embedding: TextEmbedding, rows: slice) -> TextEmbedding:
+    return _map_rows(embedding, lambda tensor: tensor[rows])
+
+
+def _repeat(embedding: TextEmbedding, times: int) -> TextEmbedding:
+    return _map_rows(embedding, lambda tensor: tensor.repeat_interleave(times, dim=0))
+
+
+def _joined(negative: TextEmbedding, positive: TextEmbedding, batch: int) -> TextEmbedding:
+    """Negative rows first, `batch` of each."""
+    rows = batch // negative.text.shape[0]
+    first = _repeat(negative, rows)
+    t5 = None
+    if first.text_t5 is not None and positive.text_t5 is not None:
+        t5 = torch.cat([first.text_t5, positive.text_t5])
+    return replace(positive, text=torch.cat([first.text, positive.text]), text_t5=t5)

@@ -1,0 +1,275 @@
+"""The recipe of a video: everything that is needed to make it again.
+
+It is written into the MP4's metadata and into a JSON file beside the video, and read back from
+either. Source files are named with the SHA-256 of their content; a file that has changed since is
+refused, because the result would be another one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from . import __version__
+from .checkpoint import CheckpointInfo
+from .conditioning.camera import CameraPath, camera_path_from_rows
+from .conditioning.trajectory import Track
+from .errors import InputError, RecipeError
+from .media import Clip, read_metadata, write_json, write_mp4, write_png
+from .settings import Settings
+from .tasks import TASKS, Task
+
+FORMAT = 1
+#: Key of the MP4's metadata that holds the recipe.
+METADATA_KEY = "easyanimate_recipe"
+
+_TOP_LEVEL = ("format", "model", "prompts", "mode", "sources", "settings", "made_with")
+_SAMPLE_BYTES = 65536
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Model, prompts, task and settings of a run, and the versions that it was made with.
+
+    `model` has path, version, head, size and fingerprint; `made_with` names the packages.
+    """
+
+    model: Mapping[str, str]
+    prompts: tuple[str, ...]
+    task: Task
+    settings: Settings
+    made_with: Mapping[str, str]
+
+    @classmethod
+    def of_run(
+        cls, info: CheckpointInfo, prompts: Sequence[str], task: Task, settings: Settings
+    ) -> Recipe:
+        """The recipe of a run on this machine."""
+        model = {
+            "path": str(info.path.resolve()),
+            "version": info.version.value,
+            "head": info.head.value,
+            "size": info.size,
+            "fingerprint": fingerprint(info),
+        }
+        return cls(model, tuple(prompts), task, settings, _versions())
+
+    def to_json(self) -> dict[str, Any]:
+        """The recipe as JSON values."""
+        return {
+            "format": FORMAT,
+            "model": dict(self.model),
+            "prompts": list(self.prompts),
+            "mode": self.task.mode,
+            "sources": {
+                field.name: _to_json(field.name, getattr(self.task, field.name))
+                for field in dataclasses.fields(self.task)
+            },
+            "settings": dataclasses.asdict(self.settings),
+            "made_with": dict(self.made_with),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Recipe:
+        """Read a recipe; unknown or missing keys are refused by name."""
+        _check_keys("recipe", value, _TOP_LEVEL, required=_TOP_LEVEL[:-1])
+        if value["format"] != FORMAT:
+            raise RecipeError(
+                f"The recipe has format {value['format']!r}; this version reads {FORMAT}."
+            )
+        if value["mode"] not in TASKS:
+            raise RecipeError(
+                f"The recipe has mode {value['mode']!r}; it must be one of {', '.join(TASKS)}."
+            )
+        task_class = TASKS[value["mode"]]
+        names = [field.name for field in dataclasses.fields(task_class)]
+        _check_keys("recipe's sources", value["sources"], names)
+        settings_names = [field.name for field in dataclasses.fields(Settings)]
+        _check_keys("recipe's settings", value["settings"], settings_names)
+        try:
+            task = task_class(**{k: _from_json(k, v) for k, v in value["sources"].items()})
+            settings = Settings(**value["settings"])
+        except TypeError as error:
+            raise RecipeError(
+                f"The recipe is not complete or has a wrong type: {error}."
+            ) from error
+        return cls(
+            dict(value["model"]),
+            tuple(value["prompts"]),
+            task,
+            settings,
+            dict(value.get("made_with", {})),
+        )
+
+    @classmethod
+    def read(cls, path: str | Path) -> Recipe:
+        """A recipe from a .json file or from a video that was made by one."""
+        path = Path(path)
+        if path.suffix == ".mp4":
+            text = read_metadata(path).get(METADATA_KEY)
+            if text is None:
+                raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
+        else:
+            try:
+                text = path.read_text(encoding="utf-8")
+            except (OSError, UnicodeDecodeError) as error:
+                raise RecipeError(f"The recipe {path} cannot be read: {error}.") from error
+        try:
+            value = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise RecipeError(f"The recipe {path} is not valid JSON: {error}.") from error
+        if not isinstance(value, dict):
+            raise RecipeError(f"The recipe {path} is not a JSON object.")
+        return cls.from_json(value)
+
+
+def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
+    """Write frames [B, F, H, W, 3] as .mp4 (or .png) with the recipe inside and beside.
+
+    With several samples `_0`, `_1` ... is added to the name. Returns the files written.
+    """
+    check_suffix(path, frames.shape[1])
+    content = recipe.to_json()
+    text = json.dumps(content, ensure_ascii=False)
+    written: list[Path] = []
+    for index, sample in enumerate(frames):
+        target = path.with_stem(f"{path.stem}_{index}") if len(frames) > 1 else path
+        if path.suffix == ".png":
+            write_png(target, sample[0], metadata={METADATA_KEY: text})
+        else:
+            write_mp4(target, sample, fps=fps, metadata={METADATA_KEY: text})
+        written.append(target)
+    sidecar = path.with_suffix(".json")
+    write_json(sidecar, content)
+    return [*written, sidecar]
+
+
+def check_suffix(path: Path, frames: int) -> None:
+    """Raise `InputError` unless the file name's ending can hold this many frames."""
+    if path.suffix not in (".mp4", ".png"):
+        raise InputError(f"The output is {path.name!r}; it must end in .mp4 or .png.")
+    if path.suffix == ".png" and frames != 1:
+        raise InputError(f"A .png holds 1 frame, not {frames}. Use .mp4, or --frames 1.")
+
+
+def fingerprint(info: CheckpointInfo) -> str:
+    """Tells checkpoints apart without reading them whole: headers and a sample of every file."""
+    digest = hashlib.sha256()
+    for files in (info.transformer_files, info.vae_files, *info.text_encoders):
+        for name in sorted(files):
+            digest.update(f"{name} {files[name].dtype} {files[name].shape}".encode())
+        for file in files.files:
+            with file.open("rb") as opened:
+                opened.seek(max(0, file.stat().st_size - _SAMPLE_BYTES) // 2)
+                digest.update(opened.read(_SAMPLE_BYTES))
+                opened.seek(max(0, file.stat().st_size - _SAMPLE_BYTES))
+                digest.update(opened.read(_SAMPLE_BYTES))
+    return digest.hexdigest()[:32]
+
+
+def _to_json(name: str, value: Any) -> Any:
+    if isinstance(value, Clip):
+        return _pixels_to_json(value.frames)
+    if isinstance(value, Tensor):
+        return _pixels_to_json(value)
+    if isinstance(value, CameraPath):
+        return {"poses": _camera_rows(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _to_json(name, item) for key, item in value.items()}
+    if isinstance(value, Track):
+        return {"track": [list(point) for point in value.points]}
+    if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
+        return {"json": value}
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
+        file = Path(value).resolve()
+        return {"file": str(file), "sha256": _sha256_of_file(file)}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_to_json(name, item) for item in value]
+    return value
+
+
+_FILE_FIELDS = ("start", "end", "keyframes", "video", "mask", "reference", "poses", "tracks")
+
+
+def _from_json(name: str, value: Any) -> Any:
+    if name == "keyframes" and isinstance(value, dict):
+        return {int(key): _from_json("keyframe", item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(_from_json(name, item) for item in value)
+    if not isinstance(value, dict):
+        return value
+    if "pixels_sha256" in value:
+        raise RecipeError(
+            f"The recipe's {name} was given as pixels in memory, not as a file, so it cannot be "
+            "repeated from the recipe alone. Run the script that made it."
+        )
+    if "poses" in value:
+        return camera_path_from_rows(value["poses"])
+    if "track" in value:
+        return Track(tuple((x, y) for x, y in value["track"]))
+    if "json" in value:
+        return value["json"]
+    _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
+    file = Path(value["file"])
+    if not file.is_file():
+        raise RecipeError(f"The recipe's {name} is {file}, which is not there. Put it back.")
+    if _sha256_of_file(file) != value["sha256"]:
+        raise RecipeError(
+            f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
+            "would be another one. Restore the file, or run generate with it anew."
+        )
+    return file
+
+
+def _check_keys(
+    what: str, value: Any, allowed: Sequence[str], *, required: Sequence[str] = ()
+) -> None:
+    if not isinstance(value, Mapping):
+        raise RecipeError(f"The {what} must be a JSON object, not {value!r}.")
+    unknown = sorted(set(value) - set(allowed))
+    if unknown:
+        raise RecipeError(
+            f"The {what} has the unknown key {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
+        )
+    missing = [key for key in required if key not in value]
+    if missing:
+        raise RecipeError(f"The {what} lacks {', '.join(missing)}.")
+
+
+def _camera_rows(path: CameraPath) -> list[list[float]]:
+    """Rows of `camera_path_from_rows`."""
+    return [
+        [float(index), lens.fx, lens.fy, lens.cx, lens.cy, 0.0, 0.0, *pose.flatten().tolist()]
+        for index, (pose, lens) in enumerate(
+            zip(path.world_to_camera, path.intrinsics, strict=True)
+        )
+    ]
+
+
+def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
+    digest = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
+    return {"pixels_sha256": digest, "shape": list(pixels.shape)}
+
+
+def _sha256_of_file(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except AttributeError:  # Python 3.10 has no file_digest
+        return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "diffusers", "transformers", "safetensors", "av")
+    found = {name: metadata.version(name) for name in packages}
+    return {"easyanimate_core": __version__, "python": platform.python_version(), **found}

@@ -1,0 +1,69 @@
+"""Classifier-free guidance around the denoiser.
+
+Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+
+#: Predicts the velocity of (latents [B, C, F, H, W], timestep) in float32.
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How strongly the prompt is followed.
+
+    `scale` 1 turns guidance off and halves the work; `rescale` 0 to 1 pulls the standard deviation
+    of the guided prediction back to the prompted one's (arXiv 2305.08891, section 3.4).
+    """
+
+    scale: float = 6.0
+    rescale: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.scale < 1:
+            raise InputError(f"guidance scale is {self.scale}; it must be at least 1 (1 is off).")
+        if not 0 <= self.rescale <= 1:
+            raise InputError(f"guidance rescale is {self.rescale}; it must be between 0 and 1.")
+
+    @property
+    def active(self) -> bool:
+        """Whether the negative prompt is used at all."""
+        return self.scale > 1
+
+    def combine(self, negative: Tensor, positive: Tensor) -> Tensor:
+        """The guided prediction from those of the negative and the positive prompt."""
+        guided = negative + self.scale * (positive - negative)
+        if self.rescale == 0:
+            return guided
+        dims = tuple(range(1, guided.ndim))
+        ratio = positive.std(dims, keepdim=True) / guided.std(dims, keepdim=True)
+        return self.rescale * guided * ratio + (1 - self.rescale) * guided
+
+
+def guided_denoiser(predict: Callable[[Tensor, Tensor], Tensor], guidance: Guidance) -> Denoiser:
+    """A denoiser of B samples from one that predicts them for both prompts at once.
+
+    Args:
+        predict: (latents, timestep [batch]) to prediction. Its batch is 2 B with the negative
+            prompts first where guidance is active, else B.
+        guidance: Scale and rescale.
+    """
+
+    def denoise(latents: Tensor, timestep: Tensor) -> Tensor:
+        batch = latents.shape[0] * (2 if guidance.active else 1)
+        steps = timestep.to(latents).expand(batch)
+        if not guidance.active:
+            return predict(latents, steps).float()
+        both = predict(torch.cat([latents, latents]), steps).float()
+        return guidance.combine(*both.chunk(2))
+
+    return denoise

@@ -1,0 +1,59 @@
+"""The denoising loop. It knows a denoiser and a schedule, not the network.
+
+Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..progress import Progress, silent
+from .guidance import Denoiser
+from .schedulers import Schedule
+
+
+def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
+    """Unit Gaussian noise [B, *shape] in float32, one CPU generator per sample.
+
+    Drawn on the CPU, so a seed gives the same noise on every device; one generator per sample, so a
+    sample of a batch is the one that its seed gives alone.
+    """
+    return torch.cat([torch.randn((1, *shape), generator=g) for g in generators])
+
+
+def denoise(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    latents_BCFHW: Tensor,
+    *,
+    generators: Sequence[torch.Generator],
+    progress: Progress = silent,
+) -> Tensor:
+    """Walk the schedule from `latents_BCFHW` (float32) to clean latents.
+
+    Args:
+        denoiser: (latents, timestep) to the predicted velocity.
+        schedule: Scheduler and timesteps of this run.
+        latents_BCFHW: What `Schedule.start` gave.
+        generators: One per sample, for schedulers that add noise at each step (Euler A).
+        progress: Reports the stage "denoise"; may raise to cancel.
+    """
+    scheduler = schedule.scheduler
+    options: dict[str, Any] = {"return_dict": False}
+    if "generator" in inspect.signature(scheduler.step).parameters:
+        options["generator"] = list(generators) if len(generators) > 1 else generators[0]
+    total = len(schedule.timesteps)
+    progress("denoise", 0, total)
+    for index, timestep in enumerate(schedule.timesteps):
+        model_input = latents_BCFHW
+        if hasattr(scheduler, "scale_model_input"):
+            model_input = scheduler.scale_model_input(latents_BCFHW, timestep)
+        velocity = denoiser(model_input, timestep)
+        latents_BCFHW = scheduler.step(velocity, timestep, latents_BCFHW, **options)[0]
+        progress("denoise", index + 1, total)
+    return latents_BCFHW

@@ -1,0 +1,144 @@
+"""The original's six schedulers by name: diffusers' classes, built from the checkpoint's config."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import SchedulerError
+from ..specs import Version
+
+#: Name to (diffusers class, prediction type that it can sample).
+SCHEDULERS: dict[str, tuple[str, str]] = {
+    "Flow": ("FlowMatchEulerDiscreteScheduler", "flow"),
+    "Euler": ("EulerDiscreteScheduler", "v_prediction"),
+    "Euler A": ("EulerAncestralDiscreteScheduler", "v_prediction"),
+    "DPM++": ("DPMSolverMultistepScheduler", "v_prediction"),
+    "PNDM": ("PNDMScheduler", "v_prediction"),
+    "DDIM": ("DDIMScheduler", "v_prediction"),
+}
+
+DEFAULT_SCHEDULER = {Version.V5: "DDIM", Version.V5_1: "Flow"}
+
+# The original calls the flow scheduler's dynamic shift with this mu: a shift of e, whatever `shift`
+# the config holds.
+FLOW_MU = 1.0
+
+_FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A scheduler with its timesteps set for one run. A run needs its own: schedulers have state.
+
+    `timesteps` are those that are walked: all of them, or the last part where `strength` < 1.
+    """
+
+    name: str
+    scheduler: Any
+    timesteps: Tensor
+    strength: float
+
+    def start(self, noise: Tensor, known_latents: Tensor | None) -> Tensor:
+        """The latents that the loop starts from.
+
+        Args:
+            noise: Unit Gaussian noise.
+            known_latents: Encoded video that is noised up to the first timestep; used where
+                strength < 1, when it must be given.
+        """
+        if self.strength == 1.0:
+            return noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
+        assert known_latents is not None
+        first = self.timesteps[:1].to(noise.device).repeat(noise.shape[0])
+        if self.name == "Flow":
+            return self.scheduler.scale_noise(known_latents, first, noise)
+        return self.scheduler.add_noise(known_latents, noise, first)
+
+
+def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> None:
+    """Raise `SchedulerError` unless the scheduler can sample this model.
+
+    Args:
+        name: One of `SCHEDULERS`.
+        version: The model's version, which fixes its prediction type.
+        config: The checkpoint's `scheduler_config.json`.
+    """
+    if name not in SCHEDULERS:
+        raise SchedulerError(
+            f"There is no scheduler {name!r}. Choose from {', '.join(SCHEDULERS)}."
+        )
+    wanted = version.prediction_type
+    fitting = ", ".join(key for key, (_, kind) in SCHEDULERS.items() if kind == wanted)
+    if SCHEDULERS[name][1] != wanted:
+        raise SchedulerError(
+            f"{name} samples {SCHEDULERS[name][1]} models; EasyAnimate {version.value} predicts "
+            f"{wanted}, and the result would be noise. Use {fitting}."
+        )
+    stated = config.get("_class_name")
+    config_is_flow = stated == _FLOW_CLASS if stated else "beta_start" not in config
+    prediction = config.get("prediction_type", wanted)
+    if config_is_flow != (wanted == "flow") or (wanted != "flow" and prediction != wanted):
+        raise SchedulerError(
+            f"The checkpoint's scheduler_config.json is of a {stated or prediction} scheduler, but "
+            f"EasyAnimate {version.value} predicts {wanted}: the config belongs to another model. "
+            "Download scheduler/scheduler_config.json again."
+        )
+
+
+def make_schedule(
+    name: str,
+    config: Mapping[str, Any],
+    *,
+    steps: int,
+    strength: float = 1.0,
+    device: torch.device | str = "cpu",
+) -> Schedule:
+    """The named scheduler with its timesteps set.
+
+    Args:
+        name: One of `SCHEDULERS`.
+        config: The checkpoint's `scheduler_config.json`.
+        steps: Number of inference steps, at least 1.
+        strength: Share of the schedule that is walked, 0 < strength <= 1.
+        device: Where the latents are.
+
+    Raises:
+        SchedulerError: steps or strength are out of range, or together leave no step.
+    """
+    check_steps(steps, strength)
+    import diffusers
+
+    scheduler_class = getattr(diffusers, SCHEDULERS[name][0])
+    # The config is of one class and serves several: each takes the fields that it knows.
+    accepted = inspect.signature(scheduler_class.__init__).parameters
+    scheduler = scheduler_class(**{k: v for k, v in config.items() if k in accepted})
+    if name == "Flow":
+        scheduler.set_timesteps(steps, device=device, mu=FLOW_MU)
+    else:
+        scheduler.set_timesteps(steps, device=device)
+    if name in ("Euler", "Euler A"):
+        # With zero terminal SNR sigma starts at 4096, and what is left of a sigma after the first
+        # step is a difference of numbers of that size: float32 would lose half its digits.
+        scheduler.sigmas = scheduler.sigmas.double()
+    skipped = steps - min(int(steps * strength), steps)
+    return Schedule(name, scheduler, scheduler.timesteps[skipped * scheduler.order :], strength)
+
+
+def check_steps(steps: int, strength: float) -> None:
+    """Raise `SchedulerError` unless `steps` at `strength` leave at least one step to walk."""
+    if steps < 1:
+        raise SchedulerError(f"steps is {steps}; at least 1 is needed (25 to 50 is usual).")
+    if not 0 < strength <= 1:
+        raise SchedulerError(f"strength is {strength}; it must be above 0 and at most 1.")
+    if int(steps * strength) < 1:
+        needed = int(1 / strength) + 1
+        raise SchedulerError(
+            f"strength {strength} of {steps} steps leaves no step. Use at least {needed} steps or "
+            f"a strength of at least {1 / steps:.3g}."
+        )

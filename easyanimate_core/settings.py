@@ -1,0 +1,100 @@
+"""The parameters of a run that every mode shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from .conditioning.condition import REFERENCE_NOISE
+from .errors import InputError
+from .geometry import bucket_size, check_frames, check_size
+from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
+from .specs import Version
+from .tasks import Target, Task
+
+#: The original's negative prompt: "twisted body, missing limbs, captions, comic, static, ugly,
+#: error, gibberish".
+DEFAULT_NEGATIVE_PROMPT = "扭曲的身体，肢体残缺，文本字幕，漫画，静止，丑陋，错误，乱码。"
+DEFAULT_SIZE = (384, 672)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Size, length, sampling and seed.
+
+    Args:
+        height: Pixels, a multiple of 16. With None for both sides the trained size nearest in
+            aspect to the source is taken (384 x 672 without one).
+        width: As `height`.
+        frames: Length, 4n + 1; 1 is a picture. None is 49, or what the source clip allows.
+        fps: Frames per second of the result; source clips are brought to it.
+        steps: Inference steps.
+        guidance_scale: How strongly the prompt is followed; 1 is off and twice as fast.
+        guidance_rescale: 0 to 1, against overexposure at high guidance.
+        negative_prompt: What to avoid.
+        scheduler: One of `SCHEDULERS`; None is the version's own (V5.1: Flow, V5: DDIM).
+        seed: Noise of the first sample; the next ones have the seeds after it.
+        batch: Samples per prompt.
+        reference_noise: Noise amplitude on known pixels (image to video, region editing).
+        short: What happens to a source clip that is too short: "refuse", or "repeat" its last frame.
+        tile: Side in pixels of the VAE's tiles, against memory; None decodes whole frames.
+    """
+
+    height: int | None = None
+    width: int | None = None
+    frames: int | None = None
+    fps: float = 8.0
+    steps: int = 50
+    guidance_scale: float = 6.0
+    guidance_rescale: float = 0.0
+    negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
+    scheduler: str | None = None
+    seed: int = 43
+    batch: int = 1
+    reference_noise: float = REFERENCE_NOISE
+    short: Literal["refuse", "repeat"] = "refuse"
+    tile: int | None = None
+
+    def __post_init__(self) -> None:
+        if (self.height is None) != (self.width is None):
+            raise InputError("Give both height and width, or neither.")
+        if self.height is not None and self.width is not None:
+            check_size(self.height, self.width)
+        if self.frames is not None:
+            check_frames(self.frames)
+        if not (math.isfinite(self.fps) and 0 < self.fps <= 240):
+            raise InputError(f"fps is {self.fps}; it must be above 0 and at most 240.")
+        if self.batch < 1:
+            raise InputError(f"batch is {self.batch}; it must be at least 1.")
+        if not 0 <= self.seed < 2**63:
+            raise InputError(f"seed is {self.seed}; it must be between 0 and 2**63 - 1.")
+        if not 0 <= self.reference_noise <= 1:
+            raise InputError(
+                f"reference_noise is {self.reference_noise}; it must be between 0 and 1."
+            )
+        check_steps(self.steps, 1.0)
+        self.guidance  # noqa: B018  (its own checks)
+
+    @property
+    def guidance(self) -> Guidance:
+        """Scale and rescale."""
+        return Guidance(self.guidance_scale, self.guidance_rescale)
+
+    def scheduler_for(self, version: Version, config: Mapping[str, Any], *, strength: float) -> str:
+        """The scheduler's name, checked against the model and the number of steps."""
+        name = self.scheduler or DEFAULT_SCHEDULER[version]
+        check_scheduler(name, version, config)
+        check_steps(self.steps, strength)
+        return name
+
+    def target(self, task: Task) -> Target:
+        """Size and length of the result of a loaded task."""
+        if self.height is not None and self.width is not None:
+            size = (self.height, self.width)
+        else:
+            source = task.source_size()
+            size = DEFAULT_SIZE if source is None else bucket_size(*source)
+        frames = task.default_frames(self.fps) if self.frames is None else self.frames
+        return Target(size[0], size[1], frames, self.fps, self.short)

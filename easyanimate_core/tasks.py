@@ -1,0 +1,452 @@
+"""The modes: what a user gives beside the prompt, and how it becomes the model's sources.
+
+A source is a path or a tensor: pictures and clips are [F, H, W, 3] in [0, 1], masks [F, H, W] with
+1 where the model generates. Every mode is a frozen value; `load` reads its files, `align` brings
+them to the target's size and length by the rules of `media.align`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from .conditioning.camera import CameraPath, camera_path, plucker_embedding, read_camera_file
+from .conditioning.condition import Sources
+from .conditioning.encode import to_model_range
+from .conditioning.trajectory import Track, heatmap_frames, resample, tracks_from_json
+from .errors import HeadError, InputError, MediaError
+from .geometry import check_frames, floor_frames
+from .media import Clip, align_clip, align_mask, read_image, read_mask, read_video, resize_cover
+from .media.align import check_mask, check_pixels
+from .specs import Head, TransformerConfig
+
+#: A file, or pixels in memory.
+Source = str | os.PathLike[str] | Tensor
+
+DEFAULT_FRAMES = 49
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the result shall be: size in pixels, length in frames (4n + 1), frames per second.
+
+    `short` says what happens to a clip that is shorter: refuse it, or repeat its last frame.
+    """
+
+    height: int
+    width: int
+    frames: int
+    fps: float = 8.0
+    short: Literal["refuse", "repeat"] = "refuse"
+
+
+@dataclass(frozen=True)
+class TextToVideo:
+    """From the prompt alone. One frame makes a picture."""
+
+    mode: ClassVar[str] = "text_to_video"
+    heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
+
+    def load(self) -> TextToVideo:
+        """Nothing to read."""
+        return self
+
+    def source_size(self) -> tuple[int, int] | None:
+        """Nothing to take a size from."""
+        return None
+
+    def default_frames(self, fps: float) -> int:  # noqa: ARG002
+        """The trained length."""
+        return DEFAULT_FRAMES
+
+    def align(self, target: Target) -> Sources:  # noqa: ARG002
+        """Nothing to show."""
+        return Sources()
+
+
+@dataclass(frozen=True)
+class ImageToVideo:
+    """From known frames: a start image, an end image, both, or frames at any position.
+
+    `start` and `end` may have several frames; `keyframes` maps frame numbers (0 is the first, -1
+    the last) to pictures.
+    """
+
+    start: Source | None = None
+    end: Source | None = None
+    keyframes: Mapping[int, Source] = field(default_factory=dict)
+    mode: ClassVar[str] = "image_to_video"
+    heads: ClassVar[tuple[Head, ...]] = (Head.INPAINT,)
+
+    def load(self) -> ImageToVideo:
+        """The same with pictures read."""
+        if self.start is None and self.end is None and not self.keyframes:
+            raise InputError(
+                "Image to video needs a known frame: give a start image, an end image or keyframes."
+            )
+        keyframes = {
+            int(index): load_image(f"keyframe {index}", source)
+            for index, source in self.keyframes.items()
+        }
+        return ImageToVideo(
+            load_image("start image", self.start) if self.start is not None else None,
+            load_image("end image", self.end) if self.end is not None else None,
+            keyframes,
+        )
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The first picture's size."""
+        return _size(next(iter([s for s in (self.start, self.end) if s is not None]
+                               or self.keyframes.values())))  # fmt: skip
+
+    def default_frames(self, fps: float) -> int:  # noqa: ARG002
+        """The trained length."""
+        return DEFAULT_FRAMES
+
+    def align(self, target: Target) -> Sources:
+        """Known frames in place, the others masked for generation."""
+        size = (target.height, target.width)
+        video = torch.zeros(target.frames, *size, 3)
+        mask = torch.ones(target.frames, *size)
+        notes: list[str] = []
+        for index, picture in self._placed(target.frames):
+            video[index] = resize_cover(picture.unsqueeze(0), *size)[0]
+            mask[index] = 0
+            notes += _crop_note(f"The picture of frame {index}", picture, size)
+        return Sources(
+            video=to_model_range(video), mask=_batched(mask), notes=tuple(dict.fromkeys(notes))
+        )
+
+    def _placed(self, frames: int) -> list[tuple[int, Tensor]]:
+        """(frame number, picture [H, W, 3]) of every known frame."""
+        placed: dict[int, Tensor] = {}
+        start, end = _pixels(self.start), _pixels(self.end)
+        wanted = [(i, picture) for i, picture in enumerate(start)]
+        wanted += [(frames - len(end) + i, picture) for i, picture in enumerate(end)]
+        for index, source in self.keyframes.items():
+            if not -frames <= index < frames:
+                raise InputError(
+                    f"Keyframe {index} is outside the video: it has {frames} frames, 0 to "
+                    f"{frames - 1} (or -1 for the last)."
+                )
+            wanted.append((index % frames, _pixels(source)[0]))
+        for index, picture in wanted:
+            if not 0 <= index < frames or index in placed:
+                raise InputError(
+                    f"{len(wanted)} known frames do not fit {frames} frames without overlap "
+                    f"(frame {index}). Make the video longer or give fewer."
+                )
+            placed[index] = picture
+        if len(placed) == frames:
+            raise InputError(
+                f"All {frames} frames are known: nothing is left to generate. Make the video "
+                "longer, or use video to video."
+            )
+        return sorted(placed.items())
+
+
+@dataclass(frozen=True)
+class VideoToVideo:
+    """A clip again, noised up to `strength` (0 to 1) and denoised after the prompt."""
+
+    video: Source | Clip
+    strength: float = 0.7
+    mode: ClassVar[str] = "video_to_video"
+    heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
+
+    def load(self) -> VideoToVideo:
+        """The same with the clip read."""
+        return replace(self, video=load_clip("video", self.video))
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The clip's size."""
+        return _size(self.video)
+
+    def default_frames(self, fps: float) -> int:
+        """As long as the clip allows, at most the trained length."""
+        return _clip_frames(self.video, fps)
+
+    def align(self, target: Target) -> Sources:
+        """The clip; nothing of it is known to the model."""
+        video, notes = _aligned(self.video, target, "The video")
+        return Sources(video=video, strength=self.strength, notes=notes)
+
+
+@dataclass(frozen=True)
+class RegionEdit:
+    """A region of a clip generated anew: `mask` is 1 there, one for all frames or one per frame."""
+
+    video: Source | Clip
+    mask: Source
+    strength: float = 1.0
+    mode: ClassVar[str] = "region_edit"
+    heads: ClassVar[tuple[Head, ...]] = (Head.INPAINT,)
+
+    def load(self) -> RegionEdit:
+        """The same with clip and mask read."""
+        return replace(self, video=load_clip("video", self.video), mask=load_mask(self.mask))
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The clip's size."""
+        return _size(self.video)
+
+    def default_frames(self, fps: float) -> int:
+        """As long as the clip allows, at most the trained length."""
+        return _clip_frames(self.video, fps)
+
+    def align(self, target: Target) -> Sources:
+        """The clip as known pixels outside the mask."""
+        video, notes = _aligned(self.video, target, "The video")
+        assert isinstance(self.mask, Tensor)
+        mask = align_mask(self.mask, height=target.height, width=target.width, frames=target.frames)
+        return Sources(video=video, mask=_batched(mask), strength=self.strength, notes=notes)
+
+
+@dataclass(frozen=True)
+class Control:
+    """After a control video (edges, poses, depth ...), with a reference image where V5.1 allows."""
+
+    video: Source | Clip
+    reference: Source | None = None
+    mode: ClassVar[str] = "control"
+    heads: ClassVar[tuple[Head, ...]] = (Head.CONTROL,)
+
+    def load(self) -> Control:
+        """The same with clip and reference read."""
+        return Control(load_clip("control video", self.video), _load_reference(self.reference))
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The control video's size."""
+        return _size(self.video)
+
+    def default_frames(self, fps: float) -> int:
+        """As long as the control video allows, at most the trained length."""
+        return _clip_frames(self.video, fps)
+
+    def align(self, target: Target) -> Sources:
+        """Control video and reference."""
+        control, notes = _aligned(self.video, target, "The control video")
+        reference, more = _aligned_reference(self.reference, target)
+        return Sources(control=control, reference=reference, notes=notes + more)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """Along a camera path: named `moves` at a `speed`, or `poses` (a CameraCtrl text file)."""
+
+    moves: Sequence[str] = ()
+    speed: float = 1.0
+    poses: str | os.PathLike[str] | CameraPath | None = None
+    reference: Source | None = None
+    mode: ClassVar[str] = "camera"
+    heads: ClassVar[tuple[Head, ...]] = (Head.CAMERA,)
+
+    def load(self) -> Camera:
+        """The same with poses and reference read."""
+        if bool(self.moves) == (self.poses is not None):
+            raise InputError("A camera needs either moves (such as 'Pan Up') or poses, not both.")
+        poses = self.poses
+        if poses is not None and not isinstance(poses, CameraPath):
+            poses = read_camera_file(poses)
+        return replace(self, poses=poses, reference=_load_reference(self.reference))
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The reference's size."""
+        return _size(self.reference) if self.reference is not None else None
+
+    def default_frames(self, fps: float) -> int:  # noqa: ARG002
+        """The length of the poses, else the trained length."""
+        if isinstance(self.poses, CameraPath):
+            return min(DEFAULT_FRAMES, floor_frames(len(self.poses)))
+        return DEFAULT_FRAMES
+
+    def align(self, target: Target) -> Sources:
+        """Pluecker rays and reference."""
+        path = self.poses
+        if path is None:
+            path = camera_path(tuple(self.moves), frames=target.frames, speed=self.speed)
+        assert isinstance(path, CameraPath)
+        notes: tuple[str, ...] = ()
+        if len(path) > target.frames:
+            notes = (f"The camera path has {len(path)} poses; the first {target.frames} are used.",)
+        path = path.first(target.frames)
+        reference, more = _aligned_reference(self.reference, target)
+        rays = plucker_embedding(path, target.height, target.width)
+        return Sources(plucker=rays, reference=reference, notes=notes + more)
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """Things moved along tracks, drawn as gaussian blobs into a control video.
+
+    `tracks` are a JSON file, JSON text or `Track` values; their points are pixels of the result.
+    """
+
+    tracks: str | os.PathLike[str] | Sequence[Track]
+    reference: Source | None = None
+    mode: ClassVar[str] = "trajectory"
+    heads: ClassVar[tuple[Head, ...]] = (Head.CONTROL,)
+
+    def load(self) -> Trajectory:
+        """The same with tracks and reference read."""
+        tracks = self.tracks
+        if isinstance(tracks, str | os.PathLike):
+            tracks = _read_tracks(tracks)
+        return Trajectory(tuple(tracks), _load_reference(self.reference))
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The reference's size."""
+        return _size(self.reference) if self.reference is not None else None
+
+    def default_frames(self, fps: float) -> int:  # noqa: ARG002
+        """The trained length."""
+        return DEFAULT_FRAMES
+
+    def align(self, target: Target) -> Sources:
+        """The drawn tracks and the reference."""
+        assert not isinstance(self.tracks, str | os.PathLike)
+        reference, notes = _aligned_reference(self.reference, target)
+        for number, track in enumerate(self.tracks, start=1):
+            if len(track.points) != target.frames:
+                points = f"{len(track.points)} points to {target.frames} frames"
+                notes += (f"Track {number}: {points}, linearly.",)
+        tracks = [resample(track, target.frames) for track in self.tracks]
+        drawn = heatmap_frames(tracks, height=target.height, width=target.width)
+        return Sources(control=to_model_range(drawn), reference=reference, notes=notes)
+
+
+Task = TextToVideo | ImageToVideo | VideoToVideo | RegionEdit | Control | Camera | Trajectory
+
+#: Mode name to task class.
+TASKS: dict[str, type[Any]] = {
+    task.mode: task
+    for task in (
+        TextToVideo,
+        ImageToVideo,
+        VideoToVideo,
+        RegionEdit,
+        Control,
+        Camera,
+        Trajectory,
+    )  # fmt: skip
+}
+
+
+def check_head(task: Task, config: TransformerConfig) -> None:
+    """Raise `HeadError`, naming the head that is needed, unless the head can do the task."""
+    name = task.mode.replace("_", " ")
+    if config.head not in task.heads:
+        needed = " or ".join(head.value for head in task.heads)
+        raise HeadError(
+            f"A {config.head.value} checkpoint cannot do {name}: it needs the {needed} head. "
+            f"Load an EasyAnimate {config.version.value} checkpoint with that head."
+        )
+    if getattr(task, "reference", None) is not None and not config.has_reference:
+        raise HeadError(
+            f"This {config.version.value} {config.head.value} checkpoint takes no reference image: "
+            f"it needs the {config.head.value} head of V5.1. Leave the reference out or load that."
+        )
+
+
+def load_image(name: str, source: Source) -> Tensor:
+    """A picture, or known frames, [F, H, W, 3] in [0, 1], checked."""
+    pixels = source if isinstance(source, Tensor) else read_image(source)
+    check_pixels(name, pixels)
+    return pixels
+
+
+def load_mask(source: Source) -> Tensor:
+    """Masks [F, H, W], checked."""
+    mask = source if isinstance(source, Tensor) else read_mask(source)
+    check_mask("mask", mask)
+    return mask
+
+
+def load_clip(name: str, source: Source | Clip) -> Clip:
+    """A clip, checked. Frames in memory without a rate are taken at the target's rate."""
+    if isinstance(source, Tensor):
+        source = Clip(source, fps=0.0)
+    clip = source if isinstance(source, Clip) else read_video(source)
+    check_pixels(name, clip.frames)
+    return clip
+
+
+def _load_reference(source: Source | None) -> Tensor | None:
+    return None if source is None else load_image("reference image", source)
+
+
+def _read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
+    """Tracks from JSON text, or from a file that holds it."""
+    text = os.fspath(source)
+    if not text.lstrip().startswith("["):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MediaError(f"The trajectory file {source} cannot be read: {error}") from error
+    return tracks_from_json(text)
+
+
+def _pixels(source: object) -> Tensor:
+    """The frames of a loaded source, none for None."""
+    if source is None:
+        return torch.empty(0, 1, 1, 3)
+    if isinstance(source, Clip):
+        return source.frames
+    assert isinstance(source, Tensor)
+    return source
+
+
+def _size(source: object) -> tuple[int, int]:
+    height, width = _pixels(source).shape[1:3]
+    return int(height), int(width)
+
+
+def _batched(mask_FHW: Tensor) -> Tensor:
+    return mask_FHW.unsqueeze(0).unsqueeze(0)
+
+
+def _clip_frames(clip: object, fps: float) -> int:
+    assert isinstance(clip, Clip)
+    count = len(clip.frames)
+    seconds = count / (clip.fps or fps)
+    available = max(1, int(seconds * fps + 1e-6)) if clip.fps else count
+    return min(DEFAULT_FRAMES, floor_frames(available))
+
+
+def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str, ...]]:
+    assert isinstance(clip, Clip)
+    check_frames(target.frames)
+    aligned = align_clip(
+        replace(clip, fps=clip.fps or target.fps),
+        height=target.height,
+        width=target.width,
+        frames=target.frames,
+        fps=target.fps,
+        short=target.short,
+    )
+    notes = tuple(f"{name}: {line}" for line in aligned.report.lines())
+    return to_model_range(aligned.frames), notes
+
+
+def _aligned_reference(reference: object, target: Target) -> tuple[Tensor | None, tuple[str, ...]]:
+    if reference is None:
+        return None, ()
+    size = (target.height, target.width)
+    pixels = _pixels(reference)[:1]
+    notes = tuple(_crop_note("The reference image", pixels[0], size))
+    return to_model_range(resize_cover(pixels, *size)), notes
+
+
+def _crop_note(name: str, picture_HWC: Tensor, size: tuple[int, int]) -> list[str]:
+    from .geometry import cover_crop
+
+    crop = cover_crop((picture_HWC.shape[0], picture_HWC.shape[1]), size)
+    if crop.cropped_fraction < 0.005:
+        return []
+    return [f"{name} is cropped to {size[0]} x {size[1]}: {crop.cropped_fraction:.0%} cut off."]

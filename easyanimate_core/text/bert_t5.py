@@ -1,0 +1,141 @@
+"""V5's text encoders: Bert (the bilingual CLIP text model of HunyuanDiT) and mT5's encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .embedding import TextEmbedding, check_prompts, network_device
+from .tokenize import Tokenizer, check_vocabulary, report_removed
+from ..loading import check_materialised
+from .weights import Placement, fill_network
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One text network with its tokenizer; `name` is for messages."""
+
+    name: str
+    network: nn.Module
+    tokenizer: Tokenizer
+
+
+class BertT5TextEncoder:
+    """The last hidden states of both networks.
+
+    `use_attention_mask` (the denoiser's `enable_text_attention_mask`) hides the padding from them.
+    """
+
+    def __init__(self, bert: Reader, t5: Reader, *, use_attention_mask: bool) -> None:
+        self.bert = bert
+        self.t5 = t5
+        self.use_attention_mask = use_attention_mask
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Bert and mT5's encoder."""
+        return self.bert.network, self.t5.network
+
+    def encode(
+        self, prompts: Sequence[str], *, device: torch.device | str | None = None
+    ) -> TextEmbedding:
+        """Encode a batch: `text` [B, 77, Bert's width], `text_t5` [B, 256, mT5's width]."""
+        check_prompts(prompts)
+        text, mask, truncated = self._read(self.bert, prompts)
+        text_t5, mask_t5, truncated_t5 = self._read(self.t5, prompts)
+        return TextEmbedding(text, mask, text_t5, mask_t5, truncated, truncated_t5).to(
+            device or text.device
+        )
+
+    @torch.no_grad()
+    def _read(
+        self, reader: Reader, prompts: Sequence[str]
+    ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
+        tokens = reader.tokenizer.tokenize(prompts)
+        removed = tuple(text.strip() for text in tokens.removed)
+        report_removed(removed, reader.name, reader.tokenizer.max_tokens)
+        where = network_device(reader.network)
+        mask = tokens.mask.to(where)
+        output = reader.network(
+            input_ids=tokens.ids.to(where),
+            attention_mask=mask if self.use_attention_mask else None,
+        )
+        return output.last_hidden_state, mask, removed
+
+
+def bert_from_tensors(
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    *,
+    placement: Placement | None = None,
+) -> Reader:
+    """Build Bert, without its pooler, from its `config.json` and tensors."""
+    from transformers import BertConfig, BertModel
+
+    placement = placement or Placement()
+    bert_config = BertConfig.from_dict(dict(config))
+    check_vocabulary(tokenizer, bert_config.vocab_size, "Bert")
+    with torch.device("meta"):
+        network = BertModel(bert_config, add_pooling_layer=False)
+
+    def rename(key: str) -> str | None:
+        # Releases of transformers before 4.31 stored the positions 0, 1, 2, ...
+        unused = key.startswith("pooler.") or key == "embeddings.position_ids"
+        return None if unused else key
+
+    fill_network(network, tensors, rename, name="Bert", placement=placement)
+    _restore_bert_buffers(network, placement.device)
+    check_materialised(network)
+    return Reader("Bert", network, tokenizer)
+
+
+def _restore_bert_buffers(network: nn.Module, device: torch.device | str) -> None:
+    """Positions and segment ids are computed, not stored; the meta device has no values."""
+    embeddings: Any = network.embeddings
+    num_positions = embeddings.position_embeddings.num_embeddings
+    positions = torch.arange(num_positions, device=device)[None]
+    embeddings.position_ids = positions
+    embeddings.token_type_ids = torch.zeros_like(positions)
+
+
+def t5_from_tensors(
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    *,
+    placement: Placement | None = None,
+) -> Reader:
+    """Build the encoder of T5 or mT5 from its `config.json` and tensors.
+
+    In float16 the feed-forward's output projection `wo` is kept in float32, as transformers does:
+    T5's activations exceed float16's range there.
+    """
+    from transformers import MT5Config, MT5EncoderModel, T5Config, T5EncoderModel
+
+    placement = placement or Placement()
+    # The two differ in their defaults only, which old config.json files rely on.
+    is_mt5 = config.get("model_type") == "mt5"
+    t5_config: Any = (MT5Config if is_mt5 else T5Config).from_dict(dict(config))
+    check_vocabulary(tokenizer, t5_config.vocab_size, "mT5")
+    with torch.device("meta"):
+        network = (MT5EncoderModel if is_mt5 else T5EncoderModel)(t5_config)
+    del network.encoder.embed_tokens  # the same table as `shared`; files hold either name or both
+
+    def rename(key: str) -> str | None:
+        if key == "encoder.embed_tokens.weight":
+            return None if "shared.weight" in tensors else "shared.weight"
+        return None if key.startswith(("decoder.", "lm_head.")) else key
+
+    fill_network(network, tensors, rename, name="mT5", placement=placement)
+    network.encoder.embed_tokens = network.shared
+    if network.shared.weight.dtype == torch.float16:
+        for name, module in network.named_modules():
+            if name.endswith(".wo"):
+                module.float()
+    check_materialised(network)
+    return Reader("mT5", network, tokenizer)

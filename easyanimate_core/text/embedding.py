@@ -1,0 +1,76 @@
+"""What the text encoders give and how they are called.
+
+Shapes: B prompts, L tokens (V5.1: 256, V5: 77), D width, L2 = 256 tokens and D2 width of mT5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+
+
+@dataclass(frozen=True)
+class TextEmbedding:
+    """The prompts as the denoiser reads them, one row per prompt.
+
+    `text` [B, L, D] is the state of Qwen2-VL (V5.1) or Bert (V5), `mask` [B, L] is 1 on tokens and
+    0 on padding. `text_t5` [B, L2, D2] and `mask_t5` [B, L2] are mT5's, None for V5.1. The denoiser
+    reads the padded rows as well: the masks are for reporting and for the encoders alone.
+
+    `truncated` holds for each prompt the words beyond the length of `text` ("" where all were
+    read), `truncated_t5` those beyond mT5's; it is empty for V5.1.
+    """
+
+    text: Tensor
+    mask: Tensor
+    text_t5: Tensor | None = None
+    mask_t5: Tensor | None = None
+    truncated: tuple[str, ...] = ()
+    truncated_t5: tuple[str, ...] = ()
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextEmbedding:
+        """The same embedding elsewhere; `dtype` applies to the states, not to the masks."""
+        return replace(
+            self,
+            text=self.text.to(device, dtype),
+            mask=self.mask.to(device),
+            text_t5=None if self.text_t5 is None else self.text_t5.to(device, dtype),
+            mask_t5=None if self.mask_t5 is None else self.mask_t5.to(device),
+        )
+
+
+class TextEncoder(Protocol):
+    """Prompts to `TextEmbedding`. It runs where its networks' weights are."""
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The networks, for whoever places them on a device or frees them."""
+
+    def encode(
+        self, prompts: Sequence[str], *, device: torch.device | str | None = None
+    ) -> TextEmbedding:
+        """Encode a batch; `device` is where the result goes (default: where the weights are)."""
+
+
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Raise `InputError` unless `prompts` is a non-empty sequence of strings."""
+    if isinstance(prompts, str):
+        raise InputError("prompts is one string; pass a list of prompts, for example [prompt].")
+    if not prompts:
+        raise InputError("prompts is empty; pass at least one prompt (it may be the empty text).")
+    for index, prompt in enumerate(prompts):
+        if not isinstance(prompt, str):
+            raise InputError(
+                f"prompts[{index}] is a {type(prompt).__name__}; every prompt must be a string."
+            )
+
+
+def network_device(network: nn.Module) -> torch.device:
+    """Where the network's weights are."""
+    return next(network.parameters()).device

@@ -1,0 +1,102 @@
+"""V5.1's text encoder: the language part of Qwen2-VL, read after its last layer but one.
+
+The vision tower, the last layer, the final norm and the LM head do not touch the penultimate
+hidden state, so they are neither built nor read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .embedding import TextEmbedding, check_prompts, network_device
+from .tokenize import TransformersTokenizer, check_vocabulary, report_removed
+from ..loading import check_materialised
+from .weights import Placement, fill_network
+
+_LAYER = re.compile(r"layers\.(\d+)\.")
+
+
+class QwenTextEncoder:
+    """One chat per prompt, padded right to 256 tokens; the penultimate hidden state."""
+
+    def __init__(self, network: nn.Module, tokenizer: TransformersTokenizer) -> None:
+        self.network = network
+        self.tokenizer = tokenizer
+        marker = "(the prompt)"
+        self._chat_end = self.chat(marker).partition(marker)[2]
+
+    @property
+    def networks(self) -> tuple[nn.Module, ...]:
+        """The language model."""
+        return (self.network,)
+
+    def encode(
+        self, prompts: Sequence[str], *, device: torch.device | str | None = None
+    ) -> TextEmbedding:
+        """Encode a batch. `text` is [B, 256, hidden size] in the weights' dtype."""
+        check_prompts(prompts)
+        tokens = self.tokenizer.tokenize([self.chat(prompt) for prompt in prompts])
+        # A cut chat always loses the end of the template too; those are no words of the prompt.
+        removed = tuple(
+            text[: max(len(text) - len(self._chat_end), 0)].strip() for text in tokens.removed
+        )
+        report_removed(removed, "Qwen2-VL", self.tokenizer.max_tokens)
+        where = network_device(self.network)
+        mask = tokens.mask.to(where)
+        text = self._hidden_state(tokens.ids.to(where), mask)
+        return TextEmbedding(text=text, mask=mask, truncated=removed).to(device or where)
+
+    def chat(self, prompt: str) -> str:
+        """The prompt as Qwen2-VL reads it: a system line, the user's turn, the answer's start."""
+        messages = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
+        return self.tokenizer.backend.apply_chat_template(
+            messages, tokenize=False, add_generation_prompt=True
+        )
+
+    @torch.no_grad()
+    def _hidden_state(self, ids: Tensor, mask: Tensor) -> Tensor:
+        # Text has the same position in time, height and width. Stated here because releases of
+        # transformers differ in the positions that they give to padding.
+        positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
+        return self.network(
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
+        ).last_hidden_state
+
+
+def qwen_from_tensors(
+    config: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    tokenizer: TransformersTokenizer,
+    *,
+    placement: Placement | None = None,
+) -> QwenTextEncoder:
+    """Build the encoder from a Qwen2-VL `config.json` (flat or nested) and its tensors."""
+    from transformers import Qwen2VLConfig, Qwen2VLTextModel
+
+    placement = placement or Placement()
+    text_config: Any = Qwen2VLConfig.from_dict(dict(config)).get_text_config()
+    num_layers = text_config.num_hidden_layers - 1
+    text_config.num_hidden_layers = num_layers
+    text_config.layer_types = text_config.layer_types[:num_layers]
+    check_vocabulary(tokenizer, text_config.vocab_size, "Qwen2-VL")
+    with torch.device("meta"):
+        network: Any = Qwen2VLTextModel(text_config)
+    network.norm = nn.Identity()
+
+    def rename(key: str) -> str | None:
+        name = key.removeprefix("model.").removeprefix("language_model.")
+        layer = _LAYER.match(name)
+        last_layer = layer is not None and int(layer[1]) == num_layers
+        unused = name == "norm.weight" or name.startswith(("visual.", "lm_head."))
+        return None if last_layer or unused else name
+
+    fill_network(network, tensors, rename, name="Qwen2-VL", placement=placement)
+    # Its frequencies are computed, not stored, and were computed on the meta device.
+    network.rotary_emb = type(network.rotary_emb)(config=text_config).to(placement.device)
+    check_materialised(network)
+    return QwenTextEncoder(network, tokenizer)

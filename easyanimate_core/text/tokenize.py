@@ -1,0 +1,199 @@
+"""Prompts to token ids, and the tokenizers of a checkpoint folder."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+#: Token count that both generations pad to (V5's Bert tokenizer declares fewer: 77).
+MAX_TOKENS = 256
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """`ids` and `mask` [B, L], int64; `removed[i]` is the end of text i that was cut off."""
+
+    ids: Tensor
+    mask: Tensor
+    removed: tuple[str, ...]
+
+
+class Tokenizer(Protocol):
+    """What a text encoder needs of a tokenizer."""
+
+    @property
+    def max_tokens(self) -> int:
+        """Tokens that every text is padded or cut to, on the right."""
+
+    @property
+    def num_tokens(self) -> int:
+        """Size of the vocabulary: every id is smaller."""
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token ids of a batch, L = `max_tokens`."""
+
+
+class TransformersTokenizer:
+    """A tokenizer of the transformers library with a Rust backend (it knows offsets)."""
+
+    def __init__(self, backend: Any) -> None:
+        self.backend = backend
+
+    @property
+    def max_tokens(self) -> int:
+        """The declared maximum, 256 at most."""
+        return min(self.backend.model_max_length, MAX_TOKENS)
+
+    @property
+    def num_tokens(self) -> int:
+        """Size of the vocabulary, special tokens included."""
+        return len(self.backend)
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token ids of a batch."""
+        batch = self.backend(
+            list(texts),
+            padding="max_length",
+            padding_side="right",
+            truncation=True,
+            max_length=self.max_tokens,
+            return_offsets_mapping=True,
+        )
+        whole = self.backend(list(texts), padding=False, truncation=False, verbose=False)
+        rows = zip(texts, whole["input_ids"], batch["offset_mapping"], strict=True)
+        removed = [
+            text[max(end for _, end in offsets) :] if len(ids) > self.max_tokens else ""
+            for text, ids, offsets in rows
+        ]
+        return Tokens(
+            torch.tensor(batch["input_ids"]), torch.tensor(batch["attention_mask"]), tuple(removed)
+        )
+
+
+class SentencePieceTokenizer:
+    """mT5's tokenizer through the sentencepiece library itself, closed by the end token.
+
+    transformers reads `spiece.model` with protobuf, which neither this project nor ComfyUI
+    installs.
+    """
+
+    def __init__(self, model: bytes, model_max_length: int = MAX_TOKENS) -> None:
+        from sentencepiece import SentencePieceProcessor
+
+        self._processor = SentencePieceProcessor(model_proto=model)
+        self._pad, self._end = self._processor.pad_id(), self._processor.eos_id()
+        if self._pad < 0 or self._end < 0:
+            raise ValueError("the model has no padding or no end token")
+        self._model_max_length = model_max_length
+
+    @property
+    def max_tokens(self) -> int:
+        """The declared maximum, 256 at most."""
+        return min(self._model_max_length, MAX_TOKENS)
+
+    @property
+    def num_tokens(self) -> int:
+        """Size of the vocabulary."""
+        return len(self._processor)
+
+    def tokenize(self, texts: Sequence[str]) -> Tokens:
+        """Token ids of a batch."""
+        room = self.max_tokens - 1
+        rows, masks, removed = [], [], []
+        for text in texts:
+            whole = self._processor.encode(text, out_type=int)
+            removed.append(self._processor.decode(whole[room:]))
+            ids = [*whole[:room], self._end]
+            padding = self.max_tokens - len(ids)
+            rows.append(ids + [self._pad] * padding)
+            masks.append([1] * len(ids) + [0] * padding)
+        return Tokens(torch.tensor(rows), torch.tensor(masks), tuple(removed))
+
+
+def load_qwen_tokenizer(folder: Path) -> TransformersTokenizer:
+    """Qwen2-VL's byte-level BPE with its chat template."""
+    _require(folder, "Qwen2-VL", _vocabulary(folder, ("vocab.json", "merges.txt")))
+    # The "Fast" names are those of transformers 4; in transformers 5 there are no others.
+    tokenizer = _from_transformers("Qwen2TokenizerFast", folder, "Qwen2-VL")
+    if not tokenizer.chat_template:
+        raise CheckpointError(
+            f"The Qwen2-VL tokenizer in {folder} has no chat template; its tokenizer_config.json "
+            "(or chat_template.jinja) must hold one. Download the folder again."
+        )
+    return TransformersTokenizer(tokenizer)
+
+
+def load_bert_tokenizer(folder: Path) -> TransformersTokenizer:
+    """Bert's WordPiece tokenizer."""
+    _require(folder, "Bert", _vocabulary(folder, ("vocab.txt",)))
+    return TransformersTokenizer(_from_transformers("BertTokenizerFast", folder, "Bert"))
+
+
+def load_t5_tokenizer(folder: Path) -> SentencePieceTokenizer:
+    """mT5's sentencepiece tokenizer."""
+    _require(folder, "mT5", ("spiece.model",))
+    try:
+        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+        model_max_length = int(config.get("model_max_length") or MAX_TOKENS)
+        return SentencePieceTokenizer((folder / "spiece.model").read_bytes(), model_max_length)
+    except (ValueError, AttributeError, OSError, RuntimeError) as error:
+        raise _unreadable(folder, "mT5", error) from error
+
+
+def _vocabulary(folder: Path, files: tuple[str, ...]) -> tuple[str, ...]:
+    """The files that hold the vocabulary: the named ones, or one that holds all of it."""
+    return ("tokenizer.json",) if (folder / "tokenizer.json").is_file() else files
+
+
+def _require(folder: Path, name: str, files: tuple[str, ...]) -> None:
+    # Without tokenizer_config.json Bert would read 256 tokens instead of 77.
+    missing = [file for file in ("tokenizer_config.json", *files) if not (folder / file).is_file()]
+    if missing:
+        raise CheckpointError(
+            f"The {name} tokenizer is incomplete: {' and '.join(missing)} missing in {folder}. "
+            "Download this folder of the checkpoint completely."
+        )
+
+
+def _from_transformers(class_name: str, folder: Path, name: str) -> Any:
+    import transformers
+
+    try:
+        return getattr(transformers, class_name).from_pretrained(str(folder), local_files_only=True)
+    except Exception as error:  # the tokenizers library raises bare `Exception` on damaged files
+        raise _unreadable(folder, name, error) from error
+
+
+def _unreadable(folder: Path, name: str, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"The {name} tokenizer in {folder} cannot be read: {error}. "
+        "Download this folder of the checkpoint again."
+    )
+
+
+def report_removed(removed: Sequence[str], name: str, max_tokens: int) -> None:
+    """Warn once per prompt that lost words; nothing is cut silently."""
+    for text in removed:
+        if text:
+            logger.warning("%s reads %d tokens; not read: %r", name, max_tokens, text)
+
+
+def check_vocabulary(tokenizer: Tokenizer, num_embeddings: int, name: str) -> None:
+    """Raise `CheckpointError` where the tokenizer knows ids that the network does not."""
+    if tokenizer.num_tokens > num_embeddings:
+        raise CheckpointError(
+            f"The {name} tokenizer has {tokenizer.num_tokens} tokens, its text encoder "
+            f"{num_embeddings}. They come from different checkpoints; take both folders from the "
+            "same one."
+        )

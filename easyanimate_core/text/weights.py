@@ -1,0 +1,75 @@
+"""Filling a text network with a checkpoint's tensors, completely or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checkpoint import read_json
+from ..errors import CheckpointError
+from ..loading import assign_tensors
+from ..progress import Progress, silent
+
+_COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where the weights go. `dtype` None keeps the stored one."""
+
+    dtype: torch.dtype | None = None
+    device: torch.device | str = "cpu"
+    progress: Progress = silent
+
+
+def fill_network(
+    network: nn.Module,
+    tensors: Mapping[str, Tensor],
+    rename: Callable[[str], str | None],
+    *,
+    name: str,
+    placement: Placement,
+) -> None:
+    """Load `tensors` into a network that was built on the meta device.
+
+    `rename` gives the network's name of a stored tensor, or None for one that is known and not
+    needed. Raises `CheckpointError` that lists missing, unexpected and misshapen tensors.
+    """
+    stored = {new: key for key in tensors if (new := rename(key)) is not None}
+    renamed = {new: tensors[key] for new, key in stored.items()}
+    dtype = placement.dtype or _stored_dtype({tensor.dtype for tensor in renamed.values()}, name)
+    assign_tensors(
+        network,
+        renamed,
+        what=f"{name} text encoder",
+        dtype=dtype,
+        device=placement.device,
+        progress=placement.progress,
+    )
+
+
+def _stored_dtype(dtypes: set[torch.dtype], name: str) -> torch.dtype:
+    if len(dtypes) == 1 and dtypes <= set(_COMPUTE_DTYPES):
+        return next(iter(dtypes))
+    found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
+    raise CheckpointError(
+        f"The {name} text encoder is stored as {found}; it can run in one of float32, bfloat16 "
+        "and float16 only. Pass the dtype to use."
+    )
+
+
+def read_config(folder: Path, *, model_types: tuple[str, ...]) -> dict[str, Any]:
+    """A text encoder's `config.json`; `CheckpointError` unless its `model_type` is known."""
+    path = folder / "config.json"
+    config = read_json(path)
+    if config.get("model_type") not in model_types:
+        raise CheckpointError(
+            f"{path} has model_type {config.get('model_type')!r}; this EasyAnimate version needs "
+            f"{' or '.join(model_types)}. The folder belongs to another model or version."
+        )
+    return config

@@ -1,0 +1,223 @@
+"""The rules of the house: the tools' checks, and the rules that no tool checks.
+
+Every failure lists `file:line: what is wrong`, with the number where the rule has one.
+"""
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "easyanimate_core"
+MAX_FILE_LINES = 500
+MAX_FUNCTION_LINES = 60
+#: Loading with these runs code from the file that is loaded.
+UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+HOST_IMPORTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes"}
+TEXT_SUFFIXES = {"", ".css", ".js", ".json", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yml"}
+UNCHECKED_FOLDERS = ("tests/parity/data/", "benchmarks/results/")
+TEXT_RULES = {
+    "trailing space": re.compile(r"[ \t]+$"),
+    "Windows line end (CR)": re.compile(r"\r"),
+    "merge conflict marker": re.compile(r"^(<{7}|>{7}) |^={7}$"),
+    "a path that only one machine has": re.compile(
+        r"(?<![\w./~<-])(/(home/\w|Users/\w|root/|work/)|[A-Z]:\\Users\\)"
+    ),
+    "zero-width or no-break character": re.compile("[\u00a0\u200b-\u200f\u2028\u2029\u2060\ufeff]"),
+    "an open end (name an issue or do it)": re.compile(r"\b(TO[D]O|FIX[M]E|XX[X])\b"),
+}
+
+
+def run_tool(module: str, *command: str) -> None:
+    """Run a tool of this Python in the root; fail with all that it said."""
+    if find_spec(module) is None:
+        pytest.skip(f"{module} is not installed here: pip install -r requirements-dev.txt")
+    done = subprocess.run(
+        [sys.executable, *command], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        said = f"{module} finds faults (status {done.returncode})\n{done.stdout}\n{done.stderr}"
+        pytest.fail(said, pytrace=False)
+
+
+def core_files() -> list[Path]:
+    return sorted(CORE.rglob("*.py"))
+
+
+def place(path: Path, line: int) -> str:
+    return f"{path.relative_to(ROOT).as_posix()}:{line}"
+
+
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+def core_nodes() -> Iterator[tuple[Path, ast.AST]]:
+    for path in core_files():
+        for node in ast.walk(tree_of(path)):
+            yield path, node
+
+
+def imported_names(node: ast.AST) -> list[str]:
+    """The absolute modules that an import statement, or `import_module("name")`, names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and not node.level:
+        return [node.module or ""]
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("import_module"):
+        return [a.value for a in node.args[:1] if isinstance(a, ast.Constant)]
+    return []
+
+
+def core_imports_of(roots: set[str]) -> list[str]:
+    return [
+        f"{place(path, node.lineno)}: imports {name}"
+        for path, node in core_nodes()
+        for name in imported_names(node)
+        if name.split(".")[0] in roots
+    ]
+
+
+def assert_none(found: list[str], rule: str) -> None:
+    if found:
+        pytest.fail("\n".join([rule, *found]), pytrace=False)
+
+
+def test_ruff_check():
+    run_tool("ruff", "-m", "ruff", "check", "--output-format=concise", ".")
+
+
+def test_ruff_format():
+    run_tool("ruff", "-m", "ruff", "format", "--check", ".")
+
+
+def test_types():
+    run_tool("mypy", "-m", "mypy")
+
+
+def test_import_direction():
+    call = "from importlinter.cli import lint_imports_command as lint_imports; lint_imports()"
+    run_tool("importlinter", "-c", call)
+
+
+def test_core_files_are_short():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in core_files()}
+    found = [
+        f"{place(path, 1)}: {length} lines"
+        for path, length in lengths.items()
+        if length > MAX_FILE_LINES
+    ]
+    assert_none(found, f"A file of the core has at most {MAX_FILE_LINES} lines: split by subject.")
+
+
+def test_core_functions_are_short():
+    found = []
+    for path, node in core_nodes():
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            if length > MAX_FUNCTION_LINES:
+                found.append(f"{place(path, node.lineno)}: {node.name} has {length} lines")
+    assert_none(found, f"A function has at most {MAX_FUNCTION_LINES} lines: name its steps.")
+
+
+def is_re_export(statement: ast.stmt) -> bool:
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return True
+    if isinstance(statement, ast.Expr):
+        return isinstance(statement.value, ast.Constant) and isinstance(statement.value.value, str)
+    if isinstance(statement, ast.Assign):
+        return {ast.unparse(target) for target in statement.targets} <= {"__all__", "__version__"}
+    return False
+
+
+def test_init_files_only_re_export():
+    found = [
+        f"{place(path, statement.lineno)}: {ast.unparse(statement).splitlines()[0]}"
+        for path in core_files()
+        if path.name == "__init__.py"
+        for statement in tree_of(path).body
+        if not is_re_export(statement)
+    ]
+    assert_none(found, "An __init__.py holds a docstring, imports, __all__ and __version__ only.")
+
+
+def test_core_never_unpickles():
+    calls = [
+        f"{place(path, node.lineno)}: calls {ast.unparse(node.func)}"
+        for path, node in core_nodes()
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "jit.load")
+    ]
+    allowed = [
+        f"{place(path, node.value.lineno)}: allow_pickle={ast.unparse(node.value)}"
+        for path, node in core_nodes()
+        if isinstance(node, ast.keyword) and node.arg == "allow_pickle"
+        if ast.unparse(node.value) != "False"
+    ]
+    found = calls + allowed + core_imports_of(UNSAFE_IMPORTS)
+    assert_none(found, "A checkpoint must not be able to run code: read safetensors only.")
+
+
+def test_core_never_imports_comfyui():
+    found = core_imports_of(HOST_IMPORTS)
+    assert_none(found, "The core does the whole job without ComfyUI: the host stays outside.")
+
+
+def text_files() -> list[Path]:
+    """The text files that git tracks or would track."""
+    git = shutil.which("git")
+    listed = (
+        git
+        and subprocess.run(
+            [git, "-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            encoding="utf-8",
+            check=False,
+        ).stdout
+    )
+    if not listed:
+        pytest.skip("this is not a git clone: which files belong to the project is not known")
+    names = [n for n in listed.rstrip("\0").split("\0") if not n.startswith(UNCHECKED_FOLDERS)]
+    return [ROOT / n for n in names if Path(n).suffix in TEXT_SUFFIXES and (ROOT / n).is_file()]
+
+
+def text_problems(path: Path) -> Iterator[str]:
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError as error:
+        yield f"{place(path, 1)}: not UTF-8 ({error})"
+        return
+    if text and (not text.endswith("\n") or text.endswith("\n\n")):
+        yield f"{place(path, text.count(chr(10)) + 1)}: the file must end with one line end"
+    for number, line in enumerate(text.split("\n"), start=1):
+        for rule, pattern in TEXT_RULES.items():
+            if pattern.search(line):
+                yield f"{place(path, number)}: {rule}: {line.strip()[:80]!r}"
+
+
+def test_text_hygiene():
+    found = [problem for path in text_files() for problem in text_problems(path)]
+    assert_none(found, "Text is UTF-8 with LF line ends, tidy, and true on every machine.")
+
+
+def test_dependencies_are_requirements():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        declared = tomllib.load(file)["project"]["dependencies"]
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    required = [line.split(" #")[0].strip() for line in lines if line.strip()]
+    required = [line for line in required if not line.startswith("#")]
+    assert declared == required, (
+        f"pyproject.toml: dependencies {declared} must be the lines of requirements.txt {required}"
+    )
