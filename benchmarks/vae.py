@@ -40,7 +40,14 @@ def load(implementation: str) -> torch.nn.Module:
     reference = Reference(block_out_channels=list(WIDTHS)).eval()
     if implementation == "diffusers":
         return reference
-    vae = AutoencoderKLMagvit(VAEConfig(block_out_channels=WIDTHS, mini_batch_decoder=int(os.environ.get("MB","1")), mini_batch_encoder=4*int(os.environ.get("MB","1"))), device=torch.device("meta"))
+    vae = AutoencoderKLMagvit(
+        VAEConfig(
+            block_out_channels=WIDTHS,
+            mini_batch_decoder=int(os.environ.get("MB", "1")),
+            mini_batch_encoder=4 * int(os.environ.get("MB", "1")),
+        ),
+        device=torch.device("meta"),
+    )
     vae.load_state_dict(reference.state_dict(), assign=True)
     return vae
 
@@ -53,7 +60,9 @@ def call(vae: torch.nn.Module, way: str, shape: tuple[int, int, int]) -> Callabl
         if isinstance(vae, AutoencoderKLMagvit):
             return lambda: vae.encode(video).mean
         return lambda: vae.encode(video).latent_dist.mode()
-    latents = torch.randn(1, 16, (frames - 1) // 4 + 1, height // 8, width // 8, generator=generator)
+    latents = torch.randn(
+        1, 16, (frames - 1) // 4 + 1, height // 8, width // 8, generator=generator
+    )
     if isinstance(vae, AutoencoderKLMagvit):
         return lambda: vae.decode(latents)
     return lambda: vae.decode(latents).sample
@@ -108,7 +117,9 @@ def memory_in_subprocess(implementation: str, way: str, arguments: argparse.Name
 
 
 def report(results: dict[str, dict[str, float]]) -> None:
-    print(f"{'':8}{'ours s':>9}{'diff. s':>9}{'ratio':>7}{'ours MiB':>10}{'diff. MiB':>11}{'ratio':>7}")
+    print(
+        f"{'':8}{'ours s':>9}{'diff. s':>9}{'ratio':>7}{'ours MiB':>10}{'diff. MiB':>11}{'ratio':>7}"
+    )
     for way, row in results.items():
         print(
             f"{way:8}{row['ours_seconds']:9.2f}{row['diffusers_seconds']:9.2f}"

@@ -1,3 +1,75 @@
-"""EasyAnimate V5 and V5.1 in plain PyTorch: a checkpoint folder and a prompt in, a video out."""
+"""EasyAnimate V5 and V5.1 in plain PyTorch: a checkpoint folder and a prompt in, a video out.
 
-__version__ = "0.1.0"
+What a script needs is importable from here; each name is loaded when it is first used, so that
+importing the package stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from .version import __version__
+
+if TYPE_CHECKING:
+    from .errors import EasyAnimateError
+    from .media import Clip, read_image, read_mask, read_video
+    from .pipeline import Generation, Pipeline
+    from .recipe import Recipe
+    from .settings import Settings
+    from .tasks import (
+        Camera,
+        Control,
+        ImageToVideo,
+        RegionEdit,
+        TextToVideo,
+        Trajectory,
+        VideoToVideo,
+    )
+    from .tiny import make_tiny
+
+_HOMES = {
+    "errors": ("EasyAnimateError",),
+    "media": ("Clip", "read_image", "read_mask", "read_video"),
+    "pipeline": ("Generation", "Pipeline"),
+    "recipe": ("Recipe",),
+    "settings": ("Settings",),
+    "tasks": (
+        "Camera",
+        "Control",
+        "ImageToVideo",
+        "RegionEdit",
+        "TextToVideo",
+        "Trajectory",
+        "VideoToVideo",
+    ),
+    "tiny": ("make_tiny",),
+}
+
+__all__ = [
+    "Camera",
+    "Clip",
+    "Control",
+    "EasyAnimateError",
+    "Generation",
+    "ImageToVideo",
+    "Pipeline",
+    "Recipe",
+    "RegionEdit",
+    "Settings",
+    "TextToVideo",
+    "Trajectory",
+    "VideoToVideo",
+    "__version__",
+    "make_tiny",
+    "read_image",
+    "read_mask",
+    "read_video",
+]
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f".{home}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -121,7 +121,7 @@ class CoverCrop:
 
 
 def cover_crop(source: tuple[int, int], target: tuple[int, int]) -> CoverCrop:
-    """Scale `source` (height, width), aspect kept, until it covers `target`, and crop the centre."""
+    """Scale `source` (height, width), aspect kept, to cover `target`, and crop the centre."""
     (source_height, source_width), (height, width) = source, target
     if min(source_height, source_width, height, width) < 1:
         raise InputError(f"Cannot fit {source} to {target}: every side must be at least 1 pixel.")

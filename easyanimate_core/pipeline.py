@@ -26,7 +26,7 @@ from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
 from .progress import Progress, silent
 from .recipe import Recipe, save_videos
-from .sampling import Guidance, Schedule, denoise, draw_noise, guided_denoiser, make_schedule
+from .sampling import Sampler, denoise, draw_noise, guided_denoiser, make_schedule
 from .settings import Settings
 from .tasks import Target, Task, TextToVideo, check_head
 from .text import TextEmbedding, build_text_encoder
@@ -137,14 +137,11 @@ class Pipeline:
         with _on_device(self._transformer, self.device):
             latents = sample_latents(
                 self._transformer,
-                schedule,
-                settings.guidance,
+                Sampler(schedule, settings.guidance, generators),
                 text=(negative, positive),
                 condition=condition,
-                noise=noise,
-                generators=generators,
+                noise=noise.to(self.device),
                 dtype=self.dtype,
-                device=self.device,
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
@@ -156,7 +153,7 @@ class Pipeline:
         strength = getattr(task, "strength", 1.0)
         config = self.info.scheduler
         scheduler = settings.scheduler_for(self.info.version, config, strength=strength)
-        loaded = task.load()
+        loaded = task.load(settings.source_seconds())
         target = settings.target(loaded)
         return _Plan(target, scheduler, loaded.align(target))
 
@@ -236,39 +233,33 @@ class _Plan:
 
 def sample_latents(
     transformer: EasyAnimateTransformer3DModel,
-    schedule: Schedule,
-    guidance: Guidance,
+    sampler: Sampler,
     *,
     text: tuple[TextEmbedding, TextEmbedding],
     condition: Condition,
     noise: Tensor,
-    generators: Sequence[torch.Generator],
     dtype: torch.dtype = torch.float32,
-    device: torch.device | str = "cpu",
     progress: Progress = silent,
 ) -> Tensor:
     """Denoise `noise` [B, C, F, H, W] to scaled latents of the same shape, in float32.
 
     Args:
-        transformer: The denoiser, on `device`.
-        schedule: Scheduler and timesteps of this run.
-        guidance: Scale and rescale.
+        transformer: The denoiser.
+        sampler: Schedule, guidance and generators of this run.
         text: Embeddings of the negative prompt (one row, or B) and of the prompts (B rows).
         condition: What the head is shown and what the schedule starts from.
-        noise: Unit Gaussian noise in float32.
-        generators: One per sample.
+        noise: Unit Gaussian noise in float32, on the denoiser's device.
         dtype: Compute dtype of the denoiser; the sampling itself is in float32.
-        device: Where the denoiser is.
         progress: Reports the stage "denoise".
     """
-    batch = noise.shape[0]
+    batch, device, guidance = noise.shape[0], noise.device, sampler.guidance
     negative, positive = (part.to(device, dtype) for part in text)
     copies = 2 if guidance.active else 1
     states = _joined(negative, positive, batch) if guidance.active else positive
     channels = condition.channels
     if channels is not None:
         channels = channels.to(device, dtype).repeat(copies, 1, 1, 1, 1)
-    rope = transformer.rotary_table(noise.to(device))
+    rope = transformer.rotary_table(noise)
 
     def predict(latents: Tensor, timestep: Tensor) -> Tensor:
         return transformer(
@@ -283,9 +274,9 @@ def sample_latents(
     known = None if condition.known is None else condition.known.to(device)
     return denoise(
         guided_denoiser(predict, guidance),
-        schedule,
-        schedule.start(noise.to(device), known),
-        generators=generators,
+        sampler.schedule,
+        sampler.schedule.start(noise, known),
+        generators=sampler.generators,
         progress=progress,
     )
 

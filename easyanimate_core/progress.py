@@ -12,5 +12,5 @@ class Progress(Protocol):
         """`done` of `total` units of `stage` ("load", "encode", "denoise", "decode") are done."""
 
 
-def silent(stage: str, done: int, total: int) -> None:  # noqa: ARG001  (the protocol's names)
+def silent(stage: str, done: int, total: int) -> None:
     """The default: reports to nobody."""

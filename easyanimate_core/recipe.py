@@ -20,7 +20,6 @@ from typing import Any
 
 from torch import Tensor
 
-from . import __version__
 from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track
@@ -28,6 +27,7 @@ from .errors import InputError, RecipeError
 from .media import Clip, read_metadata, write_json, write_mp4, write_png
 from .settings import Settings
 from .tasks import TASKS, Task
+from .version import __version__
 
 FORMAT = 1
 #: Key of the MP4's metadata that holds the recipe.

@@ -12,7 +12,7 @@ from .errors import InputError
 from .geometry import bucket_size, check_frames, check_size
 from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
 from .specs import Version
-from .tasks import Target, Task
+from .tasks import DEFAULT_FRAMES, Target, Task
 
 #: The original's negative prompt: "twisted body, missing limbs, captions, comic, static, ugly,
 #: error, gibberish".
@@ -38,7 +38,8 @@ class Settings:
         seed: Noise of the first sample; the next ones have the seeds after it.
         batch: Samples per prompt.
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
-        short: What happens to a source clip that is too short: "refuse", or "repeat" its last frame.
+        short: What happens to a source clip that is too short: "refuse", or "repeat" its last
+            frame.
         tile: Side in pixels of the VAE's tiles, against memory; None decodes whole frames.
     """
 
@@ -88,6 +89,11 @@ class Settings:
         check_scheduler(name, version, config)
         check_steps(self.steps, strength)
         return name
+
+    def source_seconds(self) -> float:
+        """How much of a source clip can be used: the rest of its file is not read."""
+        frames = DEFAULT_FRAMES if self.frames is None else self.frames
+        return frames / self.fps
 
     def target(self, task: Task) -> Target:
         """Size and length of the result of a loaded task."""

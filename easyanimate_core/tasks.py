@@ -21,9 +21,20 @@ from .conditioning.condition import Sources
 from .conditioning.encode import to_model_range
 from .conditioning.trajectory import Track, heatmap_frames, resample, tracks_from_json
 from .errors import HeadError, InputError, MediaError
-from .geometry import check_frames, floor_frames
-from .media import Clip, align_clip, align_mask, read_image, read_mask, read_video, resize_cover
-from .media.align import check_mask, check_pixels
+from .geometry import cover_crop, floor_frames
+from .media import (
+    Clip,
+    align_clip,
+    align_mask,
+    available_frames,
+    check_mask,
+    check_pixels,
+    pick_frames,
+    read_image,
+    read_mask,
+    read_video,
+    resize_cover,
+)
 from .specs import Head, TransformerConfig
 
 #: A file, or pixels in memory.
@@ -53,7 +64,7 @@ class TextToVideo:
     mode: ClassVar[str] = "text_to_video"
     heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
 
-    def load(self) -> TextToVideo:
+    def load(self, max_seconds: float) -> TextToVideo:  # noqa: ARG002
         """Nothing to read."""
         return self
 
@@ -84,7 +95,7 @@ class ImageToVideo:
     mode: ClassVar[str] = "image_to_video"
     heads: ClassVar[tuple[Head, ...]] = (Head.INPAINT,)
 
-    def load(self) -> ImageToVideo:
+    def load(self, max_seconds: float) -> ImageToVideo:  # noqa: ARG002
         """The same with pictures read."""
         if self.start is None and self.end is None and not self.keyframes:
             raise InputError(
@@ -102,8 +113,8 @@ class ImageToVideo:
 
     def source_size(self) -> tuple[int, int] | None:
         """The first picture's size."""
-        return _size(next(iter([s for s in (self.start, self.end) if s is not None]
-                               or self.keyframes.values())))  # fmt: skip
+        known = (self.start, self.end, *self.keyframes.values())
+        return _size(next(source for source in known if source is not None))
 
     def default_frames(self, fps: float) -> int:  # noqa: ARG002
         """The trained length."""
@@ -160,9 +171,9 @@ class VideoToVideo:
     mode: ClassVar[str] = "video_to_video"
     heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
 
-    def load(self) -> VideoToVideo:
+    def load(self, max_seconds: float) -> VideoToVideo:
         """The same with the clip read."""
-        return replace(self, video=load_clip("video", self.video))
+        return replace(self, video=load_clip("video", self.video, max_seconds))
 
     def source_size(self) -> tuple[int, int] | None:
         """The clip's size."""
@@ -188,9 +199,10 @@ class RegionEdit:
     mode: ClassVar[str] = "region_edit"
     heads: ClassVar[tuple[Head, ...]] = (Head.INPAINT,)
 
-    def load(self) -> RegionEdit:
+    def load(self, max_seconds: float) -> RegionEdit:
         """The same with clip and mask read."""
-        return replace(self, video=load_clip("video", self.video), mask=load_mask(self.mask))
+        clip = load_clip("video", self.video, max_seconds)
+        return replace(self, video=clip, mask=load_mask(self.mask, max_frames=len(clip.frames)))
 
     def source_size(self) -> tuple[int, int] | None:
         """The clip's size."""
@@ -204,7 +216,12 @@ class RegionEdit:
         """The clip as known pixels outside the mask."""
         video, notes = _aligned(self.video, target, "The video")
         assert isinstance(self.mask, Tensor)
-        mask = align_mask(self.mask, height=target.height, width=target.width, frames=target.frames)
+        assert isinstance(self.video, Clip)
+        mask = self.mask
+        if len(mask) == len(self.video.frames):  # a mask per source frame goes where its frame goes
+            clip = _at_rate(self.video, target.fps)
+            mask = mask[pick_frames(clip, frames=target.frames, fps=target.fps, short=target.short)]
+        mask = align_mask(mask, height=target.height, width=target.width, frames=target.frames)
         return Sources(video=video, mask=_batched(mask), strength=self.strength, notes=notes)
 
 
@@ -217,9 +234,11 @@ class Control:
     mode: ClassVar[str] = "control"
     heads: ClassVar[tuple[Head, ...]] = (Head.CONTROL,)
 
-    def load(self) -> Control:
+    def load(self, max_seconds: float) -> Control:
         """The same with clip and reference read."""
-        return Control(load_clip("control video", self.video), _load_reference(self.reference))
+        return Control(
+            load_clip("control video", self.video, max_seconds), _load_reference(self.reference)
+        )
 
     def source_size(self) -> tuple[int, int] | None:
         """The control video's size."""
@@ -247,7 +266,7 @@ class Camera:
     mode: ClassVar[str] = "camera"
     heads: ClassVar[tuple[Head, ...]] = (Head.CAMERA,)
 
-    def load(self) -> Camera:
+    def load(self, max_seconds: float) -> Camera:  # noqa: ARG002
         """The same with poses and reference read."""
         if bool(self.moves) == (self.poses is not None):
             raise InputError("A camera needs either moves (such as 'Pan Up') or poses, not both.")
@@ -293,7 +312,7 @@ class Trajectory:
     mode: ClassVar[str] = "trajectory"
     heads: ClassVar[tuple[Head, ...]] = (Head.CONTROL,)
 
-    def load(self) -> Trajectory:
+    def load(self, max_seconds: float) -> Trajectory:  # noqa: ARG002
         """The same with tracks and reference read."""
         tracks = self.tracks
         if isinstance(tracks, str | os.PathLike):
@@ -334,7 +353,7 @@ TASKS: dict[str, type[Any]] = {
         Control,
         Camera,
         Trajectory,
-    )  # fmt: skip
+    )
 }
 
 
@@ -361,18 +380,18 @@ def load_image(name: str, source: Source) -> Tensor:
     return pixels
 
 
-def load_mask(source: Source) -> Tensor:
-    """Masks [F, H, W], checked."""
-    mask = source if isinstance(source, Tensor) else read_mask(source)
+def load_mask(source: Source, *, max_frames: int) -> Tensor:
+    """Masks [F, H, W], checked; no more of a file than the clip that they belong to has."""
+    mask = source if isinstance(source, Tensor) else read_mask(source, max_frames=max_frames)
     check_mask("mask", mask)
     return mask
 
 
-def load_clip(name: str, source: Source | Clip) -> Clip:
+def load_clip(name: str, source: Source | Clip, max_seconds: float) -> Clip:
     """A clip, checked. Frames in memory without a rate are taken at the target's rate."""
     if isinstance(source, Tensor):
         source = Clip(source, fps=0.0)
-    clip = source if isinstance(source, Clip) else read_video(source)
+    clip = source if isinstance(source, Clip) else read_video(source, max_seconds=max_seconds)
     check_pixels(name, clip.frames)
     return clip
 
@@ -413,17 +432,18 @@ def _batched(mask_FHW: Tensor) -> Tensor:
 
 def _clip_frames(clip: object, fps: float) -> int:
     assert isinstance(clip, Clip)
-    count = len(clip.frames)
-    seconds = count / (clip.fps or fps)
-    available = max(1, int(seconds * fps + 1e-6)) if clip.fps else count
-    return min(DEFAULT_FRAMES, floor_frames(available))
+    return min(DEFAULT_FRAMES, floor_frames(available_frames(_at_rate(clip, fps), fps)))
+
+
+def _at_rate(clip: Clip, fps: float) -> Clip:
+    """Frames in memory have no rate of their own: they are taken at the target's."""
+    return replace(clip, fps=clip.fps or fps)
 
 
 def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str, ...]]:
     assert isinstance(clip, Clip)
-    check_frames(target.frames)
     aligned = align_clip(
-        replace(clip, fps=clip.fps or target.fps),
+        _at_rate(clip, target.fps),
         height=target.height,
         width=target.width,
         frames=target.frames,
@@ -444,8 +464,6 @@ def _aligned_reference(reference: object, target: Target) -> tuple[Tensor | None
 
 
 def _crop_note(name: str, picture_HWC: Tensor, size: tuple[int, int]) -> list[str]:
-    from .geometry import cover_crop
-
     crop = cover_crop((picture_HWC.shape[0], picture_HWC.shape[1]), size)
     if crop.cropped_fraction < 0.005:
         return []

@@ -16,6 +16,8 @@ from .bars import ProgressBars
 from .memory import PeakMemory
 
 HEIGHT, WIDTH, FRAMES, STEPS = 128, 192, 17, 6
+#: Pictures in a row of the contact sheet: two of what was given, the others of what was made.
+CELLS = 6
 PROMPT = "An astronaut smiles at the camera. 一位宇航员对着镜头微笑。"
 
 
@@ -35,9 +37,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="run every mode on tiny checkpoints, without a download",
-        description="Make tiny checkpoints of random weights and run every mode of V5.1 and V5 with "
-        "them, from a real picture and a real clip: one MP4 per mode and a contact sheet. Random "
-        "weights make textures, not pictures; what is shown is that every mode runs.",
+        description="Make tiny checkpoints of random weights and run every mode of V5.1 and V5 "
+        "with them, from a real picture and a real clip: one MP4 per mode and a contact sheet. "
+        "Random weights make textures, not pictures; what is shown is that every mode runs.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("--image", type=Path, help="picture (default: scikit-image's astronaut)")
@@ -50,7 +52,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run every scene and print the table."""
-    from ..media import contact_sheet, read_image, read_video, resize_cover, write_png
+    from ..media import contact_sheet, read_video, write_png
     from ..pipeline import Pipeline
     from ..settings import Settings
 
@@ -60,9 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         height=HEIGHT, width=WIDTH, steps=arguments.steps, frames=FRAMES, short="repeat"
     )
-    source = resize_cover(read_image(image), HEIGHT, WIDTH)
-    clip = read_video(video, max_frames=8 * FRAMES)
-    strips = [("picture given", source), ("clip given", resize_cover(clip.frames, HEIGHT, WIDTH))]
+    clip = read_video(video, max_seconds=FRAMES / settings.fps)
+    strips: list[tuple[str, Any]] = []
     pipelines: dict[tuple[Version, Head], Pipeline] = {}
     print(f"{'mode':<34}{'size':>9}{'frames':>8}{'steps':>7}{'seconds':>9}{'peak memory':>13}")
     for scene in _scenes(image, clip):
@@ -77,13 +78,14 @@ def run(arguments: argparse.Namespace) -> int:
         seconds = time.perf_counter() - began
         label = f"{scene.version.value} {scene.name}"
         result.save(arguments.out / f"{label.lower().replace(' ', '_').replace(',', '')}.mp4")
-        strips.append((label, result.frames[0]))
+        strips.append((label, _strip(scene.task, result.frames[0])))
         print(
             f"{label:<34}{f'{HEIGHT}x{WIDTH}':>9}{scene.frames:>8}{arguments.steps:>7}"
             f"{seconds:>9.1f}{memory.bytes / 1e6:>10.0f} MB",
             flush=True,
         )
-    sheet = write_png(arguments.out / "contact_sheet.png", contact_sheet(strips))
+    picture = contact_sheet(strips, columns=CELLS, cell_width=WIDTH)
+    sheet = write_png(arguments.out / "contact_sheet.png", picture)
     print(f"\n{sheet}\n{time.perf_counter() - started:.0f} s on {pipelines[key].device}")
     return 0
 
@@ -124,6 +126,39 @@ def _scenes(image: Path, clip: Any) -> Iterator[Scene]:
     yield Scene("start image", v5, Head.INPAINT, tasks.ImageToVideo(start=image))
     yield Scene("video to video", v5, Head.INPAINT, tasks.VideoToVideo(clip, 0.6))
     yield Scene("control", v5, Head.CONTROL, tasks.Control(edges))
+
+
+def _strip(task: Any, made: Any) -> Any:
+    """Frames of one row: what the model was shown at the first and the last frame, then the result.
+
+    A region to generate is darkened, camera rays are shown as the colours of their directions, a
+    reference takes the second place.
+    """
+    import torch
+
+    from ..conditioning.encode import from_model_range
+    from ..tasks import Target
+
+    sources = task.load(FRAMES).align(Target(HEIGHT, WIDTH, FRAMES, short="repeat"))
+    given = _blank(2)
+    shown = sources.video if sources.video is not None else sources.control
+    if shown is not None:
+        frames = from_model_range(shown[0])
+        if sources.mask is not None:
+            frames = torch.where(sources.mask[0, 0, ..., None] > 0.5, frames * 0.2 + 0.1, frames)
+        given = frames[[0, -1]]
+    if sources.plucker is not None:
+        given = (sources.plucker[[0, -1], ..., 3:] / 2 + 0.5).clamp(0, 1)
+    if sources.reference is not None:
+        given[1] = from_model_range(sources.reference[0])[0]
+    places = torch.linspace(0, len(made) - 1, CELLS - 2).round().long()
+    return torch.cat([given, made[places]])
+
+
+def _blank(count: int) -> Any:
+    import torch
+
+    return torch.full((count, HEIGHT, WIDTH, 3), 0.1)
 
 
 def _edges(clip: Any) -> Any:

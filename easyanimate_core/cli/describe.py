@@ -61,19 +61,23 @@ def describe(info: Any) -> dict[str, Any]:
         "scheduler": DEFAULT_SCHEDULER[info.version],
         "prediction_type": info.version.prediction_type,
         "reference_image": info.transformer.has_reference,
-        "modes": [mode.replace("_", " ") for mode, task in TASKS.items() if info.head in task.heads],
+        "modes": [
+            mode.replace("_", " ") for mode, task in TASKS.items() if info.head in task.heads
+        ],
         "parts": {
             name: {
                 "tensors": len(files),
                 "parameters": files.num_parameters,
                 "bytes": sum(file.stat().st_size for file in files.files),
                 "files": [file.name for file in files.files],
-                "dtypes": [f"{dtype} {_share(count, files.num_parameters)}"
-                           for dtype, count in files.dtypes.most_common()],
+                "dtypes": [
+                    f"{dtype} {_share(count, files.num_parameters)}"
+                    for dtype, count in files.dtypes.most_common()
+                ],
             }
             for name, files in parts.items()
         },
-    }  # fmt: skip
+    }
 
 
 def _share(count: int, total: int) -> str:

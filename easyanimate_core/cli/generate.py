@@ -40,7 +40,9 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--model", type=Path, help="checkpoint folder, original or diffusers layout")
+    parser.add_argument(
+        "--model", type=Path, help="checkpoint folder, original or diffusers layout"
+    )
     parser.add_argument("--recipe", type=Path, help="repeat the run of this .json or .mp4")
     parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
     parser.add_argument(
@@ -115,7 +117,9 @@ def _add_sources(group: Any) -> None:
         help="picture of frame N (0 is the first, -1 the last); may be repeated",
     )  # fmt: skip
     group.add_argument("--video", type=Path, help="clip for video to video or region editing")
-    group.add_argument("--strength", type=float, help="share of the schedule that is walked, 0 to 1")
+    group.add_argument(
+        "--strength", type=float, help="share of the schedule that is walked, 0 to 1"
+    )
     group.add_argument("--mask", type=Path, help="picture or clip, white = generate")
     group.add_argument("--control", type=Path, help="control video: edges, poses, depth ...")
     group.add_argument("--camera", action="append", default=[], metavar="MOVE",
@@ -142,7 +146,7 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--reference-noise", type=float,
                        help="noise amplitude on known pixels, default: 0.0563")  # fmt: skip
     group.add_argument("--short", choices=("refuse", "repeat"),
-                       help="a clip that is too short: refuse it, or repeat its last frame")  # fmt: skip
+                       help="too short a clip: refuse it, or repeat its last frame")  # fmt: skip
     group.add_argument("--tile", type=int, help="side of the VAE's tiles in pixels, saves memory")
 
 
@@ -150,9 +154,7 @@ def _size(text: str) -> tuple[int, int]:
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not HEIGHTxWIDTH, such as 384x672"
-        ) from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 384x672") from None
     return height, width
 
 

@@ -7,8 +7,8 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from .. import __version__
 from ..errors import EasyAnimateError
+from ..version import __version__
 from . import demo, describe, generate, tiny
 
 EXIT_REFUSED = 2

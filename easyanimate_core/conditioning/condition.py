@@ -44,8 +44,10 @@ class Sources:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser gets: `channels` beside the noise, None for a T2V head, and `known` latents
-    [1, C, F, H, W] that the schedule starts from, None at full strength.
+    """What the denoiser gets.
+
+    `channels` [B, channels, F, H, W] go beside the noise, None for a T2V head; the schedule starts
+    from the `known` latents [B, C, F, H, W], None at full strength.
     """
 
     channels: Tensor | None

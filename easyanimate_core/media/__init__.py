@@ -5,8 +5,10 @@ from .align import (
     AlignmentReport,
     align_clip,
     align_mask,
+    available_frames,
     check_mask,
     check_pixels,
+    pick_frames,
     resize_cover,
 )
 from .contact_sheet import contact_sheet
@@ -20,9 +22,11 @@ __all__ = [
     "Clip",
     "align_clip",
     "align_mask",
+    "available_frames",
     "check_mask",
     "check_pixels",
     "contact_sheet",
+    "pick_frames",
     "read_image",
     "read_mask",
     "read_metadata",

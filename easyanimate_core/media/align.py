@@ -137,17 +137,11 @@ def align_clip(
     if short not in ("refuse", "repeat"):
         raise InputError(f"short is {short!r}; it must be 'refuse' or 'repeat'.")
     length = len(clip.frames)
-    available = _available_frames(length, clip.fps / fps)
+    available = available_frames(clip, fps)
     if frames is None:
         frames = floor_frames(available)
-    check_frames(frames)
-    if frames > available and short == "refuse":
-        raise InputError(
-            f"The clip gives {available} frames at {fps:g} frames per second ({length} at "
-            f"{clip.fps:g}); {frames} were asked for. Use {floor_frames(available)} frames or "
-            "fewer, a longer clip, or short='repeat' to hold the last frame."
-        )
-    indices = [_nearest(i, clip.fps / fps) for i in range(min(frames, available))]
+    picked = pick_frames(clip, frames=frames, fps=fps, short=short)
+    indices = picked[: min(frames, available)]
     repeated_at_end = max(0, frames - available)
     crop = cover_crop((clip.frames.shape[1], clip.frames.shape[2]), (height, width))
     num_shown = len(set(indices))
@@ -164,10 +158,34 @@ def align_clip(
         dropped_at_end=length - 1 - indices[-1],
         repeated_at_end=repeated_at_end,
     )
-    picked = indices + indices[-1:] * repeated_at_end
     consecutive = picked == list(range(frames))  # then a view does, without a copy
     source = clip.frames[:frames] if consecutive else clip.frames[picked]
     return AlignedClip(resize_cover(source, height, width), report)
+
+
+def available_frames(clip: Clip, fps: float) -> int:
+    """How many frames at `fps` have a source frame of their own moment."""
+    length, step = len(clip.frames), clip.fps / fps
+    count = int((length - 0.5) / step) + 2
+    while _nearest(count - 1, step) > length - 1:
+        count -= 1
+    return count
+
+
+def pick_frames(
+    clip: Clip, *, frames: int, fps: float, short: Literal["refuse", "repeat"] = "refuse"
+) -> list[int]:
+    """Numbers of the source frames that `align_clip` shows, one per target frame."""
+    check_frames(frames)
+    available = available_frames(clip, fps)
+    if frames > available and short == "refuse":
+        raise InputError(
+            f"The clip gives {available} frames at {fps:g} frames per second ({len(clip.frames)} "
+            f"at {clip.fps:g}); {frames} were asked for. Use {floor_frames(available)} frames or "
+            "fewer, a longer clip, or short='repeat' to hold the last frame."
+        )
+    indices = [_nearest(i, clip.fps / fps) for i in range(min(frames, available))]
+    return indices + indices[-1:] * (frames - len(indices))
 
 
 def align_mask(mask: Tensor, *, height: int, width: int, frames: int) -> Tensor:
@@ -222,14 +240,6 @@ def _nearest(index: int, step: float) -> int:
     A tie goes to the earlier frame; the margin absorbs rounding in `index * step`.
     """
     return math.ceil(index * step - 0.5 - 1e-6)
-
-
-def _available_frames(length: int, step: float) -> int:
-    """How many target frames have a source frame of their own moment, of `length` frames."""
-    count = int((length - 0.5) / step) + 2
-    while _nearest(count - 1, step) > length - 1:
-        count -= 1
-    return count
 
 
 def _frames(count: int) -> str:

@@ -69,11 +69,12 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
         return _to_float(np.asarray(image.convert("RGB")))[None]
 
 
-def read_mask(path: str | os.PathLike[str]) -> Tensor:
+def read_mask(path: str | os.PathLike[str], *, max_frames: int | None = None) -> Tensor:
     """A mask [1, H, W] from a picture, or [F, H, W] from a video, one per frame, of 0 and 1.
 
-    Grey (Rec. 601 luma) of at least half is 1 (generate). A picture with transparency is refused:
-    whether the transparent part is to be kept or generated cannot be told.
+    Decoding a video ends after `max_frames` frames. Grey (Rec. 601 luma) of at least half is 1
+    (generate). A picture with transparency is refused: whether the transparent part is to be kept
+    or generated cannot be told.
     """
     try:
         with _open_image(path) as opened:
@@ -93,7 +94,7 @@ def read_mask(path: str | os.PathLike[str]) -> Tensor:
     with _open_video(path) as (container, stream):
         masks = [
             _binarised(_to_float(np.asarray(Image.fromarray(frame.pixels).convert("L")))).bool()
-            for frame in _decoded(path, container, stream)
+            for frame in islice(_decoded(path, container, stream), max_frames)
         ]
     return torch.stack(masks).to(torch.float32)
 
@@ -212,7 +213,7 @@ def _open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
     file = _check_is_file(path)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
     try:
-        with av.open(f"file:{file}", options=options, metadata_errors="replace") as container:
+        with av.open(f"file:{file}", options=options) as container:
             yield container
     except (av.FFmpegError, OSError) as error:
         raise MediaError(

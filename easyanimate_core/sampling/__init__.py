@@ -1,7 +1,7 @@
 """Schedulers, guidance and the denoising loop."""
 
 from .guidance import Denoiser, Guidance, guided_denoiser
-from .loop import denoise, draw_noise
+from .loop import Sampler, denoise, draw_noise
 from .schedulers import (
     DEFAULT_SCHEDULER,
     SCHEDULERS,
@@ -16,6 +16,7 @@ __all__ = [
     "SCHEDULERS",
     "Denoiser",
     "Guidance",
+    "Sampler",
     "Schedule",
     "check_scheduler",
     "check_steps",

@@ -7,14 +7,24 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..progress import Progress, silent
-from .guidance import Denoiser
+from .guidance import Denoiser, Guidance
 from .schedulers import Schedule
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """How one run samples: its schedule, its guidance and one generator per sample."""
+
+    schedule: Schedule
+    guidance: Guidance
+    generators: Sequence[torch.Generator]
 
 
 def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:

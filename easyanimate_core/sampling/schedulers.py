@@ -82,8 +82,8 @@ def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> N
         )
     stated = config.get("_class_name")
     config_is_flow = stated == _FLOW_CLASS if stated else "beta_start" not in config
-    prediction = config.get("prediction_type", wanted)
-    if config_is_flow != (wanted == "flow") or (wanted != "flow" and prediction != wanted):
+    prediction = "flow" if config_is_flow else config.get("prediction_type", "epsilon")
+    if prediction != wanted:
         raise SchedulerError(
             f"The checkpoint's scheduler_config.json is of a {stated or prediction} scheduler, but "
             f"EasyAnimate {version.value} predicts {wanted}: the config belongs to another model. "

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..loading import check_materialised
 from .embedding import TextEmbedding, check_prompts, network_device
 from .tokenize import TransformersTokenizer, check_vocabulary, report_removed
-from ..loading import check_materialised
 from .weights import Placement, fill_network
 
 _LAYER = re.compile(r"layers\.(\d+)\.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import read_json
 from ..errors import CheckpointError
-from ..loading import assign_tensors
+from ..loading import assign_tensors, check_complete
 from ..progress import Progress, silent
 
 _COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -42,6 +42,8 @@ def fill_network(
     """
     stored = {new: key for key in tensors if (new := rename(key)) is not None}
     renamed = {new: tensors[key] for new, key in stored.items()}
+    expected = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    check_complete(expected, renamed, what=f"{name} text encoder")
     dtype = placement.dtype or _stored_dtype({tensor.dtype for tensor in renamed.values()}, name)
     assign_tensors(
         network,

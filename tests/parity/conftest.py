@@ -55,7 +55,7 @@ def parity() -> ParityFolder:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test with a `transformer_file`, `vae_file` or `pipeline_file` argument runs once per file."""
+    """A test with a `transformer_file`, `vae_file` or `pipeline_file` runs once per file."""
     for folder in ("transformer", "vae", "pipeline"):
         argument = f"{folder}_file"
         if argument in metafunc.fixturenames:

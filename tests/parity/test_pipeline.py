@@ -12,7 +12,7 @@ from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.models.vae import AutoencoderKLMagvit
 from easyanimate_core.pipeline import decode_latents, sample_latents
 from easyanimate_core.progress import silent
-from easyanimate_core.sampling import Guidance, draw_noise, make_schedule
+from easyanimate_core.sampling import Guidance, Sampler, draw_noise, make_schedule
 from easyanimate_core.specs import TransformerConfig, VAEConfig
 from easyanimate_core.text import TextEmbedding
 
@@ -54,14 +54,13 @@ def test_pipeline(parity, pipeline_file, assert_close):
 
     steps: list[torch.Tensor] = []
     record_steps(schedule.scheduler, steps)
+    guidance = Guidance(meta["guidance_scale"], meta["guidance_rescale"])
     latents = sample_latents(
         transformer,
-        schedule,
-        Guidance(meta["guidance_scale"], meta["guidance_rescale"]),
+        Sampler(schedule, guidance, generators),
         text=(_text(inputs, "negative_text"), _text(inputs, "text")),
         condition=condition,
         noise=noise,
-        generators=generators,
     )
     assert_close(steps[0], outputs["latents_first"], LATENT_TOLERANCE, "first step's latents")
     assert_close(latents, outputs["latents"], LATENT_TOLERANCE, "final latents")

@@ -14,6 +14,6 @@ def test_rope(parity, assert_close):
         tables = rotary_table(fixture.meta["head_dim"], (frames, height // 16, width // 16))
         rows = outputs[f"{name}.rows"]
         for part, table in zip(("cos", "sin"), tables, strict=True):
-            table = table.repeat_interleave(2, dim=1)
-            assert list(table.shape) == outputs[f"{name}.shape"].tolist()
-            assert_close(table[rows], outputs[f"{name}.{part}"], TOLERANCE, f"{name} {part}")
+            doubled = table.repeat_interleave(2, dim=1)
+            assert list(doubled.shape) == outputs[f"{name}.shape"].tolist()
+            assert_close(doubled[rows], outputs[f"{name}.{part}"], TOLERANCE, f"{name} {part}")

@@ -180,8 +180,8 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(copy_of):
         _build(folder, Version.V5_1)
     for part in (
         "missing: layers.0.mlp.up_proj.weight",
-        "unexpected: model.layers.7.extra",
-        "misshapen: model.embed_tokens.weight (3, 32)",
+        "unexpected: layers.7.extra",
+        "of another shape: embed_tokens.weight is (3, 32)",
     ):
         assert part in str(caught.value)
 

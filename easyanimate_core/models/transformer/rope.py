@@ -2,10 +2,10 @@
 
 Shapes: B batch, N tokens, H heads, D head dimension, F latent frames.
 
-A quarter of the head dimension turns with time, three eighths each with height and width. Height and
-width positions are those of a grid that the token grid is fitted to: the 30 x 45 tokens of a 480 x
-720 video, so that every aspect ratio lies inside the trained range. Source: aigc-apps/EasyAnimate,
-pipeline_easyanimate.py (`get_resize_crop_region_for_grid`) and diffusers'
+A quarter of the head dimension turns with time, three eighths each with height and width. Height
+and width positions are those of a grid that the token grid is fitted to: the 30 x 45 tokens of a
+480 x 720 video, so that every aspect ratio lies inside the trained range. Source:
+aigc-apps/EasyAnimate, pipeline_easyanimate.py (`get_resize_crop_region_for_grid`) and diffusers'
 `get_3d_rotary_pos_embed`.
 """
 

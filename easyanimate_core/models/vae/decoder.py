@@ -68,7 +68,6 @@ class Decoder(nn.Module):
         The first chunk is one latent frame and gives one frame.
         """
         x_BCFHW = convolve(self.conv_in, x_BCFHW, history)
-        x_BCFHW = x_BCFHW.contiguous(memory_format=torch.channels_last_3d)
         x_BCFHW = self.mid_block(x_BCFHW, history)
         for block in self.up_blocks:
             x_BCFHW = block(x_BCFHW, history)

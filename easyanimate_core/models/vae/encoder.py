@@ -58,7 +58,6 @@ class Encoder(nn.Module):
         The first chunk is one frame and gives one.
         """
         x_BCFHW = convolve(self.conv_in, x_BCFHW, history)
-        x_BCFHW = x_BCFHW.contiguous(memory_format=torch.channels_last_3d)
         for block in self.down_blocks:
             x_BCFHW = block(x_BCFHW, history)
         x_BCFHW = self.mid_block(x_BCFHW, history)

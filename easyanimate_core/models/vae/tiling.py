@@ -59,7 +59,9 @@ def encode_tiled(
         posterior = vae.encode(tile_BCFHW, progress=tile_progress)
         return torch.cat([posterior.mean, posterior.logvar], dim=1)
 
-    mean, logvar = _run_tiles(moments, video_BCFHW, tiles, (SPATIAL_FACTOR, 1), progress).chunk(2, 1)
+    mean, logvar = _run_tiles(moments, video_BCFHW, tiles, (SPATIAL_FACTOR, 1), progress).chunk(
+        2, 1
+    )
     return Posterior(mean.contiguous(), logvar.contiguous())
 
 

@@ -1,0 +1,61 @@
+"""The VAE against diffusers' class, weights copied through the key map in both directions."""
+
+import pytest
+import torch
+from diffusers import AutoencoderKLMagvit as Reference
+
+from easyanimate_core.checkpoint.key_maps_vae import to_diffusers, to_original
+from easyanimate_core.models.vae import AutoencoderKLMagvit
+from easyanimate_core.specs import VAEConfig
+
+TOLERANCE = 1e-5
+WIDTHS = (8, 8, 16, 16)
+
+
+def _pair(per_frame):
+    torch.manual_seed(5)
+    reference = Reference(
+        block_out_channels=list(WIDTHS), norm_num_groups=4, spatial_group_norm=per_frame
+    ).eval()
+    config = VAEConfig(block_out_channels=WIDTHS, norm_num_groups=4, spatial_group_norm=per_frame)
+    return AutoencoderKLMagvit(config), reference
+
+
+def _compare(vae, reference):
+    video = torch.rand(2, 3, 9, 24, 16, generator=torch.Generator().manual_seed(6)) * 2 - 1
+    ours, theirs = vae.encode(video), reference.encode(video).latent_dist
+    for name in ("mean", "logvar"):
+        torch.testing.assert_close(
+            getattr(ours, name), getattr(theirs, name), rtol=0, atol=TOLERANCE
+        )
+    decoded = reference.decode(theirs.mean).sample
+    torch.testing.assert_close(vae.decode(theirs.mean), decoded, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("per_frame", [True, False], ids=["v5.1", "v5"])
+def test_weights_of_diffusers_here(per_frame):
+    vae, reference = _pair(per_frame)
+    vae.load_state_dict({to_original(k): v for k, v in reference.state_dict().items()})
+    _compare(vae, reference)
+
+
+@pytest.mark.parametrize("per_frame", [True, False], ids=["v5.1", "v5"])
+def test_our_weights_in_diffusers(per_frame):
+    vae, reference = _pair(per_frame)
+    generator = torch.Generator().manual_seed(7)
+    for name, parameter in vae.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if "norm" in name:
+            parameter.copy_(noise * 0.1 + (1 if name.endswith("weight") else 0))
+        else:
+            parameter.copy_(noise / parameter[0].numel() ** 0.5)
+    reference.load_state_dict({to_diffusers(k): v for k, v in vae.state_dict().items()})
+    _compare(vae, reference)
+
+
+def test_every_name_makes_the_round_trip():
+    vae, reference = _pair(True)
+    ours, theirs = set(vae.state_dict()), set(reference.state_dict())
+    assert {to_diffusers(name) for name in ours} == theirs
+    assert {to_original(name) for name in theirs} == ours
+    assert all(to_original(to_diffusers(name)) == name for name in ours)
