@@ -132,7 +132,7 @@ class Pipeline:
             device=self.device,
         )
         self._transformer = self._transformer or load_transformer(
-            self.info, dtype=self.dtype, progress=progress
+            self.info, dtype=self._storage_dtype, progress=progress
         )
         with _on_device(self._transformer, self.device):
             latents = sample_latents(
@@ -219,8 +219,13 @@ class Pipeline:
                 ]
             )
 
+    @property
+    def _storage_dtype(self) -> torch.dtype | None:
+        """On a CPU the stored dtype is kept, so weights stay mapped; layers cast them when used."""
+        return None if self.device.type == "cpu" else self.dtype
+
     def _load_vae(self, progress: Progress) -> AutoencoderKLMagvit:
-        self._vae = self._vae or load_vae(self.info, dtype=self.dtype, progress=progress)
+        self._vae = self._vae or load_vae(self.info, dtype=self._storage_dtype, progress=progress)
         return self._vae
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _USUAL_NAMES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
+#: A map is renewed after this many bytes were handed out of it.
+_RENEW_BYTES = 256 * 1024 * 1024
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 
 
@@ -74,15 +76,38 @@ class TensorFiles(Mapping[str, TensorInfo]):
             counts[info.dtype] += info.numel
         return counts
 
-    def map(self) -> dict[str, Tensor]:
-        """Every tensor, backed by the file's memory map: nothing is read before it is used."""
-        tensors: dict[str, Tensor] = {}
-        for file in self.files:
-            with _open(file) as opened:
-                for name in opened.keys():  # noqa: SIM118  (the handle is no mapping)
-                    if name in self._infos:
-                        tensors[name] = opened.get_tensor(name)
-        return tensors
+    def map(self) -> MappedTensors:
+        """The tensors themselves, backed by the files' memory maps."""
+        return MappedTensors(self)
+
+
+class MappedTensors(Mapping[str, "Tensor"]):
+    """Tensors of a component by name; one is mapped when it is asked for, and read when it is used.
+
+    A tensor that is kept stays backed by its file. One that is converted and dropped gives its
+    pages back: the map is renewed every now and then, so that converting a checkpoint does not
+    hold it in memory twice.
+    """
+
+    def __init__(self, files: TensorFiles) -> None:
+        self._infos = files
+        self._file: Path | None = None
+        self._opened: Any = None
+        self._served_bytes = 0
+
+    def __getitem__(self, name: str) -> Tensor:
+        file = self._infos[name].file
+        if file != self._file or self._served_bytes > _RENEW_BYTES:
+            self._file, self._opened, self._served_bytes = file, _open(file), 0
+        tensor: Tensor = self._opened.get_tensor(name)
+        self._served_bytes += tensor.nbytes
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._infos)
+
+    def __len__(self) -> int:
+        return len(self._infos)
 
 
 def read_tensor_files(path: Path) -> TensorFiles:

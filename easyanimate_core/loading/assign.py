@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import torch
@@ -48,6 +48,23 @@ def load_network(
     return network
 
 
+class Renamed(Mapping[str, Tensor]):
+    """Tensors under other names; those that `rename` gives None for are left out."""
+
+    def __init__(self, tensors: Mapping[str, Tensor], rename: Callable[[str], str | None]) -> None:
+        self._tensors = tensors
+        self._stored = {new: name for name in tensors if (new := rename(name)) is not None}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._tensors[self._stored[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
 def assign_tensors(
     network: nn.Module,
     tensors: Mapping[str, Tensor],
@@ -61,10 +78,11 @@ def assign_tensors(
 
     Reports the stage "load". Raises `CheckpointError` as `load_network` does.
     """
-    check_complete({name: t.shape for name, t in network.state_dict().items()}, tensors, what=what)
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    check_complete(expected, {name: tensors[name].shape for name in tensors}, what=what)
     placed: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        placed[name] = tensor.to(device=device, dtype=dtype)
+    for name in tensors:
+        placed[name] = tensors[name].to(device=device, dtype=dtype)
         progress("load", len(placed), len(tensors))
     network.load_state_dict(placed, strict=True, assign=True)
     network.requires_grad_(False).eval()
@@ -78,15 +96,15 @@ def check_materialised(network: nn.Module) -> None:
 
 
 def check_complete(
-    expected: Mapping[str, torch.Size], tensors: Mapping[str, Tensor], *, what: str
+    expected: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]], *, what: str
 ) -> None:
-    """Raise `CheckpointError` unless `tensors` are exactly the `expected` names and shapes."""
-    missing = [name for name in expected if name not in tensors]
-    unexpected = [name for name in tensors if name not in expected]
+    """Raise `CheckpointError` unless `found` are exactly the `expected` names and shapes."""
+    missing = [name for name in expected if name not in found]
+    unexpected = [name for name in found if name not in expected]
     misshapen = [
-        f"{name} is {tuple(tensors[name].shape)} and should be {tuple(shape)}"
+        f"{name} is {tuple(found[name])} and should be {tuple(shape)}"
         for name, shape in expected.items()
-        if name in tensors and tensors[name].shape != shape
+        if name in found and tuple(found[name]) != tuple(shape)
     ]
     faults = [
         f"{len(names)} {fault}: {_some(names)}"

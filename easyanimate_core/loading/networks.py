@@ -13,7 +13,7 @@ from ..models.transformer import (
 from ..models.vae import AutoencoderKLMagvit
 from ..ops import ManualCast, Operations
 from ..progress import Progress, silent
-from .assign import load_network
+from .assign import Renamed, load_network
 
 
 def load_transformer(
@@ -30,10 +30,7 @@ def load_transformer(
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
-    tensors = {
-        key_maps_transformer.to_original(name): tensor
-        for name, tensor in info.transformer_files.map().items()
-    }
+    tensors = Renamed(info.transformer_files.map(), key_maps_transformer.to_original)
     return load_network(
         lambda: EasyAnimateTransformer3DModel(
             info.transformer, operations=operations, attention=attention

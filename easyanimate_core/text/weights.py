@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import read_json
 from ..errors import CheckpointError
-from ..loading import assign_tensors, check_complete
+from ..loading import Renamed, assign_tensors, check_complete
 from ..progress import Progress, silent
 
 _COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -40,15 +40,15 @@ def fill_network(
     `rename` gives the network's name of a stored tensor, or None for one that is known and not
     needed. Raises `CheckpointError` that lists missing, unexpected and misshapen tensors.
     """
-    stored = {new: key for key in tensors if (new := rename(key)) is not None}
-    renamed = {new: tensors[key] for new, key in stored.items()}
+    renamed = Renamed(tensors, rename)
+    what = f"{name} text encoder"
     expected = {key: tensor.shape for key, tensor in network.state_dict().items()}
-    check_complete(expected, renamed, what=f"{name} text encoder")
-    dtype = placement.dtype or _stored_dtype({tensor.dtype for tensor in renamed.values()}, name)
+    check_complete(expected, {key: renamed[key].shape for key in renamed}, what=what)
+    dtype = placement.dtype or _stored_dtype({renamed[key].dtype for key in renamed}, name)
     assign_tensors(
         network,
         renamed,
-        what=f"{name} text encoder",
+        what=what,
         dtype=dtype,
         device=placement.device,
         progress=placement.progress,

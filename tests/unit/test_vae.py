@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from easyanimate_core.errors import InputError
+from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.models.vae import AutoencoderKLMagvit, Posterior
 from easyanimate_core.models.vae.causal_conv import History, causal_conv3d, convolve
 from easyanimate_core.ops import ManualCast
@@ -202,8 +202,8 @@ def test_progress_cancels_by_raising():
     class CancelledError(Exception):
         pass
 
-    def cancel(stage, done, total):
-        if done == 2:
+    def cancel(*call):
+        if call[1] == 2:
             raise CancelledError
 
     vae = tiny()
@@ -233,3 +233,10 @@ def test_decode_refuses_bad_shapes():
         tiny().decode(torch.zeros(1, 3, 1, 2, 2))
     with pytest.raises(InputError, match="at least"):
         tiny().decode(torch.zeros(1, 16, 0, 2, 2))
+
+
+def test_impossible_configurations_are_refused():
+    with pytest.raises(CheckpointError, match="3 block_out_channels"):
+        AutoencoderKLMagvit(VAEConfig(block_out_channels=(8, 8, 8)), device="meta")
+    with pytest.raises(CheckpointError, match="mini_batch_encoder is 6"):
+        AutoencoderKLMagvit(VAEConfig(**TINY, mini_batch_encoder=6), device="meta")

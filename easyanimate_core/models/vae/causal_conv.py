@@ -177,14 +177,19 @@ def _merge_taps(taps: Tensor) -> Tensor:
     kernels. The first copy's original taps see the pixels [before, own, own], the second's
     [own, own, after].
     """
-    first, middle, last = taps.permute(2, 3, 0, 1).contiguous().unbind()  # rows, (3, out, in)
     kernels = []
-    for rows in ([first, middle + last], [first + middle, last]):
-        merged = [(row[0], row[1] + row[2], row[0] + row[1], row[2]) for row in rows]
-        for left, right in ((0, 1), (2, 3)):
-            kernels += [torch.stack([m[i] for m in merged for i in (left, right)], dim=1)]
+    for rows in _two_taps(taps.permute(2, 3, 0, 1).contiguous()):  # per copy: 2 x (3, out, in)
+        columns = [_two_taps(row) for row in rows]
+        for copy in range(2):
+            kernels.append(torch.stack([tap for row in columns for tap in row[copy]], dim=1))
     # (4 x out, 4 taps, in) to (4 x out, in, 2, 2) in channels-last order
     return torch.cat(kernels).unflatten(1, (2, 2)).permute(0, 3, 1, 2)
+
+
+def _two_taps(taps: Tensor) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """The three taps along the first dimension as two, for the first and for the second copy."""
+    before, middle, after = taps.unbind()
+    return (before, middle + after), (before + middle, after)
 
 
 def _join_pairs(earlier_BCFHW: Tensor, later_BCFHW: Tensor) -> Tensor:

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ...errors import InputError
-from ...geometry import check_frames
+from ...errors import CheckpointError, InputError
+from ...geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, check_frames, pixel_frames
 from ...ops import ManualCast, Operations
 from ...progress import Progress, silent
 from ...specs import VAEConfig
@@ -55,6 +55,7 @@ class AutoencoderKLMagvit(nn.Module):
         device: torch.device | None = None,
     ) -> None:
         super().__init__()
+        _check_config(config)
         moments = 2 * config.latent_channels
         self.config = config
         self.encoder = Encoder(config, operations=operations, dtype=dtype, device=device)
@@ -70,20 +71,15 @@ class AutoencoderKLMagvit(nn.Module):
         )
         self.decoder = Decoder(config, operations=operations, dtype=dtype, device=device)
 
-    @property
-    def spatial_factor(self) -> int:
-        """Pixels per latent pixel, in height and in width (8)."""
-        return 2 ** (len(self.config.block_out_channels) - 1)
-
     def check_video(self, video_BCFHW: Tensor) -> None:
         """Raise `InputError` unless `encode` accepts this shape."""
         _check_channels("video", video_BCFHW, self.config.in_channels)
         check_frames(video_BCFHW.shape[2])
         for name, size in zip(("height", "width"), video_BCFHW.shape[3:], strict=True):
-            if size < 1 or size % self.spatial_factor:
+            if size < 1 or size % SPATIAL_FACTOR:
                 raise InputError(
                     f"The video's {name} is {size}; the VAE needs a positive multiple of "
-                    f"{self.spatial_factor}. Resize or crop the video."
+                    f"{SPATIAL_FACTOR}. Resize or crop the video."
                 )
 
     def check_latents(self, latents_BCThw: Tensor) -> None:
@@ -95,14 +91,6 @@ class AutoencoderKLMagvit(nn.Module):
                 "1. Pass at least one latent frame."
             )
 
-    def encode_chunks(self, num_frames: int) -> list[slice]:
-        """The frames of each chunk that `encode` takes."""
-        return _chunks(num_frames, self.config.mini_batch_encoder)
-
-    def decode_chunks(self, num_latent_frames: int) -> list[slice]:
-        """The latent frames of each chunk that `decode` takes."""
-        return _chunks(num_latent_frames, self.config.mini_batch_decoder)
-
     def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
         """Distribution of the latents of a video in [-1, 1] with F = 4 n + 1.
 
@@ -110,14 +98,14 @@ class AutoencoderKLMagvit(nn.Module):
         per chunk, stage "encode".
         """
         self.check_video(video_BCFHW)
-        chunks = self.encode_chunks(video_BCFHW.shape[2])
+        chunks = _chunks(video_BCFHW.shape[2], self.config.mini_batch_encoder)
         history = History()
         moments = []
         for done, chunk in enumerate(chunks, start=1):
             moments.append(self.encoder(video_BCFHW[:, :, chunk], history))
             progress("encode", done, len(chunks))
         mean, logvar = self.quant_conv(torch.cat(moments, dim=2)).chunk(2, dim=1)
-        # The bounds of the published model's distribution (diffusers, DiagonalGaussianDistribution).
+        # The bounds of the published model's distribution (DiagonalGaussianDistribution).
         return Posterior(mean.contiguous(), logvar.clamp(-30.0, 20.0).contiguous())
 
     def decode(self, latents_BCThw: Tensor, *, progress: Progress = silent) -> Tensor:
@@ -127,20 +115,45 @@ class AutoencoderKLMagvit(nn.Module):
         "decode".
         """
         self.check_latents(latents_BCThw)
-        chunks = self.decode_chunks(latents_BCThw.shape[2])
+        batch, _, num_latent_frames, height, width = latents_BCThw.shape
+        chunks = _chunks(num_latent_frames, self.config.mini_batch_decoder)
+        # Filled chunk by chunk: joining a list at the end would hold the whole video twice.
+        video_BCFHW = latents_BCThw.new_empty(
+            batch,
+            self.config.out_channels,
+            pixel_frames(num_latent_frames),
+            height * SPATIAL_FACTOR,
+            width * SPATIAL_FACTOR,
+        )
         latents_BCThw = self.post_quant_conv(latents_BCThw)
         history = History()
-        frames = []
+        start = 0
         for done, chunk in enumerate(chunks, start=1):
-            frames.append(self.decoder(latents_BCThw[:, :, chunk], history))
+            frames = self.decoder(latents_BCThw[:, :, chunk], history)
+            video_BCFHW[:, :, start : start + frames.shape[2]] = frames
+            start += frames.shape[2]
             progress("decode", done, len(chunks))
-        return torch.cat(frames, dim=2).contiguous()
+        return video_BCFHW
 
 
 def _chunks(num_frames: int, chunk_length: int) -> list[slice]:
     """The first frame alone, then `chunk_length` frames at a time."""
     starts = range(1, num_frames, chunk_length)
     return [slice(0, 1), *(slice(start, start + chunk_length) for start in starts)]
+
+
+def _check_config(config: VAEConfig) -> None:
+    levels = len(config.block_out_channels)
+    if levels != 4:
+        raise CheckpointError(
+            f"The VAE's config has {levels} block_out_channels; EasyAnimate V5 and V5.1 have 4 "
+            f"({SPATIAL_FACTOR} x in space, {TEMPORAL_FACTOR} x in time). This is another model."
+        )
+    if config.mini_batch_encoder < 1 or config.mini_batch_encoder % TEMPORAL_FACTOR:
+        raise CheckpointError(
+            f"The VAE's mini_batch_encoder is {config.mini_batch_encoder}; it must be a positive "
+            f"multiple of {TEMPORAL_FACTOR}, the frames of one latent frame. Correct config.json."
+        )
 
 
 def _check_channels(name: str, x: Tensor, channels: int) -> None:
