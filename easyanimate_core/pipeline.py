@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -113,7 +113,8 @@ class Pipeline:
         settings = settings or Settings()
         prompts = _check_prompts(prompt)
         plan = self._plan(task, settings)
-        recipe = Recipe.of_run(self.info, prompts, task, self._settled(settings, plan))
+        settled = self._settled(settings, plan)
+        recipe = Recipe.of_run(self.info, prompts, task, settled, dtype=self.dtype)
 
         rows = [text for text in prompts for _ in range(settings.batch)]
         generators = [
@@ -313,9 +314,14 @@ class _on_device:  # noqa: N801  (reads as a statement: with _on_device(network,
 
 
 def _check_prompts(prompt: str | Sequence[str]) -> tuple[str, ...]:
-    prompts = (prompt,) if isinstance(prompt, str) else tuple(prompt)
+    several = isinstance(prompt, Sequence) and not isinstance(prompt, str)
+    prompts: tuple[Any, ...] = tuple(prompt) if several else (prompt,)
     if not prompts or not all(isinstance(text, str) for text in prompts):
         raise InputError(f"The prompt is {prompt!r}; give a text, or a list of at least one text.")
+    if any("\ud800" <= letter <= "\udfff" for text in prompts for letter in text):
+        raise InputError(
+            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew."
+        )
     return prompts
 
 

@@ -18,12 +18,13 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track
-from .errors import InputError, RecipeError
+from .errors import EasyAnimateError, InputError, RecipeError
 from .media import Clip, read_metadata, write_json, write_mp4, write_png
 from .settings import Settings
 from .tasks import TASKS, Task
@@ -34,6 +35,7 @@ FORMAT = 1
 METADATA_KEY = "easyanimate_recipe"
 
 _TOP_LEVEL = ("format", "model", "prompts", "mode", "sources", "settings", "made_with")
+_MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
 _SAMPLE_BYTES = 65536
 
 
@@ -41,28 +43,42 @@ _SAMPLE_BYTES = 65536
 class Recipe:
     """Model, prompts, task and settings of a run, and the versions that it was made with.
 
-    `model` has path, version, head, size and fingerprint; `made_with` names the packages.
+    `model` has path, version, head, size and fingerprint of the checkpoint and the compute dtype;
+    `sources` are the task's as JSON values, hashed when the run began; `made_with` names the
+    packages.
     """
 
     model: Mapping[str, str]
     prompts: tuple[str, ...]
     task: Task
+    sources: Mapping[str, Any]
     settings: Settings
     made_with: Mapping[str, str]
 
     @classmethod
     def of_run(
-        cls, info: CheckpointInfo, prompts: Sequence[str], task: Task, settings: Settings
+        cls,
+        info: CheckpointInfo,
+        prompts: Sequence[str],
+        task: Task,
+        settings: Settings,
+        *,
+        dtype: torch.dtype,
     ) -> Recipe:
-        """The recipe of a run on this machine."""
+        """The recipe of a run on this machine that begins now."""
         model = {
             "path": str(info.path.resolve()),
             "version": info.version.value,
             "head": info.head.value,
             "size": info.size,
             "fingerprint": fingerprint(info),
+            "dtype": str(dtype).removeprefix("torch."),
         }
-        return cls(model, tuple(prompts), task, settings, _versions())
+        sources = {
+            field.name: _to_json(field.name, getattr(task, field.name))
+            for field in dataclasses.fields(task)
+        }
+        return cls(model, tuple(prompts), task, sources, settings, _versions())
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
@@ -71,10 +87,7 @@ class Recipe:
             "model": dict(self.model),
             "prompts": list(self.prompts),
             "mode": self.task.mode,
-            "sources": {
-                field.name: _to_json(field.name, getattr(self.task, field.name))
-                for field in dataclasses.fields(self.task)
-            },
+            "sources": dict(self.sources),
             "settings": dataclasses.asdict(self.settings),
             "made_with": dict(self.made_with),
         }
@@ -87,7 +100,10 @@ class Recipe:
             raise RecipeError(
                 f"The recipe has format {value['format']!r}; this version reads {FORMAT}."
             )
-        if value["mode"] not in TASKS:
+        _check_keys("recipe's model", value["model"], _MODEL, required=_MODEL)
+        _check_texts("recipe's model", list(value["model"].values()))
+        _check_texts("recipe's prompts", value["prompts"])
+        if value["mode"] not in list(TASKS):
             raise RecipeError(
                 f"The recipe has mode {value['mode']!r}; it must be one of {', '.join(TASKS)}."
             )
@@ -99,7 +115,9 @@ class Recipe:
         try:
             task = task_class(**{k: _from_json(k, v) for k, v in value["sources"].items()})
             settings = Settings(**value["settings"])
-        except TypeError as error:
+        except EasyAnimateError:
+            raise
+        except (TypeError, ValueError) as error:
             raise RecipeError(
                 f"The recipe is not complete or has a wrong type: {error}."
             ) from error
@@ -107,15 +125,16 @@ class Recipe:
             dict(value["model"]),
             tuple(value["prompts"]),
             task,
+            dict(value["sources"]),
             settings,
             dict(value.get("made_with", {})),
         )
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
-        """A recipe from a .json file or from a video that was made by one."""
+        """A recipe from a .json file, or from a video or a picture that was made by one."""
         path = Path(path)
-        if path.suffix == ".mp4":
+        if path.suffix in (".mp4", ".png"):
             text = read_metadata(path).get(METADATA_KEY)
             if text is None:
                 raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
@@ -126,7 +145,7 @@ class Recipe:
                 raise RecipeError(f"The recipe {path} cannot be read: {error}.") from error
         try:
             value = json.loads(text)
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, RecursionError) as error:
             raise RecipeError(f"The recipe {path} is not valid JSON: {error}.") from error
         if not isinstance(value, dict):
             raise RecipeError(f"The recipe {path} is not a JSON object.")
@@ -142,8 +161,7 @@ def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> li
     content = recipe.to_json()
     text = json.dumps(content, ensure_ascii=False)
     written: list[Path] = []
-    for index, sample in enumerate(frames):
-        target = path.with_stem(f"{path.stem}_{index}") if len(frames) > 1 else path
+    for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
         if path.suffix == ".png":
             write_png(target, sample[0], metadata={METADATA_KEY: text})
         else:
@@ -152,6 +170,27 @@ def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> li
     sidecar = path.with_suffix(".json")
     write_json(sidecar, content)
     return [*written, sidecar]
+
+
+def check_output(path: Path, frames: int, task: Task, *, samples: int = 1) -> None:
+    """Raise `InputError` unless `path` can hold this many frames and no source is written over."""
+    check_suffix(path, frames)
+    written = [file.resolve() for file in (*_targets(path, samples), path.with_suffix(".json"))]
+    for field in dataclasses.fields(task):
+        value = getattr(task, field.name)
+        for source in value.values() if isinstance(value, Mapping) else (value,):
+            is_file = isinstance(source, str | os.PathLike) and field.name in _FILE_FIELDS
+            if is_file and Path(source).resolve() in written:
+                raise InputError(
+                    f"The result would be written over its own source {source}. Name another "
+                    "output."
+                )
+
+
+def _targets(path: Path, samples: int) -> list[Path]:
+    if samples == 1:
+        return [path]
+    return [path.with_stem(f"{path.stem}_{index}") for index in range(samples)]
 
 
 def check_suffix(path: Path, frames: int) -> None:
@@ -199,25 +238,36 @@ def _to_json(name: str, value: Any) -> Any:
 
 
 _FILE_FIELDS = ("start", "end", "keyframes", "video", "mask", "reference", "poses", "tracks")
+#: What a recipe's value may be beside a list or an object. A file is an object, with its SHA-256.
+_FIELD_TYPES: dict[str, tuple[type, ...]] = {
+    "strength": (int, float),
+    "speed": (int, float),
+    "moves": (str,),
+    "keyframe": (),
+    **{name: (type(None),) for name in _FILE_FIELDS},
+}
 
 
 def _from_json(name: str, value: Any) -> Any:
     if name == "keyframes" and isinstance(value, dict):
         return {int(key): _from_json("keyframe", item) for key, item in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list) and name in ("moves", "tracks"):
         return tuple(_from_json(name, item) for item in value)
     if not isinstance(value, dict):
+        wanted = _FIELD_TYPES.get(name)
+        if wanted is not None and type(value) not in wanted:
+            raise RecipeError(f"The recipe's {name} is {value!r}, which is no value for it.")
         return value
     if "pixels_sha256" in value:
         raise RecipeError(
             f"The recipe's {name} was given as pixels in memory, not as a file, so it cannot be "
             "repeated from the recipe alone. Run the script that made it."
         )
-    if "poses" in value:
+    if set(value) == {"poses"}:
         return camera_path_from_rows(value["poses"])
-    if "track" in value:
+    if set(value) == {"track"}:
         return Track(tuple((x, y) for x, y in value["track"]))
-    if "json" in value:
+    if set(value) == {"json"}:
         return value["json"]
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
     file = Path(value["file"])
@@ -246,6 +296,11 @@ def _check_keys(
         raise RecipeError(f"The {what} lacks {', '.join(missing)}.")
 
 
+def _check_texts(what: str, value: Any) -> None:
+    if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
+        raise RecipeError(f"The {what} must be texts, not {value!r}.")
+
+
 def _camera_rows(path: CameraPath) -> list[list[float]]:
     """Rows of `camera_path_from_rows`."""
     return [
@@ -257,7 +312,8 @@ def _camera_rows(path: CameraPath) -> list[list[float]]:
 
 
 def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
-    digest = hashlib.sha256(pixels.contiguous().numpy().tobytes()).hexdigest()
+    plain = pixels.detach().to("cpu", torch.float32).contiguous()
+    digest = hashlib.sha256(plain.numpy().tobytes()).hexdigest()
     return {"pixels_sha256": digest, "shape": list(pixels.shape)}
 
 

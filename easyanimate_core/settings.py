@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .conditioning.condition import REFERENCE_NOISE
 from .errors import InputError
 from .geometry import bucket_size, check_frames, check_size
+from .models.vae import Tiles
 from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
 from .specs import Version
 from .tasks import DEFAULT_FRAMES, Target, Task
@@ -59,6 +60,10 @@ class Settings:
     tile: int | None = None
 
     def __post_init__(self) -> None:
+        for name in ("height", "width", "frames", "steps", "seed", "batch", "tile"):
+            value = getattr(self, name)
+            if value is not None and type(value) is not int:
+                raise InputError(f"{name} is {value!r}; it must be a whole number.")
         if (self.height is None) != (self.width is None):
             raise InputError("Give both height and width, or neither.")
         if self.height is not None and self.width is not None:
@@ -75,6 +80,10 @@ class Settings:
             raise InputError(
                 f"reference_noise is {self.reference_noise}; it must be between 0 and 1."
             )
+        if self.short not in ("refuse", "repeat"):
+            raise InputError(f"short is {self.short!r}; it must be 'refuse' or 'repeat'.")
+        if self.tile is not None:
+            Tiles(self.tile)  # its own checks
         check_steps(self.steps, 1.0)
         self.guidance  # noqa: B018  (its own checks)
 
@@ -87,7 +96,7 @@ class Settings:
         """The scheduler's name, checked against the model and the number of steps."""
         name = self.scheduler or DEFAULT_SCHEDULER[version]
         check_scheduler(name, version, config)
-        check_steps(self.steps, strength)
+        check_steps(self.steps, strength, name)
         return name
 
     def source_seconds(self) -> float:

@@ -7,6 +7,7 @@ them to the target's size and length by the rules of `media.align`.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -35,7 +36,7 @@ from .media import (
     read_video,
     resize_cover,
 )
-from .specs import Head, TransformerConfig
+from .specs import Head, TransformerConfig, Version
 
 #: A file, or pixels in memory.
 Source = str | os.PathLike[str] | Tensor
@@ -102,7 +103,7 @@ class ImageToVideo:
                 "Image to video needs a known frame: give a start image, an end image or keyframes."
             )
         keyframes = {
-            int(index): load_image(f"keyframe {index}", source)
+            int(index): _load_picture(f"keyframe {index}", source)
             for index, source in self.keyframes.items()
         }
         return ImageToVideo(
@@ -270,6 +271,11 @@ class Camera:
         """The same with poses and reference read."""
         if bool(self.moves) == (self.poses is not None):
             raise InputError("A camera needs either moves (such as 'Pan Up') or poses, not both.")
+        if self.poses is not None and self.speed != 1:
+            raise InputError(
+                f"speed is {self.speed}; it scales moves, and poses are taken as they are. Leave "
+                "it at 1."
+            )
         poses = self.poses
         if poses is not None and not isinstance(poses, CameraPath):
             poses = read_camera_file(poses)
@@ -289,7 +295,7 @@ class Camera:
         """Pluecker rays and reference."""
         path = self.poses
         if path is None:
-            path = camera_path(tuple(self.moves), frames=target.frames, speed=self.speed)
+            path = camera_path(self.moves, frames=target.frames, speed=self.speed)
         assert isinstance(path, CameraPath)
         notes: tuple[str, ...] = ()
         if len(path) > target.frames:
@@ -362,9 +368,10 @@ def check_head(task: Task, config: TransformerConfig) -> None:
     name = task.mode.replace("_", " ")
     if config.head not in task.heads:
         needed = " or ".join(head.value for head in task.heads)
+        version = Version.V5_1 if Head.CAMERA in task.heads else config.version
         raise HeadError(
             f"A {config.head.value} checkpoint cannot do {name}: it needs the {needed} head. "
-            f"Load an EasyAnimate {config.version.value} checkpoint with that head."
+            f"Load an EasyAnimate {version.value} checkpoint with that head."
         )
     if getattr(task, "reference", None) is not None and not config.has_reference:
         raise HeadError(
@@ -377,14 +384,14 @@ def load_image(name: str, source: Source) -> Tensor:
     """A picture, or known frames, [F, H, W, 3] in [0, 1], checked."""
     pixels = source if isinstance(source, Tensor) else read_image(source)
     check_pixels(name, pixels)
-    return pixels
+    return _plain(pixels)
 
 
 def load_mask(source: Source, *, max_frames: int) -> Tensor:
     """Masks [F, H, W], checked; no more of a file than the clip that they belong to has."""
     mask = source if isinstance(source, Tensor) else read_mask(source, max_frames=max_frames)
     check_mask("mask", mask)
-    return mask
+    return _plain(mask)
 
 
 def load_clip(name: str, source: Source | Clip, max_seconds: float) -> Clip:
@@ -393,11 +400,25 @@ def load_clip(name: str, source: Source | Clip, max_seconds: float) -> Clip:
         source = Clip(source, fps=0.0)
     clip = source if isinstance(source, Clip) else read_video(source, max_seconds=max_seconds)
     check_pixels(name, clip.frames)
-    return clip
+    if not (math.isfinite(clip.fps) and clip.fps >= 0):
+        raise InputError(f"The {name}'s fps is {clip.fps}; it must be a positive number.")
+    return replace(clip, frames=_plain(clip.frames))
+
+
+def _load_picture(name: str, source: Source) -> Tensor:
+    pixels = load_image(name, source)
+    if len(pixels) != 1:
+        raise InputError(f"The {name} has {len(pixels)} frames; give one picture.")
+    return pixels
 
 
 def _load_reference(source: Source | None) -> Tensor | None:
-    return None if source is None else load_image("reference image", source)
+    return None if source is None else _load_picture("reference image", source)
+
+
+def _plain(pixels: Tensor) -> Tensor:
+    """In the dtype and place that resizing works in, whatever the caller's is."""
+    return pixels.detach().to("cpu", torch.float32)
 
 
 def _read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
@@ -458,7 +479,7 @@ def _aligned_reference(reference: object, target: Target) -> tuple[Tensor | None
     if reference is None:
         return None, ()
     size = (target.height, target.width)
-    pixels = _pixels(reference)[:1]
+    pixels = _pixels(reference)
     notes = tuple(_crop_note("The reference image", pixels[0], size))
     return to_model_range(resize_cover(pixels, *size)), notes
 

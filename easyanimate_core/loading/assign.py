@@ -41,8 +41,13 @@ def load_network(
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
-    with torch.device("meta"):
-        network = build()
+    try:
+        with torch.device("meta"):
+            network = build()
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"The config.json of the {what} contradicts itself ({error}). Download it again."
+        ) from error
     assign_tensors(network, tensors, what=what, dtype=dtype, device=device, progress=progress)
     check_materialised(network)
     return network

@@ -5,6 +5,7 @@ Shapes: B batch, C latent channels, F latent frames, H and W latent height and w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,7 +30,7 @@ class Guidance:
     rescale: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.scale < 1:
+        if not 1 <= self.scale < math.inf:  # NaN included
             raise InputError(f"guidance scale is {self.scale}; it must be at least 1 (1 is off).")
         if not 0 <= self.rescale <= 1:
             raise InputError(f"guidance rescale is {self.rescale}; it must be between 0 and 1.")

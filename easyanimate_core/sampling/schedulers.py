@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -25,9 +26,15 @@ SCHEDULERS: dict[str, tuple[str, str]] = {
 
 DEFAULT_SCHEDULER = {Version.V5: "DDIM", Version.V5_1: "Flow"}
 
+#: Timesteps of the noise schedule that the published models were trained with.
+TRAINED_STEPS = 1000
+
 # The original calls the flow scheduler's dynamic shift with this mu: a shift of e, whatever `shift`
 # the config holds.
 FLOW_MU = 1.0
+
+# PNDM's Runge-Kutta start looks back at four timesteps.
+_LEAST_STEPS = {"PNDM": 4}
 
 _FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
 
@@ -111,7 +118,7 @@ def make_schedule(
     Raises:
         SchedulerError: steps or strength are out of range, or together leave no step.
     """
-    check_steps(steps, strength)
+    check_steps(steps, strength, name)
     import diffusers
 
     scheduler_class = getattr(diffusers, SCHEDULERS[name][0])
@@ -130,15 +137,25 @@ def make_schedule(
     return Schedule(name, scheduler, scheduler.timesteps[skipped * scheduler.order :], strength)
 
 
-def check_steps(steps: int, strength: float) -> None:
-    """Raise `SchedulerError` unless `steps` at `strength` leave at least one step to walk."""
-    if steps < 1:
-        raise SchedulerError(f"steps is {steps}; at least 1 is needed (25 to 50 is usual).")
+def check_steps(steps: int, strength: float, name: str | None = None) -> None:
+    """Raise `SchedulerError` unless `steps` at `strength` leave at least one step to walk.
+
+    `name` is that of the scheduler, None where it is not known yet.
+    """
+    if not 1 <= steps <= TRAINED_STEPS:
+        raise SchedulerError(
+            f"steps is {steps}; it must be between 1 and {TRAINED_STEPS}, the number of timesteps "
+            "that the models were trained with (25 to 50 is usual)."
+        )
+    least = _LEAST_STEPS.get(name or "", 1)
+    if steps < least:
+        raise SchedulerError(f"{name} needs at least {least} steps, not {steps}.")
     if not 0 < strength <= 1:
         raise SchedulerError(f"strength is {strength}; it must be above 0 and at most 1.")
     if int(steps * strength) < 1:
-        needed = int(1 / strength) + 1
+        needed = next((n for n in range(steps, TRAINED_STEPS + 1) if int(n * strength)), None)
+        more_steps = f"at least {needed} steps or " if needed else ""
         raise SchedulerError(
-            f"strength {strength} of {steps} steps leaves no step. Use at least {needed} steps or "
-            f"a strength of at least {1 / steps:.3g}."
+            f"strength {strength} of {steps} steps leaves no step. Use {more_steps}a strength of "
+            f"at least {math.ceil(1000 / steps) / 1000}."
         )

@@ -120,4 +120,11 @@ class _ProjectedGelu(nn.Module):
         self.proj = operations.Linear(dim, inner, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.gelu(self.proj(x), approximate="tanh")
+        return _gelu(self.proj(x))
+
+
+def _gelu(x: Tensor) -> Tensor:
+    """GELU (tanh); in place where no gradient needs `x`, because it is the widest activation."""
+    if x.requires_grad:
+        return F.gelu(x, approximate="tanh")
+    return torch.ops.aten.gelu_(x, approximate="tanh")

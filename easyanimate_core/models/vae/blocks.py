@@ -54,8 +54,13 @@ class ResidualBlock3D(nn.Module):
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
         """The next chunk of a clip; with `repeats` twice as many frames come out."""
-        hidden = convolve(self.conv1, norm_silu(self.norm1, x_BCFHW, self.norm_per_frame), history)
-        hidden = convolve(self.conv2, norm_silu(self.norm2, hidden, self.norm_per_frame), history)
+        # One name and one step a line: every tensor is freed as soon as the next one is there.
+        hidden = norm_silu(self.norm1, x_BCFHW, self.norm_per_frame)
+        hidden = history.prepend(self.conv1, hidden)
+        hidden = self.conv1(hidden)
+        hidden = norm_silu(self.norm2, hidden, self.norm_per_frame)
+        hidden = history.prepend(self.conv2, hidden)
+        hidden = self.conv2(hidden)
         shortcut = self.shortcut(x_BCFHW)
         # One shortcut frame per one or two frames of `hidden`.
         frames = hidden.unflatten(2, (shortcut.shape[2], -1))

@@ -1,0 +1,45 @@
+"""The sizes that the tests run at, and small inputs: the one place for both."""
+
+from dataclasses import replace
+
+import torch
+
+from easyanimate_core.settings import Settings
+from easyanimate_core.specs import Head, Version
+
+V5, V5_1 = Version.V5, Version.V5_1
+HEIGHT, WIDTH, FRAMES, STEPS = 64, 96, 5, 2
+LATENTS = (16, 2, 8, 12)  # channels, frames, height, width
+
+#: Every head that a version has, without the older V5.1 control heads that take no reference.
+CHECKPOINTS = [
+    (V5_1, Head.T2V),
+    (V5_1, Head.INPAINT),
+    (V5_1, Head.CONTROL),
+    (V5_1, Head.CAMERA),
+    (V5, Head.T2V),
+    (V5, Head.INPAINT),
+    (V5, Head.CONTROL),
+]
+
+
+def quick(**changes) -> Settings:
+    """Settings of a run that takes a tenth of a second."""
+    return replace(Settings(height=HEIGHT, width=WIDTH, frames=FRAMES, steps=STEPS), **changes)
+
+
+def pixels(seed=0, frames=1, height=HEIGHT, width=WIDTH) -> torch.Tensor:
+    """Random frames [F, H, W, 3] in [0, 1]."""
+    return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def left_half(frames=1) -> torch.Tensor:
+    """A mask [F, H, W] that generates the left half."""
+    mask = torch.zeros(frames, HEIGHT, WIDTH)
+    mask[:, :, : WIDTH // 2] = 1
+    return mask
+
+
+def numbered(frames, height=HEIGHT, width=WIDTH) -> torch.Tensor:
+    """Frames whose grey is their number in hundredths: tells which frame went where."""
+    return (torch.arange(frames) / 100)[:, None, None, None].expand(-1, height, width, 3).clone()

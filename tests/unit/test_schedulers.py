@@ -1,0 +1,167 @@
+"""Schedulers by name: which fits which version, how many steps are walked, refusals."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from easyanimate_core.checkpoint import read_json
+from easyanimate_core.errors import SchedulerError
+from easyanimate_core.sampling import (
+    SCHEDULERS,
+    check_scheduler,
+    check_steps,
+    denoise,
+    draw_noise,
+    make_schedule,
+)
+from easyanimate_core.specs import Head
+from tests.factories import V5, V5_1
+
+V5_NAMES = ["Euler", "Euler A", "DPM++", "PNDM", "DDIM"]
+NAMES = ["Flow", *V5_NAMES]
+
+
+@pytest.fixture(scope="module")
+def configs(checkpoint):
+    return {
+        version: read_json(checkpoint(version, Head.T2V) / "scheduler" / "scheduler_config.json")
+        for version in (V5, V5_1)
+    }
+
+
+def config_for(name, configs):
+    return configs[V5_1 if name == "Flow" else V5]
+
+
+def test_the_six_of_the_original():
+    assert list(SCHEDULERS) == NAMES
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_fits_its_version_and_no_other(name, configs):
+    fitting, other = (V5_1, V5) if name == "Flow" else (V5, V5_1)
+    check_scheduler(name, fitting, configs[fitting])
+    with pytest.raises(SchedulerError) as caught:
+        check_scheduler(name, other, configs[other])
+    message = str(caught.value)
+    assert message.startswith(f"{name} samples {SCHEDULERS[name][1]} models")
+    assert f"EasyAnimate {other.value} predicts {other.prediction_type}" in message
+    assert message.endswith("Use Flow." if other is V5_1 else f"Use {', '.join(V5_NAMES)}.")
+
+
+def test_an_unknown_name_is_refused_with_the_known(configs):
+    with pytest.raises(SchedulerError) as caught:
+        check_scheduler("LCM", V5, configs[V5])
+    assert "no scheduler 'LCM'. Choose from " + ", ".join(NAMES) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "config"),
+    [
+        ("DDIM", V5, {"_class_name": "FlowMatchEulerDiscreteScheduler"}),
+        ("DDIM", V5, {"_class_name": "DDIMScheduler", "prediction_type": "epsilon"}),
+        ("DDIM", V5, {"_class_name": "DDIMScheduler"}),  # diffusers' default is epsilon
+        ("DDIM", V5, {}),
+        ("Flow", V5_1, {"_class_name": "DDIMScheduler", "prediction_type": "v_prediction"}),
+        ("Flow", V5_1, {"beta_start": 0.00085}),
+    ],
+)
+def test_a_config_of_another_model_is_refused(name, version, config):
+    with pytest.raises(SchedulerError, match="config belongs to another model"):
+        check_scheduler(name, version, config)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_name_gives_the_same_walk_twice(name, configs):
+    """A schedule has state; a second one starts afresh and the config is left as it was."""
+    config = config_for(name, configs)
+    before = dict(config)
+    ends = []
+    for _ in range(2):
+        generators = [torch.Generator().manual_seed(3)]
+        schedule = make_schedule(name, config, steps=5)
+        start = schedule.start(draw_noise((16, 2, 4, 6), generators), None)
+        ends.append(denoise(lambda x, _: x * 0.1, schedule, start, generators=generators))
+    assert ends[0].isfinite().all()
+    assert torch.equal(*ends)
+    assert config == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_strength_walks_the_last_part(name, configs):
+    config = config_for(name, configs)
+    whole = make_schedule(name, config, steps=20).timesteps
+    part = make_schedule(name, config, steps=20, strength=0.3).timesteps
+    num_skipped = 14 * make_schedule(name, config, steps=20).scheduler.order
+    assert torch.equal(part, whole[num_skipped:])
+    assert (part <= whole[0]).all()
+    if name != "PNDM":  # its Runge-Kutta start visits timesteps twice
+        assert len(part) == 6
+
+
+def test_less_strength_starts_with_less_noise(configs):
+    known, noise = torch.ones(1, 16, 2, 4, 6), torch.randn(1, 16, 2, 4, 6)
+    for name in NAMES:
+        distances = [
+            (make_schedule(name, config_for(name, configs), steps=20, strength=s).start(
+                noise, known) - known).abs().mean()
+            for s in (0.2, 0.5, 0.9)
+        ]  # fmt: skip
+        assert distances == sorted(distances), name
+
+
+@given(st.integers(1, 1000), st.floats(0, 1, exclude_min=True))
+def test_the_remedy_of_too_little_strength_is_one(steps, strength):
+    """What the message names as enough is enough."""
+    if int(steps * strength) >= 1:
+        check_steps(steps, strength)
+        return
+    with pytest.raises(SchedulerError) as caught:
+        check_steps(steps, strength)
+    message = str(caught.value)
+    assert f"strength {strength} of {steps} steps leaves no step" in message
+    least_strength = float(message.rpartition("at least ")[2].removesuffix("."))
+    check_steps(steps, least_strength)
+    if "Use at least " in message:
+        needed = int(message.partition("Use at least ")[2].partition(" ")[0])
+        check_steps(needed, strength)
+        with pytest.raises(SchedulerError, match="leaves no step"):
+            check_steps(needed - 1, strength)
+    else:
+        with pytest.raises(SchedulerError, match="leaves no step"):
+            check_steps(1000, strength)
+
+
+@pytest.mark.parametrize("strength", [0.0, -0.5, 1.01, float("nan")])
+def test_strength_out_of_range_is_refused(strength):
+    with pytest.raises(SchedulerError, match="must be above 0 and at most 1"):
+        check_steps(50, strength)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("steps", [-1, 0, 1001])
+def test_steps_out_of_range_are_refused(name, steps, configs):
+    with pytest.raises(SchedulerError, match=f"steps is {steps}; it must be between 1 and 1000"):
+        make_schedule(name, config_for(name, configs), steps=steps)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_fewest_steps_of_each(name, configs):
+    config = config_for(name, configs)
+    if name == "PNDM":
+        with pytest.raises(SchedulerError, match="PNDM needs at least 4 steps, not 3"):
+            make_schedule(name, config, steps=3)
+    least = 4 if name == "PNDM" else 1
+    assert len(make_schedule(name, config, steps=least).timesteps) >= least
+
+
+def test_a_seed_alone_decides_the_noise_of_its_row():
+    def generators(*seeds):
+        return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+    batch = draw_noise((16, 2, 4, 6), generators(5, 6))
+    assert torch.equal(batch[1:], draw_noise((16, 2, 4, 6), generators(6)))
+    assert not torch.equal(batch[0], batch[1])
+    assert batch.device.type == "cpu"
+    assert batch.dtype == torch.float32
