@@ -66,7 +66,7 @@ _DDIM_SCHEDULER = {
 
 
 def make_tiny(
-    path: Path, *, version: Version, head: Head, reference: bool = True, seed: int = 0
+    path: Path | str, *, version: Version, head: Head, reference: bool = True, seed: int = 0
 ) -> Path:
     """Write a tiny checkpoint folder and return `path`.
 
@@ -77,6 +77,7 @@ def make_tiny(
     Raises:
         InputError: V5 was asked for a camera head, or `path` holds something else.
     """
+    path = Path(path)
     config = _transformer_config(version, head, reference=reference)
     _check_target(path)
     path.parent.mkdir(parents=True, exist_ok=True)

