@@ -163,8 +163,32 @@ class ImageToVideo:
         return sorted(placed.items())
 
 
+class _SizedByClip:
+    """A mode whose clip gives the size and the length where none are asked for."""
+
+    video: Source | Clip
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The clip's size."""
+        return _size(self.video)
+
+    def default_frames(self, fps: float) -> int:
+        """As long as the clip allows, at most the trained length."""
+        return _clip_frames(self.video, fps)
+
+
+class _SizedByReference:
+    """A mode whose reference image, where there is one, gives the size."""
+
+    reference: Source | None
+
+    def source_size(self) -> tuple[int, int] | None:
+        """The reference's size."""
+        return _size(self.reference) if self.reference is not None else None
+
+
 @dataclass(frozen=True)
-class VideoToVideo:
+class VideoToVideo(_SizedByClip):
     """A clip again, noised up to `strength` (0 to 1) and denoised after the prompt."""
 
     video: Source | Clip
@@ -176,14 +200,6 @@ class VideoToVideo:
         """The same with the clip read."""
         return replace(self, video=load_clip("video", self.video, max_seconds))
 
-    def source_size(self) -> tuple[int, int] | None:
-        """The clip's size."""
-        return _size(self.video)
-
-    def default_frames(self, fps: float) -> int:
-        """As long as the clip allows, at most the trained length."""
-        return _clip_frames(self.video, fps)
-
     def align(self, target: Target) -> Sources:
         """The clip; nothing of it is known to the model."""
         video, notes = _aligned(self.video, target, "The video")
@@ -191,7 +207,7 @@ class VideoToVideo:
 
 
 @dataclass(frozen=True)
-class RegionEdit:
+class RegionEdit(_SizedByClip):
     """A region of a clip generated anew: `mask` is 1 there, one for all frames or one per frame."""
 
     video: Source | Clip
@@ -204,14 +220,6 @@ class RegionEdit:
         """The same with clip and mask read."""
         clip = load_clip("video", self.video, max_seconds)
         return replace(self, video=clip, mask=load_mask(self.mask, max_frames=len(clip.frames)))
-
-    def source_size(self) -> tuple[int, int] | None:
-        """The clip's size."""
-        return _size(self.video)
-
-    def default_frames(self, fps: float) -> int:
-        """As long as the clip allows, at most the trained length."""
-        return _clip_frames(self.video, fps)
 
     def align(self, target: Target) -> Sources:
         """The clip as known pixels outside the mask."""
@@ -227,7 +235,7 @@ class RegionEdit:
 
 
 @dataclass(frozen=True)
-class Control:
+class Control(_SizedByClip):
     """After a control video (edges, poses, depth ...), with a reference image where V5.1 allows."""
 
     video: Source | Clip
@@ -241,14 +249,6 @@ class Control:
             load_clip("control video", self.video, max_seconds), _load_reference(self.reference)
         )
 
-    def source_size(self) -> tuple[int, int] | None:
-        """The control video's size."""
-        return _size(self.video)
-
-    def default_frames(self, fps: float) -> int:
-        """As long as the control video allows, at most the trained length."""
-        return _clip_frames(self.video, fps)
-
     def align(self, target: Target) -> Sources:
         """Control video and reference."""
         control, notes = _aligned(self.video, target, "The control video")
@@ -257,7 +257,7 @@ class Control:
 
 
 @dataclass(frozen=True)
-class Camera:
+class Camera(_SizedByReference):
     """Along a camera path: named `moves` at a `speed`, or `poses` (a CameraCtrl text file)."""
 
     moves: Sequence[str] = ()
@@ -281,10 +281,6 @@ class Camera:
             poses = read_camera_file(poses)
         return replace(self, poses=poses, reference=_load_reference(self.reference))
 
-    def source_size(self) -> tuple[int, int] | None:
-        """The reference's size."""
-        return _size(self.reference) if self.reference is not None else None
-
     def default_frames(self, fps: float) -> int:  # noqa: ARG002
         """The length of the poses, else the trained length."""
         if isinstance(self.poses, CameraPath):
@@ -307,7 +303,7 @@ class Camera:
 
 
 @dataclass(frozen=True)
-class Trajectory:
+class Trajectory(_SizedByReference):
     """Things moved along tracks, drawn as gaussian blobs into a control video.
 
     `tracks` are a JSON file, JSON text or `Track` values; their points are pixels of the result.
@@ -324,10 +320,6 @@ class Trajectory:
         if isinstance(tracks, str | os.PathLike):
             tracks = _read_tracks(tracks)
         return Trajectory(tuple(tracks), _load_reference(self.reference))
-
-    def source_size(self) -> tuple[int, int] | None:
-        """The reference's size."""
-        return _size(self.reference) if self.reference is not None else None
 
     def default_frames(self, fps: float) -> int:  # noqa: ARG002
         """The trained length."""

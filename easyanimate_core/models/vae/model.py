@@ -25,6 +25,9 @@ from .causal_conv import History
 from .decoder import Decoder
 from .encoder import Encoder
 
+#: What the widest activation of a decoded chunk may take, where the chunk's length is free.
+CHUNK_BYTES = 96 * 2**20
+
 
 @dataclass(frozen=True)
 class Posterior:
@@ -108,15 +111,22 @@ class AutoencoderKLMagvit(nn.Module):
         # The bounds of the published model's distribution (DiagonalGaussianDistribution).
         return Posterior(mean.contiguous(), logvar.clamp(-30.0, 20.0).contiguous())
 
-    def decode(self, latents_BCThw: Tensor, *, progress: Progress = silent) -> Tensor:
+    def decode(
+        self,
+        latents_BCThw: Tensor,
+        *,
+        chunk_bytes: int = CHUNK_BYTES,
+        progress: Progress = silent,
+    ) -> Tensor:
         """Video (B, C, F, H, W) of unscaled latents, about [-1, 1], not clamped.
 
-        Raises `InputError` for latents of another shape. `progress` gets one call per chunk, stage
-        "decode".
+        A chunk is one latent frame for V5, and for V5.1 as many as keep its widest activation
+        within `chunk_bytes`. Raises `InputError` for latents of another shape. `progress` gets one
+        call per chunk, stage "decode".
         """
         self.check_latents(latents_BCThw)
         batch, _, num_latent_frames, height, width = latents_BCThw.shape
-        chunks = _chunks(num_latent_frames, self.config.mini_batch_decoder)
+        chunks = _chunks(num_latent_frames, self._decode_chunk_length(latents_BCThw, chunk_bytes))
         # Filled chunk by chunk: joining a list at the end would hold the whole video twice.
         video_BCFHW = latents_BCThw.new_empty(
             batch,
@@ -134,6 +144,19 @@ class AutoencoderKLMagvit(nn.Module):
             start += frames.shape[2]
             progress("decode", done, len(chunks))
         return video_BCFHW
+
+    def _decode_chunk_length(self, latents_BCThw: Tensor, chunk_bytes: int) -> int:
+        """Latent frames that are decoded at a time.
+
+        V5 normalises over a chunk, so its length is part of the result. V5.1 does not, and two
+        frames at a time cost less than twice one.
+        """
+        if not self.config.spatial_group_norm:
+            return self.config.mini_batch_decoder
+        batch, _, _, height, width = latents_BCThw.shape
+        pixels = batch * TEMPORAL_FACTOR * SPATIAL_FACTOR**2 * height * width
+        widest = self.config.block_out_channels[1] * pixels * latents_BCThw.element_size()
+        return max(1, chunk_bytes // widest)
 
 
 def _chunks(num_frames: int, chunk_length: int) -> list[slice]:
