@@ -21,7 +21,7 @@ from .conditioning.encode import from_model_range
 from .devices import pick_device, pick_dtype
 from .errors import InputError
 from .geometry import latent_shape
-from .loading import load_transformer, load_vae
+from .loading import check_weights, load_transformer, load_vae
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
 from .progress import Progress, silent
@@ -85,6 +85,7 @@ class Pipeline:
             CheckpointError: The folder is missing, damaged or another model's.
         """
         info = inspect_checkpoint(path)
+        check_weights(info)
         place = pick_device(device)
         return cls(info, place, pick_dtype(dtype, place))
 

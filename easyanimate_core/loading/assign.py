@@ -41,16 +41,21 @@ def load_network(
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
+    network = build_on_meta(build, what=what)
+    assign_tensors(network, tensors, what=what, dtype=dtype, device=device, progress=progress)
+    check_materialised(network)
+    return network
+
+
+def build_on_meta(build: Callable[[], Network], *, what: str) -> Network:
+    """The network without memory for its weights; `CheckpointError` if its config cannot be."""
     try:
         with torch.device("meta"):
-            network = build()
+            return build()
     except (TypeError, ValueError) as error:
         raise CheckpointError(
             f"The config.json of the {what} contradicts itself ({error}). Download it again."
         ) from error
-    assign_tensors(network, tensors, what=what, dtype=dtype, device=device, progress=progress)
-    check_materialised(network)
-    return network
 
 
 class Renamed(Mapping[str, Tensor]):

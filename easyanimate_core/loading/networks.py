@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from ..checkpoint import CheckpointInfo, key_maps_transformer
 from ..models.transformer import (
@@ -13,7 +14,31 @@ from ..models.transformer import (
 from ..models.vae import AutoencoderKLMagvit
 from ..ops import ManualCast, Operations
 from ..progress import Progress, silent
-from .assign import Renamed, load_network
+from .assign import Renamed, build_on_meta, check_complete, load_network
+
+
+def check_weights(info: CheckpointInfo) -> None:
+    """Raise `CheckpointError` unless denoiser and VAE are complete, from the files' headers alone.
+
+    The loaders check the same; this is for refusing a checkpoint before any work is done with it.
+    """
+    networks = (
+        (
+            "denoiser",
+            info.transformer_files,
+            lambda: EasyAnimateTransformer3DModel(info.transformer),
+        ),
+        ("VAE", info.vae_files, lambda: AutoencoderKLMagvit(info.vae)),
+    )
+    for name, files, build in networks:
+        network: nn.Module = build_on_meta(build, what=_name(info, name))
+        expected = {key: tensor.shape for key, tensor in network.state_dict().items()}
+        found = {key_maps_transformer.to_original(key): files[key].shape for key in files}
+        check_complete(expected, found, what=_name(info, name))
+
+
+def _name(info: CheckpointInfo, network: str) -> str:
+    return f"{info.version.value} {info.head.value} {network}"
 
 
 def load_transformer(
@@ -36,7 +61,7 @@ def load_transformer(
             info.transformer, operations=operations, attention=attention
         ),
         tensors,
-        what=f"{info.version.value} {info.head.value} denoiser",
+        what=_name(info, "denoiser"),
         dtype=dtype,
         device=device,
         progress=progress,
@@ -59,7 +84,7 @@ def load_vae(
     return load_network(
         lambda: AutoencoderKLMagvit(info.vae, operations=operations),
         info.vae_files.map(),
-        what=f"{info.version.value} VAE",
+        what=_name(info, "VAE"),
         dtype=dtype,
         device=device,
         progress=progress,

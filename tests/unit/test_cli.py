@@ -511,6 +511,15 @@ def test_words_that_are_no_command(words, tmp_path, monkeypatch, capsys):
 # Ctrl-C
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A process started in the background ignores SIGINT; these tests need Python's own handler."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 @pytest.mark.parametrize("stage", ["load", "encode", "denoise", "decode"])
 def test_ctrl_c_leaves_nothing(generate, monkeypatch, stage):
     shown = ProgressBars.__call__
@@ -527,6 +536,7 @@ def test_ctrl_c_leaves_nothing(generate, monkeypatch, stage):
     assert not output.parent.exists()
 
 
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_while_the_video_is_written(generate, monkeypatch):
     calls = []
 
