@@ -55,11 +55,11 @@ class ResidualBlock3D(nn.Module):
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
         """The next chunk of a clip; with `repeats` twice as many frames come out."""
         # One name and one step a line: every tensor is freed as soon as the next one is there.
-        hidden = norm_silu(self.norm1, x_BCFHW, self.norm_per_frame)
-        hidden = history.prepend(self.conv1, hidden)
+        hidden = normalise(self.norm1, x_BCFHW, self.norm_per_frame)
+        hidden = history.prepend(self.conv1, hidden, activate=True)
         hidden = self.conv1(hidden)
-        hidden = norm_silu(self.norm2, hidden, self.norm_per_frame)
-        hidden = history.prepend(self.conv2, hidden)
+        hidden = normalise(self.norm2, hidden, self.norm_per_frame)
+        hidden = history.prepend(self.conv2, hidden, activate=True)
         hidden = self.conv2(hidden)
         shortcut = self.shortcut(x_BCFHW)
         # One shortcut frame per one or two frames of `hidden`.
@@ -229,11 +229,9 @@ class Upsampler3D(nn.Module):
         return x_BCFHW
 
 
-def norm_silu(norm: nn.Module, x_BCFHW: Tensor, per_frame: bool) -> Tensor:
-    """Group normalisation, over each frame alone or over the chunk's frames together, and SiLU."""
-    if per_frame:
-        frames = x_BCFHW.transpose(1, 2)  # (B, F, C, H, W)
-        normed = norm(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)
-    else:
-        normed = norm(x_BCFHW)
-    return F.silu(normed, inplace=not torch.is_grad_enabled())
+def normalise(norm: nn.Module, x_BCFHW: Tensor, per_frame: bool) -> Tensor:
+    """Group normalisation, over each frame alone or over the chunk's frames together."""
+    if not per_frame:
+        return norm(x_BCFHW)
+    frames = x_BCFHW.transpose(1, 2)  # (B, F, C, H, W)
+    return norm(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ...ops import Operations
 from ...specs import VAEConfig
-from .blocks import NORM_EPS, DownBlock3D, MidBlock3D, norm_silu
+from .blocks import NORM_EPS, DownBlock3D, MidBlock3D, normalise
 from .causal_conv import History, causal_conv3d, convolve
 
 
@@ -61,5 +61,5 @@ class Encoder(nn.Module):
         for block in self.down_blocks:
             x_BCFHW = block(x_BCFHW, history)
         x_BCFHW = self.mid_block(x_BCFHW, history)
-        x_BCFHW = norm_silu(self.conv_norm_out, x_BCFHW, self.norm_per_frame)
-        return convolve(self.conv_out, x_BCFHW, history)
+        x_BCFHW = normalise(self.conv_norm_out, x_BCFHW, self.norm_per_frame)
+        return convolve(self.conv_out, x_BCFHW, history, activate=True)
