@@ -16,7 +16,6 @@ Half precision would round those sums, so there the plain convolution is done.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -155,40 +154,33 @@ def _saves_products(x_BCFHW: Tensor, layer: Any) -> bool:
 def _conv_by_products(x_BCFHW: Tensor, weight: Tensor, bias: Tensor | None, layer: Any) -> Tensor:
     """Convolution of a first frame, or of past frames and a chunk; weight (out, in, 3, 3, 3)."""
 
-    def product(frames: Tensor, taps: Tensor, bias: Tensor | None = None) -> Tensor:
+    def product(frames: Tensor, times: Times, bias: Tensor | None = None) -> Tensor:
+        taps = _sum_taps(weight, times, enlarges=layer.enlarges)
         return _conv_frames(frames, taps, bias, layer)
-
-    def sums(*times: Times) -> list[Tensor]:
-        return _sum_taps(weight, times, enlarges=layer.enlarges)
 
     num_frames = x_BCFHW.shape[2]
     if num_frames == 1:
-        (all_taps,) = sums((1, 1, 1))
-        y = product(x_BCFHW, all_taps, bias)
+        y = product(x_BCFHW, (1, 1, 1), bias)
     elif layer.repeats:
-        oldest, newer, middle = sums((1, 0, 0), (0, 1, 1), (0, 1, 0))
         past, new = x_BCFHW[:, :, :-1], x_BCFHW[:, :, 1:]
-        later = product(past, oldest)
-        later += product(new, newer, bias)
-        earlier = product(past - new, middle)
+        later = product(past, (1, 0, 0))
+        later += product(new, (0, 1, 1), bias)
+        earlier = product(past - new, (0, 1, 0))
         earlier += later
         y = _join_pairs(earlier, later)
     elif num_frames % 2 == 0:
-        half, half_change = (0.5, 0.5, 0.5), (0.5, -0.5, 0.5)
-        mean, difference, oldest, newest = sums(half, half_change, (1, 0, 0), (0, 0, 1))
         even, odd = x_BCFHW[:, :, 0::2], x_BCFHW[:, :, 1::2]
-        later = product(odd[:, :, :-1] + even[:, :, 1:], mean, bias)
-        change = product(even[:, :, 1:] - odd[:, :, :-1], difference)
+        later = product(odd[:, :, :-1] + even[:, :, 1:], (0.5, 0.5, 0.5), bias)
+        change = product(even[:, :, 1:] - odd[:, :, :-1], (0.5, -0.5, 0.5))
         earlier = later + change
-        earlier += product(even[:, :, :-1] - even[:, :, 1:], oldest)
+        earlier += product(even[:, :, :-1] - even[:, :, 1:], (1, 0, 0))
         later -= change
-        later -= product(odd[:, :, :-1] - odd[:, :, 1:], newest)
+        later -= product(odd[:, :, :-1] - odd[:, :, 1:], (0, 0, 1))
         y = _join_pairs(earlier, later)
     else:
-        oldest, middle, newest = sums((1, 0, 0), (0, 1, 0), (0, 0, 1))
-        y = product(x_BCFHW[:, :, :-2], oldest, bias)
-        y += product(x_BCFHW[:, :, 1:-1], middle)
-        y += product(x_BCFHW[:, :, 2:], newest)
+        y = product(x_BCFHW[:, :, :-2], (1, 0, 0), bias)
+        y += product(x_BCFHW[:, :, 1:-1], (0, 1, 0))
+        y += product(x_BCFHW[:, :, 2:], (0, 0, 1))
     return _join_copies(y) if layer.enlarges else y
 
 
@@ -201,31 +193,28 @@ def _conv_frames(x_BCFHW: Tensor, taps: Tensor, bias: Tensor | None, layer: Any)
     return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
-def _sum_taps(weight: Tensor, times: Sequence[Times], *, enlarges: bool) -> list[Tensor]:
-    """2-D kernels: for each of `times` the taps (out, in, 3, 3, 3) summed with these factors.
+def _sum_taps(weight: Tensor, times: Times, *, enlarges: bool) -> Tensor:
+    """2-D kernels: the taps (out, in, 3, 3, 3) summed over time with the factors `times`.
 
-    Each (out, in, 3, 3), or with `enlarges` (4 x out, in, 2, 2): those that do on an image what the
-    sum does on its 2x nearest enlargement, one per copy of a pixel. The first copy sees the pixels
+    (out, in, 3, 3), or with `enlarges` (4 x out, in, 2, 2): those that do on an image what the sum
+    does on its 2x nearest enlargement, one per copy of a pixel. The first copy sees the pixels
     [before, own, own], the second [own, own, after], in rows and in columns.
 
-    One matrix product for all: adding strided taps takes many times as long.
+    A matrix product: adding strided taps takes several times as long.
     """
+    if not enlarges and sorted(times) == [0, 0, 1]:
+        return weight[:, :, times.index(1)]
     plan = torch.eye(9)
     if enlarges:
         first = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
         second = torch.tensor([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
         copies = (first, second)
         plan = torch.cat([torch.kron(rows, columns) for rows in copies for columns in copies])
-    plan = torch.kron(torch.tensor(times), plan).to(weight)  # (times x 9 or 16, 27)
-    sums = plan @ weight.flatten(2).transpose(1, 2)  # (out, times x 9 or 16, in)
-    kernels = []
-    for taps in sums.chunk(len(times), dim=1):  # (out, 9 or 16, in): channels-last order
-        if enlarges:
-            per_copy = taps.unflatten(1, (4, 2, 2)).transpose(0, 1).flatten(0, 1)
-            kernels.append(per_copy.permute(0, 3, 1, 2))
-        else:
-            kernels.append(taps.unflatten(1, (3, 3)).permute(0, 3, 1, 2))
-    return kernels
+    plan = torch.kron(torch.tensor([times]), plan).to(weight)  # (9 or 16, 27)
+    taps = (weight.flatten(2).flatten(0, 1) @ plan.T).unflatten(0, weight.shape[:2])
+    if not enlarges:
+        return taps.unflatten(2, (3, 3))
+    return taps.unflatten(2, (4, 2, 2)).movedim(2, 0).flatten(0, 1)
 
 
 def _join_pairs(earlier_BCFHW: Tensor, later_BCFHW: Tensor) -> Tensor:
