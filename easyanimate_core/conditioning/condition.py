@@ -103,12 +103,13 @@ def _inpaint_channels(
     generators: Sequence[torch.Generator],
     progress: Progress,
 ) -> Tensor:
-    if sources.video is None or sources.mask is None:  # text or video to video: nothing is known
+    video, mask = sources.video, sources.mask
+    if video is None or mask is None or bool((mask > 0.5).all()):  # nothing is known
         return torch.zeros(len(generators), 1 + vae.config.latent_channels, *size)
     return inpaint_condition(
         vae,
-        sources.video,
-        sources.mask,
+        video,
+        mask,
         noise_amplitude=noise_amplitude,
         generators=generators,
         progress=progress,

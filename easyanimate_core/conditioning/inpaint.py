@@ -36,8 +36,7 @@ def inpaint_condition(
     Args:
         vae: Encodes the masked video.
         video_BCFHW: The source in [-1, 1], [1, 3, F, H, W].
-        mask_BCFHW: 1 where the model generates, [1, 1, F, H, W]. All ones is text to video: the
-            channels are zeros, as in training.
+        mask_BCFHW: 1 where the model generates, [1, 1, F, H, W].
         noise_amplitude: Standard deviation of the noise on known pixels; the original uses 0.0563.
         generators: One per sample; each draws the noise of its sample.
         progress: Reports the stage "encode".
@@ -47,10 +46,6 @@ def inpaint_condition(
         [torch.randn(video_BCFHW.shape, generator=generator) for generator in generators]
     )
     masked = video_BCFHW.masked_fill(mask_BCFHW > 0.5, HIDDEN)
-    if bool((mask_BCFHW > 0.5).all()):
-        frames, height, width = _latent_size(vae, video_BCFHW)
-        channels = 1 + vae.config.latent_channels
-        return video_BCFHW.new_zeros(len(generators), channels, frames, height, width)
     if noise_amplitude > 0:
         noise = noise.to(masked) * noise_amplitude
         masked = masked + noise.masked_fill(masked == HIDDEN, 0.0)
@@ -75,9 +70,3 @@ def resize_to_latents(x_BCFHW: Tensor, size: Sequence[int]) -> Tensor:
 
 def _resize(x_BCFHW: Tensor, size: tuple[int, int, int]) -> Tensor:
     return F.interpolate(x_BCFHW, size=size, mode="trilinear", align_corners=False)
-
-
-def _latent_size(vae: AutoencoderKLMagvit, video_BCFHW: Tensor) -> tuple[int, int, int]:
-    frames, height, width = video_BCFHW.shape[2:]
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    return (frames - 1) // vae.config.mini_batch_encoder + 1, height // factor, width // factor

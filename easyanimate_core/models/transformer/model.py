@@ -90,9 +90,6 @@ class EasyAnimateTransformer3DModel(nn.Module):
             InputError: A tensor's shape does not fit this head.
         """
         self._check(sample_BCFHW, text, text_t5, condition)
-        frames, height, width = sample_BCFHW.shape[2:]
-        patch = self.config.patch_size
-        grid = (frames, height // patch, width // patch)
         if rope is None:
             rope = self.rotary_table(sample_BCFHW)
 
@@ -106,15 +103,22 @@ class EasyAnimateTransformer3DModel(nn.Module):
                 video_BVC, text_BTC, time_BE, rope=rope, kernel=self.attention
             )
         video_BVC = self.norm_out(self.norm_final(video_BVC), time_BE)
-        return self._unpatchify(self.proj_out(video_BVC), grid)
+        return self._unpatchify(self.proj_out(video_BVC), self._token_grid(sample_BCFHW))
 
     def rotary_table(self, sample_BCFHW: Tensor) -> RotaryTable:
         """The rotary table for latents of this shape, on their device."""
+        return rotary_table(
+            self.config.attention_head_dim,
+            self._token_grid(sample_BCFHW),
+            patch_size=self.config.patch_size,
+            device=sample_BCFHW.device,
+        )
+
+    def _token_grid(self, sample_BCFHW: Tensor) -> tuple[int, int, int]:
+        """Latent frames, token rows and token columns."""
         frames, height, width = sample_BCFHW.shape[2:]
         patch = self.config.patch_size
-        grid = (frames, height // patch, width // patch)
-        head_dim = self.config.attention_head_dim
-        return rotary_table(head_dim, grid, patch_size=patch, device=sample_BCFHW.device)
+        return frames, height // patch, width // patch
 
     def _embed_video(self, sample_BCFHW: Tensor, condition: Tensor | None) -> Tensor:
         if condition is not None:
