@@ -229,7 +229,12 @@ class RegionEdit(_SizedByClip):
         mask = self.mask
         if len(mask) == len(self.video.frames):  # a mask per source frame goes where its frame goes
             clip = _at_rate(self.video, target.fps)
-            mask = mask[pick_frames(clip, frames=target.frames, fps=target.fps, short=target.short)]
+            picked = pick_frames(clip, frames=target.frames, fps=target.fps, short=target.short)
+            if picked != list(range(len(mask))):
+                notes += (
+                    f"The mask: its {len(mask)} frames are taken as the clip's, one for one.",
+                )
+            mask = mask[picked]
         mask = align_mask(mask, height=target.height, width=target.width, frames=target.frames)
         return Sources(video=video, mask=_batched(mask), strength=self.strength, notes=notes)
 

@@ -209,6 +209,7 @@ def test_a_mask_per_target_frame():
     masks[3] = left_half()[0]
     sources = aligned(RegionEdit(Clip(numbered(20), 24.0), masks))
     assert torch.equal(sources.mask[0, 0], masks)
+    assert not [note for note in sources.notes if note.startswith("The mask")]
 
 
 def test_a_mask_per_source_frame_goes_where_its_frame_goes():
@@ -220,6 +221,7 @@ def test_a_mask_per_source_frame_goes_where_its_frame_goes():
     expected = torch.zeros(FRAMES, HEIGHT, WIDTH)
     expected[2] = left_half()[0]
     assert torch.equal(sources.mask[0, 0], expected)
+    assert "The mask: its 20 frames are taken as the clip's, one for one." in sources.notes
 
 
 def test_a_mask_per_source_frame_is_continued_with_a_short_clip():
