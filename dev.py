@@ -1,15 +1,16 @@
 r"""Everyday commands of the project: `python dev.py COMMAND [ARGUMENTS]`.
 
-  venv   set up the development environment; the last line is the path of its Python
-  test   run the test suite; arguments go to pytest          (dev.py test -k vae)
-  demo   make a tiny model and a video with it; arguments go to the demo
-  lint   ruff check, ruff format --check, mypy, lint-imports
-  bench  run benchmarks/*.py, results into benchmarks/results/
-  clean  remove the environments and the tools' caches
+  venv     set up the development environment; the last line is the path of its Python
+  test     run the test suite; arguments go to pytest          (dev.py test -k vae)
+  demo     make a tiny model and a video with it; arguments go to the demo
+  lint     ruff check, ruff format --check, mypy, lint-imports
+  bench    run benchmarks/*.py, results into benchmarks/results/
+  comfyui  start a real ComfyUI with this pack and tiny models   (dev.py comfyui --help)
+  clean    remove the environments and the tools' caches
 
-The environment lies outside the clone, in $EASYANIMATE_CACHE, or else ~/.cache/easyanimate
-(Windows: %LOCALAPPDATA%\easyanimate\Cache). Its name has the Python version and a hash of the
-requirement files, so that clones share it and a changed requirement makes a new one.
+The environments lie outside the clone, in $EASYANIMATE_CACHE, or else ~/.cache/easyanimate
+(Windows: %LOCALAPPDATA%\easyanimate\Cache). Their names have the Python version and a hash of the
+requirement files, so that clones share them and a changed requirement makes a new one.
 
 Needs Python 3.10 or newer and nothing else.
 """
@@ -40,7 +41,7 @@ ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = "requirements-dev.txt"
 #: Written last: an environment without it is a broken half and is built again.
 MARKER = "easyanimate-complete"
-ENVIRONMENT_NAME = re.compile(r"venv-\d+\.\d+-[0-9a-f]{12}")
+ENVIRONMENT_NAME = re.compile(r"venv-(comfyui-)?\d+\.\d+-[0-9a-f]{12}")
 TOOL_CACHES = (
     ".hypothesis",
     ".import_linter_cache",
@@ -144,33 +145,35 @@ def wait_for(process: subprocess.Popen[bytes]) -> int:
             return status if status >= 0 else 128 - status
 
 
+def run_step(command: Sequence[str], lock: IO[str]) -> None:
+    """One step of a set-up; a step that fails ends the program with the step's status."""
+    # A terminal on stderr still shows pip's progress bars. pip holds the lock too: should it
+    # outlive this process, nobody removes the folder that it writes to.
+    kept = () if sys.platform == "win32" else (lock.fileno(),)
+    status = wait_for(subprocess.Popen(command, stdout=sys.stderr, pass_fds=kept))
+    if status:
+        say(f"Setting up failed in: {' '.join(command)}")
+        say("The reason stands above. The next run starts again from the beginning.")
+        raise SystemExit(status)
+
+
+def make_environment(folder: Path, lock: IO[str]) -> list[str]:
+    """An empty environment; the beginning of its pip command."""
+    run_step([sys.executable, "-m", "venv", str(folder)], lock)
+    python = str(environment_python(folder))
+    return [python, "-m", "pip", "install", "--disable-pip-version-check"]
+
+
 def install(folder: Path, lock: IO[str]) -> None:
-    """Make the environment; a step that fails ends the program with the step's status."""
+    """Make the development environment."""
     size = "6 GB" if sys.platform == "linux" else "2 GB"
     say(f"Setting up the development environment: {folder}")
     say(f"This happens once. It takes some minutes and about {size}, most of it PyTorch.")
-    start = time.monotonic()
-    python = str(environment_python(folder))
-    pip = [python, "-m", "pip", "install", "--disable-pip-version-check"]
-    for command in (
-        [sys.executable, "-m", "venv", str(folder)],
-        [*pip, "-r", str(ROOT / REQUIREMENTS)],
-    ):
-        # A terminal on stderr still shows pip's progress bars. pip holds the lock too: should it
-        # outlive this process, nobody removes the folder that it writes to.
-        kept = () if sys.platform == "win32" else (lock.fileno(),)
-        status = wait_for(subprocess.Popen(command, stdout=sys.stderr, pass_fds=kept))
-        if status:
-            say(f"Setting up failed in: {' '.join(command)}")
-            say("The reason stands above. The next run starts again from the beginning.")
-            raise SystemExit(status)
-    (folder / MARKER).write_text("complete\n", encoding="utf-8")
-    say(f"The environment is ready after {time.monotonic() - start:.0f} s.")
+    run_step([*make_environment(folder, lock), "-r", str(ROOT / REQUIREMENTS)], lock)
 
 
-def ready_python() -> str:
-    """The Python of the environment, which is set up first where it is missing or incomplete."""
-    folder = environment_folder()
+def ready_environment(folder: Path, install: Callable[[Path, IO[str]], None]) -> str:
+    """The Python of an environment, which is set up first where it is missing or incomplete."""
     if not is_complete(folder):
         check_venv_module()
         with locked(folder) as lock:
@@ -178,8 +181,16 @@ def ready_python() -> str:
                 if folder.exists():
                     say(f"{folder} is incomplete; it is removed and built again.")
                     remove(folder)
+                start = time.monotonic()
                 install(folder, lock)
+                (folder / MARKER).write_text("complete\n", encoding="utf-8")
+                say(f"The environment is ready after {time.monotonic() - start:.0f} s.")
     return str(environment_python(folder))
+
+
+def ready_python() -> str:
+    """The Python of the development environment."""
+    return ready_environment(environment_folder(), install)
 
 
 def call(command: Sequence[str]) -> int:
@@ -244,6 +255,11 @@ def run_bench(arguments: list[str]) -> int:
     )
 
 
+def run_comfyui(arguments: list[str]) -> int:
+    """ComfyUI with this pack, for a person to try."""
+    return call([ready_python(), "-m", "tools.comfyui", *arguments])
+
+
 def run_clean(arguments: list[str]) -> int:
     """Remove what dev.py and the tools made; the next command sets up again."""
     if arguments:
@@ -266,6 +282,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "demo": run_demo,
     "lint": run_lint,
     "bench": run_bench,
+    "comfyui": run_comfyui,
     "clean": run_clean,
 }
 

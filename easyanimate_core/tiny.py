@@ -22,6 +22,7 @@ from torch import Tensor
 from .errors import InputError
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
+from .sampling import PUBLISHED_CONFIG
 from .specs import PLUCKER_CHANNELS, Head, TransformerConfig, VAEConfig, Version
 from .tiny_tokenizers import (
     write_bert_tokenizer,
@@ -39,29 +40,6 @@ _PIPELINES = {
     Head.INPAINT: "EasyAnimateInpaintPipeline",
     Head.CONTROL: "EasyAnimateControlPipeline",
     Head.CAMERA: "EasyAnimateControlPipeline",
-}
-_FLOW_SCHEDULER = {
-    "_class_name": "FlowMatchEulerDiscreteScheduler",
-    "base_image_seq_len": 256,
-    "base_shift": 0.5,
-    "max_image_seq_len": 4096,
-    "max_shift": 1.15,
-    "num_train_timesteps": 1000,
-    "shift": 3.0,
-    "use_dynamic_shifting": True,
-}
-_DDIM_SCHEDULER = {
-    "_class_name": "DDIMScheduler",
-    "beta_end": 0.012,
-    "beta_schedule": "scaled_linear",
-    "beta_start": 0.00085,
-    "clip_sample": False,
-    "num_train_timesteps": 1000,
-    "prediction_type": "v_prediction",
-    "rescale_betas_zero_snr": True,
-    "set_alpha_to_one": True,
-    "steps_offset": 1,
-    "timestep_spacing": "trailing",
 }
 
 
@@ -91,8 +69,7 @@ def make_tiny(
             _write_bert_and_t5(folder, seed + 2)
         scheduler = folder / "scheduler"
         scheduler.mkdir()
-        values = _FLOW_SCHEDULER if version is Version.V5_1 else _DDIM_SCHEDULER
-        write_json(scheduler / "scheduler_config.json", values)
+        write_json(scheduler / "scheduler_config.json", PUBLISHED_CONFIG[version])
         write_json(folder / "model_index.json", _model_index(version, head))
         if path.exists():
             path.rename(Path(scratch) / "old")

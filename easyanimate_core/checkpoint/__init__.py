@@ -1,6 +1,13 @@
 """Files to plain tensors: reading, detecting, renaming and writing checkpoints."""
 
-from .detect import CheckpointInfo, Layout, inspect_checkpoint, read_transformer_config
+from .detect import (
+    CheckpointInfo,
+    Layout,
+    inspect_checkpoint,
+    model_size,
+    read_transformer_config,
+    read_vae_config,
+)
 from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
 
 __all__ = [
@@ -9,7 +16,9 @@ __all__ = [
     "TensorFiles",
     "TensorInfo",
     "inspect_checkpoint",
+    "model_size",
     "read_json",
     "read_tensor_files",
     "read_transformer_config",
+    "read_vae_config",
 ]

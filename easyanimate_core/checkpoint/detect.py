@@ -54,11 +54,7 @@ class CheckpointInfo:
     @property
     def size(self) -> str:
         """The denoiser's size as users call it: 7B, 12B, or the number of parameters."""
-        parameters = self.transformer_files.num_parameters
-        for name, low, high in (("7B", 6.5e9, 7.5e9), ("12B", 11e9, 13e9)):
-            if low < parameters < high:
-                return name
-        return f"{parameters / 1e6:.3g}M"
+        return model_size(self.transformer_files.num_parameters)
 
 
 def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
@@ -101,7 +97,15 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
     )
 
 
-def read_transformer_config(folder: Path, tensors: TensorFiles) -> TransformerConfig:
+def model_size(num_parameters: int) -> str:
+    """A denoiser's size as users call it: 7B, 12B, or the number of parameters."""
+    for name, low, high in (("7B", 6.5e9, 7.5e9), ("12B", 11e9, 13e9)):
+        if low < num_parameters < high:
+            return name
+    return f"{num_parameters / 1e6:.3g}M"
+
+
+def read_transformer_config(folder: Path, tensors: Mapping[str, TensorInfo]) -> TransformerConfig:
     """The denoiser's configuration: `config.json`, checked against the tensors themselves.
 
     Where there is no `config.json` (a single file), the tensors alone decide.
@@ -120,6 +124,29 @@ def read_transformer_config(folder: Path, tensors: TensorFiles) -> TransformerCo
             )
     config.head  # noqa: B018  (raises when the number of channels fits no head)
     return config
+
+
+def read_vae_config(file: Path, tensors: Mapping[str, TensorInfo], version: Version) -> VAEConfig:
+    """A single VAE file's configuration: the `.json` beside it, or what the tensors tell.
+
+    `version` says how it normalises, which the tensors do not tell.
+    """
+    path = file.with_suffix(".json")
+    if path.is_file():
+        return VAEConfig.from_dict(read_json(path))
+    try:
+        depth = _count(tensors, r"encoder\.down_blocks\.(\d+)\.")
+        channels = [f"encoder.down_blocks.{i}.convs.0.conv1.weight" for i in range(depth)]
+        return VAEConfig(
+            latent_channels=tensors["quant_conv.weight"].shape[0] // 2,
+            block_out_channels=tuple(tensors[name].shape[0] for name in channels),
+            layers_per_block=_count(tensors, r"encoder\.down_blocks\.0\.convs\.(\d+)\."),
+            spatial_group_norm=version is Version.V5_1,
+        )
+    except KeyError as error:
+        raise CheckpointError(
+            f"{file} is not an EasyAnimate V5 or V5.1 VAE (looked for {error}). Choose another."
+        ) from error
 
 
 def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
@@ -158,8 +185,13 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
 
 
 def _count_blocks(names: Mapping[str, Any], part: str) -> int:
-    pattern = re.compile(rf"{re.escape(BLOCK_PREFIX)}(\d+)\.{re.escape(part)}")
-    return len({match.group(1) for match in map(pattern.match, names) if match})
+    return _count(names, rf"{re.escape(BLOCK_PREFIX)}(\d+)\.{re.escape(part)}")
+
+
+def _count(names: Mapping[str, Any], pattern: str) -> int:
+    """How many different numbers the pattern finds at the beginning of the names."""
+    found = (re.match(pattern, name) for name in names)
+    return len({match.group(1) for match in found if match})
 
 
 def _layout(transformer: TensorFiles) -> Layout:

@@ -47,10 +47,18 @@ def with_reference(
     in the others; without a reference all are zeros. (The original drops the reference of a
     one-frame video without a word; here it is kept.)
     """
-    batch, _, frames, height, width = control_BCFHW.shape
-    shape = (batch, vae.config.latent_channels, frames, height, width)
-    channels = control_BCFHW.new_zeros(shape)
+    latents = None
     if reference_BCFHW is not None:
         latents = encode_video(vae, reference_BCFHW, progress=progress)
-        channels[:, :, :1] = latents.to(channels)
+    return beside_reference(control_BCFHW, latents, vae.config.latent_channels)
+
+
+def beside_reference(
+    control_BCFHW: Tensor, reference_BC1HW: Tensor | None, latent_channels: int
+) -> Tensor:
+    """`control_BCFHW` followed by the reference's latents in the first frame, zeros elsewhere."""
+    batch, _, frames, height, width = control_BCFHW.shape
+    channels = control_BCFHW.new_zeros((batch, latent_channels, frames, height, width))
+    if reference_BC1HW is not None:
+        channels[:, :, :1] = reference_BC1HW.to(channels)
     return torch.cat([control_BCFHW, channels], dim=1)

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ..models.vae import AutoencoderKLMagvit
 from ..progress import Progress, silent
 from .encode import encode_video
@@ -70,3 +71,48 @@ def resize_to_latents(x_BCFHW: Tensor, size: Sequence[int]) -> Tensor:
 
 def _resize(x_BCFHW: Tensor, size: tuple[int, int, int]) -> Tensor:
     return F.interpolate(x_BCFHW, size=size, mode="trilinear", align_corners=False)
+
+
+def shape_mask(mask_BCFHW: Tensor, *, grow: int = 0, blur: int = 0) -> Tensor:
+    """A mask made larger or smaller, then softened. Shape unchanged, values 0 to 1.
+
+    Args:
+        mask_BCFHW: 1 where the model generates, [1, 1, F, H, W].
+        grow: Pixels that the region grows by on every side; below 0 it shrinks.
+        blur: Pixels over which its edge is softened. What the model is shown stays hidden where
+            the mask is above one half; the soft edge reaches the mask channel.
+    """
+    if abs(grow) > 0:
+        # Growing what is kept is shrinking what is generated.
+        region = mask_BCFHW if grow > 0 else 1 - mask_BCFHW
+        reach = abs(grow)
+        for kernel in ((1, 2 * reach + 1, 1), (1, 1, 2 * reach + 1)):
+            padding = tuple(side // 2 for side in kernel)
+            region = F.max_pool3d(region, kernel, stride=1, padding=padding)
+        mask_BCFHW = region if grow > 0 else 1 - region
+    if blur > 0:
+        from torchvision.transforms.functional import gaussian_blur
+
+        frames = mask_BCFHW[:, 0].movedim(1, 0)  # [F, 1, H, W]
+        side = min(2 * blur + 1, *((length - 1) * 2 + 1 for length in frames.shape[2:]))
+        softened = gaussian_blur(frames, [side, side], [blur / 2, blur / 2])
+        mask_BCFHW = softened.movedim(0, 1).unsqueeze(1)
+    return mask_BCFHW
+
+
+def seen_by_model(video_BCFHW: Tensor, mask_BCFHW: Tensor) -> Tensor:
+    """A picture of an inpaint condition: frames [F, H, W, 3] in [0, 1].
+
+    Pixels that the model sees keep their colours; those that it generates are red, on the grid of
+    latent pixels that the mask channel has, the more so the less the model knows there.
+    """
+    frames, height, width = video_BCFHW.shape[2:]
+    size = ((frames - 1) // TEMPORAL_FACTOR + 1, height // SPATIAL_FACTOR, width // SPATIAL_FACTOR)
+    known = resize_to_latents(1 - mask_BCFHW, size)
+    for dim, factor in ((2, TEMPORAL_FACTOR), (3, SPATIAL_FACTOR), (4, SPATIAL_FACTOR)):
+        known = known.repeat_interleave(factor, dim)
+    known = known[:, :, -frames:]  # the first latent frame is one frame, the others four
+    masked = video_BCFHW.masked_fill(mask_BCFHW > 0.5, HIDDEN) / 2 + 0.5
+    red = torch.tensor([1.0, 0.1, 0.1]).view(1, 3, 1, 1, 1).to(masked)
+    seen = masked * known + red * (1 - known) * 0.7 + masked * (1 - known) * 0.3
+    return seen[0].clamp(0, 1).permute(1, 2, 3, 0).contiguous()

@@ -1,11 +1,19 @@
 """Where files and networks meet."""
 
-from .assign import Renamed, assign_tensors, check_complete, check_materialised, load_network
+from .assign import (
+    Renamed,
+    assign_tensors,
+    build_on_meta,
+    check_complete,
+    check_materialised,
+    load_network,
+)
 from .networks import check_weights, load_transformer, load_vae
 
 __all__ = [
     "Renamed",
     "assign_tensors",
+    "build_on_meta",
     "check_complete",
     "check_materialised",
     "check_weights",

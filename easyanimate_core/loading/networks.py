@@ -6,11 +6,7 @@ import torch
 from torch import nn
 
 from ..checkpoint import CheckpointInfo, key_maps_transformer
-from ..models.transformer import (
-    AttentionFunction,
-    EasyAnimateTransformer3DModel,
-    scaled_dot_product,
-)
+from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..ops import ManualCast, Operations
 from ..progress import Progress, silent
@@ -47,7 +43,6 @@ def load_transformer(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     operations: Operations = ManualCast,
-    attention: AttentionFunction = scaled_dot_product,
     progress: Progress = silent,
 ) -> EasyAnimateTransformer3DModel:
     """The denoiser of a checkpoint in either layout.
@@ -57,9 +52,7 @@ def load_transformer(
     """
     tensors = Renamed(info.transformer_files.map(), key_maps_transformer.to_original)
     return load_network(
-        lambda: EasyAnimateTransformer3DModel(
-            info.transformer, operations=operations, attention=attention
-        ),
+        lambda: EasyAnimateTransformer3DModel(info.transformer, operations=operations),
         tensors,
         what=_name(info, "denoiser"),
         dtype=dtype,

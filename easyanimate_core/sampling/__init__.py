@@ -4,6 +4,8 @@ from .guidance import Denoiser, Guidance, guided_denoiser
 from .loop import Sampler, denoise, draw_noise
 from .schedulers import (
     DEFAULT_SCHEDULER,
+    FLOW_SHIFT,
+    PUBLISHED_CONFIG,
     SCHEDULERS,
     Schedule,
     check_scheduler,
@@ -13,6 +15,8 @@ from .schedulers import (
 
 __all__ = [
     "DEFAULT_SCHEDULER",
+    "FLOW_SHIFT",
+    "PUBLISHED_CONFIG",
     "SCHEDULERS",
     "Denoiser",
     "Guidance",

@@ -26,12 +26,39 @@ SCHEDULERS: dict[str, tuple[str, str]] = {
 
 DEFAULT_SCHEDULER = {Version.V5: "DDIM", Version.V5_1: "Flow"}
 
+#: `scheduler_config.json` of the published checkpoints, for a denoiser that comes without one.
+PUBLISHED_CONFIG: dict[Version, dict[str, Any]] = {
+    Version.V5: {
+        "_class_name": "DDIMScheduler",
+        "beta_end": 0.012,
+        "beta_schedule": "scaled_linear",
+        "beta_start": 0.00085,
+        "clip_sample": False,
+        "num_train_timesteps": 1000,
+        "prediction_type": "v_prediction",
+        "rescale_betas_zero_snr": True,
+        "set_alpha_to_one": True,
+        "steps_offset": 1,
+        "timestep_spacing": "trailing",
+    },
+    Version.V5_1: {
+        "_class_name": "FlowMatchEulerDiscreteScheduler",
+        "base_image_seq_len": 256,
+        "base_shift": 0.5,
+        "max_image_seq_len": 4096,
+        "max_shift": 1.15,
+        "num_train_timesteps": 1000,
+        "shift": 3.0,
+        "use_dynamic_shifting": True,
+    },
+}
+
 #: Timesteps of the noise schedule that the published models were trained with.
 TRAINED_STEPS = 1000
 
-# The original calls the flow scheduler's dynamic shift with this mu: a shift of e, whatever `shift`
-# the config holds.
-FLOW_MU = 1.0
+#: The original calls the flow scheduler's dynamic shift with mu = 1: a shift of e, whatever `shift`
+#: the config holds.
+FLOW_SHIFT = math.e
 
 # PNDM's Runge-Kutta start looks back at four timesteps.
 _LEAST_STEPS = {"PNDM": 4}
@@ -104,6 +131,7 @@ def make_schedule(
     *,
     steps: int,
     strength: float = 1.0,
+    flow_shift: float = FLOW_SHIFT,
     device: torch.device | str = "cpu",
 ) -> Schedule:
     """The named scheduler with its timesteps set.
@@ -113,6 +141,7 @@ def make_schedule(
         config: The checkpoint's `scheduler_config.json`.
         steps: Number of inference steps, at least 1.
         strength: Share of the schedule that is walked, 0 < strength <= 1.
+        flow_shift: How far Flow moves its timesteps towards noise; 1 leaves them evenly spaced.
         device: Where the latents are.
 
     Raises:
@@ -126,7 +155,7 @@ def make_schedule(
     accepted = inspect.signature(scheduler_class.__init__).parameters
     scheduler = scheduler_class(**{k: v for k, v in config.items() if k in accepted})
     if name == "Flow":
-        scheduler.set_timesteps(steps, device=device, mu=FLOW_MU)
+        scheduler.set_timesteps(steps, device=device, mu=math.log(flow_shift))
     else:
         scheduler.set_timesteps(steps, device=device)
     if name in ("Euler", "Euler A"):

@@ -45,20 +45,18 @@ class BertT5TextEncoder:
     ) -> TextEmbedding:
         """Encode a batch: `text` [B, 77, Bert's width], `text_t5` [B, 256, mT5's width]."""
         check_prompts(prompts)
-        text, mask, truncated = self._read(self.bert, prompts)
-        text_t5, mask_t5, truncated_t5 = self._read(self.t5, prompts)
-        return TextEmbedding(text, mask, text_t5, mask_t5, truncated, truncated_t5).to(
-            device or text.device
-        )
+        text, mask, truncated = self._read(self.bert, prompts, device)
+        text_t5, mask_t5, truncated_t5 = self._read(self.t5, prompts, device)
+        return TextEmbedding(text, mask, text_t5, mask_t5, truncated, truncated_t5)
 
     @torch.no_grad()
     def _read(
-        self, reader: Reader, prompts: Sequence[str]
+        self, reader: Reader, prompts: Sequence[str], device: torch.device | str | None
     ) -> tuple[Tensor, Tensor, tuple[str, ...]]:
         tokens = reader.tokenizer.tokenize(prompts)
         removed = tuple(text.strip() for text in tokens.removed)
         report_removed(removed, reader.name, reader.tokenizer.max_tokens)
-        where = network_device(reader.network)
+        where = device or network_device(reader.network)
         mask = tokens.mask.to(where)
         output = reader.network(
             input_ids=tokens.ids.to(where),

@@ -46,7 +46,7 @@ class TextEmbedding:
 
 
 class TextEncoder(Protocol):
-    """Prompts to `TextEmbedding`. It runs where its networks' weights are."""
+    """Prompts to `TextEmbedding`."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -55,7 +55,10 @@ class TextEncoder(Protocol):
     def encode(
         self, prompts: Sequence[str], *, device: torch.device | str | None = None
     ) -> TextEmbedding:
-        """Encode a batch; `device` is where the result goes (default: where the weights are)."""
+        """Encode a batch on `device` (default: where the weights are); the result lies there.
+
+        Another device than the weights' is for layers that bring their weights along when used.
+        """
 
 
 def check_prompts(prompts: Sequence[str]) -> None:

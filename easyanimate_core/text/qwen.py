@@ -46,10 +46,10 @@ class QwenTextEncoder:
             text[: max(len(text) - len(self._chat_end), 0)].strip() for text in tokens.removed
         )
         report_removed(removed, "Qwen2-VL", self.tokenizer.max_tokens)
-        where = network_device(self.network)
+        where = device or network_device(self.network)
         mask = tokens.mask.to(where)
         text = self._hidden_state(tokens.ids.to(where), mask)
-        return TextEmbedding(text=text, mask=mask, truncated=removed).to(device or where)
+        return TextEmbedding(text=text, mask=mask, truncated=removed)
 
     def chat(self, prompt: str) -> str:
         """The prompt as Qwen2-VL reads it: a system line, the user's turn, the answer's start."""

@@ -121,11 +121,12 @@ class SentencePieceTokenizer:
         return Tokens(torch.tensor(rows), torch.tensor(masks), tuple(removed))
 
 
-def load_qwen_tokenizer(folder: Path) -> TransformersTokenizer:
-    """Qwen2-VL's byte-level BPE with its chat template."""
+def load_qwen_tokenizer(folder: Path, *, chat_template: str | None = None) -> TransformersTokenizer:
+    """Qwen2-VL's byte-level BPE with its chat template, or with the one given."""
     _require(folder, "Qwen2-VL", _vocabulary(folder, ("vocab.json", "merges.txt")))
     # The "Fast" names are those of transformers 4; in transformers 5 there are no others.
     tokenizer = _from_transformers("Qwen2TokenizerFast", folder, "Qwen2-VL")
+    tokenizer.chat_template = chat_template or tokenizer.chat_template
     if not tokenizer.chat_template:
         raise CheckpointError(
             f"The Qwen2-VL tokenizer in {folder} has no chat template; its tokenizer_config.json "

@@ -10,7 +10,9 @@ names are those of the published checkpoints.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -27,13 +29,25 @@ TEXT_NORM_EPS = 1e-6
 MAX_PERIOD = 10000
 
 
+#: A block as a function of the two streams: (video [B, V, C], text [B, T, C]) to the same.
+RunBlock = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class AroundBlock(Protocol):
+    """What a host puts around the blocks: skipping layers, replacing them, watching them."""
+
+    def __call__(
+        self, index: int, run: RunBlock, video_BVC: Tensor, text_BTC: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """The two streams after block `index`, which `run` computes."""
+
+
 class EasyAnimateTransformer3DModel(nn.Module):
     """Predicts the velocity (V5.1: flow, V5: v) of a noisy latent video.
 
     Args:
         config: Shape of the network.
         operations: Namespace of layers (`ops.ManualCast` or ComfyUI's).
-        attention: Attention kernel.
         dtype: Storage dtype of the weights.
         device: Where the weights are created; "meta" when they are assigned afterwards.
     """
@@ -43,13 +57,11 @@ class EasyAnimateTransformer3DModel(nn.Module):
         config: TransformerConfig,
         *,
         operations: Operations = ManualCast,
-        attention: AttentionFunction = scaled_dot_product,
         dtype: torch.dtype | None = None,
         device: torch.device | str | None = None,
     ) -> None:
         super().__init__()
         self.config = config
-        self.attention = attention
         factory: dict[str, Any] = {"dtype": dtype, "device": device}
         layers: dict[str, Any] = {"operations": operations, **factory}
         dim, patch = config.inner_dim, config.patch_size
@@ -75,6 +87,8 @@ class EasyAnimateTransformer3DModel(nn.Module):
         text_t5: Tensor | None = None,
         condition: Tensor | None = None,
         rope: RotaryTable | None = None,
+        attention: AttentionFunction = scaled_dot_product,
+        around_block: AroundBlock | None = None,
     ) -> Tensor:
         """The predicted velocity, [B, C, F, H, W].
 
@@ -85,6 +99,8 @@ class EasyAnimateTransformer3DModel(nn.Module):
             text_t5: States of V5's second text encoder, [B, T2, text_embed_dim_t5].
             condition: Channels beside the noise, [B, config.condition_channels, F, H, W].
             rope: Table of `rotary_table`; computed when None.
+            attention: Attention kernel of this call.
+            around_block: Called in place of each block, which it may run, change or skip.
 
         Raises:
             InputError: A tensor's shape does not fit this head.
@@ -98,10 +114,12 @@ class EasyAnimateTransformer3DModel(nn.Module):
         text_BTC = self.text_proj(text)
         if text_t5 is not None:
             text_BTC = torch.cat([text_BTC, self.text_proj_t5(text_t5)], dim=1)
-        for block in self.transformer_blocks:
-            video_BVC, text_BTC = block(
-                video_BVC, text_BTC, time_BE, rope=rope, kernel=self.attention
-            )
+        for index, block in enumerate(self.transformer_blocks):
+            run = partial(block, time_BE=time_BE, rope=rope, kernel=attention)
+            if around_block is None:
+                video_BVC, text_BTC = run(video_BVC, text_BTC)
+            else:
+                video_BVC, text_BTC = around_block(index, run, video_BVC, text_BTC)
         video_BVC = self.norm_out(self.norm_final(video_BVC), time_BE)
         return self._unpatchify(self.proj_out(video_BVC), self._token_grid(sample_BCFHW))
 

@@ -1,0 +1,181 @@
+"""Text encoders from single files, whose configurations the tensors tell."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checkpoint import TensorFiles, read_tensor_files
+from ..errors import CheckpointError
+from ..loading import Renamed
+from ..specs import Version
+from .bert_t5 import BertT5TextEncoder, bert_from_tensors, t5_from_tensors
+from .embedding import TextEncoder
+from .qwen import qwen_from_tensors
+from .tokenize import (
+    SentencePieceTokenizer,
+    load_bert_tokenizer,
+    load_qwen_tokenizer,
+)
+from .weights import Placement
+
+#: Qwen2-VL's chat without pictures.
+_QWEN_CHAT = (
+    "{% for message in messages %}{% if loop.first %}<|im_start|>system\nYou are a helpful "
+    "assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n{% for part in "
+    "message['content'] %}{{ part['text'] }}{% endfor %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+_QWEN_TABLE = re.compile(r"^(.*)embed_tokens\.weight$")
+_BERT_TABLE = re.compile(r"^(.*)embeddings\.word_embeddings\.weight$")
+_T5_BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
+#: mT5's sentencepiece model as bytes, in files that ComfyUI repackaged.
+_SPIECE = "spiece_model"
+_HEAD_DIM = {"qwen": 128, "bert": 64}
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """Folders with the tokenizer files of Qwen2-VL and of V5's Bert."""
+
+    qwen: Path
+    bert: Path
+
+
+def text_encoder_version(tensors: Mapping[str, Any]) -> Version:
+    """V5.1 for Qwen2-VL's tensors, V5 for Bert's or mT5's."""
+    if _T5_BIAS in tensors or any(map(_BERT_TABLE.match, tensors)):
+        return Version.V5
+    if any(map(_QWEN_TABLE.match, tensors)):
+        return Version.V5_1
+    raise CheckpointError(
+        f"These {len(tensors)} tensors are no text encoder of EasyAnimate: V5.1 reads Qwen2-VL, V5 "
+        "Bert and mT5. Choose another file."
+    )
+
+
+def text_encoder_from_files(
+    files: tuple[Path, ...],
+    vocabularies: Vocabularies,
+    *,
+    dtype_of: Callable[[Version], torch.dtype | None],
+) -> TextEncoder:
+    """V5.1 from Qwen2-VL's file, V5 from Bert's and mT5's in either order.
+
+    Args:
+        files: One or two safetensors files.
+        vocabularies: Tokenizers; mT5's must be inside its file, as in ComfyUI's repackaged one.
+        dtype_of: Storage dtype of the weights for a version; None keeps the stored one.
+
+    Raises:
+        CheckpointError: The files are not those of one EasyAnimate version, or not complete.
+    """
+    opened = [read_tensor_files(file) for file in files]
+    versions = [text_encoder_version(tensors) for tensors in opened]
+    if versions == [Version.V5_1]:
+        return _qwen(opened[0], vocabularies.qwen, Placement(dtype_of(Version.V5_1)))
+    t5 = [tensors for tensors in opened if _T5_BIAS in tensors]
+    bert = [tensors for tensors in opened if _T5_BIAS not in tensors]
+    if versions != [Version.V5, Version.V5] or len(t5) != 1:
+        names = " and ".join(file.name for file in files)
+        raise CheckpointError(
+            f"{names} are no text encoder of one EasyAnimate version: choose Qwen2-VL alone (V5.1) "
+            "or Bert and mT5 (V5)."
+        )
+    placement = Placement(dtype_of(Version.V5))
+    return _bert_t5(bert[0], t5[0], vocabularies.bert, placement)
+
+
+def _qwen(files: TensorFiles, vocabulary: Path, placement: Placement) -> TextEncoder:
+    table, hidden = files[_name(files, _QWEN_TABLE)].shape
+    layer = _name(files, _QWEN_TABLE).removesuffix("embed_tokens.weight") + "layers.{}."
+    first = {part: files[layer.format(0) + part].shape[0] for part in _QWEN_PARTS}
+    config = {
+        "model_type": "qwen2_vl",
+        "hidden_size": hidden,
+        "intermediate_size": first["mlp.gate_proj.weight"],
+        "max_position_embeddings": 32768,
+        "num_attention_heads": first["self_attn.q_proj.weight"] // _HEAD_DIM["qwen"],
+        "num_key_value_heads": first["self_attn.k_proj.weight"] // _HEAD_DIM["qwen"],
+        "num_hidden_layers": _layers(files, layer),
+        "rms_norm_eps": 1e-6,
+        "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
+        "rope_theta": 1e6,
+        "vocab_size": table,
+    }
+    tokenizer = load_qwen_tokenizer(vocabulary, chat_template=_QWEN_CHAT)
+    return qwen_from_tensors(config, files.map(), tokenizer, placement=placement)
+
+
+_QWEN_PARTS = ("mlp.gate_proj.weight", "self_attn.q_proj.weight", "self_attn.k_proj.weight")
+
+
+def _bert_t5(
+    bert: TensorFiles, t5: TensorFiles, vocabulary: Path, placement: Placement
+) -> TextEncoder:
+    if _SPIECE not in t5:
+        raise CheckpointError(
+            f"{t5.path.name} holds no {_SPIECE}, mT5's tokenizer. Use ComfyUI's repackaged file "
+            "(mt5xl), or the checkpoint folder, which has tokenizer_2/."
+        )
+    prefix = _name(bert, _BERT_TABLE).removesuffix("embeddings.word_embeddings.weight")
+    plain = {name.removeprefix(prefix): bert[name].shape for name in bert}
+    table, hidden = plain["embeddings.word_embeddings.weight"]
+    bert_config = {
+        "model_type": "bert",
+        "hidden_size": hidden,
+        "intermediate_size": plain["encoder.layer.0.intermediate.dense.weight"][0],
+        "max_position_embeddings": plain["embeddings.position_embeddings.weight"][0],
+        "num_attention_heads": hidden // _HEAD_DIM["bert"],
+        "num_hidden_layers": _layers(plain, "encoder.layer.{}."),
+        "vocab_size": table,
+    }
+    names = {name: name.removeprefix(prefix) for name in bert if name.startswith(prefix)}
+    reader = bert_from_tensors(
+        bert_config,
+        Renamed(bert.map(), names.get),
+        load_bert_tokenizer(vocabulary),
+        placement=placement,
+    )
+    tensors = t5.map()
+    spiece = bytes(tensors[_SPIECE].numpy().tobytes())
+    weights: Mapping[str, Tensor] = Renamed(tensors, lambda n: None if n == _SPIECE else n)
+    second = t5_from_tensors(
+        _t5_config(t5), weights, SentencePieceTokenizer(spiece), placement=placement
+    )
+    return BertT5TextEncoder(reader, second, use_attention_mask=True)
+
+
+def _t5_config(files: TensorFiles) -> dict[str, Any]:
+    block = "encoder.block.0.layer."
+    buckets, heads = files[_T5_BIAS].shape
+    table, d_model = files["shared.weight"].shape
+    return {
+        "model_type": "mt5",
+        "d_ff": files[f"{block}1.DenseReluDense.wi_0.weight"].shape[0],
+        "d_kv": files[f"{block}0.SelfAttention.q.weight"].shape[0] // heads,
+        "d_model": d_model,
+        "feed_forward_proj": "gated-gelu",
+        "num_heads": heads,
+        "num_layers": _layers(files, "encoder.block.{}."),
+        "relative_attention_num_buckets": buckets,
+        "vocab_size": table,
+    }
+
+
+def _name(files: Mapping[str, Any], pattern: re.Pattern[str]) -> str:
+    return next(name for name in files if pattern.match(name))
+
+
+def _layers(names: Mapping[str, Any], layer: str) -> int:
+    """How many layers there are; `layer` is the beginning of their names with {} for the number."""
+    count = 0
+    while any(name.startswith(layer.format(count)) for name in names):
+        count += 1
+    return count

@@ -1,0 +1,5 @@
+"""ComfyUI nodes over `easyanimate_core`."""
+
+from .extension import comfy_entrypoint
+
+__all__ = ["comfy_entrypoint"]

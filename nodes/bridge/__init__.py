@@ -1,0 +1,1 @@
+"""Where this pack meets ComfyUI's internals; no other folder imports them."""

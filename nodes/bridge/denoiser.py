@@ -1,0 +1,225 @@
+"""The core's denoiser as a native MODEL.
+
+What ComfyUI offers to its own video models acts through what is done here: layers come from its
+`operations` (streaming, casting, patches, fp8), attention from its `optimized_attention`, the
+DIFFUSION_MODEL wrapper carries EasyCache and LazyCache, `patches_replace` reaches every block, and
+the condition channels travel as `c_concat`, which context windows slice.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import comfy.conds
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.model_sampling
+import comfy.patcher_extension
+import comfy.supported_models_base
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor
+
+from ...easyanimate_core.models.transformer import (
+    AroundBlock,
+    EasyAnimateTransformer3DModel,
+    RunBlock,
+)
+from ...easyanimate_core.sampling import FLOW_SHIFT
+from ...easyanimate_core.specs import TransformerConfig, Version
+from .preview import PreviewColours
+from .shown import KEY, TEXT_T5, denoiser_channels
+
+#: ComfyUI's estimate of activations, per latent pixel: 7B and 12B have the same width, which is
+#: what the largest activation (the feed-forward of all tokens) depends on.
+_MEMORY_PER_WIDTH = 1.8 / 3072
+
+#: Names of beta schedules: diffusers' to ComfyUI's.
+_BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}
+
+
+@dataclass(frozen=True)
+class DenoiserInfo:
+    """What a MODEL of this pack is. `scheduler` is the content of `scheduler_config.json`."""
+
+    transformer: TransformerConfig
+    scheduler: Mapping[str, Any]
+    size: str
+    scaling_factor: float = 0.7125
+
+
+class LatentFormat(comfy.latent_formats.LatentFormat):
+    """Sixteen channels, 8 x 8 pixels and four frames to a latent pixel."""
+
+    latent_channels = 16
+    latent_dimensions = 3
+    spacial_downscale_ratio = 8
+    temporal_downscale_ratio = 4
+
+    def __init__(self, scaling_factor: float, colours: PreviewColours | None) -> None:
+        self.scale_factor = scaling_factor
+        if colours is not None:
+            self.latent_rgb_factors = colours.factors
+            self.latent_rgb_factors_bias = colours.bias
+
+
+class Config(comfy.supported_models_base.BASE):
+    """ComfyUI's description of a model, made from a `DenoiserInfo`."""
+
+    unet_extra_config: dict[str, Any] = {}  # noqa: RUF012  (ComfyUI's own declaration)
+
+    def __init__(
+        self, info: DenoiserInfo, dtype: torch.dtype, colours: PreviewColours | None
+    ) -> None:
+        self.latent_format = partial(LatentFormat, info.scaling_factor, colours)
+        self.memory_usage_factor = _MEMORY_PER_WIDTH * info.transformer.inner_dim
+        super().__init__({"config": info.transformer, "dtype": dtype})
+        self.sampling_settings = _sampling_settings(info)
+        self.info = info
+
+
+def _sampling_settings(info: DenoiserInfo) -> dict[str, Any]:
+    if info.transformer.version is Version.V5_1:
+        return {"shift": FLOW_SHIFT, "multiplier": 1000}
+    config = info.scheduler
+    return {
+        "beta_schedule": _BETA_SCHEDULES[config.get("beta_schedule", "scaled_linear")],
+        "linear_start": config.get("beta_start", 0.00085),
+        "linear_end": config.get("beta_end", 0.012),
+        "zsnr": config.get("rescale_betas_zero_snr", True),
+    }
+
+
+class FlowSampling(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
+    """V5.1's flow, with which KSampler's scheduler `normal` is the original's Flow."""
+
+    @property
+    def sigma_min(self) -> Tensor:
+        """Where schedules end: one training step before the shift, as the original counts it."""
+        return self.sigmas.new_tensor(1 / len(self.sigmas))
+
+
+class Model(comfy.model_base.BaseModel):
+    """The denoiser with EasyAnimate's sampling and conditioning."""
+
+    def __init__(self, config: Config, device: torch.device | None = None) -> None:
+        version = config.info.transformer.version
+        types = comfy.model_base.ModelType
+        kind = types.FLOW if version is Version.V5_1 else types.V_PREDICTION
+        super().__init__(config, kind, device=device, unet_model=Denoiser)
+        if version is Version.V5_1:
+            self.model_sampling = FlowSampling(config)
+        self.info = config.info
+
+    def concat_cond(self, **kwargs: Any) -> Tensor | None:
+        """The channels beside the noise, zeros for text to video with an InP model."""
+        return denoiser_channels(kwargs.get(KEY), self.info.transformer, kwargs["noise"])
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """Text states as they are: repeating tokens, as the default does, changes the result."""
+        conds = super().extra_conds(**kwargs)
+        text, text_t5 = kwargs.get("cross_attn"), kwargs.get(TEXT_T5)
+        if text is not None:
+            conds["c_crossattn"] = comfy.conds.CONDRegular(text)
+        if text_t5 is not None:
+            conds["text_t5"] = comfy.conds.CONDRegular(text_t5)
+        return conds
+
+
+class Denoiser(EasyAnimateTransformer3DModel):
+    """The core's denoiser under ComfyUI's calling convention; parameter names stay the same."""
+
+    def __init__(
+        self,
+        config: TransformerConfig,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+        operations: Any = None,
+    ) -> None:
+        super().__init__(config, operations=operations, dtype=dtype, device=device)
+        self.dtype = dtype
+
+    def forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor | None = None,
+        control: Any = None,
+        transformer_options: Mapping[str, Any] | None = None,
+        **extra: Any,
+    ) -> Tensor:
+        """The predicted velocity of `x`, latents with the condition channels behind them."""
+        options = transformer_options or {}
+        kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
+        wrappers = comfy.patcher_extension.get_all_wrappers(kind, options)
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(
+            self._predict, self, wrappers
+        )
+        return executor.execute(x, timestep, context, control, options, **extra)
+
+    def _predict(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        control: Any,  # noqa: ARG002  (ControlNets; there are none for this model)
+        options: Mapping[str, Any],
+        text_t5: Tensor | None = None,
+        **_: Any,
+    ) -> Tensor:
+        channels = self.config.out_channels
+        condition = x[:, channels:] if self.config.condition_channels else None
+        return super().forward(
+            x[:, :channels],
+            timestep,
+            context,
+            text_t5=text_t5,
+            condition=condition,
+            attention=partial(_attention, options=options),
+            around_block=_around_block(options),
+        )
+
+
+def _attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, *, options: Any) -> Tensor:
+    heads = q_BHND.shape[1]
+    return optimized_attention(
+        q_BHND, k_BHND, v_BHND, heads, skip_reshape=True, transformer_options=options
+    )
+
+
+def _around_block(options: Mapping[str, Any]) -> AroundBlock | None:
+    """ComfyUI's block replacements; every block is a `double_block` of its index."""
+    replacements = options.get("patches_replace", {}).get("dit", {})
+    if not replacements:
+        return None
+
+    def around(index: int, run: RunBlock, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        replacement = replacements.get(("double_block", index))
+        if replacement is None:
+            return run(video, text)
+
+        def original(args: Mapping[str, Any]) -> dict[str, Any]:
+            new_video, new_text = run(args["img"], args["txt"])
+            return {"img": new_video, "txt": new_text}
+
+        arguments = {"img": video, "txt": text, "transformer_options": options}
+        out = replacement(arguments, {"original_block": original})
+        return out["img"], out["txt"]
+
+    return around
+
+
+def flow_shift(model: Any) -> float:
+    """The shift of a V5.1 MODEL's timesteps, which ModelSamplingSD3 may have changed."""
+    return float(getattr(model.get_model_object("model_sampling"), "shift", math.e))
+
+
+def denoiser_info(model: Any) -> DenoiserInfo | None:
+    """What a MODEL is, None where it is not this pack's."""
+    return getattr(model.model, "info", None) if isinstance(model.model, Model) else None

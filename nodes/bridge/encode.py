@@ -1,0 +1,77 @@
+"""Aligned sources through a VAE to what the denoiser is shown, and latents to start from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_management
+import torch
+from torch import Tensor
+
+from ...easyanimate_core.conditioning.condition import Sources
+from ...easyanimate_core.conditioning.control import camera_condition
+from ...easyanimate_core.conditioning.encode import encode_video
+from ...easyanimate_core.conditioning.inpaint import inpaint_condition
+from ...easyanimate_core.geometry import latent_shape
+from ...easyanimate_core.sampling import draw_noise
+from ...easyanimate_core.specs import Head
+from ...easyanimate_core.tasks import Target
+from .shown import Shown
+from .vae import EncodingVAE
+
+LATENT_CHANNELS = 16
+
+
+def empty_latent(target: Target, batch: int) -> dict[str, Any]:
+    """LATENT of zeros: everything is generated."""
+    size = latent_shape(target.frames, target.height, target.width)
+    device = comfy.model_management.intermediate_device()
+    return {"samples": torch.zeros(batch, LATENT_CHANNELS, *size, device=device)}
+
+
+def video_latent(vae: Any, sources: Sources, batch: int) -> dict[str, Any]:
+    """LATENT of a video, to be sampled with less than full denoise."""
+    encoder = EncodingVAE(vae)
+    assert sources.video is not None
+    scaled = encode_video(encoder, sources.video)
+    return {"samples": (scaled / encoder.config.scaling_factor).repeat(batch, 1, 1, 1, 1)}
+
+
+def shown_pixels(vae: Any, sources: Sources, *, noise_amplitude: float, seed: int) -> Shown:
+    """Known pixels of a video for an InP model.
+
+    The noise on them is the second draw of `seed`, after the noise that sampling starts from.
+    """
+    encoder = EncodingVAE(vae)
+    video, mask = sources.video, sources.mask
+    assert video is not None
+    assert mask is not None
+    size = latent_shape(*video.shape[2:])
+    generator = torch.Generator().manual_seed(seed)
+    draw_noise((LATENT_CHANNELS, *size), [generator])
+    if bool((mask > 0.5).all()):
+        return Shown(Head.INPAINT, torch.zeros(1, 1 + LATENT_CHANNELS, *size))
+    channels = inpaint_condition(
+        encoder, video, mask, noise_amplitude=noise_amplitude, generators=[generator]
+    )
+    return Shown(Head.INPAINT, channels)
+
+
+def shown_control(vae: Any, sources: Sources, strength: float) -> Shown:
+    """A control video, and a reference image where there is one, for a Control model."""
+    encoder = EncodingVAE(vae)
+    assert sources.control is not None
+    channels = encode_video(encoder, sources.control) * strength
+    return Shown(Head.CONTROL, channels, _reference(encoder, sources))
+
+
+def shown_camera(vae: Any, sources: Sources, target: Target) -> Shown:
+    """Camera rays, and a reference image where there is one, for a Control-Camera model."""
+    assert sources.plucker is not None
+    size = latent_shape(target.frames, target.height, target.width)
+    channels = camera_condition(sources.plucker, size)
+    return Shown(Head.CAMERA, channels, _reference(EncodingVAE(vae), sources))
+
+
+def _reference(encoder: EncodingVAE, sources: Sources) -> Tensor | None:
+    return None if sources.reference is None else encode_video(encoder, sources.reference)

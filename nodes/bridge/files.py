@@ -1,0 +1,178 @@
+"""Checkpoint folders and single files, described and opened for the loaders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.sd
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...easyanimate_core.checkpoint import (
+    CheckpointInfo,
+    TensorFiles,
+    inspect_checkpoint,
+    model_size,
+    read_json,
+    read_tensor_files,
+    read_transformer_config,
+    read_vae_config,
+)
+from ...easyanimate_core.checkpoint.key_maps_transformer import to_original
+from ...easyanimate_core.loading import Renamed, check_weights
+from ...easyanimate_core.sampling import PUBLISHED_CONFIG
+from ...easyanimate_core.specs import Version
+from ...easyanimate_core.text import build_text_encoder
+from ...easyanimate_core.text.single_file import Vocabularies, text_encoder_from_files
+from .denoiser import DenoiserInfo
+from .loading import DenoiserFiles, make_model, preview_colours
+from .paths import TEXT_ENCODERS, find_checkpoint, find_file, list_checkpoints
+from .progress import NodeProgress
+from .text import compute_dtype, make_clip
+from .vae import make_vae
+
+#: Choices of where a text encoder runs.
+TEXT_DEVICES = ("default", "cpu")
+
+#: Prefixes under which a denoiser or a VAE lies in a file that ComfyUI saved.
+_DENOISER_PREFIX = "model.diffusion_model."
+_VAE_PREFIX = "first_stage_model."
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The objects of a checkpoint and a sentence about what it is."""
+
+    model: Any
+    clip: Any
+    vae: Any
+    report: str
+
+
+def load_checkpoint(folder: Path, weight_dtype: str, text_device: str) -> Loaded:
+    """MODEL, CLIP and VAE of a checkpoint folder, checked before anything is loaded."""
+    info = inspect_checkpoint(folder)
+    check_weights(info)
+    vae = make_vae(info.vae, info.vae_files.map(), what=f"{info.version.value} VAE")
+    colours = preview_colours(vae)
+    files = DenoiserFiles(
+        DenoiserInfo(info.transformer, info.scheduler, info.size, info.vae.scaling_factor),
+        Renamed(info.transformer_files.map(), to_original),
+    )
+    model = make_model(files, weight_dtype, colours)
+    clip = _folder_clip(info, text_device)
+    return Loaded(model, clip, vae, describe(info, weight_dtype))
+
+
+def describe(info: CheckpointInfo, weight_dtype: str) -> str:
+    """One sentence: version, size, head, layout, dtype."""
+    stored = ", ".join(info.transformer_files.dtypes)
+    reference = " with reference image" if info.transformer.has_reference else ""
+    return (
+        f"EasyAnimate {info.version.value} {info.size}, {info.head.value} head{reference}; "
+        f"{info.layout.value} layout, stored as {stored}, weights: {weight_dtype}."
+    )
+
+
+def _folder_clip(info: CheckpointInfo, text_device: str) -> Any:
+    return folder_clip(
+        info.path,
+        info.version,
+        text_device,
+        use_attention_mask=info.transformer.enable_text_attention_mask,
+    )
+
+
+def folder_clip(
+    folder: Path, version: Version, text_device: str, *, use_attention_mask: bool = True
+) -> Any:
+    """CLIP of a checkpoint folder's text encoder."""
+    device = text_encoder_device(text_device)
+    encoder = build_text_encoder(
+        folder,
+        version,
+        use_attention_mask=use_attention_mask,
+        dtype=_stored_dtype(version, device),
+        progress=NodeProgress(),
+    )
+    return make_clip(encoder, device)
+
+
+def text_encoder_device(choice: str) -> torch.device:
+    """The device of a choice of `TEXT_DEVICES`."""
+    if choice == "cpu":
+        return torch.device("cpu")
+    return comfy.model_management.text_encoder_device()
+
+
+def load_text_encoder(name: str, second: str, text_device: str) -> Any:
+    """CLIP of one or two files of models/text_encoders, or of a checkpoint folder's text encoder.
+
+    `second` is "" where there is one file.
+    """
+    if name in list_checkpoints():
+        folder = find_checkpoint(name)
+        kind = read_json(folder / "text_encoder" / "config.json").get("model_type")
+        version = Version.V5_1 if kind == "qwen2_vl" else Version.V5
+        return folder_clip(folder, version, text_device)
+    device = text_encoder_device(text_device)
+    tokenizers = Path(comfy.sd.__file__).parent / "text_encoders"
+    encoder = text_encoder_from_files(
+        tuple(find_file(TEXT_ENCODERS, file) for file in (name, second) if file),
+        Vocabularies(tokenizers / "qwen25_tokenizer", tokenizers / "hydit_clip_tokenizer"),
+        dtype_of=lambda version: _stored_dtype(version, device),
+    )
+    return make_clip(encoder, device)
+
+
+def _stored_dtype(version: Version, device: torch.device) -> torch.dtype | None:
+    """Qwen2-VL keeps the files' dtype, so that its weights stay mapped.
+
+    mT5 reads its weights' dtype to choose its own, and must hold the one that is computed in.
+    """
+    return None if version is Version.V5_1 else compute_dtype(device)
+
+
+def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, str]:
+    """MODEL of a single file, and a sentence about it. `vae` gives the previews' colours."""
+    stored = read_tensor_files(file)
+    names = _without_prefix(stored, _DENOISER_PREFIX)
+    infos = {to_original(name): stored[names[name]] for name in names}
+    config = read_transformer_config(file, infos)
+    tensors, metadata = dict(_renamed(stored, names, to_original)), dict(stored.metadata)
+    tensors, _ = comfy.utils.convert_old_quants(tensors, "", metadata=metadata)
+    scheduler = PUBLISHED_CONFIG[config.version]
+    info = DenoiserInfo(config, scheduler, model_size(stored.num_parameters))
+    colours = None if vae is None else preview_colours(vae)
+    model = make_model(DenoiserFiles(info, tensors), weight_dtype, colours)
+    report = (
+        f"EasyAnimate {config.version.value} {info.size}, {config.head.value} head; {file.name}."
+    )
+    return model, report
+
+
+def load_vae_file(file: Path, version: Version) -> Any:
+    """VAE of a single file."""
+    stored = read_tensor_files(file)
+    names = _without_prefix(stored, _VAE_PREFIX)
+    config = read_vae_config(file, {name: stored[names[name]] for name in names}, version)
+    tensors = _renamed(stored, names, lambda name: name)
+    return make_vae(config, tensors, what=f"{version.value} VAE")
+
+
+def _without_prefix(stored: TensorFiles, prefix: str) -> dict[str, str]:
+    """Plain name to stored name; where some names have the prefix, the others are left out."""
+    prefixed = {name.removeprefix(prefix): name for name in stored if name.startswith(prefix)}
+    return prefixed or {name: name for name in stored}
+
+
+def _renamed(
+    stored: TensorFiles, names: Mapping[str, str], rename: Callable[[str], str]
+) -> Mapping[str, Tensor]:
+    plain = {stored_name: rename(name) for name, stored_name in names.items()}
+    return Renamed(stored.map(), plain.get)

@@ -1,0 +1,147 @@
+"""From files to native MODEL, CLIP and VAE."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from torch import Tensor
+
+from ...easyanimate_core.loading import build_on_meta, check_complete
+from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
+from ...easyanimate_core.models.vae import AutoencoderKLMagvit
+from .denoiser import Config, DenoiserInfo, Model
+from .preview import PreviewColours, fit_preview_colours
+from .progress import NodeProgress
+from .vae import easyanimate_vae
+
+#: Choices of the loaders, and the dtype that weights are stored in; None keeps the files'.
+FP8 = "scaled fp8 (e4m3)"
+WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
+    "default": None,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    FP8: None,
+}
+
+_COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
+_FP8_LARGEST = torch.finfo(torch.float8_e4m3fn).max
+_QUANTISED = (".comfy_quant", ".weight_scale", ".input_scale")
+_FP8_CONFIG = {"format": "float8_e4m3fn"}
+
+
+@dataclass(frozen=True)
+class DenoiserFiles:
+    """A denoiser that is to be loaded: what it is and its tensors under the original's names."""
+
+    info: DenoiserInfo
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        config = self.info.transformer
+        return f"{config.version.value} {config.head.value} denoiser"
+
+    def check(self) -> None:
+        """Raise `CheckpointError` unless every tensor is there in its shape, and no other."""
+        plain = build_on_meta(
+            lambda: EasyAnimateTransformer3DModel(self.info.transformer), what=self.name
+        )
+        expected = {name: tensor.shape for name, tensor in plain.state_dict().items()}
+        found = {n: self.tensors[n].shape for n in self.tensors if not n.endswith(_QUANTISED)}
+        check_complete(expected, found, what=self.name)
+
+
+def make_model(files: DenoiserFiles, weight_dtype: str, colours: PreviewColours | None) -> Any:
+    """A MODEL (a ModelPatcher) of the denoiser.
+
+    Args:
+        files: Description and tensors.
+        weight_dtype: A key of `WEIGHT_DTYPES`.
+        colours: For live previews; None shows none.
+
+    Raises:
+        CheckpointError: Naming missing, unexpected and misshapen tensors.
+    """
+    files.check()
+    stored = any(name.endswith(".comfy_quant") for name in files.tensors)
+    quantised = stored or weight_dtype == FP8
+    dtype = WEIGHT_DTYPES[weight_dtype] or files.tensors["proj.weight"].dtype
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    config = Config(files.info, dtype, colours)
+    compute = comfy.model_management.unet_manual_cast(
+        None if quantised else dtype, load_device, _COMPUTE_DTYPES
+    )
+    config.set_inference_dtype(dtype, compute)
+    if quantised:
+        config.quant_config = {"mixed_ops": True}
+    # Quantised layers move their weights themselves, to the device that they were built for.
+    model = Model(config, torch.device("cpu" if quantised else "meta"))
+    model.device = offload_device
+    placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
+    missing, unexpected = model.diffusion_model.load_state_dict(placed, strict=False, assign=True)
+    assert not missing, f"not filled: {missing}"
+    assert not unexpected, f"not used: {unexpected}"
+    model.diffusion_model.requires_grad_(False)
+    patcher_class = getattr(
+        comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
+    )
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    patcher.cached_patcher_init = (make_model, (files, weight_dtype, colours))
+    return patcher
+
+
+def _placed(
+    tensors: Mapping[str, Tensor], dtype: torch.dtype, *, quantise: bool
+) -> dict[str, Tensor]:
+    """Tensors in the dtype to store, one after the other, so that both copies never coexist."""
+    placed: dict[str, Tensor] = {}
+    progress = NodeProgress()
+    for done, name in enumerate(tensors, start=1):
+        tensor = tensors[name]
+        if name.endswith(_QUANTISED) or tensor.dtype == torch.float8_e4m3fn:
+            placed[name] = tensor
+        elif quantise and _is_quantised(name, tensor):
+            placed |= _scaled_fp8(name.removesuffix(".weight"), tensor)
+        else:
+            placed[name] = tensor.to(dtype)
+        progress("load", done, len(tensors))
+    return placed
+
+
+def _is_quantised(name: str, tensor: Tensor) -> bool:
+    """Attention and feed-forward matrices; norms, embeddings, first and last layers are not."""
+    return name.startswith("transformer_blocks.") and tensor.ndim == 2 and "norm" not in name
+
+
+def _scaled_fp8(layer: str, weight: Tensor) -> dict[str, Tensor]:
+    """A layer's weight in fp8 with one scale, as ComfyUI's own layers read it."""
+    weight = weight.float()
+    scale = (weight.abs().amax() / _FP8_LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
+    values = (weight / scale).clamp(-_FP8_LARGEST, _FP8_LARGEST).to(torch.float8_e4m3fn)
+    note = torch.tensor(list(json.dumps(_FP8_CONFIG).encode()), dtype=torch.uint8)
+    return {
+        f"{layer}.weight": values,
+        f"{layer}.weight_scale": scale,
+        f"{layer}.comfy_quant": note,
+    }
+
+
+def preview_colours(vae: Any) -> PreviewColours:
+    """Colours of live previews from the VAE that will decode them."""
+    network = easyanimate_vae(vae)
+    comfy.model_management.load_models_gpu([vae.patcher])
+
+    @torch.inference_mode()
+    def encode(pictures: Tensor) -> Tensor:
+        pictures = pictures.to(vae.device, vae.vae_dtype)
+        return AutoencoderKLMagvit.encode(network, pictures).mean * network.config.scaling_factor
+
+    return fit_preview_colours(encode)

@@ -1,0 +1,77 @@
+"""Where files lie: ComfyUI's model folders, extra_model_paths included."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+from ...easyanimate_core.errors import CheckpointError
+
+#: Key of folders that hold whole checkpoints, and folders of ComfyUI's that may hold some.
+CHECKPOINTS = "EasyAnimate"
+_CHECKPOINT_KEYS = (CHECKPOINTS, "diffusers", "diffusion_models", "checkpoints")
+
+DIFFUSION_MODELS, TEXT_ENCODERS, VAES, LORAS = (
+    "diffusion_models",
+    "text_encoders",
+    "vae",
+    "loras",
+)
+
+
+def register_folder() -> None:
+    """Make `models/EasyAnimate` known; paths of extra_model_paths.yaml come before it."""
+    folder = Path(folder_paths.models_dir) / CHECKPOINTS
+    folder_paths.add_model_folder_path(CHECKPOINTS, str(folder))
+
+
+def list_checkpoints() -> list[str]:
+    """Names of checkpoint folders (those with transformer/ and vae/), at most two levels deep."""
+    return sorted({name for name, _ in _checkpoints()})
+
+
+def find_checkpoint(name: str) -> Path:
+    """The folder of a name of `list_checkpoints`."""
+    found = next((path for known, path in _checkpoints() if known == name), None)
+    if found is None:
+        raise CheckpointError(
+            f"There is no checkpoint folder {name!r}. Put EasyAnimate folders into "
+            f"{Path(folder_paths.models_dir) / CHECKPOINTS} (or a path of extra_model_paths.yaml "
+            f"under {CHECKPOINTS}), then press R to refresh the list."
+        )
+    return found
+
+
+def _checkpoints() -> list[tuple[str, Path]]:
+    found = []
+    for key in _CHECKPOINT_KEYS:
+        if key not in folder_paths.folder_names_and_paths:
+            continue
+        for root in map(Path, folder_paths.get_folder_paths(key)):
+            for pattern in ("*", "*/*"):
+                folders = [f for f in root.glob(pattern) if _is_checkpoint(f)]
+                found += [(folder.relative_to(root).as_posix(), folder) for folder in folders]
+    return found
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    return (folder / "transformer").is_dir() and (folder / "vae").is_dir()
+
+
+def list_files(key: str) -> list[str]:
+    """Names of the safetensors files in one of ComfyUI's folders."""
+    names = folder_paths.get_filename_list(key)
+    return [name for name in names if name.endswith(".safetensors")]
+
+
+def find_file(key: str, name: str) -> Path:
+    """The file of a name of `list_files`."""
+    path = folder_paths.get_full_path(key, name)
+    if path is None:
+        places = os.pathsep.join(folder_paths.get_folder_paths(key))
+        raise CheckpointError(
+            f"There is no file {name!r} in {places}. Put it there and press R to refresh the list."
+        )
+    return Path(path)

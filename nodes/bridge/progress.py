@@ -1,0 +1,24 @@
+"""The core's progress callback on ComfyUI's progress bar, and ComfyUI's Cancel in it."""
+
+from __future__ import annotations
+
+import comfy.model_management
+import comfy.utils
+
+
+class NodeProgress:
+    """A `Progress` of the core that fills the running node's bar and raises when it is cancelled.
+
+    Every stage starts the bar anew, because its number of units is known only when it begins.
+    """
+
+    def __init__(self) -> None:
+        self._bar: comfy.utils.ProgressBar | None = None
+        self._stage = ""
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report `done` of `total` units of `stage`."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if self._bar is None or stage != self._stage:
+            self._bar, self._stage = comfy.utils.ProgressBar(total), stage
+        self._bar.update_absolute(done, total)

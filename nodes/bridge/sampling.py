@@ -1,0 +1,225 @@
+"""The original's schedulers inside ComfyUI's sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+import torch
+from torch import Tensor
+
+from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.sampling import (
+    DEFAULT_SCHEDULER,
+    Guidance,
+    Schedule,
+    check_scheduler,
+    check_steps,
+    denoise,
+    make_schedule,
+)
+from ...easyanimate_core.specs import Version
+from .denoiser import DenoiserInfo, denoiser_info, flow_shift
+
+_RESCALE_KEY = "sampler_cfg_function"
+
+
+@dataclass(frozen=True)
+class SamplerSettings:
+    """How the pack's sampler node samples. `scheduler` None is the version's own."""
+
+    seed: int
+    steps: int
+    cfg: float
+    scheduler: str | None = None
+    denoise: float = 1.0
+    guidance_rescale: float = 0.0
+    step_cache: float = 0.0
+
+
+def sample(
+    model: Any,
+    positive: Any,
+    negative: Any,
+    latent: Mapping[str, Any],
+    settings: SamplerSettings,
+) -> dict[str, Any]:
+    """LATENT of a run with one of the original's schedulers.
+
+    Raises:
+        InputError: Something does not fit the model; raised before any step.
+    """
+    info = denoiser_info(model)
+    if info is None:
+        raise InputError(
+            f"The model is a {type(model.model).__name__}, not EasyAnimate's. Connect the MODEL of "
+            "EasyAnimate Load Checkpoint, or sample it with KSampler."
+        )
+    guidance = Guidance(settings.cfg, settings.guidance_rescale)
+    name = settings.scheduler or DEFAULT_SCHEDULER[info.transformer.version]
+    check_scheduler(name, info.transformer.version, info.scheduler)
+    check_steps(settings.steps, settings.denoise, name)
+    if settings.guidance_rescale > 0:
+        model = _with_rescale(model, guidance)
+    if settings.step_cache > 0:
+        model = _with_step_cache(model, settings.step_cache)
+    schedule = make_schedule(
+        name,
+        info.scheduler,
+        steps=settings.steps,
+        strength=settings.denoise,
+        flow_shift=flow_shift(model),
+        device=model.load_device,
+    )
+    start = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    noise = comfy.sample.prepare_noise(start, settings.seed, latent.get("batch_index"))
+    samples = comfy.sample.sample_custom(
+        model,
+        noise,
+        settings.cfg,
+        ScheduledSampler(schedule, info),
+        _sigmas(model.get_model_object("model_sampling"), schedule),
+        positive,
+        negative,
+        start,
+        noise_mask=latent.get("noise_mask"),
+        callback=latent_preview.prepare_callback(model, len(schedule.timesteps)),
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=settings.seed,
+    )
+    return {**latent, "samples": samples}
+
+
+class ScheduledSampler(comfy.samplers.Sampler):
+    """A schedule of the core as a SAMPLER of ComfyUI: the core's loop over ComfyUI's denoiser."""
+
+    def __init__(self, schedule: Schedule, info: DenoiserInfo) -> None:
+        self.schedule = schedule
+        self.info = info
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Callable[..., None] | None,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,  # noqa: ARG002
+    ) -> Tensor:
+        """Scaled latents at the end of the schedule."""
+        masked = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
+        masked.latent_image, masked.noise = latent_image, noise
+        space = VelocitySpace(model_wrap.inner_model.model_sampling, self.info)
+        last: dict[str, Tensor] = {}
+
+        def velocity(latents: Tensor, timestep: Tensor) -> Tensor:
+            sigma = space.sigma(timestep)
+            x = space.scaled(latents, sigma)
+            rows = sigma.to(x).expand(x.shape[0])
+            denoised = masked(x, rows, denoise_mask, **extra_args)
+            last.update(x=x, denoised=denoised)
+            return space.velocity(latents, denoised, sigma)
+
+        def report(stage: str, done: int, total: int) -> None:  # noqa: ARG001
+            if callback is not None and done:
+                callback(done - 1, last["denoised"], last["x"], total)
+
+        generator = torch.Generator().manual_seed(extra_args.get("seed") or 0)
+        torch.randn(noise.shape, generator=generator)  # the starting noise was its first draw
+        latents = denoise(
+            velocity,
+            self.schedule,
+            self.schedule.start(noise, latent_image),
+            generators=[generator],
+            progress=report,
+        )
+        if denoise_mask is not None and latent_image is not None:
+            latents = latents * denoise_mask + latent_image * (1 - denoise_mask)
+        return latents
+
+
+class VelocitySpace:
+    """Between the core's terms (variance-preserving latents, velocity) and ComfyUI's (x, x0).
+
+    Flow: x = latents, x0 = x - sigma v. V-prediction: x = latents sqrt(1 + sigma^2),
+    x0 = a latents - b v with a = 1 / sqrt(1 + sigma^2) and b = sigma a.
+    """
+
+    def __init__(self, model_sampling: Any, info: DenoiserInfo) -> None:
+        self._model_sampling = model_sampling
+        self._is_flow = info.transformer.version is Version.V5_1
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """ComfyUI's sigma of a timestep of the schedule."""
+        if self._is_flow:
+            return timestep / self._model_sampling.multiplier
+        return self._model_sampling.sigma(timestep)
+
+    def scaled(self, latents: Tensor, sigma: Tensor) -> Tensor:
+        """Latents as ComfyUI's samplers hold them."""
+        return latents if self._is_flow else latents * torch.sqrt(1 + sigma**2)
+
+    def velocity(self, latents: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
+        """The velocity that gives `denoised`."""
+        if self._is_flow:
+            return (latents - denoised) / sigma
+        a = 1 / torch.sqrt(1 + sigma**2)
+        return (a * latents - denoised) / (sigma * a)
+
+    def denoised(self, latents: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
+        """The inverse of `velocity`."""
+        if self._is_flow:
+            return latents - sigma * velocity
+        a = 1 / torch.sqrt(1 + sigma**2)
+        return a * latents - sigma * a * velocity
+
+
+def _sigmas(model_sampling: Any, schedule: Schedule) -> Tensor:
+    """The walked timesteps as ComfyUI's sigmas, closed by zero; for its hooks and percentages."""
+    timesteps = schedule.timesteps.cpu().float()
+    if schedule.name == "Flow":
+        sigmas = timesteps / model_sampling.multiplier
+    else:
+        sigmas = model_sampling.sigma(timesteps)
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def _with_rescale(model: Any, guidance: Guidance) -> Any:
+    """The model with the core's guidance rescale as its CFG function."""
+    if _RESCALE_KEY in model.model_options:
+        raise InputError(
+            "guidance_rescale is above 0 and the model already has a CFG function (RescaleCFG or "
+            "the like). Set guidance_rescale to 0 or remove that node."
+        )
+    info = denoiser_info(model)
+    assert info is not None
+    model = model.clone()
+
+    def combine(args: Mapping[str, Any]) -> Tensor:
+        space = VelocitySpace(args["model"].model_sampling, info)
+        x = args["input"]
+        sigma = args["sigma"].reshape(-1, *[1] * (x.ndim - 1))
+        latents = x / space.scaled(torch.ones_like(sigma), sigma)
+        negative = space.velocity(latents, args["uncond_denoised"], sigma)
+        positive = space.velocity(latents, args["cond_denoised"], sigma)
+        return x - space.denoised(latents, guidance.combine(negative, positive), sigma)
+
+    model.set_model_sampler_cfg_function(combine)
+    return model
+
+
+def _with_step_cache(model: Any, threshold: float) -> Any:
+    """The model with ComfyUI's own EasyCache."""
+    from comfy_extras.nodes_easycache import EasyCacheNode
+
+    output = EasyCacheNode.execute(
+        model, reuse_threshold=threshold, start_percent=0.15, end_percent=0.95, verbose=False
+    )
+    return output.args[0]

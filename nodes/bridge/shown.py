@@ -1,0 +1,127 @@
+"""What a conditioning node hands to the denoiser through ComfyUI's CONDITIONING."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...easyanimate_core.conditioning.control import beside_reference
+from ...easyanimate_core.errors import HeadError, InputError
+from ...easyanimate_core.geometry import SPATIAL_FACTOR, pixel_frames
+from ...easyanimate_core.specs import Head, TransformerConfig, Version
+
+#: Where it lies in a CONDITIONING entry's dictionary.
+KEY = "easyanimate_shown"
+
+#: mT5's states of V5, beside the first text encoder's.
+TEXT_T5 = "easyanimate_text_t5"
+
+_NODE = {
+    Head.INPAINT: "EasyAnimate Image to Video or Inpaint",
+    Head.CONTROL: "EasyAnimate Control or Trajectory",
+    Head.CAMERA: "EasyAnimate Camera",
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Channels beside the noise, scaled as the denoiser sees them.
+
+    `channels` [1, C, F, H, W] in latent size are for `head`: mask and masked video (InP), control
+    video (Control) or rays (Control-Camera). `reference` [1, 16, 1, H, W] is a reference image.
+    """
+
+    head: Head
+    channels: Tensor
+    reference: Tensor | None = None
+
+    def hidden(self) -> Shown:
+        """The same with nothing to see: what the model gets while a control is not active."""
+        return replace(self, channels=torch.zeros_like(self.channels))
+
+
+def attach(
+    conditioning: Sequence[Any], shown: Shown, window: tuple[float, float] = (0.0, 1.0)
+) -> list[Any]:
+    """CONDITIONING with `shown` in every entry; outside `window` nothing is seen.
+
+    `window` is the part of the schedule, 0 to 1, in which the model sees it. An entry that is
+    limited to a part already is split within its part.
+    """
+    attached: list[Any] = []
+    for states, extra in conditioning:
+        own = (extra.get("start_percent", 0.0), extra.get("end_percent", 1.0))
+        parts = (
+            (own[0], min(own[1], window[0]), shown.hidden()),
+            (max(own[0], window[0]), min(own[1], window[1]), shown),
+            (max(own[0], window[1]), own[1], shown.hidden()),
+        )
+        for start, end, value in parts:
+            whole = (start, end) == (0.0, 1.0)
+            limits = {} if whole else {"start_percent": start, "end_percent": end}
+            if start < end:
+                attached.append([states, {**extra, **limits, KEY: value}])
+    return attached
+
+
+def denoiser_channels(
+    shown: Shown | None, config: TransformerConfig, noise: Tensor
+) -> Tensor | None:
+    """The condition channels of `config`'s head for latents of `noise`'s shape, None for T2V.
+
+    Raises:
+        HeadError: The conditioning is for another head.
+        InputError: The conditioning has another size or length than the latents.
+    """
+    if shown is None:
+        return _nothing_shown(config, noise)
+    if shown.head is not config.head:
+        raise _wrong_head(shown.head, config)
+    if shown.channels.shape[2:] != noise.shape[2:]:
+        raise InputError(
+            f"The conditioning is for {_pixels(shown.channels)}, the latent for {_pixels(noise)}. "
+            "Use the latent output of the same conditioning node."
+        )
+    channels = shown.channels
+    if config.has_reference:
+        channels = beside_reference(channels, shown.reference, config.out_channels)
+    elif shown.reference is not None:
+        raise HeadError(
+            f"This {config.version.value} {config.head.value} model takes no reference image: it "
+            "needs a V5.1 model with that head. Disconnect the reference image or load that model."
+        )
+    batch = noise.shape[0]
+    return channels.to(noise).expand(batch, -1, -1, -1, -1)
+
+
+def _nothing_shown(config: TransformerConfig, noise: Tensor) -> Tensor | None:
+    if config.head is Head.T2V:
+        return None
+    if config.head is Head.INPAINT:  # zeros are text to video
+        return noise.new_zeros(noise.shape[0], config.condition_channels, *noise.shape[2:])
+    raise HeadError(
+        f"This is a {config.head.value} model and nothing is shown to it: put the node "
+        f"{_NODE[config.head]} between text and sampler, or load a T2V or InP model."
+    )
+
+
+def _wrong_head(wanted: Head, config: TransformerConfig) -> HeadError:
+    version = Version.V5_1 if wanted is Head.CAMERA else config.version
+    instead = "connect the text directly to the sampler"
+    if config.head in _NODE:
+        instead = f"use the node {_NODE[config.head]}"
+    return HeadError(
+        f"The conditioning is for the {wanted.value} head, but this model has the "
+        f"{config.head.value} head: load an EasyAnimate {version.value} {wanted.value} model, or "
+        f"{instead}."
+    )
+
+
+def _pixels(latents: Tensor) -> str:
+    frames, height, width = latents.shape[2:]
+    height, width = height * SPATIAL_FACTOR, width * SPATIAL_FACTOR
+    return f"{width} x {height} x {pixel_frames(frames)} frames"

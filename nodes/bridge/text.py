@@ -1,0 +1,169 @@
+"""The core's text encoders as a native CLIP."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import comfy.model_management
+import comfy.ops
+import comfy.sd
+import torch
+from torch import Tensor, nn
+
+from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.text import TextEmbedding, TextEncoder
+from .shown import TEXT_T5
+
+#: Key of the tokens that pass between tokenizer and model, and of the report about cut words.
+PROMPTS = "easyanimate_prompts"
+TRUNCATED = "easyanimate_truncated"
+
+_SWAPS = {
+    nn.Linear: comfy.ops.manual_cast.Linear,
+    nn.LayerNorm: comfy.ops.manual_cast.LayerNorm,
+}
+
+
+class _Embedding(comfy.ops.manual_cast.Embedding):
+    """Gives states in the compute dtype, whatever the table is stored in."""
+
+    compute_dtype = torch.float32
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return super().forward(ids, out_dtype=self.compute_dtype)
+
+
+class Prompts:
+    """The tokenizer's place: the core's encoders take texts, so texts are handed on.
+
+    Weights such as `(word:1.2)` are words like any other: the models were not trained with them.
+    """
+
+    def __init__(self, **_: Any) -> None:
+        pass
+
+    def tokenize_with_weights(
+        self,
+        text: str,
+        return_word_ids: bool = False,  # noqa: ARG002
+        **_: Any,
+    ) -> dict[str, list[str]]:
+        """The text itself."""
+        return {PROMPTS: [text]}
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Nothing is saved with the weights."""
+        return {}
+
+
+class TextModel(nn.Module):
+    """The networks of a core text encoder, in ComfyUI's layers."""
+
+    def __init__(self, encoder: TextEncoder, compute_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(encoder.networks)
+        self.encoder = encoder
+        self.dtypes = {parameter.dtype for parameter in self.parameters()}
+        self.device_used: torch.device | None = None
+        for network in self.networks:
+            _use_comfy_layers(network, compute_dtype)
+
+    def set_clip_options(self, options: Mapping[str, Any]) -> None:
+        """Takes the device; a choice of layer does not exist for these encoders."""
+        layer = options.get("layer")
+        if layer is not None:
+            raise InputError(
+                f"CLIP Set Last Layer asks for layer {layer}; EasyAnimate always reads the layer "
+                "that it was trained with. Remove that node."
+            )
+        self.device_used = options.get("execution_device", self.device_used)
+
+    def reset_clip_options(self) -> None:
+        """Back to the device of the weights."""
+        self.device_used = None
+
+    def encode_token_weights(
+        self, tokens: Mapping[str, list[str]]
+    ) -> tuple[Tensor, None, dict[str, Any]]:
+        """States [1, L, D], no pooled output, and V5's second states beside a report."""
+        if PROMPTS not in tokens:
+            raise InputError(
+                f"The text was prepared for another text encoder ({', '.join(tokens)}). Use CLIP "
+                "Text Encode or EasyAnimate Text Encode."
+            )
+        where = self.device_used or next(self.parameters()).device
+        _bring_leftovers(self, where)
+        embedding = self.encoder.encode(tokens[PROMPTS], device=where)
+        extra: dict[str, Any] = {TRUNCATED: _truncated(embedding)}
+        device = comfy.model_management.intermediate_device()
+        if embedding.text_t5 is not None:
+            extra[TEXT_T5] = embedding.text_t5.to(device)
+        return embedding.text.to(device), None, extra
+
+    def load_sd(self, sd: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:  # noqa: ARG002
+        """Weights are there already."""
+        return [], []
+
+
+def make_clip(encoder: TextEncoder, load_device: torch.device) -> comfy.sd.CLIP:
+    """A CLIP object of ComfyUI around a core text encoder."""
+    model = TextModel(encoder, compute_dtype(load_device))
+    target = _Target(model)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    options = {"load_device": load_device, "dtype": next(iter(model.dtypes))}
+    if load_device.type == "cpu":
+        options["offload_device"] = load_device
+    return comfy.sd.CLIP(target, parameters=parameters, model_options=options)
+
+
+class _Target:
+    """What `comfy.sd.CLIP` asks for: parameters, a tokenizer class and a model class."""
+
+    def __init__(self, model: TextModel) -> None:
+        self.params: dict[str, Any] = {}
+        self.tokenizer = Prompts
+        self.clip = lambda **_: model
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What a text encoder computes in on a device."""
+    if device.type == "cpu":
+        return torch.float32
+    bf16 = comfy.model_management.should_use_bf16(device)
+    return torch.bfloat16 if bf16 else torch.float16
+
+
+def _truncated(embedding: TextEmbedding) -> str:
+    return " / ".join(
+        f"{text!r}" for text in (*embedding.truncated, *embedding.truncated_t5) if text
+    )
+
+
+def _use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:
+    """Turn the layers of a transformers model into ComfyUI's, which cast and stream weights.
+
+    T5 asks its position table for its device and must find it there: that small one stays as it is.
+    """
+    for name, module in network.named_modules():
+        if type(module) in _SWAPS:
+            module.__class__ = _SWAPS[type(module)]
+        elif type(module) is nn.Embedding and not name.endswith("relative_attention_bias"):
+            module.__class__ = _Embedding
+            module.bias, module.compute_dtype = None, dtype
+        elif type(module).__name__ in ("Qwen2RMSNorm", "T5LayerNorm", "MT5LayerNorm"):
+            module.eps, module.bias = module.variance_epsilon, None
+            module.normalized_shape = tuple(module.weight.shape)
+            module.elementwise_affine = True
+            module.__class__ = comfy.ops.manual_cast.RMSNorm
+
+
+def _bring_leftovers(model: nn.Module, device: torch.device) -> None:
+    """What is no layer of ComfyUI's (tables of positions, frequencies) to where it is used."""
+    for module in model.modules():
+        if hasattr(module, "comfy_cast_weights"):
+            continue
+        for parameter in module.parameters(recurse=False):
+            parameter.data = parameter.data.to(device)
+        for name, buffer in module.named_buffers(recurse=False):
+            setattr(module, name, buffer.to(device))

@@ -1,0 +1,182 @@
+"""The core's causal 3-D VAE as a native VAE."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import torch
+from torch import Tensor
+
+from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
+from ...easyanimate_core.loading import load_network
+from ...easyanimate_core.models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
+from ...easyanimate_core.models.vae.model import Posterior
+from ...easyanimate_core.pipeline import from_model_range
+from ...easyanimate_core.progress import Progress, silent
+from ...easyanimate_core.specs import VAEConfig
+from .progress import NodeProgress
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of activations per byte of the widest one, measured on the CPU over decodes of the tiny and
+#: the published shape; what the estimates below multiply with.
+_LIVE_ACTIVATIONS = 8
+
+#: Sides of tiles in pixels that a decode falls back to, one after the other.
+TILE_SIDES = (768, 512, 384, 256)
+
+
+class VideoVAE(AutoencoderKLMagvit):
+    """The VAE under ComfyUI's calling convention: `encode` gives the most likely latents."""
+
+    def encode(self, video_BCFHW: Tensor) -> Tensor:  # type: ignore[override]
+        """Unscaled latents of a video in [-1, 1]."""
+        return super().encode(video_BCFHW, progress=NodeProgress()).mean
+
+    def decode(
+        self, latents_BCThw: Tensor, *, progress: Progress | None = None, **options: Any
+    ) -> Tensor:
+        """Video of unscaled latents, about [-1, 1]."""
+        return super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
+
+
+class EncodingVAE:
+    """A ComfyUI VAE as the core's conditioning calls it: `encode(video).mean`, `config`."""
+
+    def __init__(self, vae: comfy.sd.VAE) -> None:
+        self._vae = vae
+        self.config = easyanimate_vae(vae).config
+
+    def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:  # noqa: ARG002
+        """Latents of a video in [-1, 1], one sample. The VAE reports its own progress."""
+        frames = video_BCFHW[0].movedim(0, -1).add(1).div(2)
+        latents = self._vae.encode(frames)
+        return Posterior(latents, torch.zeros_like(latents))
+
+
+def make_vae(config: VAEConfig, tensors: Any, *, what: str) -> comfy.sd.VAE:
+    """A VAE object of ComfyUI around the core's network, filled with `tensors`.
+
+    Raises:
+        CheckpointError: Naming missing, unexpected and misshapen tensors.
+    """
+    network = load_network(
+        lambda: VideoVAE(config, operations=comfy.ops.manual_cast),
+        tensors,
+        what=what,
+        progress=NodeProgress(),
+    )
+    vae = comfy.sd.VAE(sd={})  # every default of this ComfyUI; what differs is set below
+    vae.first_stage_model = network
+    vae.latent_channels = config.latent_channels
+    vae.latent_dim = 3
+    vae.upscale_ratio = (_pixel_frames, SPATIAL_FACTOR, SPATIAL_FACTOR)
+    vae.upscale_index_formula = (TEMPORAL_FACTOR, SPATIAL_FACTOR, SPATIAL_FACTOR)
+    vae.downscale_ratio = (_latent_frames, SPATIAL_FACTOR, SPATIAL_FACTOR)
+    vae.downscale_index_formula = vae.upscale_index_formula
+    vae.working_dtypes = [torch.bfloat16, torch.float32]
+    vae.device = comfy.model_management.vae_device()
+    vae.vae_dtype = comfy.model_management.vae_dtype(vae.device, vae.working_dtypes)
+    vae.output_device = comfy.model_management.intermediate_device()
+    vae.memory_used_decode = lambda shape, dtype: decode_bytes(config, shape[3:], dtype)
+    vae.memory_used_encode = lambda shape, dtype: decode_bytes(
+        config, [side // SPATIAL_FACTOR for side in shape[3:]], dtype
+    )
+    patcher_class = getattr(
+        comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
+    )
+    vae.patcher = patcher_class(
+        network,
+        load_device=vae.device,
+        offload_device=comfy.model_management.vae_offload_device(),
+    )
+    return vae
+
+
+def _pixel_frames(latent_frames: int) -> int:
+    return max(0, latent_frames * TEMPORAL_FACTOR - TEMPORAL_FACTOR + 1)
+
+
+def _latent_frames(pixel_frames: int) -> int:
+    return max(0, math.floor((pixel_frames + TEMPORAL_FACTOR - 1) / TEMPORAL_FACTOR))
+
+
+def easyanimate_vae(vae: comfy.sd.VAE) -> VideoVAE:
+    """The network of a VAE of this pack; `InputError` for any other."""
+    network = getattr(vae, "first_stage_model", None)
+    if not isinstance(network, VideoVAE):
+        raise InputError(
+            f"The VAE is a {type(network).__name__}, not EasyAnimate's. Connect the VAE output of "
+            "EasyAnimate Load Checkpoint or EasyAnimate Load VAE."
+        )
+    return network
+
+
+def decode_bytes(config: VAEConfig, sides: Sequence[int], dtype: torch.dtype) -> int:
+    """Estimated peak of a decode of latents with these (height, width), one frame at a time."""
+    pixels = sides[0] * sides[1] * SPATIAL_FACTOR**2 * TEMPORAL_FACTOR
+    widest = pixels * config.block_out_channels[0] * comfy.model_management.dtype_size(dtype)
+    return widest * _LIVE_ACTIVATIONS
+
+
+def decode_frames(vae: comfy.sd.VAE, latents_BCThw: Tensor, tile_side: int | None) -> Tensor:
+    """Frames [B * F, H, W, 3] in [0, 1], in tiles that fit the free memory.
+
+    Args:
+        vae: A VAE of this pack.
+        latents_BCThw: Unscaled latents.
+        tile_side: Side of the tiles in pixels, 0 for none; None chooses by free memory.
+
+    When memory runs out the next smaller tiles are tried; the latents stay as they are.
+    """
+    network = easyanimate_vae(vae)
+    network.check_latents(latents_BCThw)
+    sides = _sides_to_try(vae, latents_BCThw, tile_side)
+    for side in sides:
+        try:
+            samples = [_decode_one(vae, sample, side) for sample in latents_BCThw.split(1)]
+            return torch.cat(samples)
+        except comfy.model_management.OOM_EXCEPTION:
+            if side == sides[-1]:
+                raise
+            logger.warning("Memory ran out decoding in tiles of %s; trying smaller ones.", side)
+        comfy.model_management.soft_empty_cache()
+    raise AssertionError("the last side raises or returns")
+
+
+def _sides_to_try(vae: comfy.sd.VAE, latents: Tensor, tile_side: int | None) -> list[int]:
+    """Sides of tiles, the preferred first; 0 is no tiles."""
+    if tile_side is not None:
+        return [tile_side, *(side for side in TILE_SIDES if side < (tile_side or math.inf))]
+    config = easyanimate_vae(vae).config
+    free = comfy.model_management.get_free_memory(vae.device)
+    whole = decode_bytes(config, latents.shape[3:], vae.vae_dtype)
+    tiled = [
+        side
+        for side in TILE_SIDES
+        if decode_bytes(config, [side // SPATIAL_FACTOR] * 2, vae.vae_dtype) < min(free, whole)
+    ]
+    return ([0] if whole < free else []) + (tiled or [TILE_SIDES[-1]])
+
+
+def _decode_one(vae: comfy.sd.VAE, latents_1CThw: Tensor, side: int) -> Tensor:
+    network = easyanimate_vae(vae)
+    area = [min(length, side // SPATIAL_FACTOR or length) for length in latents_1CThw.shape[3:]]
+    comfy.model_management.load_models_gpu(
+        [vae.patcher], memory_required=decode_bytes(network.config, area, vae.vae_dtype)
+    )
+    latents = latents_1CThw.to(vae.device, vae.vae_dtype)
+    progress = NodeProgress()
+    if side:
+        video = decode_tiled(network, latents, Tiles(side, side // 4), progress=progress)
+    else:
+        video = network.decode(latents, progress=progress)
+    return from_model_range(video[0].to(vae.output_device))

@@ -1,0 +1,259 @@
+"""Conditioning of Control and Control-Camera models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..easyanimate_core.conditioning.camera import CAMERA_MOVES, from_cameractrl_text
+from ..easyanimate_core.conditioning.encode import from_model_range
+from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.media import Clip
+from ..easyanimate_core.tasks import Camera, Control, Trajectory
+from . import inputs
+from .bridge import notes
+from .bridge.encode import empty_latent, shown_camera, shown_control
+from .bridge.shown import attach
+
+CATEGORY = "EasyAnimate/conditioning"
+NO_MOVE = "none"
+
+
+class ControlNode(io.ComfyNode):
+    """A control video."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateControl",
+            display_name="EasyAnimate Control",
+            category=CATEGORY,
+            description="Shows a Control model a control video (poses, edges, depth, lines) and, "
+            "for V5.1, a reference image.",
+            inputs=[
+                *inputs.text_sockets(),
+                inputs.vae_socket(),
+                io.Image.Input("control_video", tooltip="The frames of the control video."),
+                *inputs.size_widgets(),
+                inputs.batch_widget(),
+                *_strength_widgets("the control video"),
+                *inputs.clip_widgets("the control video"),
+                inputs.reference_socket(),
+            ],
+            outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        control_video: Any,
+        width: int,
+        height: int,
+        length: int,
+        batch_size: int,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        source_fps: float,
+        if_short: str,
+        reference_image: Any = None,
+    ) -> io.NodeOutput:
+        window = _window(start_percent, end_percent)
+        target = inputs.target(width, height, length, if_short)
+        task = Control(Clip(control_video, source_fps), reference_image)
+        sources = task.load(target.frames / target.fps).align(target)
+        shown = shown_control(vae, sources, strength)
+        report = "\n".join(sources.notes)
+        notes.show(cls.hidden.unique_id, report)
+        conditioning = attach(positive, shown, window), attach(negative, shown, window)
+        return io.NodeOutput(*conditioning, empty_latent(target, batch_size), report)
+
+
+class CameraNode(io.ComfyNode):
+    """A camera path."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateCamera",
+            display_name="EasyAnimate Camera",
+            category=CATEGORY,
+            description="Shows a Control-Camera model (V5.1) how the camera moves, and a reference "
+            "image.",
+            inputs=[
+                *inputs.text_sockets(),
+                inputs.vae_socket(),
+                *inputs.size_widgets(),
+                inputs.batch_widget(),
+                io.Combo.Input(
+                    "move",
+                    options=list(CAMERA_MOVES),
+                    default="Zoom In",
+                    tooltip="How the camera moves. ACW and CW roll it against and with the clock.",
+                ),
+                io.Combo.Input(
+                    "second_move",
+                    options=[NO_MOVE, *CAMERA_MOVES],
+                    default=NO_MOVE,
+                    tooltip="A move at the same time; their strengths add.",
+                ),
+                io.Float.Input(
+                    "speed",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="Scales the way; a negative one reverses it.",
+                ),
+                io.String.Input(
+                    "poses",
+                    default="",
+                    multiline=True,
+                    placeholder="CameraCtrl / RealEstate10K text, instead of the moves",
+                    tooltip="Camera poses in CameraCtrl's text format, one line per frame. Where "
+                    "there are some, the moves are not used.",
+                ),
+                inputs.reference_socket(),
+            ],
+            outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        width: int,
+        height: int,
+        length: int,
+        batch_size: int,
+        move: str,
+        second_move: str,
+        speed: float,
+        poses: str,
+        reference_image: Any = None,
+    ) -> io.NodeOutput:
+        target = inputs.target(width, height, length)
+        if poses.strip():
+            task = Camera(poses=from_cameractrl_text(poses), reference=reference_image)
+        else:
+            moves = [name for name in (move, second_move) if name != NO_MOVE]
+            task = Camera(moves, speed=speed, reference=reference_image)
+        sources = task.load(0).align(target)
+        shown = shown_camera(vae, sources, target)
+        report = "\n".join(sources.notes)
+        notes.show(cls.hidden.unique_id, report)
+        latent = empty_latent(target, batch_size)
+        return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
+
+
+class TrajectoryNode(io.ComfyNode):
+    """Things moved along tracks."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateTrajectory",
+            display_name="EasyAnimate Trajectory",
+            category=CATEGORY,
+            description="Shows a Control model (V5.1) tracks that things move along, drawn as "
+            "gaussian blobs, and a reference image.",
+            inputs=[
+                *inputs.text_sockets(),
+                inputs.vae_socket(),
+                *inputs.size_widgets(),
+                inputs.batch_widget(),
+                io.String.Input(
+                    "tracks",
+                    default='[{"x": 168, "y": 192}, {"x": 504, "y": 192}]',
+                    multiline=True,
+                    tooltip="One track, or a list of several, as JSON: points in pixels of the "
+                    "result, spread evenly over the length. KJNodes' spline editor gives the same.",
+                ),
+                *_strength_widgets("the tracks"),
+                inputs.reference_socket(),
+            ],
+            outputs=[
+                *inputs.conditioning_outputs(),
+                io.Image.Output(
+                    display_name="preview", tooltip="The tracks as the model sees them."
+                ),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        width: int,
+        height: int,
+        length: int,
+        batch_size: int,
+        tracks: str,
+        strength: float,
+        start_percent: float,
+        end_percent: float,
+        reference_image: Any = None,
+    ) -> io.NodeOutput:
+        window = _window(start_percent, end_percent)
+        target = inputs.target(width, height, length)
+        if not tracks.strip():
+            raise InputError('tracks is empty; give points such as [{"x": 10, "y": 20}].')
+        sources = Trajectory(tracks, reference_image).load(0).align(target)
+        shown = shown_control(vae, sources, strength)
+        preview = from_model_range(sources.control[0])
+        report = "\n".join(sources.notes)
+        notes.show(cls.hidden.unique_id, report)
+        conditioning = attach(positive, shown, window), attach(negative, shown, window)
+        return io.NodeOutput(*conditioning, empty_latent(target, batch_size), preview, report)
+
+
+def _strength_widgets(what: str) -> list[io.Input]:
+    share = {"min": 0.0, "max": 1.0, "step": 0.01, "round": 0.001}
+    return [
+        io.Float.Input(
+            "strength",
+            default=1.0,
+            min=0.0,
+            max=2.0,
+            step=0.05,
+            round=0.001,
+            tooltip=f"How strongly {what} acts; 1 is what the model was trained with.",
+        ),
+        io.Float.Input(
+            "start_percent",
+            default=0.0,
+            tooltip=f"Share of the schedule after which {what} begins to act.",
+            **share,
+        ),
+        io.Float.Input(
+            "end_percent",
+            default=1.0,
+            tooltip=f"Share of the schedule after which {what} no longer acts.",
+            **share,
+        ),
+    ]
+
+
+def _window(start: float, end: float) -> tuple[float, float]:
+    if not 0 <= start < end <= 1:
+        raise InputError(
+            f"start_percent is {start} and end_percent {end}; the start must lie before the end, "
+            "both between 0 and 1."
+        )
+    return start, end
+
+
+NODES = (ControlNode, CameraNode, TrajectoryNode)

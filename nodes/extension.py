@@ -1,0 +1,33 @@
+"""What ComfyUI is told: the folder of checkpoints and the nodes."""
+
+from __future__ import annotations
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import control, inpaint, latents, loaders, sampling, text
+from .bridge.paths import register_folder
+
+# At import, because ComfyUI below 0.18 does not call `on_load`.
+register_folder()
+
+NODES: tuple[type[io.ComfyNode], ...] = (
+    *loaders.NODES,
+    *text.NODES,
+    *latents.NODES,
+    *inpaint.NODES,
+    *control.NODES,
+    *sampling.NODES,
+)
+
+
+class EasyAnimateExtension(ComfyExtension):
+    """The pack."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        """Every node."""
+        return list(NODES)
+
+
+async def comfy_entrypoint() -> ComfyExtension:
+    """Called by ComfyUI when it loads the pack."""
+    return EasyAnimateExtension()

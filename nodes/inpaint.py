@@ -1,0 +1,198 @@
+"""Conditioning of InP models: known frames and known regions."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..easyanimate_core.conditioning.inpaint import seen_by_model, shape_mask
+from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.media import Clip
+from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
+from . import inputs
+from .bridge import notes
+from .bridge.encode import empty_latent, shown_pixels, video_latent
+from .bridge.shown import attach
+
+CATEGORY = "EasyAnimate/conditioning"
+
+
+class ImageToVideoNode(io.ComfyNode):
+    """Start image, end image, both, or frames anywhere."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateImageToVideo",
+            display_name="EasyAnimate Image to Video",
+            category=CATEGORY,
+            description="Shows an InP model known frames: a start image, an end image, both, or "
+            "keyframes anywhere. Pictures are scaled and cropped to the size.",
+            inputs=[
+                *inputs.text_sockets(),
+                inputs.vae_socket(),
+                *inputs.size_widgets(),
+                inputs.batch_widget(),
+                *inputs.noise_widgets(),
+                io.String.Input(
+                    "keyframe_positions",
+                    default="",
+                    placeholder="for example 12, 24, -1",
+                    tooltip="Frame numbers of the keyframes, one per picture: 0 is the first, -1 "
+                    "the last.",
+                ),
+                io.Image.Input(
+                    "start_image",
+                    optional=True,
+                    tooltip="The first frame; a batch of several is the first frames.",
+                ),
+                io.Image.Input(
+                    "end_image",
+                    optional=True,
+                    tooltip="The last frame; a batch of several is the last frames.",
+                ),
+                io.Image.Input(
+                    "keyframes", optional=True, tooltip="Pictures at keyframe_positions."
+                ),
+            ],
+            outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        width: int,
+        height: int,
+        length: int,
+        batch_size: int,
+        reference_noise: float,
+        noise_seed: int,
+        keyframe_positions: str,
+        start_image: Any = None,
+        end_image: Any = None,
+        keyframes: Any = None,
+    ) -> io.NodeOutput:
+        target = inputs.target(width, height, length)
+        placed = _placed(keyframe_positions, keyframes)
+        sources = ImageToVideo(start_image, end_image, placed).load(0).align(target)
+        shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
+        report = "\n".join(sources.notes)
+        notes.show(cls.hidden.unique_id, report)
+        latent = empty_latent(target, batch_size)
+        return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
+
+
+def _placed(positions: str, keyframes: Any) -> dict[int, Any]:
+    """Frame number to picture [1, H, W, 3]."""
+    numbers = [part.strip() for part in positions.replace(";", ",").split(",") if part.strip()]
+    count = 0 if keyframes is None else len(keyframes)
+    if len(numbers) != count:
+        raise InputError(
+            f"keyframe_positions names {len(numbers)} frames ({positions!r}) and there are {count} "
+            "keyframes; give one number per picture."
+        )
+    try:
+        frames = [int(number) for number in numbers]
+    except ValueError:
+        raise InputError(
+            f"keyframe_positions is {positions!r}; it must be whole numbers such as 12, 24, -1."
+        ) from None
+    if len(set(frames)) != count:
+        raise InputError(f"keyframe_positions is {positions!r}; every frame may be named once.")
+    return {frame: keyframes[i : i + 1] for i, frame in enumerate(frames)}
+
+
+class InpaintNode(io.ComfyNode):
+    """A region of a video generated anew."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateInpaint",
+            display_name="EasyAnimate Inpaint Video",
+            category=CATEGORY,
+            description="Shows an InP model a video without a region, which it generates anew. The "
+            "preview is what the model sees: red is generated.",
+            inputs=[
+                *inputs.text_sockets(),
+                inputs.vae_socket(),
+                io.Image.Input("video", tooltip="The frames of the video."),
+                io.Mask.Input(
+                    "mask",
+                    tooltip="1 where the model generates: one mask for all frames, or one per "
+                    "frame of the video.",
+                ),
+                *inputs.size_widgets(),
+                inputs.batch_widget(),
+                *inputs.noise_widgets(),
+                *_mask_widgets(),
+                *inputs.clip_widgets("the video"),
+            ],
+            outputs=[
+                *inputs.conditioning_outputs(),
+                io.Image.Output(
+                    display_name="preview", tooltip="What the model sees; red is generated."
+                ),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        positive: Any,
+        negative: Any,
+        vae: Any,
+        video: Any,
+        mask: Any,
+        width: int,
+        height: int,
+        length: int,
+        batch_size: int,
+        reference_noise: float,
+        noise_seed: int,
+        grow_mask: int,
+        blur_mask: int,
+        source_fps: float,
+        if_short: str,
+    ) -> io.NodeOutput:
+        target = inputs.target(width, height, length, if_short)
+        task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
+        sources = task.align(target)
+        sources = replace(sources, mask=shape_mask(sources.mask, grow=grow_mask, blur=blur_mask))
+        shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
+        latent = video_latent(vae, sources, batch_size)
+        preview = seen_by_model(sources.video, sources.mask)
+        report = "\n".join(sources.notes)
+        notes.show(cls.hidden.unique_id, report)
+        conditioning = attach(positive, shown), attach(negative, shown)
+        return io.NodeOutput(*conditioning, latent, preview, report)
+
+
+def _mask_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "grow_mask",
+            default=0,
+            min=-256,
+            max=256,
+            tooltip="Pixels that the region grows by on every side; below 0 it shrinks.",
+        ),
+        io.Int.Input(
+            "blur_mask",
+            default=0,
+            min=0,
+            max=256,
+            tooltip="Pixels over which the region's edge is softened.",
+        ),
+    ]
+
+
+NODES = (ImageToVideoNode, InpaintNode)

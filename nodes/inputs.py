@@ -1,0 +1,150 @@
+"""Sockets and widgets that several nodes share."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from comfy_api.latest import io
+
+from ..easyanimate_core.conditioning.condition import REFERENCE_NOISE
+from ..easyanimate_core.geometry import SIZE_MULTIPLE, TEMPORAL_FACTOR
+from ..easyanimate_core.settings import DEFAULT_SIZE
+from ..easyanimate_core.tasks import DEFAULT_FRAMES, Target
+
+#: What a clip that is too short does.
+SHORT = ("refuse", "repeat last frame")
+
+_LARGEST_SIDE, _LONGEST = 4096, 1 + 1024
+_SEED_MAX = 2**63 - 1
+
+
+def text_sockets() -> list[io.Input]:
+    """Positive and negative conditioning."""
+    return [
+        io.Conditioning.Input("positive", tooltip="What the video shall show."),
+        io.Conditioning.Input("negative", tooltip="What the video shall not show."),
+    ]
+
+
+def vae_socket() -> io.Input:
+    """The VAE that encodes what is shown."""
+    return io.Vae.Input("vae", tooltip="EasyAnimate's VAE; it encodes what the model is shown.")
+
+
+def size_widgets() -> list[io.Input]:
+    """Width, height and length of the result."""
+    height, width = DEFAULT_SIZE
+    side = {"min": SIZE_MULTIPLE, "max": _LARGEST_SIDE, "step": SIZE_MULTIPLE}
+    return [
+        io.Int.Input("width", default=width, tooltip=_size_tip("Width"), **side),
+        io.Int.Input("height", default=height, tooltip=_size_tip("Height"), **side),
+        io.Int.Input(
+            "length",
+            default=DEFAULT_FRAMES,
+            min=1,
+            max=_LONGEST,
+            step=TEMPORAL_FACTOR,
+            tooltip="Frames, 4n + 1; 1 is a picture. Trained up to 49 frames at 8 per second; "
+            "longer ones need Context Windows.",
+        ),
+    ]
+
+
+def _size_tip(side: str) -> str:
+    return (
+        f"{side} of the video in pixels, a multiple of {SIZE_MULTIPLE}. Trained with areas of "
+        "512 x 512 to 1024 x 1024."
+    )
+
+
+def batch_widget() -> io.Input:
+    """How many videos at once."""
+    return io.Int.Input(
+        "batch_size",
+        default=1,
+        min=1,
+        max=64,
+        tooltip="Videos made at once. Memory grows with it.",
+    )
+
+
+def clip_widgets(what: str) -> list[io.Input]:
+    """Rate of a source clip and what happens when it is too short."""
+    return [
+        io.Float.Input(
+            "source_fps",
+            default=8.0,
+            min=0.1,
+            max=240.0,
+            step=0.01,
+            round=0.001,
+            tooltip=f"Frames per second of {what}; the result has 8. Connect the fps output of Get "
+            "Video Components, or leave 8 where the loader already gives 8 (force_rate).",
+        ),
+        io.Combo.Input(
+            "if_short",
+            options=list(SHORT),
+            default=SHORT[0],
+            tooltip=f"What happens when {what} is shorter than the length: refuse to run, or "
+            "repeat its last frame.",
+        ),
+    ]
+
+
+def noise_widgets() -> list[io.Input]:
+    """Noise on known pixels and its seed."""
+    return [
+        io.Float.Input(
+            "reference_noise",
+            default=REFERENCE_NOISE,
+            min=0.0,
+            max=1.0,
+            step=0.0001,
+            round=0.0001,
+            tooltip="Noise on the known pixels. The model was trained with some: more gives more "
+            "motion, none holds to the pictures most closely.",
+        ),
+        io.Int.Input(
+            "noise_seed",
+            default=43,
+            min=0,
+            max=_SEED_MAX,
+            control_after_generate=False,
+            tooltip="Seed of that noise. With the sampler's seed here too, the result is the one "
+            "that the command line gives for it.",
+        ),
+    ]
+
+
+def reference_socket() -> io.Input:
+    """The reference image of V5.1's Control heads."""
+    return io.Image.Input(
+        "reference_image",
+        optional=True,
+        tooltip="What the video shall look like (V5.1 Control and Control-Camera models). One "
+        "picture; it is scaled and cropped to the size.",
+    )
+
+
+def conditioning_outputs() -> list[io.Output]:
+    """Positive, negative and latent."""
+    return [
+        io.Conditioning.Output(display_name="positive", tooltip="For the sampler."),
+        io.Conditioning.Output(display_name="negative", tooltip="For the sampler."),
+        io.Latent.Output(
+            display_name="latent", tooltip="The latent of this size, for the sampler."
+        ),
+    ]
+
+
+def report_output() -> io.Output:
+    """What a node found or changed, as text."""
+    return io.String.Output(
+        display_name="report", tooltip="What was found or changed, for Preview as Text."
+    )
+
+
+def target(width: int, height: int, length: int, if_short: str = SHORT[0]) -> Target:
+    """Size and length that sources are brought to."""
+    short: Literal["refuse", "repeat"] = "refuse" if if_short == SHORT[0] else "repeat"
+    return Target(height, width, length, short=short)

@@ -1,0 +1,222 @@
+"""Nodes that load models."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..easyanimate_core.specs import Version
+from . import inputs
+from .bridge import files, notes, paths
+from .bridge.loading import WEIGHT_DTYPES
+from .bridge.lora import with_lora
+
+CATEGORY = "EasyAnimate/load"
+NONE = "none"
+
+_WEIGHT_DTYPE = {
+    "options": list(WEIGHT_DTYPES),
+    "default": "default",
+    "tooltip": "What the weights are kept in. default: as stored. scaled fp8 halves the memory of "
+    "bf16 and keeps norms, embeddings, first and last layers as they are.",
+}
+_TEXT_DEVICE = {
+    "options": list(files.TEXT_DEVICES),
+    "default": "default",
+    "tooltip": "Where the text encoder runs. cpu leaves the graphics card to the denoiser, slower.",
+}
+_VERSIONS = [Version.V5_1.value, Version.V5.value]
+
+
+class LoadCheckpoint(io.ComfyNode):
+    """A whole checkpoint folder."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateLoadCheckpoint",
+            display_name="EasyAnimate Load Checkpoint",
+            category=CATEGORY,
+            description="Loads an EasyAnimate V5 or V5.1 folder (original or diffusers layout) "
+            "from models/EasyAnimate and says what it is.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=paths.list_checkpoints(),
+                    tooltip="A folder with transformer, vae, text_encoder, tokenizer and scheduler "
+                    "in models/EasyAnimate or a path of extra_model_paths.yaml.",
+                ),
+                io.Combo.Input("weight_dtype", **_WEIGHT_DTYPE),
+                io.Combo.Input("text_device", **_TEXT_DEVICE),
+            ],
+            outputs=[
+                io.Model.Output(tooltip="The denoiser."),
+                io.Clip.Output(tooltip="The text encoder."),
+                io.Vae.Output(tooltip="The causal 3-D VAE."),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(cls, checkpoint: str, weight_dtype: str, text_device: str) -> io.NodeOutput:
+        folder = paths.find_checkpoint(checkpoint)
+        loaded = files.load_checkpoint(folder, weight_dtype, text_device)
+        notes.show(cls.hidden.unique_id, loaded.report)
+        return io.NodeOutput(loaded.model, loaded.clip, loaded.vae, loaded.report)
+
+
+class LoadDiffusionModel(io.ComfyNode):
+    """A denoiser alone."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateLoadDiffusionModel",
+            display_name="EasyAnimate Load Diffusion Model",
+            category=CATEGORY,
+            description="Loads a denoiser from one safetensors file in models/diffusion_models; "
+            "version, head and size are read from its tensors.",
+            inputs=[
+                io.Combo.Input(
+                    "diffusion_model",
+                    options=paths.list_files(paths.DIFFUSION_MODELS),
+                    tooltip="A safetensors file with the denoiser, bf16, fp16 or scaled fp8.",
+                ),
+                io.Combo.Input("weight_dtype", **_WEIGHT_DTYPE),
+                io.Vae.Input(
+                    "vae",
+                    optional=True,
+                    tooltip="Gives live previews their colours. Without it there are none.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The denoiser."), inputs.report_output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, diffusion_model: str, weight_dtype: str, vae: object | None = None
+    ) -> io.NodeOutput:
+        file = paths.find_file(paths.DIFFUSION_MODELS, diffusion_model)
+        model, report = files.load_denoiser(file, weight_dtype, vae)
+        notes.show(cls.hidden.unique_id, report)
+        return io.NodeOutput(model, report)
+
+
+class LoadTextEncoder(io.ComfyNode):
+    """A text encoder alone."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        alone = paths.list_files(paths.TEXT_ENCODERS)
+        return io.Schema(
+            node_id="EasyAnimateLoadTextEncoder",
+            display_name="EasyAnimate Load Text Encoder",
+            category=CATEGORY,
+            description="Loads a text encoder: Qwen2-VL for V5.1, Bert and mT5 for V5, from files "
+            "in models/text_encoders or from a checkpoint folder.",
+            inputs=[
+                io.Combo.Input(
+                    "text_encoder",
+                    options=[*alone, *paths.list_checkpoints()],
+                    tooltip="Qwen2-VL (V5.1), Bert or mT5 (V5), or a checkpoint folder that has "
+                    "them.",
+                ),
+                io.Combo.Input(
+                    "text_encoder_2",
+                    options=[NONE, *alone],
+                    default=NONE,
+                    tooltip="The second file of V5: mT5 beside Bert. none for V5.1, for folders.",
+                ),
+                io.Combo.Input("text_device", **_TEXT_DEVICE),
+            ],
+            outputs=[io.Clip.Output(tooltip="The text encoder.")],
+        )
+
+    @classmethod
+    def execute(cls, text_encoder: str, text_encoder_2: str, text_device: str) -> io.NodeOutput:
+        second = "" if text_encoder_2 == NONE else text_encoder_2
+        return io.NodeOutput(files.load_text_encoder(text_encoder, second, text_device))
+
+
+class LoadVAE(io.ComfyNode):
+    """A VAE alone."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateLoadVAE",
+            display_name="EasyAnimate Load VAE",
+            category=CATEGORY,
+            description="Loads EasyAnimate's VAE from one safetensors file in models/vae.",
+            inputs=[
+                io.Combo.Input(
+                    "vae_file",
+                    options=paths.list_files(paths.VAES),
+                    tooltip="A safetensors file with the VAE.",
+                ),
+                io.Combo.Input(
+                    "version",
+                    options=_VERSIONS,
+                    default=_VERSIONS[0],
+                    tooltip="The generation that the VAE belongs to; its tensors do not tell.",
+                ),
+            ],
+            outputs=[io.Vae.Output(tooltip="The causal 3-D VAE.")],
+        )
+
+    @classmethod
+    def execute(cls, vae_file: str, version: str) -> io.NodeOutput:
+        file = paths.find_file(paths.VAES, vae_file)
+        return io.NodeOutput(files.load_vae_file(file, Version(version)))
+
+
+class LoadLora(io.ComfyNode):
+    """A LoRA onto the denoiser."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateLoadLora",
+            display_name="EasyAnimate Load LoRA",
+            category="EasyAnimate/lora",
+            description="Adds a LoRA in EasyAnimate's own, kohya's, peft's or diffusers' format "
+            "and says how many keys matched. A file that does not fit is refused.",
+            inputs=[
+                io.Model.Input("model", tooltip="An EasyAnimate model."),
+                io.Combo.Input(
+                    "lora",
+                    options=paths.list_files(paths.LORAS),
+                    tooltip="A safetensors file in models/loras.",
+                ),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    round=0.01,
+                    tooltip="How strongly the LoRA acts; 0 is off. EasyAnimate's reward LoRAs are "
+                    "used at 0.7.",
+                ),
+                io.Boolean.Input(
+                    "allow_partial",
+                    default=False,
+                    tooltip="Accept a file of which some keys fit no layer of this model.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with the LoRA."), inputs.report_output()],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: object, lora: str, strength: float, allow_partial: bool
+    ) -> io.NodeOutput:
+        file = paths.find_file(paths.LORAS, lora)
+        patched, report = with_lora(model, file, strength, partial=allow_partial)
+        notes.show(cls.hidden.unique_id, report)
+        return io.NodeOutput(patched, report)
+
+
+NODES = (LoadCheckpoint, LoadDiffusionModel, LoadTextEncoder, LoadVAE, LoadLora)

@@ -1,0 +1,162 @@
+"""The sampler and the decoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..easyanimate_core.sampling import SCHEDULERS
+from .bridge.sampling import SamplerSettings, sample
+from .bridge.vae import TILE_SIDES, decode_frames
+
+AUTO = "auto"
+NO_TILES = "off"
+
+
+class SamplerNode(io.ComfyNode):
+    """The original's schedulers."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateSampler",
+            display_name="EasyAnimate Sampler",
+            category="EasyAnimate/sampling",
+            description="Samples with the original's schedulers. KSampler works too: euler with "
+            "the scheduler normal is Flow.",
+            inputs=[
+                io.Model.Input("model", tooltip="An EasyAnimate model."),
+                io.Conditioning.Input("positive", tooltip="What the video shall show."),
+                io.Conditioning.Input("negative", tooltip="What the video shall not show."),
+                io.Latent.Input("latent_image", tooltip="Size and length, or a video to change."),
+                *_sampling_widgets(),
+            ],
+            outputs=[io.Latent.Output(display_name="latent", tooltip="For the decoder.")],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: Any,
+        positive: Any,
+        negative: Any,
+        latent_image: dict[str, Any],
+        seed: int,
+        steps: int,
+        cfg: float,
+        scheduler: str,
+        denoise: float,
+        guidance_rescale: float,
+        step_cache: float,
+    ) -> io.NodeOutput:
+        settings = SamplerSettings(
+            seed=seed,
+            steps=steps,
+            cfg=cfg,
+            scheduler=None if scheduler == AUTO else scheduler,
+            denoise=denoise,
+            guidance_rescale=guidance_rescale,
+            step_cache=step_cache,
+        )
+        return io.NodeOutput(sample(model, positive, negative, latent_image, settings))
+
+
+def _sampling_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "seed",
+            default=43,
+            min=0,
+            max=2**63 - 1,
+            control_after_generate=True,
+            tooltip="Seed of the noise. The same seed gives the same video.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=50,
+            min=1,
+            max=1000,
+            tooltip="Steps of the schedule. 25 to 50 is usual; PNDM needs at least 4.",
+        ),
+        io.Float.Input(
+            "cfg",
+            default=6.0,
+            min=1.0,
+            max=100.0,
+            step=0.1,
+            round=0.01,
+            tooltip="How strongly the prompt is followed. 1 is off and twice as fast.",
+        ),
+        io.Combo.Input(
+            "scheduler",
+            options=[AUTO, *SCHEDULERS],
+            default=AUTO,
+            tooltip="auto: the version's own (V5.1 Flow, V5 DDIM). V5.1 takes Flow alone, V5 the "
+            "other five; one that does not fit is refused.",
+        ),
+        io.Float.Input(
+            "denoise",
+            default=1.0,
+            min=0.01,
+            max=1.0,
+            step=0.01,
+            round=0.001,
+            tooltip="Share of the schedule that is walked. Below 1 the latent's video is kept the "
+            "more, the lower it is.",
+        ),
+        io.Float.Input(
+            "guidance_rescale",
+            default=0.0,
+            min=0.0,
+            max=1.0,
+            step=0.05,
+            round=0.001,
+            tooltip="Against overexposure at a high cfg; 0.7 is usual where it is needed.",
+        ),
+        io.Float.Input(
+            "step_cache",
+            default=0.0,
+            min=0.0,
+            max=3.0,
+            step=0.01,
+            round=0.001,
+            tooltip="Skips steps that change little (EasyCache): 0 is off, 0.1 careful, 0.2 fast. "
+            "The video changes a little.",
+        ),
+    ]
+
+
+class DecodeNode(io.ComfyNode):
+    """Latents to frames."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateDecode",
+            display_name="EasyAnimate Decode",
+            category="EasyAnimate/latent",
+            description="Decodes latents to frames, in tiles that fit the free memory. When memory "
+            "runs out it goes on with smaller tiles; the latents are kept.",
+            inputs=[
+                io.Vae.Input("vae", tooltip="EasyAnimate's VAE."),
+                io.Latent.Input("samples", tooltip="The latents."),
+                io.Combo.Input(
+                    "tiles",
+                    options=[AUTO, NO_TILES, *map(str, TILE_SIDES)],
+                    default=AUTO,
+                    tooltip="Side of the tiles in pixels. auto: by the free memory; off: whole "
+                    "frames. Time is always decoded in exact chunks.",
+                ),
+            ],
+            outputs=[io.Image.Output(tooltip="The frames of the video.")],
+        )
+
+    @classmethod
+    def execute(cls, vae: Any, samples: dict[str, Any], tiles: str) -> io.NodeOutput:
+        sides = {AUTO: None, NO_TILES: 0}
+        side = sides[tiles] if tiles in sides else int(tiles)
+        return io.NodeOutput(decode_frames(vae, samples["samples"], side))
+
+
+NODES = (SamplerNode, DecodeNode)
