@@ -25,6 +25,11 @@ class Version(str, Enum):
         """`v_prediction` for V5, `flow` for V5.1."""
         return "flow" if self is Version.V5_1 else "v_prediction"
 
+    @property
+    def masks_text(self) -> bool:
+        """Whether the published models hide padding from their text encoders."""
+        return self is Version.V5_1
+
 
 class Head(str, Enum):
     """What the denoiser's input channels are for, beside the 16 of the noise."""

@@ -182,7 +182,7 @@ def pick_frames(
         raise InputError(
             f"The clip gives {available} frames at {fps:g} frames per second ({len(clip.frames)} "
             f"at {clip.fps:g}); {frames} were asked for. Use {floor_frames(available)} frames or "
-            "fewer, a longer clip, or short='repeat' to hold the last frame."
+            "fewer, a longer clip, or repeat its last frame (short='repeat')."
         )
     indices = [_nearest(i, clip.fps / fps) for i in range(min(frames, available))]
     return indices + indices[-1:] * (frames - len(indices))

@@ -149,7 +149,7 @@ def _bert_t5(
     second = t5_from_tensors(
         _t5_config(t5), weights, SentencePieceTokenizer(spiece), placement=placement
     )
-    return BertT5TextEncoder(reader, second, use_attention_mask=True)
+    return BertT5TextEncoder(reader, second, use_attention_mask=Version.V5.masks_text)
 
 
 def _t5_config(files: TensorFiles) -> dict[str, Any]:

@@ -132,6 +132,12 @@ class Model(comfy.model_base.BaseModel):
         return conds
 
 
+    def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
+        """Quantised weights as they are stored: ComfyUI 0.8 would save their wrapper as float32."""
+        saved = super().state_dict_for_saving(*args, **kwargs)
+        return {name: getattr(tensor, "_qdata", tensor) for name, tensor in saved.items()}
+
+
 class Denoiser(EasyAnimateTransformer3DModel):
     """The core's denoiser under ComfyUI's calling convention; parameter names stay the same."""
 

@@ -65,7 +65,7 @@ def load_checkpoint(folder: Path, weight_dtype: str, text_device: str) -> Loaded
         Renamed(info.transformer_files.map(), to_original),
     )
     model = make_model(files, weight_dtype, colours)
-    clip = _folder_clip(info, text_device)
+    clip = folder_clip(folder, info.version, text_device)
     return Loaded(model, clip, vae, describe(info, weight_dtype))
 
 
@@ -79,24 +79,14 @@ def describe(info: CheckpointInfo, weight_dtype: str) -> str:
     )
 
 
-def _folder_clip(info: CheckpointInfo, text_device: str) -> Any:
-    return folder_clip(
-        info.path,
-        info.version,
-        text_device,
-        use_attention_mask=info.transformer.enable_text_attention_mask,
-    )
-
-
-def folder_clip(
-    folder: Path, version: Version, text_device: str, *, use_attention_mask: bool = True
-) -> Any:
+def folder_clip(folder: Path, version: Version, text_device: str) -> Any:
     """CLIP of a checkpoint folder's text encoder."""
+    config = read_json(folder / "transformer" / "config.json")
     device = text_encoder_device(text_device)
     encoder = build_text_encoder(
         folder,
         version,
-        use_attention_mask=use_attention_mask,
+        use_attention_mask=config.get("enable_text_attention_mask", True),
         dtype=_stored_dtype(version, device),
         progress=NodeProgress(),
     )

@@ -85,15 +85,19 @@ def make_model(files: DenoiserFiles, weight_dtype: str, colours: PreviewColours 
     # Quantised layers move their weights themselves, to the device that they were built for.
     model = Model(config, torch.device("cpu" if quantised else "meta"))
     model.device = offload_device
-    placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
-    missing, unexpected = model.diffusion_model.load_state_dict(placed, strict=False, assign=True)
-    assert not missing, f"not filled: {missing}"
-    assert not unexpected, f"not used: {unexpected}"
-    model.diffusion_model.requires_grad_(False)
     patcher_class = getattr(
         comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
     )
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    dynamic = getattr(patcher, "is_dynamic", lambda: False)()
+    placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
+    # Beside quantised weights a layer holds its bias in the compute dtype, which copying converts.
+    missing, unexpected = model.diffusion_model.load_state_dict(
+        placed, strict=False, assign=dynamic or not quantised
+    )
+    assert not missing, f"not filled: {missing}"
+    assert not unexpected, f"not used: {unexpected}"
+    model.diffusion_model.requires_grad_(False)
     patcher.cached_patcher_init = (make_model, (files, weight_dtype, colours))
     return patcher
 

@@ -77,6 +77,11 @@ def sample(
         device=model.load_device,
     )
     start = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
+    if settings.denoise < 1 and not start.any():
+        raise InputError(
+            f"denoise is {settings.denoise} and the latent is empty: there is no video to keep. "
+            "Connect EasyAnimate Video to Video (or VAE Encode), or set denoise to 1."
+        )
     noise = comfy.sample.prepare_noise(start, settings.seed, latent.get("batch_index"))
     samples = comfy.sample.sample_custom(
         model,

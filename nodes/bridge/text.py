@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Any
 
 import comfy.model_management
@@ -18,6 +19,7 @@ from .shown import TEXT_T5
 #: Key of the tokens that pass between tokenizer and model, and of the report about cut words.
 PROMPTS = "easyanimate_prompts"
 TRUNCATED = "easyanimate_truncated"
+_SHOWN = 160  # letters of the cut words
 
 _SWAPS = {
     nn.Linear: comfy.ops.manual_cast.Linear,
@@ -135,9 +137,8 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def _truncated(embedding: TextEmbedding) -> str:
-    return " / ".join(
-        f"{text!r}" for text in (*embedding.truncated, *embedding.truncated_t5) if text
-    )
+    cut = (text for text in (*embedding.truncated, *embedding.truncated_t5) if text)
+    return " / ".join(repr(shorten(text, _SHOWN, placeholder=" ...")) for text in cut)
 
 
 def _use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:

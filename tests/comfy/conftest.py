@@ -27,7 +27,7 @@ def pytest_generate_tests(metafunc):
         try:
             folders = comfyui_install.found()
         except SystemExit as wrong_path:
-            pytest.exit(str(wrong_path), returncode=4)
+            raise pytest.UsageError(str(wrong_path)) from None
         ids = [comfyui_install.version_of(folder) for folder in folders]
         if not folders:
             folders, ids = [pytest.param(None, marks=pytest.mark.skip(reason=NONE_FOUND))], ["none"]
@@ -70,6 +70,7 @@ def comfyui(request, prepared_base, tmp_path_factory):
     shutil.copytree(prepared_base, base)
     nodes = base / "custom_nodes"
     link(nodes / PACK, ROOT)
+    link(nodes / "easyanimate-probe", Path(__file__).with_name("probe_pack"))
     link(nodes / VIDEO_HELPER_SUITE, comfyui_install.ready_video_helper_suite())
     return Installation(folder, version, python, base, nodes / PACK)
 

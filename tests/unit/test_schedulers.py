@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from easyanimate_core.checkpoint import read_json
 from easyanimate_core.errors import SchedulerError
 from easyanimate_core.sampling import (
+    FLOW_SHIFT,
     SCHEDULERS,
     check_scheduler,
     check_steps,
@@ -165,3 +166,15 @@ def test_a_seed_alone_decides_the_noise_of_its_row():
     assert not torch.equal(batch[0], batch[1])
     assert batch.device.type == "cpu"
     assert batch.dtype == torch.float32
+
+
+def test_flow_shift_moves_timesteps_towards_noise(configs):
+    walks = [
+        make_schedule("Flow", configs[V5_1], steps=10, flow_shift=shift).timesteps
+        for shift in (1.0, FLOW_SHIFT, 9.0)
+    ]
+    plain = make_schedule("Flow", configs[V5_1], steps=10).timesteps
+    assert torch.equal(plain, walks[1])
+    torch.testing.assert_close(walks[0], torch.linspace(1000, 1, 10), rtol=1e-5, atol=1e-3)
+    assert (walks[0][1:] < walks[1][1:]).all()
+    assert (walks[1][1:] < walks[2][1:]).all()

@@ -174,7 +174,10 @@ class EasyAnimateTransformer3DModel(nn.Module):
             )
         if (text_t5 is None) != (config.text_embed_dim_t5 is None):
             need = "needs" if text_t5 is None else "does not take"
-            raise InputError(f"A {config.version.value} denoiser {need} T5 text states.")
+            raise InputError(
+                f"A {config.version.value} denoiser {need} T5 text states. Use the text encoder of "
+                f"{config.version.value}."
+            )
         found = 0 if condition is None else condition.shape[1]
         if found != config.condition_channels:
             raise InputError(

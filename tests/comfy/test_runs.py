@@ -1,0 +1,105 @@
+"""Runs on a real server: previews, cancelling, many prompts."""
+
+import time
+
+import pytest
+from safetensors.torch import load_file
+
+from tests.comfy.prompts import V5, V51, text_to_video
+from tests.comfy.server import PromptError
+
+#: Seconds from Cancel to the end of the run. One step of the slow prompt below takes longer.
+CANCEL_SECONDS = 5
+MEBIBYTE = 2**20
+
+
+def latents(history):
+    """The latents that a run saved."""
+    (file,) = history.files("latents")
+    return load_file(file)["latent_tensor"]
+
+
+def alive(server):
+    """Live objects by class, and bytes of live tensors."""
+    answer = server.get_json("/easyanimate_probe")
+    return answer["objects"], answer["tensor_bytes"]
+
+
+def settled(server):
+    """What is alive when nothing is loaded and nothing cached."""
+    server.free_memory()
+    server.wait_until_idle()
+    for _ in range(100):  # the server frees in its own time
+        objects, size = alive(server)
+        if not objects["Denoiser"]:
+            break
+        time.sleep(0.1)
+    return objects, size
+
+
+@pytest.mark.parametrize("ksampler", [False, True], ids=["own", "KSampler"])
+def test_previews_arrive_at_every_step(comfy_server, ksampler):
+    seed = 100 + ksampler
+    history = comfy_server.run_prompt(text_to_video(seed=seed, steps=6, ksampler=ksampler))
+    assert len(history.previews) == 6
+    assert all(preview.image[:2] == b"\xff\xd8" for preview in history.previews)  # JPEG
+    steps = [value for name, value, most in history.progress if name == "sample" and most == 6]
+    assert steps[-1] == 6
+    assert len(history.files("frames")) == 9
+
+
+def interrupted(server, prompt, node):
+    """Cancel a prompt while `node` works; seconds until it ended, and the error."""
+    run = server.submit(prompt)
+    while run.until("executing")["data"]["node"] != node:
+        pass
+    if node == "sample":
+        run.until("progress")
+    else:
+        time.sleep(0.5)
+    began = time.monotonic()
+    server.interrupt()
+    with pytest.raises(PromptError) as error:
+        run.finish()
+    return time.monotonic() - began, error.value
+
+
+@pytest.mark.parametrize("node", ["sample", "decode"])
+def test_cancel_ends_the_run_and_leaves_nothing_behind(comfy_server, node):
+    before = latents(comfy_server.run_prompt(text_to_video(lora=1.0, seed=1)))
+    objects, size = settled(comfy_server)
+    slow = {
+        "sample": {"steps": 200, "side": 512},
+        "decode": {"steps": 1, "side": 1024, "frames": 49},
+    }
+    prompt = text_to_video(lora=1.0, seed=2, **slow[node])
+    seconds, error = interrupted(comfy_server, prompt, node)
+    assert error.kind == "execution_interrupted"
+    assert error.node_id == node
+    assert seconds < CANCEL_SECONDS
+
+    after = comfy_server.run_prompt(text_to_video(lora=1.0, seed=1))
+    assert latents(after).equal(before)  # the LoRA acts once
+    objects_after, size_after = settled(comfy_server)
+    assert objects_after == objects
+    assert size_after <= size + MEBIBYTE
+
+
+def test_twenty_prompts_in_a_row_do_not_grow(comfy_server):
+    checkpoints = [V51, f"{V51}-InP", V5, f"{V5}-InP"]
+    measured = []
+    for index in range(20):
+        checkpoint = checkpoints[index % 4]
+        lora = (index % 3) / 2 if checkpoint.startswith(V51) and index % 3 else None
+        prompt = text_to_video(checkpoint, seed=1000 + index, steps=2, lora=lora)
+        comfy_server.run_prompt(prompt)
+        comfy_server.wait_until_idle()
+        measured.append((*alive(comfy_server), comfy_server.rss_bytes()))
+    # After the first round everything has been loaded once; from then on each round is as the last.
+    first, last = measured[7], measured[19]
+    assert last[0]["Denoiser"] <= first[0]["Denoiser"]
+    assert last[0]["VideoVAE"] <= first[0]["VideoVAE"]
+    assert last[0]["TextModel"] <= first[0]["TextModel"]
+    assert last[0]["ScheduledSampler"] == 0
+    assert last[1] <= first[1] + MEBIBYTE
+    assert last[2] <= first[2] + 64 * MEBIBYTE
