@@ -72,5 +72,11 @@ def test_model_merge_simple_gives_either_model(found):
     assert found["merge 0.0"] <= SAME
 
 
+def test_cancel_ends_the_run_within_a_block(found):
+    kind, finished_blocks = found["cancelled"]
+    assert kind == "InterruptProcessingException"
+    assert finished_blocks == [0]
+
+
 def test_torch_compile_gives_the_same(found):
     assert found["compiled"] <= SAME

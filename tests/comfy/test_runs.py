@@ -8,7 +8,8 @@ from safetensors.torch import load_file
 from tests.comfy.prompts import V5, V51, text_to_video
 from tests.comfy.server import PromptError
 
-#: Seconds from Cancel to the end of the run. One step of the slow prompt below takes longer.
+#: Seconds from Cancel to the end of the run, on a busy machine. That the run ends within a block is
+#: shown in test_comfy_tools.py.
 CANCEL_SECONDS = 5
 MEBIBYTE = 2**20
 
@@ -49,14 +50,10 @@ def test_previews_arrive_at_every_step(comfy_server, ksampler):
 
 
 def interrupted(server, prompt, node):
-    """Cancel a prompt while `node` works; seconds until it ended, and the error."""
+    """Cancel a prompt when `node` reports its progress; seconds until it ended, and the error."""
     run = server.submit(prompt)
-    while run.until("executing")["data"]["node"] != node:
+    while run.until("progress")["data"].get("node") != node:
         pass
-    if node == "sample":
-        run.until("progress")
-    else:
-        time.sleep(0.5)
     began = time.monotonic()
     server.interrupt()
     with pytest.raises(PromptError) as error:
@@ -70,7 +67,7 @@ def test_cancel_ends_the_run_and_leaves_nothing_behind(comfy_server, node):
     objects, size = settled(comfy_server)
     slow = {
         "sample": {"steps": 200, "side": 512},
-        "decode": {"steps": 1, "side": 1024, "frames": 49},
+        "decode": {"steps": 1, "side": 384, "frames": 49},
     }
     prompt = text_to_video(lora=1.0, seed=2, **slow[node])
     seconds, error = interrupted(comfy_server, prompt, node)

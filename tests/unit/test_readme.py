@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import re
 import shlex
 from pathlib import Path
@@ -132,7 +133,7 @@ def test_every_command_parses(readme):
 def test_make_and_dev_commands_exist(readme):
     found = re.findall(r"(?:\bmake|dev\.py) ([a-z]+)", "\n".join(code_spans(prose(readme))))
     found += [m for _, b in blocks(readme) for m in re.findall(r"\bmake ([a-z]+)", b)]
-    assert {"demo", "test", "venv"} <= set(found) <= set(dev.COMMANDS)
+    assert {"comfyui", "demo", "test", "venv"} <= set(found) <= set(dev.COMMANDS)
     for folder in re.findall(r"\btests/[a-z]+", text_of(readme)):
         assert (ROOT / folder).is_dir(), f"{folder} is not there"
 
@@ -141,11 +142,15 @@ def test_make_and_dev_commands_exist(readme):
 def test_links_lead_somewhere(readme):
     targets = re.findall(r"\]\(([^)\s]+)\)", text_of(readme))
     inside = {target for target in targets if not target.startswith("https://")}
+    headings = re.findall(r"^#+ (.+)$", prose(readme), re.MULTILINE)
+    inside -= {f"#{heading.lower().replace(' ', '-')}" for heading in headings}
     missing = sorted(target for target in inside if not (ROOT / target).is_file())
     assert not missing
     other = CHINESE if readme == ENGLISH else ENGLISH
-    assert {other.name, "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", "docs/demo.jpg"} <= inside
-    assert (ROOT / "docs/demo.jpg").stat().st_size <= 400_000
+    pictures = {"docs/demo.jpg", "docs/workflow.jpg"}
+    assert {other.name, "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", *pictures} <= inside
+    for picture in pictures:
+        assert (ROOT / picture).stat().st_size <= 400_000
 
 
 def test_both_languages_say_the_same():
@@ -172,6 +177,15 @@ def test_table_of_modes(readme):
         used |= set(code_spans(flags))
         assert ("`--reference`" in flags) == ("reference" in task.__dataclass_fields__)
     assert used == options_of_generate("what the mode needs")
+
+
+@both_languages
+def test_table_of_nodes(readme):
+    language = "en" if readme == ENGLISH else "zh"
+    texts = json.loads((ROOT / "locales" / language / "nodeDefs.json").read_text(encoding="utf-8"))
+    table = table_with(readme, 1, "`EasyAnimateSampler`")
+    named = {node.strip("`"): name for name, node, _ in table}
+    assert named == {node: text["display_name"] for node, text in texts.items()}
 
 
 @both_languages

@@ -5,6 +5,8 @@ import re
 import sys
 from pathlib import Path
 
+import comfy.model_management
+import comfy.patcher_extension
 import torch
 
 sys.path.append(str(Path(__file__).parent))
@@ -51,8 +53,6 @@ def seen_lengths(model, sample):
     def watch(executor, *args, **kwargs):
         seen.append(args[0])
         return executor(*args, **kwargs)
-
-    import comfy.patcher_extension
 
     model = model.clone()
     kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
@@ -159,6 +159,24 @@ with torch.inference_mode():
     for ratio, wanted in ((1.0, plain), (0.0, with_lora)):
         merged = execute(merge, model1=model, model2=changed, ratio=ratio)
         found[f"merge {ratio}"] = gap(ksampler(merged, texts, empty()), wanted)
+
+    finished = []
+
+    def watch_block(index):
+        def around(args, extra):
+            out = extra["original_block"](args)
+            finished.append(index)
+            comfy.model_management.interrupt_current_processing(True)
+            return out
+
+        return around
+
+    cancelled = model.clone()
+    for index in range(3):
+        cancelled.set_model_patch_replace(watch_block(index), "dit", "double_block", index)
+    error = probe.error(lambda: probe.sample(cancelled, texts, empty()))
+    comfy.model_management.interrupt_current_processing(False)
+    found["cancelled"] = [error[0], finished]
 
     compiled = execute(nodes_torch_compile.TorchCompileModel, model=model, backend="inductor")
     found["compiled"] = gap(

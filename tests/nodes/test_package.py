@@ -1,0 +1,104 @@
+"""What the Comfy Registry and ComfyUI-Manager read, and what they install."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+
+from easyanimate_core.version import __version__
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[2]
+#: What an installed pack is made of. A new entry of the root has to be put here or in .comfyignore.
+SHIPPED = {
+    "CHANGELOG.md",
+    "LICENSE",
+    "README.md",
+    "README_zh-CN.md",
+    "__init__.py",
+    "easyanimate_core",
+    "locales",
+    "nodes",
+    "pyproject.toml",
+    "requirements.txt",
+    "web",
+    "workflows",
+}
+OPTIONAL = {"install.py", "subgraphs"}
+DATA = {".avi", ".gguf", ".mp4", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".webm", ".zip"}
+
+
+def project():
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        return tomllib.load(file)
+
+
+def listed(*options):
+    """Files that git tracks or would track, those of .comfyignore alone with the right options."""
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "-c", "-o", *options]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, encoding="utf-8", check=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("this is not a git clone: which files belong to the project is not known")
+    names = done.stdout.rstrip("\0").split("\0")
+    return {PurePosixPath(name) for name in names if (ROOT / name).is_file()}
+
+
+def shipped():
+    """What comfy-cli packs: the files of git without those that .comfyignore matches."""
+    return listed("--exclude-standard") - listed("-i", "--exclude-from=.comfyignore")
+
+
+def test_metadata_of_the_registry():
+    described, comfy = project()["project"], project()["tool"]["comfy"]
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", described["name"])
+    assert "comfyui" not in described["name"]
+    assert described["version"] == __version__
+    assert re.fullmatch(r"\d+\.\d+\.\d+", described["version"])
+    assert (ROOT / described["license"]["file"]).is_file()
+    assert (ROOT / described["readme"]).is_file()
+    for address in described["urls"].values():
+        assert address.startswith(f"https://github.com/{comfy['PublisherId']}/ComfyUI-EasyAnimate")
+    assert "Repository" in described["urls"]
+    assert comfy["requires-comfyui"] == ">=0.8.0"
+    for picture in ("Icon", "banner_url"):
+        address = comfy.get(picture, "")
+        assert address.startswith("https://") or address == ""
+
+
+def test_requirements_can_be_installed_line_by_line():
+    """ComfyUI-Manager gives every line to pip, and must not replace what ComfyUI brings."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    for line in filter(None, (line.split("#")[0].strip() for line in lines)):
+        name = re.match(r"[A-Za-z0-9._-]+", line)
+        assert name, f"{line}: options such as -r are not known there"
+        assert name[0] not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
+        assert "==" not in line
+
+
+def test_what_is_installed():
+    files = shipped()
+    assert {file.parts[0] for file in files} - OPTIONAL == SHIPPED
+    whole = {file for file in listed("--exclude-standard") if file.parts[0] in SHIPPED}
+    assert whole - files == set(), "a pattern of .comfyignore reaches into a folder that is needed"
+
+
+def test_no_test_data_is_installed():
+    found = {file for file in shipped() if file.suffix in DATA or "tests" in file.parts}
+    assert found == set()
+    large = {file for file in shipped() if (ROOT / file).stat().st_size > 400_000}
+    assert large == set()
+
+
+def test_the_pack_imports_nothing_that_is_left_out():
+    names = "benchmarks|dev|tests|tools"
+    left_out = re.compile(rf"^\s*(from|import) \.*({names})\b", re.MULTILINE)
+    for file in shipped():
+        if file.suffix == ".py":
+            assert not left_out.search((ROOT / file).read_text(encoding="utf-8")), file
