@@ -44,7 +44,7 @@ class Probe:
         """Type and message of what a call raises; None where it does not."""
         try:
             call()
-        except Exception as error:  # the script reports whatever it is
+        except BaseException as error:  # the newest ComfyUI cancels with one
             return [type(error).__name__, str(error)]
         return None
 
