@@ -131,7 +131,6 @@ class Model(comfy.model_base.BaseModel):
             conds["text_t5"] = comfy.conds.CONDRegular(text_t5)
         return conds
 
-
     def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Quantised weights as they are stored: ComfyUI 0.8 would save their wrapper as float32."""
         saved = super().state_dict_for_saving(*args, **kwargs)

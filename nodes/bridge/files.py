@@ -31,6 +31,7 @@ from ...easyanimate_core.text import build_text_encoder
 from ...easyanimate_core.text.single_file import Vocabularies, text_encoder_from_files
 from .denoiser import DenoiserInfo
 from .loading import DenoiserFiles, make_model, preview_colours
+from .patcher import remember_how
 from .paths import TEXT_ENCODERS, find_checkpoint, find_file, list_checkpoints
 from .progress import NodeProgress
 from .text import compute_dtype, make_clip
@@ -58,7 +59,7 @@ def load_checkpoint(folder: Path, weight_dtype: str, text_device: str) -> Loaded
     """MODEL, CLIP and VAE of a checkpoint folder, checked before anything is loaded."""
     info = inspect_checkpoint(folder)
     check_weights(info)
-    vae = make_vae(info.vae, info.vae_files.map(), what=f"{info.version.value} VAE")
+    vae = make_vae(info.vae, info.vae_files.map(), f"{info.version.value} VAE")
     colours = preview_colours(vae)
     files = DenoiserFiles(
         DenoiserInfo(info.transformer, info.scheduler, info.size, info.vae.scaling_factor),
@@ -79,7 +80,9 @@ def describe(info: CheckpointInfo, weight_dtype: str) -> str:
     )
 
 
-def folder_clip(folder: Path, version: Version, text_device: str) -> Any:
+def folder_clip(
+    folder: Path, version: Version, text_device: str, *, disable_dynamic: bool = False
+) -> Any:
     """CLIP of a checkpoint folder's text encoder."""
     config = read_json(folder / "transformer" / "config.json")
     device = text_encoder_device(text_device)
@@ -90,7 +93,9 @@ def folder_clip(folder: Path, version: Version, text_device: str) -> Any:
         dtype=_stored_dtype(version, device),
         progress=NodeProgress(),
     )
-    return make_clip(encoder, device)
+    clip = make_clip(encoder, device, disable_dynamic=disable_dynamic)
+    remember_how(clip.patcher, _patcher_of, folder_clip, folder, version, text_device)
+    return clip
 
 
 def text_encoder_device(choice: str) -> torch.device:
@@ -100,7 +105,9 @@ def text_encoder_device(choice: str) -> torch.device:
     return comfy.model_management.text_encoder_device()
 
 
-def load_text_encoder(name: str, second: str, text_device: str) -> Any:
+def load_text_encoder(
+    name: str, second: str, text_device: str, *, disable_dynamic: bool = False
+) -> Any:
     """CLIP of one or two files of models/text_encoders, or of a checkpoint folder's text encoder.
 
     `second` is "" where there is one file.
@@ -109,7 +116,7 @@ def load_text_encoder(name: str, second: str, text_device: str) -> Any:
         folder = find_checkpoint(name)
         kind = read_json(folder / "text_encoder" / "config.json").get("model_type")
         version = Version.V5_1 if kind == "qwen2_vl" else Version.V5
-        return folder_clip(folder, version, text_device)
+        return folder_clip(folder, version, text_device, disable_dynamic=disable_dynamic)
     device = text_encoder_device(text_device)
     tokenizers = Path(comfy.sd.__file__).parent / "text_encoders"
     encoder = text_encoder_from_files(
@@ -117,7 +124,13 @@ def load_text_encoder(name: str, second: str, text_device: str) -> Any:
         Vocabularies(tokenizers / "qwen25_tokenizer", tokenizers / "hydit_clip_tokenizer"),
         dtype_of=lambda version: _stored_dtype(version, device),
     )
-    return make_clip(encoder, device)
+    clip = make_clip(encoder, device, disable_dynamic=disable_dynamic)
+    remember_how(clip.patcher, _patcher_of, load_text_encoder, name, second, text_device)
+    return clip
+
+
+def _patcher_of(make: Callable[..., Any], *arguments: Any, disable_dynamic: bool = False) -> Any:
+    return make(*arguments, disable_dynamic=disable_dynamic).patcher
 
 
 def _stored_dtype(version: Version, device: torch.device) -> torch.dtype | None:
@@ -152,7 +165,7 @@ def load_vae_file(file: Path, version: Version) -> Any:
     names = _without_prefix(stored, _VAE_PREFIX)
     config = read_vae_config(file, {name: stored[names[name]] for name in names}, version)
     tensors = _renamed(stored, names, lambda name: name)
-    return make_vae(config, tensors, what=f"{version.value} VAE")
+    return make_vae(config, tensors, f"{version.value} VAE")
 
 
 def _without_prefix(stored: TensorFiles, prefix: str) -> dict[str, str]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
-import comfy.model_patcher
 import torch
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from ...easyanimate_core.loading import build_on_meta, check_complete
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
 from .denoiser import Config, DenoiserInfo, Model
+from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
 from .vae import easyanimate_vae
@@ -58,13 +58,19 @@ class DenoiserFiles:
         check_complete(expected, found, what=self.name)
 
 
-def make_model(files: DenoiserFiles, weight_dtype: str, colours: PreviewColours | None) -> Any:
+def make_model(
+    files: DenoiserFiles,
+    weight_dtype: str,
+    colours: PreviewColours | None,
+    disable_dynamic: bool = False,
+) -> Any:
     """A MODEL (a ModelPatcher) of the denoiser.
 
     Args:
         files: Description and tensors.
         weight_dtype: A key of `WEIGHT_DTYPES`.
         colours: For live previews; None shows none.
+        disable_dynamic: ComfyUI's plain patcher instead of its dynamic one.
 
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
@@ -85,20 +91,16 @@ def make_model(files: DenoiserFiles, weight_dtype: str, colours: PreviewColours 
     # Quantised layers move their weights themselves, to the device that they were built for.
     model = Model(config, torch.device("cpu" if quantised else "meta"))
     model.device = offload_device
-    patcher_class = getattr(
-        comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
-    )
-    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
-    dynamic = getattr(patcher, "is_dynamic", lambda: False)()
+    patcher = make_patcher(model, load_device, offload_device, disable_dynamic=disable_dynamic)
+    remember_how(patcher, make_model, files, weight_dtype, colours)
     placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
     # Beside quantised weights a layer holds its bias in the compute dtype, which copying converts.
     missing, unexpected = model.diffusion_model.load_state_dict(
-        placed, strict=False, assign=dynamic or not quantised
+        placed, strict=False, assign=is_dynamic(patcher) or not quantised
     )
     assert not missing, f"not filled: {missing}"
     assert not unexpected, f"not used: {unexpected}"
     model.diffusion_model.requires_grad_(False)
-    patcher.cached_patcher_init = (make_model, (files, weight_dtype, colours))
     return patcher
 
 

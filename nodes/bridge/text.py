@@ -108,7 +108,9 @@ class TextModel(nn.Module):
         return [], []
 
 
-def make_clip(encoder: TextEncoder, load_device: torch.device) -> comfy.sd.CLIP:
+def make_clip(
+    encoder: TextEncoder, load_device: torch.device, *, disable_dynamic: bool = False
+) -> comfy.sd.CLIP:
     """A CLIP object of ComfyUI around a core text encoder."""
     model = TextModel(encoder, compute_dtype(load_device))
     target = _Target(model)
@@ -116,7 +118,9 @@ def make_clip(encoder: TextEncoder, load_device: torch.device) -> comfy.sd.CLIP:
     options = {"load_device": load_device, "dtype": next(iter(model.dtypes))}
     if load_device.type == "cpu":
         options["offload_device"] = load_device
-    return comfy.sd.CLIP(target, parameters=parameters, model_options=options)
+    # Only releases that load dynamically have the argument, and only they ask for it.
+    plain = {"disable_dynamic": True} if disable_dynamic else {}
+    return comfy.sd.CLIP(target, parameters=parameters, model_options=options, **plain)
 
 
 class _Target:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import comfy.model_management
-import comfy.model_patcher
 import comfy.ops
 import comfy.sd
 import torch
@@ -22,6 +21,7 @@ from ...easyanimate_core.models.vae.model import Posterior
 from ...easyanimate_core.pipeline import from_model_range
 from ...easyanimate_core.progress import Progress, silent
 from ...easyanimate_core.specs import VAEConfig
+from .patcher import make_patcher, remember_how
 from .progress import NodeProgress
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,9 @@ class EncodingVAE:
         return Posterior(latents, torch.zeros_like(latents))
 
 
-def make_vae(config: VAEConfig, tensors: Any, *, what: str) -> comfy.sd.VAE:
+def make_vae(
+    config: VAEConfig, tensors: Mapping[str, Tensor], what: str, *, disable_dynamic: bool = False
+) -> comfy.sd.VAE:
     """A VAE object of ComfyUI around the core's network, filled with `tensors`.
 
     Raises:
@@ -90,15 +92,14 @@ def make_vae(config: VAEConfig, tensors: Any, *, what: str) -> comfy.sd.VAE:
     vae.memory_used_encode = lambda shape, dtype: decode_bytes(
         config, [side // SPATIAL_FACTOR for side in shape[3:]], dtype
     )
-    patcher_class = getattr(
-        comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher
-    )
-    vae.patcher = patcher_class(
-        network,
-        load_device=vae.device,
-        offload_device=comfy.model_management.vae_offload_device(),
-    )
+    offload_device = comfy.model_management.vae_offload_device()
+    vae.patcher = make_patcher(network, vae.device, offload_device, disable_dynamic=disable_dynamic)
+    remember_how(vae.patcher, _vae_patcher, config, tensors, what)
     return vae
+
+
+def _vae_patcher(*arguments: Any, disable_dynamic: bool = False) -> Any:
+    return make_vae(*arguments, disable_dynamic=disable_dynamic).patcher
 
 
 def _pixel_frames(latent_frames: int) -> int:

@@ -13,6 +13,11 @@ def found(comfy_python):
     return run_script(comfy_python, "comfy_tools.py")
 
 
+def test_sampler_custom_advanced_is_ksampler(found):
+    assert found["SamplerCustomAdvanced"] <= SAME
+    assert found["SamplerCustomAdvanced uni_pc"]
+
+
 @pytest.mark.parametrize("cache", ["EasyCache", "LazyCache"])
 def test_caches_skip_steps(found, cache):
     (skipped, steps), finite = found[cache]
@@ -65,6 +70,11 @@ def test_lora_acts_alike_on_both_samplers(found):
     assert found["LoRA"] > MOVED
     assert found["LoRA own sampler"] <= SAME
     assert found["LoRA report"] == "90 of 90 keys matched, 30 layers are changed."
+
+
+@pytest.mark.parametrize("habit", ["kohya", "peft"])
+def test_lora_loader_model_only_loads_names_that_it_knows(found, habit):
+    assert found[f"LoraLoaderModelOnly {habit}"] <= SAME
 
 
 def test_model_merge_simple_gives_either_model(found):

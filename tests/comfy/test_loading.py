@@ -71,6 +71,14 @@ def test_partial_loading_gives_the_same_bits(found, kind):
     assert 0 < part_resident < resident
 
 
+def test_layers_without_weights_are_filled(found):
+    if "lazy" not in found:
+        pytest.skip("this ComfyUI does not load dynamically")
+    assert found["lazy"] == 0
+    assert found["made anew"] == ["Model", "TextModel", "VideoVAE"]
+    assert found["made anew gap"] == 0
+
+
 def test_extra_model_paths_are_honoured(found):
     assert found["extra paths"] == [True, True, True]
 

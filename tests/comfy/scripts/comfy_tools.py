@@ -8,6 +8,7 @@ from pathlib import Path
 import comfy.model_management
 import comfy.patcher_extension
 import torch
+from safetensors.torch import load_file, save_file
 
 sys.path.append(str(Path(__file__).parent))
 from comfy_extras import (
@@ -19,7 +20,10 @@ from comfy_extras import (
     nodes_slg,
     nodes_torch_compile,
 )
+from comfy_extras import nodes_custom_sampler as custom
 from probing import Probe, clip_of, empty, encode, execute, gap, ksampler
+
+import nodes
 
 probe = Probe(load_pack())  # noqa: F821  (given by the bootstrap)
 found = probe.found
@@ -68,6 +72,28 @@ with torch.inference_mode():
     base = ksampler(model, texts, empty(), steps=20)
     own = probe.sample(model, texts, empty(), steps=20)
 
+    def advanced(scheduler, sampler):
+        """SamplerCustomAdvanced with its usual company."""
+        guider = execute(
+            custom.CFGGuider, model=model, positive=texts[0], negative=texts[1], cfg=6.0
+        )
+        sigmas = execute(
+            custom.BasicScheduler, model=model, scheduler=scheduler, steps=20, denoise=1.0
+        )
+        chosen = execute(custom.KSamplerSelect, sampler_name=sampler)
+        noise = execute(custom.RandomNoise, noise_seed=43)
+        return execute(
+            custom.SamplerCustomAdvanced,
+            noise=noise,
+            guider=guider,
+            sampler=chosen,
+            sigmas=sigmas,
+            latent_image=empty(),
+        )["samples"]
+
+    found["SamplerCustomAdvanced"] = gap(advanced("normal", "euler"), base)
+    found["SamplerCustomAdvanced uni_pc"] = bool(advanced("beta", "uni_pc").isfinite().all())
+
     for name, node in (
         ("EasyCache", nodes_easycache.EasyCacheNode),
         ("LazyCache", nodes_easycache.LazyCacheNode),
@@ -107,7 +133,7 @@ with torch.inference_mode():
     kept = torch.randn(1, 16, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     mask = torch.zeros(1, 1, 8, 8)
     mask[..., 4:] = 1
-    masked = {"samples": kept, "noise_mask": mask}
+    masked = execute(nodes.SetLatentNoiseMask, samples={"samples": kept}, mask=mask[:, 0])
     for name, out in (
         ("KSampler", ksampler(model, texts, masked)),
         ("own", probe.sample(model, texts, masked)),
@@ -146,6 +172,7 @@ with torch.inference_mode():
         found[f"windows {name}"] = [list(out.shape), sorted({x.shape[2] for x in seen}), known]
 
     second = probe.load("EasyAnimateV5.1-7b-zh-InP")
+    modules = [name for name, _ in model.model.diffusion_model.named_modules()]
     changed = second.model.clone()
     lora = probe.module("nodes.bridge.lora")
     file = probe.paths.find_file("loras", "EasyAnimateV5.1-tiny-lora.safetensors")
@@ -155,6 +182,23 @@ with torch.inference_mode():
     plain = ksampler(model, texts, empty())
     found["LoRA"] = gap(with_lora, plain)
     found["LoRA own sampler"] = gap(probe.sample(changed, texts, empty()), with_lora)
+    tensors = load_file(file)
+    for name, kept_as in (("kohya", "lora_unet_"), ("peft", "diffusion_model.")):
+        renamed = {}
+        for key, tensor in tensors.items():
+            module, rest = (
+                probe.module("easyanimate_core.lora").match_lora([key], modules).names[key]
+            )
+            flat = module.replace(".", "_") if name == "kohya" else module
+            renamed[f"{kept_as}{flat}.{rest}"] = tensor
+        save_file(renamed, file.parent / f"{name}.safetensors")
+        by_core = execute(
+            nodes.LoraLoaderModelOnly,
+            model=model,
+            lora_name=f"{name}.safetensors",
+            strength_model=1.0,
+        )
+        found[f"LoraLoaderModelOnly {name}"] = gap(ksampler(by_core, texts, empty()), with_lora)
     merge = nodes_model_merging.ModelMergeSimple
     for ratio, wanted in ((1.0, plain), (0.0, with_lora)):
         merged = execute(merge, model1=model, model2=changed, ratio=ratio)

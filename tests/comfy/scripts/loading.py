@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import comfy.model_management
+import comfy.model_patcher
 import folder_paths
 import torch
 import utils.extra_config
@@ -171,6 +172,25 @@ def one_step(patcher, **how):
     return out, streamed, resident
 
 
+def lazily(plain):
+    """Layers that are made without weights, as ComfyUI does where it loads dynamically."""
+    import comfy.memory_management
+
+    comfy.memory_management.aimdo_enabled = True
+    loaded = probe.load(f"{V51}-InP")
+    found["lazy"] = gap(
+        ksampler(loaded.model, encode(loaded.clip, PROMPT, "blurred"), empty()), plain
+    )
+    comfy.memory_management.aimdo_enabled = False
+    anew = [
+        patcher.cached_patcher_init[0](*patcher.cached_patcher_init[1], disable_dynamic=True)
+        for patcher in (loaded.model, loaded.clip.patcher, loaded.vae.patcher)
+    ]
+    found["made anew"] = [type(patcher.model).__name__ for patcher in anew]
+    texts = encode(loaded.clip, PROMPT, "blurred")
+    found["made anew gap"] = gap(ksampler(anew[0], texts, empty()), plain)
+
+
 def folders():
     """A checkpoint and a VAE in a place that extra_model_paths.yaml names."""
     shutil.copytree(probe.paths.find_checkpoint(V51), elsewhere / "ckpt" / "mine")
@@ -267,6 +287,8 @@ with torch.inference_mode():
     dtypes(loaded, texts, plain)
     single_files(loaded, texts, plain)
     partial_loading()
+    if hasattr(comfy.model_patcher, "ModelPatcherDynamic"):
+        lazily(plain)
     folders()
     refusals(loaded, texts)
     decoding(loaded, plain)

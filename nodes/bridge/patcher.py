@@ -1,0 +1,40 @@
+"""Patchers: the objects through which ComfyUI loads, streams and patches a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import comfy.model_patcher
+import torch
+from torch import nn
+
+
+def make_patcher(
+    network: nn.Module,
+    load_device: torch.device,
+    offload_device: torch.device,
+    *,
+    disable_dynamic: bool = False,
+) -> Any:
+    """This ComfyUI's usual patcher of a network.
+
+    Newer releases have a dynamic one, which brings weights to the card as they are used;
+    `disable_dynamic` asks for the plain one.
+    """
+    usual = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    chosen = comfy.model_patcher.ModelPatcher if disable_dynamic else usual
+    return chosen(network, load_device=load_device, offload_device=offload_device)
+
+
+def is_dynamic(patcher: Any) -> bool:
+    """Whether a patcher is the dynamic one."""
+    return bool(getattr(patcher, "is_dynamic", lambda: False)())
+
+
+def remember_how(patcher: Any, make: Callable[..., Any], *arguments: Any) -> None:
+    """Tell ComfyUI how to make this patcher anew, for another card or without dynamic loading.
+
+    `make(*arguments, disable_dynamic=...)` gives a patcher.
+    """
+    patcher.cached_patcher_init = (make, arguments)
