@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..easyanimate_core.conditioning.camera import CAMERA_MOVES, from_cameractrl_text
 from ..easyanimate_core.conditioning.encode import from_model_range
+from ..easyanimate_core.conditioning.trajectory import tracks_from_json
 from ..easyanimate_core.errors import InputError
 from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import Camera, Control, Trajectory
@@ -109,15 +110,16 @@ class CameraNode(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="Scales the way; a negative one reverses it.",
+                    tooltip="How far the moves go: 0.5 is half as far, a negative number goes the "
+                    "other way. Leave it at 1 with poses.",
                 ),
                 io.String.Input(
                     "poses",
                     default="",
                     multiline=True,
                     placeholder="CameraCtrl / RealEstate10K text, instead of the moves",
-                    tooltip="Camera poses in CameraCtrl's text format, one line per frame. Where "
-                    "there are some, the moves are not used.",
+                    tooltip="Camera poses in CameraCtrl's text format: a header line, then one "
+                    "line per frame. Where there are some, the moves are not used.",
                 ),
                 inputs.reference_socket(),
             ],
@@ -143,7 +145,8 @@ class CameraNode(io.ComfyNode):
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         if poses.strip():
-            task = Camera(poses=from_cameractrl_text(poses), reference=reference_image)
+            path = from_cameractrl_text(poses)
+            task = Camera(poses=path, speed=speed, reference=reference_image)
         else:
             moves = [name for name in (move, second_move) if name != NO_MOVE]
             task = Camera(moves, speed=speed, reference=reference_image)
@@ -209,9 +212,8 @@ class TrajectoryNode(io.ComfyNode):
     ) -> io.NodeOutput:
         window = _window(start_percent, end_percent)
         target = inputs.target(width, height, length)
-        if not tracks.strip():
-            raise InputError('tracks is empty; give points such as [{"x": 10, "y": 20}].')
-        sources = Trajectory(tracks, reference_image).load(0).align(target)
+        task = Trajectory(tracks_from_json(tracks), reference_image)
+        sources = task.load(0).align(target)
         shown = shown_control(vae, sources, strength)
         preview = from_model_range(sources.control[0])
         report = "\n".join(sources.notes)
@@ -230,18 +232,18 @@ def _strength_widgets(what: str) -> list[io.Input]:
             max=2.0,
             step=0.05,
             round=0.001,
-            tooltip=f"How strongly {what} acts; 1 is what the model was trained with.",
+            tooltip=f"Weight of {what}; 1 is what the model was trained with.",
         ),
         io.Float.Input(
             "start_percent",
             default=0.0,
-            tooltip=f"Share of the schedule after which {what} begins to act.",
+            tooltip=f"Share of the schedule from which on the model sees {what}.",
             **share,
         ),
         io.Float.Input(
             "end_percent",
             default=1.0,
-            tooltip=f"Share of the schedule after which {what} no longer acts.",
+            tooltip=f"Share of the schedule up to which the model sees {what}.",
             **share,
         ),
     ]

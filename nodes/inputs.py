@@ -45,7 +45,7 @@ def size_widgets() -> list[io.Input]:
             max=_LONGEST,
             step=TEMPORAL_FACTOR,
             tooltip="Frames, 4n + 1; 1 is a picture. Trained up to 49 frames at 8 per second; "
-            "longer ones need Context Windows.",
+            "longer ones need the node Context Windows (Manual).",
         ),
     ]
 

@@ -22,7 +22,8 @@ _WEIGHT_DTYPE = {
 _TEXT_DEVICE = {
     "options": list(files.TEXT_DEVICES),
     "default": "default",
-    "tooltip": "Where the text encoder runs. cpu leaves the graphics card to the denoiser, slower.",
+    "tooltip": "Where the text encoder runs. cpu leaves the graphics card to the denoiser, but is "
+    "slower.",
 }
 _VERSIONS = [Version.V5_1.value, Version.V5.value]
 
@@ -126,7 +127,8 @@ class LoadTextEncoder(io.ComfyNode):
                     "text_encoder_2",
                     options=[NONE, *alone],
                     default=NONE,
-                    tooltip="The second file of V5: mT5 beside Bert. none for V5.1, for folders.",
+                    tooltip="The second file of V5: mT5 beside Bert. none for V5.1 and for "
+                    "folders.",
                 ),
                 io.Combo.Input("text_device", **_TEXT_DEVICE),
             ],
