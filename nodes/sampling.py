@@ -31,6 +31,7 @@ class SamplerNode(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="What the video shall not show."),
                 io.Latent.Input("latent_image", tooltip="Size and length, or a video to change."),
                 *_sampling_widgets(),
+                *_guidance_widgets(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For the decoder.")],
         )
@@ -105,6 +106,11 @@ def _sampling_widgets() -> list[io.Input]:
             tooltip="Share of the schedule that is walked. Below 1 the latent's video is kept the "
             "more, the lower it is.",
         ),
+    ]
+
+
+def _guidance_widgets() -> list[io.Input]:
+    return [
         io.Float.Input(
             "guidance_rescale",
             default=0.0,

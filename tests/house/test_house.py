@@ -21,8 +21,12 @@ else:
 
 ROOT = Path(__file__).parents[2]
 CORE = ROOT / "easyanimate_core"
+NODES = ROOT / "nodes"
+BRIDGE = NODES / "bridge"
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
+#: A node's `execute` hands on to the core; its inputs alone are a line each.
+MAX_EXECUTE_STATEMENTS = 15
 #: Loading with these runs code from the file that is loaded.
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
 HOST_IMPORTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes"}
@@ -56,6 +60,12 @@ def core_files() -> list[Path]:
     return sorted(CORE.rglob("*.py"))
 
 
+def own_files() -> list[Path]:
+    """The core, the nodes and the tools."""
+    folders = (CORE, NODES, ROOT / "tools")
+    return sorted(path for folder in folders for path in folder.rglob("*.py"))
+
+
 def place(path: Path, line: int) -> str:
     return f"{path.relative_to(ROOT).as_posix()}:{line}"
 
@@ -64,10 +74,14 @@ def tree_of(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
 
 
-def core_nodes() -> Iterator[tuple[Path, ast.AST]]:
-    for path in core_files():
+def nodes_of(files: list[Path]) -> Iterator[tuple[Path, ast.AST]]:
+    for path in files:
         for node in ast.walk(tree_of(path)):
             yield path, node
+
+
+def core_nodes() -> Iterator[tuple[Path, ast.AST]]:
+    return nodes_of(core_files())
 
 
 def imported_names(node: ast.AST) -> list[str]:
@@ -81,10 +95,10 @@ def imported_names(node: ast.AST) -> list[str]:
     return []
 
 
-def core_imports_of(roots: set[str]) -> list[str]:
+def imports_of(files: list[Path], roots: set[str]) -> list[str]:
     return [
         f"{place(path, node.lineno)}: imports {name}"
-        for path, node in core_nodes()
+        for path, node in nodes_of(files)
         for name in imported_names(node)
         if name.split(".")[0] in roots
     ]
@@ -112,19 +126,19 @@ def test_import_direction():
     run_tool("importlinter", "-c", call)
 
 
-def test_core_files_are_short():
-    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in core_files()}
+def test_files_are_short():
+    lengths = {path: len(path.read_text(encoding="utf-8").splitlines()) for path in own_files()}
     found = [
         f"{place(path, 1)}: {length} lines"
         for path, length in lengths.items()
         if length > MAX_FILE_LINES
     ]
-    assert_none(found, f"A file of the core has at most {MAX_FILE_LINES} lines: split by subject.")
+    assert_none(found, f"A file has at most {MAX_FILE_LINES} lines: split by subject.")
 
 
-def test_core_functions_are_short():
+def test_functions_are_short():
     found = []
-    for path, node in core_nodes():
+    for path, node in nodes_of(own_files()):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             length = node.end_lineno - node.lineno + 1
             if length > MAX_FUNCTION_LINES:
@@ -174,13 +188,35 @@ def test_core_never_unpickles():
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle"
         if ast.unparse(node.value) != "False"
     ]
-    found = calls + allowed + core_imports_of(UNSAFE_IMPORTS)
+    found = calls + allowed + imports_of(core_files(), UNSAFE_IMPORTS)
     assert_none(found, "A checkpoint must not be able to run code: read safetensors only.")
 
 
 def test_core_never_imports_comfyui():
-    found = core_imports_of(HOST_IMPORTS)
+    found = imports_of(core_files(), HOST_IMPORTS)
     assert_none(found, "The core does the whole job without ComfyUI: the host stays outside.")
+
+
+def test_only_the_bridge_imports_comfyuis_internals():
+    files = [path for path in NODES.rglob("*.py") if BRIDGE not in path.parents]
+    assert files
+    found = imports_of(files, HOST_IMPORTS - {"comfy_api"} | {"server", "latent_preview"})
+    assert_none(found, "Nodes use ComfyUI's public API; its internals are met in nodes/bridge.")
+
+
+def test_the_pack_imports_itself_relatively():
+    found = imports_of(sorted(NODES.rglob("*.py")), {"easyanimate_core", "nodes"})
+    assert_none(found, "ComfyUI loads the pack under a path-derived name: relative imports only.")
+
+
+def test_execute_is_short():
+    found = []
+    for path, node in nodes_of(sorted(NODES.glob("*.py"))):
+        if isinstance(node, ast.FunctionDef) and node.name == "execute":
+            statements = sum(isinstance(part, ast.stmt) for part in ast.walk(node)) - 1
+            if statements > MAX_EXECUTE_STATEMENTS:
+                found.append(f"{place(path, node.lineno)}: {statements} statements")
+    assert_none(found, f"`execute` has at most {MAX_EXECUTE_STATEMENTS} statements.")
 
 
 def text_files() -> list[Path]:
