@@ -14,8 +14,8 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import Camera, Control, Trajectory
 from . import inputs
 from .bridge import notes
-from .bridge.encode import empty_latent, shown_camera, shown_control
-from .bridge.shown import attach
+from .bridge.encode import empty_latent, latent_mask, shown_camera, shown_control
+from .bridge.shown import Act, attach
 
 CATEGORY = "EasyAnimate/conditioning"
 NO_MOVE = "none"
@@ -31,7 +31,7 @@ class ControlNode(io.ComfyNode):
             display_name="EasyAnimate Control",
             category=CATEGORY,
             description="Shows a Control model a control video (poses, edges, depth, lines) and, "
-            "for V5.1, a reference image.",
+            "for V5.1, a reference image. After another Control node both act.",
             inputs=[
                 *inputs.text_sockets(),
                 inputs.vae_socket(),
@@ -41,6 +41,12 @@ class ControlNode(io.ComfyNode):
                 *_strength_widgets("the control video"),
                 *inputs.clip_widgets("the control video"),
                 inputs.reference_socket(),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="1 where this control acts: one mask for all frames, or one per frame "
+                    "of the result. Elsewhere an earlier control acts, or none.",
+                ),
             ],
             outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
             hidden=[io.Hidden.unique_id],
@@ -63,15 +69,16 @@ class ControlNode(io.ComfyNode):
         source_fps: float,
         if_short: str,
         reference_image: Any = None,
+        mask: Any = None,
     ) -> io.NodeOutput:
-        window = _window(start_percent, end_percent)
         target = inputs.target(width, height, length, if_short)
+        act = Act(_window(start_percent, end_percent), latent_mask(mask, target))
         task = Control(Clip(control_video, source_fps), reference_image)
         sources = task.load(target.frames / target.fps).align(target)
         shown = shown_control(vae, sources, strength)
         report = "\n".join(sources.notes)
         notes.show(cls.hidden.unique_id, report)
-        conditioning = attach(positive, shown, window), attach(negative, shown, window)
+        conditioning = attach(positive, shown, act), attach(negative, shown, act)
         return io.NodeOutput(*conditioning, empty_latent(target, batch_size), report)
 
 
@@ -210,7 +217,7 @@ class TrajectoryNode(io.ComfyNode):
         end_percent: float,
         reference_image: Any = None,
     ) -> io.NodeOutput:
-        window = _window(start_percent, end_percent)
+        act = Act(_window(start_percent, end_percent))
         target = inputs.target(width, height, length)
         task = Trajectory(tracks_from_json(tracks), reference_image)
         sources = task.load(0).align(target)
@@ -218,7 +225,7 @@ class TrajectoryNode(io.ComfyNode):
         preview = from_model_range(sources.control[0])
         report = "\n".join(sources.notes)
         notes.show(cls.hidden.unique_id, report)
-        conditioning = attach(positive, shown, window), attach(negative, shown, window)
+        conditioning = attach(positive, shown, act), attach(negative, shown, act)
         return io.NodeOutput(*conditioning, empty_latent(target, batch_size), preview, report)
 
 

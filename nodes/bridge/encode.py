@@ -11,8 +11,9 @@ from torch import Tensor
 from ...easyanimate_core.conditioning.condition import Sources
 from ...easyanimate_core.conditioning.control import camera_condition
 from ...easyanimate_core.conditioning.encode import encode_video
-from ...easyanimate_core.conditioning.inpaint import inpaint_condition
+from ...easyanimate_core.conditioning.inpaint import inpaint_condition, resize_to_latents
 from ...easyanimate_core.geometry import latent_shape
+from ...easyanimate_core.media import align_mask
 from ...easyanimate_core.sampling import draw_noise
 from ...easyanimate_core.specs import Head
 from ...easyanimate_core.tasks import Target
@@ -71,6 +72,16 @@ def shown_camera(vae: Any, sources: Sources, target: Target) -> Shown:
     size = latent_shape(target.frames, target.height, target.width)
     channels = camera_condition(sources.plucker, size)
     return Shown(Head.CAMERA, channels, _reference(EncodingVAE(vae), sources))
+
+
+def latent_mask(mask: Tensor | None, target: Target) -> Tensor | None:
+    """A MASK [F, H, W] or [1, H, W] on the latent grid, [1, 1, F, H, W]; None stays None."""
+    if mask is None:
+        return None
+    size = {"height": target.height, "width": target.width, "frames": target.frames}
+    pixels = align_mask(mask.detach().to("cpu", torch.float32), **size)
+    latent = latent_shape(target.frames, target.height, target.width)
+    return resize_to_latents(pixels[None, None], latent)
 
 
 def _reference(encoder: EncodingVAE, sources: Sources) -> Tensor | None:

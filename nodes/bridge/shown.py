@@ -43,22 +43,65 @@ class Shown:
         """The same with nothing to see: what the model gets while a control is not active."""
         return replace(self, channels=torch.zeros_like(self.channels))
 
+    def mixed_with(self, earlier: Shown | None, mask: Tensor | None) -> Shown:
+        """This control over an earlier one: their sum, or this one where `mask` is 1.
 
-def attach(
-    conditioning: Sequence[Any], shown: Shown, window: tuple[float, float] = (0.0, 1.0)
-) -> list[Any]:
-    """CONDITIONING with `shown` in every entry; outside `window` nothing is seen.
+        `mask` [1, 1, F, H, W] is in latent size.
+        """
+        if earlier is None:
+            return self if mask is None else replace(self, channels=self.channels * mask)
+        if (earlier.head, self.head) != (Head.CONTROL, Head.CONTROL):
+            raise HeadError(
+                f"An earlier node shows something to a {earlier.head.value} model, this one to a "
+                f"{self.head.value} model. Only control videos can be mixed: connect the text "
+                "directly to one of the two nodes."
+            )
+        if earlier.channels.shape != self.channels.shape:
+            raise InputError(
+                f"An earlier control video is {_pixels(earlier.channels)}, this one "
+                f"{_pixels(self.channels)}. Give both nodes the same size and length."
+            )
+        if earlier.reference is not None and self.reference is not None:
+            raise InputError(
+                "Two mixed controls have a reference image; the model takes one. Disconnect one."
+            )
+        kept = earlier.channels if mask is None else earlier.channels * (1 - mask)
+        own = self.channels if mask is None else self.channels * mask
+        return replace(self, channels=kept + own, reference=_either(earlier, self))
 
-    `window` is the part of the schedule, 0 to 1, in which the model sees it. An entry that is
-    limited to a part already is split within its part.
+
+@dataclass(frozen=True)
+class Act:
+    """When and where a control acts.
+
+    `window` is the part of the schedule, 0 to 1, in which the model sees it; `mask` [1, 1, F, H, W]
+    in latent size is 1 where it acts, None everywhere.
     """
+
+    window: tuple[float, float] = (0.0, 1.0)
+    mask: Tensor | None = None
+
+
+def attach(conditioning: Sequence[Any], shown: Shown, act: Act | None = None) -> list[Any]:
+    """CONDITIONING with `shown` in every entry, mixed with what an earlier node has shown.
+
+    An entry that is limited to a part of the schedule is split within its part. Outside the window
+    the model sees what it was shown before, or nothing.
+    """
+    act = act or Act()
+    window = act.window
     attached: list[Any] = []
     for states, extra in conditioning:
         own = (extra.get("start_percent", 0.0), extra.get("end_percent", 1.0))
+        earlier = extra.get(KEY)
+        inside = shown.mixed_with(earlier, act.mask)
+        outside = shown.hidden()
+        if earlier is not None:
+            outside = replace(earlier, reference=_either(earlier, shown))
         parts = (
-            (own[0], min(own[1], window[0]), shown.hidden()),
-            (max(own[0], window[0]), min(own[1], window[1]), shown),
-            (max(own[0], window[1]), own[1], shown.hidden()),
+            (own[0], min(own[1], window[0]), outside),
+            (max(own[0], window[0]), min(own[1], window[1]), inside),
+            (max(own[0], window[1]), own[1], outside),
         )
         for start, end, value in parts:
             whole = (start, end) == (0.0, 1.0)
@@ -66,6 +109,11 @@ def attach(
             if start < end:
                 attached.append([states, {**extra, **limits, KEY: value}])
     return attached
+
+
+def _either(first: Shown, second: Shown) -> Tensor | None:
+    """The reference image of the one that has it."""
+    return second.reference if first.reference is None else first.reference
 
 
 def denoiser_channels(
