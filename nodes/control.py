@@ -13,6 +13,7 @@ from ..easyanimate_core.errors import InputError
 from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import Camera, Control, Trajectory
 from . import inputs
+from .alignment import report_changes, strict_widget
 from .bridge import notes
 from .bridge.encode import empty_latent, latent_mask, shown_camera, shown_control
 from .bridge.shown import Act, attach
@@ -47,6 +48,7 @@ class ControlNode(io.ComfyNode):
                     tooltip="1 where this control acts: one mask for all frames, or one per frame "
                     "of the result. Elsewhere an earlier control acts, or none.",
                 ),
+                strict_widget(),
             ],
             outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
             hidden=[io.Hidden.unique_id],
@@ -70,14 +72,14 @@ class ControlNode(io.ComfyNode):
         if_short: str,
         reference_image: Any = None,
         mask: Any = None,
+        strict: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
         act = Act(_window(start_percent, end_percent), latent_mask(mask, target))
         task = Control(Clip(control_video, source_fps), reference_image)
         sources = task.load(target.frames / target.fps).align(target)
         shown = shown_control(vae, sources, strength)
-        report = "\n".join(sources.notes)
-        notes.show(cls.hidden.unique_id, report)
+        report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown, act), attach(negative, shown, act)
         return io.NodeOutput(*conditioning, empty_latent(target, batch_size), report)
 

@@ -12,7 +12,7 @@ from ..easyanimate_core.errors import InputError
 from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
-from .bridge import notes
+from .alignment import report_changes, strict_widget
 from .bridge.encode import empty_latent, shown_pixels, video_latent
 from .bridge.shown import attach
 
@@ -56,6 +56,7 @@ class ImageToVideoNode(io.ComfyNode):
                 io.Image.Input(
                     "keyframes", optional=True, tooltip="Pictures at keyframe_positions."
                 ),
+                strict_widget(),
             ],
             outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
             hidden=[io.Hidden.unique_id],
@@ -77,13 +78,13 @@ class ImageToVideoNode(io.ComfyNode):
         start_image: Any = None,
         end_image: Any = None,
         keyframes: Any = None,
+        strict: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
         sources = ImageToVideo(start_image, end_image, placed).load(0).align(target)
         shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
-        report = "\n".join(sources.notes)
-        notes.show(cls.hidden.unique_id, report)
+        report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
 
@@ -133,6 +134,7 @@ class InpaintNode(io.ComfyNode):
                 *inputs.noise_widgets(),
                 *_mask_widgets(),
                 *inputs.clip_widgets("the video"),
+                strict_widget(),
             ],
             outputs=[
                 *inputs.conditioning_outputs(),
@@ -162,6 +164,7 @@ class InpaintNode(io.ComfyNode):
         blur_mask: int,
         source_fps: float,
         if_short: str,
+        strict: bool,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
         task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
@@ -170,8 +173,7 @@ class InpaintNode(io.ComfyNode):
         shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)
         preview = seen_by_model(sources.video, sources.mask)
-        report = "\n".join(sources.notes)
-        notes.show(cls.hidden.unique_id, report)
+        report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown), attach(negative, shown)
         return io.NodeOutput(*conditioning, latent, preview, report)
 

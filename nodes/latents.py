@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import Target, VideoToVideo
 from . import inputs
-from .bridge import notes
+from .alignment import report_changes, strict_widget
 from .bridge.encode import empty_latent, video_latent
 
 CATEGORY = "EasyAnimate/latent"
@@ -52,6 +52,7 @@ class VideoToVideoLatent(io.ComfyNode):
                 *inputs.size_widgets(),
                 inputs.batch_widget(),
                 *inputs.clip_widgets("the video"),
+                strict_widget(),
             ],
             outputs=[
                 io.Latent.Output(display_name="latent", tooltip="For the sampler."),
@@ -71,12 +72,12 @@ class VideoToVideoLatent(io.ComfyNode):
         batch_size: int,
         source_fps: float,
         if_short: str,
+        strict: bool,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
         task = VideoToVideo(Clip(video, source_fps)).load(target.frames / target.fps)
         sources = task.align(target)
-        report = "\n".join(sources.notes)
-        notes.show(cls.hidden.unique_id, report)
+        report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         return io.NodeOutput(video_latent(vae, sources, batch_size), report)
 
 
