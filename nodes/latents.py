@@ -6,11 +6,12 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..easyanimate_core.geometry import SPATIAL_FACTOR, pixel_frames
 from ..easyanimate_core.media import Clip
-from ..easyanimate_core.tasks import Target, VideoToVideo
+from ..easyanimate_core.tasks import ImageToVideo, Target, VideoToVideo
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, video_latent
+from .bridge.encode import empty_latent, pinned_latent, video_latent
 
 CATEGORY = "EasyAnimate/latent"
 
@@ -81,4 +82,59 @@ class VideoToVideoLatent(io.ComfyNode):
         return io.NodeOutput(video_latent(vae, sources, batch_size), report)
 
 
-NODES = (EmptyLatentVideo, VideoToVideoLatent)
+class PinFramesNode(io.ComfyNode):
+    """A start or an end picture for models that have no place for one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimatePinFrames",
+            display_name="EasyAnimate Pin Frames",
+            category=CATEGORY,
+            description="Holds the first or the last frames of a latent to a picture while the "
+            "rest is sampled. Put it between a Control, Camera or Trajectory node and the sampler: "
+            "those models have no place for a start or end image. InP models have one: use Image "
+            "to Video.",
+            inputs=[
+                inputs.vae_socket(),
+                io.Latent.Input("latent", tooltip="The latent of the conditioning node."),
+                strict_widget(),
+                io.Image.Input(
+                    "start_image", optional=True, tooltip="The first frame. One picture."
+                ),
+                io.Image.Input(
+                    "end_image",
+                    optional=True,
+                    tooltip="The last four frames, which it stands still for. One picture.",
+                ),
+            ],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="For the sampler."),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        vae: Any,
+        latent: dict[str, Any],
+        strict: bool,
+        start_image: Any = None,
+        end_image: Any = None,
+    ) -> io.NodeOutput:
+        size = _pixel_size(latent["samples"])
+        sources = ImageToVideo(start_image, end_image).load(0).align(size)
+        report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
+        first = None if start_image is None else sources.video[:, :, :1]
+        last = None if end_image is None else sources.video[:, :, -1:]
+        return io.NodeOutput(pinned_latent(vae, latent, first, last), report)
+
+
+def _pixel_size(samples: Any) -> Target:
+    frames, height, width = samples.shape[2:]
+    return Target(height * SPATIAL_FACTOR, width * SPATIAL_FACTOR, pixel_frames(frames))
+
+
+NODES = (EmptyLatentVideo, VideoToVideoLatent, PinFramesNode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import comfy.model_management
@@ -12,7 +13,7 @@ from ...easyanimate_core.conditioning.condition import Sources
 from ...easyanimate_core.conditioning.control import camera_condition
 from ...easyanimate_core.conditioning.encode import encode_video
 from ...easyanimate_core.conditioning.inpaint import inpaint_condition, resize_to_latents
-from ...easyanimate_core.geometry import latent_shape
+from ...easyanimate_core.geometry import TEMPORAL_FACTOR, latent_shape
 from ...easyanimate_core.media import align_mask
 from ...easyanimate_core.sampling import draw_noise
 from ...easyanimate_core.specs import Head
@@ -36,6 +37,26 @@ def video_latent(vae: Any, sources: Sources, batch: int) -> dict[str, Any]:
     assert sources.video is not None
     scaled = encode_video(encoder, sources.video)
     return {"samples": (scaled / encoder.config.scaling_factor).repeat(batch, 1, 1, 1, 1)}
+
+
+def pinned_latent(
+    vae: Any, latent: Mapping[str, Any], first: Tensor | None, last: Tensor | None
+) -> dict[str, Any]:
+    """LATENT whose first or last latent frame holds a picture [1, 3, 1, H, W] and is kept.
+
+    The first latent frame is one frame; the last is four, which the picture stands still for.
+    """
+    samples = latent["samples"].clone()
+    mask = torch.ones(1, 1, *samples.shape[2:])
+    encoder = EncodingVAE(vae)
+    for place, picture in ((0, first), (-1, last)):
+        if picture is None:
+            continue
+        frames = picture if place == 0 else picture.repeat(1, 1, 1 + TEMPORAL_FACTOR, 1, 1)
+        encoded = encoder.encode(frames).mean
+        samples[:, :, place] = encoded[:, :, place].to(samples)
+        mask[:, :, place] = 0
+    return {**latent, "samples": samples, "noise_mask": mask}
 
 
 def shown_pixels(vae: Any, sources: Sources, *, noise_amplitude: float, seed: int) -> Shown:
