@@ -1,0 +1,212 @@
+"""The ready-made workflows open in ComfyUI's own frontend and run, small, on real servers."""
+
+import json
+import shutil
+from itertools import combinations
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from easyanimate_core.media import write_mp4
+from tools import comfyui_base
+from tools.workflows import schemas
+from tools.workflows.canvas import FOLDER, TITLE
+from tools.workflows.drafts import EXAMPLE_IMAGE
+from tools.workflows.notes import REWARD_LORA
+
+FILES = {file.stem: file for file in FOLDER.glob("*.json")}
+WIDTH, HEIGHT, LENGTH, STEPS, FPS = 96, 64, 9, 2, 8
+LONG = "Long video with context windows"
+LONG_LENGTH = 65  # 17 latent frames: two windows
+PICTURE, MASK, CLIP = "astronaut.png", "painted.png", "small.mp4"
+#: What a workflow is run with instead of its own values, by name of the widget.
+SMALL = {
+    "width": WIDTH,
+    "height": HEIGHT,
+    "length": LENGTH,
+    "steps": STEPS,
+    "tracks": '[{"x": 24, "y": 32}, {"x": 72, "y": 32}]',
+}
+SOURCES = {
+    ("LoadImage", "image"): PICTURE,
+    ("LoadVideo", "file"): CLIP,
+    ("VHS_LoadVideo", "video"): CLIP,
+}
+#: As they are, some with files that nobody chose yet.
+AS_SHIPPED = ("Text to video", "Image to video", "Video to video", "Video inpaint (VHS)", "LoRA")
+WIDGETS = """() => Object.fromEntries(app.graph._nodes.map((node) => [
+  node.id, Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value])),
+]))"""
+
+
+def checkpoint_of(name):
+    nodes = json.loads(FILES[name].read_text(encoding="utf-8"))["nodes"]
+    return next(n for n in nodes if n["type"] == "EasyAnimateLoadCheckpoint")["widgets_values"][0]
+
+
+#: Those of one checkpoint after each other: it stays loaded.
+NAMES = sorted(FILES, key=lambda name: (checkpoint_of(name), name))
+
+
+def read(name):
+    return json.loads(FILES[name].read_text(encoding="utf-8"))
+
+
+def named_values(node):
+    """The values of a node by the names of its widgets."""
+    values = node["widgets_values"]
+    if isinstance(values, dict):
+        return values
+    widgets = schemas.read()[node["type"]].widgets
+    return dict(zip([widget.name for widget in widgets], values, strict=True))
+
+
+def set_values(node, **changed):
+    values = named_values(node) | changed
+    is_named = isinstance(node["widgets_values"], dict)
+    node["widgets_values"] = values if is_named else list(values.values())
+
+
+def small(name):
+    """A workflow with sizes and files that a CPU gets done in a moment."""
+    workflow = read(name)
+    for node in workflow["nodes"]:
+        values = named_values(node)
+        changed = {key: value for key, value in SMALL.items() if key in values}
+        if values.get("length") == 1:
+            changed["length"] = 1
+        elif LONG in name and "length" in values:
+            changed["length"] = LONG_LENGTH
+        for (kind, widget), source in SOURCES.items():
+            if node["type"] == kind:
+                changed[widget] = MASK if node["title"].startswith("Mask") else source
+        if node["type"] == "EasyAnimateLoadLora" and not values["lora"]:
+            changed["lora"] = comfyui_base.LORA
+        set_values(node, **changed)
+    return workflow
+
+
+def overlaps(nodes):
+    """Pairs of nodes that cover each other, in the sizes that the frontend gave them."""
+    frames = {
+        f"{node['id']} ({node['type']})": (
+            node["pos"][0],
+            node["pos"][1] - TITLE,
+            node["pos"][0] + node["size"][0],
+            node["pos"][1] + node["size"][1],
+        )
+        for node in nodes
+    }
+    return [
+        (one, other)
+        for (one, a), (other, b) in combinations(frames.items(), 2)
+        if a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+    ]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def sources(comfy_server):
+    """Small files for the workflows, in the server's folders."""
+    folder = comfy_server.base / "input"
+    generator = torch.Generator().manual_seed(0)
+    frames = torch.rand(2 * LENGTH, HEIGHT, WIDTH, 3, generator=generator)
+    write_mp4(folder / CLIP, frames, fps=2 * FPS)
+    painted = np.full((HEIGHT, WIDTH, 4), 255, dtype=np.uint8)
+    painted[16:48, 32:64, 3] = 0  # what the mask editor makes of a painted region
+    Image.fromarray(painted).save(folder / MASK)
+    example = comfy_server.installation.comfyui / "input" / EXAMPLE_IMAGE
+    shutil.copy(example, folder)
+    models = comfy_server.base / "models"
+    transformer = models / "EasyAnimate" / "EasyAnimateV5-7b-zh-InP" / "transformer"
+    comfyui_base._write_lora(models / "loras" / REWARD_LORA["name"], transformer)
+
+
+def test_the_snapshot_is_what_the_server_says(comfy_server):
+    version = ".".join(comfy_server.version.split(".")[:2])
+    found = schemas.compact(comfy_server.object_info())
+    known = schemas.read_compact(version if version in schemas.VERSIONS else schemas.NEWEST)
+    if version not in schemas.VERSIONS:  # ComfyUI's own nodes are another version's
+        found, known = (
+            {k: v for k, v in nodes.items() if k.startswith(schemas.PACK_PREFIX)}
+            for nodes in (found, known)
+        )
+    changed = {k for k in found.keys() | known.keys() if found.get(k) != known.get(k)}
+    assert not changed, f"write them again: python -m tools.workflows --schemas ({changed})"
+
+
+def test_comfyui_lists_them_as_templates(comfy_server):
+    names = comfy_server.get_json("/api/workflow_templates")[comfyui_base.PACK]
+    assert sorted(names) == sorted(FILES)
+
+
+@pytest.mark.parametrize("mode", AS_SHIPPED)
+def test_it_opens_without_complaint_before_files_are_chosen(browser_page, mode):
+    report = browser_page.open_workflow(read(f"EasyAnimate V5.1 - {mode}"))
+    faults = report.faults
+    unchosen = faults.pop("invalid_values", [])
+    assert not faults
+    assert all(line.split(": ")[1].endswith("= ") for line in unchosen), unchosen
+
+
+def test_a_missing_lora_is_offered_for_download(browser_page):
+    workflow = read("EasyAnimate V5 - LoRA")
+    (node,) = (n for n in workflow["nodes"] if n["type"] == "EasyAnimateLoadLora")
+    missing = f"missing-{REWARD_LORA['name']}"
+    set_values(node, lora=missing)
+    node["properties"]["models"] = [{**REWARD_LORA, "name": missing}]
+    report = browser_page.open_workflow(workflow)
+    assert any(missing in text for text in (*report.dialogs, *report.errors))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_opens_and_runs(browser_page, comfy_server, tmp_path, name):
+    workflow = small(name)
+    report = browser_page.open_workflow(workflow)
+    browser_page.page.screenshot(path=tmp_path / "opened.png")
+    assert report.faults == {}
+    assert overlaps(report.nodes) == []
+    shown = browser_page.page.evaluate(WIDGETS)
+    for node in workflow["nodes"]:
+        values = named_values(node)
+        assert {k: shown[str(node["id"])].get(k) for k in values} == values, node["type"]
+    prompt = browser_page.graph_to_prompt()
+    assert links_of(prompt) == links_in(workflow)
+    history = comfy_server.run_prompt(prompt, workflow=workflow)
+    (file,) = [path for path in history.files() if path.parent.parent.name == "output"]
+    check_output(file, name)
+
+
+def links_of(prompt):
+    """(from, output, to, input) of an API prompt."""
+    return {
+        (source[0], source[1], node, name)
+        for node, entry in prompt.items()
+        for name, source in entry["inputs"].items()
+        if isinstance(source, list)
+    }
+
+
+def links_in(workflow):
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    return {
+        (str(start), output, str(to), nodes[to]["inputs"][slot]["name"])
+        for _, start, output, to, slot, _ in workflow["links"]
+    }
+
+
+def check_output(file, name):
+    """The file has the size, length and rate that were asked for."""
+    assert file.parent.name == "EasyAnimate"
+    if "Text to image" in name:
+        with Image.open(file) as picture:
+            assert (picture.format, picture.size) == ("PNG", (WIDTH, HEIGHT))
+        return
+    with av.open(str(file)) as container:
+        stream = container.streams.video[0]
+        assert "mp4" in container.format.name.split(",")
+        assert (stream.codec_context.name, stream.average_rate) == ("h264", FPS)
+        frames = [(frame.width, frame.height) for frame in container.decode(stream)]
+    assert frames == [(WIDTH, HEIGHT)] * (LONG_LENGTH if LONG in name else LENGTH)

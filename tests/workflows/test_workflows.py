@@ -1,0 +1,312 @@
+"""The ready-made workflows hold together: files, links, widgets and layout, without ComfyUI.
+
+The schemas are a snapshot; `tests/comfy/test_workflows.py` holds it against real servers.
+"""
+
+import json
+import re
+from itertools import combinations
+
+import pytest
+from PIL import Image
+
+from tools.workflows import catalog, schemas
+from tools.workflows.canvas import CORE_ORIGIN, FOLDER, VIDEO_HELPER_ORIGIN, pack_origin
+
+V5_1_MODES = (
+    "Text to video",
+    "Text to image",
+    "Image to video",
+    "Start and end image",
+    "Video inpaint",
+    "Video to video",
+    "Control",
+    "Control with reference",
+    "Camera",
+    "Trajectory",
+    "LoRA",
+    "Long video with context windows",
+    "KSampler text to video",
+)
+V5_MODES = ("Text to video", "Image to video", "Video to video", "Control", "LoRA")
+NAMES = [
+    *(f"EasyAnimate V5.1 - {mode}" for mode in V5_1_MODES),
+    *(f"EasyAnimate V5 - {mode}" for mode in V5_MODES),
+]
+VHS = " (VHS)"
+FILES = sorted(FOLDER.glob("*.json"), key=lambda file: file.name)
+AGAIN = "write it again: python -m tools.workflows (see --help)"
+TITLE_BAR = 30
+SCHEMAS = {version: schemas.read(version) for version in schemas.VERSIONS}
+
+every_workflow = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+every_version = pytest.mark.parametrize("version", schemas.VERSIONS)
+
+
+def read(file):
+    return json.loads(file.read_text(encoding="utf-8"))
+
+
+def label(node):
+    return f"{node['id']} ({node['type']})"
+
+
+def widget_values(node, schema):
+    """(widget, value) of a node, for as many values as it has."""
+    values = node["widgets_values"]
+    if isinstance(values, list):
+        return list(zip(schema.widgets, values, strict=False))
+    widgets = [*schema.widgets, *schema.format_widgets(values["format"])]
+    return [(widget, values[widget.name]) for widget in widgets]
+
+
+def is_valid(widget, value, key):
+    """Whether ComfyUI takes the value; files are the user's and any name will do."""
+    if key in schemas.FILE_LISTS:
+        return isinstance(value, str)
+    if widget.options is not None:
+        options = [o["key"] if isinstance(o, dict) else o for o in widget.options]
+        return value in options
+    if widget.type == "BOOLEAN":
+        return isinstance(value, bool)
+    if widget.type == "STRING":
+        return isinstance(value, str)
+    if not isinstance(value, int if widget.type == "INT" else (int, float)):
+        return False
+    low, high = (widget.settings.get(side, value) for side in ("min", "max"))
+    steps = (value - (low if "min" in widget.settings else 0)) / widget.settings.get("step", 1)
+    exact = abs(steps - round(steps)) < 1e-6 or "step" not in widget.settings
+    return low <= value <= high and exact
+
+
+def rectangle(node):
+    """Left, top, right, bottom, the title bar included."""
+    (x, y), (width, height) = node["pos"], node["size"]
+    return x, y - TITLE_BAR, x + width, y + height
+
+
+def overlap(one, other):
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+
+
+def test_every_mode_is_there_in_both_forms():
+    wanted = {name + form for name in NAMES for form in ("", VHS)}
+    wanted -= {"EasyAnimate V5.1 - Text to image" + VHS}  # it writes no video
+    assert {file.stem for file in FILES} == wanted
+
+
+def test_the_folder_holds_workflows_and_their_pictures_only():
+    wanted = {file.with_suffix(end).name for file in FILES for end in (".json", ".jpg")}
+    assert {path.name for path in FOLDER.iterdir()} == wanted, AGAIN
+
+
+def test_the_files_are_what_the_generator_writes():
+    made = catalog.files()
+    assert {file.name for file in FILES} == made.keys(), AGAIN
+    changed = [file.name for file in FILES if file.read_text(encoding="utf-8") != made[file.name]]
+    assert not changed, f"{changed}: {AGAIN}"
+
+
+def test_the_snapshot_has_the_nodes_of_the_pack_and_those_that_are_used():
+    used = {node["type"] for file in FILES for node in read(file)["nodes"]} - {schemas.NOTE}
+    known = set(schemas.read_compact(schemas.NEWEST))
+    pack = {name for name in known if name.startswith(schemas.PACK_PREFIX)}
+    assert known - pack == set(schemas.FOREIGN) == used - pack
+    assert used <= known
+
+
+@every_workflow
+def test_a_picture_lies_beside_it(file):
+    picture = file.with_suffix(".jpg")
+    assert picture.stat().st_size < 60_000
+    with Image.open(picture) as image:
+        assert (image.format, image.size) == ("JPEG", (640, 360))
+
+
+@every_workflow
+@every_version
+def test_nodes_are_known_and_connected(file, version):
+    for node in read(file)["nodes"]:
+        assert node["type"] in SCHEMAS[version], f"ComfyUI {version} has no {node['type']}"
+        schema = SCHEMAS[version][node["type"]]
+        outputs = [(output["name"], output["type"]) for output in node["outputs"]]
+        assert outputs == list(schema.outputs)[: len(outputs)], label(node)
+        given = {entry["name"]: entry for entry in node["inputs"]}
+        for socket in schema.sockets:
+            assert given[socket.name]["type"] == socket.type, f"{label(node)}: {socket.name}"
+            assert socket.optional or given[socket.name]["link"] is not None, (
+                f"{label(node)}: {socket.name} is not connected"
+            )
+
+
+@every_workflow
+def test_inputs_have_the_frontend_s_order(file):
+    for node in read(file)["nodes"]:
+        if node["type"] == schemas.NOTE:
+            continue
+        schema = SCHEMAS[schemas.OLDEST][node["type"]]
+        added = (
+            []
+            if isinstance(node["widgets_values"], list)
+            else schema.format_widgets(node["widgets_values"]["format"])
+        )
+        widgets = [w.name for w in schema.widgets if w.name != "control_after_generate"]
+        wanted = [s.name for s in schema.sockets] + widgets + [w.name for w in added]
+        assert [entry["name"] for entry in node["inputs"]] == wanted, label(node)
+        sockets = len(schema.sockets)
+        assert all("widget" not in entry for entry in node["inputs"][:sockets])
+        assert all(e["widget"] == {"name": e["name"]} for e in node["inputs"][sockets:])
+
+
+@every_workflow
+def test_links_agree_with_both_ends(file):
+    workflow = read(file)
+    nodes = {node["id"]: node for node in workflow["nodes"]}
+    assert len(nodes) == len(workflow["nodes"])
+    assert workflow["last_node_id"] == max(nodes)
+    assert workflow["last_link_id"] == max(link[0] for link in workflow["links"])
+    entering = {
+        (entry["link"], node["id"], slot)
+        for node in nodes.values()
+        for slot, entry in enumerate(node["inputs"])
+        if entry["link"] is not None
+    }
+    leaving = {
+        (link, node["id"], slot)
+        for node in nodes.values()
+        for slot, output in enumerate(node["outputs"])
+        for link in output["links"] or ()
+    }
+    rows = workflow["links"]
+    assert entering == {(link, to, slot) for link, _, _, to, slot, _ in rows}
+    assert leaving == {(link, start, slot) for link, start, slot, *_ in rows}
+    assert len({link[0] for link in rows}) == len(rows)
+    for _, start, output, to, slot, kind in rows:
+        assert start < to, "nodes are numbered in the order in which they run"
+        assert nodes[start]["outputs"][output]["type"] == kind
+        assert nodes[to]["inputs"][slot]["type"] == kind
+
+
+@every_workflow
+@every_version
+def test_widget_values_are_valid(file, version):
+    for node in read(file)["nodes"]:
+        schema = SCHEMAS[version][node["type"]]
+        for widget, value in widget_values(node, schema):
+            key = (node["type"], widget.name)
+            assert is_valid(widget, value, key), f"{label(node)}: {widget.name} = {value!r}"
+
+
+@every_workflow
+def test_widget_values_are_complete(file):
+    for node in read(file)["nodes"]:
+        schema = SCHEMAS[schemas.OLDEST][node["type"]]
+        values = node["widgets_values"]
+        known = schema.widgets
+        if isinstance(values, dict):
+            names = [w.name for w in (*known, *schema.format_widgets(values["format"]))]
+            assert sorted(values) == sorted(names), label(node)
+        else:
+            assert len(values) == len(known), label(node)
+
+
+@every_workflow
+def test_a_newer_comfyui_only_adds_widgets_at_the_end(file):
+    for node in read(file)["nodes"]:
+        old, new = (SCHEMAS[version][node["type"]].widgets for version in schemas.VERSIONS)
+        names = [widget.name for widget in old]
+        if any(widget.type == "COMFY_DYNAMICCOMBO_V3" for widget in new):
+            continue  # the frontend reads the old values of such a node itself
+        assert [widget.name for widget in new][: len(names)] == names, label(node)
+
+
+@every_workflow
+def test_nodes_lie_apart_and_inside_one_step(file):
+    workflow = read(file)
+    rectangles = {label(node): rectangle(node) for node in workflow["nodes"]}
+    found = [
+        f"{one} and {other}"
+        for one, other in combinations(rectangles, 2)
+        if overlap(rectangles[one], rectangles[other])
+    ]
+    assert not found
+    groups = [group["bounding"] for group in workflow["groups"]]
+    frames = [(x, y, x + width, y + height) for x, y, width, height in groups]
+    assert not any(overlap(one, other) for one, other in combinations(frames, 2))
+    for name, (left, top, right, bottom) in rectangles.items():
+        inside = [
+            f for f in frames if f[0] < left and f[1] < top and right < f[2] and bottom < f[3]
+        ]
+        assert len(inside) == 1, f"{name} lies in {len(inside)} groups"
+    links = {link[0]: link for link in workflow["links"]}
+    assert len(links) >= len(workflow["nodes"]) - 2, "every node but the note is part of the graph"
+
+
+@every_workflow
+def test_it_fits_a_screen_with_readable_text(file):
+    groups = [group["bounding"] for group in read(file)["groups"]]
+    width = max(left + wide for left, _, wide, _ in groups)
+    height = max(top + high for _, top, _, high in groups)
+    # "Fit view" fills three quarters of the screen; below 8 pixels of 14 the text is not drawn.
+    assert 0.75 * min(1920 / width, 1080 / height) > 8 / 14
+
+
+@every_workflow
+def test_groups_tell_the_steps(file):
+    titles = [group["title"] for group in read(file)["groups"]]
+    assert titles[0] == "About"
+    assert [title[0] for title in titles[1:]] == list("12345")
+    assert {"1  Load", "2  Prompt", "4  Sample", "5  Decode and save"} <= set(titles)
+
+
+@every_workflow
+def test_the_note_names_the_weights(file):
+    nodes = read(file)["nodes"]
+    (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
+    (loader,) = [node for node in nodes if node["type"] == "EasyAnimateLoadCheckpoint"]
+    text, folder = note["widgets_values"][0], loader["widgets_values"][0]
+    version = re.match(r"EasyAnimate (V5\.1|V5) - ", file.stem)[1]
+    assert folder.startswith(f"EasyAnimate{version}-")
+    for part in (
+        f"https://huggingface.co/alibaba-pai/{folder}",
+        f"https://modelscope.cn/models/PAI/{folder}",
+        f"hf download alibaba-pai/{folder} --local-dir models/EasyAnimate/{folder}",
+        "ComfyUI/models/EasyAnimate",
+        " GB",
+        "## What to do",
+        "## Tips",
+    ):
+        assert part in text
+    assert file.stem.split(" - ")[1].removesuffix(VHS) in text.splitlines()[0]
+
+
+@every_workflow
+def test_nodes_say_whose_they_are(file):
+    for node in read(file)["nodes"]:
+        properties = node["properties"]
+        origin = properties["cnr_id"], properties["ver"]
+        if node["type"].startswith(schemas.PACK_PREFIX):
+            assert origin == pack_origin()
+        elif node["type"].startswith("VHS_"):
+            assert file.stem.endswith(VHS)
+            assert origin == VIDEO_HELPER_ORIGIN
+        else:
+            assert origin == CORE_ORIGIN
+    types = {node["type"] for node in read(file)["nodes"]}
+    videos = {"LoadVideo", "SaveVideo", "CreateVideo", "GetVideoComponents"}
+    assert not (file.stem.endswith(VHS) and types & videos)
+
+
+@every_workflow
+def test_loaders_name_their_files(file):
+    for node in read(file)["nodes"]:
+        for model in node["properties"].get("models", []):
+            assert model.keys() == {"name", "url", "directory"}
+            assert model["url"].startswith("https://huggingface.co/alibaba-pai/")
+            chosen = node["widgets_values"][0]
+            assert model["name"].split("/")[0] == chosen
+            assert model["url"].endswith(model["name"].removeprefix(f"{chosen}/"))
+        if node["type"] == "EasyAnimateLoadCheckpoint":
+            names = [model["name"] for model in node["properties"]["models"]]
+            assert any("/transformer/" in name for name in names)
+            assert any("/vae/" in name for name in names)

@@ -1,0 +1,1 @@
+"""Makes the ready-made workflows: `python -m tools.workflows --help`."""

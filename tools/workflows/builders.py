@@ -1,0 +1,200 @@
+"""How the nodes of each mode are connected and arranged."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .canvas import Group
+from .drafts import NO_FILE, PROMPT, SAMPLE, SAVE, SHOWN, SIZE, Draft
+from .notes import REWARD_LORA
+
+Columns = list[list[Group]]
+#: The original's denoise of video to video.
+CHANGE = 0.7
+#: 97 frames are 25 latent ones. A window has the 13 that the model was trained with (49 frames).
+LONG = 97
+WINDOW, OVERLAP, TIME_DIMENSION = 13, 4, 2
+PICTURE_SIZE = 768
+CONTROL_VIDEO = "Control video: poses, edges, depth ..."
+
+
+def text_to_video(draft: Draft) -> Columns:
+    """T2V and InP weights."""
+    before = [draft.load(), draft.prompt()]
+    size = _size(draft)
+    return [before, [size, draft.sample()], [draft.save()]]
+
+
+def text_to_image(draft: Draft) -> Columns:
+    """A video of one frame."""
+    before = [draft.load(), draft.prompt()]
+    size = _size(draft, width=PICTURE_SIZE, height=PICTURE_SIZE, length=1)
+    sample = draft.sample()
+    decode = draft.add("EasyAnimateDecode", vae=draft.vae, samples=draft.latent)
+    file = draft.add("SaveImage", images=decode["IMAGE"], filename_prefix=draft.prefix)
+    return [before, [size, sample], [Group(SAVE, [[decode, file]])]]
+
+
+def image_to_video(draft: Draft) -> Columns:
+    """InP weights."""
+    before = [draft.load(), draft.prompt()]
+    start = draft.picture("Start image")
+    shown = draft.show("EasyAnimateImageToVideo", start_image=start["IMAGE"])
+    group = Group(SHOWN, [[start], [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def start_and_end_image(draft: Draft) -> Columns:
+    """InP weights."""
+    before = [draft.load(), draft.prompt()]
+    start, end = draft.picture("Start image"), draft.picture("End image")
+    shown = draft.show(
+        "EasyAnimateImageToVideo", start_image=start["IMAGE"], end_image=end["IMAGE"]
+    )
+    group = Group(SHOWN, [[start], [end], [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def inpaint(draft: Draft) -> Columns:
+    """InP weights; the mask is painted in the mask editor."""
+    before = [draft.load(), draft.prompt()]
+    clip = draft.video("Video")
+    mask = draft.picture("Mask: paint it on a frame")
+    shown = draft.show("EasyAnimateInpaint", video=clip.images, mask=mask["MASK"], **clip.rate)
+    preview = draft.add(
+        "PreviewImage", title="What the model sees: red is new", images=shown["preview"]
+    )
+    group = Group(SHOWN, [clip.nodes, [mask, preview], [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def video_to_video(draft: Draft) -> Columns:
+    """T2V and InP weights."""
+    before = [draft.load(), draft.prompt()]
+    clip = draft.video("Video")
+    start = draft.add("EasyAnimateVideoToVideo", vae=draft.vae, video=clip.images, **clip.rate)
+    draft.latent = start["latent"]
+    group = Group(SHOWN, [clip.nodes, [start]])
+    return [before, [group, draft.sample(denoise=CHANGE)], [draft.save()]]
+
+
+def control(draft: Draft) -> Columns:
+    """Control weights."""
+    before = [draft.load(), draft.prompt()]
+    clip = draft.video(CONTROL_VIDEO)
+    shown = draft.show("EasyAnimateControl", control_video=clip.images, **clip.rate)
+    group = Group(SHOWN, [clip.nodes, [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def control_with_reference(draft: Draft) -> Columns:
+    """Control weights of V5.1."""
+    before = [draft.load(), draft.prompt()]
+    clip = draft.video(CONTROL_VIDEO)
+    reference = draft.picture("Reference image")
+    shown = draft.show(
+        "EasyAnimateControl",
+        control_video=clip.images,
+        reference_image=reference["IMAGE"],
+        **clip.rate,
+    )
+    group = Group(SHOWN, [clip.nodes, [reference], [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def camera(draft: Draft) -> Columns:
+    """Control-Camera weights."""
+    before = [draft.load(), draft.prompt()]
+    reference = draft.picture("Reference image (optional)")
+    shown = draft.show("EasyAnimateCamera", reference_image=reference["IMAGE"])
+    group = Group(SHOWN, [[reference], [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def trajectory(draft: Draft) -> Columns:
+    """Control weights."""
+    before = [draft.load(), draft.prompt()]
+    reference = draft.picture("Reference image (optional)")
+    shown = draft.show("EasyAnimateTrajectory", reference_image=reference["IMAGE"])
+    preview = draft.add(
+        "PreviewImage", title="The tracks as the model sees them", images=shown["preview"]
+    )
+    group = Group(SHOWN, [[reference, preview], [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def lora(draft: Draft) -> Columns:
+    """Text to video with a LoRA that the user has."""
+    load = draft.load()
+    before = [_with_lora(draft, load, lora=NO_FILE), draft.prompt()]
+    return [before, [_size(draft), draft.sample()], [draft.save()]]
+
+
+def reward_lora(draft: Draft) -> Columns:
+    """Text to video with a published LoRA."""
+    load = draft.load()
+    settings = {"lora": REWARD_LORA["name"], "strength": 0.7, "models": [REWARD_LORA]}
+    before = [_with_lora(draft, load, **settings), draft.prompt()]
+    return [before, [_size(draft), draft.sample()], [draft.save()]]
+
+
+def _with_lora(draft: Draft, load: Group, **given: Any) -> Group:
+    node = draft.add("EasyAnimateLoadLora", model=draft.model, **given)
+    draft.model = node["MODEL"]
+    return Group(load.title, [[*load.columns[0], node]])
+
+
+def long_video(draft: Draft) -> Columns:
+    """Text to video, longer than the model was trained for."""
+    before = [draft.load(), draft.prompt()]
+    size = _size(draft, length=LONG)
+    windows = draft.add(
+        "ContextWindowsManual",
+        title="Windows, in latent frames (1 is 4 frames)",
+        model=draft.model,
+        context_length=WINDOW,
+        context_overlap=OVERLAP,
+        context_schedule="standard_static",
+        fuse_method="pyramid",
+        dim=TIME_DIMENSION,
+        freenoise=True,
+    )
+    draft.model = windows["MODEL"]
+    sample = draft.sample()
+    sample.columns[0].insert(0, windows)
+    return [before, [size, sample], [draft.save()]]
+
+
+def ksampler(draft: Draft) -> Columns:
+    """ComfyUI's own nodes after the loader."""
+    from easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
+
+    load = draft.load()
+    texts = [
+        draft.add("CLIPTextEncode", title=title, clip=draft.clip, text=text)
+        for title, text in (("Positive", draft.text), ("Negative", DEFAULT_NEGATIVE_PROMPT))
+    ]
+    size = _size(draft)
+    sampler = draft.add(
+        "KSampler",
+        model=draft.model,
+        positive=texts[0]["CONDITIONING"],
+        negative=texts[1]["CONDITIONING"],
+        latent_image=draft.latent,
+        seed=43,
+        steps=50,
+        cfg=6.0,
+        sampler_name="euler",
+        scheduler="normal",
+    )
+    decode = draft.add("VAEDecode", vae=draft.vae, samples=sampler["LATENT"])
+    save = draft.save(images=decode["IMAGE"])
+    save.columns[0].insert(0, decode)
+    prompts = Group(PROMPT, [texts])
+    return [[load, prompts], [size, Group(SAMPLE, [[sampler]])], [save]]
+
+
+def _size(draft: Draft, **given: int) -> Group:
+    empty = draft.add("EasyAnimateEmptyLatentVideo", **given)
+    draft.latent = empty["latent"]
+    return Group(SIZE, [[empty]])

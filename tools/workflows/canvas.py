@@ -1,0 +1,323 @@
+"""Nodes, links and groups on a canvas, and the JSON that ComfyUI's frontend opens."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import dev
+
+from .schemas import NOTE, OLDEST, PACK_PREFIX, Input, Schema
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+#: Where ComfyUI looks for the templates of a pack.
+FOLDER = dev.ROOT / "workflows"
+#: Pixels of the canvas.
+TITLE = 30  # of a node, above its position
+GROUP_TITLE = 44
+PADDING, GAP = 20, 30
+#: Width and least height of nodes: what both frontends need, and room for what the node shows.
+SIZES = {
+    NOTE: (340, 200),
+    "CLIPTextEncode": (360, 170),
+    "ContextWindowsManual": (400, 330),
+    "CreateVideo": (440, 110),
+    "EasyAnimateCamera": (340, 480),
+    "EasyAnimateControl": (340, 400),
+    "EasyAnimateDecode": (440, 110),
+    "EasyAnimateEmptyLatentVideo": (400, 140),
+    "EasyAnimateImageToVideo": (340, 370),
+    "EasyAnimateInpaint": (340, 430),
+    "EasyAnimateLoadCheckpoint": (360, 240),
+    "EasyAnimateLoadLora": (360, 190),
+    "EasyAnimateSampler": (400, 500),
+    "EasyAnimateTextEncode": (360, 300),
+    "EasyAnimateTrajectory": (340, 480),
+    "EasyAnimateVideoToVideo": (340, 270),
+    "GetVideoComponents": (390, 120),
+    "KSampler": (400, 480),
+    "LoadImage": (300, 320),
+    "LoadVideo": (390, 350),
+    "PreviewImage": (300, 260),
+    "SaveImage": (440, 480),
+    "SaveVideo": (440, 370),
+    "VAEDecode": (440, 90),
+    "VHS_LoadVideo": (390, 530),
+    "VHS_VideoCombine": (440, 600),
+}
+#: Nodes that take the room that is left in their column, up to this height: text, pictures, videos.
+ELASTIC = {
+    NOTE: 2000,
+    "CLIPTextEncode": 600,
+    "EasyAnimateTextEncode": 900,
+    "LoadImage": 480,
+    "LoadVideo": 420,
+    "PreviewImage": 400,
+    "SaveImage": 640,
+    "SaveVideo": 480,
+}
+COLOURS = ("#b58b2a", "#88A", "#8A8", "#3f789e", "#8AA", "#A88")
+NOTE_COLOURS = {"color": "#432", "bgcolor": "#653"}
+#: The registry's name and the version of whom a node belongs to.
+CORE_ORIGIN = ("comfy-core", f"{OLDEST}.0")
+VIDEO_HELPER_ORIGIN = ("comfyui-videohelpersuite", "1.7.9")
+NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "easyanimate-nodes")
+
+
+class Output(NamedTuple):
+    """An output socket of a node."""
+
+    node: Node
+    slot: int
+    type: str
+
+
+@dataclass(eq=False)
+class Node:
+    """A node: `values` are its widgets' by name, `sources` the outputs that feed it by input."""
+
+    id: int
+    schema: Schema
+    title: str | None
+    values: dict[str, Any]
+    sources: dict[str, Output]
+    models: list[dict[str, str]] = field(default_factory=list)
+    position: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)
+
+    def __getitem__(self, name: str) -> Output:
+        for slot, (known, kind) in enumerate(self.schema.outputs):
+            if known == name:
+                return Output(self, slot, kind)
+        raise KeyError(f"{self.schema.type} has no output {name!r}: {self.schema.outputs}")
+
+    @property
+    def slots(self) -> list[Input]:
+        """Inputs in the frontend's order: sockets, then widgets; those take links too."""
+        named = [w for w in self.schema.widgets if w.name != "control_after_generate"]
+        return [*self.schema.sockets, *named, *self.format_widgets]
+
+    @property
+    def format_widgets(self) -> list[Input]:
+        """What VideoHelperSuite adds for the chosen format."""
+        if not self.schema.is_video_helper:
+            return []
+        return self.schema.format_widgets(self.values["format"])
+
+
+@dataclass
+class Group:
+    """A step: columns of nodes in a frame."""
+
+    title: str
+    columns: list[list[Node]]
+    position: tuple[int, int] = (0, 0)
+    size: tuple[int, int] = (0, 0)
+
+    @property
+    def widths(self) -> list[int]:
+        return [max(node.size[0] for node in column) for column in self.columns]
+
+    @property
+    def width(self) -> int:
+        return sum(self.widths) + GAP * (len(self.columns) - 1) + 2 * PADDING
+
+    @property
+    def height(self) -> int:
+        """What its highest column needs."""
+        columns = [sum(TITLE + node.size[1] + GAP for node in column) for column in self.columns]
+        return GROUP_TITLE + max(columns) - GAP + PADDING
+
+    def place(self, x: int, y: int, width: int, height: int) -> None:
+        """Put the frame and its nodes there; elastic nodes take what is left."""
+        self.position, self.size = (x, y), (width, height)
+        stretch = (width - self.width) // len(self.columns)
+        left = x + PADDING
+        for column, natural in zip(self.columns, self.widths, strict=True):
+            room = height - GROUP_TITLE - PADDING + GAP
+            room -= sum(TITLE + node.size[1] + GAP for node in column)
+            elastic = [node for node in column if node.schema.type in ELASTIC]
+            top = y + GROUP_TITLE
+            for node in column:
+                tall = node.size[1]
+                if node in elastic:
+                    tall = min(tall + room // len(elastic), ELASTIC[node.schema.type])
+                node.position = (left, top + TITLE)
+                node.size = (natural + stretch, tall)
+                top += TITLE + node.size[1] + GAP
+            left += natural + stretch + GAP
+
+
+class Canvas:
+    """A workflow while it is built."""
+
+    def __init__(self, name: str, schemas: Mapping[str, Schema]) -> None:
+        self.name = name
+        self.schemas = schemas
+        self.nodes: list[Node] = []
+        self.groups: list[Group] = []
+
+    def add(
+        self,
+        type_name: str,
+        *,
+        title: str | None = None,
+        models: Sequence[dict[str, str]] = (),
+        **given: Any,
+    ) -> Node:
+        """A node; an `Output` given for an input is a link, anything else is a widget's value."""
+        schema = self.schemas[type_name]
+        sources = {k: value for k, value in given.items() if isinstance(value, Output)}
+        values = {widget.name: widget.default for widget in schema.widgets}
+        values |= {k: value for k, value in given.items() if not isinstance(value, Output)}
+        node = Node(len(self.nodes) + 1, schema, title, values, sources, list(models))
+        node.values = {w.name: w.default for w in node.format_widgets} | values
+        node.size = SIZES[type_name]
+        known = {entry.name for entry in node.slots} | {"control_after_generate"}
+        if unknown := given.keys() - known:
+            raise KeyError(f"{type_name} has no input {', '.join(sorted(unknown))}")
+        missing = {i.name for i in schema.sockets if not i.optional} - sources.keys()
+        if missing:
+            raise KeyError(f"{self.name}: {type_name} needs {', '.join(sorted(missing))}")
+        self.nodes.append(node)
+        return node
+
+    def arrange(self, columns: Sequence[Sequence[Group]]) -> None:
+        """Groups from left to right, those of a column under each other, all to one height."""
+        heights = [sum(g.height + GAP for g in column) - GAP for column in columns]
+        total = max(heights)
+        x = 0
+        for column, height in zip(columns, heights, strict=True):
+            width = max(group.width for group in column)
+            y = 0
+            for group in column:
+                last = group is column[-1]
+                group.place(x, y, width, group.height + (total - height if last else 0))
+                y += group.size[1] + GAP
+                self.groups.append(group)
+            x += width + GAP
+
+    def to_json(self) -> dict[str, Any]:
+        """The workflow as "Save" writes it."""
+        links = self._links()
+        return {
+            "id": str(uuid.uuid5(NAMESPACE, self.name)),
+            "revision": 0,
+            "last_node_id": len(self.nodes),
+            "last_link_id": len(links),
+            "nodes": [self._node_json(node, links) for node in self.nodes],
+            "links": links,
+            "groups": [
+                {
+                    "id": number,
+                    "title": group.title,
+                    "bounding": [*group.position, *group.size],
+                    "color": COLOURS[(number - 1) % len(COLOURS)],
+                    "font_size": 24,
+                    "flags": {},
+                }
+                for number, group in enumerate(self.groups, start=1)
+            ],
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+        }
+
+    def _links(self) -> list[list[Any]]:
+        """Rows of id, from node, from slot, to node, to slot, type."""
+        rows = []
+        for node in self.nodes:
+            for slot, entry in enumerate(node.slots):
+                if source := node.sources.get(entry.name):
+                    row = [source.node.id, source.slot, node.id, slot, source.type]
+                    rows.append([len(rows) + 1, *row])
+        return rows
+
+    def _node_json(self, node: Node, links: list[list[Any]]) -> dict[str, Any]:
+        schema = node.schema
+        body: dict[str, Any] = {
+            "id": node.id,
+            "type": schema.type,
+            "pos": list(node.position),
+            "size": list(node.size),
+            "flags": {},
+            "order": node.id - 1,
+            "mode": 0,
+            "inputs": [_input_json(entry, node, slot, links) for slot, entry in _slots(node)],
+            "outputs": [
+                {"name": name, "type": kind, "links": _leaving(node.id, slot, links)}
+                for slot, (name, kind) in enumerate(schema.outputs)
+            ],
+        }
+        if node.title:
+            body["title"] = node.title
+        body["properties"] = _properties(node)
+        body["widgets_values"] = _widget_values(node)
+        if schema.type == NOTE:
+            body |= NOTE_COLOURS
+        return body
+
+
+def _slots(node: Node) -> list[tuple[int, Input]]:
+    return [] if node.schema.type == NOTE else list(enumerate(node.slots))
+
+
+def _input_json(entry: Input, node: Node, slot: int, links: list[list[Any]]) -> dict[str, Any]:
+    found = [link[0] for link in links if link[3:5] == [node.id, slot]]
+    body: dict[str, Any] = {"name": entry.name, "type": entry.type}
+    if entry.optional:
+        body["shape"] = 7
+    if entry.is_widget or entry.name == "upload":
+        body["widget"] = {"name": entry.name}
+    return {**body, "link": found[0] if found else None}
+
+
+def _leaving(node: int, slot: int, links: list[list[Any]]) -> list[int] | None:
+    return [link[0] for link in links if link[1:3] == [node, slot]] or None
+
+
+def _properties(node: Node) -> dict[str, Any]:
+    """Whose node it is, so that what is missing can be installed, and the files that it loads."""
+    kind = node.schema.type
+    if kind.startswith(PACK_PREFIX):
+        origin = pack_origin()
+    elif node.schema.is_video_helper:
+        origin = VIDEO_HELPER_ORIGIN
+    else:
+        origin = CORE_ORIGIN
+    body: dict[str, Any] = {"cnr_id": origin[0], "ver": origin[1], "Node name for S&R": kind}
+    return {**body, "models": node.models} if node.models else body
+
+
+def pack_origin() -> tuple[str, str]:
+    """This pack's name in the registry and its version."""
+    with (dev.ROOT / "pyproject.toml").open("rb") as file:
+        project = tomllib.load(file)["project"]
+    return project["name"], project["version"]
+
+
+def _widget_values(node: Node) -> list[Any] | dict[str, Any]:
+    """By position; VideoHelperSuite's by name."""
+    if node.schema.is_video_helper:
+        return {name: value for name, value in node.values.items() if name != "upload"}
+    return [node.values[widget.name] for widget in node.schema.widgets]
+
+
+def to_text(workflow: Mapping[str, Any]) -> str:
+    """JSON with a node, a link or a group per line, so that a change shows as one line."""
+    parts = []
+    for key, value in workflow.items():
+        if isinstance(value, list) and value:
+            rows = ",\n".join("  " + json.dumps(row, ensure_ascii=False) for row in value)
+            parts.append(f" {json.dumps(key)}: [\n{rows}\n ]")
+        else:
+            parts.append(f" {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"

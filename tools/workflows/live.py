@@ -1,0 +1,157 @@
+"""What a real ComfyUI has to say: schemas and pictures. The servers and the browser are the tests'.
+
+The browser is a Chromium of this machine.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw, ImageFont
+
+import dev
+from tests.comfy.browser import FLAGS, ComfyPage, find_chromium
+from tests.comfy.installation import Installation
+from tests.comfy.server import Server
+from tools.comfyui_base import PACK, VIDEO_HELPER_SUITE, make_base
+from tools.comfyui_install import (
+    ready_comfyui,
+    ready_python,
+    ready_video_helper_suite,
+    version_of,
+)
+
+from . import schemas
+from .canvas import FOLDER
+from .drafts import Form
+from .notes import REWARD_LORA
+
+#: What the pictures show in place of the user's own files, by type and title of a node; they are
+#: among the files that `make_base` puts into the input folder.
+SAMPLES = {
+    ("LoadImage", "Start image"): "astronaut.png",
+    ("LoadImage", "End image"): "coffee.png",
+    ("LoadImage", "Mask"): "mask.png",
+    ("LoadImage", "Reference image"): "astronaut.png",
+    ("LoadVideo", "Video"): "bikes.mp4",
+    ("LoadVideo", "Control video"): "bikes_canny.mp4",
+    ("VHS_LoadVideo", "Video"): "bikes.mp4",
+    ("VHS_LoadVideo", "Control video"): "bikes_canny.mp4",
+}
+THUMBNAIL = (640, 360)
+LABEL_SIZE = 32
+DOCUMENTED = "EasyAnimate V5.1 - Image to video"
+DOCUMENT, DOCUMENT_WIDTH = dev.ROOT / "docs" / "workflow.jpg", 1600
+#: Pixels of the browser: the picture, and above and below it what the frontend puts on the canvas.
+WIDTH, HEIGHT, MARGIN = 1920, 1080, 80
+SECONDS_TO_LOAD = 2
+VIEW = """([left, top, scale]) => {
+  app.canvas.ds.scale = scale
+  app.canvas.ds.offset = [left, top]
+  app.canvas.setDirty(true, true)
+}"""
+
+
+@contextlib.contextmanager
+def running_server(version: str) -> Iterator[Server]:
+    """A ComfyUI with this pack and tiny models in a folder that is removed afterwards."""
+    comfyui, suite = ready_comfyui(version), ready_video_helper_suite()
+    python = ready_python(comfyui, [suite])
+    with tempfile.TemporaryDirectory() as folder:
+        base = make_base(Path(folder), {PACK: dev.ROOT, VIDEO_HELPER_SUITE: suite})
+        (base / "models" / "loras" / REWARD_LORA["name"]).touch()  # only its name is shown
+        pack = base / "custom_nodes" / PACK
+        server = Server(Installation(comfyui, version_of(comfyui), python, base, pack))
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+@contextlib.contextmanager
+def open_page(server: Server) -> Iterator[ComfyPage]:
+    """The server's frontend in a headless browser."""
+    from playwright.sync_api import sync_playwright
+
+    path = find_chromium()
+    if path is None:
+        raise SystemExit("The pictures need a Chromium (Debian: apt-get install chromium).")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        page = ComfyPage(browser, server)
+        yield page
+        page.close()
+        browser.close()
+
+
+def write_schemas() -> None:
+    """Ask every version what the nodes are."""
+    answers = {}
+    for version in schemas.VERSIONS:
+        with running_server(version) as server:
+            answers[version] = server.object_info()
+    schemas.write(answers)
+
+
+def write_pictures() -> None:
+    """A thumbnail beside every workflow, and the picture of the documentation."""
+    with running_server(schemas.NEWEST) as server, open_page(server) as page:
+        page.page.set_viewport_size({"width": WIDTH, "height": HEIGHT + 2 * MARGIN})
+        for file in sorted(FOLDER.glob("*.json")):
+            workflow = with_samples(json.loads(file.read_text(encoding="utf-8")))
+            picture = picture_of(page, workflow)
+            small = picture.resize(THUMBNAIL, Image.Resampling.LANCZOS)
+            if file.stem.endswith(Form.VIDEO_HELPER.value):
+                label(small, "VideoHelperSuite")
+            write_jpeg(small, file, 78)
+            if file.stem == DOCUMENTED:
+                height = round(DOCUMENT_WIDTH * picture.height / picture.width)
+                large = picture.resize((DOCUMENT_WIDTH, height), Image.Resampling.LANCZOS)
+                write_jpeg(large, DOCUMENT, 85)
+
+
+def write_jpeg(picture: Image.Image, file: Path, quality: int) -> None:
+    """Beside a file, with its name."""
+    picture.save(file.with_suffix(".jpg"), quality=quality, optimize=True)
+
+
+def label(picture: Image.Image, text: str) -> None:
+    """A sign in the lower right corner: ComfyUI cuts long names of templates."""
+    font = ImageFont.load_default(LABEL_SIZE)
+    draw = ImageDraw.Draw(picture)
+    x = picture.width - LABEL_SIZE // 2 - round(draw.textlength(text, font=font))
+    y = picture.height - LABEL_SIZE * 3 // 2
+    draw.rectangle((x - LABEL_SIZE // 2, y, picture.width, picture.height), fill="#3f789e")
+    draw.text((x, picture.height - LABEL_SIZE * 3 / 4), text, "white", font, anchor="lm")
+
+
+def with_samples(workflow: dict[str, Any]) -> dict[str, Any]:
+    """A workflow whose files are those of `make_base`."""
+    for node in workflow["nodes"]:
+        for (kind, title), name in SAMPLES.items():
+            if node["type"] == kind and node.get("title", "").startswith(title):
+                values = node["widgets_values"]
+                values["video" if isinstance(values, dict) else 0] = name
+    return workflow
+
+
+def picture_of(page: ComfyPage, workflow: Mapping[str, Any]) -> Image.Image:
+    """The whole graph, as large as it fits."""
+    page.open_workflow(dict(workflow))
+    page.page.evaluate("() => { app.extensionManager.focusMode = true }")
+    frames = [group["bounding"] for group in workflow["groups"]]
+    width = max(left + wide for left, _, wide, _ in frames)
+    height = max(top + high for _, top, _, high in frames)
+    scale = 0.98 * min(WIDTH / width, HEIGHT / height)
+    left, top = (WIDTH / scale - width) / 2, (HEIGHT / scale - height) / 2 + MARGIN / scale
+    page.page.evaluate(VIEW, [left, top, scale])
+    page.page.wait_for_timeout(SECONDS_TO_LOAD * 1000)
+    clip = {"x": 0, "y": MARGIN, "width": WIDTH, "height": HEIGHT}
+    return Image.open(io.BytesIO(page.page.screenshot(clip=clip))).convert("RGB")

@@ -1,0 +1,58 @@
+"""A ready-made workflow: what it is for, and the words that go with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .builders import Columns
+from .canvas import Canvas, Group
+from .drafts import Draft, Form
+from .notes import MEMORY_TIP, SEED_TIP, SIZE_TIP, STEPS_TIPS, Weights, note
+from .schemas import NOTE, Schema
+
+BOTH = (Form.CORE, Form.VIDEO_HELPER)
+OTHER_FORM = {
+    Form.CORE: "This workflow needs no other node pack. The one named **(VHS)** reads and writes "
+    "videos with VideoHelperSuite.",
+    Form.VIDEO_HELPER: "This workflow needs the node pack **VideoHelperSuite**. The one without "
+    "(VHS) in its name reads and writes videos with ComfyUI's own nodes.",
+}
+
+
+@dataclass(frozen=True)
+class Mode:
+    """One workflow, in one or both forms."""
+
+    version: str
+    name: str
+    build: Callable[[Draft], Columns]
+    weights: Weights
+    about: str
+    todo: tuple[str, ...]
+    prompt: str
+    tips: tuple[str, ...] = ()
+    forms: tuple[Form, ...] = BOTH
+    size_tip: str = SIZE_TIP
+
+    def title(self, form: Form) -> str:
+        """The name of the file, without .json."""
+        return f"EasyAnimate {self.version} - {self.name}{form.value}"
+
+    def text(self, form: Form) -> str:
+        """The note on the canvas."""
+        tips = [*self.tips, STEPS_TIPS[self.version], self.size_tip, SEED_TIP, MEMORY_TIP]
+        if len(self.forms) > 1:
+            tips += [OTHER_FORM[form]]
+        heading = f"{self.name} with EasyAnimate {self.version}"
+        return note(heading, self.about, self.weights.lines(), self.todo, tips)
+
+    def workflow(self, form: Form, schemas: Mapping[str, Schema]) -> dict[str, Any]:
+        """The JSON of one form."""
+        canvas = Canvas(self.title(form), schemas)
+        read_me = canvas.add(NOTE, title="Read me", text=self.text(form))
+        prefix = f"EasyAnimate/{self.name.lower().replace(' ', '_')}"
+        draft = Draft(canvas, form, weights=self.weights, text=self.prompt, prefix=prefix)
+        canvas.arrange([[Group("About", [[read_me]])], *self.build(draft)])
+        return canvas.to_json()

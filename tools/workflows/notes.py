@@ -1,0 +1,120 @@
+"""The text that every workflow carries: what it does, its weights, what to choose."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+#: Gigabytes of a checkpoint folder, by version and size.
+GIGABYTES = {("V5.1", "7b"): 30, ("V5.1", "12b"): 39, ("V5", "7b"): 22, ("V5", "12b"): 34}
+#: Weights of a folder that are files of their own; the rest of it is small.
+DENOISER_AND_VAE = (
+    "transformer/diffusion_pytorch_model.safetensors",
+    "vae/diffusion_pytorch_model.safetensors",
+)
+QWEN_SHARDS = tuple(f"text_encoder/model-{n:05d}-of-00005.safetensors" for n in range(1, 6))
+FILES = {"V5.1": (*DENOISER_AND_VAE, *QWEN_SHARDS), "V5": DENOISER_AND_VAE}
+
+REWARD_LORA = {
+    "name": "EasyAnimateV5-7b-zh-InP-HPS2.1.safetensors",
+    "url": "https://huggingface.co/alibaba-pai/EasyAnimateV5-Reward-LoRAs/resolve/main/"
+    "EasyAnimateV5-7b-zh-InP-HPS2.1.safetensors",
+    "directory": "loras",
+}
+
+STEPS_TIPS = {
+    "V5.1": "**Steps**: 50 is the original's; 25 to 30 do for drafts. **cfg**: 6.",
+    "V5": "**Steps**: 35 to 50. **cfg**: 6 to 7. The scheduler *auto* is DDIM; Euler, Euler A, "
+    "DPM++ and PNDM work too.",
+}
+SIZE_TIP = (
+    "**Size**: multiples of 16. 672 x 384 is the quickest; 1008 x 576 and 1344 x 768 are sharper "
+    "and need more memory."
+)
+LENGTH_TIP = "**Length**: 4n + 1 frames at 8 per second, up to 49, about 6 seconds."
+MEMORY_TIP = (
+    "**Memory**: *weight_dtype* scaled fp8 halves the denoiser; *text_device* cpu leaves the "
+    "graphics card to it."
+)
+SEED_TIP = (
+    "**Seed**: fixed, so the same settings give the same video. Set *control after generate* to "
+    "randomize for a new one each time."
+)
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The folders that a workflow runs with: one per size, the first is chosen."""
+
+    version: str
+    head: str
+    sizes: tuple[str, ...] = ("7b", "12b")
+
+    @property
+    def folders(self) -> list[str]:
+        return [f"EasyAnimate{self.version}-{size}-zh{self.head}" for size in self.sizes]
+
+    @property
+    def models(self) -> list[dict[str, str]]:
+        """The files of the chosen folder, as `properties.models` has them.
+
+        The name is the path below the folder `EasyAnimate`, as ComfyUI lists it.
+        """
+        folder = self.folders[0]
+        address = f"https://huggingface.co/alibaba-pai/{folder}/resolve/main"
+        return [
+            {"name": f"{folder}/{file}", "url": f"{address}/{file}", "directory": "EasyAnimate"}
+            for file in FILES[self.version]
+        ]
+
+    def lines(self) -> list[str]:
+        """Where to get them and where to put them."""
+        rows = []
+        for size, name in zip(self.sizes, self.folders, strict=True):
+            page = f"https://huggingface.co/alibaba-pai/{name}"
+            mirror = f"https://modelscope.cn/models/PAI/{name}"
+            gigabytes = GIGABYTES[self.version, size]
+            rows.append(f"- {name}, {gigabytes} GB: [Hugging Face]({page}), [ModelScope]({mirror})")
+        name = self.folders[0]
+        return [
+            *rows,
+            "",
+            "Put the whole folder into **ComfyUI/models/EasyAnimate**, for example from ComfyUI's "
+            "folder with",
+            "",
+            "```",
+            f"hf download alibaba-pai/{name} --local-dir models/EasyAnimate/{name}",
+            "```",
+            "",
+            "then press **R** and choose it in step 1.",
+        ]
+
+
+def note(
+    heading: str,
+    about: str,
+    weights: Sequence[str],
+    todo: Sequence[str],
+    tips: Sequence[str],
+) -> str:
+    """The text as Markdown."""
+    steps = [f"{number}. {line}" for number, line in enumerate(todo, start=1)]
+    return "\n".join(
+        [
+            f"# {heading}",
+            "",
+            about,
+            "",
+            "## Weights",
+            "",
+            *weights,
+            "",
+            "## What to do",
+            "",
+            *steps,
+            "",
+            "## Tips",
+            "",
+            *(f"- {tip}" for tip in tips),
+        ]
+    )

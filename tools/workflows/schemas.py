@@ -1,0 +1,209 @@
+"""What ComfyUI says about the nodes that the workflows use, as compact JSON.
+
+The files hold what `/object_info` answers, without tooltips and without the names of files in the
+user's folders. The oldest version has every node; a newer one only those that differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dev
+
+FOLDER = dev.ROOT / "tests" / "workflows" / "schemas"
+OLDEST, NEWEST = "0.8", "0.33"
+VERSIONS = (OLDEST, NEWEST)
+PACK_PREFIX = "EasyAnimate"
+#: Other people's nodes that the workflows may use: those of ComfyUI in all `VERSIONS`, and
+#: VideoHelperSuite's.
+FOREIGN = (
+    "CLIPTextEncode",
+    "ContextWindowsManual",
+    "CreateVideo",
+    "GetVideoComponents",
+    "KSampler",
+    "LoadImage",
+    "LoadVideo",
+    "PreviewImage",
+    "SaveImage",
+    "SaveVideo",
+    "VAEDecode",
+    "VHS_LoadVideo",
+    "VHS_VideoCombine",
+)
+#: Nodes that only the frontend has.
+NOTE = "MarkdownNote"
+#: Combos that list files or folders of the user.
+FILE_LISTS = {
+    ("EasyAnimateLoadCheckpoint", "checkpoint"),
+    ("EasyAnimateLoadDiffusionModel", "diffusion_model"),
+    ("EasyAnimateLoadLora", "lora"),
+    ("EasyAnimateLoadTextEncoder", "text_encoder"),
+    ("EasyAnimateLoadTextEncoder", "text_encoder_2"),
+    ("EasyAnimateLoadVAE", "vae_file"),
+    ("LoadImage", "image"),
+    ("LoadVideo", "file"),
+    ("VHS_LoadVideo", "video"),
+}
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+UPLOADS = ("image_upload", "video_upload")
+_KEPT = (
+    "default",
+    "min",
+    "max",
+    "step",
+    "round",
+    "options",
+    "multiline",
+    "control_after_generate",
+    "formats",
+    *UPLOADS,
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A socket or a widget. `options` are the choices of a combo; None where they are files."""
+
+    name: str
+    type: str
+    optional: bool
+    settings: Mapping[str, Any]
+
+    @property
+    def is_widget(self) -> bool:
+        return self.type in WIDGETS
+
+    @property
+    def options(self) -> list[Any] | None:
+        return self.settings.get("options")
+
+    @property
+    def default(self) -> Any:
+        """What the frontend puts there."""
+        if "default" in self.settings:
+            return self.settings["default"]
+        empty = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
+        return (self.options or [""])[0] if self.type not in empty else empty[self.type]
+
+
+@dataclass(frozen=True)
+class Schema:
+    """One type of node: inputs in the order of its definition, outputs as (name, type)."""
+
+    type: str
+    inputs: tuple[Input, ...]
+    outputs: tuple[tuple[str, str], ...]
+
+    @property
+    def sockets(self) -> list[Input]:
+        return [entry for entry in self.inputs if not entry.is_widget]
+
+    @property
+    def widgets(self) -> list[Input]:
+        """The widgets in the frontend's order, those included that it adds by itself."""
+        found = []
+        for entry in self.inputs:
+            if not entry.is_widget:
+                continue
+            found.append(entry)
+            if entry.settings.get("control_after_generate"):
+                choices = {"options": ["fixed", "increment", "decrement", "randomize"]}
+                found.append(Input("control_after_generate", "COMBO", False, choices))
+        if any(entry.settings.get(upload) for entry in self.inputs for upload in UPLOADS):
+            found.append(Input("upload", "IMAGEUPLOAD", False, {"options": ["image"]}))
+        return found
+
+    @property
+    def is_video_helper(self) -> bool:
+        """Whether its widgets are stored by name, and those of its format with them."""
+        return self.type.startswith("VHS_")
+
+    def format_widgets(self, chosen: str) -> list[Input]:
+        """The widgets that VideoHelperSuite adds for a format."""
+        formats = next(i.settings.get("formats") for i in self.inputs if i.name == "format")
+        found = formats.get(chosen)
+        return [_format_widget(*parts) for parts in found] if isinstance(found, list) else []
+
+
+def _format_widget(name: str, kind: str | list[str], *rest: Any) -> Input:
+    settings = rest[0] if rest else {}
+    if isinstance(kind, list):
+        return Input(name, "COMBO", False, {"options": kind, **settings})
+    return Input(name, kind, False, settings)
+
+
+NOTE_SCHEMA = Schema(NOTE, (Input("text", "STRING", False, {"multiline": True}),), ())
+
+
+def read(version: str = OLDEST) -> dict[str, Schema]:
+    """The nodes of one of `VERSIONS`."""
+    return {**{k: _from_json(k, v) for k, v in read_compact(version).items()}, NOTE: NOTE_SCHEMA}
+
+
+def read_compact(version: str) -> dict[str, Any]:
+    """What `compact` gives for one of `VERSIONS`, from the files."""
+    found: dict[str, Any] = {}
+    for name in VERSIONS[: VERSIONS.index(version) + 1]:
+        found |= json.loads(file_of(name).read_text(encoding="utf-8"))
+    return found
+
+
+def _from_json(name: str, entry: Mapping[str, Any]) -> Schema:
+    inputs = tuple(
+        Input(key, kind, "optional" in flags, settings)
+        for key, kind, settings, *flags in entry["inputs"]
+    )
+    return Schema(name, inputs, tuple((key, kind) for key, kind in entry["outputs"]))
+
+
+def compact(info: Mapping[str, Any]) -> dict[str, Any]:
+    """This pack's nodes and `FOREIGN` ones of an answer of `/object_info`."""
+    wanted = {*FOREIGN, *(name for name in info if name.startswith(PACK_PREFIX))}
+    return {name: _compact_node(name, info[name]) for name in sorted(wanted)}
+
+
+def _compact_node(name: str, info: Mapping[str, Any]) -> dict[str, Any]:
+    inputs = []
+    for section in ("required", "optional"):
+        for key, (kind, *rest) in info["input"].get(section, {}).items():
+            settings = dict(rest[0]) if rest else {}
+            if isinstance(kind, list):
+                kind, settings["options"] = "COMBO", kind  # noqa: PLW2901
+            if (name, key) in FILE_LISTS:
+                settings.pop("options", None)
+                settings.pop("default", None)
+            kept = {word: _without_tooltips(settings[word]) for word in _KEPT if word in settings}
+            inputs.append([key, kind, kept, *(["optional"] if section == "optional" else [])])
+    outputs = zip(info["output_name"], info["output"], strict=True)
+    return {"inputs": inputs, "outputs": [list(pair) for pair in outputs]}
+
+
+def _without_tooltips(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_tooltips(v) for k, v in value.items() if k != "tooltip"}
+    return [_without_tooltips(v) for v in value] if isinstance(value, list) else value
+
+
+def write(answers: Mapping[str, Mapping[str, Any]]) -> None:
+    """Write the files from the answers of `/object_info`, by version."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    known: dict[str, Any] = {}
+    for version in VERSIONS:
+        nodes = compact(answers[version])
+        changed = {name: node for name, node in nodes.items() if known.get(name) != node}
+        known |= changed
+        lines = [
+            f"{json.dumps(k)}: {json.dumps(v, ensure_ascii=False)}" for k, v in changed.items()
+        ]
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        file_of(version).write_text(text, encoding="utf-8")
+
+
+def file_of(version: str) -> Path:
+    """The file of a version."""
+    return FOLDER / f"comfyui-{version}.json"
