@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from ..easyanimate_core.errors import CheckpointError
 from ..easyanimate_core.specs import Version
 from . import inputs
 from .bridge import files, notes, paths
@@ -57,6 +58,15 @@ class LoadCheckpoint(io.ComfyNode):
             ],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint: str) -> bool | str:
+        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
+        try:
+            paths.find_checkpoint(checkpoint)
+        except CheckpointError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(cls, checkpoint: str, weight_dtype: str, text_device: str) -> io.NodeOutput:

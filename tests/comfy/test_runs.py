@@ -100,3 +100,11 @@ def test_twenty_prompts_in_a_row_do_not_grow(comfy_server):
     assert last[0]["ScheduledSampler"] == 0
     assert last[1] <= first[1] + MEBIBYTE
     assert last[2] <= first[2] + 64 * MEBIBYTE
+
+
+def test_a_missing_checkpoint_is_explained_before_anything_runs(comfy_server):
+    with pytest.raises(PromptError) as error:
+        comfy_server.run_prompt(text_to_video("EasyAnimateV9"))
+    assert error.value.kind == "refused"
+    assert "There is no checkpoint folder 'EasyAnimateV9'" in str(error.value)
+    assert "models/EasyAnimate" in str(error.value)
