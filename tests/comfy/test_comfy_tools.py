@@ -8,9 +8,14 @@ from tests.comfy.findings import run_script
 SAME, MOVED = 1e-4, 0.05
 
 
+@pytest.fixture(scope="module", params=["V5.1", "V5"])
+def version(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def found(comfy_python):
-    return run_script(comfy_python, "comfy_tools.py")
+def found(comfy_python, version):
+    return run_script(comfy_python, "comfy_tools.py", f"EasyAnimate{version}-7b-zh-InP")
 
 
 def test_sampler_custom_advanced_is_ksampler(found):
@@ -26,15 +31,19 @@ def test_caches_skip_steps(found, cache):
     assert finite
 
 
-def test_model_sampling_sd3_shifts_both_samplers(found):
+def test_model_sampling_sd3_shifts_both_samplers(found, version):
+    if version == "V5":
+        pytest.skip("V5 is no flow model: it has no shift")
     assert found["ModelSamplingSD3 same shift"] <= SAME
     assert found["ModelSamplingSD3"] > MOVED
     assert found["ModelSamplingSD3 own"] > MOVED
 
 
-def test_cfg_zero_star_acts_on_both_samplers_alike(found):
+def test_cfg_zero_star_acts_on_both_samplers(found, version):
     assert found["CFGZeroStar"] > MOVED
-    assert found["CFGZeroStar own"] == pytest.approx(found["CFGZeroStar"], abs=1e-3)
+    assert found["CFGZeroStar own"] > MOVED
+    if version == "V5.1":  # where both samplers walk the same schedule
+        assert found["CFGZeroStar own"] == pytest.approx(found["CFGZeroStar"], abs=1e-3)
 
 
 def test_rescale_cfg_acts_and_excludes_the_samplers_own(found):
@@ -66,9 +75,12 @@ def test_context_windows_cut_latents_and_condition(found, sampler):
     assert any(sum(frames) == 0 for frames in known)
 
 
-def test_lora_acts_alike_on_both_samplers(found):
+def test_lora_acts_on_both_samplers(found, version):
     assert found["LoRA"] > MOVED
-    assert found["LoRA own sampler"] <= SAME
+    to_ksampler, to_plain = found["LoRA own sampler"]
+    assert to_plain > MOVED
+    if version == "V5.1":  # where both samplers walk the same schedule
+        assert to_ksampler <= SAME
     assert found["LoRA report"] == "90 of 90 keys matched, 30 layers are changed."
 
 
@@ -89,4 +101,4 @@ def test_cancel_ends_the_run_within_a_block(found):
 
 
 def test_torch_compile_gives_the_same(found):
-    assert found["compiled"] <= SAME
+    assert found["compiled"] <= 1e-3  # fused kernels round elsewhere, and V5 begins at sigma 4518

@@ -89,6 +89,12 @@ def test_loader_says_what_it_found(found):
     )
 
 
+def test_diffusers_layout_loads(found):
+    difference, report = found["diffusers layout"]
+    assert difference == 0
+    assert "diffusers layout" in report
+
+
 @pytest.mark.parametrize(
     ("case", "kind", "said"),
     [

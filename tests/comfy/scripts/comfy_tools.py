@@ -1,4 +1,4 @@
-"""What ComfyUI offers to its own models, on this pack's."""
+"""What ComfyUI offers to its own models, on this pack's: `comfy_tools.py CHECKPOINT`."""
 
 import logging
 import re
@@ -24,6 +24,9 @@ from comfy_extras import nodes_custom_sampler as custom
 from probing import Probe, clip_of, empty, encode, execute, gap, ksampler
 
 import nodes
+
+CHECKPOINT = sys.argv[1]
+IS_FLOW = "V5.1" in CHECKPOINT
 
 probe = Probe(load_pack())  # noqa: F821  (given by the bootstrap)
 found = probe.found
@@ -66,7 +69,7 @@ def seen_lengths(model, sample):
 
 
 with torch.inference_mode():
-    loaded = probe.load("EasyAnimateV5.1-7b-zh-InP")
+    loaded = probe.load(CHECKPOINT)
     model = loaded.model
     texts = encode(loaded.clip, "a red fox runs", "blurred")
     base = ksampler(model, texts, empty(), steps=20)
@@ -101,13 +104,18 @@ with torch.inference_mode():
         cached = execute(node, model=model, reuse_threshold=1.0, verbose=True)
         found[name] = skipped(cached, texts)
 
-    # The scheduler normal ends a little elsewhere under ModelSamplingSD3, so the pack's own is
-    # compared with the same shift on both sides.
-    shifted = execute(nodes_model_advanced.ModelSamplingSD3, model=model, shift=2.718281828459045)
-    found["ModelSamplingSD3 same shift"] = gap(probe.sample(shifted, texts, empty(), steps=20), own)
-    shifted = execute(nodes_model_advanced.ModelSamplingSD3, model=model, shift=9.0)
-    found["ModelSamplingSD3"] = gap(ksampler(shifted, texts, empty(), steps=20), base)
-    found["ModelSamplingSD3 own"] = gap(probe.sample(shifted, texts, empty(), steps=20), own)
+    if IS_FLOW:
+        # The scheduler normal ends a little elsewhere under ModelSamplingSD3, so the pack's own is
+        # compared with the same shift on both sides.
+        shifted = execute(
+            nodes_model_advanced.ModelSamplingSD3, model=model, shift=2.718281828459045
+        )
+        found["ModelSamplingSD3 same shift"] = gap(
+            probe.sample(shifted, texts, empty(), steps=20), own
+        )
+        shifted = execute(nodes_model_advanced.ModelSamplingSD3, model=model, shift=9.0)
+        found["ModelSamplingSD3"] = gap(ksampler(shifted, texts, empty(), steps=20), base)
+        found["ModelSamplingSD3 own"] = gap(probe.sample(shifted, texts, empty(), steps=20), own)
 
     zero_star = execute(nodes_cfg.CFGZeroStar, model=model)
     found["CFGZeroStar"] = gap(ksampler(zero_star, texts, empty(), steps=20), base)
@@ -171,7 +179,7 @@ with torch.inference_mode():
         known = sorted({tuple((x[0, 16].amax(dim=(1, 2)) > 0.1).int().tolist()) for x in seen})
         found[f"windows {name}"] = [list(out.shape), sorted({x.shape[2] for x in seen}), known]
 
-    second = probe.load("EasyAnimateV5.1-7b-zh-InP")
+    second = probe.load(CHECKPOINT)
     modules = [name for name, _ in model.model.diffusion_model.named_modules()]
     changed = second.model.clone()
     lora = probe.module("nodes.bridge.lora")
@@ -181,7 +189,11 @@ with torch.inference_mode():
     with_lora = ksampler(changed, texts, empty())
     plain = ksampler(model, texts, empty())
     found["LoRA"] = gap(with_lora, plain)
-    found["LoRA own sampler"] = gap(probe.sample(changed, texts, empty()), with_lora)
+    own_lora = probe.sample(changed, texts, empty())
+    found["LoRA own sampler"] = [
+        gap(own_lora, with_lora),
+        gap(own_lora, probe.sample(model, texts, empty())),
+    ]
     tensors = load_file(file)
     for name, kept_as in (("kohya", "lora_unet_"), ("peft", "diffusion_model.")):
         renamed = {}

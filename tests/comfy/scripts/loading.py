@@ -202,6 +202,16 @@ def folders():
         "away.safetensors" in probe.paths.list_files("vae"),
     ]
     found["report"] = probe.load("mine").report
+    plain = probe.load(V51)
+    texts = encode(plain.clip, PROMPT, "blurred")
+    stored = file_of("mine", "transformer")
+    to_diffusers = probe.module("easyanimate_core.checkpoint.key_maps_transformer").to_diffusers
+    save_file({to_diffusers(k): v.clone() for k, v in load_file(stored).items()}, stored)
+    other = probe.load("mine")
+    found["diffusers layout"] = [
+        gap(ksampler(other.model, texts, empty()), ksampler(plain.model, texts, empty())),
+        other.report,
+    ]
     broken = elsewhere / "ckpt" / "broken"
     shutil.copytree(elsewhere / "ckpt" / "mine", broken)
     stored = file_of("broken", "transformer")
