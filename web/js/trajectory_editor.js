@@ -7,8 +7,9 @@ import { pictureOf } from './trajectory/picture.js'
 import { textsFor } from './trajectory/texts.js'
 
 const NODE = 'EasyAnimateTrajectory'
-const HEIGHT = 320
-const LEAST_NODE_WIDTH = 420
+const LEAST_HEIGHT = 380 // of the widget: the panel's own least height and the frontend's margins
+const NEW_NODE = { width: 480, height: 60 } // the height is beyond what the widgets need
+const TEXT_HEIGHT = 90
 const REFRESH_MS = 150
 
 app.registerExtension({
@@ -30,8 +31,10 @@ function addEditor(node) {
   const widget = node.addDOMWidget('track_editor', 'EASYANIMATE_TRACK_EDITOR', editor.element, {
     serialize: false, // not a value of the prompt
     hideOnZoom: false,
-    getMinHeight: () => HEIGHT,
+    getMinHeight: () => LEAST_HEIGHT,
   })
+  const tracks = node.widgets.find(({ name }) => name === 'tracks')
+  tracks.options.getMaxHeight = () => TEXT_HEIGHT // what a larger node has more goes to the picture
   widget.serialize = false // nor of the workflow: widgets_values stays as it is without the editor
   forwardToGraph(editor.element)
   const timer = setInterval(() => {
@@ -45,7 +48,8 @@ function addEditor(node) {
     editor.remove()
     return onRemoved?.apply(this, args)
   }
-  node.setSize([Math.max(node.size[0], LEAST_NODE_WIDTH), node.computeSize()[1]])
+  const [width, height] = node.computeSize()
+  node.setSize([Math.max(width, NEW_NODE.width), height + NEW_NODE.height])
 }
 
 /** What the editor may know of its node, and how it changes it. */

@@ -3,7 +3,7 @@
 import { blobRadius, pointOnWay, sampleTrack } from './tracks.js'
 
 const COLOURS = ['#4fc3f7', '#ffb74d', '#81c784', '#f06292', '#ba68c8', '#fff176', '#4db6ac']
-const MARGIN = 16 // around the frame, in CSS pixels: tracks may leave the picture
+const MARGIN = 12 // around the frame, in CSS pixels: tracks may leave the picture
 const STEPS = 24 // straight pieces that a curve between two points is drawn of
 const POINT_RADIUS = 5
 const REACH = 10 // how near to a point or a line the mouse has to be, in CSS pixels
@@ -140,6 +140,10 @@ function drawBlob(context, view, { size, time }, track, colour) {
   context.beginPath()
   context.arc(x, y, radius, 0, 2 * Math.PI)
   context.fill()
+  context.setLineDash([4, 4])
+  context.lineWidth = 1
+  context.strokeStyle = 'rgb(255 255 255 / 70%)'
+  context.stroke()
   context.restore()
 }
 

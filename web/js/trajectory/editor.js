@@ -335,7 +335,7 @@ export class TrackEditor {
   show() {
     const { panel, texts, track, point, isEditable, scene } = this
     const names = this.tracks.map((_, index) => texts.track(index + 1))
-    if (!track) names.push(texts.newTrack)
+    if (!track && isEditable) names.push(texts.newTrack)
     if (names.join() !== [...panel.select.options].map((option) => option.text).join())
       panel.select.replaceChildren(...names.map((name) => new Option(name)))
     panel.select.selectedIndex = this.chosen
@@ -351,7 +351,7 @@ export class TrackEditor {
         : texts.nothingSelected,
     )
     panel.message.textContent = scene.isLinked ? texts.linked : this.error
-    panel.hint.textContent = track ? texts.add : texts.start
+    panel.hint.textContent = !isEditable ? '' : track ? texts.add : texts.start
     panel.hint.title = panel.hint.textContent
     panel.addTrack.disabled = !isEditable || !track
     panel.select.disabled = !isEditable

@@ -2,14 +2,15 @@
 
 const STYLE = `
 .ea-tracks {
-  position: relative; box-sizing: border-box; width: 100%; height: 100%; min-height: 320px;
+  position: relative; box-sizing: border-box; width: 100%; height: 100%; min-height: 360px;
   display: flex; flex-direction: column; gap: 6px; padding: 8px; overflow: hidden;
   border: 1px solid var(--border-color, #4e4e4e); border-radius: 8px;
   background: var(--comfy-menu-bg, #202020); color: var(--input-text, #ddd);
   font: 12px/1.2 Inter, Arial, sans-serif; user-select: none; pointer-events: auto;
 }
-.ea-tracks-row { display: flex; align-items: center; gap: 4px; flex: none; min-width: 0; }
+.ea-tracks-row { display: flex; align-items: center; gap: 6px; flex: none; min-width: 0; }
 .ea-tracks-row label { display: inline-flex; align-items: center; gap: 4px; white-space: nowrap; }
+.ea-tracks-row label + label { margin-left: 6px; }
 .ea-tracks-space { flex: 1 1 0; min-width: 4px; }
 .ea-tracks button, .ea-tracks select, .ea-tracks input[type=number] {
   box-sizing: border-box; height: 24px; margin: 0; color: inherit; font: inherit;
@@ -30,7 +31,7 @@ const STYLE = `
 .ea-tracks :focus-visible { outline: 1px solid var(--p-primary-color, #4fc3f7); }
 .ea-tracks-name { min-width: 52px; font-variant-numeric: tabular-nums; }
 .ea-tracks-stage {
-  position: relative; flex: 1 1 0; min-height: 160px; overflow: hidden;
+  position: relative; flex: 1 1 0; min-height: 230px; overflow: hidden;
   border: 1px solid transparent; border-radius: 6px; background: #0e0f11;
 }
 .ea-tracks-stage:has(.ea-tracks-keys:focus) { border-color: var(--p-primary-color, #4fc3f7); }
@@ -48,7 +49,7 @@ const STYLE = `
 .ea-tracks-message:empty { display: none; }
 .ea-tracks-hint {
   overflow: hidden; text-overflow: ellipsis; white-space: nowrap; flex: none;
-  color: var(--descrip-text, #999); font-size: 11px;
+  height: 14px; color: var(--descrip-text, #999); font-size: 11px;
 }
 .ea-tracks-slider { flex: 1 1 0; min-width: 40px; margin: 0 4px; }
 .ea-tracks-frame { min-width: 56px; text-align: right; font-variant-numeric: tabular-nums; }
@@ -77,7 +78,7 @@ export function makePanel(texts) {
   message.setAttribute('role', 'alert')
   const hint = make('div', { className: 'ea-tracks-hint' })
   const play = button('play', texts.play)
-  const slider = make('input', { className: 'ea-tracks-slider', type: 'range', min: '0' })
+  const slider = make('input', { className: 'ea-tracks-slider', type: 'range', min: '0', value: '0' })
   slider.ariaLabel = texts.frame
   const frame = make('span', { className: 'ea-tracks-frame' })
   const root = make('div', { className: 'ea-tracks' })
