@@ -304,8 +304,11 @@ def test_a_saved_workflow_comes_back(editor):
     editor.click(336, 64)
     editor.named("Spline").check()
     text, workflow = editor.text, editor.frontend.workflow()
+    (saved,) = (node for node in workflow["nodes"] if node["type"] == "EasyAnimateTrajectory")
+    saved["size"] = [400, 420]  # as before there was an editor
     editor.frontend.open_workflow(workflow)
     editor.look()
+    assert editor.get("canvas").bounding_box()["height"] > 200
     assert editor.text == text
     assert editor.named("Spline").is_checked()
     assert editor.get("canvas").count() == 1
@@ -334,7 +337,7 @@ def test_linked_tracks_are_not_edited(editor):
     assert editor.text == DEFAULT
 
 
-def test_the_editor_grows_with_the_node(editor):
+def test_the_editor_grows_with_the_node(editor, comfy_server, request):
     before = editor.get("canvas").bounding_box()
     corner = editor.page.evaluate(CORNER)
     editor.page.mouse.move(*corner)
@@ -344,7 +347,9 @@ def test_the_editor_grows_with_the_node(editor):
     editor.page.wait_for_timeout(500)
     after = editor.get("canvas").bounding_box()
     assert after["width"] > before["width"] + 150
-    assert after["height"] > before["height"] + 50
+    # The frontend of ComfyUI 0.8 keeps widgets of its HTML nodes at their least height.
+    if (comfy_server.version[:3], request.node.callspec.params["editor"]) != ("0.8", "vue"):
+        assert after["height"] > before["height"] + 50
     editor.click(336, 64)
     assert near(editor.tracks[2], 336, 64)
 
@@ -361,8 +366,7 @@ def test_chinese(editor):
     page.set_setting("Comfy.Locale", "zh")
     try:
         page.page.evaluate(MAKE, VALUES)
-        editor.settle()
+        editor.page.locator(".ea-tracks").get_by_text("单击添加点").wait_for(timeout=10_000)
         assert editor.named("曲线").count() == 1
-        assert "单击添加点" in editor.get(".ea-tracks-hint").inner_text()
     finally:
         page.set_setting("Comfy.Locale", "en")
