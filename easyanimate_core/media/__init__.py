@@ -11,9 +11,10 @@ from .align import (
     pick_frames,
     resize_cover,
 )
+from .canvas import drawn_pixels
 from .contact_sheet import contact_sheet
 from .reader import Clip, read_image, read_mask, read_metadata, read_video
-from .writer import DEFAULT_FPS, write_frames, write_json, write_mp4, write_png
+from .writer import DEFAULT_FPS, to_bytes, write_frames, write_json, write_mp4, write_png
 
 __all__ = [
     "DEFAULT_FPS",
@@ -26,12 +27,14 @@ __all__ = [
     "check_mask",
     "check_pixels",
     "contact_sheet",
+    "drawn_pixels",
     "pick_frames",
     "read_image",
     "read_mask",
     "read_metadata",
     "read_video",
     "resize_cover",
+    "to_bytes",
     "write_frames",
     "write_json",
     "write_mp4",
