@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,8 +19,8 @@ from torch import Tensor
 from .conditioning.camera import CameraPath, camera_path, plucker_embedding, read_camera_file
 from .conditioning.condition import Sources
 from .conditioning.encode import to_model_range
-from .conditioning.trajectory import Track, heatmap_frames, resample, tracks_from_json
-from .errors import HeadError, InputError, MediaError
+from .conditioning.trajectory import Track, heatmap_frames, read_tracks, resample
+from .errors import HeadError, InputError
 from .geometry import cover_crop, floor_frames
 from .media import (
     Clip,
@@ -339,7 +338,7 @@ class Trajectory(_SizedByReference):
         """The same with tracks and reference read."""
         tracks = self.tracks
         if isinstance(tracks, str | os.PathLike):
-            tracks = _read_tracks(tracks)
+            tracks = read_tracks(tracks)
         return Trajectory(tuple(tracks), _load_reference(self.reference))
 
     def default_frames(self, fps: float) -> int:  # noqa: ARG002
@@ -433,17 +432,6 @@ def _load_reference(source: Source | None) -> Tensor | None:
 def _plain(pixels: Tensor) -> Tensor:
     """In the dtype and place that resizing works in, whatever the caller's is."""
     return pixels.detach().to("cpu", torch.float32)
-
-
-def _read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
-    """Tracks from JSON text, or from a file that holds it."""
-    text = os.fspath(source)
-    if not text.lstrip().startswith("["):
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise MediaError(f"The trajectory file {source} cannot be read: {error}") from error
-    return tracks_from_json(text)
 
 
 def _pixels(source: object) -> Tensor:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from ..media import atomic_file
 
 _TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
 _ROLL = math.pi / 3  # angle of a roll over the whole path, at speed 1
@@ -251,6 +252,13 @@ def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
         return from_cameractrl_text(text)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+
+
+def write_camera_file(file: str | os.PathLike[str], path: CameraPath) -> Path:
+    """Write the path as a CameraCtrl file, whole or not at all; returns the file's path."""
+    with atomic_file(file) as temporary:
+        temporary.write_text(to_cameractrl_text(path), encoding="utf-8", newline="\n")
+    return Path(file)
 
 
 def plucker_embedding(

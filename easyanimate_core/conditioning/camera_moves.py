@@ -64,7 +64,7 @@ PRESETS: tuple[str, ...] = (*CAMERA_MOVES, *_PRESETS)
 
 
 def preset_path(
-    preset: str,
+    presets: str | Sequence[str],
     *,
     frames: int,
     speed: float = 1.0,
@@ -73,27 +73,43 @@ def preset_path(
     distance: float = ORBIT_DISTANCE,
     intrinsics: Intrinsics | None = None,
 ) -> CameraPath:
-    """`frames` poses of a move, from the identity to its end.
+    """`frames` poses of a move, or of several at once, from the identity to their end.
 
-    Without `exact` the timing is the original's, which stops one step before the end. `distance`
-    is that of the point that an orbit goes around.
+    The strengths of the original's moves add; the others are done, in their order, by the camera
+    that these move. Without `exact` the timing is the original's, which stops one step before the
+    end. `distance` is that of the point that an orbit goes around.
     """
-    lens = intrinsics or Intrinsics()
-    if preset in CAMERA_MOVES:
-        return camera_path(
-            [preset], frames=frames, speed=speed, easing=easing, exact=exact, intrinsics=lens
+    presets = [presets] if isinstance(presets, str) else list(presets)
+    unknown = [preset for preset in presets if preset not in PRESETS]
+    if unknown or not presets:
+        raise InputError(
+            f"The camera moves are {presets!r}; at least one of {', '.join(PRESETS)} is needed and "
+            "no other is known."
         )
-    if preset not in _PRESETS:
-        raise InputError(f"The camera move is {preset!r}; it must be one of {', '.join(PRESETS)}.")
     if not (math.isfinite(distance) and distance > 0):
         raise InputError(f"The orbit's distance is {distance}; it must be positive.")
-    move = _PRESETS[preset]
     progress = move_progress(frames, speed=speed, easing=easing, exact=exact)
+    path = camera_path(
+        [preset for preset in presets if preset in CAMERA_MOVES] or CAMERA_MOVES[:1],
+        frames=frames,
+        speed=speed,
+        easing=easing,
+        exact=exact,
+        intrinsics=intrinsics,
+    )
+    for preset in presets:
+        if preset in _PRESETS:
+            path = combine_paths(path, _moved(_PRESETS[preset], progress, distance))
+    return path
+
+
+def _moved(move: _Preset, progress: Tensor, distance: float) -> CameraPath:
     zeros = torch.zeros_like(progress)
     rotations = rotations_of(progress * move.yaw, progress * move.pitch, zeros)
     positions = torch.stack([zeros, zeros, progress * move.forward], dim=-1)
     if move.orbits:
         positions = distance * (rotations[0, :, 2] - rotations[:, :, 2])
+    lens = Intrinsics()
     scales = (_LENS ** (progress * move.lens)).tolist()
     lenses = tuple(replace(lens, fx=lens.fx * scale, fy=lens.fy * scale) for scale in scales)
     return CameraPath(poses_of(positions, rotations), lenses)
@@ -159,14 +175,6 @@ def joined(paths: Sequence[CameraPath]) -> CameraPath:
     path, *others = paths
     for other in others:
         path = continue_path(path, other)
-    return path
-
-
-def combined(paths: Sequence[CameraPath]) -> CameraPath:
-    """All at once, as `combine_paths`."""
-    path, *others = paths
-    for other in others:
-        path = combine_paths(path, other)
     return path
 
 

@@ -95,7 +95,7 @@ class _Brush:
         length = math.dist(far, tip)
         x, y = (tip[0] - far[0]) / length, (tip[1] - far[1]) / length
         for size, colour in ((7.4, _OUTLINE), (5.6, self.colour)):
-            long, wide = self.unit * size, self.unit * size * 0.62
+            long, wide = self.unit * size, self.unit * size * 0.48
             centre = tip[0] - x * long * 0.35, tip[1] - y * long * 0.35
             back = centre[0] - x * long * 0.5, centre[1] - y * long * 0.5
             corners = [(back[0] - y * wide, back[1] + x * wide)]

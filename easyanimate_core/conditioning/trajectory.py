@@ -9,17 +9,19 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, MediaError
 from .smooth import along_lines, through_points
 
 _BUMP_SIZE = 200  # side of the drawn Gaussian, in pixels
@@ -111,6 +113,17 @@ def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
     return tuple(
         _track(track, i) for i, track in enumerate(value if is_list_of_tracks else [value])
     )
+
+
+def read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
+    """Tracks from JSON text, or from a file that holds it."""
+    text = os.fspath(source)
+    if not text.lstrip().startswith("["):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MediaError(f"The trajectory file {source} cannot be read: {error}") from error
+    return tracks_from_json(text)
 
 
 def tracks_to_json(tracks: Sequence[Track]) -> str:

@@ -11,6 +11,7 @@ from .align import (
     pick_frames,
     resize_cover,
 )
+from .atomic import atomic_file
 from .canvas import drawn_pixels
 from .contact_sheet import contact_sheet
 from .reader import Clip, read_image, read_mask, read_metadata, read_video
@@ -23,6 +24,7 @@ __all__ = [
     "Clip",
     "align_clip",
     "align_mask",
+    "atomic_file",
     "available_frames",
     "check_mask",
     "check_pixels",
