@@ -255,15 +255,17 @@ def _track(value: list[Any] | dict[str, Any], index: int) -> Track:
 
 
 def _check_point(point: Any, index: int, track: int) -> None:
-    where = f"Point {index} of track {track} is {_short(point)}"
+    rule = None
     if not isinstance(point, dict) or not {"x", "y"} <= set(point) <= _POINT_KEYS:
-        raise InputError(f'{where}; it must be {_POINT}, where "t" and "visible" may be added.')
-    if not all(_is_number(point[key]) for key in ("x", "y")):
-        raise InputError(f"{where}; it must be {_POINT}.")
-    if point.get("t") is not None and not _is_number(point["t"]):
-        raise InputError(f'{where}; "t" must be a number from 0 to 1.')
-    if type(point.get("visible", True)) is not bool:
-        raise InputError(f'{where}; "visible" must be true or false.')
+        rule = f'{_POINT}, where "t" and "visible" may be added'
+    elif not (_is_number(point["x"]) and _is_number(point["y"])):
+        rule = _POINT
+    elif point.get("t") is not None and not _is_number(point["t"]):
+        rule = 'a point whose "t" is a number from 0 to 1'
+    elif type(point.get("visible", True)) is not bool:
+        rule = 'a point whose "visible" is true or false'
+    if rule is not None:
+        raise InputError(f"Point {index} of track {track} is {_short(point)}; it must be {rule}.")
 
 
 def _is_number(value: Any) -> bool:
