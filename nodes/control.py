@@ -95,28 +95,7 @@ class CameraNode(io.ComfyNode):
                 inputs.vae_socket(),
                 *inputs.size_widgets(),
                 inputs.batch_widget(),
-                io.Combo.Input(
-                    "move",
-                    options=list(CAMERA_MOVES),
-                    default="Zoom In",
-                    tooltip="How the camera moves. ACW and CW roll it against and with the clock.",
-                ),
-                io.Combo.Input(
-                    "second_move",
-                    options=[NO_MOVE, *CAMERA_MOVES],
-                    default=NO_MOVE,
-                    tooltip="A move at the same time; their strengths add.",
-                ),
-                io.Float.Input(
-                    "speed",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="How far the moves go: 0.5 is half as far, a negative number goes the "
-                    "other way. Leave it at 1 with poses.",
-                ),
+                *_move_widgets(),
                 io.String.Input(
                     "poses",
                     default="",
@@ -251,6 +230,33 @@ class TrajectoryNode(io.ComfyNode):
         latent = empty_latent(target, batch_size)
         ways = _ways(parsed, target, sources)
         return io.NodeOutput(*conditioning, latent, preview, report, ways)
+
+
+def _move_widgets() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "move",
+            options=list(CAMERA_MOVES),
+            default="Zoom In",
+            tooltip="How the camera moves. ACW and CW roll it against and with the clock.",
+        ),
+        io.Combo.Input(
+            "second_move",
+            options=[NO_MOVE, *CAMERA_MOVES],
+            default=NO_MOVE,
+            tooltip="A move at the same time; their strengths add.",
+        ),
+        io.Float.Input(
+            "speed",
+            default=1.0,
+            min=-10.0,
+            max=10.0,
+            step=0.05,
+            round=0.001,
+            tooltip="How far the moves go: 0.5 is half as far, a negative number goes the "
+            "other way. Leave it at 1 with poses.",
+        ),
+    ]
 
 
 def _poses(text: str, camera_path: Any) -> Any:
