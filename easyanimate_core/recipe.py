@@ -23,7 +23,7 @@ from torch import Tensor
 
 from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
-from .conditioning.trajectory import Track
+from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
 from .errors import EasyAnimateError, InputError, RecipeError
 from .media import Clip, read_metadata, write_json, write_mp4, write_png
 from .settings import Settings
@@ -226,7 +226,7 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _to_json(name, item) for key, item in value.items()}
     if isinstance(value, Track):
-        return {"track": [list(point) for point in value.points]}
+        return {"tracks": tracks_to_json([value])}
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
@@ -242,6 +242,7 @@ _FILE_FIELDS = ("start", "end", "keyframes", "video", "mask", "reference", "pose
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "strength": (int, float),
     "speed": (int, float),
+    "original_timing": (bool,),
     "moves": (str,),
     "keyframe": (),
     **{name: (type(None),) for name in _FILE_FIELDS},
@@ -265,8 +266,8 @@ def _from_json(name: str, value: Any) -> Any:
         )
     if set(value) == {"poses"}:
         return camera_path_from_rows(value["poses"])
-    if set(value) == {"track"}:
-        return Track(tuple((x, y) for x, y in value["track"]))
+    if set(value) == {"tracks"}:
+        return tracks_from_json(value["tracks"])[0]
     if set(value) == {"json"}:
         return value["json"]
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))

@@ -11,7 +11,6 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -20,8 +19,8 @@ from torch import Tensor
 from .conditioning.camera import CameraPath, camera_path, plucker_embedding, read_camera_file
 from .conditioning.condition import Sources
 from .conditioning.encode import to_model_range
-from .conditioning.trajectory import Track, heatmap_frames, resample, tracks_from_json
-from .errors import HeadError, InputError, MediaError
+from .conditioning.trajectory import Track, heatmap_frames, read_tracks, resample
+from .errors import HeadError, InputError
 from .geometry import cover_crop, floor_frames
 from .media import (
     Clip,
@@ -263,12 +262,17 @@ class Control(_SizedByClip):
 
 @dataclass(frozen=True)
 class Camera(_SizedByReference):
-    """Along a camera path: named `moves` at a `speed`, or `poses` (a CameraCtrl text file)."""
+    """Along a camera path: named `moves` at a `speed`, or `poses` (a CameraCtrl text file).
+
+    In the original's timing moves stop one step before their end; without `original_timing` the
+    last frame is the end.
+    """
 
     moves: Sequence[str] = ()
     speed: float = 1.0
     poses: str | os.PathLike[str] | CameraPath | None = None
     reference: Source | None = None
+    original_timing: bool = True
     mode: ClassVar[str] = "camera"
     heads: ClassVar[tuple[Head, ...]] = (Head.CAMERA,)
 
@@ -281,6 +285,11 @@ class Camera(_SizedByReference):
                 f"speed is {self.speed}; it scales moves, and poses are taken as they are. Leave "
                 "it at 1."
             )
+        if self.poses is not None and not self.original_timing:
+            raise InputError(
+                "The exact timing is one of moves, and poses are taken as they are. Leave the "
+                "original's timing on."
+            )
         poses = self.poses
         if poses is not None and not isinstance(poses, CameraPath):
             poses = read_camera_file(poses)
@@ -292,16 +301,22 @@ class Camera(_SizedByReference):
             return min(DEFAULT_FRAMES, floor_frames(len(self.poses)))
         return DEFAULT_FRAMES
 
+    def path(self, frames: int) -> CameraPath:
+        """The poses of a result of `frames` frames."""
+        if self.poses is None:
+            exact = not self.original_timing
+            return camera_path(self.moves, frames=frames, speed=self.speed, exact=exact)
+        assert isinstance(self.poses, CameraPath)
+        return self.poses.first(frames)
+
     def align(self, target: Target) -> Sources:
         """Pluecker rays and reference."""
-        path = self.poses
-        if path is None:
-            path = camera_path(self.moves, frames=target.frames, speed=self.speed)
-        assert isinstance(path, CameraPath)
+        given = self.poses
         notes: tuple[str, ...] = ()
-        if len(path) > target.frames:
-            notes = (f"The camera path has {len(path)} poses; the first {target.frames} are used.",)
-        path = path.first(target.frames)
+        if isinstance(given, CameraPath) and len(given) > target.frames:
+            short = f"the first {target.frames} are used."
+            notes = (f"The camera path has {len(given)} poses; {short}",)
+        path = self.path(target.frames)
         reference, more = _aligned_reference(self.reference, target)
         rays = plucker_embedding(path, target.height, target.width)
         return Sources(plucker=rays, reference=reference, notes=notes + more)
@@ -323,7 +338,7 @@ class Trajectory(_SizedByReference):
         """The same with tracks and reference read."""
         tracks = self.tracks
         if isinstance(tracks, str | os.PathLike):
-            tracks = _read_tracks(tracks)
+            tracks = read_tracks(tracks)
         return Trajectory(tuple(tracks), _load_reference(self.reference))
 
     def default_frames(self, fps: float) -> int:  # noqa: ARG002
@@ -337,7 +352,8 @@ class Trajectory(_SizedByReference):
         for number, track in enumerate(self.tracks, start=1):
             if len(track.points) != target.frames:
                 points = f"{len(track.points)} points to {target.frames} frames"
-                notes += (f"Track {number}: {points}, linearly.",)
+                way = "along a spline" if track.spline else "linearly"
+                notes += (f"Track {number}: {points}, {way}.",)
         tracks = [resample(track, target.frames) for track in self.tracks]
         drawn = heatmap_frames(tracks, height=target.height, width=target.width)
         return Sources(control=to_model_range(drawn), reference=reference, notes=notes)
@@ -416,17 +432,6 @@ def _load_reference(source: Source | None) -> Tensor | None:
 def _plain(pixels: Tensor) -> Tensor:
     """In the dtype and place that resizing works in, whatever the caller's is."""
     return pixels.detach().to("cpu", torch.float32)
-
-
-def _read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
-    """Tracks from JSON text, or from a file that holds it."""
-    text = os.fspath(source)
-    if not text.lstrip().startswith("["):
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise MediaError(f"The trajectory file {source} cannot be read: {error}") from error
-    return tracks_from_json(text)
 
 
 def _pixels(source: object) -> Tensor:

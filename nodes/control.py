@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from comfy_api.latest import io
 
 from ..easyanimate_core.conditioning.camera import CAMERA_MOVES, from_cameractrl_text
+from ..easyanimate_core.conditioning.camera_preview import camera_preview
+from ..easyanimate_core.conditioning.condition import Sources
 from ..easyanimate_core.conditioning.encode import from_model_range
-from ..easyanimate_core.conditioning.trajectory import tracks_from_json
+from ..easyanimate_core.conditioning.track_preview import track_preview
+from ..easyanimate_core.conditioning.trajectory import Track, tracks_from_json
 from ..easyanimate_core.errors import InputError
 from ..easyanimate_core.media import Clip
-from ..easyanimate_core.tasks import Camera, Control, Trajectory
+from ..easyanimate_core.tasks import Camera, Control, Target, Trajectory
 from . import inputs
 from .alignment import report_changes, strict_widget
 from .bridge import notes
@@ -100,28 +104,7 @@ class CameraNode(io.ComfyNode):
                 inputs.vae_socket(),
                 *inputs.size_widgets(),
                 inputs.batch_widget(),
-                io.Combo.Input(
-                    "move",
-                    options=list(CAMERA_MOVES),
-                    default="Zoom In",
-                    tooltip="How the camera moves. ACW and CW roll it against and with the clock.",
-                ),
-                io.Combo.Input(
-                    "second_move",
-                    options=[NO_MOVE, *CAMERA_MOVES],
-                    default=NO_MOVE,
-                    tooltip="A move at the same time; their strengths add.",
-                ),
-                io.Float.Input(
-                    "speed",
-                    default=1.0,
-                    min=-10.0,
-                    max=10.0,
-                    step=0.05,
-                    round=0.001,
-                    tooltip="How far the moves go: 0.5 is half as far, a negative number goes the "
-                    "other way. Leave it at 1 with poses.",
-                ),
+                *_move_widgets(),
                 io.String.Input(
                     "poses",
                     default="",
@@ -131,8 +114,26 @@ class CameraNode(io.ComfyNode):
                     "line per frame. Where there are some, the moves are not used.",
                 ),
                 inputs.reference_socket(),
+                inputs.camera_path_socket(
+                    "A path of the camera path nodes, instead of the moves and the poses."
+                ),
+                io.Boolean.Input(
+                    "original_timing",
+                    default=True,
+                    optional=True,
+                    tooltip="On, the moves stop one step before their end, as in the original. "
+                    "Off, the last frame is the end. Leave it on with poses or camera_path.",
+                ),
             ],
-            outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
+            outputs=[
+                *inputs.conditioning_outputs(),
+                inputs.report_output(),
+                io.Image.Output(
+                    display_name="preview",
+                    tooltip="The camera's path from above and from the side; green is the first "
+                    "frame, red the last.",
+                ),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -151,20 +152,21 @@ class CameraNode(io.ComfyNode):
         speed: float,
         poses: str,
         reference_image: Any = None,
+        camera_path: Any = None,
+        original_timing: bool = True,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
-        if poses.strip():
-            path = from_cameractrl_text(poses)
-            task = Camera(poses=path, speed=speed, reference=reference_image)
-        else:
-            moves = [name for name in (move, second_move) if name != NO_MOVE]
-            task = Camera(moves, speed=speed, reference=reference_image)
-        sources = task.load(0).align(target)
+        given = _poses(poses, camera_path)
+        moves = () if given else [name for name in (move, second_move) if name != NO_MOVE]
+        task = Camera(moves, speed, given, reference_image, original_timing).load(0)
+        sources = task.align(target)
         shown = shown_camera(vae, sources, target)
         report = "\n".join(sources.notes)
         notes.show(cls.hidden.unique_id, report)
         latent = empty_latent(target, batch_size)
-        return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
+        conditioning = attach(positive, shown), attach(negative, shown)
+        preview = camera_preview(task.path(length))
+        return io.NodeOutput(*conditioning, latent, report, preview)
 
 
 class TrajectoryNode(io.ComfyNode):
@@ -188,7 +190,8 @@ class TrajectoryNode(io.ComfyNode):
                     default='[{"x": 168, "y": 192}, {"x": 504, "y": 192}]',
                     multiline=True,
                     tooltip="One track, or a list of several, as JSON: points in pixels of the "
-                    "result, spread evenly over the length. KJNodes' spline editor gives the same.",
+                    "result, spread evenly over the length or with times; splines, sizes and "
+                    "hidden parts where wanted. KJNodes' spline editor gives such a list.",
                 ),
                 *_strength_widgets("the tracks"),
                 inputs.reference_socket(),
@@ -199,6 +202,11 @@ class TrajectoryNode(io.ComfyNode):
                     display_name="preview", tooltip="The tracks as the model sees them."
                 ),
                 inputs.report_output(),
+                io.Image.Output(
+                    display_name="path_preview",
+                    tooltip="The ways of the tracks over the reference image, or over black: discs "
+                    "where they begin, arrows where they end, a dot every eighth frame.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -221,14 +229,60 @@ class TrajectoryNode(io.ComfyNode):
     ) -> io.NodeOutput:
         act = Act(_window(start_percent, end_percent))
         target = inputs.target(width, height, length)
-        task = Trajectory(tracks_from_json(tracks), reference_image)
-        sources = task.load(0).align(target)
+        parsed = tracks_from_json(tracks)
+        sources = Trajectory(parsed, reference_image).load(0).align(target)
         shown = shown_control(vae, sources, strength)
         preview = from_model_range(sources.control[0])
         report = "\n".join(sources.notes)
         notes.show(cls.hidden.unique_id, report)
         conditioning = attach(positive, shown, act), attach(negative, shown, act)
-        return io.NodeOutput(*conditioning, empty_latent(target, batch_size), preview, report)
+        latent = empty_latent(target, batch_size)
+        ways = _ways(parsed, target, sources)
+        return io.NodeOutput(*conditioning, latent, preview, report, ways)
+
+
+def _move_widgets() -> list[io.Input]:
+    return [
+        io.Combo.Input(
+            "move",
+            options=list(CAMERA_MOVES),
+            default="Zoom In",
+            tooltip="How the camera moves. ACW and CW roll it against and with the clock.",
+        ),
+        io.Combo.Input(
+            "second_move",
+            options=[NO_MOVE, *CAMERA_MOVES],
+            default=NO_MOVE,
+            tooltip="A move at the same time; their strengths add.",
+        ),
+        io.Float.Input(
+            "speed",
+            default=1.0,
+            min=-10.0,
+            max=10.0,
+            step=0.05,
+            round=0.001,
+            tooltip="How far the moves go: 0.5 is half as far, a negative number goes the "
+            "other way. Leave it at 1 with poses.",
+        ),
+    ]
+
+
+def _poses(text: str, camera_path: Any) -> Any:
+    """The path that is given as text or by a node; None where neither is."""
+    if text.strip() and camera_path is not None:
+        raise InputError(
+            "There are poses and a camera_path; one of them is the path. Empty poses, or remove "
+            "the link to camera_path."
+        )
+    return from_cameractrl_text(text) if text.strip() else camera_path
+
+
+def _ways(tracks: Sequence[Track], target: Target, sources: Sources) -> Any:
+    image = None if sources.reference is None else from_model_range(sources.reference[0])
+    return track_preview(
+        tracks, height=target.height, width=target.width, frames=target.frames, image=image
+    )
 
 
 def _strength_widgets(what: str) -> list[io.Input]:

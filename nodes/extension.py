@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import control, inpaint, latents, loaders, sampling, text
+from . import camera_paths, control, inpaint, latents, loaders, sampling, text
 from .bridge.paths import register_folder
 
 # At import, because ComfyUI below 0.18 does not call `on_load`.
@@ -16,6 +16,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *latents.NODES,
     *inpaint.NODES,
     *control.NODES,
+    *camera_paths.NODES,
     *sampling.NODES,
 )
 

@@ -126,6 +126,41 @@ def reference_socket() -> io.Input:
     )
 
 
+#: The socket type of camera paths: `easyanimate_core`'s `CameraPath`.
+CAMERA_PATH = io.Custom("EASYANIMATE_CAMERA_PATH")
+
+
+def camera_path_socket(tooltip: str) -> io.Input:
+    """A camera path of another node."""
+    return CAMERA_PATH.Input("camera_path", optional=True, tooltip=tooltip)
+
+
+def path_length_widget() -> io.Input:
+    """How many poses a camera path has."""
+    return io.Int.Input(
+        "length",
+        default=DEFAULT_FRAMES,
+        min=1,
+        max=_LONGEST,
+        tooltip="Frames of this path. Joined paths share the frame between them: 25 and 25 make "
+        "49.",
+    )
+
+
+def path_outputs() -> list[io.Output]:
+    """A camera path and its picture."""
+    return [
+        CAMERA_PATH.Output(
+            display_name="camera_path", tooltip="For EasyAnimate Camera, or another path node."
+        ),
+        io.Image.Output(
+            display_name="preview",
+            tooltip="The path from above and from the side; green is the first camera, red the "
+            "last.",
+        ),
+    ]
+
+
 def conditioning_outputs() -> list[io.Output]:
     """Positive, negative and latent."""
     return [

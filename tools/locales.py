@@ -221,6 +221,8 @@ def _default(node: str, entry: Input, words: Words) -> str:
         return words.switch[value]
     if entry.type in ("INT", "FLOAT"):
         return _number(value)
+    if "\n" in str(value):  # a table has its cell in one line
+        return f"`{value.splitlines()[0]}` …"
     return f"`{value}`" if value else words.empty
 
 

@@ -134,13 +134,16 @@ def _add_sources(group: Any) -> None:
     group.add_argument("--camera", action="append", default=[], metavar="MOVE",
                        help="Pan Up, Pan Left, Zoom In, CW ...; repeat to combine")  # fmt: skip
     group.add_argument("--camera-speed", type=float, help="of --camera, default: 1")
+    group.add_argument("--camera-timing", choices=("original", "exact"),
+                       help="of --camera: the original stops a step before the end of the move, "
+                       "exact ends with it; default: original")  # fmt: skip
     group.add_argument("--camera-poses", type=Path, help="CameraCtrl / RealEstate10K text file")
-    group.add_argument("--trajectory", help="JSON file or text: lists of {x, y} in pixels")
+    group.add_argument("--trajectory", help="JSON file or text: tracks of {x, y} in pixels")
     group.add_argument("--reference", type=Path, help="reference image (V5.1 control and camera)")
 
 
 def _add_settings(group: Any) -> None:
-    group.add_argument("--size", type=_size, metavar="HxW",
+    group.add_argument("--size", type=size, metavar="HxW",
                        help="height x width in pixels, multiples of 16, such as 384x672; "
                        "default: the trained size nearest to the source's aspect, "
                        "384x672 without a source")  # fmt: skip
@@ -164,7 +167,8 @@ def _add_settings(group: Any) -> None:
     )
 
 
-def _size(text: str) -> tuple[int, int]:
+def size(text: str) -> tuple[int, int]:
+    """Height and width of a text such as 384x672."""
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
@@ -219,6 +223,7 @@ def _task(arguments: argparse.Namespace) -> Any:
             1.0 if arguments.camera_speed is None else arguments.camera_speed,
             arguments.camera_poses,
             arguments.reference,
+            arguments.camera_timing != "exact",
         )
     if mode == "trajectory":
         return tasks.Trajectory(arguments.trajectory, arguments.reference)
@@ -231,6 +236,7 @@ def _refuse_unused(arguments: argparse.Namespace, mode: str) -> None:
         "strength": ("video to video",),
         "reference": ("control", "camera", "trajectory"),
         "camera_speed": ("camera",),
+        "camera_timing": ("camera",),
     }
     for option, modes in needs.items():
         if getattr(arguments, option) is not None and mode not in modes:

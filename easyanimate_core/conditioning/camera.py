@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from ..media import atomic_file
 
 _TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
 _ROLL = math.pi / 3  # angle of a roll over the whole path, at speed 1
@@ -40,6 +41,20 @@ _MOVES: dict[str, tuple[float, float, float, float]] = {
 #: Known camera moves. ACW and CW roll the camera against and with the clock.
 CAMERA_MOVES: tuple[str, ...] = tuple(_MOVES)
 
+# Share of the time -> share of the way, both 0 to 1.
+_EASINGS: dict[str, Callable[[Tensor], Tensor]] = {
+    "linear": lambda time: time,
+    "ease in": lambda time: time**2,
+    "ease out": lambda time: 1 - (1 - time) ** 2,
+    "ease in-out": lambda time: time**2 * (3 - 2 * time),
+}
+
+#: Known easings: how a move begins and ends.
+EASINGS: tuple[str, ...] = tuple(_EASINGS)
+
+#: Size (height, width) of the picture that lenses belong to, where no other is named.
+ORIGINAL_SIZE = (720, 1280)
+
 _ROW_LENGTH = 19
 
 
@@ -58,6 +73,19 @@ class Intrinsics:
             raise InputError(
                 f"fx, fy, cx, cy are {values}; they must be finite and the focal lengths positive."
             )
+
+    @classmethod
+    def of_view(cls, degrees: float, *, height: int, width: int) -> Intrinsics:
+        """A lens with square pixels that sees `degrees` from side to side of `height` x `width`.
+
+        `plucker_embedding` scales and crops a lens as a picture; this one is made so that the given
+        view is what is left at that aspect ratio, whatever the size.
+        """
+        if not 1 <= degrees <= 170:
+            raise InputError(f"The field of view is {degrees} degrees; it must be 1 to 170.")
+        across, down = _covered(height, width, ORIGINAL_SIZE)
+        focal = width / 2 / math.tan(math.radians(degrees) / 2)
+        return cls(fx=focal / across, fy=focal / down)
 
 
 @dataclass(frozen=True)
@@ -97,12 +125,15 @@ def camera_path(
     *,
     frames: int,
     speed: float = 1.0,
+    easing: str = "linear",
+    exact: bool = False,
     intrinsics: Intrinsics | None = None,
 ) -> CameraPath:
     """`frames` poses of one move or of several at once, whose strengths add.
 
-    Pose i has done i / frames of the move: the first is the identity, and the end of the move
-    would be the pose after the last. `speed` scales the way; a negative one reverses it.
+    The first pose is the identity. With `exact` the last one is the end of the move; without, in
+    the original's timing, that would be the pose after the last. `speed` scales the way; a negative
+    one reverses it.
     """
     if isinstance(moves, str):
         moves = [moves]
@@ -112,12 +143,8 @@ def camera_path(
             f"The camera moves are {list(moves)!r}; at least one of {', '.join(_MOVES)} is needed "
             f"and no other is known."
         )
-    if frames < 1:
-        raise InputError(f"frames is {frames}; a camera path has at least 1 pose.")
-    if not math.isfinite(speed):
-        raise InputError(f"speed is {speed}; it must be a finite number (1 is usual).")
     total = torch.tensor([_MOVES[move] for move in moves], dtype=torch.float64).sum(0)
-    progress = torch.arange(frames, dtype=torch.float64) / frames * speed
+    progress = move_progress(frames, speed=speed, easing=easing, exact=exact)
     angle = progress * _ROLL * total[0]
     poses = torch.zeros(frames, 3, 4, dtype=torch.float64)
     poses[:, 0, 0] = poses[:, 1, 1] = torch.cos(angle)
@@ -126,6 +153,22 @@ def camera_path(
     poses[:, 2, 2] = 1
     poses[:, :, 3] = progress[:, None] * _TRANSLATION * total[1:]
     return CameraPath(poses, (intrinsics or Intrinsics(),) * frames)
+
+
+def move_progress(frames: int, *, speed: float, easing: str, exact: bool) -> Tensor:
+    """Share of the way that each of `frames` poses has done, times `speed`: [F] float64.
+
+    The last has done all of it with `exact`, and (frames - 1) / frames in the original's timing.
+    """
+    if frames < 1:
+        raise InputError(f"frames is {frames}; a camera path has at least 1 pose.")
+    if not math.isfinite(speed):
+        raise InputError(f"speed is {speed}; it must be a finite number (1 is usual).")
+    if easing not in _EASINGS:
+        raise InputError(f"The easing is {easing!r}; it must be one of {', '.join(EASINGS)}.")
+    whole = max(frames - 1, 1) if exact else frames
+    time = torch.arange(frames, dtype=torch.float64) / whole
+    return _EASINGS[easing](time) * speed
 
 
 def join_paths(first: CameraPath, second: CameraPath) -> CameraPath:
@@ -211,8 +254,15 @@ def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
         raise InputError(f"{file}: {error}") from error
 
 
+def write_camera_file(file: str | os.PathLike[str], path: CameraPath) -> Path:
+    """Write the path as a CameraCtrl file, whole or not at all; returns the file's path."""
+    with atomic_file(file) as temporary:
+        temporary.write_text(to_cameractrl_text(path), encoding="utf-8", newline="\n")
+    return Path(file)
+
+
 def plucker_embedding(
-    path: CameraPath, height: int, width: int, *, original_size: tuple[int, int] = (720, 1280)
+    path: CameraPath, height: int, width: int, *, original_size: tuple[int, int] = ORIGINAL_SIZE
 ) -> Tensor:
     """Ray of every pixel as [F, H, W, 6] float32: moment (origin x direction), then direction.
 
@@ -220,14 +270,8 @@ def plucker_embedding(
     the intrinsics belong to; it is scaled to cover `height` x `width`, so one of its sides may be
     cropped.
     """
-    original_height, original_width = original_size
-    if min(height, width, original_height, original_width) < 1:
-        raise InputError(
-            f"The size {height} x {width} or the original size {original_size} is not positive."
-        )
+    covered = torch.tensor(_covered(height, width, original_size))
     lenses = torch.tensor([(k.fx, k.fy, k.cx, k.cy) for k in path.intrinsics], dtype=torch.float64)
-    aspect = original_width / original_height
-    covered = torch.tensor([max(width, height * aspect), max(height, width / aspect)])
     focal = lenses[:, :2] * covered  # [F, 2] pixels
     centre = lenses[:, 2:] * torch.tensor([width, height])
 
@@ -243,6 +287,16 @@ def plucker_embedding(
     origin = to_first[:, None, None, :3, 3].expand_as(direction)
     moment = torch.linalg.cross(origin, direction)
     return torch.cat([moment, direction], dim=-1).to(torch.float32)
+
+
+def _covered(height: int, width: int, original_size: tuple[int, int]) -> tuple[float, float]:
+    """Width and height of the original picture, scaled to cover `height` x `width`."""
+    if min(height, width, *original_size) < 1:
+        raise InputError(
+            f"The size {height} x {width} or the original size {original_size} is not positive."
+        )
+    aspect = original_size[1] / original_size[0]
+    return max(width, height * aspect), max(height, width / aspect)
 
 
 def _camera_to_first_camera(path: CameraPath) -> Tensor:

@@ -9,27 +9,49 @@ from __future__ import annotations
 import ast
 import json
 import math
+import os
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, MediaError
+from .smooth import along_lines, through_points
 
 _BUMP_SIZE = 200  # side of the drawn Gaussian, in pixels
 _BUMP_SIGMA = 40.0
 _RADIUS_AT_720P = 50
+_LARGEST_SIZE = 20.0
 _LEAST_EXTENT = 3  # a bump clipped to this many pixels or fewer is not drawn
+
+
+_POINT = '{"x": number, "y": number}'
+_POINT_KEYS = {"x", "y", "t", "visible"}
+_TRACK_KEYS = {"points", "spline", "size"}
 
 
 @dataclass(frozen=True)
 class Track:
-    """One point per frame, (x, y) in pixels from the top left; it may leave the picture."""
+    """Points (x, y) that something moves through, in pixels from the top left.
+
+    They may leave the picture. `times` are the shares of the clip, 0 to 1, at which the points are
+    reached: none, or one each, where None is spread evenly between its neighbours. Nothing is drawn
+    from a point on that is not `visible` (none: all are) until the next that is. A `spline` is a
+    Catmull-Rom curve, else the way is straight. `size` is that of what is drawn; 1 is the trained
+    one, which follows the size of the picture.
+    """
 
     points: tuple[tuple[float, float], ...]
+    times: tuple[float | None, ...] = ()
+    visible: tuple[bool, ...] = ()
+    spline: bool = False
+    size: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.points:
@@ -37,12 +59,45 @@ class Track:
         for index, point in enumerate(self.points):
             if not all(math.isfinite(value) for value in point):
                 raise InputError(f"Point {index} of a track is {point}; it must be finite.")
+        for name, values in (("times", self.times), ("visible", self.visible)):
+            if values and len(values) != len(self.points):
+                raise InputError(
+                    f"A track has {len(self.points)} points and {len(values)} {name}; give one "
+                    "each or none."
+                )
+        if not (math.isfinite(self.size) and 0 < self.size <= _LARGEST_SIZE):
+            raise InputError(
+                f"A track's size is {self.size}; it must be above 0 and at most {_LARGEST_SIZE:g}."
+            )
+        self.reached()
+
+    def reached(self) -> tuple[float, ...]:
+        """The time of every point, those that were not given filled in."""
+        last = len(self.points) - 1
+        given = dict(enumerate(self.times))
+        known = {index: time for index, time in given.items() if time is not None}
+        known = {0: 0.0} | ({last: 1.0} if last else {}) | known
+        filled = [known[0]]
+        for start, end in pairwise(sorted(known)):
+            step = (known[end] - known[start]) / (end - start)
+            filled += [known[start] + step * (i - start) for i in range(start + 1, end)]
+            filled.append(known[end])
+        for index, time in enumerate(filled):
+            if not 0 <= time <= 1 or (index and time <= filled[index - 1]):
+                raise InputError(
+                    f"Point {index} of a track is reached at t = {time:g}; times lie between 0 and "
+                    "1 and increase from point to point."
+                )
+        return tuple(filled)
 
 
 def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
-    """Tracks from a list of {"x": .., "y": ..}, or from a list of such lists.
+    """Tracks from JSON: a list of points for one track, or a list of tracks.
 
-    Takes what KJNodes' spline editor gives: single quotes, and a list of texts for several tracks.
+    A track is a list of points, or {"points": [...], "spline": false, "size": 1.0}. A point is
+    {"x": .., "y": ..}, and may have "t", the share of the clip at which it is reached, and
+    "visible". Takes what KJNodes' spline editor gives: single quotes, and a list of texts for
+    several tracks.
     """
     if not isinstance(text, str):
         if not text:
@@ -51,23 +106,64 @@ def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
     value = _parse(text)
     if not isinstance(value, list) or not value:
         raise InputError(f"The tracks are {_short(value)}; a list of {_POINT} is needed.")
-    tracks = value if all(isinstance(track, list) for track in value) else [value]
-    return tuple(_track(track, index) for index, track in enumerate(tracks))
+    is_list_of_tracks = all(
+        isinstance(track, list) or (isinstance(track, dict) and "points" in track)
+        for track in value
+    )
+    return tuple(
+        _track(track, i) for i, track in enumerate(value if is_list_of_tracks else [value])
+    )
+
+
+def read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
+    """Tracks from JSON text, or from a file that holds it."""
+    text = os.fspath(source)
+    if not text.lstrip().startswith("["):
+        try:
+            text = Path(text).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise MediaError(f"The trajectory file {source} cannot be read: {error}") from error
+    return tracks_from_json(text)
+
+
+def tracks_to_json(tracks: Sequence[Track]) -> str:
+    """The text of which `tracks_from_json` makes these tracks."""
+    if not tracks:
+        raise InputError("There are no tracks; at least 1 is needed.")
+    return json.dumps([_written(track) for track in tracks])
 
 
 def resample(track: Track, frames: int) -> Track:
-    """`track` brought to `frames` points by linear interpolation over its whole way."""
+    """`track` brought to a point per frame, on its way and at its times."""
     if frames < 1:
         raise InputError(f"frames is {frames}; a track has at least 1 point.")
-    last = len(track.points) - 1
-    points = []
+    shares = [index / max(frames - 1, 1) for index in range(frames)]
+    reached = track.reached()
+    if track.spline or track.times:
+        at = torch.tensor(shares, dtype=torch.float64)
+        times = torch.tensor(reached, dtype=torch.float64)
+        values = torch.tensor(track.points, dtype=torch.float64)
+        curve = through_points if track.spline else along_lines
+        points = [(x, y) for x, y in curve(times, values, at).tolist()]
+    else:
+        points = _evenly(track.points, frames)
+    visible: tuple[bool, ...] = ()
+    if track.visible:  # a point counts from the frame on that lies at its time
+        passed = (bisect_right(reached, share + 1e-9) for share in shares)
+        visible = tuple(track.visible[max(number - 1, 0)] for number in passed)
+    return Track(tuple(points), visible=visible, size=track.size)
+
+
+def _evenly(points: Sequence[tuple[float, float]], frames: int) -> list[tuple[float, float]]:
+    last = len(points) - 1
+    found = []
     for index in range(frames):
         position = index * last / max(frames - 1, 1)
         start = min(int(position), max(last - 1, 0))
-        (x0, y0), (x1, y1) = track.points[start], track.points[min(start + 1, last)]
+        (x0, y0), (x1, y1) = points[start], points[min(start + 1, last)]
         share = position - start
-        points.append((x0 + (x1 - x0) * share, y0 + (y1 - y0) * share))
-    return Track(tuple(points))
+        found.append((x0 + (x1 - x0) * share, y0 + (y1 - y0) * share))
+    return found
 
 
 def heatmap_frames(tracks: Sequence[Track], *, height: int, width: int) -> Tensor:
@@ -84,11 +180,14 @@ def heatmap_frames(tracks: Sequence[Track], *, height: int, width: int) -> Tenso
             f"The tracks have {lengths} points; at least one track is needed, and all need as "
             "many points as there are frames. Use resample."
         )
-    radius = int(_RADIUS_AT_720P * math.sqrt(height * width / (1280 * 720)))
     bump = _gaussian_bump()
     frames = torch.zeros(lengths[0], height, width, dtype=torch.float32)
     for track in tracks:
-        for frame, point in zip(frames, track.points, strict=True):
+        radius = blob_radius(track, height, width)
+        seen = track.visible or (True,) * lengths[0]
+        for frame, point, is_visible in zip(frames, track.points, seen, strict=True):
+            if not is_visible:
+                continue
             x, y = (round(value) for value in point)
             # The last row and column are never drawn: the original clips at the size minus one.
             top, bottom = max(y - radius, 0), min(y + radius, height - 1)
@@ -99,7 +198,15 @@ def heatmap_frames(tracks: Sequence[Track], *, height: int, width: int) -> Tenso
     return frames[..., None].repeat(1, 1, 1, 3)
 
 
-_POINT = '{"x": number, "y": number}'
+def _written(track: Track) -> list[dict[str, Any]] | dict[str, Any]:
+    points: list[dict[str, Any]] = [{"x": x, "y": y} for x, y in track.points]
+    for index, time in enumerate(track.times):
+        points[index] |= {} if time is None else {"t": time}
+    for index, is_visible in enumerate(track.visible):
+        points[index] |= {"visible": is_visible}
+    if not track.spline and track.size == 1:
+        return points
+    return {"points": points, "spline": track.spline, "size": track.size}
 
 
 def _parse(text: str) -> Any:
@@ -115,21 +222,64 @@ def _parse(text: str) -> Any:
             ) from json_error
 
 
-def _track(points: Any, track_index: int) -> Track:
-    values = []
-    for index, point in enumerate(points):
-        is_point = isinstance(point, dict) and set(point) == {"x", "y"}
-        if not is_point or not all(type(value) in (int, float) for value in point.values()):
-            raise InputError(
-                f"Point {index} of track {track_index} is {_short(point)}; it must be {_POINT}."
-            )
-        values.append((float(point["x"]), float(point["y"])))
-    return Track(tuple(values))
+def _track(value: list[Any] | dict[str, Any], index: int) -> Track:
+    if isinstance(value, list):
+        value = {"points": value}
+    unknown = sorted(set(value) - _TRACK_KEYS, key=str)
+    if unknown:
+        raise InputError(
+            f"Track {index} has the unknown key {unknown[0]!r}. A track has "
+            f"{', '.join(sorted(_TRACK_KEYS))}."
+        )
+    points, spline, size = value["points"], value.get("spline", False), value.get("size", 1.0)
+    if not isinstance(points, list):
+        raise InputError(f"The points of track {index} are {_short(points)}; they must be a list.")
+    if type(spline) is not bool:
+        raise InputError(f"The spline of track {index} is {_short(spline)}; it is true or false.")
+    if not _is_number(size):
+        raise InputError(f"The size of track {index} is {_short(size)}; it must be a number.")
+    for number, point in enumerate(points):
+        _check_point(point, number, index)
+    times = tuple(None if point.get("t") is None else float(point["t"]) for point in points)
+    visible = tuple(point.get("visible", True) for point in points)
+    try:
+        return Track(
+            tuple((float(point["x"]), float(point["y"])) for point in points),
+            times if any(time is not None for time in times) else (),
+            () if all(visible) else visible,
+            spline,
+            float(size),
+        )
+    except InputError as error:
+        raise InputError(f"Track {index}: {error}") from error
+
+
+def _check_point(point: Any, index: int, track: int) -> None:
+    rule = None
+    if not isinstance(point, dict) or not {"x", "y"} <= set(point) <= _POINT_KEYS:
+        rule = f'{_POINT}, where "t" and "visible" may be added'
+    elif not (_is_number(point["x"]) and _is_number(point["y"])):
+        rule = _POINT
+    elif point.get("t") is not None and not _is_number(point["t"]):
+        rule = 'a point whose "t" is a number from 0 to 1'
+    elif type(point.get("visible", True)) is not bool:
+        rule = 'a point whose "visible" is true or false'
+    if rule is not None:
+        raise InputError(f"Point {index} of track {track} is {_short(point)}; it must be {rule}.")
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
 
 
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def blob_radius(track: Track, height: int, width: int) -> int:
+    """Half the side of what is drawn at a point, in pixels."""
+    return int(_RADIUS_AT_720P * math.sqrt(height * width / (1280 * 720)) * track.size)
 
 
 def _gaussian_bump() -> Tensor:

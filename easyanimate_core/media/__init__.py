@@ -11,9 +11,11 @@ from .align import (
     pick_frames,
     resize_cover,
 )
+from .atomic import atomic_file
+from .canvas import drawn_pixels
 from .contact_sheet import contact_sheet
 from .reader import Clip, read_image, read_mask, read_metadata, read_video
-from .writer import DEFAULT_FPS, write_frames, write_json, write_mp4, write_png
+from .writer import DEFAULT_FPS, to_bytes, write_frames, write_json, write_mp4, write_png
 
 __all__ = [
     "DEFAULT_FPS",
@@ -22,16 +24,19 @@ __all__ = [
     "Clip",
     "align_clip",
     "align_mask",
+    "atomic_file",
     "available_frames",
     "check_mask",
     "check_pixels",
     "contact_sheet",
+    "drawn_pixels",
     "pick_frames",
     "read_image",
     "read_mask",
     "read_metadata",
     "read_video",
     "resize_cover",
+    "to_bytes",
     "write_frames",
     "write_json",
     "write_mp4",

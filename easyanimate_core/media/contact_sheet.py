@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .align import check_pixels
+from .canvas import drawn_pixels
 from .writer import to_bytes
 
 _BACKGROUND = (22, 24, 29)
@@ -59,8 +60,7 @@ def contact_sheet(
         top += _GAP
         _draw_strip(sheet, frames, top=top, columns=columns, cell=(cell_width, height))
         top += height + _ROW_SPACE
-    pixels = torch.frombuffer(bytearray(sheet.tobytes()), dtype=torch.uint8)
-    return pixels.view(1, sheet.height, sheet.width, 3).to(torch.float32).div_(255)
+    return drawn_pixels(sheet)
 
 
 def _cell_height(frames: Tensor, cell_width: int) -> int:

@@ -53,7 +53,7 @@ def in_new_process(*arguments):
 def test_help_names_the_commands():
     done = in_new_process("-m", "easyanimate_core", "--help")
     assert done.returncode == 0
-    for command in ("generate", "describe", "make-tiny", "demo"):
+    for command in ("generate", "camera", "trajectory", "describe", "make-tiny", "demo"):
         assert f"\n    {command}" in done.stdout
 
 
@@ -174,6 +174,7 @@ MODES = {
     "camera": (
         V5_1, Head.CAMERA, ["--camera", "Pan Left", "--camera", "CW", "--camera-speed", "0.5"],
     ),
+    "camera, exact": (V5_1, Head.CAMERA, ["--camera", "CW", "--camera-timing", "exact"]),
     "camera, poses": (
         V5_1, Head.CAMERA, ["--camera-poses", "@poses.txt", "--reference", "@picture.png"],
     ),
@@ -325,6 +326,13 @@ REFUSED = {
         V5_1, Head.INPAINT, ["--mask", "@mask.png"], "x", "--mask has no effect on text to video",
     ),
     "strength alone": (V5_1, Head.T2V, ["--strength", "1"], "x", "--strength has no effect on"),
+    "timing alone": (
+        V5_1, Head.T2V, ["--camera-timing", "exact"], "x", "--camera-timing has no effect",
+    ),
+    "timing of poses": (
+        V5_1, Head.CAMERA, ["--camera-poses", "@poses.txt", "--camera-timing", "exact"], "x",
+        "exact timing is one of moves",
+    ),
     "speed alone": (V5_1, Head.T2V, ["--camera-speed", "2"], "x", "--camera-speed has no effect"),
     "speed of poses": (
         V5_1, Head.CAMERA, ["--camera-poses", "@poses.txt", "--camera-speed", "2"], "x",

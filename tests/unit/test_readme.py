@@ -123,7 +123,9 @@ def test_every_command_parses(readme):
             continue
         if arguments[0] == "generate" and parsed.recipe is None:
             modes.append(_task(parsed).mode)
-    assert {arguments[0] for arguments in found} == {"generate", "describe", "make-tiny"}
+    assert {arguments[0] for arguments in found} == {
+        "generate", "camera", "trajectory", "describe", "make-tiny",
+    }  # fmt: skip
     classes = {task.__name__: mode for mode, task in TASKS.items()}
     in_table = [classes[row[4].strip("`")] for row in table_with(readme, 4, "`Camera`")]
     assert list(dict.fromkeys(modes)) == in_table, "one example per mode, in the table's order"

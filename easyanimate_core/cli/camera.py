@@ -1,0 +1,162 @@
+"""`camera`: a camera path from moves, keyframes or a file, as a file and as a picture."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MediaError
+from .generate import size
+
+_EXAMPLES = """\
+examples:
+  camera --moves "Zoom In" --frames 49 --out path.txt --preview path.png
+  camera --moves "Orbit Left" "Dolly In" --moves "Tilt Up" --easing "ease in-out" --out path.txt
+  camera --keyframes keyframes.txt --out path.txt
+  camera --poses path.txt --moves CW --frames 97 --out longer.txt
+
+Moves after one --moves go at once; those of the next --moves follow. With --poses or --keyframes
+the moves follow these, or with --combine go at once with them.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "camera",
+        help="make a camera path",
+        description="Make a camera path for generate --camera-poses, and a picture of it. "
+        + _EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--moves", nargs="+", action="append", default=[], metavar="MOVE",
+                        help="Zoom In, Orbit Left ...; repeat to let more follow; "
+                        "a wrong name lists all")  # fmt: skip
+    parser.add_argument("--poses", type=Path, help="CameraCtrl / RealEstate10K text file")
+    parser.add_argument("--keyframes", type=Path,
+                        help="text file with a line per keyframe: frame, x, y, z, yaw, pitch, roll "
+                        "(+x right, +y down, +z forward; degrees)")  # fmt: skip
+    parser.add_argument("--frames", type=int,
+                        help="of the whole path; default: 49, or what the other options say, "
+                        "and 49 more with --moves after them")  # fmt: skip
+    parser.add_argument("--combine", action="store_true",
+                        help="the moves go at once with --poses or --keyframes")  # fmt: skip
+    group = parser.add_argument_group("what the moves do")
+    group.add_argument("--speed", type=float, default=1.0, help="how far they go, default: 1")
+    group.add_argument("--easing", default="linear",
+                       help="linear, ease in, ease out or ease in-out")  # fmt: skip
+    group.add_argument("--distance", type=float, default=3.0,
+                       help="of the point that an orbit goes around, default: 3")  # fmt: skip
+    group.add_argument("--timing", choices=("exact", "original"), default="exact",
+                       help="exact ends with the move, original stops one step before")  # fmt: skip
+    group = parser.add_argument_group("the lens of moves and keyframes")
+    group.add_argument("--field-of-view", type=float, metavar="DEGREES",
+                       help="side to side of --size; default: the original's lens")  # fmt: skip
+    group.add_argument("--size", type=size, default=(384, 672), metavar="HxW",
+                       help="height x width of the result, default: 384x672")  # fmt: skip
+    group = parser.add_argument_group("what is written")
+    group.add_argument("--out", type=Path, help="text file; without, the text is printed")
+    group.add_argument("--preview", type=Path, help="picture of the path, .png")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the path, write what is asked for and say where it is."""
+    from ..conditioning.camera import to_cameractrl_text, write_camera_file
+    from ..conditioning.camera_preview import camera_preview
+    from ..media import write_png
+
+    if arguments.preview is not None and arguments.preview.suffix != ".png":
+        raise InputError(f"--preview is {arguments.preview}; it must end in .png.")
+    path = _path(arguments)
+    if arguments.out is not None:
+        print(write_camera_file(arguments.out, path))
+    if arguments.preview is not None:
+        print(write_png(arguments.preview, camera_preview(path)[0]))
+    if arguments.out is None and arguments.preview is None:
+        print(to_cameractrl_text(path), end="")
+    return 0
+
+
+def _path(arguments: argparse.Namespace) -> Any:
+    """What the options describe."""
+    from ..conditioning.camera_moves import combine_paths, continue_path
+
+    given = _given(arguments)
+    if given is None and not arguments.moves:
+        raise InputError("camera needs --moves, --keyframes or --poses.")
+    if arguments.combine and (given is None or not arguments.moves):
+        raise InputError(
+            "--combine needs --moves, and --keyframes or --poses to combine them with."
+        )
+    if given is None:
+        return _moved(arguments, 49 if arguments.frames is None else arguments.frames)
+    if not arguments.moves:
+        if arguments.frames is not None and arguments.frames != len(given):
+            return given.first(arguments.frames)
+        return given
+    if arguments.combine:
+        return combine_paths(given, _moved(arguments, arguments.frames or len(given)))
+    frames = len(given) + 48 if arguments.frames is None else arguments.frames
+    if frames <= len(given):
+        raise InputError(
+            f"--frames is {frames}, but {len(given)} poses are given already and the moves follow "
+            "them. Give more frames, or --combine."
+        )
+    return continue_path(given, _moved(arguments, frames - len(given) + 1))
+
+
+def _given(arguments: argparse.Namespace) -> Any:
+    """The path of --poses or --keyframes, None without."""
+    from ..conditioning.camera import read_camera_file
+    from ..conditioning.camera_keyframes import keyframe_path, keyframes_from_text
+
+    if arguments.poses is not None and arguments.keyframes is not None:
+        raise InputError("--poses and --keyframes are both given; one of them is the path.")
+    if arguments.poses is not None:
+        return read_camera_file(arguments.poses)
+    if arguments.keyframes is None:
+        return None
+    try:
+        text = arguments.keyframes.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise MediaError(f"{arguments.keyframes} cannot be read: {error}") from error
+    frames = None if arguments.moves else arguments.frames
+    return keyframe_path(keyframes_from_text(text), frames=frames, intrinsics=_lens(arguments))
+
+
+def _moved(arguments: argparse.Namespace, frames: int) -> Any:
+    """The moves of every --moves at once, one such part after the other, `frames` in all."""
+    from ..conditioning.camera_moves import joined, preset_path
+
+    parts = len(arguments.moves)
+    if frames < parts + 1 and parts > 1:
+        raise InputError(
+            f"{frames} frames are too few for {parts} parts that follow each other: at least "
+            f"{parts + 1} are needed."
+        )
+    steps, left = divmod(frames - 1, parts)
+    return joined(
+        [
+            preset_path(
+                moves,
+                frames=steps + (number < left) + 1,
+                speed=arguments.speed,
+                easing=arguments.easing,
+                exact=arguments.timing == "exact",
+                distance=arguments.distance,
+                intrinsics=_lens(arguments),
+            )
+            for number, moves in enumerate(arguments.moves)
+        ]
+    )
+
+
+def _lens(arguments: argparse.Namespace) -> Any:
+    from ..conditioning.camera import Intrinsics
+
+    if arguments.field_of_view is None:
+        return Intrinsics()
+    height, width = arguments.size
+    return Intrinsics.of_view(arguments.field_of_view, height=height, width=width)
