@@ -53,7 +53,7 @@ def in_new_process(*arguments):
 def test_help_names_the_commands():
     done = in_new_process("-m", "easyanimate_core", "--help")
     assert done.returncode == 0
-    for command in ("generate", "describe", "make-tiny", "demo"):
+    for command in ("generate", "preprocess", "describe", "make-tiny", "demo"):
         assert f"\n    {command}" in done.stdout
 
 
@@ -65,7 +65,7 @@ def test_help_does_not_wait_for_torch():
     assert not {"torch", "numpy", "diffusers", "transformers"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["generate", "describe", "make-tiny", "demo"])
+@pytest.mark.parametrize("command", ["generate", "preprocess", "describe", "make-tiny", "demo"])
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])

@@ -123,7 +123,12 @@ def test_every_command_parses(readme):
             continue
         if arguments[0] == "generate" and parsed.recipe is None:
             modes.append(_task(parsed).mode)
-    assert {arguments[0] for arguments in found} == {"generate", "describe", "make-tiny"}
+    assert {arguments[0] for arguments in found} == {
+        "generate",
+        "preprocess",
+        "describe",
+        "make-tiny",
+    }
     classes = {task.__name__: mode for mode, task in TASKS.items()}
     in_table = [classes[row[4].strip("`")] for row in table_with(readme, 4, "`Camera`")]
     assert list(dict.fromkeys(modes)) == in_table, "one example per mode, in the table's order"
@@ -147,7 +152,7 @@ def test_links_lead_somewhere(readme):
     missing = sorted(target for target in inside if not (ROOT / target).is_file())
     assert not missing
     other = CHINESE if readme == ENGLISH else ENGLISH
-    pictures = {"docs/demo.jpg", "docs/workflow.jpg"}
+    pictures = {"docs/control.jpg", "docs/demo.jpg", "docs/workflow.jpg"}
     assert {other.name, "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", *pictures} <= inside
     for picture in pictures:
         assert (ROOT / picture).stat().st_size <= 400_000
