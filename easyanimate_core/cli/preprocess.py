@@ -87,6 +87,8 @@ def _list(folders: Sequence[Path]) -> int:
                 limits = "true or false"
             default = str(option.default).lower() if limits.startswith("true") else option.default
             print(f"    {option.name}={default}  ({limits}) {option.meaning}")
+        for package in kind.packages:
+            print(f"    needs the package {package}")
         for file in kind.all_files():
             wanted = f"  (for {file.wanted_by})" if file.wanted_by else ""
             found = locate(file, folders) or f"missing: {file.name} of {file.repo}"

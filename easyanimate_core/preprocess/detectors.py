@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from . import depth, pose
+from . import depth, dwpose, pose
 from .detection import Detection
 from .library import submodule
 from .weights import load_into, read_state
@@ -133,6 +133,7 @@ _MAKERS: Mapping[str, Callable[[Detection, Files, torch.device], Detector]] = Ma
         "mlsd": _mlsd,
         "lineart_anime": _lineart_anime,
         "openpose": pose.openpose,
+        "dwpose": dwpose.dwpose,
         "depth_midas": depth.midas,
         "depth_zoe": depth.zoe,
         "depth_anything_v2": depth.depth_anything,

@@ -128,6 +128,9 @@ _ZOE = "Intel/zoedepth-nyu-kitti"
 
 _NEAR = Option("near_is_bright", default=True, meaning="Near is white and far is black, as the "
                "models were trained; off is the other way round.")  # fmt: skip
+_BODY = Option("body", default=True, meaning="Draw the body.")
+_HAND = "Draw the hands. OpenPose takes many times as long with them."
+_FACE = "Draw the face."
 
 
 def _network(repo: str) -> tuple[WeightFile, ...]:
@@ -183,11 +186,21 @@ _ALL = (
             WeightFile(_ANNOTATORS, "facenet.pth", "face"),
         ),
         (
-            Option("body", default=True, meaning="Draw the body."),
-            Option("hand", default=False, meaning="Find and draw the hands; this takes much "
-                   "longer than the body."),
-            Option("face", default=False, meaning="Find and draw the face."),
+            _BODY,
+            Option("hand", default=False, meaning=_HAND),
+            Option("face", default=False, meaning=_FACE),
         ),
+    ),
+    Kind(
+        "dwpose",
+        "DWPose",
+        (WeightFile(_DWPOSE, "yolox_l.onnx"), WeightFile(_DWPOSE, "dw-ll_ucoco_384.onnx")),
+        (
+            _BODY,
+            Option("hand", default=True, meaning=_HAND),
+            Option("face", default=True, meaning=_FACE),
+        ),
+        packages=("onnxruntime",),
     ),
     Kind(
         "depth_midas",

@@ -13,7 +13,8 @@
 * `resize_image` rounds both sides to multiples of 64 and so changes the aspect. Pictures of such
   sides pass unchanged: `fit.Fit` makes them so.
 * ZoeDepth's network needs BEiT as timm had it in 2022. transformers has the same network.
-* DWPose needs mmpose, which has no build for current Python.
+* Its DWPose needs mmpose, which has no build for current Python; the published ONNX files of the
+  same networks are run instead.
 """
 
 from __future__ import annotations
@@ -29,6 +30,15 @@ from ..errors import InputError
 
 _ROOT = "_easyanimate_controlnet_aux"
 _SWITCH = "KMP_DUPLICATE_LIB_OK"
+
+
+def check_package(name: str, wanted_by: str) -> None:
+    """Raise `InputError` unless a package beyond the requirements is installed."""
+    if importlib.util.find_spec(name) is None:
+        raise InputError(
+            f"{wanted_by} needs the package {name}, which is not installed. Install it with: "
+            f"{sys.executable} -m pip install {name}"
+        )
 
 
 def submodule(name: str) -> ModuleType:

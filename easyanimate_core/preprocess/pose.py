@@ -1,4 +1,4 @@
-"""OpenPose: people as coloured skeletons."""
+"""OpenPose, and how poses are drawn: people as coloured skeletons."""
 
 from __future__ import annotations
 
@@ -38,16 +38,21 @@ def openpose(
 
     def detect(picture: Array) -> Array:
         poses = find.detect_poses(picture, bool(wanted["hand"]), bool(wanted["face"]))
-        height, width = picture.shape[:2]
-        drawn = library.draw_poses(poses, height, width, bool(wanted["body"]), False,
-                                   bool(wanted["face"]))  # fmt: skip
-        for pose in poses:
-            for hand in (pose.left_hand, pose.right_hand):
-                if hand is not None:
-                    draw_hand(drawn, [(point.x, point.y) for point in hand])
-        return drawn
+        return draw(library, poses, picture.shape[:2], detection)
 
     return detect
+
+
+def draw(library: Any, poses: Sequence[Any], size: tuple[int, ...], detection: Detection) -> Array:
+    """The library's poses on black, as far as `detection` wants them."""
+    wanted = detection.options
+    drawn = library.draw_poses(
+        poses, *size, draw_body=wanted["body"], draw_hand=False, draw_face=wanted["face"]
+    )
+    for hand in [hand for pose in poses for hand in (pose.left_hand, pose.right_hand)]:
+        if wanted["hand"] and hand is not None:
+            draw_hand(drawn, [(point.x, point.y) for point in hand])
+    return drawn
 
 
 def _part(file: str, name: str, network: str, path: Path | None, device: torch.device) -> Any:

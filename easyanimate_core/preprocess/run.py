@@ -16,6 +16,7 @@ from .depth import spread
 from .detection import Detection
 from .detectors import make_detector
 from .fit import Fit
+from .library import check_package
 from .weights import find_weights
 
 
@@ -42,6 +43,8 @@ def preprocess(
     if min(fit.size) < 1:
         raise InputError(f"size is {fit.size}; both sides must be at least 1 pixel.")
     files = find_weights(detection.facts, detection.options, weights)
+    for package in detection.facts.packages:
+        check_package(package, detection.facts.display_name)
     settings = (detection.kind, detection.resolution, sorted(detection.options.items()), fit.size)
     key = "" if cache is None else result_key(frames, settings, files)
     kept = None if cache is None else cache.get(key)

@@ -150,3 +150,68 @@ class Skeleton(torch.nn.Module):
             way = torch.tensor([(x1 - x0) * width, (y1 - y0) * height])
             field[0, across - 19], field[0, down - 19] = way / way.norm()
         return field, heat
+
+
+def joints(box):
+    """Where `write_dwpose` puts 133 points in a box (left, top, right, bottom), [133, 2]."""
+    left, top, right, bottom = box
+    shares = torch.arange(133)
+    across, down = (shares * 37 % 100) / 100, (shares * 61 % 100) / 100
+    return torch.stack([left + across * (right - left), top + down * (bottom - top)], dim=1)
+
+
+def write_dwpose(folder, box, picture):
+    """DWPose's two files, with the published inputs and outputs, that see what they are told to.
+
+    A person in `box` (left, top, right, bottom) of a `picture` (height, width), and a second, worse
+    box over it; `joints` are the person's points, of which the last hand is not seen.
+    """
+    import onnx
+
+    left, top, right, bottom = box
+    ratio = 640 / max(picture)
+    found = torch.zeros(1, 8400, 85)
+    for index, score in ((80 * 3 + 5, 0.9), (80 * 4 + 5, 0.8)):  # two cells of stride 8
+        row, column = divmod(index, 80)
+        centre = torch.tensor([left + right, top + bottom]) / 2 * ratio / 8
+        size = torch.tensor([right - left, bottom - top]) * ratio / 8
+        found[0, index, :2] = centre - torch.tensor([column, row])
+        found[0, index, 2:4] = size.log()
+        found[0, index, 4], found[0, index, 5] = score, 1.0
+    width = max((right - left) * 1.25, (bottom - top) * 1.25 * 288 / 384)
+    corner = torch.tensor([(left + right - width) / 2, (top + bottom - width * 384 / 288) / 2])
+    bins = ((joints(box) - corner) * 288 / width * 2).round().long()
+    across, down = torch.zeros(1, 133, 576), torch.zeros(1, 133, 768)
+    seen = torch.ones(133)
+    seen[112:] = 0.1
+    across[0, torch.arange(133), bins[:, 0]] = seen
+    down[0, torch.arange(133), bins[:, 1]] = seen
+    target = folder / "yzd-v/DWPose"
+    target.mkdir(parents=True, exist_ok=True)
+    for name, shape, outputs in (
+        ("yolox_l.onnx", [1, 3, 640, 640], {"output": found}),
+        ("dw-ll_ucoco_384.onnx", [1, 3, 384, 288], {"simcc_x": across, "simcc_y": down}),
+    ):
+        onnx.save(_answering(shape, outputs), target / name)
+    return target
+
+
+def _answering(shape, outputs):
+    """An ONNX network that gives `outputs` for whatever picture it sees."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    made = [numpy_helper.from_array(t.numpy(), f"{name}_told") for name, t in outputs.items()]
+    made.append(numpy_helper.from_array(torch.zeros(1).numpy(), "nothing"))
+    steps = [
+        helper.make_node("ReduceMean", ["input"], ["mean"], keepdims=0),
+        helper.make_node("Mul", ["mean", "nothing"], ["none"]),
+        *(helper.make_node("Add", [f"{name}_told", "none"], [name]) for name in outputs),
+    ]
+    seen = helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)
+    given = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, list(t.shape))
+        for name, t in outputs.items()
+    ]
+    graph = helper.make_graph(steps, "told", [seen], given, made)
+    opset = helper.make_opsetid("", 17)
+    return helper.make_model(graph, opset_imports=[opset], ir_version=8)

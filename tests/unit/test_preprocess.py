@@ -21,6 +21,7 @@ from easyanimate_core.preprocess import (
     KINDS,
     Detection,
     ResultCache,
+    dwpose,
     find_weights,
     preprocess,
     weights,
@@ -33,6 +34,8 @@ from tests.unit import detector_weights
 
 WITHOUT_WEIGHTS = ("canny", "scribble_xdog")
 WEIGHTED = [name for name in KINDS if name not in WITHOUT_WEIGHTS]
+#: The kinds of PyTorch networks; DWPose has tests of its own.
+NETWORKS = [name for name in WEIGHTED if name != "dwpose"]
 SMALL = 64
 
 
@@ -172,7 +175,7 @@ def test_added_borders_are_no_edges():
 # The kinds with weights, through the libraries' networks
 
 
-@pytest.mark.parametrize("kind", WEIGHTED)
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_weighted_kind(folder, kind):
     frames = random_frames(2)[[0, 1, 0]]
     found = preprocess(frames, Detection(kind, SMALL), weights=[folder(kind)], size=(34, 42))
@@ -256,6 +259,69 @@ def test_a_hand_is_drawn():
     before = drawn.copy()
     draw_hand(drawn, [(-1.0, -1.0)] * 21)
     assert np.array_equal(drawn, before)
+
+
+BOX, ROOM = (40.0, 20.0, 160.0, 230.0), (256, 192)
+
+
+@pytest.fixture(scope="session")
+def dwpose_files(tmp_path_factory):
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    folder = tmp_path_factory.mktemp("dwpose")
+    detector_weights.write_dwpose(folder, BOX, ROOM)
+    return folder
+
+
+def test_dwpose_reads_the_networks_answers(dwpose_files):
+    """Box and points come back where the networks' answers put them."""
+    files = find_weights(KINDS["dwpose"], {}, [dwpose_files])
+    sessions = [dwpose._session(path, torch.device("cpu")) for path in files.values()]
+    picture = np.zeros((*ROOM, 3), np.uint8)
+    boxes = dwpose.find_people(sessions[0], picture)
+    assert boxes == pytest.approx(np.array([BOX]), abs=1e-3)  # the worse one is gone
+    places, scores = dwpose.find_points(sessions[1], picture, boxes[0])
+    assert np.abs(places - detector_weights.joints(BOX).numpy()).max() < 0.3
+    assert scores == pytest.approx([1.0] * 112 + [0.1] * 21)
+
+
+def test_dwpose_draws_what_is_wanted(dwpose_files):
+    def drawn(**options):
+        detection = Detection("dwpose", 192, options)
+        return preprocess(torch.zeros(1, *ROOM, 3), detection, weights=[dwpose_files])[0]
+
+    whole = drawn()
+    parts = [drawn(**{p: p == part for p in ("body", "hand", "face")}) for part in
+             ("body", "hand", "face")]  # fmt: skip
+    for part in parts:
+        assert part.any()
+        assert not torch.equal(part, whole)
+    assert torch.equal(whole.amax(dim=-1) > 0, sum(parts).amax(dim=-1) > 0)
+    face = detector_weights.joints(BOX)[23:91].long()
+    assert bool((parts[2][face[:, 1], face[:, 0]] == 1).all())
+    outside = parts[2].clone()
+    outside[15:236, 35:166] = 0
+    assert not outside.any()
+
+
+def test_dwpose_of_a_room_without_people(tmp_path):
+    pytest.importorskip("onnx")
+    folder = detector_weights.write_dwpose(tmp_path, BOX, ROOM)
+    nobody = detector_weights._answering([1, 3, 640, 640], {"output": torch.zeros(1, 8400, 85)})
+    (folder / "yolox_l.onnx").write_bytes(nobody.SerializeToString())
+    found = preprocess(torch.rand(1, 64, 64, 3), Detection("dwpose", 64), weights=[tmp_path])
+    assert not found.any()
+    (folder / "yolox_l.onnx").write_bytes(b"no network")
+    with pytest.raises(CheckpointError, match=r"yolox_l\.onnx cannot be loaded"):
+        preprocess(torch.rand(1, 64, 64, 3), Detection("dwpose", 64), weights=[tmp_path])
+
+
+def test_a_package_that_is_missing_is_said_before_the_first_frame(tmp_path, monkeypatch):
+    for file in KINDS["dwpose"].all_files():
+        (tmp_path / file.name).touch()
+    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    with pytest.raises(InputError, match=r"DWPose needs the package onnxruntime.* pip install"):
+        preprocess(random_frames(), Detection("dwpose"), weights=[tmp_path])
 
 
 def test_importing_a_detector_leaves_the_process_as_it_was():
