@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,10 @@ def midas(
     library = submodule("midas.midas.dpt_depth")
     state = read_state(path)
     state = state["model"] if "optimizer" in state else state
+    build = partial(library.DPTDepthModel, path=None, backbone="vitb_rn50_384", non_negative=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # timm has renamed the backbone and maps the name itself
-        network = library.DPTDepthModel(path=None, backbone="vitb_rn50_384", non_negative=True)
-    load_into(network, state, path).to(device)
+        network = load_into(build, state, path).to(device)
 
     def find(picture: Array) -> Array:
         return _numbers(network(_normalised(picture, device, _HALF, _HALF))[0])

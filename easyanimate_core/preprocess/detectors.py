@@ -62,7 +62,7 @@ def _hed(
     del detection
     library = submodule("hed")
     path = files["ControlNetHED.pth"]
-    network = load_into(library.ControlNetHED_Apache2(), read_state(path), path)
+    network = load_into(library.ControlNetHED_Apache2, read_state(path), path)
     return _called(library.HEDdetector(network.to(device)), scribble=scribble)
 
 
@@ -72,14 +72,14 @@ def _pidi(detection: Detection, files: Files, device: torch.device) -> Detector:
     path = files["table5_pidinet.pth"]
     state = read_state(path)
     state = _without_prefix(state.get("state_dict", state))
-    network = load_into(library.pidinet(), state, path)
+    network = load_into(library.pidinet, state, path)
     return _called(library.PidiNetDetector(network.to(device)), scribble=True)
 
 
 def _mlsd(detection: Detection, files: Files, device: torch.device) -> Detector:
     library = submodule("mlsd")
     path = files["mlsd_large_512_fp32.pth"]
-    network = load_into(library.MobileV2_MLSD_Large(), read_state(path), path).to(device)
+    network = load_into(library.MobileV2_MLSD_Large, read_state(path), path).to(device)
     score, length = (detection.options[n] for n in ("score_threshold", "length_threshold"))
 
     def find(picture: Array) -> Array:
@@ -102,8 +102,8 @@ def _lineart_anime(detection: Detection, files: Files, device: torch.device) -> 
     library = submodule("lineart_anime")
     path = files["netG.pth"]
     norm = partial(torch.nn.InstanceNorm2d, affine=False, track_running_stats=False)
-    network = library.UnetGenerator(3, 1, 8, 64, norm_layer=norm, use_dropout=False)
-    load_into(network, _without_prefix(read_state(path)), path)
+    build = partial(library.UnetGenerator, 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
+    network = load_into(build, _without_prefix(read_state(path)), path)
     return _called(library.LineartAnimeDetector(network.to(device)))
 
 

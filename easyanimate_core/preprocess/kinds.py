@@ -126,8 +126,8 @@ _DWPOSE = "yzd-v/DWPose"
 _DEPTH_ANYTHING = "depth-anything/Depth-Anything-V2-{size}-hf"
 _ZOE = "Intel/zoedepth-nyu-kitti"
 
-_NEAR = Option("near_is_bright", default=True, meaning="Near is white and far is black, as the "
-               "models were trained; off is the other way round.")  # fmt: skip
+_NEAR = Option("near_is_bright", default=True, meaning="Near is white and far is black, as "
+               "is usual; off is the other way round.")  # fmt: skip
 _BODY = Option("body", default=True, meaning="Draw the body.")
 _HAND = "Draw the hands. OpenPose takes many times as long with them."
 _FACE = "Draw the face."

@@ -64,12 +64,13 @@ def _part(file: str, name: str, network: str, path: Path | None, device: torch.d
         return None
     library = submodule(f"open_pose.{file}")
     models = library if name == "Face" else submodule("open_pose.model")
-    model, state = getattr(models, network)(), read_state(path)
+    build, state = getattr(models, network), read_state(path)
     if name != "Face":  # the file lacks the first part of the names ("model0.")
-        state = {key: state.get(key.split(".", 1)[1]) for key in model.state_dict()}
-        state = {key: tensor for key, tensor in state.items() if tensor is not None}
+        with torch.device("meta"):
+            names = {key.split(".", 1)[1]: key for key in build().state_dict()}
+        state = {names.get(key, key): tensor for key, tensor in state.items()}
     part = getattr(library, name).__new__(getattr(library, name))
-    part.model = load_into(model, state, path).to(device)
+    part.model = load_into(build, state, path).to(device)
     return part
 
 

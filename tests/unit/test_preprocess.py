@@ -177,16 +177,17 @@ def test_added_borders_are_no_edges():
 
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_weighted_kind(folder, kind):
-    frames = random_frames(2)[[0, 1, 0]]
+    finds_nobody = kind == "openpose"  # with random weights; and it takes seconds for a frame
+    frames = random_frames(2)[[0] if finds_nobody else [0, 1, 0]]
     found = preprocess(frames, Detection(kind, SMALL), weights=[folder(kind)], size=(34, 42))
-    assert found.shape == (3, 34, 42, 3)
+    assert found.shape == (len(frames), 34, 42, 3)
     assert 0 <= found.min() <= found.max() <= 1
+    if finds_nobody:
+        assert not found.any()
+        return
     assert torch.equal(found[0], found[2])
-    if kind == "openpose":
-        assert not found.any()  # random weights find nobody
-    else:
-        assert found.std() > 0.005
-        assert not torch.equal(found[0], found[1])
+    assert found.std() > 0.005
+    assert not torch.equal(found[0], found[1])
 
 
 def test_hed_is_the_library_s(folder, photograph):
