@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
 
-from . import camera_paths, control, inpaint, latents, loaders, sampling, text
-from .bridge.paths import register_folder
+from . import (
+    camera_paths,
+    control,
+    inpaint,
+    latents,
+    loaders,
+    preprocess,
+    sampling,
+    text,
+)
+from .bridge import detect, paths
 
 # At import, because ComfyUI below 0.18 does not call `on_load`.
-register_folder()
+paths.register_folder()
+detect.register_folder()
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     *loaders.NODES,
     *text.NODES,
     *latents.NODES,
     *inpaint.NODES,
+    *preprocess.NODES,
     *control.NODES,
     *camera_paths.NODES,
     *sampling.NODES,

@@ -28,6 +28,8 @@ from .workflows.schemas import FILE_LISTS, Input
 
 LOCALES = dev.ROOT / "locales"
 PAGES = dev.ROOT / "web" / "docs"
+#: A combo whose choices bring inputs of their own, which the frontend calls COMBO.INPUT.
+DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 #: Parts of categories that ComfyUI's frontend has no word for; its own stay its own.
 CATEGORIES = ("EasyAnimate", "load", "lora")
 #: Old frontends read these characters of a tooltip as vue-i18n's syntax, new ones do not: a text
@@ -114,11 +116,7 @@ def read_nodes(printed: str) -> list[Node]:
 
 
 def _node(info: Mapping[str, Any]) -> Node:
-    inputs = [
-        Input(name, kind, section == "optional", rest[0] if rest else {})
-        for section in ("required", "optional")
-        for name, (kind, *rest) in info["input"].get(section, {}).items()
-    ]
+    inputs = _inputs(info["input"])
     outputs = zip(info["output_name"], info["output"], info["output_tooltips"], strict=True)
     return Node(
         info["name"],
@@ -128,6 +126,23 @@ def _node(info: Mapping[str, Any]) -> Node:
         tuple(inputs),
         tuple(outputs),
     )
+
+
+def _inputs(sections: Mapping[str, Any]) -> list[Input]:
+    """Inputs in their order; those of a dynamic combo's choices follow it, each once."""
+    found: dict[str, Input] = {}
+    for section in ("required", "optional"):
+        for name, (kind, *rest) in sections.get(section, {}).items():
+            settings = rest[0] if rest else {}
+            found[name] = Input(name, kind, section == "optional", settings)
+            if kind != DYNAMIC_COMBO:
+                continue
+            for choice in settings["options"]:
+                for entry in _inputs(choice["inputs"]):
+                    nested = {"display_name": entry.name, **entry.settings}
+                    full = f"{name}.{entry.name}"
+                    found.setdefault(full, Input(full, entry.type, entry.optional, nested))
+    return list(found.values())
 
 
 def english(nodes: Sequence[Node]) -> dict[str, Any]:
@@ -201,6 +216,8 @@ def _limits(node: str, entry: Input, words: Words) -> str:
         return words.file
     if entry.type == "COMBO":
         return words.comma.join(f"`{option}`" for option in settings["options"])
+    if entry.type == DYNAMIC_COMBO:
+        return words.comma.join(f"`{option['key']}`" for option in settings["options"])
     if entry.type == "BOOLEAN":
         return words.comma.join(words.switch)
     if entry.type == "STRING":

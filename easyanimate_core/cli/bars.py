@@ -6,7 +6,13 @@ import sys
 from types import TracebackType
 from typing import Any
 
-LABELS = {"load": "Loading", "encode": "Encoding", "denoise": "Denoising", "decode": "Decoding"}
+LABELS = {
+    "load": "Loading",
+    "detect": "Detecting",
+    "encode": "Encoding",
+    "denoise": "Denoising",
+    "decode": "Decoding",
+}
 
 
 class ProgressBars:

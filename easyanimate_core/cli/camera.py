@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
-from .generate import size
+from .generate import size_of
 
 _EXAMPLES = """\
 examples:
@@ -54,7 +54,7 @@ def add_parser(commands: Any) -> None:
     group = parser.add_argument_group("the lens of moves and keyframes")
     group.add_argument("--field-of-view", type=float, metavar="DEGREES",
                        help="side to side of --size; default: the original's lens")  # fmt: skip
-    group.add_argument("--size", type=size, default=(384, 672), metavar="HxW",
+    group.add_argument("--size", type=size_of, default=(384, 672), metavar="HxW",
                        help="height x width of the result, default: 384x672")  # fmt: skip
     group = parser.add_argument_group("what is written")
     group.add_argument("--out", type=Path, help="text file; without, the text is printed")

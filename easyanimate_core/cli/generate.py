@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         task,
         samples=len(prompts) * settings.batch,
     )
-    _check_room(arguments.output)
+    check_room(arguments.output)
     pipeline = Pipeline.load(model, device=arguments.device, dtype=dtype)
     if arguments.recipe is not None:
         _check_same_model(recipe, pipeline, told=arguments.model is not None)
@@ -99,7 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _check_room(output: Path) -> None:
+def check_room(output: Path) -> None:
     """Raise `MediaError` before the work when the result could not be written."""
     if output.is_dir():
         raise MediaError(f"{output} is a folder; name a file.")
@@ -143,7 +143,7 @@ def _add_sources(group: Any) -> None:
 
 
 def _add_settings(group: Any) -> None:
-    group.add_argument("--size", type=size, metavar="HxW",
+    group.add_argument("--size", type=size_of, metavar="HxW",
                        help="height x width in pixels, multiples of 16, such as 384x672; "
                        "default: the trained size nearest to the source's aspect, "
                        "384x672 without a source")  # fmt: skip
@@ -167,8 +167,8 @@ def _add_settings(group: Any) -> None:
     )
 
 
-def size(text: str) -> tuple[int, int]:
-    """Height and width of a text such as 384x672."""
+def size_of(text: str) -> tuple[int, int]:
+    """(height, width) of the text HEIGHTxWIDTH."""
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from .generate import size
+from .generate import size_of
 
 
 def add_parser(commands: Any) -> None:
@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument("tracks", help="JSON file or text")
     parser.add_argument("output", type=Path, help="video to write, .mp4")
-    parser.add_argument("--size", type=size, default=(384, 672), metavar="HxW",
+    parser.add_argument("--size", type=size_of, default=(384, 672), metavar="HxW",
                         help="height x width in pixels, default: 384x672")  # fmt: skip
     parser.add_argument("--frames", type=int, default=49, help="default: 49")
     parser.add_argument("--fps", type=float, default=8.0, help="default: 8")

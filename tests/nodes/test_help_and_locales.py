@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from easyanimate_core.preprocess import KINDS
 from tools.locales import CATEGORIES, SYNTAX, WORDS, leaves
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +26,11 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 #: Words in help pages that are no input, output or choice of a node of this pack.
 OTHER_WORDS = {"EasyAnimate", "Pan", "Zoom", "checkpoints", "context_length", "diffusers"}
 OTHER_WORDS |= {"diffusion_models", "dim", "size", "spiece_model", "spline"}
+
+#: Inputs that choices of a dynamic combo bring, from the core's table: COMBO_INPUT.
+OF_CHOICES = {
+    "EasyAnimatePreprocess": {f"kind_{o.name}" for kind in KINDS.values() for o in kind.options}
+}
 
 both_languages = pytest.mark.parametrize("language", WORDS)
 
@@ -128,7 +134,16 @@ def test_locales_have_the_nodes_and_inputs_of_the_code(language):
     texts = locale(language)
     assert set(texts) == set(NODES)
     for node, schema in NODES.items():
-        assert set(texts[node]["inputs"]) == input_names(keyword(schema, "inputs")), node
+        inputs = input_names(keyword(schema, "inputs")) | OF_CHOICES.get(node, set())
+        assert set(texts[node]["inputs"]) == inputs, node
+
+
+def test_an_option_means_the_same_in_every_kind():
+    """It has one text, as the frontend knows it by its combo and its name."""
+    meanings = {}
+    for kind in KINDS.values():
+        for option in kind.options:
+            assert meanings.setdefault(option.name, option.meaning) == option.meaning, kind.name
 
 
 @pytest.mark.parametrize("file", ["main.json", "nodeDefs.json"])
@@ -176,7 +191,8 @@ def test_page_has_the_inputs_outputs_and_texts_of_the_node(node, language):
     assert text.startswith(f"# {texts['display_name']}\n\n")
     assert re.findall(r"^## (.+)$", text, re.MULTILINE) == [inputs, outputs, tips, errors]
     table = rows(section(text, inputs))
-    assert [code_spans(row[0]) for row in table] == [[name] for name in texts["inputs"]]
+    shown = [[name.replace(".", "_") for name in code_spans(row[0])] for row in table]
+    assert shown == [[name] for name in texts["inputs"]]
     assert [row[1] for row in table] == [entry["tooltip"] for entry in texts["inputs"].values()]
     meanings = [row[2] for row in rows(section(text, outputs))]
     assert meanings == [entry["tooltip"] for entry in texts["outputs"].values()]

@@ -124,8 +124,13 @@ def test_every_command_parses(readme):
         if arguments[0] == "generate" and parsed.recipe is None:
             modes.append(_task(parsed).mode)
     assert {arguments[0] for arguments in found} == {
-        "generate", "camera", "trajectory", "describe", "make-tiny",
-    }  # fmt: skip
+        "generate",
+        "preprocess",
+        "camera",
+        "trajectory",
+        "describe",
+        "make-tiny",
+    }
     classes = {task.__name__: mode for mode, task in TASKS.items()}
     in_table = [classes[row[4].strip("`")] for row in table_with(readme, 4, "`Camera`")]
     assert list(dict.fromkeys(modes)) == in_table, "one example per mode, in the table's order"
@@ -149,7 +154,7 @@ def test_links_lead_somewhere(readme):
     missing = sorted(target for target in inside if not (ROOT / target).is_file())
     assert not missing
     other = CHINESE if readme == ENGLISH else ENGLISH
-    pictures = {"docs/demo.jpg", "docs/workflow.jpg"}
+    pictures = {"docs/control.jpg", "docs/demo.jpg", "docs/workflow.jpg"}
     assert {other.name, "CONTRIBUTING.md", "CHANGELOG.md", "LICENSE", *pictures} <= inside
     for picture in pictures:
         assert (ROOT / picture).stat().st_size <= 400_000

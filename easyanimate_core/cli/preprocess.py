@@ -1,0 +1,129 @@
+"""`preprocess`: a clip or a picture to a control video."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .bars import ProgressBars
+from .generate import check_room, size_of
+
+_WEIGHTS = Path("models/controlnet_aux")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "preprocess",
+        help="make a control video: edges, lines, poses or depth of a clip",
+        description="Make the control video of a clip, or the picture of a picture. --list shows "
+        "the kinds, their options, and which weights are here. Nothing is downloaded.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("source", type=Path, nargs="?", help="clip or picture")
+    parser.add_argument("output", type=Path, nargs="?", help=".mp4, or .png for a picture")
+    parser.add_argument("--kind", help="canny, hed, openpose, depth_midas ...; see --list")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
+                        help="a setting of the kind; may be repeated")  # fmt: skip
+    parser.add_argument("--resolution", type=int, default=512,
+                        help="short side of what the detector sees, default: 512")  # fmt: skip
+    parser.add_argument("--size", type=size_of, metavar="HxW",
+                        help="height x width of the result; default: the source's")  # fmt: skip
+    parser.add_argument("--weights", type=Path, action="append", metavar="DIR",
+                        help="folder of weights, searched before the Hugging Face cache; may be "
+                        f"repeated; default: {_WEIGHTS.as_posix()}")  # fmt: skip
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--list", action="store_true", help="list the kinds and end")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make the control video and say where it is."""
+    folders = arguments.weights or [_WEIGHTS]
+    if arguments.list:
+        return _list(folders)
+    if not (arguments.kind and arguments.source and arguments.output):
+        raise InputError("preprocess needs --kind, a source and an output; or --list.")
+    from ..devices import pick_device
+    from ..media import write_mp4, write_png
+    from ..preprocess import Detection, find_weights, preprocess
+
+    detection = Detection(arguments.kind, arguments.resolution, _options(arguments.option))
+    find_weights(detection.facts, detection.options, folders)  # before the clip is read
+    clip = _read(arguments.source)
+    size = arguments.size or tuple(clip.frames.shape[1:3])
+    _check_output(arguments.output, size, len(clip.frames))
+    check_room(arguments.output)
+    started = time.perf_counter()
+    with ProgressBars() as bars:
+        frames = preprocess(
+            clip.frames,
+            detection,
+            weights=folders,
+            device=pick_device(arguments.device),
+            size=size,
+            progress=bars,
+        )
+    if arguments.output.suffix.lower() == ".png":
+        print(write_png(arguments.output, frames))
+    else:
+        print(write_mp4(arguments.output, frames, fps=clip.fps))
+    print(f"{time.perf_counter() - started:.1f} s")
+    return 0
+
+
+def _list(folders: Sequence[Path]) -> int:
+    from ..preprocess import KINDS, locate
+
+    for kind in KINDS.values():
+        print(f"{kind.name:<18} {kind.display_name}")
+        for option in kind.options:
+            limits = " or ".join(option.choices) or f"{option.low:g} to {option.high:g}"
+            if isinstance(option.default, bool):
+                limits = "true or false"
+            default = str(option.default).lower() if limits.startswith("true") else option.default
+            print(f"    {option.name}={default}  ({limits}) {option.meaning}")
+        for package in kind.packages:
+            print(f"    needs the package {package}")
+        for file in kind.all_files():
+            wanted = f"  (for {file.wanted_by})" if file.wanted_by else ""
+            found = locate(file, folders) or f"missing: {file.name} of {file.repo}"
+            print(f"    {found}{wanted}")
+    return 0
+
+
+def _options(texts: Sequence[str]) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for text in texts:
+        name, sign, value = text.partition("=")
+        if not sign or name in options:
+            raise InputError(f"--option {text!r} is not NAME=VALUE, or its name is given twice.")
+        options[name] = value
+    return options
+
+
+def _read(source: Path) -> Any:
+    from ..media import DEFAULT_FPS, Clip, read_image, read_video
+
+    if source.suffix.lower() in _PICTURES:
+        return Clip(read_image(source), DEFAULT_FPS)
+    return read_video(source)
+
+
+def _check_output(output: Path, size: tuple[int, int], frames: int) -> None:
+    """Raise `InputError` before the work when the result would not fit the file."""
+    suffix = output.suffix.lower()
+    if suffix not in (".mp4", ".png"):
+        raise InputError(f"{output} ends in {suffix!r}; name a .mp4, or a .png for a picture.")
+    if suffix == ".png" and frames != 1:
+        raise InputError(f"{output} holds one picture and the source has {frames}; name a .mp4.")
+    if suffix == ".mp4" and (size[0] % 2 or size[1] % 2):
+        height, width = (side // 2 * 2 for side in size)
+        raise InputError(
+            f"The result would be {size[1]} x {size[0]}; H.264 needs even sides. Give "
+            f"--size {height}x{width}."
+        )

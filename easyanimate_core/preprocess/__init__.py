@@ -1,0 +1,19 @@
+"""Control signals from any clip: edges, lines, poses and depth, by the library controlnet-aux."""
+
+from .cache import ResultCache
+from .detection import Detection
+from .kinds import KINDS, Kind, Option, WeightFile
+from .run import preprocess
+from .weights import find_weights, locate
+
+__all__ = [
+    "KINDS",
+    "Detection",
+    "Kind",
+    "Option",
+    "ResultCache",
+    "WeightFile",
+    "find_weights",
+    "locate",
+    "preprocess",
+]

@@ -1,0 +1,36 @@
+"""What is asked for: a kind of control signal with its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..errors import InputError
+from .kinds import KINDS, Kind, Value
+
+_RESOLUTIONS = (64, 4096)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """What is to be found, with which options, and on pictures of which short side."""
+
+    kind: str
+    resolution: int = 512
+    options: Mapping[str, Value] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise InputError(f"kind is {self.kind!r}; it must be one of {', '.join(KINDS)}.")
+        low, high = _RESOLUTIONS
+        if not low <= self.resolution <= high:
+            raise InputError(
+                f"resolution is {self.resolution}; it must be from {low} to {high}. 512 is what "
+                "the detectors were made for."
+            )
+        object.__setattr__(self, "options", self.facts.complete(self.options))
+
+    @property
+    def facts(self) -> Kind:
+        """The kind's row of the table."""
+        return KINDS[self.kind]

@@ -1,0 +1,67 @@
+"""A clip to its control signal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..media import check_pixels
+from ..progress import Progress, silent
+from .cache import ResultCache, result_key
+from .depth import spread
+from .detection import Detection
+from .detectors import make_detector
+from .fit import Fit
+from .library import check_package
+from .weights import find_weights
+
+
+def preprocess(
+    frames: Tensor,
+    detection: Detection,
+    *,
+    weights: Sequence[Path] = (),
+    device: torch.device | str = "cpu",
+    size: tuple[int, int] | None = None,
+    cache: ResultCache | None = None,
+    progress: Progress = silent,
+) -> Tensor:
+    """The control signal of `frames` [F, H, W, 3] as [F, height, width, 3] in [0, 1].
+
+    `weights` are folders to search, before the Hugging Face cache; what is missing is said before
+    the first frame. `size` is (height, width), by default the source's. `progress` is told every
+    frame as "detect". The same frames, detection, size and files give the same result, and one in
+    `cache` is not made again.
+    """
+    check_pixels("The clip", frames)
+    source = (frames.shape[1], frames.shape[2])
+    fit = Fit(source, size or source, detection.resolution, detection.facts.multiple)
+    if min(fit.size) < 1:
+        raise InputError(f"size is {fit.size}; both sides must be at least 1 pixel.")
+    files = find_weights(detection.facts, detection.options, weights)
+    for package in detection.facts.packages:
+        check_package(package, detection.facts.display_name)
+    settings = (detection.kind, detection.resolution, sorted(detection.options.items()), fit.size)
+    key = "" if cache is None else result_key(frames, settings, files)
+    kept = None if cache is None else cache.get(key)
+    if kept is not None:
+        progress("detect", len(frames), len(frames))
+        return kept
+    detector = make_detector(detection, files, torch.device(device))
+    maps = []
+    with torch.inference_mode():
+        for index, frame in enumerate(frames):
+            maps.append(fit.cut(detector(fit.to_detector(frame))))
+            progress("detect", index + 1, len(frames))
+    if "near_is_bright" in detection.options:
+        maps = spread(maps, detection)
+    result = torch.empty(len(frames), *fit.size, 3)
+    for target, found in zip(result, maps, strict=True):
+        target.copy_(fit.to_result(found))
+    if cache is not None:
+        cache.put(key, result)
+    return result

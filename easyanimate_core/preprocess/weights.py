@@ -1,0 +1,100 @@
+"""Where weights lie and how they are read. Nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import CheckpointError
+from .kinds import Kind, Value, WeightFile
+
+#: Names that many repositories have: they count only in a folder of the repository's name.
+_SHARED_NAMES = ("config.json", "model.safetensors")
+
+
+def locate(file: WeightFile, folders: Sequence[Path]) -> Path | None:
+    """The file in one of `folders`, or else in the Hugging Face cache; None where it is not.
+
+    A folder has it at REPOSITORY/FILE, with or without the owner's name, or directly.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    places = [file.repo, file.repo.split("/")[-1]]
+    if file.name not in _SHARED_NAMES:
+        places.append(".")
+    for folder in folders:
+        for place in places:
+            path = Path(folder, place, file.name)
+            if path.is_file():
+                return path
+    cached = try_to_load_from_cache(file.repo, file.name)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def find_weights(
+    kind: Kind, options: Mapping[str, Value], folders: Sequence[Path]
+) -> dict[str, Path]:
+    """Paths by file name of what `kind` needs; `CheckpointError` names every file that is missing.
+
+    `options` are complete. `folders` are searched in their order.
+    """
+    needed = kind.needed_files(options)
+    found = {file.name: locate(file, folders) for file in needed}
+    missing = [file for file in needed if found[file.name] is None]
+    if missing:
+        searched = [os.fspath(folder) for folder in folders]
+        target = searched[0] if searched else "models/controlnet_aux"
+        lines = [
+            f"{kind.display_name} needs {file.name} of https://huggingface.co/{file.repo}: put it "
+            f"into {Path(target, file.repo)}, for example with: hf download {file.repo} "
+            f'{file.name} --local-dir "{Path(target, file.repo)}".'
+            for file in missing
+        ]
+        where = ", ".join([*searched, "the Hugging Face cache"])
+        raise CheckpointError(" ".join([*lines, f"Searched: {where}."]))
+    return {name: path for name, path in found.items() if path is not None}
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """A checkpoint of tensors. The published weights of these detectors are pickles.
+
+    `weights_only` builds tensors and plain containers and refuses everything else, so that a file
+    cannot run code; it holds for every supported PyTorch, where the library relies on the default.
+    """
+    import torch
+
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # pickle's own error among others, and pickle is not imported here
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path} cannot be read as plain tensors ({said}). It is damaged, or it holds objects "
+            "that could run code, which are refused. Download it again from its repository."
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a network's tensors.")
+    return state
+
+
+def load_into(build: Callable[[], Any], state: Mapping[str, Any], path: Path) -> Any:
+    """The network that `build` makes, with exactly the tensors of `state`, ready to run.
+
+    It is built without memory: filling MiDaS with random numbers first takes 4 of 5 seconds.
+    """
+    import torch
+
+    with torch.device("meta"):
+        network = build()
+    try:
+        network.load_state_dict(state, assign=True)
+    except RuntimeError as error:
+        lines = [line.strip() for line in str(error).splitlines()[1:3]]
+        raise CheckpointError(
+            f"{path} does not fit {type(network).__name__}: {' '.join(lines)[:400]} Take the file "
+            "of the repository that the kind names."
+        ) from error
+    return network.float().eval().requires_grad_(requires_grad=False)
