@@ -10,7 +10,6 @@ const NODE = 'EasyAnimateTrajectory'
 const LEAST_HEIGHT = 380 // of the widget: the panel's own least height and the frontend's margins
 const NEW_NODE = { width: 480, height: 60 } // the height is beyond what the widgets need
 const TEXT_HEIGHT = 90
-const REFRESH_MS = 150
 
 app.registerExtension({
   name: 'EasyAnimate.TrajectoryEditor',
@@ -37,17 +36,6 @@ function addEditor(node) {
   tracks.options.getMaxHeight = () => TEXT_HEIGHT // what a larger node has more goes to the picture
   widget.serialize = false // nor of the workflow: widgets_values stays as it is without the editor
   forwardToGraph(editor.element)
-  const timer = setInterval(() => {
-    // Texts and sizes come from typing, links, undo and subgraphs, and the frontends tell of each
-    // in another way or not at all; looking is what works in all of them.
-    if (editor.element.isConnected) editor.refresh()
-  }, REFRESH_MS)
-  const { onRemoved } = node
-  node.onRemoved = function (...args) {
-    clearInterval(timer)
-    editor.remove()
-    return onRemoved?.apply(this, args)
-  }
   const [width, height] = node.computeSize()
   node.setSize([Math.max(width, NEW_NODE.width), height + NEW_NODE.height])
 }

@@ -11,6 +11,7 @@ import { makePanel, setIcon } from './panel.js'
 import { formatTracks, parseTracks, pointTimes, TracksError } from './tracks.js'
 
 const FRAMES_PER_SECOND = 8
+const REFRESH_MS = 150
 const UNDO_STEPS = 200
 const MIDDLE = 1 // the mouse button that moves the graph
 const MERGE_MS = 600 // nudges that follow each other so fast are undone together
@@ -34,9 +35,27 @@ export class TrackEditor {
     this.drag = null
     this.presses = [false, false] // whether the last two presses of the mouse added a point
     this.player = null
-    this.resizes = new ResizeObserver(() => this.draw())
-    this.resizes.observe(this.panel.canvas)
+    this.watch = null
+    new ResizeObserver(() => this.onResize()).observe(this.panel.canvas)
     this.listen()
+  }
+
+  /** Also called when the element comes into the page, which it may do more than once. */
+  onResize() {
+    this.draw()
+    // Texts and sizes come from typing, links, undo and subgraphs, and the frontends tell of each
+    // in another way or not at all; looking is what works in all of them.
+    if (this.element.isConnected) this.watch ??= setInterval(() => this.onLook(), REFRESH_MS)
+  }
+
+  onLook() {
+    if (this.element.isConnected) {
+      this.refresh()
+      return
+    }
+    clearInterval(this.watch)
+    this.watch = null
+    this.pause()
   }
 
   /** Take over what changed outside: the text, the size, the picture. */
@@ -52,11 +71,6 @@ export class TrackEditor {
       this.future = []
     }
     this.show()
-  }
-
-  remove() {
-    this.pause()
-    this.resizes.disconnect()
   }
 
   get track() {
