@@ -19,7 +19,7 @@ from torch import Tensor
 from .conditioning.camera import CameraPath, camera_path, plucker_embedding, read_camera_file
 from .conditioning.condition import Sources
 from .conditioning.encode import to_model_range
-from .conditioning.trajectory import Track, heatmap_frames, read_tracks, resample
+from .conditioning.trajectory import Track, check_inside, heatmap_frames, read_tracks, resample
 from .errors import HeadError, InputError
 from .geometry import cover_crop, floor_frames
 from .media import (
@@ -349,12 +349,12 @@ class Trajectory(_SizedByReference):
         """The drawn tracks and the reference."""
         assert not isinstance(self.tracks, str | os.PathLike)
         reference, notes = _aligned_reference(self.reference, target)
-        for number, track in enumerate(self.tracks, start=1):
-            if len(track.points) != target.frames:
-                points = f"{len(track.points)} points to {target.frames} frames"
-                way = "along a spline" if track.spline else "linearly"
-                notes += (f"Track {number}: {points}, {way}.",)
         tracks = [resample(track, target.frames) for track in self.tracks]
+        for number, track in enumerate(tracks, start=1):
+            check_inside(number, track, height=target.height, width=target.width)
+            points = len(self.tracks[number - 1].points)
+            if points > target.frames:
+                notes += (f"Track {number}: {points} points are thinned to {target.frames}.",)
         drawn = heatmap_frames(tracks, height=target.height, width=target.width)
         return Sources(control=to_model_range(drawn), reference=reference, notes=notes)
 

@@ -18,7 +18,6 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import Camera, Control, Target, Trajectory
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge import notes
 from .bridge.encode import empty_latent, latent_mask, shown_camera, shown_control
 from .bridge.shown import Act, attach
 
@@ -124,6 +123,7 @@ class CameraNode(io.ComfyNode):
                     tooltip="On, the moves stop one step before their end, as in the original. "
                     "Off, the last frame is the end. Leave it on with poses or camera_path.",
                 ),
+                strict_widget(),
             ],
             outputs=[
                 *inputs.conditioning_outputs(),
@@ -154,6 +154,7 @@ class CameraNode(io.ComfyNode):
         reference_image: Any = None,
         camera_path: Any = None,
         original_timing: bool = True,
+        strict: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         given = _poses(poses, camera_path)
@@ -161,8 +162,7 @@ class CameraNode(io.ComfyNode):
         task = Camera(moves, speed, given, reference_image, original_timing).load(0)
         sources = task.align(target)
         shown = shown_camera(vae, sources, target)
-        report = "\n".join(sources.notes)
-        notes.show(cls.hidden.unique_id, report)
+        report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         conditioning = attach(positive, shown), attach(negative, shown)
         preview = camera_preview(task.path(length))
@@ -195,6 +195,7 @@ class TrajectoryNode(io.ComfyNode):
                 ),
                 *_strength_widgets("the tracks"),
                 inputs.reference_socket(),
+                strict_widget(),
             ],
             outputs=[
                 *inputs.conditioning_outputs(),
@@ -226,6 +227,7 @@ class TrajectoryNode(io.ComfyNode):
         start_percent: float,
         end_percent: float,
         reference_image: Any = None,
+        strict: bool = False,
     ) -> io.NodeOutput:
         act = Act(_window(start_percent, end_percent))
         target = inputs.target(width, height, length)
@@ -233,8 +235,7 @@ class TrajectoryNode(io.ComfyNode):
         sources = Trajectory(parsed, reference_image).load(0).align(target)
         shown = shown_control(vae, sources, strength)
         preview = from_model_range(sources.control[0])
-        report = "\n".join(sources.notes)
-        notes.show(cls.hidden.unique_id, report)
+        report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown, act), attach(negative, shown, act)
         latent = empty_latent(target, batch_size)
         ways = _ways(parsed, target, sources)

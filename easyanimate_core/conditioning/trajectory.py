@@ -166,6 +166,17 @@ def _evenly(points: Sequence[tuple[float, float]], frames: int) -> list[tuple[fl
     return found
 
 
+def check_inside(number: int, track: Track, *, height: int, width: int) -> None:
+    """Raise `InputError` where a track has no point in the picture: nothing would be drawn."""
+    if not any(0 <= x < width and 0 <= y < height for x, y in track.points):
+        first, last = track.points[0], track.points[-1]
+        raise InputError(
+            f"Track {number} lies outside the picture of {width} x {height}: it goes from "
+            f"({first[0]:g}, {first[1]:g}) to ({last[0]:g}, {last[1]:g}). Points are pixels of the "
+            "result: move the track, or change the size."
+        )
+
+
 def heatmap_frames(tracks: Sequence[Track], *, height: int, width: int) -> Tensor:
     """A Gaussian bump at every track's point, as [F, height, width, 3] float32 in [0, 1].
 

@@ -323,9 +323,9 @@ def test_tracks_in_any_form_are_the_same(files):
         assert torch.equal(other.control, drawn[0].control)
 
 
-def test_a_track_of_another_length_is_spread_and_told():
+def test_a_track_of_another_length_is_spread():
     sources = aligned(Trajectory((Track(((0, 10), (80, 10))),)))
-    assert sources.notes == ("Track 1: 2 points to 5 frames, linearly.",)
+    assert sources.notes == ()
     columns = [
         int(frame.amax(0).argmax()) for frame in from_model_range(sources.control[0])[..., 0]
     ]
@@ -387,3 +387,15 @@ def test_no_more_of_a_clip_is_read_than_is_shown(files):
 def test_wrong_files_are_refused_by_name(files, task, message):
     with pytest.raises(EasyAnimateError, match=message):
         aligned(task(files))
+
+
+def test_a_track_with_more_points_than_frames_is_noted():
+    track = Track(tuple((float(i), 8.0) for i in range(9)))
+    sources = Trajectory([track]).load(0).align(Target(HEIGHT, WIDTH, FRAMES))
+    assert sources.notes == (f"Track 1: 9 points are thinned to {FRAMES}.",)
+
+
+def test_a_track_outside_the_picture_is_refused():
+    tracks = [Track(((8.0, 8.0),)), Track(((500.0, 8.0), (600.0, 8.0)))]
+    with pytest.raises(InputError, match=r"Track 2 lies outside the picture of 96 x 64"):
+        Trajectory(tracks).load(0).align(Target(HEIGHT, WIDTH, FRAMES))

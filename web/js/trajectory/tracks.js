@@ -65,12 +65,15 @@ export function sampleTrack(track, time) {
 }
 
 /** The point at a share of the way from point `index` to the next one. */
-export function pointOnWay({ points, spline }, index, share) {
-  const [from, to] = [points[index], points[index + 1]]
-  const before = points[index - 1] ?? from
-  const after = points[index + 2] ?? to
-  const between = spline
-    ? (axis) => catmullRom(before[axis], from[axis], to[axis], after[axis], share)
+export function pointOnWay(track, index, share) {
+  const [from, to] = [track.points[index], track.points[index + 1]]
+  const times = track.spline ? pointTimes(track) : []
+  const between = track.spline
+    ? (axis) => {
+        const span = times[index + 1] - times[index]
+        const [leaving, arriving] = [index, index + 1].map((at) => slope(track, times, at, axis))
+        return hermite(from[axis], span * leaving, to[axis], span * arriving, share)
+      }
     : (axis) => from[axis] + (to[axis] - from[axis]) * share
   return { x: between('x'), y: between('y') }
 }
@@ -80,11 +83,22 @@ export function blobRadius({ size }, width, height) {
   return 50 * Math.sqrt((width * height) / (1280 * 720)) * size
 }
 
-/** Uniform Catmull-Rom: through p1 at 0 and p2 at 1. */
-function catmullRom(p0, p1, p2, p3, s) {
-  const a = -p0 + 3 * p1 - 3 * p2 + p3
-  const b = 2 * p0 - 5 * p1 + 4 * p2 - p3
-  return (((a * s + b) * s + (p2 - p0)) * s) / 2 + p1
+/** Change per time at a point: between its neighbours, at an end towards its neighbour. */
+function slope({ points }, times, index, axis) {
+  const before = Math.max(index - 1, 0)
+  const after = Math.min(index + 1, points.length - 1)
+  return (points[after][axis] - points[before][axis]) / (times[after] - times[before] || 1)
+}
+
+/** Through p at 0 and q at 1 with these slopes; with those of Catmull-Rom, the library's spline. */
+function hermite(p, leaving, q, arriving, s) {
+  const rest = 1 - s
+  return (
+    (1 + 2 * s) * rest ** 2 * p +
+    s * rest ** 2 * leaving +
+    s ** 2 * (3 - 2 * s) * q -
+    s ** 2 * rest * arriving
+  )
 }
 
 function parseText(text) {
