@@ -156,7 +156,7 @@ def near(point, x, y, within=2):
 def test_the_editor_is_in_the_node_and_no_value_of_it(editor):
     assert editor.get("canvas").is_visible()
     saved = editor.page.evaluate(f"() => {NODE}.serialize().widgets_values")
-    assert saved == [672, 384, 49, 1, DEFAULT, 1, 0, 1]
+    assert saved == [672, 384, 49, 1, DEFAULT, 1, 0, 1, False]
     inputs = editor.page.evaluate(
         "async () => Object.values((await app.graphToPrompt()).output)"
         ".find((node) => node.class_type === 'EasyAnimateTrajectory').inputs"
@@ -313,7 +313,7 @@ def test_a_saved_workflow_comes_back(editor):
     assert editor.named("Spline").is_checked()
     assert editor.get("canvas").count() == 1
     values = editor.page.evaluate(f"() => {NODE}.serialize().widgets_values")
-    assert values == [672, 384, 49, 1, text, 1, 0, 1]
+    assert values == [672, 384, 49, 1, text, 1, 0, 1, False]
     (prompt,) = (
         node
         for node in editor.frontend.graph_to_prompt().values()
