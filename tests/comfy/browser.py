@@ -150,6 +150,12 @@ class ComfyPage:
     def close(self) -> None:
         self.page.close()
 
+    def reload(self) -> None:
+        """Load the frontend anew: it asks for the lists of files only then."""
+        self.page.reload(timeout=OPEN_SECONDS * 1000)
+        self.page.wait_for_function(READY, timeout=OPEN_SECONDS * 1000)
+        self.close_dialogs()
+
     def command(self, name: str) -> None:
         """One of the frontend's own commands, such as Comfy.LoadDefaultWorkflow."""
         self.page.evaluate("(name) => app.extensionManager.command.execute(name)", name)

@@ -124,6 +124,13 @@ def sources(comfy_server):
     comfyui_base._write_lora(models / "loras" / REWARD_LORA["name"], transformer)
 
 
+@pytest.fixture(scope="session")
+def frontend(browser_page):
+    """The frontend, which knows the files above."""
+    browser_page.reload()
+    return browser_page
+
+
 def test_the_snapshot_is_what_the_server_says(comfy_server):
     version = ".".join(comfy_server.version.split(".")[:2])
     found = schemas.compact(comfy_server.object_info())
@@ -143,36 +150,36 @@ def test_comfyui_lists_them_as_templates(comfy_server):
 
 
 @pytest.mark.parametrize("mode", AS_SHIPPED)
-def test_it_opens_without_complaint_before_files_are_chosen(browser_page, mode):
-    report = browser_page.open_workflow(read(f"EasyAnimate V5.1 - {mode}"))
+def test_it_opens_without_complaint_before_files_are_chosen(frontend, mode):
+    report = frontend.open_workflow(read(f"EasyAnimate V5.1 - {mode}"))
     faults = report.faults
     unchosen = faults.pop("invalid_values", [])
     assert not faults
     assert all(line.split(": ")[1].endswith("= ") for line in unchosen), unchosen
 
 
-def test_a_missing_lora_is_offered_for_download(browser_page):
+def test_a_missing_lora_is_offered_for_download(frontend):
     workflow = read("EasyAnimate V5 - LoRA")
     (node,) = (n for n in workflow["nodes"] if n["type"] == "EasyAnimateLoadLora")
     missing = f"missing-{REWARD_LORA['name']}"
     set_values(node, lora=missing)
     node["properties"]["models"] = [{**REWARD_LORA, "name": missing}]
-    report = browser_page.open_workflow(workflow)
+    report = frontend.open_workflow(workflow)
     assert any(missing in text for text in (*report.dialogs, *report.errors))
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_opens_and_runs(browser_page, comfy_server, tmp_path, name):
+def test_it_opens_and_runs(frontend, comfy_server, tmp_path, name):
     workflow = small(name)
-    report = browser_page.open_workflow(workflow)
-    browser_page.page.screenshot(path=tmp_path / "opened.png")
+    report = frontend.open_workflow(workflow)
+    frontend.page.screenshot(path=tmp_path / "opened.png")
     assert report.faults == {}
     assert overlaps(report.nodes) == []
-    shown = browser_page.page.evaluate(WIDGETS)
+    shown = frontend.page.evaluate(WIDGETS)
     for node in workflow["nodes"]:
         values = named_values(node)
         assert {k: shown[str(node["id"])].get(k) for k in values} == values, node["type"]
-    prompt = browser_page.graph_to_prompt()
+    prompt = frontend.graph_to_prompt()
     assert links_of(prompt) == links_in(workflow)
     history = comfy_server.run_prompt(prompt, workflow=workflow)
     (file,) = [path for path in history.files() if path.parent.parent.name == "output"]
