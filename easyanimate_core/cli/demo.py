@@ -112,7 +112,8 @@ def _scenes(image: Path, clip: Any) -> Iterator[Scene]:
         left = index * (WIDTH - 64) // FRAMES
         frame[40:88, left : left + 64] = 1
     edges = _edges(clip)
-    track = Track(tuple((16.0 + 10 * i, 100.0 - 4 * i) for i in range(FRAMES)))
+    shares = [i / (FRAMES - 1) for i in range(FRAMES)]
+    track = Track(tuple((WIDTH * (0.1 + 0.8 * s), HEIGHT * (0.8 - 0.5 * s)) for s in shares))
     v51, v5 = Version.V5_1, Version.V5
 
     yield Scene("text to video", v51, Head.T2V, tasks.TextToVideo())

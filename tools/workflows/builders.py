@@ -120,7 +120,8 @@ def trajectory(draft: Draft) -> Columns:
         "PreviewImage", title="The tracks as the model sees them", images=shown["preview"]
     )
     group = Group(SHOWN, [[reference, preview], [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
+    # The track editor makes its node tall: the sampler stands under the prompt instead.
+    return [[*before, draft.sample()], [group], [draft.save()]]
 
 
 def lora(draft: Draft) -> Columns:
