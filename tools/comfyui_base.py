@@ -48,7 +48,7 @@ def make_base(base: Path, packs: Mapping[str, Path]) -> Path:
     for name, (version, head) in MODELS.items():
         make_tiny(base / "models" / "EasyAnimate" / name, version=version, head=head)
     first = base / "models" / "EasyAnimate" / next(iter(MODELS))
-    _write_lora(base / "models" / "loras" / LORA, first / "transformer")
+    write_lora(base / "models" / "loras" / LORA, first / "transformer")
     _write_inputs(base / "input")
     return base
 
@@ -71,7 +71,7 @@ def link(link: Path, target: Path) -> None:
         _winapi.CreateJunction(str(target), str(link))
 
 
-def _write_lora(file: Path, transformer: Path) -> None:
+def write_lora(file: Path, transformer: Path) -> None:
     """A LoRA of every linear layer of every block, with the names that the original trainer gives.
 
     Its two underscores after `lora_unet` are upstream's: an empty module name joined by a dot.

@@ -121,7 +121,7 @@ def sources(comfy_server):
     shutil.copy(example, folder)
     models = comfy_server.base / "models"
     transformer = models / "EasyAnimate" / "EasyAnimateV5-7b-zh-InP" / "transformer"
-    comfyui_base._write_lora(models / "loras" / REWARD_LORA["name"], transformer)
+    comfyui_base.write_lora(models / "loras" / REWARD_LORA["name"], transformer)
 
 
 @pytest.fixture(scope="session")
