@@ -14,6 +14,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .errors import EasyAnimateError
     from .media import Clip, read_image, read_mask, read_video
+    from .memory import Memory
     from .pipeline import Generation, Pipeline
     from .recipe import Recipe
     from .settings import Settings
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "errors": ("EasyAnimateError",),
     "media": ("Clip", "read_image", "read_mask", "read_video"),
+    "memory": ("Memory",),
     "pipeline": ("Generation", "Pipeline"),
     "recipe": ("Recipe",),
     "settings": ("Settings",),
@@ -53,6 +55,7 @@ __all__ = [
     "EasyAnimateError",
     "Generation",
     "ImageToVideo",
+    "Memory",
     "Pipeline",
     "Recipe",
     "RegionEdit",

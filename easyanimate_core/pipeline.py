@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .checkpoint import CheckpointInfo, inspect_checkpoint
 from .conditioning.condition import Condition, Sources, make_condition
@@ -21,19 +21,19 @@ from .conditioning.encode import from_model_range
 from .devices import pick_device, pick_dtype
 from .errors import InputError
 from .geometry import latent_shape
-from .loading import check_weights, load_transformer, load_vae
+from .loading import check_weights
+from .memory import Memory
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
+from .networks import Networks
 from .progress import Progress, silent
 from .recipe import Recipe, save_videos
 from .sampling import Sampler, denoise, draw_noise, guided_denoiser, make_schedule
 from .settings import Settings
 from .tasks import Target, Task, TextToVideo, check_head
-from .text import TextEmbedding, build_text_encoder
+from .text import TextEmbedding
 
 logger = logging.getLogger(__name__)
-
-Network = TypeVar("Network", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -61,25 +61,38 @@ class Generation:
 class Pipeline:
     """A checkpoint that makes videos. Networks are loaded when their stage comes.
 
-    Between stages a network rests in main memory (memory-mapped where its dtype is kept); the text
-    encoder is freed after use. Nothing of a run is kept on a network.
+    The text encoder is freed after use. Nothing of a run is kept on a network.
     """
 
-    def __init__(self, info: CheckpointInfo, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        info: CheckpointInfo,
+        device: torch.device,
+        dtype: torch.dtype,
+        memory: Memory | None = None,
+    ) -> None:
         self.info = info
         self.device = device
         self.dtype = dtype
-        self._transformer: EasyAnimateTransformer3DModel | None = None
-        self._vae: AutoencoderKLMagvit | None = None
+        self.memory = memory or Memory()
+        self._networks = Networks(info, device, dtype, self.memory)
 
     @classmethod
-    def load(cls, path: str | Path, *, device: str = "auto", dtype: str = "auto") -> Pipeline:
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        dtype: str = "auto",
+        memory: Memory | None = None,
+    ) -> Pipeline:
         """Read what the checkpoint is; weights follow when they are needed.
 
         Args:
             path: Checkpoint folder, original or diffusers layout.
             device: auto, cpu, cuda, cuda:N or mps.
             dtype: Compute dtype: auto, float32, bfloat16 or float16.
+            memory: How the networks are held.
 
         Raises:
             CheckpointError: The folder is missing, damaged or another model's.
@@ -87,7 +100,7 @@ class Pipeline:
         info = inspect_checkpoint(path)
         check_weights(info)
         place = pick_device(device)
-        return cls(info, place, pick_dtype(dtype, place))
+        return cls(info, place, pick_dtype(dtype, place), memory)
 
     @torch.inference_mode()
     def generate(
@@ -133,12 +146,9 @@ class Pipeline:
             strength=plan.sources.strength,
             device=self.device,
         )
-        self._transformer = self._transformer or load_transformer(
-            self.info, dtype=self._storage_dtype, progress=progress
-        )
-        with _on_device(self._transformer, self.device):
+        with self._networks.transformer(progress) as transformer:
             latents = sample_latents(
-                self._transformer,
+                transformer,
                 Sampler(schedule, settings.guidance, generators),
                 text=(negative, positive),
                 condition=condition,
@@ -174,16 +184,8 @@ class Pipeline:
         self, prompts: Sequence[str], settings: Settings, progress: Progress
     ) -> tuple[TextEmbedding, TextEmbedding, tuple[str, ...]]:
         """Embeddings of the prompts and of the negative prompt, and what was cut off."""
-        encoder = build_text_encoder(
-            self.info.path,
-            self.info.version,
-            use_attention_mask=self.info.transformer.enable_text_attention_mask,
-            dtype=self.dtype,
-            device=self.device,
-            progress=progress,
-        )
         texts = [settings.negative_prompt, *prompts]
-        embedding = encoder.encode(texts)
+        embedding = self._networks.text_encoder(progress).encode(texts)
         notes = _truncation_notes(embedding, len(texts))
         for note in notes:
             logger.warning(note)
@@ -197,8 +199,7 @@ class Pipeline:
         generators: Sequence[torch.Generator],
         progress: Progress,
     ) -> Condition:
-        vae = self._load_vae(progress)
-        with _on_device(vae, self.device):
+        with self._networks.vae(progress) as vae:
             return make_condition(
                 vae,
                 self.info.transformer,
@@ -211,24 +212,14 @@ class Pipeline:
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
         """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
-        vae = self._load_vae(progress)
         tiles = None if settings.tile is None else Tiles(settings.tile)
-        with _on_device(vae, self.device):
+        with self._networks.vae(progress) as vae:
             return torch.stack(
                 [
                     decode_latents(vae, sample.to(self.device, self.dtype), tiles, progress)
                     for sample in latents.split(1)
                 ]
             )
-
-    @property
-    def _storage_dtype(self) -> torch.dtype | None:
-        """On a CPU the stored dtype is kept, so weights stay mapped; layers cast them when used."""
-        return None if self.device.type == "cpu" else self.dtype
-
-    def _load_vae(self, progress: Progress) -> AutoencoderKLMagvit:
-        self._vae = self._vae or load_vae(self.info, dtype=self._storage_dtype, progress=progress)
-        return self._vae
 
 
 @dataclass(frozen=True)
@@ -298,20 +289,6 @@ def decode_latents(
     else:
         video = decode_tiled(vae, unscaled, tiles, progress=progress)
     return from_model_range(video[0].cpu())
-
-
-class _on_device:  # noqa: N801  (reads as a statement: with _on_device(network, device))
-    """The network on the device inside the block, back in main memory after it."""
-
-    def __init__(self, network: nn.Module, device: torch.device) -> None:
-        self.network, self.device = network, device
-
-    def __enter__(self) -> None:
-        self.network.to(self.device)
-
-    def __exit__(self, *_: object) -> None:
-        if self.device.type != "cpu":
-            self.network.to("cpu")
 
 
 def _check_prompts(prompt: str | Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError, RecipeError
+from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from .bars import ProgressBars
 
 _EXAMPLES = """\
@@ -54,6 +55,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
+    add_memory(parser.add_argument_group("memory"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -79,7 +81,9 @@ def run(arguments: argparse.Namespace) -> int:
         samples=len(prompts) * settings.batch,
     )
     check_room(arguments.output)
-    pipeline = Pipeline.load(model, device=arguments.device, dtype=dtype)
+    pipeline = Pipeline.load(
+        model, device=arguments.device, dtype=dtype, memory=memory_of(arguments)
+    )
     if arguments.recipe is not None:
         _check_same_model(recipe, pipeline, told=arguments.model is not None)
     info = pipeline.info
@@ -165,6 +169,28 @@ def _add_settings(group: Any) -> None:
         type=int,
         help="side of the VAE's tiles in pixels, a multiple of 8 from 256 on; saves memory",
     )
+
+
+def add_memory(group: Any) -> None:
+    """Options of `Memory`."""
+    group.add_argument("--quantization", choices=QUANTIZATIONS,
+                       help="of the denoiser's weights, default: none")  # fmt: skip
+    group.add_argument("--text-quantization", choices=QUANTIZATIONS,
+                       help="of the text encoder's weights, default: none")  # fmt: skip
+    group.add_argument("--text-device", metavar="DEVICE",
+                       help="where the text encoder runs; default: as --device")  # fmt: skip
+    group.add_argument("--offload", choices=OFFLOADS,
+                       help="resident: networks stay on the device; module: each is there for its "
+                       "stage; block: block after block; default: module")  # fmt: skip
+    group.add_argument("--sequential-guidance", action="store_true", default=None,
+                       help="one prompt after the other; half the activations")  # fmt: skip
+
+
+def memory_of(arguments: argparse.Namespace) -> Memory:
+    """The `Memory` that the options ask for."""
+    names = [field.name for field in dataclasses.fields(Memory)]
+    given = {name: getattr(arguments, name) for name in names}
+    return Memory(**{name: value for name, value in given.items() if value is not None})
 
 
 def size_of(text: str) -> tuple[int, int]:
@@ -264,7 +290,8 @@ def _keyframes(texts: Sequence[str]) -> dict[int, Path]:
 def _read_recipe(arguments: argparse.Namespace) -> Any:
     from ..recipe import Recipe
 
-    beside = ("command", "run", "verbose", "recipe", "model", "output", "device", "dtype")
+    memory = (field.name for field in dataclasses.fields(Memory))
+    beside = ("command", "run", "verbose", "recipe", "model", "output", "device", "dtype", *memory)
     given = [n for n, v in vars(arguments).items() if n not in beside and v not in (None, [])]
     if given:
         raise InputError(

@@ -9,6 +9,7 @@ import torch
 from easyanimate_core.conditioning.trajectory import Track
 from easyanimate_core.errors import EasyAnimateError, HeadError, InputError, SchedulerError
 from easyanimate_core.pipeline import Pipeline
+from easyanimate_core.progress import silent
 from easyanimate_core.specs import Head, Version
 from easyanimate_core.tasks import (
     Camera,
@@ -357,7 +358,8 @@ def test_noise_is_drawn_on_the_cpu_from_the_seed(pipeline):
     seen = []
     model = pipeline(V5_1, Head.T2V)
     model.generate(PROMPT, settings=quick())  # networks loaded
-    transformer = model._transformer
+    with model._networks.transformer(silent) as transformer:
+        pass
     handle = transformer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].clone()))
     try:
         model.generate(PROMPT, settings=quick(seed=7, guidance_scale=1.0))
