@@ -126,7 +126,7 @@ class AutoencoderKLMagvit(nn.Module):
         """
         self.check_latents(latents_BCThw)
         batch, _, num_latent_frames, height, width = latents_BCThw.shape
-        chunks = _chunks(num_latent_frames, self._decode_chunk_length(latents_BCThw, chunk_bytes))
+        chunks = _chunks(num_latent_frames, self.decode_chunk_length(latents_BCThw, chunk_bytes))
         # Filled chunk by chunk: joining a list at the end would hold the whole video twice.
         video_BCFHW = latents_BCThw.new_empty(
             batch,
@@ -145,7 +145,7 @@ class AutoencoderKLMagvit(nn.Module):
             progress("decode", done, len(chunks))
         return video_BCFHW
 
-    def _decode_chunk_length(self, latents_BCThw: Tensor, chunk_bytes: int) -> int:
+    def decode_chunk_length(self, latents_BCThw: Tensor, chunk_bytes: int) -> int:
         """Latent frames that are decoded at a time.
 
         V5 normalises over a chunk, so its length is part of the result. V5.1 does not, and two

@@ -1,0 +1,21 @@
+"""What a run will take in memory, and how to make it fit, before anything is loaded."""
+
+from .choose import Limits, Plan, choose
+from .estimate import Estimate, Job, Stage, estimate
+from .facts import ModelFacts, facts_of, published_facts
+from .report import command_options, report
+
+__all__ = [
+    "Estimate",
+    "Job",
+    "Limits",
+    "ModelFacts",
+    "Plan",
+    "Stage",
+    "choose",
+    "command_options",
+    "estimate",
+    "facts_of",
+    "published_facts",
+    "report",
+]

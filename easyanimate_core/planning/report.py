@@ -1,0 +1,49 @@
+"""A plan to read."""
+
+from __future__ import annotations
+
+from .choose import Plan
+from .estimate import GIGABYTE
+
+
+def report(plan: Plan) -> str:
+    """The table of the stages, the choice and its reasons, as plain text."""
+    job, limits = plan.job, plan.limits
+    dtype = str(plan.compute).removeprefix("torch.")
+    place = "the CPU" if limits.card is None else f"a card of {_gb(limits.card)}"
+    lines = [
+        f"{plan.facts.name}, {job.height}x{job.width}, {job.frames} frames, {dtype}, on {place}, "
+        f"with {_gb(limits.host)} of memory",
+        "",
+        f"  {'stage':<10}{'weights':>10}{'working':>10}{'card':>10}{'memory':>10}",
+    ]
+    for stage in plan.estimate.stages:
+        row = (stage.weights, stage.activations, plan.estimate.card_bytes(stage), stage.host)
+        lines.append(f"  {stage.name:<10}" + "".join(f"{_gb(value):>10}" for value in row))
+    peak = (plan.estimate.peak_card_bytes, plan.estimate.peak_host_bytes)
+    lines.append(f"  {'peak':<30}" + "".join(f"{_gb(value):>10}" for value in peak))
+    lines += ["", *plan.reasons]
+    if plan.fits:
+        lines += ["", f"Options of generate: {' '.join(command_options(plan)) or 'none needed'}"]
+    return "\n".join(lines)
+
+
+def command_options(plan: Plan) -> list[str]:
+    """The options of `generate` that hold a run as the plan says."""
+    memory = plan.memory
+    options = {
+        "--quantization": None if memory.quantization == "none" else memory.quantization,
+        "--text-quantization": (
+            None if memory.text_quantization == "none" else memory.text_quantization
+        ),
+        "--text-device": memory.text_device,
+        "--offload": None if memory.offload == "module" else memory.offload,
+        "--tile": plan.tile,
+    }
+    given = [part for name, value in options.items() if value is not None
+             for part in (name, str(value))]  # fmt: skip
+    return given + (["--sequential-guidance"] if memory.sequential_guidance else [])
+
+
+def _gb(count: int) -> str:
+    return f"{count / GIGABYTE:.1f} GB"
