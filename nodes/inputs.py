@@ -128,6 +128,7 @@ def reference_socket() -> io.Input:
 
 #: The socket type of camera paths: `easyanimate_core`'s `CameraPath`.
 CAMERA_PATH = io.Custom("EASYANIMATE_CAMERA_PATH")
+PLAN = io.Custom("EASYANIMATE_PLAN")
 
 
 def camera_path_socket(tooltip: str) -> io.Input:
@@ -170,6 +171,11 @@ def conditioning_outputs() -> list[io.Output]:
             display_name="latent", tooltip="The latent of this size, for the sampler."
         ),
     ]
+
+
+def plan_socket(effect: str) -> io.Input:
+    """A memory plan, whose `effect` on the node is a sentence."""
+    return PLAN.Input("plan", optional=True, tooltip=f"A plan of EasyAnimate Memory Plan. {effect}")
 
 
 def report_output() -> io.Output:

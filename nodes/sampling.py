@@ -7,6 +7,8 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..easyanimate_core.sampling import SCHEDULERS
+from . import inputs
+from .bridge.planning import one_prompt_at_a_time
 from .bridge.sampling import SamplerSettings, sample
 from .bridge.vae import TILE_SIDES, decode_frames
 
@@ -32,6 +34,10 @@ class SamplerNode(io.ComfyNode):
                 io.Latent.Input("latent_image", tooltip="Size and length, or a video to change."),
                 *_sampling_widgets(),
                 *_guidance_widgets(),
+                inputs.plan_socket(
+                    "With it the prompts are denoised one after the other where "
+                    "memory asks for that."
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For the decoder.")],
         )
@@ -50,7 +56,10 @@ class SamplerNode(io.ComfyNode):
         denoise: float,
         guidance_rescale: float,
         step_cache: float,
+        plan: Any = None,
     ) -> io.NodeOutput:
+        if plan is not None and plan.memory.sequential_guidance:
+            model = one_prompt_at_a_time(model)
         settings = SamplerSettings(
             seed=seed,
             steps=steps,
@@ -154,13 +163,17 @@ class DecodeNode(io.ComfyNode):
                     tooltip="Side of the tiles in pixels. auto: by the free memory; off: whole "
                     "frames. Time is always decoded in exact chunks.",
                 ),
+                inputs.plan_socket("Its tiles are used where tiles is auto."),
             ],
             outputs=[io.Image.Output(tooltip="The frames of the video.")],
         )
 
     @classmethod
-    def execute(cls, vae: Any, samples: dict[str, Any], tiles: str) -> io.NodeOutput:
-        sides = {AUTO: None, NO_TILES: 0}
+    def execute(
+        cls, vae: Any, samples: dict[str, Any], tiles: str, plan: Any = None
+    ) -> io.NodeOutput:
+        planned = None if plan is None else plan.tile or 0
+        sides = {AUTO: planned, NO_TILES: 0}
         side = sides[tiles] if tiles in sides else int(tiles)
         return io.NodeOutput(decode_frames(vae, samples["samples"], side))
 

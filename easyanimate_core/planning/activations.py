@@ -12,8 +12,8 @@ from math import prod
 import torch
 from torch import Tensor
 
-from ..models.transformer import EasyAnimateTransformer3DModel
 from ..geometry import SPATIAL_FACTOR, pixel_frames
+from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..models.vae.model import CHUNK_BYTES
 from ..specs import TransformerConfig, VAEConfig

@@ -31,6 +31,11 @@ _CPU_TEXT_BYTES = 4
 _MAPPED_BYTES = 256 * 2**20
 
 
+def gigabytes(count: int) -> str:
+    """Bytes to read: "1.5 GB"."""
+    return f"{count / GIGABYTE:.1f} GB"
+
+
 @dataclass(frozen=True)
 class Job:
     """What is to be made.

@@ -96,9 +96,7 @@ def facts_of(info: CheckpointInfo) -> ModelFacts:
         encoder=_weights(encoding, set(), vae_bytes),
         decoder=_weights(decoding, set(), vae_bytes),
         text=tuple(
-            _text_weights(
-                {name: files[name].shape for name in files}, _stored_bytes(files.dtypes)
-            )
+            _text_weights({name: files[name].shape for name in files}, _stored_bytes(files.dtypes))
             for files in info.text_encoders
         ),
     )

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 from .choose import Plan
-from .estimate import GIGABYTE
+from .estimate import gigabytes
 
 
-def report(plan: Plan) -> str:
-    """The table of the stages, the choice and its reasons, as plain text."""
+def report(plan: Plan, *, options: bool = True) -> str:
+    """The table of the stages, the choice and its reasons, as plain text.
+
+    With `options` the options of the command `generate` are named.
+    """
     job, limits = plan.job, plan.limits
     dtype = str(plan.compute).removeprefix("torch.")
-    place = "the CPU" if limits.card is None else f"a card of {_gb(limits.card)}"
+    place = "the CPU" if limits.card is None else f"a card of {gigabytes(limits.card)}"
     lines = [
         f"{plan.facts.name}, {job.height}x{job.width}, {job.frames} frames, {dtype}, on {place}, "
-        f"with {_gb(limits.host)} of memory",
+        f"with {gigabytes(limits.host)} of memory",
         "",
         f"  {'stage':<10}{'weights':>10}{'working':>10}{'card':>10}{'memory':>10}",
     ]
     for stage in plan.estimate.stages:
         row = (stage.weights, stage.activations, plan.estimate.card_bytes(stage), stage.host)
-        lines.append(f"  {stage.name:<10}" + "".join(f"{_gb(value):>10}" for value in row))
+        lines.append(f"  {stage.name:<10}" + "".join(f"{gigabytes(value):>10}" for value in row))
     peak = (plan.estimate.peak_card_bytes, plan.estimate.peak_host_bytes)
-    lines.append(f"  {'peak':<30}" + "".join(f"{_gb(value):>10}" for value in peak))
+    lines.append(f"  {'peak':<30}" + "".join(f"{gigabytes(value):>10}" for value in peak))
     lines += ["", *plan.reasons]
-    if plan.fits:
+    if plan.fits and options:
         lines += ["", f"Options of generate: {' '.join(command_options(plan)) or 'none needed'}"]
     return "\n".join(lines)
 
@@ -43,7 +46,3 @@ def command_options(plan: Plan) -> list[str]:
     given = [part for name, value in options.items() if value is not None
              for part in (name, str(value))]  # fmt: skip
     return given + (["--sequential-guidance"] if memory.sequential_guidance else [])
-
-
-def _gb(count: int) -> str:
-    return f"{count / GIGABYTE:.1f} GB"

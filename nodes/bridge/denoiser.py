@@ -9,7 +9,7 @@ the condition channels travel as `c_concat`, which context windows slice.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -31,14 +31,12 @@ from ...easyanimate_core.models.transformer import (
     EasyAnimateTransformer3DModel,
     RunBlock,
 )
+from ...easyanimate_core.planning.activations import denoiser_bytes
+from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
 from ...easyanimate_core.sampling import FLOW_SHIFT
 from ...easyanimate_core.specs import TransformerConfig, Version
 from .preview import PreviewColours
 from .shown import KEY, TEXT_T5, denoiser_channels
-
-#: ComfyUI's estimate of activations, per latent pixel: 7B and 12B have the same width, which is
-#: what the largest activation (the feed-forward of all tokens) depends on.
-_MEMORY_PER_WIDTH = 1.8 / 3072
 
 #: Names of beta schedules: diffusers' to ComfyUI's.
 _BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}
@@ -78,7 +76,6 @@ class Config(comfy.supported_models_base.BASE):
         self, info: DenoiserInfo, dtype: torch.dtype, colours: PreviewColours | None
     ) -> None:
         self.latent_format = partial(LatentFormat, info.scaling_factor, colours)
-        self.memory_usage_factor = _MEMORY_PER_WIDTH * info.transformer.inner_dim
         super().__init__({"config": info.transformer, "dtype": dtype})
         self.sampling_settings = _sampling_settings(info)
         self.info = info
@@ -130,6 +127,17 @@ class Model(comfy.model_base.BaseModel):
         if text_t5 is not None:
             conds["text_t5"] = comfy.conds.CONDRegular(text_t5)
         return conds
+
+    def memory_required(
+        self,
+        input_shape: Sequence[int],
+        cond_shapes: Mapping[str, Any] | None = None,  # noqa: ARG002
+    ) -> int:
+        """Bytes beside the weights for a batch of latents, from the network's own operations."""
+        rows, _, *size = input_shape
+        compute = self.manual_cast_dtype or self.get_dtype()
+        working = denoiser_bytes(self.info.transformer, tuple(size), rows, compute)
+        return int(working * (1 + ALLOCATOR_SHARE))
 
     def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
         """Quantised weights as they are stored: ComfyUI 0.8 would save their wrapper as float32."""

@@ -19,16 +19,14 @@ from ...easyanimate_core.loading import load_network
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
 from ...easyanimate_core.models.vae.model import Posterior
 from ...easyanimate_core.pipeline import from_model_range
+from ...easyanimate_core.planning import activations
+from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
 from ...easyanimate_core.progress import Progress, silent
 from ...easyanimate_core.specs import VAEConfig
 from .patcher import make_patcher, remember_how
 from .progress import NodeProgress
 
 logger = logging.getLogger(__name__)
-
-#: Peak memory per byte of the widest activation, measured with the published shape in float32 on a
-#: CPU at 256 x 256 (decode 15.3, encode 11.6) and 384 x 384 (13.1, 10.6).
-_LIVE_DECODING, _LIVE_ENCODING = 15, 12
 
 #: Sides of tiles in pixels that a decode falls back to, one after the other.
 TILE_SIDES = (768, 512, 384, 256)
@@ -88,8 +86,8 @@ def make_vae(
     vae.device = comfy.model_management.vae_device()
     vae.vae_dtype = comfy.model_management.vae_dtype(vae.device, vae.working_dtypes)
     vae.output_device = comfy.model_management.intermediate_device()
-    vae.memory_used_decode = lambda shape, dtype: decode_bytes(config, shape[3:], dtype)
-    vae.memory_used_encode = lambda shape, dtype: encode_bytes(config, shape[3:], dtype)
+    vae.memory_used_decode = lambda shape, dtype: decode_bytes(config, shape, dtype)
+    vae.memory_used_encode = lambda shape, dtype: encode_bytes(config, shape, dtype)
     offload_device = comfy.model_management.vae_offload_device()
     vae.patcher = make_patcher(network, vae.device, offload_device, disable_dynamic=disable_dynamic)
     remember_how(vae.patcher, _vae_patcher, config, tensors, what)
@@ -119,21 +117,20 @@ def easyanimate_vae(vae: comfy.sd.VAE) -> VideoVAE:
     return network
 
 
-def decode_bytes(config: VAEConfig, sides: Sequence[int], dtype: torch.dtype) -> int:
-    """Estimated peak of a decode of latents with these (height, width), one frame at a time."""
-    pixels = [side * SPATIAL_FACTOR for side in sides]
-    return _widest_bytes(config, pixels, dtype) * _LIVE_DECODING
+def decode_bytes(
+    config: VAEConfig, shape: Sequence[int], dtype: torch.dtype, tile_side: int = 0
+) -> int:
+    """Estimated peak of a decode of latents [B, C, frames, height, width], in tiles unless 0."""
+    frames, height, width = shape[2:]
+    working = activations.decode_bytes(config, (frames, height, width), dtype, tile_side or None)
+    return int(shape[0] * working * (1 + ALLOCATOR_SHARE))
 
 
-def encode_bytes(config: VAEConfig, sides: Sequence[int], dtype: torch.dtype) -> int:
-    """Estimated peak of an encode of pictures with these (height, width)."""
-    return _widest_bytes(config, sides, dtype) * _LIVE_ENCODING
-
-
-def _widest_bytes(config: VAEConfig, sides: Sequence[int], dtype: torch.dtype) -> int:
-    """The activation of one latent frame at full size."""
-    values = sides[0] * sides[1] * TEMPORAL_FACTOR * config.block_out_channels[0]
-    return values * comfy.model_management.dtype_size(dtype)
+def encode_bytes(config: VAEConfig, shape: Sequence[int], dtype: torch.dtype) -> int:
+    """Estimated peak of an encode of a clip [B, C, frames, height, width]."""
+    frames, height, width = shape[2:]
+    working = activations.encode_bytes(config, (frames, height, width), dtype)
+    return int(shape[0] * working * (1 + ALLOCATOR_SHARE))
 
 
 def decode_frames(vae: comfy.sd.VAE, latents_BCThw: Tensor, tile_side: int | None) -> Tensor:
@@ -167,21 +164,20 @@ def _sides_to_try(vae: comfy.sd.VAE, latents: Tensor, tile_side: int | None) -> 
         return [tile_side, *(side for side in TILE_SIDES if side < (tile_side or math.inf))]
     config = easyanimate_vae(vae).config
     free = comfy.model_management.get_free_memory(vae.device)
-    whole = decode_bytes(config, latents.shape[3:], vae.vae_dtype)
+    one = (1, *latents.shape[1:])
+    whole = decode_bytes(config, one, vae.vae_dtype)
     tiled = [
         side
         for side in TILE_SIDES
-        if decode_bytes(config, [side // SPATIAL_FACTOR] * 2, vae.vae_dtype) < min(free, whole)
+        if decode_bytes(config, one, vae.vae_dtype, side) < min(free, whole)
     ]
     return ([0] if whole < free else []) + (tiled or [TILE_SIDES[-1]])
 
 
 def _decode_one(vae: comfy.sd.VAE, latents_1CThw: Tensor, side: int) -> Tensor:
     network = easyanimate_vae(vae)
-    area = [min(length, side // SPATIAL_FACTOR or length) for length in latents_1CThw.shape[3:]]
-    comfy.model_management.load_models_gpu(
-        [vae.patcher], memory_required=decode_bytes(network.config, area, vae.vae_dtype)
-    )
+    needed = decode_bytes(network.config, latents_1CThw.shape, vae.vae_dtype, side)
+    comfy.model_management.load_models_gpu([vae.patcher], memory_required=needed)
     latents = latents_1CThw.to(vae.device, vae.vae_dtype)
     progress = NodeProgress()
     if side:

@@ -9,11 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tests.factories import V5, V5_1
 
 from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.checkpoint.detect import config_as_json
-from easyanimate_core.cli.main import main
 from easyanimate_core.errors import InputError
 from easyanimate_core.memory import Memory
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
@@ -32,6 +30,7 @@ from easyanimate_core.planning.activations import decode_bytes, denoiser_bytes, 
 from easyanimate_core.planning.live_memory import peak_bytes
 from easyanimate_core.specs import Head, TransformerConfig, VAEConfig
 from easyanimate_core.tiny import make_tiny
+from tests.factories import V5, V5_1
 
 GB = 10**9
 BF16 = torch.bfloat16
@@ -187,9 +186,7 @@ def test_sizes_of_another_kind_are_refused():
 @pytest.fixture(scope="module")
 def middle(tmp_path_factory):
     """A checkpoint whose networks outweigh the process: 240 million values in the denoiser."""
-    folder = make_tiny(
-        tmp_path_factory.mktemp("plan") / "middle", version=V5_1, head=Head.INPAINT
-    )
+    folder = make_tiny(tmp_path_factory.mktemp("plan") / "middle", version=V5_1, head=Head.INPAINT)
     tiny = inspect_checkpoint(folder)
     transformer = replace(
         tiny.transformer,

@@ -1,0 +1,140 @@
+"""`plan`: whether a run fits, and how, before anything is loaded or even downloaded."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+_EXAMPLES = """\
+examples:
+  plan --model models/EasyAnimateV5.1-7b-zh-InP --size 384x672x49 --vram 12
+  plan --model EasyAnimateV5.1-12b-zh-InP --size 576x1008x49 --vram 24 --ram 64
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "plan",
+        help="say whether a run fits into memory, and how",
+        description="Estimate the memory of every stage of a run and choose how to hold the "
+        "networks. Only configs and file headers are read.\n\n" + _EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--model", required=True,
+                        help="checkpoint folder, or the name of a published one that is not "
+                        "here")  # fmt: skip
+    parser.add_argument("--size", type=clip_of, default=(384, 672, 49), metavar="HxWxF",
+                        help="height x width x frames, default: 384x672x49")  # fmt: skip
+    parser.add_argument("--batch", type=int, default=1, help="videos at once, default: 1")
+    parser.add_argument("--no-guidance", action="store_true", help="for a guidance scale of 1")
+    add_limits(parser)
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    parser.add_argument("--json", action="store_true", help="print JSON for programs")
+
+
+def add_limits(parser: Any) -> None:
+    """Options that say how much memory there is."""
+    parser.add_argument("--vram", type=float, metavar="GB",
+                        help="memory of the graphics card; default: of the one here; 0: no "
+                        "card")  # fmt: skip
+    parser.add_argument("--ram", type=float, metavar="GB",
+                        help="main memory; default: what is free here")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the plan; the exit status is 0 if the run fits, else 1."""
+    import torch
+
+    from ..devices import DTYPES
+    from ..planning import Job, choose, report
+    from ..specs import Head
+
+    facts = facts_of_model(arguments.model)
+    limits = limits_of(arguments)
+    if arguments.dtype not in ("auto", *DTYPES):
+        raise InputError(
+            f"The dtype {arguments.dtype!r} is unknown. Use auto, {', '.join(DTYPES)}."
+        )
+    usual = torch.float32 if limits.card is None else torch.bfloat16
+    height, width, frames = arguments.size
+    job = Job(
+        height,
+        width,
+        frames,
+        batch=arguments.batch,
+        guidance=not arguments.no_guidance,
+        encodes=facts.transformer.head is not Head.T2V,
+    )
+    plan = choose(facts, job, limits, compute=DTYPES.get(arguments.dtype, usual))
+    print(json.dumps(as_json(plan), indent=2) if arguments.json else report(plan))
+    return 0 if plan.fits else 1
+
+
+def clip_of(text: str) -> tuple[int, int, int]:
+    """(height, width, frames) of the text HEIGHTxWIDTHxFRAMES."""
+    try:
+        height, width, frames = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not HEIGHTxWIDTHxFRAMES, such as 384x672x49"
+        ) from None
+    return height, width, frames
+
+
+def limits_of(arguments: argparse.Namespace) -> Any:
+    """The `Limits` that the options, or this machine, give."""
+    import psutil
+    import torch
+
+    from ..planning import Limits
+
+    card: int | None
+    if arguments.vram is not None:
+        card = int(arguments.vram * 1e9) or None
+    else:
+        card = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
+    host = psutil.virtual_memory().available
+    return Limits(card, host if arguments.ram is None else int(arguments.ram * 1e9))
+
+
+def facts_of_model(model: str) -> Any:
+    """The facts of a folder, or of a published model by its name."""
+    from ..checkpoint import inspect_checkpoint
+    from ..hub import find_model
+    from ..planning import facts_of, published_facts
+
+    if Path(model).is_dir():
+        return facts_of(inspect_checkpoint(model))
+    published = find_model(model)
+    return published_facts(published.version, published.size, published.head)
+
+
+def as_json(plan: Any) -> dict[str, Any]:
+    """A plan as JSON values, sizes in bytes."""
+    return {
+        "model": plan.facts.name,
+        "fits": plan.fits,
+        "card": plan.limits.card,
+        "host": plan.limits.host,
+        "memory": asdict(plan.memory),
+        "tile": plan.tile,
+        "peak_card": plan.estimate.peak_card_bytes,
+        "peak_host": plan.estimate.peak_host_bytes,
+        "stages": {
+            stage.name: {
+                "weights": stage.weights,
+                "activations": stage.activations,
+                "card": plan.estimate.card_bytes(stage),
+                "host": stage.host,
+            }
+            for stage in plan.estimate.stages
+        },
+        "reasons": list(plan.reasons),
+    }

@@ -1,0 +1,83 @@
+"""Memory plans for this machine, and what ComfyUI's loaders and samplers do with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.patcher_extension
+import psutil
+import torch
+from torch import Tensor
+
+from ...easyanimate_core.checkpoint import inspect_checkpoint
+from ...easyanimate_core.planning import Job, Limits, Plan, choose, facts_of, report
+from ...easyanimate_core.specs import Head
+from .loading import FP8
+
+#: What ComfyUI's own layers can be given: weights as they are, and scaled fp8.
+_KINDS = ("none", "qfloat8")
+
+
+def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) -> Plan:
+    """The plan of a run in ComfyUI, which streams what does not fit by itself.
+
+    Args:
+        folder: The checkpoint.
+        job: `height`, `width`, `frames` and `batch`.
+        card_gb: Memory of the card in GB, 0 for this machine's.
+        host_gb: Main memory in GB, 0 for what is free on this machine.
+    """
+    facts = facts_of(inspect_checkpoint(folder))
+    device = comfy.model_management.get_torch_device()
+    here = None if device.type == "cpu" else comfy.model_management.get_total_memory(device)
+    card = int(card_gb * 1e9) if card_gb else here
+    host = int(host_gb * 1e9) if host_gb else psutil.virtual_memory().available
+    return choose(
+        facts,
+        Job(**job, encodes=facts.transformer.head is not Head.T2V),
+        Limits(card, host),
+        compute=torch.float32 if card is None else torch.bfloat16,
+        kinds=_KINDS,
+    )
+
+
+def describe(plan: Plan) -> str:
+    """The table, the reasons, and what the nodes that take the plan will do."""
+    sides = "off" if plan.tile is None else str(plan.tile)
+    prompts = "one after the other" if plan.memory.sequential_guidance else "together"
+    nodes = (
+        f"weight_dtype {weight_dtype(plan)}, text_device {text_device(plan)}, tiles {sides}, the "
+        f"prompts {prompts}; ComfyUI streams the weights that do not fit."
+    )
+    return f"{report(plan, options=False)}\n\nThe nodes: {nodes}"
+
+
+def weight_dtype(plan: Plan) -> str:
+    """The loaders' weight_dtype."""
+    return "default" if plan.memory.quantization == "none" else FP8
+
+
+def text_device(plan: Plan) -> str:
+    """The loaders' text_device."""
+    return plan.memory.text_device or "default"
+
+
+def one_prompt_at_a_time(model: Any) -> Any:
+    """A MODEL that denoises its conditions one after the other, never as a batch."""
+    patched = model.clone()
+    kind = comfy.patcher_extension.WrappersMP.CALC_COND_BATCH
+    patched.add_wrapper_with_key(kind, "easyanimate_one_prompt_at_a_time", _each_alone)
+    return patched
+
+
+def _each_alone(
+    calculate: Any, model: Any, conds: list[Any], x: Tensor, timestep: Tensor, options: Any
+) -> list[Tensor]:
+    """The places of the others stay, so that each is told which of them it is."""
+    alone = (
+        [cond if place == index else None for place in range(len(conds))]
+        for index, cond in enumerate(conds)
+    )
+    return [calculate(model, only, x, timestep, options)[index] for index, only in enumerate(alone)]

@@ -1,0 +1,97 @@
+"""The memory plan of a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..easyanimate_core.errors import CheckpointError, InputError
+from . import inputs
+from .bridge import notes, paths, planning
+
+
+class MemoryPlanNode(io.ComfyNode):
+    """Whether a run fits, and how."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateMemoryPlan",
+            display_name="EasyAnimate Memory Plan",
+            category="EasyAnimate/load",
+            description="Estimates the memory of every stage of a run before anything is loaded, "
+            "and chooses dtype, text encoder's device, tiles and guidance so that it fits.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=paths.list_checkpoints(),
+                    tooltip="The checkpoint folder that shall run.",
+                ),
+                *inputs.size_widgets(),
+                inputs.batch_widget(),
+                io.Float.Input(
+                    "card_gb",
+                    default=0.0,
+                    min=0.0,
+                    max=1024.0,
+                    step=0.5,
+                    round=0.01,
+                    tooltip="Memory of the graphics card in GB. 0: what this one has.",
+                ),
+                io.Float.Input(
+                    "memory_gb",
+                    default=0.0,
+                    min=0.0,
+                    max=4096.0,
+                    step=1.0,
+                    round=0.01,
+                    tooltip="Main memory in GB. 0: what is free on this machine.",
+                ),
+                io.Boolean.Input(
+                    "refuse",
+                    default=True,
+                    tooltip="Stop here when the run would not fit. Off: only say so.",
+                ),
+            ],
+            outputs=[
+                inputs.PLAN.Output(
+                    display_name="plan", tooltip="For the loader, the sampler and the decoder."
+                ),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint: str) -> bool | str:
+        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
+        try:
+            paths.find_checkpoint(checkpoint)
+        except CheckpointError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def execute(
+        cls,
+        checkpoint: str,
+        width: int,
+        height: int,
+        length: int,
+        batch_size: int,
+        card_gb: float,
+        memory_gb: float,
+        refuse: bool,
+    ) -> io.NodeOutput:
+        job: dict[str, Any] = {"height": height, "width": width, "frames": length}
+        job["batch"] = batch_size
+        plan = planning.plan_run(paths.find_checkpoint(checkpoint), job, card_gb, memory_gb)
+        if refuse and not plan.fits:
+            raise InputError(" ".join(plan.reasons) + " Turn refuse off to try it all the same.")
+        report = planning.describe(plan)
+        notes.show(cls.hidden.unique_id, report)
+        return io.NodeOutput(plan, report)
+
+
+NODES = (MemoryPlanNode,)
