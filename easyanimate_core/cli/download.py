@@ -73,8 +73,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--loras", nargs="*", metavar="NAME",
                         help="these LoRAs; without a name all of them")  # fmt: skip
     parser.add_argument("--annotators", type=_commas, default=(), metavar="KINDS",
-                        help="weights of these kinds of control video, as in hed,openpose, or all; a "
-                        "network other than the default as in depth_anything_v2:Large")  # fmt: skip
+                        help="weights of these kinds of control video, as in hed,openpose, or "
+                        "all; with a choice of networks as in depth_anything_v2:Large")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import DownloadError, InputError
 from ..progress import Progress
 from .sources import RemoteFile, Repository
-from .transfer import Say, fetch, matches, part_path
+from .transfer import Say, disk_error, fetch, matches, part_path
 from .zoo import LORAS, ZooModel
 
 #: What the pack reads of a checkpoint: weights, configurations, vocabularies, tokenizer models.
@@ -105,21 +105,19 @@ def download(plan: Plan, progress: Progress, say: Say) -> None:
             f"Another download into {plan.folder} is running. Wait for it, or stop it."
         ) from error
     except OSError as error:
-        raise DownloadError(f"{plan.folder} cannot be written: {error.strerror}.") from error
+        raise disk_error(plan.folder, error) from error
 
 
 def _download(plan: Plan, progress: Progress, say: Say) -> None:
     record = _Record(plan.folder)
-    record.want(plan)
     plan = _without_damaged(plan, record, progress, say)
-    if not plan.missing:
-        return
-    if plan.to_fetch > plan.free:
+    if plan.missing and plan.to_fetch > plan.free:
         raise DownloadError(
             f"{plan.repository.name} needs {size_text(plan.to_fetch)} more and the disk of "
             f"{plan.folder} has {size_text(plan.free)} free. Free some space, or name a folder on "
             "another disk. Nothing was fetched."
         )
+    record.want(plan)
     counter = _Counter("download", sum(file.size for file in plan.missing), progress)
     for file in sorted(plan.missing, key=lambda file: file.size):  # a wrong set-up shows early
         target = plan.folder / file.path

@@ -91,7 +91,7 @@ def fetch(address: Address, file: RemoteFile, target: Path, count: Count, say: S
             os.fsync(handle.fileno())
         part.replace(target)
     except OSError as error:
-        raise _disk_error(target, error) from error
+        raise disk_error(target.parent, error) from error
 
 
 class _Content:
@@ -254,11 +254,14 @@ def _pause(seconds: float, count: Count) -> None:
         time.sleep(0.1)
 
 
-def _disk_error(target: Path, error: OSError) -> DownloadError:
+def disk_error(folder: Path, error: OSError) -> DownloadError:
+    """What to tell about an `OSError` while `folder` was written to."""
     if error.errno in _FULL:
-        free = shutil.disk_usage(target.parent).free
+        free = shutil.disk_usage(folder).free
         return DownloadError(
-            f"The disk of {target.parent} is full ({free / 1e9:.2f} GB free; {error.strerror}). "
+            f"The disk of {folder} is full ({free / 1e9:.2f} GB free; {error.strerror}). "
             "Free some space; the same command resumes."
         )
-    return DownloadError(f"{target} cannot be written: {error.strerror or error}.")
+    return DownloadError(
+        f"{error.filename or folder} cannot be written: {error.strerror or error}."
+    )
