@@ -33,6 +33,7 @@ class Faults:
     """What goes wrong, by the file's path in its repository, and how often.
 
     `drop`: the connections end after so many bytes. `stall`: nothing more comes after so many.
+    `slow`: seconds before every 256 kB.
     `damage`: a byte is another one. `short`: the last byte is neither sent nor announced.
     `status`: errors instead of the file; "api" for the listing. `sizes`: what the listing says.
     `no_ranges`: the host sends everything always.
@@ -41,6 +42,7 @@ class Faults:
     drop: dict = field(default_factory=dict)
     damage: Counter = field(default_factory=Counter)
     stall: dict = field(default_factory=dict)
+    slow: dict = field(default_factory=dict)
     short: Counter = field(default_factory=Counter)
     status: dict = field(default_factory=dict)
     sizes: dict = field(default_factory=dict)
@@ -172,6 +174,12 @@ class HubServer:
         stalled = faults.stall.pop(path, None)
         sent = content[start:]
         headers["Content-Length"] = str(len(sent))
+        if path in faults.slow:
+            send(handler, status, b"", headers)
+            for at in range(0, len(sent), 1 << 18):
+                time.sleep(faults.slow[path])
+                handler.wfile.write(sent[at : at + (1 << 18)])
+            return
         send(handler, status, sent[: limit if stalled is None else stalled], headers)
         if stalled is not None:
             handler.wfile.flush()

@@ -19,7 +19,6 @@ from ..hub import (
     OWNERS,
     SOURCES,
     Places,
-    Plan,
     Source,
     download,
     find_lora,
@@ -30,7 +29,7 @@ from ..hub import (
     model_files,
     model_state,
     named_files,
-    size_text,
+    target_folder,
 )
 from ..hub.places import CHECKPOINTS, DETECTORS
 from ..hub.places import LORAS as LORA_FOLDER
@@ -107,26 +106,26 @@ def _jobs(arguments: argparse.Namespace, places: Places) -> Iterator[_Job]:
     for name in arguments.names:
         model = find_model(name)
         hint = "" if model.seen else " This repository is presumed from its siblings, not seen."
-        folder = _target(arguments.to, places, CHECKPOINTS) / name
+        folder = target_folder(name, _targets(arguments.to, places, CHECKPOINTS))
         yield _Job(model.repo(arguments.source), folder, only=arguments.only, hint=hint)
     if arguments.loras is not None:
         names = arguments.loras or list(LORAS)
         files = tuple(find_lora(name).file for name in names)
         repo = f"{OWNERS[arguments.source]}/{LORA_REPO}"
-        yield _Job(repo, _target(arguments.to, places, LORA_FOLDER), files)
+        yield _Job(repo, _targets(arguments.to, places, LORA_FOLDER)[0], files)
     if arguments.annotators:
         if arguments.source != HUGGINGFACE:
             raise InputError(f"Detectors' weights are on {HUGGINGFACE} only; leave out --source.")
-        yield from _annotators(arguments.annotators, _target(arguments.to, places, DETECTORS))
+        yield from _annotators(arguments.annotators, _targets(arguments.to, places, DETECTORS)[0])
 
 
-def _target(given: Path | None, places: Places, key: str) -> Path:
+def _targets(given: Path | None, places: Places, key: str) -> list[Path]:
     folders = [given] if given else places.folders(key)
     if not folders:
         raise InputError(
             f"{_PACK} is not in the custom_nodes of a ComfyUI; name the folder with --to DIR."
         )
-    return folders[0]
+    return folders
 
 
 def _annotators(kinds: Sequence[str], folder: Path) -> Iterator[_Job]:
@@ -161,18 +160,10 @@ def _fetch(job: _Job, source: Source) -> None:
     else:
         files = model_files(repository.files, job.only)
     plan = make_plan(repository, job.folder, files)
-    print(describe(plan))
+    print(plan.summary)
     with ProgressBars() as bars:
         download(plan, bars, _say)
     print(f"{job.repo} is whole: {job.folder}")
-
-
-def describe(plan: Plan) -> str:
-    """What is wanted, what of it is to come, and where it goes."""
-    return (
-        f"{plan.repository.name}: {len(plan.files)} files, {size_text(plan.size)}; to fetch: "
-        f"{size_text(plan.to_fetch)}, free: {size_text(plan.free)}, into {plan.folder}"
-    )
 
 
 def _say(text: str) -> None:

@@ -9,6 +9,7 @@ from .download import (
     model_state,
     named_files,
     size_text,
+    target_folder,
 )
 from .places import Places, find_places
 from .sources import SOURCES, HuggingFace, ModelScope, RemoteFile, Repository, Source
@@ -52,4 +53,5 @@ __all__ = [
     "model_state",
     "named_files",
     "size_text",
+    "target_folder",
 ]

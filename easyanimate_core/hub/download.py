@@ -53,6 +53,19 @@ class Plan:
         )
         return shutil.disk_usage(there).free
 
+    @property
+    def summary(self) -> str:
+        """What is wanted, what of it is to come, and where it goes."""
+        return (
+            f"{self.repository.name}: {len(self.files)} files, {size_text(self.size)}; to fetch: "
+            f"{size_text(self.to_fetch)}, free: {size_text(self.free)}, into {self.folder}"
+        )
+
+
+def target_folder(name: str, folders: Sequence[Path]) -> Path:
+    """Where a model goes: to the one of `folders` that has some of it, else to the first."""
+    return next((root / name for root in folders if (root / name).is_dir()), folders[0] / name)
+
 
 def model_files(files: Sequence[RemoteFile], only: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
     """Those of a checkpoint's files that the pack reads; with `only`, those of these folders.

@@ -28,8 +28,8 @@ Say = Callable[[str], None]
 #: Called with the number of bytes that have been read or received; an exception from it cancels.
 Count = Callable[[int], None]
 
-#: Seconds to connect, and to wait for the next bytes.
-_TIMEOUT = (10, 30)
+#: Seconds to connect, and to wait for the next bytes. A cancel may have to wait as long.
+_TIMEOUT = (10, 10)
 #: Seconds before each further attempt that follows one without a single byte.
 _WAITS = (1.0, 2.0, 4.0)
 #: Small enough that a cancel is noticed at once on a slow line.
