@@ -25,6 +25,10 @@ class CheckpointError(EasyAnimateError):
     """A checkpoint's files are missing, damaged, unsafe or do not fit the network."""
 
 
+class DownloadError(EasyAnimateError):
+    """Files cannot be fetched: the hub, the network, the disk, or what arrived is to blame."""
+
+
 class MediaError(EasyAnimateError):
     """A picture or a video cannot be read or written."""
 

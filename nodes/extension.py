@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     camera_paths,
     control,
+    download,
     inpaint,
     latents,
     loaders,
@@ -22,6 +23,7 @@ detect.register_folder()
 
 NODES: tuple[type[io.ComfyNode], ...] = (
     *loaders.NODES,
+    *download.NODES,
     *text.NODES,
     *latents.NODES,
     *inpaint.NODES,

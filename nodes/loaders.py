@@ -60,8 +60,13 @@ class LoadCheckpoint(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str) -> bool | str:
-        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
+    def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
+        """Say where checkpoints go, instead of ComfyUI's "value not in list".
+
+        There is no value yet where another node gives the name.
+        """
+        if checkpoint is None:
+            return True
         try:
             paths.find_checkpoint(checkpoint)
         except CheckpointError as error:

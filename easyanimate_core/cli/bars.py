@@ -12,7 +12,12 @@ LABELS = {
     "encode": "Encoding",
     "denoise": "Denoising",
     "decode": "Decoding",
+    "verify": "Verifying",
+    "download": "Downloading",
 }
+
+#: Stages whose units are bytes.
+_BYTES = ("verify", "download")
 
 
 class ProgressBars:
@@ -32,8 +37,15 @@ class ProgressBars:
             self.close()
             self._stage = stage
             label = self._prefix + LABELS.get(stage, stage)
+            counts_bytes = stage in _BYTES
             self._bar = tqdm(
-                total=total, desc=label, leave=self._leave, file=sys.stderr, disable=None
+                total=total,
+                desc=label,
+                leave=self._leave,
+                file=sys.stderr,
+                disable=None,
+                unit="B" if counts_bytes else "it",
+                unit_scale=counts_bytes,
             )
         self._bar.update(done - self._bar.n)
         if done >= total:

@@ -99,6 +99,15 @@ class Kind:
             if not file.wanted_by or options[file.wanted_by]
         )
 
+    def files_for(self, choice: str = "") -> tuple[WeightFile, ...]:
+        """The files with everything on; `choice` of the option that has choices, "" the default."""
+        given: dict[str, Value] = {o.name: True for o in self.options if o.default is False}
+        texts = [option for option in self.options if option.choices]
+        if choice and not texts:
+            raise InputError(f"{self.name} has no choice of networks; leave out {choice!r}.")
+        given |= {option.name: choice for option in texts if choice}
+        return self.needed_files(self.complete(given))
+
     def all_files(self) -> tuple[WeightFile, ...]:
         """The files of every choice."""
         picks = product(*([(o.name, c) for c in o.choices] for o in self.options if o.choices))

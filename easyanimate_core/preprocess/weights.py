@@ -52,8 +52,11 @@ def find_weights(
             f'{file.name} --local-dir "{Path(target, file.repo)}".'
             for file in missing
         ]
+        choices = [options[o.name] for o in kind.options if o.choices]
+        named = ":".join([kind.name, *map(str, choices)])
+        command = f"Or, in the folder of this pack: python install.py --annotators {named}"
         where = ", ".join([*searched, "the Hugging Face cache"])
-        raise CheckpointError(" ".join([*lines, f"Searched: {where}."]))
+        raise CheckpointError(" ".join([*lines, f"{command}. Searched: {where}."]))
     return {name: path for name, path in found.items() if path is not None}
 
 

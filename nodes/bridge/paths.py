@@ -39,7 +39,8 @@ def find_checkpoint(name: str) -> Path:
         raise CheckpointError(
             f"There is no checkpoint folder {name!r}. Put EasyAnimate folders into "
             f"{Path(folder_paths.models_dir) / CHECKPOINTS} (or a path of extra_model_paths.yaml "
-            f"under {CHECKPOINTS}), then press R to refresh the list."
+            f"under {CHECKPOINTS}), then press R to refresh the list. In the folder of this pack "
+            "python install.py --list shows what can be fetched."
         )
     return found
 

@@ -188,10 +188,11 @@ class Run:
 
 
 class Server:
-    """A server of one installation, in a process of its own."""
+    """A server of one installation, in a process of its own, with more in its `environment`."""
 
-    def __init__(self, installation: Installation):
+    def __init__(self, installation: Installation, **environment: str):
         self.installation = installation
+        self.environment = environment
         self.base = installation.base
         self.version = installation.version
         self.port = _free_port()
@@ -213,7 +214,7 @@ class Server:
             self.process = subprocess.Popen(
                 command,
                 cwd=self.base,
-                env=child_environment(),
+                env={**child_environment(), **self.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

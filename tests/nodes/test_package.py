@@ -23,6 +23,7 @@ SHIPPED = {
     "README_zh-CN.md",
     "__init__.py",
     "easyanimate_core",
+    "install.py",
     "locales",
     "nodes",
     "pyproject.toml",
@@ -30,7 +31,7 @@ SHIPPED = {
     "web",
     "workflows",
 }
-OPTIONAL = {"install.py", "subgraphs"}
+OPTIONAL = {"subgraphs"}
 DATA = {".avi", ".gguf", ".mp4", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".webm", ".zip"}
 
 

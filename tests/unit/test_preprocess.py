@@ -348,6 +348,7 @@ def test_missing_weights_are_said_before_the_first_frame(tmp_path, kind):
         assert f"needs {file.name} of https://huggingface.co/{file.repo}" in str(error.value)
         assert str(tmp_path / file.repo) in str(error.value)
         assert f"hf download {file.repo} {file.name}" in str(error.value)
+    assert f"python install.py --annotators {kind}" in str(error.value)
 
 
 @pytest.mark.parametrize("place", ["lllyasviel/Annotators", "Annotators", "."])

@@ -15,7 +15,9 @@ import easyanimate_core
 from easyanimate_core.cli.generate import _task
 from easyanimate_core.cli.main import build_parser
 from easyanimate_core.conditioning.camera import CAMERA_MOVES
+from easyanimate_core.hub import MODELS
 from easyanimate_core.media import write_png
+from easyanimate_core.preprocess import KINDS
 from easyanimate_core.recipe import Recipe
 from easyanimate_core.sampling import DEFAULT_SCHEDULER
 from easyanimate_core.sampling.schedulers import SCHEDULERS
@@ -129,11 +131,23 @@ def test_every_command_parses(readme):
         "camera",
         "trajectory",
         "describe",
+        "download",
         "make-tiny",
     }
     classes = {task.__name__: mode for mode, task in TASKS.items()}
     in_table = [classes[row[4].strip("`")] for row in table_with(readme, 4, "`Camera`")]
     assert list(dict.fromkeys(modes)) == in_table, "one example per mode, in the table's order"
+
+
+@both_languages
+def test_every_line_of_install_parses(readme):
+    lines = [line for _, block in blocks(readme) for line in block.splitlines()]
+    found = [shlex.split(line)[2:] for line in lines if line.startswith("python install.py ")]
+    assert len(found) >= 4
+    for arguments in found:
+        parsed = build_parser().parse_args(["download", *arguments])
+        assert {*parsed.names} <= set(MODELS)
+        assert {*parsed.annotators} <= set(KINDS)
 
 
 @both_languages

@@ -1,0 +1,69 @@
+"""Whether an installation is complete: folders and packages, looked at without importing them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .places import CHECKPOINTS, DETECTORS, Places
+
+#: Packages beyond the requirements, and what needs them.
+_OPTIONAL = {"onnxruntime": "DWPose", "modelscope": "--source modelscope"}
+_REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)$")
+
+
+def check_installation(pack: Path, places: Places) -> Iterator[str]:
+    """Make the model folders of a ComfyUI and tell, line by line, what is there and what is not."""
+    yield from _check_packages(pack / "requirements.txt")
+    if places.problem:
+        yield f"warning: {places.problem} Its folders are not used."
+    if places.base is None:
+        yield f"{pack} is not in the custom_nodes of a ComfyUI: no folder was made."
+        return
+    for key in (CHECKPOINTS, DETECTORS):
+        folder = places.folders(key)[0]
+        # A folder of extra_model_paths.yaml may be on a disk that is not there at the moment.
+        if places.extra.get(key) and not folder.is_dir():
+            yield f"missing: the folder {folder} of extra_model_paths.yaml"
+            continue
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            yield f"missing: the folder {folder} cannot be made: {error.strerror or error}"
+            continue
+        yield f"folder   {folder}"
+
+
+def _check_packages(requirements: Path) -> Iterator[str]:
+    lacking = []
+    for line in requirements.read_text(encoding="utf-8").splitlines():
+        wanted = _REQUIREMENT.match(line.strip())
+        if wanted is None:
+            continue
+        name, least = wanted.groups()
+        found = _version(name)
+        if found is None or _numbers(found) < _numbers(least):
+            lacking.append(f'"{name}>={least}"')
+            yield f"missing: {name} {least} or newer; {found or 'none'} is installed"
+        else:
+            yield f"package  {name} {found}"
+    if lacking:
+        yield f"Install them with: {sys.executable} -m pip install {' '.join(lacking)}"
+    for name, need in _OPTIONAL.items():
+        found = _version(name)
+        yield f"package  {name} {found or f'is not installed; only {need} needs it'}"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Enough of a version to compare releases with the lower bounds of the requirements."""
+    return tuple(int(number) for number in re.findall(r"\d+", text)[:3])

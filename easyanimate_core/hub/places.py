@@ -1,0 +1,91 @@
+"""Where ComfyUI has its model folders, found from the outside: no ComfyUI is imported.
+
+ComfyUI-Manager runs `install.py` in a process of its own, where `folder_paths` does not exist.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+CHECKPOINTS, DETECTORS, LORAS = "EasyAnimate", "controlnet_aux", "loras"
+
+#: ComfyUI-Manager tells its scripts where ComfyUI's data and its code lie.
+_BASE, _CODE = "COMFYUI_FOLDERS_BASE_PATH", "COMFYUI_PATH"
+
+
+@dataclass(frozen=True)
+class Places:
+    """ComfyUI's base folder (None outside ComfyUI) and what extra_model_paths.yaml adds.
+
+    `extra` are folders by their key, in ComfyUI's order; `first` says of which keys they come
+    before ComfyUI's own. `problem` is what is wrong with the file, "" where nothing is.
+    """
+
+    base: Path | None
+    extra: Mapping[str, tuple[Path, ...]] = field(default_factory=dict)
+    first: frozenset[str] = frozenset()
+    problem: str = ""
+
+    def folders(self, key: str) -> list[Path]:
+        """Every folder of a key, in the order in which ComfyUI searches them; [] outside it.
+
+        Keys of this pack are registered after the file is read, so the file's folders come first.
+        """
+        own = [] if self.base is None else [self.base / "models" / key]
+        extra = list(self.extra.get(key, ()))
+        return extra + own if key in self.first or key != LORAS else own + extra
+
+
+def find_places(pack: Path, environment: Mapping[str, str]) -> Places:
+    """The places of the ComfyUI that the folder `pack` is installed in."""
+    base = next((path for path in _bases(pack, environment) if _is_base(path)), None)
+    if base is None:
+        return Places(None)
+    codes = [base, *(Path(environment[name]) for name in (_CODE,) if environment.get(name))]
+    file = next((f for c in codes if (f := c / "extra_model_paths.yaml").is_file()), None)
+    if file is None:
+        return Places(base)
+    try:
+        extra, first = _read(file)
+    except (ImportError, OSError, ValueError, TypeError, AttributeError) as error:
+        return Places(base, problem=f"{file} cannot be read ({type(error).__name__}: {error}).")
+    return Places(base, extra, first)
+
+
+def _bases(pack: Path, environment: Mapping[str, str]) -> Iterator[Path]:
+    if pack.parent.name == "custom_nodes":
+        yield pack.parent.parent
+    for name in (_BASE, _CODE):  # a pack that is linked into custom_nodes does not lie there
+        if environment.get(name):
+            yield Path(environment[name])
+
+
+def _is_base(folder: Path) -> bool:
+    return (folder / "models").is_dir() or (folder / "main.py").is_file()
+
+
+def _read(file: Path) -> tuple[dict[str, tuple[Path, ...]], frozenset[str]]:
+    """As ComfyUI's `utils/extra_config.py` reads it."""
+    import yaml
+
+    try:
+        sections = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(str(error).replace("\n", " ")) from error
+    found: dict[str, list[Path]] = {CHECKPOINTS: [], DETECTORS: [], LORAS: []}
+    first = set()
+    for section in sections.values():
+        entries: dict[str, Any] = dict(section or {})
+        base = entries.pop("base_path", "")
+        root = file.absolute().parent / os.path.expandvars(Path(base).expanduser())
+        default = entries.pop("is_default", False)
+        for key in found.keys() & entries.keys():
+            paths = [root / line for line in entries[key].split("\n") if line]
+            found[key] = [*reversed(paths), *found[key]] if default else [*found[key], *paths]
+            first |= {key} if default else set()
+    extra = {key: tuple(Path(os.path.normpath(p)) for p in paths) for key, paths in found.items()}
+    return extra, frozenset(first)

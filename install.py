@@ -1,0 +1,49 @@
+"""Sets the pack up, and fetches weights: `python install.py --help`.
+
+ComfyUI-Manager runs it without arguments at every installation and update. It then makes the model
+folders and says what is missing; it never fetches or installs anything, and never fails, because
+the Manager takes a failure for a failed installation.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+#: Not resolved: a pack that is linked into custom_nodes belongs to that ComfyUI.
+PACK = Path(os.path.abspath(__file__)).parent  # noqa: PTH100
+# The portable ComfyUI's Python does not look beside the script.
+sys.path.insert(0, str(PACK))
+
+
+def check() -> int:
+    """Say what is there and what is missing; the exit status is always 0."""
+    try:
+        from easyanimate_core.hub.installed import check_installation
+        from easyanimate_core.hub.places import find_places
+
+        print("EasyAnimate")
+        for line in check_installation(PACK, find_places(PACK, os.environ)):
+            print(f"  {line}")
+        print("  Models are fetched with: python install.py NAME; names: python install.py --list")
+    except Exception as error:
+        print(f"EasyAnimate could not be checked: {type(error).__name__}: {error}")
+    return 0
+
+
+def fetch(arguments: list[str]) -> int:
+    """Fetch what is named; see `easyanimate_core.cli.download`."""
+    try:
+        from easyanimate_core.cli.main import main
+
+        return main(["download", *arguments])
+    except ModuleNotFoundError as error:
+        print(
+            f"error: {error.name} is not installed in {sys.executable}. Use the Python of ComfyUI: "
+            "of the portable version python_embeded\\python.exe, else the one that starts main.py.",
+            file=sys.stderr,
+        )
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(fetch(sys.argv[1:]) if sys.argv[1:] else check())
