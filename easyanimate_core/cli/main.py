@@ -1,4 +1,4 @@
-"""The commands: generate, preprocess, camera, trajectory, describe, download, make-tiny, demo."""
+"""The commands: `python -m easyanimate_core --help` lists them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from ..errors import EasyAnimateError
 from ..version import __version__
-from . import camera, demo, describe, download, generate, preprocess, tiny, trajectory
+from . import camera, demo, describe, download, generate, plan, preprocess, tiny, trajectory
+
+_COMMANDS = (generate, plan, download, describe, preprocess, camera, trajectory, tiny, demo)
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
@@ -26,7 +28,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="also print warnings of libraries")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (generate, preprocess, camera, trajectory, describe, download, tiny, demo):
+    for module in _COMMANDS:
         module.add_parser(commands)
     return parser
 
