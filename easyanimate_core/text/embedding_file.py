@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
@@ -124,7 +125,11 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
 def states_to_tensors(states: TextStates, prefix: str) -> dict[str, Tensor]:
     """The states by the names that they have in a file."""
     tensors = {f"{prefix}text": states.text, f"{prefix}text_t5": states.text_t5}
-    return {name: t.detach().cpu().contiguous() for name, t in tensors.items() if t is not None}
+    # Clones, because a file does not take two tensors of the same memory.
+    shape = torch.contiguous_format
+    return {
+        name: t.cpu().clone(memory_format=shape) for name, t in tensors.items() if t is not None
+    }
 
 
 def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextStates:

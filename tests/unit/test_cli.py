@@ -53,7 +53,7 @@ def in_new_process(*arguments):
 def test_help_names_the_commands():
     done = in_new_process("-m", "easyanimate_core", "--help")
     assert done.returncode == 0
-    commands = "generate preprocess camera trajectory describe make-tiny demo"
+    commands = "generate encode preprocess camera trajectory describe make-tiny demo"
     for command in commands.split():
         assert f"\n    {command}" in done.stdout
 
@@ -66,7 +66,9 @@ def test_help_does_not_wait_for_torch():
     assert not {"torch", "numpy", "diffusers", "transformers"} & set(loaded)
 
 
-@pytest.mark.parametrize("command", ["generate", "preprocess", "describe", "make-tiny", "demo"])
+@pytest.mark.parametrize(
+    "command", ["generate", "encode", "preprocess", "describe", "make-tiny", "demo"]
+)
 def test_every_command_has_help(command, capsys):
     with pytest.raises(SystemExit) as ended:
         main([command, "--help"])
