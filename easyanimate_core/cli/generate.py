@@ -222,7 +222,7 @@ def _prompts(arguments: argparse.Namespace) -> Any:
     from ..text import read_embeddings
 
     if arguments.model is None or (not arguments.prompt and arguments.embeddings is None):
-        raise InputError("generate needs --model and --prompt or --embeddings, or --recipe.")
+        raise InputError("generate needs --model and --prompt (or --embeddings), or --recipe.")
     if arguments.embeddings is None:
         return tuple(arguments.prompt)
     if arguments.prompt or arguments.negative_prompt is not None:

@@ -69,10 +69,11 @@ def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
     """Write a .safetensors file, whole or not at all; returns its path.
 
     Raises:
-        InputError: The name ends otherwise.
+        InputError: The name ends otherwise, or there is not exactly one negative prompt.
         MediaError: The file cannot be written.
     """
     path = check_embeddings_path(path)
+    _check_one(path, embeddings.negative)
     tensors: dict[str, Tensor] = {}
     for side in _SIDES:
         tensors |= states_to_tensors(getattr(embeddings, side), f"{side}.")
@@ -112,14 +113,19 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
             f"{metadata.get(_FORMAT_KEY)!r}). Make it with encode or EasyAnimate Save Conditioning."
         )
     positive, negative = (_states(path, tensors, f"{side}.") for side in _SIDES)
-    if negative.text.shape[0] != 1:
-        raise InputError(f"{path} has {negative.text.shape[0]} negative prompts; it must have one.")
+    _check_one(path, negative)
     try:
         texts = json.loads(metadata["texts"])
         prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
     except (KeyError, AttributeError, TypeError, ValueError) as error:
         raise _damaged(path, error) from error
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
+
+
+def _check_one(path: Path, negative: TextStates) -> None:
+    count = len(negative.text)
+    if count != 1:
+        raise InputError(f"{path} has {count} negative prompts; a file of embeddings has one.")
 
 
 def states_to_tensors(states: TextStates, prefix: str) -> dict[str, Tensor]:

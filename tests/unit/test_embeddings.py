@@ -344,7 +344,7 @@ def test_a_recipe_refuses_another_file_of_embeddings(checkpoint, tmp_path, capsy
         (["--embeddings", "x.safetensors", "--prompt", "a"], "leave --prompt and"),
         (["--embeddings", "x.safetensors", "--negative-prompt", "a"], "leave --prompt and"),
         (["--embeddings", "nothing.safetensors"], "does not exist"),
-        ([], "--prompt or --embeddings"),
+        ([], "--prompt (or --embeddings)"),
     ],
 )
 def test_options_that_contradict_are_refused(checkpoint, capsys, options, message):
