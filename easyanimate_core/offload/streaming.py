@@ -111,7 +111,8 @@ class _Slot:
         """Let the next block be brought when the computation is done."""
 
     def close(self) -> None:
-        """Return when nothing writes to the room any more."""
+        """Give the room back; an exception's traceback may hold this object for longer."""
+        self.room = self.room.new_empty(0)
 
 
 class _CudaSlot(_Slot):
@@ -143,8 +144,10 @@ class _CudaSlot(_Slot):
         self._used.record(torch.cuda.current_stream(self._device))
 
     def close(self) -> None:
-        """Return when nothing writes to the room any more."""
+        """Give the room back when nothing is on its way to it any more."""
         self._stream.synchronize()
+        self._staging = self._staging.new_empty(0)
+        super().close()
 
 
 def _make_slots(num_bytes: int, device: torch.device) -> tuple[_Slot, _Slot]:

@@ -312,9 +312,10 @@ def test_a_recipe_takes_no_other_options(tmp_path, capsys, options, named):
 # Refusals: status 2, one line that begins with "error:", nothing written
 
 
+NEEDED = r"needs --model and --prompt \(or --embeddings\), or --recipe"
 REFUSED = {
-    "no prompt": (V5_1, Head.T2V, [], None, r"needs --model and --prompt \(or --embeddings\), or --recipe"),
-    "no model": (None, Head.T2V, [], "x", r"needs --model and --prompt \(or --embeddings\), or --recipe"),
+    "no prompt": (V5_1, Head.T2V, [], None, NEEDED),
+    "no model": (None, Head.T2V, [], "x", NEEDED),
     "missing model": (None, None, ["--model", "@no"], "x", "no is not a folder"),
     "two modes": (
         V5_1, Head.INPAINT, ["--start-image", "@picture.png", "--video", "@clip.mp4"], "x",
