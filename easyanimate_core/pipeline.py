@@ -150,24 +150,12 @@ class Pipeline:
         """
         task = task or TextToVideo()
         settings = settings or Settings()
-        given = None
-        if isinstance(prompt, PromptEmbeddings):
-            given, prompts = prompt, prompt.prompts
-            given.check(self.info.transformer)
-        else:
-            prompts = _check_prompts(prompt)
+        text = prompt if isinstance(prompt, PromptEmbeddings) else None
+        if text is not None:
+            text.check(self.info.transformer)
+        prompts = _check_prompts(prompt)
         plan = self._plan(task, settings)
-        settled = self._settled(settings, plan, given)
-        recipe = Recipe.of_run(
-            self.info,
-            prompts,
-            task,
-            settled,
-            dtype=self.dtype,
-            embeddings=None if given is None else given.file,
-        )
-
-        text = given
+        recipe = self._recipe(prompts, task, self._settled(settings, plan, text), text)
         if text is None:
             text = self._encode_text(prompts, settings.negative_prompt, progress)
         generators = [
@@ -233,6 +221,16 @@ class Pipeline:
             scheduler=plan.scheduler,
             negative_prompt=settings.negative_prompt if negative is None else negative,
         )
+
+    def _recipe(
+        self,
+        prompts: Sequence[str],
+        task: Task,
+        settled: Settings,
+        given: PromptEmbeddings | None,
+    ) -> Recipe:
+        file = None if given is None else given.file
+        return Recipe.of_run(self.info, prompts, task, settled, dtype=self.dtype, embeddings=file)
 
     def _encode_text(
         self, prompts: Sequence[str], negative_prompt: str, progress: Progress
@@ -375,7 +373,9 @@ def decode_latents(
     return from_model_range(video[0].cpu())
 
 
-def _check_prompts(prompt: str | Sequence[str]) -> tuple[str, ...]:
+def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str, ...]:
+    if isinstance(prompt, PromptEmbeddings):
+        return prompt.prompts
     several = isinstance(prompt, Sequence) and not isinstance(prompt, str)
     prompts: tuple[Any, ...] = tuple(prompt) if several else (prompt,)
     if not prompts or not all(isinstance(text, str) for text in prompts):
