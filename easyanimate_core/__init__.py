@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Trajectory,
         VideoToVideo,
     )
+    from .text import PromptEmbeddings, read_embeddings, write_embeddings
     from .tiny import make_tiny
 
 _HOMES = {
@@ -45,6 +46,7 @@ _HOMES = {
         "Trajectory",
         "VideoToVideo",
     ),
+    "text": ("PromptEmbeddings", "read_embeddings", "write_embeddings"),
     "tiny": ("make_tiny",),
 }
 
@@ -57,6 +59,7 @@ __all__ = [
     "ImageToVideo",
     "Memory",
     "Pipeline",
+    "PromptEmbeddings",
     "Recipe",
     "RegionEdit",
     "Settings",
@@ -65,9 +68,11 @@ __all__ = [
     "VideoToVideo",
     "__version__",
     "make_tiny",
+    "read_embeddings",
     "read_image",
     "read_mask",
     "read_video",
+    "write_embeddings",
 ]
 
 

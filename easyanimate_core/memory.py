@@ -9,8 +9,9 @@ from .errors import InputError
 #: What the weights of attention and feed-forward layers are stored in. The q kinds are those of
 #: optimum-quanto, scaled per output channel.
 QUANTIZATIONS = ("none", "qfloat8", "qint8", "qint4")
-#: Where a network is while it works. resident: it stays on the device between runs. module: it goes
-#: there for its stage and leaves it after. block: its blocks are brought one after the other.
+#: Where a network is while it works. resident: denoiser and VAE stay on the device between runs.
+#: module: each is there for its stage. block: the blocks of denoiser and text encoder are brought
+#: one after the other, at most two at a time; the VAE as with module.
 OFFLOADS = ("resident", "module", "block")
 
 
@@ -24,7 +25,7 @@ class Memory:
         text_device: Where the text encoder runs, if not on the run's device ("cpu", "cuda:1").
         offload: One of `OFFLOADS`. The result is the same to the bit.
         sequential_guidance: Denoise the negative and the positive prompt one after the other, in
-            place of as a batch of two.
+            place of as a batch of two: half the activations; the result may differ by rounding.
     """
 
     quantization: str = "none"

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
-from torch import nn
 
 from .checkpoint import CheckpointInfo
+from .devices import pick_device
 from .loading import load_transformer, load_vae
 from .memory import Memory
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
+from .offload import placed
 from .progress import Progress
 from .text import TextEncoder, build_text_encoder
 
@@ -21,7 +22,8 @@ class Networks:
     """Loads each network of a checkpoint when its stage comes and keeps it for the next run.
 
     The text encoder is not kept. Between stages a network rests in main memory (memory-mapped where
-    its dtype is kept), unless `memory.offload` is "resident".
+    its dtype is kept), unless `memory.offload` is "resident". Raises `InputError` where
+    `memory.text_device` is not on this machine.
     """
 
     def __init__(
@@ -31,19 +33,26 @@ class Networks:
         self.device = device
         self.dtype = dtype
         self.memory = memory
+        self.text_device = device if memory.text_device is None else pick_device(memory.text_device)
         self._transformer: EasyAnimateTransformer3DModel | None = None
         self._vae: AutoencoderKLMagvit | None = None
 
-    def text_encoder(self, progress: Progress) -> TextEncoder:
-        """A text encoder, ready to use; it is freed when the caller lets go of it."""
-        return build_text_encoder(
+    @contextmanager
+    def text_encoder(self, progress: Progress) -> Iterator[TextEncoder]:
+        """A text encoder, ready to use inside the block; it is freed with it."""
+        in_blocks = self.memory.offload == "block"
+        encoder = build_text_encoder(
             self.info.path,
             self.info.version,
             use_attention_mask=self.info.transformer.enable_text_attention_mask,
             dtype=self.dtype,
-            device=self.device,
+            device="cpu" if in_blocks else self.text_device,
             progress=progress,
         )
+        with ExitStack() as stack:
+            for network in encoder.networks if in_blocks else ():
+                stack.enter_context(placed(network, self.text_device, "block"))
+            yield encoder
 
     @contextmanager
     def transformer(self, progress: Progress) -> Iterator[EasyAnimateTransformer3DModel]:
@@ -52,7 +61,7 @@ class Networks:
             self._transformer = load_transformer(
                 self.info, dtype=self._storage_dtype, progress=progress
             )
-        with _placed(self._transformer, self.device):
+        with placed(self._transformer, self.device, self.memory.offload):
             yield self._transformer
 
     @contextmanager
@@ -60,21 +69,12 @@ class Networks:
         """The VAE, ready to use inside the block."""
         if self._vae is None:
             self._vae = load_vae(self.info, dtype=self._storage_dtype, progress=progress)
-        with _placed(self._vae, self.device):
+        # Its activations, not its 0.5 GB of weights, are what takes memory.
+        how = "module" if self.memory.offload == "block" else self.memory.offload
+        with placed(self._vae, self.device, how):
             yield self._vae
 
     @property
     def _storage_dtype(self) -> torch.dtype | None:
         """On a CPU the stored dtype is kept, so weights stay mapped; layers cast them when used."""
         return None if self.device.type == "cpu" else self.dtype
-
-
-@contextmanager
-def _placed(network: nn.Module, device: torch.device) -> Iterator[None]:
-    """The network on the device inside the block, back in main memory after it."""
-    network.to(device)
-    try:
-        yield
-    finally:
-        if device.type != "cpu":
-            network.to("cpu")

@@ -28,10 +28,26 @@ from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
 from .networks import Networks
 from .progress import Progress, silent
 from .recipe import Recipe, save_videos
-from .sampling import Sampler, denoise, draw_noise, guided_denoiser, make_schedule
-from .settings import Settings
+from .sampling import (
+    Denoiser,
+    Sampler,
+    denoise,
+    draw_noise,
+    guided_denoiser,
+    make_schedule,
+    sequential_denoiser,
+)
+from .settings import DEFAULT_NEGATIVE_PROMPT, Settings
 from .tasks import Target, Task, TextToVideo, check_head
-from .text import TextEmbedding
+from .text import (
+    EmbeddingCache,
+    EncodedPrompt,
+    PromptEmbeddings,
+    TextStates,
+    encode_prompts,
+    encoder_identity,
+    find_cache_folder,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -70,12 +86,15 @@ class Pipeline:
         device: torch.device,
         dtype: torch.dtype,
         memory: Memory | None = None,
+        embedding_cache: bool | str | Path = True,
     ) -> None:
         self.info = info
         self.device = device
         self.dtype = dtype
         self.memory = memory or Memory()
         self._networks = Networks(info, device, dtype, self.memory)
+        default = find_cache_folder() if embedding_cache else None
+        self._cache = default if isinstance(embedding_cache, bool) else Path(embedding_cache)
 
     @classmethod
     def load(
@@ -85,6 +104,7 @@ class Pipeline:
         device: str = "auto",
         dtype: str = "auto",
         memory: Memory | None = None,
+        embedding_cache: bool | str | Path = True,
     ) -> Pipeline:
         """Read what the checkpoint is; weights follow when they are needed.
 
@@ -93,6 +113,9 @@ class Pipeline:
             device: auto, cpu, cuda, cuda:N or mps.
             dtype: Compute dtype: auto, float32, bfloat16 or float16.
             memory: How the networks are held.
+            embedding_cache: Keep the prompts' embeddings on disk, so that a prompt that was used
+                before needs no text encoder: in the folder of `find_cache_folder`, or in the one
+                that is given. Deleting the folder clears it.
 
         Raises:
             CheckpointError: The folder is missing, damaged or another model's.
@@ -100,12 +123,12 @@ class Pipeline:
         info = inspect_checkpoint(path)
         check_weights(info)
         place = pick_device(device)
-        return cls(info, place, pick_dtype(dtype, place), memory)
+        return cls(info, place, pick_dtype(dtype, place), memory, embedding_cache)
 
     @torch.inference_mode()
     def generate(
         self,
-        prompt: str | Sequence[str],
+        prompt: str | Sequence[str] | PromptEmbeddings,
         task: Task | None = None,
         settings: Settings | None = None,
         *,
@@ -114,7 +137,9 @@ class Pipeline:
         """Make one video per prompt and sample.
 
         Args:
-            prompt: One prompt or several; several are a batch.
+            prompt: One prompt or several; several are a batch. Or the embeddings of `encode` or
+                `read_embeddings`, with which no text encoder is needed; their negative prompt
+                stands in place of the settings'.
             task: The mode with its sources; text to video by default.
             settings: Size, length, sampling and seed.
             progress: Called through every stage; may raise to cancel.
@@ -125,17 +150,18 @@ class Pipeline:
         """
         task = task or TextToVideo()
         settings = settings or Settings()
+        text = prompt if isinstance(prompt, PromptEmbeddings) else None
+        if text is not None:
+            text.check(self.info.transformer)
         prompts = _check_prompts(prompt)
         plan = self._plan(task, settings)
-        settled = self._settled(settings, plan)
-        recipe = Recipe.of_run(self.info, prompts, task, settled, dtype=self.dtype)
-
-        rows = [text for text in prompts for _ in range(settings.batch)]
+        recipe = self._recipe(prompts, task, self._settled(settings, plan, text), text)
+        if text is None:
+            text = self._encode_text(prompts, settings.negative_prompt, progress)
         generators = [
-            torch.Generator().manual_seed(settings.seed + index) for index in range(len(rows))
+            torch.Generator().manual_seed(settings.seed + index)
+            for index in range(len(text) * settings.batch)
         ]
-        positive, negative, notes = self._encode_text(prompts, settings, progress)
-        positive = _repeat(positive, settings.batch)
         size = latent_shape(plan.target.frames, plan.target.height, plan.target.width)
         noise = draw_noise((self.info.transformer.out_channels, *size), generators)
         condition = self._encode_sources(plan, size, settings, generators, progress)
@@ -149,15 +175,29 @@ class Pipeline:
         with self._networks.transformer(progress) as transformer:
             latents = sample_latents(
                 transformer,
-                Sampler(schedule, settings.guidance, generators),
-                text=(negative, positive),
+                Sampler(schedule, settings.guidance, generators, self.memory.sequential_guidance),
+                text=(text.negative, text.positive.repeat(settings.batch)),
                 condition=condition,
                 noise=noise.to(self.device),
                 dtype=self.dtype,
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
-        return Generation(frames, latents, settings.fps, recipe, plan.sources.notes + notes)
+        return Generation(frames, latents, settings.fps, recipe, plan.sources.notes + text.notes)
+
+    @torch.inference_mode()
+    def encode(
+        self,
+        prompt: str | Sequence[str],
+        negative_prompt: str = DEFAULT_NEGATIVE_PROMPT,
+        *,
+        progress: Progress = silent,
+    ) -> PromptEmbeddings:
+        """The prompts as the denoiser reads them, to generate with again and again.
+
+        `write_embeddings` keeps them as a file. Raises `InputError` as `generate` does.
+        """
+        return self._encode_text(_check_prompts(prompt), negative_prompt, progress)
 
     def _plan(self, task: Task, settings: Settings) -> _Plan:
         """Every check and every file read, before any weight is loaded."""
@@ -169,27 +209,52 @@ class Pipeline:
         target = settings.target(loaded)
         return _Plan(target, scheduler, loaded.align(target))
 
-    def _settled(self, settings: Settings, plan: _Plan) -> Settings:
+    def _settled(self, settings: Settings, plan: _Plan, given: PromptEmbeddings | None) -> Settings:
         """The settings with what was left open filled in, for the recipe."""
         target = plan.target
+        negative = None if given is None else given.negative_prompt
         return replace(
             settings,
             height=target.height,
             width=target.width,
             frames=target.frames,
             scheduler=plan.scheduler,
+            negative_prompt=settings.negative_prompt if negative is None else negative,
         )
 
+    def _recipe(
+        self,
+        prompts: Sequence[str],
+        task: Task,
+        settled: Settings,
+        given: PromptEmbeddings | None,
+    ) -> Recipe:
+        file = None if given is None else given.file
+        return Recipe.of_run(self.info, prompts, task, settled, dtype=self.dtype, embeddings=file)
+
     def _encode_text(
-        self, prompts: Sequence[str], settings: Settings, progress: Progress
-    ) -> tuple[TextEmbedding, TextEmbedding, tuple[str, ...]]:
+        self, prompts: Sequence[str], negative_prompt: str, progress: Progress
+    ) -> PromptEmbeddings:
         """Embeddings of the prompts and of the negative prompt, and what was cut off."""
-        texts = [settings.negative_prompt, *prompts]
-        embedding = self._networks.text_encoder(progress).encode(texts)
-        notes = _truncation_notes(embedding, len(texts))
+        cache = None
+        if self._cache is not None:
+            identity = encoder_identity(
+                self.info,
+                dtype=self.dtype,
+                device=self._networks.text_device,
+                quantization=self.memory.text_quantization,
+            )
+            cache = EmbeddingCache(self._cache, identity)
+        (negative, *positive), notes = encode_prompts(
+            (negative_prompt, *prompts), lambda: self._networks.text_encoder(progress), cache
+        )
+        notes = (*_truncation_notes((negative, *positive)), *notes)
         for note in notes:
             logger.warning(note)
-        return _rows(embedding, slice(1, None)), _rows(embedding, slice(0, 1)), notes
+        states = TextStates.join([encoded.states for encoded in positive])
+        return PromptEmbeddings(
+            states, negative.states, tuple(prompts), negative_prompt, notes=notes
+        )
 
     def _encode_sources(
         self,
@@ -233,7 +298,7 @@ def sample_latents(
     transformer: EasyAnimateTransformer3DModel,
     sampler: Sampler,
     *,
-    text: tuple[TextEmbedding, TextEmbedding],
+    text: tuple[TextStates, TextStates],
     condition: Condition,
     noise: Tensor,
     dtype: torch.dtype = torch.float32,
@@ -244,39 +309,56 @@ def sample_latents(
     Args:
         transformer: The denoiser.
         sampler: Schedule, guidance and generators of this run.
-        text: Embeddings of the negative prompt (one row, or B) and of the prompts (B rows).
+        text: States of the negative prompt (one row, or B) and of the prompts (B rows).
         condition: What the head is shown and what the schedule starts from.
         noise: Unit Gaussian noise in float32, on the denoiser's device.
         dtype: Compute dtype of the denoiser; the sampling itself is in float32.
         progress: Reports the stage "denoise".
     """
-    batch, device, guidance = noise.shape[0], noise.device, sampler.guidance
+    batch, device = noise.shape[0], noise.device
     negative, positive = (part.to(device, dtype) for part in text)
-    copies = 2 if guidance.active else 1
-    states = _joined(negative, positive, batch) if guidance.active else positive
-    channels = condition.channels
-    if channels is not None:
-        channels = channels.to(device, dtype).repeat(copies, 1, 1, 1, 1)
+    channels = None if condition.channels is None else condition.channels.to(device, dtype)
     rope = transformer.rotary_table(noise)
 
-    def predict(latents: Tensor, timestep: Tensor) -> Tensor:
-        return transformer(
-            latents.to(dtype),
-            timestep,
-            states.text,
-            text_t5=states.text_t5,
-            condition=channels,
-            rope=rope,
-        )
+    def predictor(states: TextStates) -> Denoiser:
+        def predict(latents: Tensor, timestep: Tensor) -> Tensor:
+            copies = latents.shape[0] // batch
+            return transformer(
+                latents.to(dtype),
+                timestep,
+                states.text,
+                text_t5=states.text_t5,
+                condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
+                rope=rope,
+            )
+
+        return predict
 
     known = None if condition.known is None else condition.known.to(device)
     return denoise(
-        guided_denoiser(predict, guidance),
+        _denoiser(predictor, negative, positive, batch, sampler),
         sampler.schedule,
         sampler.schedule.start(noise, known),
         generators=sampler.generators,
         progress=progress,
     )
+
+
+def _denoiser(
+    predictor: Callable[[TextStates], Denoiser],
+    negative: TextStates,
+    positive: TextStates,
+    batch: int,
+    sampler: Sampler,
+) -> Denoiser:
+    """Both prompts through the predictor, at once or one after the other."""
+    guidance = sampler.guidance
+    if not guidance.active:
+        return guided_denoiser(predictor(positive), guidance)
+    negative = negative.repeat(batch // negative.text.shape[0])
+    if sampler.sequential:
+        return sequential_denoiser(predictor(negative), predictor(positive), guidance)
+    return guided_denoiser(predictor(TextStates.join([negative, positive])), guidance)
 
 
 def decode_latents(
@@ -291,7 +373,9 @@ def decode_latents(
     return from_model_range(video[0].cpu())
 
 
-def _check_prompts(prompt: str | Sequence[str]) -> tuple[str, ...]:
+def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str, ...]:
+    if isinstance(prompt, PromptEmbeddings):
+        return prompt.prompts
     several = isinstance(prompt, Sequence) and not isinstance(prompt, str)
     prompts: tuple[Any, ...] = tuple(prompt) if several else (prompt,)
     if not prompts or not all(isinstance(text, str) for text in prompts):
@@ -303,18 +387,17 @@ def _check_prompts(prompt: str | Sequence[str]) -> tuple[str, ...]:
     return prompts
 
 
-def _truncation_notes(embedding: TextEmbedding, count: int) -> tuple[str, ...]:
+def _truncation_notes(prompts: Sequence[EncodedPrompt]) -> tuple[str, ...]:
+    """What was cut off; the first is the negative prompt."""
     notes = []
-    limits = (
-        (embedding.truncated, embedding.text.shape[1], ""),
-        (embedding.truncated_t5, 0 if embedding.text_t5 is None else embedding.text_t5.shape[1],
-         " (second text encoder)"),
-    )  # fmt: skip
-    for index in range(count):
+    for index, encoded in enumerate(prompts):
         name = "The negative prompt" if index == 0 else f"Prompt {index}"
-        for cut, limit, encoder in limits:
-            if index < len(cut) and cut[index]:
-                notes.append(f"{name} is cut at {limit} tokens{encoder}: {cut[index]!r} is unread.")
+        states = (encoded.states.text, encoded.states.text_t5)
+        for number, (tokens, cut) in enumerate(zip(states, encoded.cut, strict=False)):
+            if tokens is not None and cut:
+                encoder = " (second text encoder)" if number else ""
+                limit = tokens.shape[1]
+                notes.append(f"{name} is cut at {limit} tokens{encoder}: {cut!r} is unread.")
     return tuple(notes)
 
 
@@ -330,31 +413,3 @@ def _sources_to(sources: Sources, device: torch.device, dtype: torch.dtype) -> S
         plucker=move(sources.plucker),
         reference=move(sources.reference),
     )
-
-
-def _map_rows(embedding: TextEmbedding, change: Callable[[Tensor], Tensor]) -> TextEmbedding:
-    return replace(
-        embedding,
-        text=change(embedding.text),
-        mask=change(embedding.mask),
-        text_t5=None if embedding.text_t5 is None else change(embedding.text_t5),
-        mask_t5=None if embedding.mask_t5 is None else change(embedding.mask_t5),
-    )
-
-
-def _rows(embedding: TextEmbedding, rows: slice) -> TextEmbedding:
-    return _map_rows(embedding, lambda tensor: tensor[rows])
-
-
-def _repeat(embedding: TextEmbedding, times: int) -> TextEmbedding:
-    return _map_rows(embedding, lambda tensor: tensor.repeat_interleave(times, dim=0))
-
-
-def _joined(negative: TextEmbedding, positive: TextEmbedding, batch: int) -> TextEmbedding:
-    """Negative rows first, `batch` of each."""
-    rows = batch // negative.text.shape[0]
-    first = _repeat(negative, rows)
-    t5 = None
-    if first.text_t5 is not None and positive.text_t5 is not None:
-        t5 = torch.cat([first.text_t5, positive.text_t5])
-    return replace(positive, text=torch.cat([first.text, positive.text]), text_t5=t5)

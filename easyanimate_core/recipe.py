@@ -34,7 +34,17 @@ FORMAT = 1
 #: Key of the MP4's metadata that holds the recipe.
 METADATA_KEY = "easyanimate_recipe"
 
-_TOP_LEVEL = ("format", "model", "prompts", "mode", "sources", "settings", "made_with")
+_TOP_LEVEL = (
+    "format",
+    "model",
+    "prompts",
+    "mode",
+    "sources",
+    "settings",
+    "made_with",
+    "embeddings",
+)
+_OPTIONAL = ("made_with", "embeddings")
 _MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
 _SAMPLE_BYTES = 65536
 
@@ -45,7 +55,7 @@ class Recipe:
 
     `model` has path, version, head, size and fingerprint of the checkpoint and the compute dtype;
     `sources` are the task's as JSON values, hashed when the run began; `made_with` names the
-    packages.
+    packages; `embeddings` is the file that was read in place of the prompts, likewise hashed.
     """
 
     model: Mapping[str, str]
@@ -54,6 +64,7 @@ class Recipe:
     sources: Mapping[str, Any]
     settings: Settings
     made_with: Mapping[str, str]
+    embeddings: Mapping[str, str] | None = None
 
     @classmethod
     def of_run(
@@ -64,6 +75,7 @@ class Recipe:
         settings: Settings,
         *,
         dtype: torch.dtype,
+        embeddings: Path | None = None,
     ) -> Recipe:
         """The recipe of a run on this machine that begins now."""
         model = {
@@ -78,10 +90,12 @@ class Recipe:
             field.name: _to_json(field.name, getattr(task, field.name))
             for field in dataclasses.fields(task)
         }
-        return cls(model, tuple(prompts), task, sources, settings, _versions())
+        file = None if embeddings is None else _to_json("embeddings", embeddings)
+        return cls(model, tuple(prompts), task, sources, settings, _versions(), file)
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
+        file = {} if self.embeddings is None else {"embeddings": dict(self.embeddings)}
         return {
             "format": FORMAT,
             "model": dict(self.model),
@@ -90,12 +104,18 @@ class Recipe:
             "sources": dict(self.sources),
             "settings": dataclasses.asdict(self.settings),
             "made_with": dict(self.made_with),
+            **file,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
         """Read a recipe; unknown or missing keys are refused by name."""
-        _check_keys("recipe", value, _TOP_LEVEL, required=_TOP_LEVEL[:-1])
+        _check_keys(
+            "recipe",
+            value,
+            _TOP_LEVEL,
+            required=[key for key in _TOP_LEVEL if key not in _OPTIONAL],
+        )
         if value["format"] != FORMAT:
             raise RecipeError(
                 f"The recipe has format {value['format']!r}; this version reads {FORMAT}."
@@ -121,6 +141,9 @@ class Recipe:
             raise RecipeError(
                 f"The recipe is not complete or has a wrong type: {error}."
             ) from error
+        embeddings = value.get("embeddings")
+        if embeddings is not None:
+            _from_json("embeddings", embeddings)  # it is there, and unchanged
         return cls(
             dict(value["model"]),
             tuple(value["prompts"]),
@@ -128,6 +151,7 @@ class Recipe:
             dict(value["sources"]),
             settings,
             dict(value.get("made_with", {})),
+            embeddings,
         )
 
     @classmethod
@@ -237,7 +261,9 @@ def _to_json(name: str, value: Any) -> Any:
     return value
 
 
-_FILE_FIELDS = ("start", "end", "keyframes", "video", "mask", "reference", "poses", "tracks")
+_FILE_FIELDS = (
+    "start", "end", "keyframes", "video", "mask", "reference", "poses", "tracks", "embeddings",
+)  # fmt: skip
 #: What a recipe's value may be beside a list or an object. A file is an object, with its SHA-256.
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "strength": (int, float),

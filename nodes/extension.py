@@ -1,4 +1,4 @@
-"""What ComfyUI is told: the folder of checkpoints and the nodes."""
+"""What ComfyUI is told: the folders and the nodes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import (
 from .bridge import detect, paths
 
 # At import, because ComfyUI below 0.18 does not call `on_load`.
-paths.register_folder()
+paths.register_folders()
 detect.register_folder()
 
 NODES: tuple[type[io.ComfyNode], ...] = (

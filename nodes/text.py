@@ -1,4 +1,4 @@
-"""The prompt node."""
+"""Prompts: encoding them, and keeping what was encoded."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from typing import Any
 
 from comfy_api.latest import io
 
+from ..easyanimate_core.errors import CheckpointError
 from ..easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
 from . import inputs
-from .bridge import notes
+from .bridge import notes, paths
+from .bridge.embeddings import load_conditioning, save_conditioning
 from .bridge.text import TRUNCATED
+
+CATEGORY = "EasyAnimate/text"
 
 
 class TextEncode(io.ComfyNode):
@@ -21,7 +25,7 @@ class TextEncode(io.ComfyNode):
         return io.Schema(
             node_id="EasyAnimateTextEncode",
             display_name="EasyAnimate Text Encode",
-            category="EasyAnimate/text",
+            category=CATEGORY,
             description="Encodes what the video shall show and shall not show, in English or "
             "Chinese, and says which words did not fit.",
             inputs=[
@@ -68,4 +72,91 @@ class TextEncode(io.ComfyNode):
         return io.NodeOutput(encoded["positive"], encoded["negative"], report)
 
 
-NODES = (TextEncode,)
+class SaveConditioning(io.ComfyNode):
+    """Encoded prompts to a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateSaveConditioning",
+            display_name="EasyAnimate Save Conditioning",
+            category=CATEGORY,
+            description="Keeps both encoded prompts as a file in output/EasyAnimate_embeddings. "
+            "EasyAnimate Load Conditioning, or generate on the command line, then needs no text "
+            "encoder.",
+            inputs=[
+                io.Conditioning.Input(
+                    "positive", tooltip="From EasyAnimate Text Encode or CLIP Text Encode."
+                ),
+                io.Conditioning.Input(
+                    "negative", tooltip="From EasyAnimate Text Encode or CLIP Text Encode."
+                ),
+                io.String.Input(
+                    "filename_prefix",
+                    default="prompt",
+                    tooltip="Beginning of the file's name; a number follows. May name folders in "
+                    "output/EasyAnimate_embeddings.",
+                ),
+            ],
+            outputs=[inputs.report_output()],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, positive: Any, negative: Any, filename_prefix: str) -> io.NodeOutput:
+        report = f"Saved as {save_conditioning(positive, negative, filename_prefix)}"
+        notes.show(cls.hidden.unique_id, report)
+        return io.NodeOutput(report)
+
+
+class LoadConditioning(io.ComfyNode):
+    """Encoded prompts from a file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateLoadConditioning",
+            display_name="EasyAnimate Load Conditioning",
+            category=CATEGORY,
+            description="Both prompts as EasyAnimate Save Conditioning or the command encode kept "
+            "them, in place of a text encoder.",
+            inputs=[
+                io.Combo.Input(
+                    "embeddings",
+                    options=paths.list_files(paths.EMBEDDINGS),
+                    tooltip="A file in models/EasyAnimate_embeddings or "
+                    "output/EasyAnimate_embeddings.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output(display_name="positive", tooltip="What shall be shown."),
+                io.Conditioning.Output(display_name="negative", tooltip="What shall not be shown."),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def validate_inputs(cls, embeddings: str) -> bool | str:
+        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        try:
+            paths.find_file(paths.EMBEDDINGS, embeddings)
+        except CheckpointError as error:
+            return str(error)
+        return True
+
+    @classmethod
+    def fingerprint_inputs(cls, embeddings: str) -> int:
+        """Another file under the same name is loaded anew."""
+        return paths.find_file(paths.EMBEDDINGS, embeddings).stat().st_mtime_ns
+
+    @classmethod
+    def execute(cls, embeddings: str) -> io.NodeOutput:
+        file = paths.find_file(paths.EMBEDDINGS, embeddings)
+        positive, negative, report = load_conditioning(file)
+        notes.show(cls.hidden.unique_id, report)
+        return io.NodeOutput(positive, negative, report)
+
+
+NODES = (TextEncode, SaveConditioning, LoadConditioning)

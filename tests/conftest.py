@@ -8,6 +8,16 @@ SHARED = Path(__file__).parents[2] / "shared"
 
 
 @pytest.fixture(autouse=True)
+def _own_embeddings(request, monkeypatch, tmp_path_factory):
+    """Embeddings kept by an earlier run would hide a change of what makes them.
+
+    The tests with ComfyUI use the folder's other contents and keep no embeddings.
+    """
+    if "tests/comfy" not in request.path.as_posix():
+        monkeypatch.setenv("EASYANIMATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(autouse=True)
 def _inference():
     """Nothing here trains: tests run without autograd, like generation does."""
     with torch.inference_mode():

@@ -188,7 +188,9 @@ def _tiny_pipeline(arguments: argparse.Namespace, version: Version, head: Head) 
 
     folder = arguments.out / "checkpoints" / f"{version.value}-{head.value}"
     make_tiny(folder, version=version, head=head, reference=version is Version.V5_1)
-    return Pipeline.load(folder, device=arguments.device, dtype=arguments.dtype)
+    return Pipeline.load(
+        folder, device=arguments.device, dtype=arguments.dtype, embedding_cache=False
+    )
 
 
 def _packaged(package: str, file: str, option: str) -> Path:

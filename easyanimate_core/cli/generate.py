@@ -47,6 +47,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("--recipe", type=Path, help="repeat the run of this .json, .mp4 or .png")
     parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
+    parser.add_argument("--embeddings", type=Path, metavar="FILE",
+                        help="what encode wrote, in place of --prompt and --negative-prompt; no "
+                        "text encoder is loaded")  # fmt: skip
     parser.add_argument(
         "--output", type=Path, default=Path("outputs/video.mp4"),
         help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
@@ -55,7 +58,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
-    add_memory(parser.add_argument_group("memory"))
+    memory = parser.add_argument_group("memory")
+    add_memory(memory)
+    add_embedding_cache(memory)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -66,13 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
 
     if arguments.recipe is not None:
         recipe = _read_recipe(arguments)
-        prompts, task, settings = recipe.prompts, recipe.task, recipe.settings
+        prompts, task, settings = _prompts_of(recipe), recipe.task, recipe.settings
         model = arguments.model or _model_of(recipe)
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
-        if arguments.model is None or not arguments.prompt:
-            raise InputError("generate needs --model and --prompt, or --recipe.")
-        prompts, task, settings = tuple(arguments.prompt), _task(arguments), _settings(arguments)
+        prompts, task, settings = _prompts(arguments), _task(arguments), _settings(arguments)
         model, dtype = arguments.model, arguments.dtype
     check_output(
         arguments.output,
@@ -82,7 +85,11 @@ def run(arguments: argparse.Namespace) -> int:
     )
     check_room(arguments.output)
     pipeline = Pipeline.load(
-        model, device=arguments.device, dtype=dtype, memory=memory_of(arguments)
+        model,
+        device=arguments.device,
+        dtype=dtype,
+        memory=memory_of(arguments),
+        embedding_cache=arguments.embedding_cache,
     )
     if arguments.recipe is not None:
         _check_same_model(recipe, pipeline, told=arguments.model is not None)
@@ -186,6 +193,14 @@ def add_memory(group: Any) -> None:
                        help="one prompt after the other; half the activations")  # fmt: skip
 
 
+def add_embedding_cache(group: Any) -> None:
+    """The option of `Pipeline.load`."""
+    group.add_argument("--no-embedding-cache", action="store_false", dest="embedding_cache",
+                       help="neither use nor keep the prompts' embeddings, which lie in "
+                       "~/.cache/easyanimate/embeddings, or in embeddings of $EASYANIMATE_CACHE "
+                       "(at most 1 GB; delete the folder to clear it)")  # fmt: skip
+
+
 def memory_of(arguments: argparse.Namespace) -> Memory:
     """The `Memory` that the options ask for."""
     names = [field.name for field in dataclasses.fields(Memory)]
@@ -200,6 +215,30 @@ def size_of(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 384x672") from None
     return height, width
+
+
+def _prompts(arguments: argparse.Namespace) -> Any:
+    """The prompts, or the embeddings that stand for them."""
+    from ..text import read_embeddings
+
+    if arguments.model is None or (not arguments.prompt and arguments.embeddings is None):
+        raise InputError("generate needs --model and --prompt (or --embeddings), or --recipe.")
+    if arguments.embeddings is None:
+        return tuple(arguments.prompt)
+    if arguments.prompt or arguments.negative_prompt is not None:
+        raise InputError(
+            "--embeddings holds the prompt and the negative prompt; leave --prompt and "
+            "--negative-prompt out."
+        )
+    return read_embeddings(arguments.embeddings)
+
+
+def _prompts_of(recipe: Any) -> Any:
+    from ..text import read_embeddings
+
+    return (
+        recipe.prompts if recipe.embeddings is None else read_embeddings(recipe.embeddings["file"])
+    )
 
 
 def _settings(arguments: argparse.Namespace) -> Any:
@@ -291,7 +330,8 @@ def _read_recipe(arguments: argparse.Namespace) -> Any:
     from ..recipe import Recipe
 
     memory = (field.name for field in dataclasses.fields(Memory))
-    beside = ("command", "run", "verbose", "recipe", "model", "output", "device", "dtype", *memory)
+    beside = ("command", "run", "verbose", "recipe", "model", "output", "device", "dtype", *memory,
+              "embedding_cache")  # fmt: skip
     given = [n for n, v in vars(arguments).items() if n not in beside and v not in (None, [])]
     if given:
         raise InputError(

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from ..errors import EasyAnimateError
 from ..version import __version__
-from . import camera, demo, describe, download, generate, plan, preprocess, tiny, trajectory
+from . import camera, demo, describe, download, encode, generate, plan, preprocess, tiny, trajectory
 
-_COMMANDS = (generate, plan, download, describe, preprocess, camera, trajectory, tiny, demo)
+_COMMANDS = (
+    generate, encode, plan, download, describe, preprocess, camera, trajectory, tiny, demo,
+)  # fmt: skip
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130

@@ -1,6 +1,6 @@
 """Schedulers, guidance and the denoising loop."""
 
-from .guidance import Denoiser, Guidance, guided_denoiser
+from .guidance import Denoiser, Guidance, guided_denoiser, sequential_denoiser
 from .loop import Sampler, denoise, draw_noise
 from .schedulers import (
     DEFAULT_SCHEDULER,
@@ -28,4 +28,5 @@ __all__ = [
     "draw_noise",
     "guided_denoiser",
     "make_schedule",
+    "sequential_denoiser",
 ]

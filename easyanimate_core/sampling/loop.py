@@ -20,11 +20,15 @@ from .schedulers import Schedule
 
 @dataclass(frozen=True)
 class Sampler:
-    """How one run samples: its schedule, its guidance and one generator per sample."""
+    """How one run samples: its schedule, its guidance and one generator per sample.
+
+    `sequential` predicts for the negative and the positive prompt one after the other.
+    """
 
     schedule: Schedule
     guidance: Guidance
     generators: Sequence[torch.Generator]
+    sequential: bool = False
 
 
 def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:

@@ -5,8 +5,8 @@ Shapes: B prompts, L tokens (V5.1: 256, V5: 77), D width, L2 = 256 tokens and D2
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -34,15 +34,39 @@ class TextEmbedding:
     truncated: tuple[str, ...] = ()
     truncated_t5: tuple[str, ...] = ()
 
-    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextEmbedding:
-        """The same embedding elsewhere; `dtype` applies to the states, not to the masks."""
-        return replace(
-            self,
-            text=self.text.to(device, dtype),
-            mask=self.mask.to(device),
-            text_t5=None if self.text_t5 is None else self.text_t5.to(device, dtype),
-            mask_t5=None if self.mask_t5 is None else self.mask_t5.to(device),
-        )
+    @property
+    def states(self) -> TextStates:
+        """What the denoiser reads."""
+        return TextStates(self.text, self.text_t5)
+
+
+@dataclass(frozen=True)
+class TextStates:
+    """What the denoiser reads of prompts, one row per prompt: `text` and `text_t5` as above."""
+
+    text: Tensor
+    text_t5: Tensor | None = None
+
+    def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextStates:
+        """The same states elsewhere."""
+        return self._map(lambda states: states.to(device, dtype))
+
+    def rows(self, rows: slice) -> TextStates:
+        """Some of the prompts."""
+        return self._map(lambda states: states[rows])
+
+    def repeat(self, times: int) -> TextStates:
+        """Every prompt `times` times, one copy after the other."""
+        return self._map(lambda states: states.repeat_interleave(times, dim=0))
+
+    @classmethod
+    def join(cls, parts: Sequence[TextStates]) -> TextStates:
+        """The rows of all parts in their order."""
+        t5 = [part.text_t5 for part in parts if part.text_t5 is not None]
+        return cls(torch.cat([part.text for part in parts]), torch.cat(t5) if t5 else None)
+
+    def _map(self, change: Callable[[Tensor], Tensor]) -> TextStates:
+        return TextStates(change(self.text), None if self.text_t5 is None else change(self.text_t5))
 
 
 class TextEncoder(Protocol):

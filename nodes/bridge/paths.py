@@ -11,6 +11,8 @@ from ...easyanimate_core.errors import CheckpointError
 
 #: Key of folders that hold whole checkpoints, and folders of ComfyUI's that may hold some.
 CHECKPOINTS = "EasyAnimate"
+#: Key of folders that hold embeddings of prompts.
+EMBEDDINGS = "EasyAnimate_embeddings"
 _CHECKPOINT_KEYS = (CHECKPOINTS, "diffusers", "diffusion_models", "checkpoints")
 
 DIFFUSION_MODELS, TEXT_ENCODERS, VAES, LORAS = (
@@ -21,10 +23,15 @@ DIFFUSION_MODELS, TEXT_ENCODERS, VAES, LORAS = (
 )
 
 
-def register_folder() -> None:
-    """Make `models/EasyAnimate` known; paths of extra_model_paths.yaml come before it."""
-    folder = Path(folder_paths.models_dir) / CHECKPOINTS
-    folder_paths.add_model_folder_path(CHECKPOINTS, str(folder))
+def register_folders() -> None:
+    """Make `models/EasyAnimate` known; paths of extra_model_paths.yaml come before it.
+
+    Embeddings lie in `models/EasyAnimate_embeddings`, and where they are saved: ComfyUI, too, finds
+    models that its own nodes have saved in the output folder.
+    """
+    models, output = Path(folder_paths.models_dir), Path(folder_paths.get_output_directory())
+    for key, root in ((CHECKPOINTS, models), (EMBEDDINGS, models), (EMBEDDINGS, output)):
+        folder_paths.add_model_folder_path(key, str(root / key))
 
 
 def list_checkpoints() -> list[str]:

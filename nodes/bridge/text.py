@@ -16,8 +16,10 @@ from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.text import TextEmbedding, TextEncoder
 from .shown import TEXT_T5
 
-#: Key of the tokens that pass between tokenizer and model, and of the report about cut words.
+#: Key of the tokens that pass between tokenizer and model.
 PROMPTS = "easyanimate_prompts"
+#: Keys in a CONDITIONING entry: its prompt, and the words that were cut off.
+PROMPT = "easyanimate_prompt"
 TRUNCATED = "easyanimate_truncated"
 _SHOWN = 160  # letters of the cut words
 
@@ -97,7 +99,7 @@ class TextModel(nn.Module):
         where = self.device_used or next(self.parameters()).device
         _bring_leftovers(self, where)
         embedding = self.encoder.encode(tokens[PROMPTS], device=where)
-        extra: dict[str, Any] = {TRUNCATED: _truncated(embedding)}
+        extra: dict[str, Any] = {PROMPT: tokens[PROMPTS][0], TRUNCATED: _truncated(embedding)}
         device = comfy.model_management.intermediate_device()
         if embedding.text_t5 is not None:
             extra[TEXT_T5] = embedding.text_t5.to(device)

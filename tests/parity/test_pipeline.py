@@ -14,7 +14,7 @@ from easyanimate_core.pipeline import decode_latents, sample_latents
 from easyanimate_core.progress import silent
 from easyanimate_core.sampling import Guidance, Sampler, draw_noise, make_schedule
 from easyanimate_core.specs import TransformerConfig, VAEConfig
-from easyanimate_core.text import TextEmbedding
+from easyanimate_core.text import TextStates
 
 LATENT_TOLERANCE = 1e-3
 FRAME_TOLERANCE = 2e-3
@@ -108,7 +108,5 @@ def _pixels(inputs, name):
     return inputs[name].float() / 255 * 2 - 1 if name in inputs else None
 
 
-def _text(inputs, name) -> TextEmbedding:
-    text, t5 = inputs[name], inputs.get(f"{name}_t5")
-    mask_t5 = None if t5 is None else torch.ones(t5.shape[:2])
-    return TextEmbedding(text, torch.ones(text.shape[:2]), t5, mask_t5)
+def _text(inputs, name) -> TextStates:
+    return TextStates(inputs[name], inputs.get(f"{name}_t5"))

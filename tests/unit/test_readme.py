@@ -127,6 +127,7 @@ def test_every_command_parses(readme):
             modes.append(_task(parsed).mode)
     assert {arguments[0] for arguments in found} == {
         "generate",
+        "encode",
         "preprocess",
         "camera",
         "trajectory",

@@ -20,7 +20,7 @@ TRACKS = '[{"x": 10, "y": 10}, {"x": 80, "y": 40}]'
 def core_latents(checkpoint, task, **settings):
     """Unscaled latents and frames of the core's pipeline."""
     folder = probe.paths.find_checkpoint(checkpoint)
-    pipeline = core.Pipeline.load(folder, device="cpu", dtype="float32")
+    pipeline = core.Pipeline.load(folder, device="cpu", dtype="float32", embedding_cache=False)
     run = pipeline.generate(PROMPT, task, core.Settings(**SETTINGS, **settings))
     return run.latents / 0.7125, run.frames
 

@@ -1,0 +1,123 @@
+"""Time and memory of the denoiser in each placement, on a CUDA device.
+
+    python benchmarks/offload.py [--json results.json] [--blocks 8] [--repeats 5]
+
+Blocks of the 12B (width 3072, 0.49 GB each in bfloat16) of random weights, batch 2, with the tokens
+of 49 frames of 384 x 672 (13,104) and of 1 frame. `module` and `block` are timed inside of the
+placement, so bringing the whole network there, which `module` does once per run, is a figure of its
+own. `bring alone` is the time to bring every block one after the other without computing: where
+`block` takes about as long as the longer of that and `module`, bringing and computing overlap.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from measure import compare, parser, save
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from easyanimate_core.loading import load_network
+from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
+from easyanimate_core.offload import placed, streamed
+from easyanimate_core.specs import TransformerConfig
+
+FIELDS = {
+    "in_channels": 16,
+    "out_channels": 16,
+    "num_attention_heads": 48,
+    "attention_head_dim": 64,
+    "patch_size": 2,
+    "time_embed_dim": 512,
+    "text_embed_dim": 3584,
+    "add_norm_text_encoder": True,
+}
+LATENTS = {"49 frames": (2, 16, 13, 48, 84), "1 frame": (2, 16, 1, 48, 84)}
+CUDA = torch.device("cuda")
+
+
+def load(num_blocks: int) -> EasyAnimateTransformer3DModel:
+    config = TransformerConfig(**FIELDS, num_layers=num_blocks, mmdit_layers=num_blocks)
+    with torch.device("meta"):
+        shapes = EasyAnimateTransformer3DModel(config).state_dict()
+    weights = {name: torch.empty(t.shape, dtype=torch.bfloat16) for name, t in shapes.items()}
+    for tensor in weights.values():
+        tensor.uniform_(-0.02, 0.02)
+    return load_network(lambda: EasyAnimateTransformer3DModel(config), weights, what="denoiser")
+
+
+def call(network: EasyAnimateTransformer3DModel, size: tuple[int, ...]) -> Callable[[], Any]:
+    sample = torch.randn(size, device=CUDA, dtype=torch.bfloat16)
+    text = torch.randn(2, 256, 3584, device=CUDA, dtype=torch.bfloat16)
+    timestep = torch.tensor([700.0, 700.0], device=CUDA)
+
+    def run() -> torch.Tensor:
+        result = network(sample, timestep, text)
+        torch.cuda.synchronize()
+        return result
+
+    return run
+
+
+def measured(run: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Median seconds, and the peak of memory in GB."""
+    torch.cuda.reset_peak_memory_stats()
+    seconds = compare({"": run}, repeats)[""]
+    return seconds, torch.cuda.max_memory_allocated() / 1e9
+
+
+def bring_alone(network: EasyAnimateTransformer3DModel, repeats: int) -> float:
+    """Seconds for every block to be brought, with blocks that compute nothing."""
+    blocks = list(network.transformer_blocks)
+    for block in blocks:
+        block.forward = lambda: None
+    with streamed(blocks, CUDA):
+
+        def run() -> None:
+            for block in blocks:
+                block()
+            torch.cuda.synchronize()
+
+        seconds = compare({"": run}, repeats)[""]
+    for block in blocks:
+        del block.forward
+    return seconds
+
+
+def main() -> None:
+    options = parser(__doc__)
+    options.add_argument("--blocks", type=int, default=8)
+    arguments = options.parse_args()
+    if not torch.cuda.is_available():
+        print("There is no CUDA device here: nothing is brought to one, so there is no figure.")
+        return
+    torch.set_num_threads(arguments.threads)
+    results: dict[str, Any] = {"device": torch.cuda.get_device_name(), "blocks": arguments.blocks}
+    with torch.inference_mode():
+        network = load(arguments.blocks)
+        for name, size in LATENTS.items():
+            run = call(network, size)
+            for how in ("module", "block"):
+                began = time.perf_counter()
+                with placed(network, CUDA, how):
+                    torch.cuda.synchronize()
+                    brought = time.perf_counter() - began
+                    seconds, peak = measured(run, arguments.repeats)
+                row = {"enter_seconds": brought, "call_seconds": seconds, "peak_gb": peak}
+                results[f"{name}, {how}"] = row
+                print(
+                    f"{name:<10} {how:<8} to enter {brought:6.2f} s   call {seconds:7.3f} s   "
+                    f"peak {peak:6.2f} GB"
+                )
+        results["bring_alone_seconds"] = bring_alone(network, arguments.repeats)
+    print(f"bring alone {results['bring_alone_seconds']:.3f} s")
+    save(arguments.json, arguments, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""`encode`: prompts to a file of embeddings, with which `generate` needs no text encoder."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..memory import QUANTIZATIONS, Memory
+from .bars import ProgressBars
+from .generate import add_embedding_cache, check_room
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "encode",
+        help="keep a prompt's embeddings as a file",
+        description="Write what the denoiser reads of the prompts, for generate --embeddings and "
+        "for the node EasyAnimate Load Conditioning: neither needs a text encoder then.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--model", type=Path, required=True,
+                        help="checkpoint folder, original or diffusers layout")  # fmt: skip
+    parser.add_argument("--prompt", action="append", required=True,
+                        help="what to show; repeat for a batch")  # fmt: skip
+    parser.add_argument("--negative-prompt", help="what to avoid; default: as generate has it")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    group = parser.add_argument_group("memory")
+    group.add_argument("--text-quantization", choices=QUANTIZATIONS, default="none",
+                       help="of the text encoder's weights, default: none")  # fmt: skip
+    group.add_argument("--offload", choices=("module", "block"), default="module",
+                       help="block: block after block; default: module")  # fmt: skip
+    add_embedding_cache(group)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Encode, write the file and say where it is."""
+    from ..pipeline import Pipeline
+    from ..settings import DEFAULT_NEGATIVE_PROMPT
+    from ..text import write_embeddings
+    from ..text.embedding_file import check_embeddings_path
+
+    check_embeddings_path(arguments.out)
+    check_room(arguments.out)
+    negative = arguments.negative_prompt
+    pipeline = Pipeline.load(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        memory=Memory(text_quantization=arguments.text_quantization, offload=arguments.offload),
+        embedding_cache=arguments.embedding_cache,
+    )
+    with ProgressBars() as bars:
+        embeddings = pipeline.encode(
+            arguments.prompt,
+            DEFAULT_NEGATIVE_PROMPT if negative is None else negative,
+            progress=bars,
+        )
+    for note in embeddings.notes:
+        print(f"note: {note}")
+    print(write_embeddings(arguments.out, embeddings))
+    return 0

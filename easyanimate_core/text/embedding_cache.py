@@ -1,0 +1,152 @@
+"""Embeddings kept on disk, so that a prompt that was used before needs no text encoder.
+
+An entry's name is a hash of all that the embedding depends on: what encodes (`encoder_identity`)
+and the prompt. So nothing ever has to be declared outdated; entries that are not used any more make
+room when the folder is full.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from ..checkpoint import CheckpointInfo
+from ..errors import InputError
+from ..version import __version__
+from .embedding_file import (
+    SUFFIX,
+    read_tensors,
+    states_from_tensors,
+    states_to_tensors,
+    write_tensors,
+)
+from .prompts import EncodedPrompt
+
+#: About 500 prompts of V5.1 in bfloat16.
+MAX_BYTES = 2**30
+_ENTRY = re.compile(r"\.?[0-9a-f]{64}\.safetensors(\.[0-9a-f]+\.part)?")
+#: Of a large file so many evenly spread samples of so many bytes are looked at, and its beginning.
+_SAMPLES, _SAMPLE_BYTES, _HEAD_BYTES = 256, 4096, 2**18
+_PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "optimum-quanto")
+
+
+def find_cache_folder() -> Path:
+    """`embeddings` in the folder that EASYANIMATE_CACHE names, or in ~/.cache/easyanimate."""
+    named = os.environ.get("EASYANIMATE_CACHE")
+    root = Path(named).expanduser() if named else Path.home() / ".cache" / "easyanimate"
+    return root / "embeddings"
+
+
+@dataclass(frozen=True)
+class EmbeddingCache:
+    """The prompts that one text encoder has encoded; `identity` tells encoders apart.
+
+    When the folder's entries take more than `max_bytes`, those not used for the longest time go.
+    """
+
+    folder: Path
+    identity: str
+    max_bytes: int = MAX_BYTES
+
+    def read(self, prompt: str) -> EncodedPrompt | None:
+        """The prompt's entry, None where there is none; `InputError` where it is damaged."""
+        path = self._path(prompt)
+        if not path.is_file():
+            return None
+        try:
+            tensors, told = read_tensors(path)
+            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(json.loads(told["cut"])))
+        except (KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{path} is damaged ({error}). Delete it.") from error
+        with suppress(OSError):  # a folder that is not ours to write to can be read all the same
+            os.utime(path)
+        return entry
+
+    def write(self, prompt: str, encoded: EncodedPrompt) -> None:
+        """Keep a prompt's embedding; `MediaError` where it cannot be written."""
+        tensors = states_to_tensors(encoded.states, "")
+        write_tensors(self._path(prompt), tensors, {"cut": json.dumps(encoded.cut)})
+        self._make_room()
+
+    def _path(self, prompt: str) -> Path:
+        key = json.dumps([self.identity, prompt])
+        return self.folder / f"{hashlib.sha256(key.encode()).hexdigest()}{SUFFIX}"
+
+    def _make_room(self) -> None:
+        entries = []
+        for path in self.folder.iterdir():
+            if _ENTRY.fullmatch(path.name):
+                try:
+                    entries.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+                except FileNotFoundError:  # another process made room
+                    continue
+        excess = sum(size for _, size, _ in entries) - self.max_bytes
+        for _, size, path in sorted(entries):
+            if excess <= 0:
+                return
+            path.unlink(missing_ok=True)
+            excess -= size
+
+
+def encoder_identity(
+    info: CheckpointInfo, *, dtype: torch.dtype, device: torch.device, quantization: str
+) -> str:
+    """A hash of all that an embedding depends on beside the prompt.
+
+    These are the files of text encoders and tokenizers (of the weights evenly spread samples, the
+    others as a whole), how they are used, the dtype, the kind of device, and the libraries' and
+    this package's versions.
+    """
+    digest = hashlib.sha256()
+    how = (
+        info.version.value,
+        info.transformer.enable_text_attention_mask,
+        str(dtype),
+        device.type,
+        quantization,
+        __version__,
+        [_version(package) for package in _PACKAGES],
+    )
+    digest.update(repr(how).encode())
+    for files in info.text_encoders:
+        for file in files.files:
+            _add_samples(digest, file)
+    for file in _small_files(info):
+        digest.update(f"{file.relative_to(info.path).as_posix()} {file.stat().st_size}".encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _small_files(info: CheckpointInfo) -> Iterable[Path]:
+    """Configurations of the text encoders, and all of their tokenizers."""
+    for number in range(len(info.text_encoders)):
+        suffix = "" if number == 0 else f"_{number + 1}"
+        yield info.path / f"text_encoder{suffix}" / "config.json"
+        folder = info.path / f"tokenizer{suffix}"
+        yield from sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def _add_samples(digest: hashlib._Hash, file: Path) -> None:
+    size = file.stat().st_size
+    digest.update(str(size).encode())
+    with file.open("rb") as opened:
+        digest.update(opened.read(_HEAD_BYTES))
+        for number in range(1, _SAMPLES + 1):
+            opened.seek(max(0, (size - _SAMPLE_BYTES) * number // _SAMPLES))
+            digest.update(opened.read(_SAMPLE_BYTES))

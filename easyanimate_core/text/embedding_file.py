@@ -1,0 +1,180 @@
+"""Embeddings of prompts as a file, with which a run needs no text encoder.
+
+A safetensors file. `positive.text` [P, L, D] and `negative.text` [1, L, D] are the states, V5 has
+`positive.text_t5` and `negative.text_t5` beside them. The metadata holds the format's number and,
+where they are known, the prompts as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import EasyAnimateError, InputError
+from ..media.atomic import atomic_file
+from ..specs import TransformerConfig
+from .embedding import TextStates
+
+SUFFIX = ".safetensors"
+_FORMAT_KEY, _FORMAT = "easyanimate_embeddings", "1"
+_SIDES = ("positive", "negative")
+
+
+@dataclass(frozen=True)
+class PromptEmbeddings:
+    """What the denoiser reads of P prompts and of a negative prompt.
+
+    `positive` has P rows, `negative` one. `prompts` and `negative_prompt` are the texts, empty and
+    None where a file does not hold them; `file` is where they were read from; `notes` says what was
+    cut off.
+    """
+
+    positive: TextStates
+    negative: TextStates
+    prompts: tuple[str, ...] = ()
+    negative_prompt: str | None = None
+    file: Path | None = None
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return self.positive.text.shape[0]
+
+    def check(self, config: TransformerConfig) -> None:
+        """Raise `InputError` unless these are of the denoiser's text encoder."""
+        for states in (self.positive, self.negative):
+            t5 = None if states.text_t5 is None else states.text_t5.shape[-1]
+            found, wanted = (
+                (states.text.shape[-1], t5),
+                (config.text_embed_dim, config.text_embed_dim_t5),
+            )
+            if found != wanted:
+                raise InputError(
+                    f"The embeddings are {_widths(*found)} wide, but this denoiser takes "
+                    f"{_widths(*wanted)}. Encode the prompt with the text encoder of a "
+                    f"{config.version.value} checkpoint."
+                )
+
+
+def _widths(text: int, t5: int | None) -> str:
+    return str(text) if t5 is None else f"{text} and (T5) {t5}"
+
+
+def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
+    """Write a .safetensors file, whole or not at all; returns its path.
+
+    Raises:
+        InputError: The name ends otherwise, or there is not exactly one negative prompt.
+        MediaError: The file cannot be written.
+    """
+    path = check_embeddings_path(path)
+    _check_one(path, embeddings.negative)
+    tensors: dict[str, Tensor] = {}
+    for side in _SIDES:
+        tensors |= states_to_tensors(getattr(embeddings, side), f"{side}.")
+    texts: dict[str, Any] = {}
+    if embeddings.prompts:
+        texts["prompts"] = embeddings.prompts
+    if embeddings.negative_prompt is not None:
+        texts["negative_prompt"] = embeddings.negative_prompt
+    write_tensors(path, tensors, {_FORMAT_KEY: _FORMAT, "texts": json.dumps(texts)})
+    return path
+
+
+def check_embeddings_path(path: Path | str) -> Path:
+    """The path as a `Path`; `InputError` unless it ends as a file of embeddings does."""
+    path = Path(path)
+    if path.suffix != SUFFIX:
+        raise InputError(f"The file for embeddings is {path}; its name must end in {SUFFIX}.")
+    return path
+
+
+def read_embeddings(path: Path | str) -> PromptEmbeddings:
+    """What `write_embeddings` wrote.
+
+    Raises:
+        InputError: The file is missing, damaged or another kind of file.
+    """
+    path = check_embeddings_path(path)
+    if not path.is_file():
+        raise InputError(f"The file of embeddings {path} does not exist. Make it with encode.")
+    try:
+        tensors, metadata = read_tensors(path)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+    if metadata.get(_FORMAT_KEY) != _FORMAT:
+        raise InputError(
+            f"{path} has no embeddings of format {_FORMAT} (its metadata says "
+            f"{metadata.get(_FORMAT_KEY)!r}). Make it with encode or EasyAnimate Save Conditioning."
+        )
+    positive, negative = (_states(path, tensors, f"{side}.") for side in _SIDES)
+    _check_one(path, negative)
+    try:
+        texts = json.loads(metadata["texts"])
+        prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
+    except (KeyError, AttributeError, TypeError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return PromptEmbeddings(positive, negative, prompts, unwanted, path)
+
+
+def _check_one(path: Path, negative: TextStates) -> None:
+    count = len(negative.text)
+    if count != 1:
+        raise InputError(f"{path} has {count} negative prompts; a file of embeddings has one.")
+
+
+def states_to_tensors(states: TextStates, prefix: str) -> dict[str, Tensor]:
+    """The states by the names that they have in a file."""
+    tensors = {f"{prefix}text": states.text, f"{prefix}text_t5": states.text_t5}
+    # Clones, because a file does not take two tensors of the same memory.
+    shape = torch.contiguous_format
+    return {
+        name: t.cpu().clone(memory_format=shape) for name, t in tensors.items() if t is not None
+    }
+
+
+def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextStates:
+    """Back from `states_to_tensors`; `ValueError` where they do not fit together."""
+    text, t5 = tensors.get(f"{prefix}text"), tensors.get(f"{prefix}text_t5")
+    for states in (text, t5):
+        if states is not None and (states.ndim != 3 or not states.is_floating_point()):
+            raise ValueError(f"{prefix}text is {states.dtype} of shape {tuple(states.shape)}")
+    if text is None or not len(text) or (t5 is not None and len(t5) != len(text)):
+        raise ValueError(f"{prefix}text is missing, empty, or has other rows than {prefix}text_t5")
+    return TextStates(text, t5)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """A safetensors file, whole or not at all; `MediaError` where it cannot be written."""
+    from safetensors.torch import save_file
+
+    with atomic_file(path) as temporary:
+        save_file(dict(tensors), temporary, metadata=dict(metadata))
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; `ValueError` where it is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as opened:
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            return tensors, opened.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _states(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> TextStates:
+    try:
+        return states_from_tensors(tensors, prefix)
+    except ValueError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> EasyAnimateError:
+    return InputError(f"The embeddings {path} are damaged ({error}). Make them anew with encode.")
