@@ -24,8 +24,9 @@ from .geometry import latent_shape
 from .loading import check_weights
 from .memory import Memory
 from .models.transformer import EasyAnimateTransformer3DModel
-from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
+from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
+from .planning import Job, Limits, Plan, choose, facts_of
 from .progress import Progress, silent
 from .recipe import Recipe, save_videos
 from .sampling import (
@@ -125,6 +126,11 @@ class Pipeline:
         place = pick_device(device)
         return cls(info, place, pick_dtype(dtype, place), memory, embedding_cache)
 
+    def held(self, memory: Memory) -> Pipeline:
+        """The same checkpoint held otherwise; networks are loaded anew."""
+        cache = False if self._cache is None else self._cache
+        return Pipeline(self.info, self.device, self.dtype, memory, cache)
+
     @torch.inference_mode()
     def generate(
         self,
@@ -199,6 +205,27 @@ class Pipeline:
         """
         return self._encode_text(_check_prompts(prompt), negative_prompt, progress)
 
+    def plan_memory(
+        self, task: Task | None = None, settings: Settings | None = None, *, limits: Limits
+    ) -> Plan:
+        """How a run would best be held in memory; nothing is loaded but the sources.
+
+        `Pipeline.load(..., memory=plan.memory)` and `replace(settings, tile=plan.tile)` take it.
+        Raises `InputError` as `generate` does; a run that does not fit is told by `plan.fits`.
+        """
+        settings = settings or Settings()
+        asked = self._plan(task or TextToVideo(), settings)
+        sources, target = asked.sources, asked.target
+        job = Job(
+            target.height,
+            target.width,
+            target.frames,
+            batch=settings.batch,
+            guidance=settings.guidance.active,
+            encodes=any(s is not None for s in (sources.video, sources.control, sources.reference)),
+        )
+        return choose(facts_of(self.info), job, limits, compute=self.dtype)
+
     def _plan(self, task: Task, settings: Settings) -> _Plan:
         """Every check and every file read, before any weight is loaded."""
         check_head(task, self.info.transformer)
@@ -265,8 +292,9 @@ class Pipeline:
         progress: Progress,
     ) -> Condition:
         with self._networks.vae(progress) as vae:
+            tiled = None if settings.tile is None else TiledEncoder(vae, Tiles(settings.tile))
             return make_condition(
-                vae,
+                tiled or vae,
                 self.info.transformer,
                 _sources_to(plan.sources, self.device, self.dtype),
                 size,

@@ -41,7 +41,7 @@ class Settings:
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
         short: What happens to a source clip that is too short: "refuse", or "repeat" its last
             frame.
-        tile: Side in pixels of the VAE's tiles, against memory; None decodes whole frames.
+        tile: Side in pixels of the VAE's tiles, against memory; None takes whole frames.
     """
 
     height: int | None = None

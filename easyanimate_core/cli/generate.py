@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import InputError, MediaError, RecipeError
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from .bars import ProgressBars
+from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
 The mode follows from what is given:
@@ -60,6 +61,7 @@ def add_parser(commands: Any) -> None:
     _add_settings(parser.add_argument_group("settings"))
     memory = parser.add_argument_group("memory")
     add_memory(memory)
+    add_planning(memory)
     add_embedding_cache(memory)
 
 
@@ -84,6 +86,7 @@ def run(arguments: argparse.Namespace) -> int:
         samples=len(prompts) * settings.batch,
     )
     check_room(arguments.output)
+    check_planned(arguments)
     pipeline = Pipeline.load(
         model,
         device=arguments.device,
@@ -93,6 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
     )
     if arguments.recipe is not None:
         _check_same_model(recipe, pipeline, told=arguments.model is not None)
+    if arguments.plan:
+        pipeline, settings = planned(pipeline, task, settings, arguments)
     info = pipeline.info
     print(
         f"EasyAnimate {info.version.value} {info.size} {info.head.value}, "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..memory import Memory
 
 _EXAMPLES = """\
 examples:
@@ -46,6 +47,38 @@ def add_limits(parser: Any) -> None:
                         "card")  # fmt: skip
     parser.add_argument("--ram", type=float, metavar="GB",
                         help="main memory; default: what is free here")  # fmt: skip
+
+
+def add_planning(parser: Any) -> None:
+    """Options of `generate` that leave the memory to a plan."""
+    parser.add_argument("--plan", action="store_true", default=None,
+                        help="choose the options of this group, and --tile, so that the run fits; "
+                        "the command plan shows the choice")  # fmt: skip
+    add_limits(parser)
+
+
+def check_planned(arguments: argparse.Namespace) -> None:
+    """Raise `InputError` where a plan and what it would choose are both given."""
+    names = [*(field.name for field in fields(Memory)), "tile"]
+    given = [name for name in names if getattr(arguments, name) is not None]
+    if arguments.plan and given:
+        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise InputError(f"--plan chooses {options} itself; leave one of the two out.")
+    if not arguments.plan and (arguments.vram is not None or arguments.ram is not None):
+        raise InputError("--vram and --ram are for --plan; add it, or leave them out.")
+
+
+def planned(
+    pipeline: Any, task: Any, settings: Any, arguments: argparse.Namespace
+) -> tuple[Any, Any]:
+    """Pipeline and settings as the plan of the run says; `InputError` if it would not fit."""
+    limits = limits_of(arguments, on_card=pipeline.device.type == "cuda")
+    plan = pipeline.plan_memory(task, settings, limits=limits)
+    if not plan.fits:
+        raise InputError(" ".join(plan.reasons))
+    for reason in plan.reasons:
+        print(reason)
+    return pipeline.held(plan.memory), replace(settings, tile=plan.tile)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -88,8 +121,8 @@ def clip_of(text: str) -> tuple[int, int, int]:
     return height, width, frames
 
 
-def limits_of(arguments: argparse.Namespace) -> Any:
-    """The `Limits` that the options, or this machine, give."""
+def limits_of(arguments: argparse.Namespace, *, on_card: bool = True) -> Any:
+    """The `Limits` that the options, or this machine, give; none of a card unless `on_card`."""
     import psutil
     import torch
 
@@ -100,6 +133,7 @@ def limits_of(arguments: argparse.Namespace) -> Any:
         card = int(arguments.vram * 1e9) or None
     else:
         card = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
+    card = card if on_card else None
     host = psutil.virtual_memory().available
     return Limits(card, host if arguments.ram is None else int(arguments.ram * 1e9))
 

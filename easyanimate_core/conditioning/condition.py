@@ -13,11 +13,10 @@ import torch
 from torch import Tensor
 
 from ..errors import HeadError
-from ..models.vae import AutoencoderKLMagvit
 from ..progress import Progress, silent
 from ..specs import Head, TransformerConfig
 from .control import camera_condition, control_condition, with_reference
-from .encode import encode_video
+from .encode import VideoEncoder, encode_video
 from .inpaint import inpaint_condition
 
 #: Standard deviation of the noise on known pixels that the original uses.
@@ -55,7 +54,7 @@ class Condition:
 
 
 def make_condition(
-    vae: AutoencoderKLMagvit,
+    vae: VideoEncoder,
     config: TransformerConfig,
     sources: Sources,
     size: Sequence[int],
@@ -95,7 +94,7 @@ def make_condition(
 
 
 def _inpaint_channels(
-    vae: AutoencoderKLMagvit,
+    vae: VideoEncoder,
     sources: Sources,
     size: Sequence[int],
     *,
@@ -117,7 +116,7 @@ def _inpaint_channels(
 
 
 def _control_channels(
-    vae: AutoencoderKLMagvit,
+    vae: VideoEncoder,
     config: TransformerConfig,
     sources: Sources,
     size: Sequence[int],

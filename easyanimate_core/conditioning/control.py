@@ -12,9 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..models.vae import AutoencoderKLMagvit
 from ..progress import Progress, silent
-from .encode import encode_video
+from .encode import VideoEncoder, encode_video
 from .inpaint import resize_to_latents
 
 #: Pluecker rays are weighed up to the size of latents.
@@ -22,7 +21,7 @@ CAMERA_SCALE = 6.0
 
 
 def control_condition(
-    vae: AutoencoderKLMagvit, video_BCFHW: Tensor, *, progress: Progress = silent
+    vae: VideoEncoder, video_BCFHW: Tensor, *, progress: Progress = silent
 ) -> Tensor:
     """A control video (edges, poses, depth, tracks) in [-1, 1] as channels [1, C, F, H, W]."""
     return encode_video(vae, video_BCFHW, progress=progress)
@@ -35,7 +34,7 @@ def camera_condition(plucker_FHWC: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def with_reference(
-    vae: AutoencoderKLMagvit,
+    vae: VideoEncoder,
     control_BCFHW: Tensor,
     reference_BCFHW: Tensor | None,
     *,

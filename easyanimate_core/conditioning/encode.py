@@ -5,16 +5,28 @@ Shapes: B batch, C channels, F frames, H and W height and width.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from ..models.vae import AutoencoderKLMagvit
+from ..models.vae import Posterior
 from ..progress import Progress, silent
+from ..specs import VAEConfig
 
 
-def encode_video(
-    vae: AutoencoderKLMagvit, video_BCFHW: Tensor, *, progress: Progress = silent
-) -> Tensor:
+class VideoEncoder(Protocol):
+    """What encodes pixels: the VAE itself, in tiles, or a host's."""
+
+    @property
+    def config(self) -> VAEConfig:
+        """The VAE's configuration."""
+
+    def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
+        """Distribution of the latents of a video in [-1, 1]."""
+
+
+def encode_video(vae: VideoEncoder, video_BCFHW: Tensor, *, progress: Progress = silent) -> Tensor:
     """The most likely latents of a video in [-1, 1], times the scaling factor, in float32.
 
     One sample after the other: the VAE's activations are the peak of memory, not its weights.

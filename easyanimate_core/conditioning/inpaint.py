@@ -15,16 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
-from ..models.vae import AutoencoderKLMagvit
 from ..progress import Progress, silent
-from .encode import encode_video
+from .encode import VideoEncoder, encode_video
 
 #: What pixels that shall be generated hold in the masked video, in [-1, 1].
 HIDDEN = -1.0
 
 
 def inpaint_condition(
-    vae: AutoencoderKLMagvit,
+    vae: VideoEncoder,
     video_BCFHW: Tensor,
     mask_BCFHW: Tensor,
     *,

@@ -24,7 +24,7 @@ TILES: tuple[int | None, ...] = (None, 768, 512, 384, 256)
 
 @dataclass(frozen=True)
 class Limits:
-    """What there is: memory of the card (None: the run is on a CPU) and of the machine, in bytes."""
+    """Bytes of the card (None: the run is on a CPU) and of the machine."""
 
     card: int | None
     host: int

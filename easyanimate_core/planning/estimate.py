@@ -25,8 +25,6 @@ PROCESS_BYTES = int(0.78 * GIGABYTE)
 #: Text encoders: bytes of states per token and value of width that are alive at once.
 _TEXT_STATES = 12
 _TEXT_WIDTH = 4096
-#: On a CPU the text encoders compute in float32.
-_CPU_TEXT_BYTES = 4
 #: A file's map is renewed after this much of it was converted.
 _MAPPED_BYTES = 256 * 2**20
 
@@ -130,7 +128,7 @@ class _Parts:
     def text(self) -> Stage:
         memory, parts = self.memory, self.facts.text
         here = self.on_card and memory.text_device != "cpu"
-        item = self.compute.itemsize if here else max(self.compute.itemsize, _CPU_TEXT_BYTES)
+        item = self.compute.itemsize
         kind = memory.text_quantization
         rows = self.job.batch + int(self.job.guidance)
         states = rows * TEXT_TOKENS * _TEXT_WIDTH * _TEXT_STATES * item
@@ -143,7 +141,7 @@ class _Parts:
             return Stage("text", weights, working, host + whole + states)
         if memory.offload == "block":
             device = sum(part.streamed_bytes(item, kind) for part in parts)
-            return Stage("text", device, states, host + whole)
+            return Stage("text", device, states, host + whole + device)
         return Stage("text", self._beside(whole), states, host)
 
     def encode(self) -> Stage:
@@ -171,11 +169,12 @@ class _Parts:
         whole = facts.denoiser.num_bytes(item, memory.quantization)
         if memory.quantization != "none":
             working += self._unpacked_bytes()
-        device = whole
+        device, locked = whole, 0
         if self.on_card and memory.offload == "block":
-            device = facts.denoiser.streamed_bytes(item, memory.quantization)
+            # As much as comes to the card at a time is held ready in page-locked memory.
+            device = locked = facts.denoiser.streamed_bytes(item, memory.quantization)
         vae = self._vae_bytes(facts.encoder) if job.encodes else 0
-        host = PROCESS_BYTES + whole + vae + (0 if self.on_card else working)
+        host = PROCESS_BYTES + whole + vae + locked + (0 if self.on_card else working)
         return Stage("denoise", self._beside(device, "denoiser"), working, host)
 
     def decode(self) -> Stage:

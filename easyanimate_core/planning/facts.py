@@ -133,15 +133,15 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
         network = AutoencoderKLMagvit(vae)
     counts = {name: tensor.numel() for name, tensor in denoiser.items()}
     fewer = {name for name, tensor in denoiser.items() if is_quantized(name, tensor.shape)}
-    half = {name: sum(p.numel() for p in part.parameters())
-            for name, part in (("encoder", network.encoder), ("decoder", network.decoder))}  # fmt: skip
+    encoder, decoder = (sum(weight.numel() for weight in part.parameters())
+                        for part in (network.encoder, network.decoder))  # fmt: skip
     return ModelFacts(
         name=f"EasyAnimate {version.value} {size} {head.value}",
         transformer=config,
         vae=vae,
         denoiser=_weights(counts, fewer, 2),
-        encoder=Weights(0, half["encoder"], 0, 0, 4),
-        decoder=Weights(0, half["decoder"], 0, 0, 4),
+        encoder=Weights(0, encoder, 0, 0, 4),
+        decoder=Weights(0, decoder, 0, 0, 4),
         text=_PUBLISHED_TEXT[version],
     )
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from ...errors import InputError
 from ...geometry import SPATIAL_FACTOR
 from ...progress import Progress, silent
+from ...specs import VAEConfig
 from .model import AutoencoderKLMagvit, Posterior
 
 
@@ -44,6 +45,23 @@ class Tiles:
                 f"The tile overlap is {self.overlap} and the size {self.size}; the overlap must "
                 "not exceed half the size. Use larger tiles or less overlap."
             )
+
+
+@dataclass(frozen=True)
+class TiledEncoder:
+    """A VAE that encodes in tiles, called as the VAE itself."""
+
+    vae: AutoencoderKLMagvit
+    tiles: Tiles
+
+    @property
+    def config(self) -> VAEConfig:
+        """The VAE's configuration."""
+        return self.vae.config
+
+    def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
+        """As `encode_tiled`."""
+        return encode_tiled(self.vae, video_BCFHW, self.tiles, progress=progress)
 
 
 def encode_tiled(
