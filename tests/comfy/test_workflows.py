@@ -25,6 +25,8 @@ LONG_LENGTH = 65  # 17 latent frames: two windows
 #: By the lengths of the workflows; two halves share a frame.
 LENGTHS = {1: 1, 25: 5, 49: LENGTH, 97: LONG_LENGTH}
 PICTURE, MASK, CLIP = "astronaut.png", "painted.png", "small.mp4"
+#: For detectors: OpenPose's network, in its published size, takes a second per frame on a CPU.
+SHORT_CLIP, SHORT_LENGTH = "short.mp4", 4
 #: What a workflow is run with instead of its own values, by name of the widget.
 SMALL = {
     "width": WIDTH,
@@ -42,7 +44,14 @@ SOURCES = {
 #: Weights of the workflows' detectors, beside those of networks in folders.
 PICKLES = ("ControlNetHED.pth", "body_pose_model.pth", "mlsd_large_512_fp32.pth", "netG.pth")
 #: As they are, some with files that nobody chose yet.
-AS_SHIPPED = ("Text to video", "Image to video", "Video to video", "Video inpaint (VHS)", "LoRA")
+AS_SHIPPED = (
+    "Text to video",
+    "Image to video",
+    "Video to video",
+    "Video inpaint (VHS)",
+    "Control OpenPose",
+    "LoRA",
+)
 WIDGETS = """() => Object.fromEntries(app.graph._nodes.map((node) => [
   node.id, Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value])),
 ]))"""
@@ -78,14 +87,19 @@ def set_values(node, **changed):
 def small(name):
     """A workflow with sizes and files that a CPU gets done in a moment."""
     workflow = read(name)
+    draws = any(node["type"] == "EasyAnimatePreprocess" for node in workflow["nodes"])
     for node in workflow["nodes"]:
         values = named_values(node)
         changed = {key: value for key, value in SMALL.items() if key in values}
+        if draws and "if_short" in values:
+            changed["if_short"] = "repeat last frame"
         if "length" in values:
             changed["length"] = LENGTHS[values["length"]]
         for (kind, widget), source in SOURCES.items():
             if node["type"] == kind:
                 changed[widget] = MASK if node["title"].startswith("Mask") else source
+                if draws and source == CLIP:
+                    changed[widget] = SHORT_CLIP
         if node["type"] == "EasyAnimateLoadLora" and not values["lora"]:
             changed["lora"] = comfyui_base.LORA
         set_values(node, **changed)
@@ -117,6 +131,7 @@ def sources(comfy_server):
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(2 * LENGTH, HEIGHT, WIDTH, 3, generator=generator)
     write_mp4(folder / CLIP, frames, fps=2 * FPS)
+    write_mp4(folder / SHORT_CLIP, frames[:SHORT_LENGTH], fps=2 * FPS)
     painted = np.full((HEIGHT, WIDTH, 4), 255, dtype=np.uint8)
     painted[16:48, 32:64, 3] = 0  # what the mask editor makes of a painted region
     Image.fromarray(painted).save(folder / MASK)

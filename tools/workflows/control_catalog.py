@@ -36,7 +36,7 @@ FOUND_TIP = (
 )
 NO_WEIGHTS_TIP = "This detector needs no weights."
 V5_TIP = "The **V5** Control weights (12b) take the same control video: choose them in step 1."
-PATH_TIP = "**camera_path** goes before *move*, *second_move* and *speed* of *EasyAnimate Camera*."
+PATH_TIP = "With a path *EasyAnimate Camera* uses no *move* and *second_move*; leave *speed* at 1."
 PLAIN_LOOK = "The preview shows the path from above and from the side before the sampler begins."
 
 
@@ -176,7 +176,7 @@ MIXES = (
             CHOOSE_VIDEO,
             "Save a frame of it as a picture, choose that in *Mask*, right-click the node, **Open "
             "in MaskEditor**, paint where the second control leads, save.",
-            "Set the same size in both *EasyAnimate Control*, with the aspect of your clip.",
+            "Set the same size in both controls, with the aspect of your clip.",
             WRITE,
             "Press **Run**. The previews show both control videos before the sampler begins.",
         ),
