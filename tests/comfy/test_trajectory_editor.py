@@ -13,7 +13,9 @@ MARGIN = 12  # around the picture, in CSS pixels
 DEFAULT = '[{"x": 168, "y": 192}, {"x": 504, "y": 192}]'
 VALUES = {"width": 672, "height": 384, "length": 49, "tracks": DEFAULT}
 #: New frontends remember widgets by the node's id, also over a cleared graph: hence the values.
+#: Clean: what nodes showed is kept by the node's id too.
 MAKE = """(values) => {
+  app.clean()
   app.graph.clear()
   const load = LiteGraph.createNode('LoadImage')
   app.graph.add(load)
