@@ -1,7 +1,10 @@
 """DWPose: whole bodies by two ONNX networks, YOLOX for people and RTMPose for their points.
 
-What surrounds the networks follows their training: YOLOX sees BGR bytes in a grey square, RTMPose
-sees normalised RGB of one person. Boxes are (left, top, right, bottom) in pixels.
+What surrounds the networks follows their training. YOLOX sees BGR bytes in a grey square, as its
+maintainers say (Megvii-BaseDetection/YOLOX, issue 1492). RTMPose sees normalised RGB of one person:
+`bgr_to_rgb=True` in dwpose_config/dwpose-l_384x288.py of IDEA-Research/DWPose, and its author in
+issue 25, though the demo there gives it the BGR of cv2.imread. Boxes are (left, top, right,
+bottom) in pixels.
 """
 
 from __future__ import annotations

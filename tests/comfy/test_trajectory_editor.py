@@ -13,7 +13,9 @@ MARGIN = 12  # around the picture, in CSS pixels
 DEFAULT = '[{"x": 168, "y": 192}, {"x": 504, "y": 192}]'
 VALUES = {"width": 672, "height": 384, "length": 49, "tracks": DEFAULT}
 #: New frontends remember widgets by the node's id, also over a cleared graph: hence the values.
+#: Clean: what nodes showed is kept by the node's id too.
 MAKE = """(values) => {
+  app.clean()
   app.graph.clear()
   const load = LiteGraph.createNode('LoadImage')
   app.graph.add(load)
@@ -280,6 +282,43 @@ def test_size_and_picture_are_the_node_s(editor):
     assert editor.pixels() != narrow
     editor.set("width", 672)
     assert editor.pixels() != astronaut
+
+
+def test_what_a_node_showed_in_the_last_run_is_behind_the_tracks(editor):
+    astronaut = editor.pixels()
+    editor.page.evaluate(
+        f"""() => {{
+          const [load] = app.graph.findNodesByType('LoadImage')
+          const invert = LiteGraph.createNode('ImageInvert')
+          const preview = LiteGraph.createNode('PreviewImage')
+          for (const node of [invert, preview]) app.graph.add(node)
+          load.connect(0, invert, 'image')
+          invert.connect(0, preview, 'images')
+          invert.connect(0, {NODE}, 'reference_image')
+        }}"""
+    )
+    editor.settle()
+    grid = editor.pixels()
+    assert grid != astronaut
+    editor.page.evaluate("() => app.queuePrompt(0)")
+    end = time.monotonic() + 60
+    while editor.pixels() == grid and time.monotonic() < end:
+        editor.settle()
+    assert editor.pixels() not in (grid, astronaut)
+
+
+def test_times_increase(editor):
+    editor.click(336, 192)
+    for given, kept in (("0.4", 0.4), ("1", 0.999), ("0", 0.001)):
+        editor.named("Time").fill(given)
+        editor.named("Time").press("Enter")
+        point = editor.tracks[0]["points"][1]
+        assert point["t"] == kept
+        assert editor.named("Time").input_value() == str(kept)
+        said = editor.get(".ea-tracks-hint").inner_text()
+        assert ("from 0.001 to 0.999" in said) == (str(kept) != given)
+    editor.set("tracks", '[{"x": 1, "y": 2, "t": 0.5}, {"x": 1, "y": 2, "t": 0.5}]')
+    assert "Point 2 of track 1 is not reached after the one in front of it" in editor.message
 
 
 def test_time_moves_the_blobs(editor):

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from easyanimate_core.media import write_mp4
+from tests.unit import detector_weights
 from tools import comfyui_base
 from tools.workflows import schemas
 from tools.workflows.canvas import FOLDER, TITLE
@@ -21,13 +22,18 @@ FILES = {file.stem: file for file in FOLDER.glob("*.json")}
 WIDTH, HEIGHT, LENGTH, STEPS, FPS = 96, 64, 9, 2, 8
 LONG = "Long video with context windows"
 LONG_LENGTH = 65  # 17 latent frames: two windows
+#: By the lengths of the workflows; two halves share a frame.
+LENGTHS = {1: 1, 25: 5, 49: LENGTH, 97: LONG_LENGTH}
 PICTURE, MASK, CLIP = "astronaut.png", "painted.png", "small.mp4"
+#: For detectors: OpenPose's network, in its published size, takes a second per frame on a CPU.
+SHORT_CLIP, SHORT_LENGTH = "short.mp4", 4
 #: What a workflow is run with instead of its own values, by name of the widget.
 SMALL = {
     "width": WIDTH,
     "height": HEIGHT,
-    "length": LENGTH,
     "steps": STEPS,
+    "resolution": HEIGHT,
+    "keyframes": "0, 0, 0, 0\n4, 1, 0, 1, -20, 0, 0\n8, 1.5, -0.5, 2.5, -35, -5, 0",
     "tracks": '[{"x": 24, "y": 32}, {"x": 72, "y": 32}]',
 }
 SOURCES = {
@@ -35,8 +41,17 @@ SOURCES = {
     ("LoadVideo", "file"): CLIP,
     ("VHS_LoadVideo", "video"): CLIP,
 }
+#: Weights of the workflows' detectors, beside those of networks in folders.
+PICKLES = ("ControlNetHED.pth", "body_pose_model.pth", "mlsd_large_512_fp32.pth", "netG.pth")
 #: As they are, some with files that nobody chose yet.
-AS_SHIPPED = ("Text to video", "Image to video", "Video to video", "Video inpaint (VHS)", "LoRA")
+AS_SHIPPED = (
+    "Text to video",
+    "Image to video",
+    "Video to video",
+    "Video inpaint (VHS)",
+    "Control OpenPose",
+    "LoRA",
+)
 WIDGETS = """() => Object.fromEntries(app.graph._nodes.map((node) => [
   node.id, Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value])),
 ]))"""
@@ -60,8 +75,7 @@ def named_values(node):
     values = node["widgets_values"]
     if isinstance(values, dict):
         return values
-    widgets = schemas.read()[node["type"]].widgets
-    return dict(zip([widget.name for widget in widgets], values, strict=True))
+    return schemas.read()[node["type"]].named(values)
 
 
 def set_values(node, **changed):
@@ -73,16 +87,19 @@ def set_values(node, **changed):
 def small(name):
     """A workflow with sizes and files that a CPU gets done in a moment."""
     workflow = read(name)
+    draws = any(node["type"] == "EasyAnimatePreprocess" for node in workflow["nodes"])
     for node in workflow["nodes"]:
         values = named_values(node)
         changed = {key: value for key, value in SMALL.items() if key in values}
-        if values.get("length") == 1:
-            changed["length"] = 1
-        elif LONG in name and "length" in values:
-            changed["length"] = LONG_LENGTH
+        if draws and "if_short" in values:
+            changed["if_short"] = "repeat last frame"
+        if "length" in values:
+            changed["length"] = LENGTHS[values["length"]]
         for (kind, widget), source in SOURCES.items():
             if node["type"] == kind:
                 changed[widget] = MASK if node["title"].startswith("Mask") else source
+                if draws and source == CLIP:
+                    changed[widget] = SHORT_CLIP
         if node["type"] == "EasyAnimateLoadLora" and not values["lora"]:
             changed["lora"] = comfyui_base.LORA
         set_values(node, **changed)
@@ -114,6 +131,7 @@ def sources(comfy_server):
     generator = torch.Generator().manual_seed(0)
     frames = torch.rand(2 * LENGTH, HEIGHT, WIDTH, 3, generator=generator)
     write_mp4(folder / CLIP, frames, fps=2 * FPS)
+    write_mp4(folder / SHORT_CLIP, frames[:SHORT_LENGTH], fps=2 * FPS)
     painted = np.full((HEIGHT, WIDTH, 4), 255, dtype=np.uint8)
     painted[16:48, 32:64, 3] = 0  # what the mask editor makes of a painted region
     Image.fromarray(painted).save(folder / MASK)
@@ -122,6 +140,26 @@ def sources(comfy_server):
     models = comfy_server.base / "models"
     transformer = models / "EasyAnimate" / "EasyAnimateV5-7b-zh-InP" / "transformer"
     comfyui_base.write_lora(models / "loras" / REWARD_LORA["name"], transformer)
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory):
+    """Random weights of the detectors, in their published formats."""
+    folder = tmp_path_factory.mktemp("controlnet_aux")
+    for name in PICKLES:
+        detector_weights.write_pickle(folder, name)
+    detector_weights.write_depth_anything(folder)
+    detector_weights.write_dwpose(folder, box=(20, 8, 70, 56), picture=(HEIGHT, WIDTH))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def detectors(comfy_server, weights):
+    """They are there while this module runs: other tests want them to be missing."""
+    folder = comfy_server.base / "models" / "controlnet_aux"
+    comfyui_base.link(folder, weights)
+    yield
+    folder.unlink()
 
 
 @pytest.fixture(scope="session")
@@ -168,6 +206,7 @@ def test_a_missing_lora_is_offered_for_download(frontend):
     assert any(missing in text for text in (*report.dialogs, *report.errors))
 
 
+@pytest.mark.usefixtures("detectors")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_opens_and_runs(frontend, comfy_server, tmp_path, name):
     workflow = small(name)
@@ -184,6 +223,9 @@ def test_it_opens_and_runs(frontend, comfy_server, tmp_path, name):
     history = comfy_server.run_prompt(prompt, workflow=workflow)
     (file,) = [path for path in history.files() if path.parent.parent.name == "output"]
     check_output(file, name)
+    for node in workflow["nodes"]:
+        if node["type"] == "PreviewImage":
+            assert history.files(node["id"]), f"{node['title']} shows nothing"
 
 
 def links_of(prompt):

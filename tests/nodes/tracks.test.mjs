@@ -3,7 +3,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 
-import { formatTracks, parseTracks, pointTimes, sampleTrack, TracksError } from './tracks.mjs'
+import {
+  formatTracks, parseTracks, pointTimes, sampleTrack, timesFor, TracksError,
+} from './tracks.mjs'
 
 const PLAIN = '[{"x": 168, "y": 192}, {"x": 504, "y": 192}]'
 const line = (...points) => ({ points, spline: false, size: 1 })
@@ -64,7 +66,11 @@ test('what cannot be read is named', () => {
   assert.equal(refusal(`[{"points": ${PLAIN}, "size": 0}]`)[0], 'badSize')
   assert.equal(refusal(`[{"points": ${PLAIN}, "spline": 1}]`)[0], 'badSpline')
   const back = '[{"x": 1, "y": 2, "t": 0.5}, {"x": 1, "y": 2, "t": 0.4}]'
-  assert.deepEqual(refusal(back), ['timeGoesBack', 2, 1])
+  assert.deepEqual(refusal(back), ['timesDoNotIncrease', 2, 1])
+  const equal = '[{"x": 1, "y": 2, "t": 0.5}, {"x": 1, "y": 2, "t": 0.5}]'
+  assert.deepEqual(refusal(equal), ['timesDoNotIncrease', 2, 1])
+  const full = '[{"x": 1, "y": 2}, {"x": 3, "y": 4, "t": 1}, {"x": 5, "y": 6}]'
+  assert.deepEqual(refusal(full), ['timesDoNotIncrease', 3, 1])
 })
 
 test('points without a time are spread evenly between their neighbours', () => {
@@ -74,6 +80,18 @@ test('points without a time are spread evenly between their neighbours', () => {
   assert.deepEqual(times(none, none, none, none, none), [0, 0.25, 0.5, 0.75, 1])
   assert.deepEqual(times(none, 0.5, none, none), [0, 0.5, 0.75, 1])
   assert.deepEqual(times(0.25, none, 0.75), [0.25, 0.5, 0.75])
+})
+
+test('a time lies strictly between the given ones beside it', () => {
+  const times = (index, ...given) => timesFor(line(...given.map((t) => ({ x: 0, y: 0, t }))), index)
+  const none = undefined
+  assert.deepEqual(times(0, none), [0, 1])
+  assert.deepEqual(times(0, none, none), [0, 0.999])
+  assert.deepEqual(times(1, none, none), [0.001, 1])
+  assert.deepEqual(times(1, none, none, none, none), [0.001, 0.999])
+  assert.deepEqual(times(1, 0.57, none, none, 0.571), null)
+  assert.deepEqual(times(1, 0.57, 0.6, none, 0.59), [0.571, 0.589])
+  assert.deepEqual(times(2, 0.29, none, none, 0.9994, none), [0.291, 0.999])
 })
 
 test('even timing', () => {
@@ -93,9 +111,6 @@ test('t says when a point is reached, and the ends wait', () => {
   close(sampleTrack(track, 0.4), [100, 0])
   close(sampleTrack(track, 0.6), [100, 25])
   close(sampleTrack(track, 0.9), [100, 50])
-  const jump = line({ x: 0, y: 0, t: 0.5 }, { x: 100, y: 0, t: 0.5 })
-  close(sampleTrack(jump, 0.4), [0, 0])
-  close(sampleTrack(jump, 0.5), [100, 0])
 })
 
 test('a spline goes through its points, smoothly, and a straight one stays straight', () => {

@@ -10,6 +10,7 @@ from itertools import combinations
 import pytest
 from PIL import Image
 
+from easyanimate_core.preprocess import KINDS
 from tools.workflows import catalog, schemas
 from tools.workflows.canvas import CORE_ORIGIN, FOLDER, VIDEO_HELPER_ORIGIN, pack_origin
 
@@ -23,14 +24,31 @@ V5_1_MODES = (
     "Control",
     "Control with reference",
     "Camera",
+    "Camera moves",
+    "Camera keyframes",
+    "Camera file",
+    "Control mixed",
+    "Control with start and end image",
     "Trajectory",
     "LoRA",
     "Long video with context windows",
     "KSampler text to video",
 )
+#: What the Control models were trained with, and the detectors whose weights the notes name.
+KIND_MODES = {
+    "Control OpenPose": ["openpose"],
+    "Control DWPose": ["dwpose"],
+    "Control Scribble HED": ["scribble_hed", "scribble_pidi"],
+    "Control Scribble XDoG": ["scribble_xdog"],
+    "Control Canny": ["canny"],
+    "Control Anime lineart": ["lineart_anime"],
+    "Control M-LSD": ["mlsd"],
+    "Control HED": ["hed"],
+    "Control Depth": ["depth_anything_v2", "depth_zoe", "depth_midas"],
+}
 V5_MODES = ("Text to video", "Image to video", "Video to video", "Control", "LoRA")
 NAMES = [
-    *(f"EasyAnimate V5.1 - {mode}" for mode in V5_1_MODES),
+    *(f"EasyAnimate V5.1 - {mode}" for mode in (*V5_1_MODES, *KIND_MODES)),
     *(f"EasyAnimate V5 - {mode}" for mode in V5_MODES),
 ]
 VHS = " (VHS)"
@@ -52,10 +70,11 @@ def label(node):
 
 
 def widget_values(node, schema):
-    """(widget, value) of a node, for as many values as it has."""
+    """(widget, value) of a node; a widget that only a newer ComfyUI has is left at its default."""
     values = node["widgets_values"]
     if isinstance(values, list):
-        return list(zip(schema.widgets, values, strict=False))
+        left = iter(values)
+        return schema.filled(lambda widget: next(left, widget.default))
     widgets = [*schema.widgets, *schema.format_widgets(values["format"])]
     return [(widget, values[widget.name]) for widget in widgets]
 
@@ -65,8 +84,7 @@ def is_valid(widget, value, key):
     if key in schemas.FILE_LISTS:
         return isinstance(value, str)
     if widget.options is not None:
-        options = [o["key"] if isinstance(o, dict) else o for o in widget.options]
-        return value in options
+        return value in widget.options
     if widget.type == "BOOLEAN":
         return isinstance(value, bool)
     if widget.type == "STRING":
@@ -150,8 +168,10 @@ def test_inputs_have_the_frontend_s_order(file):
             if isinstance(node["widgets_values"], list)
             else schema.format_widgets(node["widgets_values"]["format"])
         )
-        widgets = [w.name for w in schema.widgets if w.name != "control_after_generate"]
-        wanted = [s.name for s in schema.sockets] + widgets + [w.name for w in added]
+        values = widget_values(node, schema)
+        given = [w for w, _ in values if w not in added and w.name != "control_after_generate"]
+        widgets = [w.name for w in (*given, *added)]
+        wanted = [s.name for s in schema.sockets] + widgets
         assert [entry["name"] for entry in node["inputs"]] == wanted, label(node)
         sockets = len(schema.sockets)
         assert all("widget" not in entry for entry in node["inputs"][:sockets])
@@ -207,7 +227,7 @@ def test_widget_values_are_complete(file):
             names = [w.name for w in (*known, *schema.format_widgets(values["format"]))]
             assert sorted(values) == sorted(names), label(node)
         else:
-            assert len(values) == len(known), label(node)
+            assert len(schema.named(values)) == len(values), label(node)
 
 
 @every_workflow
@@ -215,7 +235,8 @@ def test_a_newer_comfyui_only_adds_widgets_at_the_end(file):
     for node in read(file)["nodes"]:
         old, new = (SCHEMAS[version][node["type"]].widgets for version in schemas.VERSIONS)
         names = [widget.name for widget in old]
-        if any(widget.type == "COMFY_DYNAMICCOMBO_V3" for widget in new):
+        first, second = ({w.name for w in ws if w.type == schemas.DYNAMIC} for ws in (old, new))
+        if first != second:
             continue  # the frontend reads the old values of such a node itself
         assert [widget.name for widget in new][: len(names)] == names, label(node)
 
@@ -278,6 +299,40 @@ def test_the_note_names_the_weights(file):
     ):
         assert part in text
     assert file.stem.split(" - ")[1].removesuffix(VHS) in text.splitlines()[0]
+
+
+@every_workflow
+def test_the_note_says_how_to_get_the_detectors(file):
+    mode = file.stem.split(" - ")[1].removesuffix(VHS)
+    nodes = read(file)["nodes"]
+    (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
+    detectors = [node for node in nodes if node["type"] == "EasyAnimatePreprocess"]
+    chosen = [node["widgets_values"][0] for node in detectors]
+    if mode in KIND_MODES:
+        assert chosen == KIND_MODES[mode][:1]
+    text = note["widgets_values"][0]
+    for kind in {*chosen, *KIND_MODES.get(mode, ())}:
+        files = KINDS[kind].needed_files(KINDS[kind].complete({}))
+        _, *parts = text.split(f"The detector *{kind}* needs")
+        assert len(parts) == bool(files)
+        for needed in files:
+            folder = f"models/controlnet_aux/{needed.repo}"
+            block = parts[0].split("```")[1].splitlines()
+            (line,) = [line for line in block if line.endswith(f"--local-dir {folder}")]
+            assert line.startswith(f"hf download {needed.repo} ")
+            assert needed.name in line.split()
+        for package in KINDS[kind].packages:
+            assert f"pip install {package}" in text
+
+
+@every_workflow
+def test_a_control_video_is_shown_before_it_is_sampled(file):
+    nodes = {node["id"]: node for node in read(file)["nodes"]}
+    links = read(file)["links"]
+    for node in nodes.values():
+        if node["type"] == "EasyAnimatePreprocess":
+            goes_to = {nodes[to]["type"] for _, start, _, to, *_ in links if start == node["id"]}
+            assert goes_to == {"PreviewImage", "EasyAnimateControl"}
 
 
 @every_workflow

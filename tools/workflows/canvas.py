@@ -31,6 +31,9 @@ SIZES = {
     "ContextWindowsManual": (400, 330),
     "CreateVideo": (440, 110),
     "EasyAnimateCamera": (340, 560),
+    "EasyAnimateCameraFile": (360, 260),
+    "EasyAnimateCameraKeyframes": (360, 260),
+    "EasyAnimateCameraMove": (360, 230),
     "EasyAnimateControl": (340, 450),
     "EasyAnimateDecode": (440, 110),
     "EasyAnimateEmptyLatentVideo": (400, 140),
@@ -38,7 +41,9 @@ SIZES = {
     "EasyAnimateInpaint": (340, 470),
     "EasyAnimateLoadCheckpoint": (360, 240),
     "EasyAnimateLoadLora": (360, 190),
-    "EasyAnimateSampler": (400, 500),
+    "EasyAnimatePinFrames": (340, 130),
+    "EasyAnimatePreprocess": (300, 180),
+    "EasyAnimateSampler": (380, 500),
     "EasyAnimateTextEncode": (360, 300),
     "EasyAnimateTrajectory": (420, 900),
     "EasyAnimateVideoToVideo": (340, 300),
@@ -102,8 +107,13 @@ class Node:
     @property
     def slots(self) -> list[Input]:
         """Inputs in the frontend's order: sockets, then widgets; those take links too."""
-        named = [w for w in self.schema.widgets if w.name != "control_after_generate"]
+        named = [w for w in self.widgets if w.name != "control_after_generate"]
         return [*self.schema.sockets, *named, *self.format_widgets]
+
+    @property
+    def widgets(self) -> list[Input]:
+        """The node's widgets, those included that its choices bring."""
+        return [widget for widget, _ in self.schema.filled(lambda w: self.values[w.name])]
 
     @property
     def format_widgets(self) -> list[Input]:
@@ -176,8 +186,9 @@ class Canvas:
         """A node; an `Output` given for an input is a link, anything else is a widget's value."""
         schema = self.schemas[type_name]
         sources = {k: value for k, value in given.items() if isinstance(value, Output)}
-        values = {widget.name: widget.default for widget in schema.widgets}
-        values |= {k: value for k, value in given.items() if not isinstance(value, Output)}
+        values = {k: value for k, value in given.items() if not isinstance(value, Output)}
+        filled = schema.filled(lambda widget: values.get(widget.name, widget.default))
+        values = {widget.name: value for widget, value in filled} | values
         node = Node(len(self.nodes) + 1, schema, title, values, sources, list(models))
         node.values = {w.name: w.default for w in node.format_widgets} | values
         node.size = SIZES[type_name]
@@ -308,7 +319,7 @@ def _widget_values(node: Node) -> list[Any] | dict[str, Any]:
     """By position; VideoHelperSuite's by name."""
     if node.schema.is_video_helper:
         return {name: value for name, value in node.values.items() if name != "upload"}
-    return [node.values[widget.name] for widget in node.schema.widgets]
+    return [node.values[widget.name] for widget in node.widgets]
 
 
 def to_text(workflow: Mapping[str, Any]) -> str:

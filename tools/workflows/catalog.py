@@ -2,40 +2,30 @@
 
 from __future__ import annotations
 
-from . import builders
+from . import builders, control_catalog
 from .canvas import to_text
 from .drafts import Form
 from .mode import Mode
-from .notes import LENGTH_TIP, REWARD_LORA, Weights
+from .notes import (
+    CAMERA,
+    CHOOSE_CONTROL,
+    CHOOSE_VIDEO,
+    CONTROL,
+    DENOISE_TIP,
+    FROM_A_CLIP,
+    INP,
+    LENGTH_TIP,
+    NO_REFERENCE,
+    REWARD_LORA,
+    RUN,
+    SHARPNESS_TIP,
+    SHORT_CLIPS,
+    STRENGTH_TIP,
+    T2V,
+    WRITE,
+    Weights,
+)
 from .schemas import read
-
-T2V, INP, CONTROL, CAMERA = "", "-InP", "-Control", "-Control-Camera"
-
-WRITE = "Say in the positive prompt what the video shows; whole sentences work best."
-RUN = "Press **Run**."
-CHOOSE_VIDEO = (
-    "Choose your clip in step 3. It has to be as long as the result (49 frames at 8 per second, "
-    "6 seconds), or set *if_short* to repeat its last frame."
-)
-CHOOSE_CONTROL = (
-    "Choose the control video in step 3: poses (OpenPose), edges (Canny, HED, MLSD, scribble, "
-    "anime lines) or depth. It has to be as long as the result (49 frames at 8 per second, 6 "
-    "seconds), or set *if_short* to repeat its last frame."
-)
-FROM_A_CLIP = "From a normal clip: put *Canny* or another detector behind *Load Video*."
-STRENGTH_TIP = (
-    "**strength**, **start_percent** and **end_percent** say how strongly and when it acts."
-)
-SHORT_CLIPS = (
-    "**Clips**: all their frames are loaded first, so cut them to the seconds you need. Any frame "
-    "rate will do; the frames nearest in time are taken."
-)
-NO_REFERENCE = "Without a reference image: bypass its *Load Image* (Ctrl+B)."
-DENOISE_TIP = "**denoise**: 0.7 is the original's. The lower, the more of your clip stays."
-SHARPNESS_TIP = (
-    "**reference_noise**: 0.0563 is the original's. More gives more motion, 0 keeps closest to "
-    "the picture."
-)
 
 V5_1 = (
     Mode(
@@ -191,14 +181,20 @@ V5_1 = (
         "Things move along tracks that you give.",
         (
             "Choose a reference image: how the first frame looks.",
-            "Write the track: points in pixels of the result, from the first frame to the last. "
-            "Several tracks are a list of lists. KJNodes' *Spline Editor* gives the same text.",
+            "Click and drag the track's points in the picture of *EasyAnimate Trajectory*; the "
+            "plus begins another track, the slider plays them. The text above it says the same; "
+            "KJNodes' *Spline Editor* gives such a text.",
             WRITE,
             "Press **Run**. The preview shows the tracks.",
         ),
         "A small sailing boat glides from left to right over calm water in evening light, its "
         "reflection trembling on the surface.",
-        (NO_REFERENCE, LENGTH_TIP),
+        (
+            "Points are pixels of the result: set the size first.",
+            NO_REFERENCE,
+            STRENGTH_TIP,
+            LENGTH_TIP,
+        ),
     ),
     Mode(
         "V5.1",
@@ -324,7 +320,7 @@ V5 = (
     ),
 )
 
-MODES = (*V5_1, *V5)
+MODES = (*V5_1, *control_catalog.V5_1, *V5)
 
 
 def files() -> dict[str, str]:

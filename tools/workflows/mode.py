@@ -9,7 +9,15 @@ from typing import Any
 from .builders import Columns
 from .canvas import Canvas, Group
 from .drafts import Draft, Form
-from .notes import MEMORY_TIP, SEED_TIP, SIZE_TIP, STEPS_TIPS, Weights, note
+from .notes import (
+    MEMORY_TIP,
+    SEED_TIP,
+    SIZE_TIP,
+    STEPS_TIPS,
+    Weights,
+    detector_lines,
+    note,
+)
 from .schemas import NOTE, Schema
 
 BOTH = (Form.CORE, Form.VIDEO_HELPER)
@@ -23,7 +31,7 @@ OTHER_FORM = {
 
 @dataclass(frozen=True)
 class Mode:
-    """One workflow, in one or both forms."""
+    """One workflow, in one or both forms; `detectors` are the kinds whose weights it names."""
 
     version: str
     name: str
@@ -35,6 +43,7 @@ class Mode:
     tips: tuple[str, ...] = ()
     forms: tuple[Form, ...] = BOTH
     size_tip: str = SIZE_TIP
+    detectors: tuple[str, ...] = ()
 
     def title(self, form: Form) -> str:
         """The name of the file, without .json."""
@@ -46,7 +55,8 @@ class Mode:
         if len(self.forms) > 1:
             tips += [OTHER_FORM[form]]
         heading = f"{self.name} with EasyAnimate {self.version}"
-        return note(heading, self.about, self.weights.lines(), self.todo, tips)
+        weights = [*self.weights.lines(), *detector_lines(self.detectors)]
+        return note(heading, self.about, weights, self.todo, tips)
 
     def workflow(self, form: Form, schemas: Mapping[str, Schema]) -> dict[str, Any]:
         """The JSON of one form."""

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+
+from easyanimate_core.preprocess import KINDS
+
+#: What the name of a checkpoint ends in.
+T2V, INP, CONTROL, CAMERA = "", "-InP", "-Control", "-Control-Camera"
 
 #: Gigabytes of a checkpoint folder, by version and size.
 GIGABYTES = {("V5.1", "7b"): 30, ("V5.1", "12b"): 39, ("V5", "7b"): 22, ("V5", "12b"): 34}
@@ -30,6 +36,34 @@ STEPS_TIPS = {
 SIZE_TIP = (
     "**Size**: multiples of 16. 672 x 384 is the quickest; 1008 x 576 and 1344 x 768 are sharper "
     "and need more memory."
+)
+WRITE = "Say in the positive prompt what the video shows; whole sentences work best."
+RUN = "Press **Run**."
+CHOOSE_VIDEO = (
+    "Choose your clip in step 3. It has to be as long as the result (49 frames at 8 per second, "
+    "6 seconds), or set *if_short* to repeat its last frame."
+)
+CHOOSE_CONTROL = (
+    "Choose the control video in step 3: poses (OpenPose), edges (Canny, HED, MLSD, scribble, "
+    "anime lines) or depth. It has to be as long as the result (49 frames at 8 per second, 6 "
+    "seconds), or set *if_short* to repeat its last frame."
+)
+FROM_A_CLIP = (
+    "From a normal clip: the workflows *Control Canny*, *Control OpenPose* and so on draw the "
+    "control video themselves, with *EasyAnimate Control Video* behind the loader."
+)
+STRENGTH_TIP = (
+    "**strength**, **start_percent** and **end_percent** say how strongly and when it acts."
+)
+SHORT_CLIPS = (
+    "**Clips**: all their frames are loaded first, so cut them to the seconds you need. Any frame "
+    "rate will do; the frames nearest in time are taken."
+)
+NO_REFERENCE = "Without a reference image: bypass its *Load Image* (Ctrl+B)."
+DENOISE_TIP = "**denoise**: 0.7 is the original's. The lower, the more of your clip stays."
+SHARPNESS_TIP = (
+    "**reference_noise**: 0.0563 is the original's. More gives more motion, 0 keeps closest to "
+    "the picture."
 )
 LENGTH_TIP = "**Length**: 4n + 1 frames at 8 per second, up to 49, about 6 seconds."
 MEMORY_TIP = (
@@ -88,6 +122,22 @@ class Weights:
             "",
             "then press **R** and choose it in step 1.",
         ]
+
+
+def detector_lines(kinds: Sequence[str]) -> list[str]:
+    """Where the weights of detectors are to be got, for those that need some."""
+    lines = []
+    for kind in (KINDS[name] for name in kinds):
+        files = kind.needed_files(kind.complete({}))
+        downloads = [
+            f"hf download {repo} {' '.join(file.name for file in found)} "
+            f"--local-dir models/controlnet_aux/{repo}"
+            for repo, found in groupby(files, key=lambda file: file.repo)
+        ]
+        downloads += [f"python -m pip install {package}" for package in kind.packages]
+        if downloads:
+            lines += ["", f"The detector *{kind.name}* needs", "", "```", *downloads, "```"]
+    return lines
 
 
 def note(

@@ -7,7 +7,7 @@ user's folders. The oldest version has every node; a newer one only those that d
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +50,9 @@ FILE_LISTS = {
     ("LoadVideo", "file"),
     ("VHS_LoadVideo", "video"),
 }
-WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3"}
+#: A combo whose choice brings widgets of its own.
+DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC}
 UPLOADS = ("image_upload", "video_upload")
 _KEPT = (
     "default",
@@ -81,7 +83,8 @@ class Input:
 
     @property
     def options(self) -> list[Any] | None:
-        return self.settings.get("options")
+        options = self.settings.get("options")
+        return [option["key"] for option in options] if self.type == DYNAMIC else options
 
     @property
     def default(self) -> Any:
@@ -90,6 +93,17 @@ class Input:
             return self.settings["default"]
         empty = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
         return (self.options or [""])[0] if self.type not in empty else empty[self.type]
+
+    def brought_by(self, choice: Any) -> list[Input]:
+        """The widgets that a choice of a dynamic combo brings, `<combo>.<input>` by name."""
+        options = self.settings.get("options", ()) if self.type == DYNAMIC else ()
+        return [
+            Input(f"{self.name}.{name}", kind, section == "optional", rest[0] if rest else {})
+            for option in options
+            if option["key"] == choice
+            for section, inputs in option["inputs"].items()
+            for name, (kind, *rest) in inputs.items()
+        ]
 
 
 @dataclass(frozen=True)
@@ -119,6 +133,21 @@ class Schema:
             found.append(Input("upload", "IMAGEUPLOAD", False, {"options": ["image"]}))
         return found
 
+    def filled(self, value_of: Callable[[Input], Any]) -> list[tuple[Input, Any]]:
+        """The widgets and their values in the frontend's order, those included that choices bring.
+
+        That is the order of a node's `widgets_values`, in which `value_of` is asked.
+        """
+        return [pair for widget in self.widgets for pair in _filled(widget, value_of)]
+
+    def named(self, values: Sequence[Any]) -> dict[str, Any]:
+        """The `widgets_values` of a node by the names of its widgets; both must be as many."""
+        left = iter(values)
+        found = {widget.name: value for widget, value in self.filled(lambda _: next(left))}
+        if len(found) != len(values):
+            raise ValueError(f"{self.type} has {len(found)} widgets and {len(values)} values.")
+        return found
+
     @property
     def is_video_helper(self) -> bool:
         """Whether its widgets are stored by name, and those of its format with them."""
@@ -129,6 +158,13 @@ class Schema:
         formats = next(i.settings.get("formats") for i in self.inputs if i.name == "format")
         found = formats.get(chosen)
         return [_format_widget(*parts) for parts in found] if isinstance(found, list) else []
+
+
+def _filled(widget: Input, value_of: Callable[[Input], Any]) -> Iterator[tuple[Input, Any]]:
+    value = value_of(widget)
+    yield widget, value
+    for brought in widget.brought_by(value):
+        yield from _filled(brought, value_of)
 
 
 def _format_widget(name: str, kind: str | list[str], *rest: Any) -> Input:

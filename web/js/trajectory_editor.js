@@ -46,7 +46,10 @@ function hostOf(node) {
   const value = (name) => Math.max(Number(widget(name).value) || 1, 1)
   const isLinked = (name) =>
     node.inputs?.some((input) => input.widget?.name === name && input.link != null) ?? false
-  const pictures = pictureOf(node, 'reference_image', (path) => api.apiURL(path))
+  const pictures = pictureOf(node, 'reference_image', {
+    address: (path) => api.apiURL(path),
+    shownBy: (each) => app.nodeOutputs?.[outputsKey(each)]?.images,
+  })
   return {
     readText: () => String(widget('tracks').value ?? ''),
     writeText(text) {
@@ -69,6 +72,10 @@ function hostOf(node) {
     }),
   }
 }
+
+/** Under which name the frontend keeps what a node showed: inside a subgraph with its id. */
+const outputsKey = ({ id, graph }) =>
+  graph && graph.rootGraph && graph !== graph.rootGraph ? `${graph.id}:${id}` : String(id)
 
 /** The wheel and the middle button still move the graph, as over a text widget. */
 function forwardToGraph(element) {

@@ -8,7 +8,7 @@
 
 import { draw, lineAt, pointAt, toFrame, toView, viewOf } from './drawing.js'
 import { makePanel, setIcon } from './panel.js'
-import { formatTracks, parseTracks, pointTimes, TracksError } from './tracks.js'
+import { formatTracks, parseTracks, timesFor, TracksError } from './tracks.js'
 
 const FRAMES_PER_SECOND = 8
 const REFRESH_MS = 150
@@ -26,6 +26,7 @@ export class TrackEditor {
     this.text = null // of the widget, as last read or written
     this.tracks = []
     this.error = ''
+    this.note = '' // about the last change, until the next one
     this.chosen = 0 // a track, or the number of tracks: the next click begins a new one
     this.selected = -1 // a point of the chosen track
     this.past = []
@@ -133,6 +134,7 @@ export class TrackEditor {
   }
 
   choose(track, point = -1) {
+    this.note = ''
     this.chosen = Math.min(track, this.tracks.length)
     this.selected = Math.min(point, (this.track?.points.length ?? 0) - 1)
   }
@@ -175,13 +177,14 @@ export class TrackEditor {
   setTime(value) {
     const { point } = this
     if (!point) return
-    this.edit(() => {
-      delete point.t
-      if (value === '') return
-      const times = pointTimes(this.track)
-      const [least, most] = [times[this.selected - 1] ?? 0, times[this.selected + 1] ?? 1]
-      point.t = Math.round(Math.min(Math.max(Number(value), least), most) * 1000) / 1000
-    })
+    const limits = timesFor(this.track, this.selected)
+    const wanted = Math.round(Number(value) * 1000) / 1000
+    const time = limits && Math.min(Math.max(wanted, limits[0]), limits[1])
+    if (value === '') this.edit(() => delete point.t)
+    else if (limits) this.edit(() => (point.t = time))
+    if (value !== '' && time !== wanted)
+      this.note = limits ? this.texts.timeLimited(...limits) : this.texts.noTimeLeft
+    this.show()
   }
 
   listen() {
@@ -365,7 +368,7 @@ export class TrackEditor {
         : texts.nothingSelected,
     )
     panel.message.textContent = scene.isLinked ? texts.linked : this.error
-    panel.hint.textContent = !isEditable ? '' : track ? texts.add : texts.start
+    panel.hint.textContent = !isEditable ? '' : this.note || (track ? texts.add : texts.start)
     panel.hint.title = panel.hint.textContent
     panel.addTrack.disabled = !isEditable || !track
     panel.select.disabled = !isEditable

@@ -25,6 +25,9 @@ const ENGLISH = {
   time: 'Time',
   timeHint: 'Share of the clip, 0 to 1, at which the point is reached; empty: evenly spread',
   timeEven: 'even',
+  timeLimited: (least, most) =>
+    `Times increase from point to point: this one from ${least} to ${most}.`,
+  noTimeLeft: 'Times increase from point to point: none is left between the neighbours.',
   removePoint: 'Remove this point (Delete)',
   play: 'Play',
   pause: 'Pause',
@@ -43,9 +46,9 @@ const ENGLISH = {
   badPoint: (point, track, value) =>
     `Point ${point} of track ${track} is ${value}; it must be {"x": number, "y": number}, ` +
     'with "t" from 0 to 1 and "visible" where needed.',
-  timeGoesBack: (point, track) =>
-    `Point ${point} of track ${track} is reached before the one in front of it; times must not ` +
-    'go back.',
+  timesDoNotIncrease: (point, track) =>
+    `Point ${point} of track ${track} is not reached after the one in front of it; times increase ` +
+    'from point to point.',
 }
 
 const CHINESE = {
@@ -73,6 +76,8 @@ const CHINESE = {
   time: '时间',
   timeHint: '到达这个点的时刻，占整个长度的比例（0 到 1）；留空则均匀分布',
   timeEven: '均匀',
+  timeLimited: (least, most) => `时间逐点增大：这个点可以在 ${least} 到 ${most} 之间。`,
+  noTimeLeft: '时间逐点增大：相邻的点之间没有时间了。',
   removePoint: '删除这个点 (Delete)',
   play: '播放',
   pause: '暂停',
@@ -90,7 +95,8 @@ const CHINESE = {
   badPoint: (point, track, value) =>
     `轨迹 ${track} 的第 ${point} 个点是 ${value}；必须是 {"x": 数字, "y": 数字}，` +
     '可以带 0 到 1 的 "t" 和 "visible"。',
-  timeGoesBack: (point, track) => `轨迹 ${track} 的第 ${point} 个点早于它前面的点；时间不能倒退。`,
+  timesDoNotIncrease: (point, track) =>
+    `轨迹 ${track} 的第 ${point} 个点没有晚于它前面的点；时间必须逐点增大。`,
 }
 
 export function textsFor(locale) {

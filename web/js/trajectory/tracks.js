@@ -53,6 +53,20 @@ export function pointTimes({ points }) {
   return times
 }
 
+/**
+ * [least, greatest] time, in thousandths, that a point may be given, after the given time before it
+ * and before the one behind it; null where there is none.
+ */
+export function timesFor({ points }, index) {
+  const last = points.length - 1
+  const times = points.map(({ t }, at) => t ?? (at === 0 ? 0 : at === last ? 1 : null))
+  const before = times.slice(0, index).findLast((time) => time !== null)
+  const after = times.slice(index + 1).find((time) => time !== null)
+  const least = before === undefined ? 0 : Math.floor(before * 1000 + 1e-6) + 1
+  const most = after === undefined ? 1000 : Math.ceil(after * 1000 - 1e-6) - 1
+  return least <= most ? [least / 1000, most / 1000] : null
+}
+
 /** {x, y, visible} of a track at a time between 0 and 1; it waits at its first and last point. */
 export function sampleTrack(track, time) {
   const times = pointTimes(track)
@@ -132,8 +146,8 @@ function readTrack(value, index) {
   if (!(isNumber(size) && size > 0)) throw new TracksError('badSize', index + 1, short(size))
   const read = { points: points.map((point, at) => readPoint(point, at, index)), spline, size }
   const times = pointTimes(read)
-  const back = times.findIndex((time, at) => time < times[at - 1])
-  if (back >= 0) throw new TracksError('timeGoesBack', back + 1, index + 1)
+  const late = times.findIndex((time, at) => time <= times[at - 1])
+  if (late >= 0) throw new TracksError('timesDoNotIncrease', late + 1, index + 1)
   return read
 }
 

@@ -1,0 +1,138 @@
+"""How the nodes are connected that make what a Control or Control-Camera model is shown."""
+
+from __future__ import annotations
+
+from .builders import Columns
+from .canvas import Group, Node, Output
+from .drafts import LENGTH, SHOWN, Clip, Draft
+
+ANY_CLIP = "Video: any clip"
+DRAWN = "The control video"
+PATH = "The path: green is the start, red the end"
+#: Two moves that share the frame between them make 49.
+HALF = 25
+_KEYFRAMES = """\
+# frame, x, y, z, yaw, pitch, roll
+0, 0, 0, 0, 0, 0, 0
+20, 0.6, -0.2, 0.8, -15, 0, 0
+36, 1.2, -0.4, 1.4, -30, -4, 0
+48, 1.5, -0.4, 1.8, -40, -4, 3
+"""
+
+
+def control_of_clip(draft: Draft, *, kind: str) -> Columns:
+    """Control weights and any clip; `kind` is a detector's name."""
+    before = [draft.load(), draft.prompt()]
+    clip = draft.video(ANY_CLIP)
+    drawn = _drawn(draft, clip, kind)
+    shown = draft.show("EasyAnimateControl", control_video=drawn[0]["control_video"], **clip.rate)
+    group = Group(SHOWN, [clip.nodes, drawn, [shown]])
+    return [before, [group, draft.sample()], [draft.save()]]
+
+
+def two_controls(draft: Draft) -> Columns:
+    """Control weights and two detectors of one clip; a mask says where the second leads."""
+    before = [draft.load(), draft.prompt()]
+    clip = draft.video(ANY_CLIP)
+    mask = draft.picture("Mask: paint where the second leads")
+    edges = _drawn(draft, clip, "canny", "First: ")
+    poses = _drawn(draft, clip, "openpose", "Second: ")
+    first, second = (
+        draft.show(
+            "EasyAnimateControl",
+            title=title,
+            control_video=drawn[0]["control_video"],
+            **extra,
+            **clip.rate,
+        )
+        for title, drawn, extra in (
+            ("First control", edges, {}),
+            ("Second control", poses, {"mask": mask["MASK"]}),
+        )
+    )
+    # VideoHelperSuite's loader grows with its video: nothing stands below it.
+    group = Group(SHOWN, [[mask, *clip.nodes], [*edges, *poses], [first, second]])
+    return [[*before, draft.sample()], [group], [draft.save()]]
+
+
+def pinned_control(draft: Draft) -> Columns:
+    """Control weights, any clip, and pictures for the first and the last frame."""
+    before = [draft.load(), draft.prompt()]
+    clip = draft.video(ANY_CLIP)
+    start, end = draft.picture("Start image"), draft.picture("End image")
+    drawn = _drawn(draft, clip, "canny")
+    shown = draft.show("EasyAnimateControl", control_video=drawn[0]["control_video"], **clip.rate)
+    pinned = draft.add(
+        "EasyAnimatePinFrames",
+        vae=draft.vae,
+        latent=draft.latent,
+        start_image=start["IMAGE"],
+        end_image=end["IMAGE"],
+    )
+    draft.latent = pinned["latent"]
+    group = Group(SHOWN, [clip.nodes, [start, end], [*drawn, shown, pinned]])
+    return [[*before, draft.sample()], [group], [draft.save()]]
+
+
+def camera_moves(draft: Draft) -> Columns:
+    """Control-Camera weights; two moves after each other, and a third all the while."""
+    before = [draft.load(), draft.prompt()]
+    moves: list[Node] = []
+    for title, given in (
+        ("First", {"move": "Dolly In", "length": HALF, "easing": "ease in-out"}),
+        ("Then", {"move": "Orbit Left", "length": HALF, "easing": "ease in-out"}),
+        ("At once with both", {"move": "Tilt Up", "speed": 0.3, "mode": "combine"}),
+    ):
+        path = {"camera_path": moves[-1]["camera_path"]} if moves else {}
+        moves.append(draft.add("EasyAnimateCameraMove", title=title, **given, **path))
+    return _camera_of(draft, before, moves)
+
+
+def camera_keyframes(draft: Draft) -> Columns:
+    """Control-Camera weights; the camera goes through places that the user writes."""
+    before = [draft.load(), draft.prompt()]
+    return _camera_of(
+        draft, before, [draft.add("EasyAnimateCameraKeyframes", keyframes=_KEYFRAMES)]
+    )
+
+
+def camera_file(draft: Draft) -> Columns:
+    """Control-Camera weights and a CameraCtrl file, of which an example is there."""
+    before = [draft.load(), draft.prompt()]
+    return _camera_of(draft, before, [draft.add("EasyAnimateCameraFile", poses=example_poses())])
+
+
+def example_poses() -> str:
+    """The text of a CameraCtrl file."""
+    from easyanimate_core.conditioning.camera import to_cameractrl_text
+    from easyanimate_core.conditioning.camera_moves import preset_path
+
+    moves = ("Orbit Right", "Dolly In")
+    return to_cameractrl_text(preset_path(moves, frames=LENGTH, easing="ease in-out"))
+
+
+def _drawn(draft: Draft, clip: Clip, kind: str, which: str = "") -> list[Node]:
+    """A detector, and what it draws."""
+    title = f"{which}control video" if which else None
+    detector = draft.add("EasyAnimatePreprocess", title=title, image=clip.images, kind=kind)
+    preview = _preview(
+        draft, f"{which}what it draws" if which else DRAWN, detector["control_video"]
+    )
+    return [detector, preview]
+
+
+def _camera_of(draft: Draft, before: list[Group], path: list[Node]) -> Columns:
+    """What follows after the nodes of a camera path."""
+    preview = _preview(draft, PATH, path[-1]["preview"])
+    reference = draft.picture("Reference image (optional)")
+    shown = draft.show(
+        "EasyAnimateCamera",
+        reference_image=reference["IMAGE"],
+        camera_path=path[-1]["camera_path"],
+    )
+    group = Group(SHOWN, [[*path, preview], [reference, shown]])
+    return [[*before, draft.sample()], [group], [draft.save()]]
+
+
+def _preview(draft: Draft, title: str, images: Output) -> Node:
+    return draft.add("PreviewImage", title=title, images=images)
