@@ -9,7 +9,7 @@ class Progress(Protocol):
     """Called after each unit of work. An exception that it raises ends the work at that point."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` units of `stage` ("load", "detect", "encode", "denoise", "decode")."""
+        """`done` of `total` units of `stage`, such as "load", "encode", "denoise", "decode"."""
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -12,6 +12,8 @@ LABELS = {
     "encode": "Encoding",
     "denoise": "Denoising",
     "decode": "Decoding",
+    "convert": "Converting",
+    "probe": "Comparing",
 }
 
 

@@ -14,25 +14,12 @@ import torch
 from torch import Tensor
 
 from ..checkpoint.scaled import SCALED_DTYPES, note_name, scale_name
-from ..checkpoint.tensor_files import TensorFiles
+from ..checkpoint.tensor_files import TensorFiles, TensorInfo
+from ..checkpoint.writer import ITEM_BYTES
 from ..errors import CheckpointError
 
 #: What stored weights become where no dtype is asked for.
 UNPACKED_DTYPE = torch.bfloat16
-_PLAIN = (
-    "F64",
-    "F32",
-    "F16",
-    "BF16",
-    "F8_E4M3",
-    "F8_E5M2",
-    "I64",
-    "I32",
-    "I16",
-    "I8",
-    "U8",
-    "BOOL",
-)
 
 
 @dataclass(frozen=True)
@@ -42,7 +29,7 @@ class StorageFormat:
     Args:
         note: The format's word in `X.comfy_quant`. ComfyUI reads `float8_e4m3fn` with one scale
             since 0.8 and `int8_tensorwise` with one per channel in newer releases; fp8 with a scale
-            per channel it does not know, so that has a word of its own, which it refuses to misread.
+            per channel it does not know: that has a word of its own, so that it is not misread.
         dtype: Of the values.
         largest: The largest value that is used.
         per_channel: Whether every output channel has a scale of its own.
@@ -141,7 +128,7 @@ class StoredWeights(Mapping[str, Stored]):
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
             return StoredWeight(self._tensors[name], _broadcast(scale, len(info.shape)))
-        if info.dtype not in _PLAIN:
+        if info.dtype not in ITEM_BYTES:
             return PackedWeight(torch.Size(info.shape), lambda: self._tensors[name])
         return self._tensors[name]
 
@@ -150,6 +137,16 @@ class StoredWeights(Mapping[str, Stored]):
 
     def __len__(self) -> int:
         return len(self._infos)
+
+
+def stored_format(files: Mapping[str, TensorInfo], name: str) -> str | None:
+    """The key of `STORAGE_FORMATS` that a weight is stored in, from headers; None if it is not."""
+    scale = files.get(scale_name(name))
+    if scale is None:
+        return None
+    if files[name].dtype == "I8":
+        return "int8"
+    return "fp8" if scale.numel == 1 else "fp8-channel"
 
 
 def quantize(weight: Tensor, kind: str) -> StoredWeight:
