@@ -13,6 +13,7 @@ from typing import Any
 from ..errors import CheckpointError
 from ..specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
+from .scaled import check_scales
 from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
 
 BLOCK_PREFIX = "transformer_blocks."
@@ -82,6 +83,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
         )
     transformer_files = read_tensor_files(path / "transformer")
     vae_files = read_tensor_files(path / "vae")
+    check_scales(transformer_files, what=str(path / "transformer"))
     transformer = read_transformer_config(path / "transformer", transformer_files)
     vae = VAEConfig.from_dict(read_json(path / "vae" / "config.json"))
     if vae.latent_channels != transformer.out_channels:

@@ -8,7 +8,7 @@ activations, which are not quantised here.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from ..errors import CheckpointError
 
@@ -19,6 +19,16 @@ SCALED_DTYPES = ("F8_E4M3", "I8")
 _SHOWN = 4
 
 Info = TypeVar("Info")
+
+
+class Header(Protocol):
+    """What a file's header says about a tensor."""
+
+    @property
+    def dtype(self) -> str: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 
 def without_side_tensors(infos: Mapping[str, Info]) -> dict[str, Info]:
@@ -36,34 +46,31 @@ def note_name(weight: str) -> str:
     return weight.removesuffix(".weight") + NOTE
 
 
-def check_scales(
-    dtypes: Mapping[str, str], shapes: Mapping[str, tuple[int, ...]], *, what: str
-) -> None:
+def check_scales(infos: Mapping[str, Header], *, what: str) -> None:
     """Raise `CheckpointError` unless weights and scales belong together, each to each.
 
     fp8 without any scale in the file is a plain cast and is left alone.
 
     Args:
-        dtypes: Name to the header's word for the dtype.
-        shapes: Name to shape.
+        infos: Headers by name.
         what: The file's or folder's name for the message.
     """
-    any_scale = any(name.endswith(SCALE) for name in dtypes)
+    any_scale = any(name.endswith(SCALE) for name in infos)
     faults = []
-    for name, dtype in dtypes.items():
+    for name, info in infos.items():
         if name.endswith(SIDE_TENSORS):
             weight = name.rsplit(".", 1)[0] + ".weight"
-            if weight not in dtypes:
+            if weight not in infos:
                 faults.append(f"{name} has no {weight}")
-            elif name.endswith(NOTE) and scale_name(weight) not in dtypes:
+            elif name.endswith(NOTE) and scale_name(weight) not in infos:
                 faults.append(f"{weight} has no scale ({scale_name(weight)})")
-            elif name.endswith(SCALE) and not _fits(shapes[name], shapes[weight]):
+            elif name.endswith(SCALE) and not _fits(info.shape, infos[weight].shape):
                 faults.append(
-                    f"{name} is {shapes[name]} for a weight of {shapes[weight]}: one value or one "
-                    "per row"
+                    f"{name} is {info.shape} for a weight of {infos[weight].shape}: one value or "
+                    "one per row"
                 )
-        elif (dtype == "I8" or (dtype == "F8_E4M3" and any_scale)) and (
-            scale_name(name) not in dtypes
+        elif (info.dtype == "I8" or (info.dtype == "F8_E4M3" and any_scale)) and (
+            scale_name(name) not in infos
         ):
             faults.append(f"{name} has no scale ({scale_name(name)})")
     if faults:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from .gguf_file import GGUF_SUFFIX, GGUFFile
-from .scaled import check_scales, without_side_tensors
+from .scaled import without_side_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -127,8 +127,7 @@ def read_tensor_files(path: Path) -> TensorFiles:
 
     Raises:
         CheckpointError: Nothing is there, a file is damaged or a pickle, shards are missing or do
-            not agree with their index, the choice among several files is not clear, or a scaled
-            weight has no scale.
+            not agree with their index, or the choice among several files is not clear.
     """
     path = Path(path)
     if not path.exists():
@@ -149,11 +148,6 @@ def read_tensor_files(path: Path) -> TensorFiles:
             infos[name] = TensorInfo(file, *_dtype_and_shape(opened, name))
     if index is not None:
         _check_index(index, infos)
-    check_scales(
-        {name: info.dtype for name, info in infos.items()},
-        {name: info.shape for name, info in infos.items()},
-        what=str(path),
-    )
     return TensorFiles(path, infos, metadata)
 
 

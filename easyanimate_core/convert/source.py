@@ -151,7 +151,7 @@ def describe_file(path: Path) -> dict[str, Any]:
         "dtypes": dict(files.dtypes.most_common()),
         "metadata": {
             key: text
-            for key, text in files.metadata.items()
+            for key, text in sorted(files.metadata.items())
             if key.startswith(("easyanimate.", "modelspec.")) and key != "easyanimate.config"
         },
     }

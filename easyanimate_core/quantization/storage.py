@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..checkpoint.scaled import SCALED_DTYPES, note_name, scale_name
+from ..checkpoint.scaled import SCALED_DTYPES, check_scales, note_name, scale_name
 from ..checkpoint.tensor_files import TensorFiles, TensorInfo
 from ..checkpoint.writer import ITEM_BYTES
 from ..errors import CheckpointError
@@ -106,10 +106,12 @@ class StoredWeights(Mapping[str, Stored]):
     """A component's weights by name, each as it is stored, scales beside their weights.
 
     Raises:
-        CheckpointError: A weight is noted to be in a format that is not read here.
+        CheckpointError: A scale is missing or too many, or a weight is noted to be in a format that
+            is not read here.
     """
 
     def __init__(self, files: TensorFiles) -> None:
+        check_scales(files, what=str(files.path))
         self._infos = files.weights
         self._tensors = files.map()
         self._scaled = {name for name in self._infos if scale_name(name) in files}
