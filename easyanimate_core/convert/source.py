@@ -27,6 +27,7 @@ from ..checkpoint.detect import (
     stated_config,
 )
 from ..checkpoint.key_maps_transformer import to_original
+from ..checkpoint.scaled import check_scales
 from ..errors import InputError
 from ..loading import build_on_meta, check_complete
 from ..models.transformer import EasyAnimateTransformer3DModel
@@ -115,6 +116,7 @@ def open_source(path: Path | str, part: str | None = None) -> Source:
     if is_checkpoint(path):
         path = path / (part or "transformer")
     files = read_tensor_files(path)
+    check_scales(files, what=str(path))
     found = _part_of(files)
     if part not in (None, found):
         raise InputError(f"{path} is a {found}, not a {part}. Leave the part out, or name {found}.")

@@ -55,6 +55,8 @@ class ReadableWeights(Mapping[str, Any]):
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
             return StoredWeight(self._tensors[name], scale)
+        if name in self._hidden:
+            raise KeyError(name)
         return self._tensors[name]
 
     def __iter__(self) -> Iterator[str]:
