@@ -91,8 +91,8 @@ class LoadDiffusionModel(io.ComfyNode):
                 io.Combo.Input(
                     "diffusion_model",
                     options=paths.list_denoisers(),
-                    tooltip="The denoiser's file: safetensors (bf16, fp16, scaled fp8, int8) or GGUF. "
-                    "GGUF is unpacked while loading.",
+                    tooltip="Safetensors (bf16, fp16, scaled fp8 or int8), or GGUF, which is "
+                    "unpacked while loading.",
                 ),
                 io.Combo.Input("weight_dtype", **_WEIGHT_DTYPE),
                 io.Vae.Input(

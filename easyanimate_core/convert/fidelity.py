@@ -80,15 +80,16 @@ class ErrorSums:
 
     def add(self, reference: Tensor, result: Tensor) -> None:
         """A piece of the weight as it was read, and as it will be read back."""
-        reference, result = reference.float().reshape(-1), result.float().reshape(-1)
-        difference = result - reference
+        reference, result = (
+            torch.atleast_2d(part.float()).flatten(1) for part in (reference, result)
+        )
         self._count += reference.numel()
-        self._reference += _squares(reference)
-        self._result += _squares(result)
-        self._difference += _squares(difference)
-        self._product += float((reference * result).sum(dtype=torch.float64))
-        if difference.numel():
-            self._largest = max(self._largest, float(difference.abs().max()))
+        self._reference += _product(reference, reference)
+        self._result += _product(result, result)
+        self._product += _product(reference, result)
+        difference = result - reference
+        self._difference += _product(difference, difference)
+        self._largest = max(self._largest, float(torch.linalg.vector_norm(difference, torch.inf)))
 
     def layer(self, name: str, kind: str) -> LayerError:
         """The sums as figures."""
@@ -113,5 +114,6 @@ def psnr(reference: Tensor, result: Tensor, *, peak: float | None = None) -> flo
     return 10 * math.log10(peak**2 / error) if error else math.inf
 
 
-def _squares(values: Tensor) -> float:
-    return float(values.square().sum(dtype=torch.float64))
+def _product(a_NK: Tensor, b_NK: Tensor) -> float:
+    """Rows in float32, their sum in float64: a fifth of the time of float64 throughout."""
+    return float(torch.linalg.vecdot(a_NK, b_NK).sum(dtype=torch.float64))

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from dataclasses import replace
@@ -487,21 +488,22 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in other units elsewhere")
 def test_memory_does_not_grow_with_the_checkpoint(large, tmp_path):
-    """1.1 GB in at most 0.9 GB, of which the libraries take 0.4."""
+    """0.8 GB in 1 GB, of which the libraries take 0.45 and the maps of the source 0.3."""
     size = sum(file.stat().st_size for file in (large / "transformer").glob("*.safetensors"))
-    assert size > 1.1e9
+    # Freed tensors go back at once, so a peak is of live memory.
+    environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
     for dtype, name in (("fp8-channel", "one.safetensors"), ("keep", "copy")):
         command = [sys.executable, "-c", _PEAK, str(large / "transformer"), tmp_path / name, dtype]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        assert int(done.stdout) < 1.1e9
+        done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
+        assert int(done.stdout) < size + 0.2e9
 
 
 @pytest.fixture
 def large(tmp_path):
-    """A denoiser of 1.1 GB in two shards, of few layers that are written quickly."""
+    """A denoiser of 0.8 GB of zeros in two shards."""
     config = {
-        "in_channels": 16, "out_channels": 16, "num_attention_heads": 32, "attention_head_dim": 64,
-        "num_layers": 6, "mmdit_layers": 3, "time_embed_dim": 512, "text_embed_dim": 3584,
+        "in_channels": 16, "out_channels": 16, "num_attention_heads": 16, "attention_head_dim": 64,
+        "num_layers": 16, "mmdit_layers": 8, "time_embed_dim": 512, "text_embed_dim": 3584,
     }  # fmt: skip
     from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
     from easyanimate_core.specs import TransformerConfig
@@ -510,13 +512,18 @@ def large(tmp_path):
     folder = tmp_path / "large" / "transformer"
     folder.mkdir(parents=True)
     (folder / "config.json").write_text(json.dumps(config))
-    names = list(network.state_dict())
-    for number, half in enumerate((names[::2], names[1::2]), start=1):
-        file = f"diffusion_pytorch_model-{number:05d}-of-00002.safetensors"
-        shapes = {name: network.state_dict()[name].shape for name in half}
-        save_file(
-            {n: torch.full(s, 0.5).to(torch.bfloat16) for n, s in shapes.items()}, folder / file
-        )
+    weights = list(network.state_dict().items())
+    for number, half in enumerate((weights[::2], weights[1::2]), start=1):
+        file = folder / f"diffusion_pytorch_model-{number:05d}-of-00002.safetensors"
+        header, end = {}, 0
+        for name, tensor in half:
+            begin, end = end, end + 2 * tensor.numel()
+            shape = list(tensor.shape)
+            header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [begin, end]}
+        text = json.dumps(header).encode()
+        with file.open("wb") as opened:
+            opened.write(struct.pack("<Q", len(text)) + text)
+            opened.truncate(8 + len(text) + end)  # zeros, which take no room on the disk
     return folder.parent
 
 

@@ -30,7 +30,7 @@ def matrix(skewed=False, rows=48, columns=64):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(rows, columns, generator=generator)
     if skewed:  # rows of very different size, as trained networks have them
-        weight *= torch.logspace(-3, 1, rows)[:, None]
+        weight *= torch.logspace(-6, 1, rows)[:, None]
     return weight
 
 
