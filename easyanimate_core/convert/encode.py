@@ -66,11 +66,12 @@ def overflows_fp16(value: Stored) -> bool:
     whole = value if isinstance(value, Tensor) else _plain(value)
     # 65520 is half way to the value after the largest: what lies below is rounded down to it.
     limit = _LARGEST_FP16 + 16
-    return any(
-        bool(((piece.abs() >= limit) & piece.isfinite()).any())
-        for piece in _pieces(whole)
-        if piece.is_floating_point()
-    )
+    for piece in _pieces(whole):
+        if not piece.is_floating_point() or not piece.numel() or piece.abs().max() < limit:
+            continue
+        if bool(((piece.abs() >= limit) & piece.isfinite()).any()):
+            return True
+    return False
 
 
 def _scaled(value: Stored, weight: Planned, errors: ErrorSums) -> StoredWeight:
