@@ -8,9 +8,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-#: How many layers a summary names.
-_SHOWN = 3
-
 
 @dataclass(frozen=True)
 class LayerError:

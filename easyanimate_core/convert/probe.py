@@ -94,13 +94,12 @@ def streamed(source: Source, config: TransformerConfig) -> EasyAnimateTransforme
 class _Fill:
     """A hook that reads a layer's weights."""
 
-    def __init__(self, weights: Any, names: Mapping[str, str]) -> None:
+    def __init__(self, weights: Mapping[str, Stored], names: Mapping[str, str]) -> None:
         self._weights, self._names = weights, names
 
     def __call__(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:  # noqa: ARG002
         for parameter, name in self._names.items():
-            value: Stored = self._weights[name]
-            plain = value.to(dtype=torch.float32)
+            plain = self._weights[name].to(dtype=torch.float32)
             setattr(module, parameter, nn.Parameter(plain, requires_grad=False))
 
 

@@ -156,6 +156,8 @@ def _write_file(
 ) -> tuple[tuple[LayerError, ...], int]:
     entries = dict(entries_of(planned))
     is_gguf = target.suffix == GGUF_SUFFIX
+    if is_gguf:
+        metadata = {key: text for key, text in metadata.items() if key != "format"}
     extra = {} if is_gguf else source.extra
     entries |= {name: Entry("U8", tuple(tensor.shape)) for name, tensor in extra.items()}
     _check_space(target, _gguf_bytes(entries) if is_gguf else file_bytes(entries, metadata))

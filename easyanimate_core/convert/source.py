@@ -29,7 +29,7 @@ from ..checkpoint.detect import (
 from ..checkpoint.key_maps_transformer import to_original
 from ..checkpoint.scaled import check_scales
 from ..errors import InputError
-from ..loading import build_on_meta, check_complete
+from ..loading import Renamed, build_on_meta, check_complete
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..quantization import Stored, StoredWeights
@@ -73,9 +73,10 @@ class Source:
         """Header of a weight by the network's name."""
         return self.files[self.names[name]]
 
-    def open(self) -> _Renamed:
+    def open(self) -> Mapping[str, Stored]:
         """The weights by the network's names, each as it is stored."""
-        return _Renamed(StoredWeights(self.files), self.names)
+        plain = {stored: name for name, stored in self.names.items()}
+        return Renamed(StoredWeights(self.files), plain.get)
 
     def header_sha256(self) -> str:
         """Tells sources apart: names, dtypes and shapes of all tensors."""
@@ -83,16 +84,6 @@ class Source:
         for name in sorted(self.files):
             digest.update(f"{name} {self.files[name].dtype} {self.files[name].shape}".encode())
         return digest.hexdigest()
-
-
-class _Renamed:
-    """Weights by the network's names."""
-
-    def __init__(self, weights: StoredWeights, names: Mapping[str, str]) -> None:
-        self._weights, self._names = weights, names
-
-    def __getitem__(self, name: str) -> Stored:
-        return self._weights[self._names[name]]
 
 
 def is_checkpoint(path: Path) -> bool:
