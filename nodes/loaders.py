@@ -90,13 +90,14 @@ class LoadDiffusionModel(io.ComfyNode):
             node_id="EasyAnimateLoadDiffusionModel",
             display_name="EasyAnimate Load Diffusion Model",
             category=CATEGORY,
-            description="Loads a denoiser from one safetensors file in models/diffusion_models; "
-            "version, head and size are read from its tensors.",
+            description="Loads a denoiser from one safetensors or GGUF file in "
+            "models/diffusion_models; version, head and size are read from its tensors.",
             inputs=[
                 io.Combo.Input(
                     "diffusion_model",
-                    options=paths.list_files(paths.DIFFUSION_MODELS),
-                    tooltip="A safetensors file with the denoiser, bf16, fp16 or scaled fp8.",
+                    options=paths.list_denoisers(),
+                    tooltip="Safetensors (bf16, fp16, scaled fp8 or int8), or GGUF, which is "
+                    "unpacked while loading.",
                 ),
                 io.Combo.Input("weight_dtype", **_WEIGHT_DTYPE),
                 io.Vae.Input(

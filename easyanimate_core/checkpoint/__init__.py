@@ -7,6 +7,7 @@ from .detect import (
     model_size,
     read_transformer_config,
     read_vae_config,
+    without_prefix,
 )
 from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
 
@@ -21,4 +22,5 @@ __all__ = [
     "read_tensor_files",
     "read_transformer_config",
     "read_vae_config",
+    "without_prefix",
 ]

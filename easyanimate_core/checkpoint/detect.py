@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -12,9 +13,14 @@ from typing import Any
 from ..errors import CheckpointError
 from ..specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
+from .scaled import check_scales
 from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
 
 BLOCK_PREFIX = "transformer_blocks."
+#: Key of a single file's metadata: the content of the component's `config.json`.
+CONFIG_KEY = "easyanimate.config"
+#: Prefixes under which a denoiser or a VAE lies in a file that ComfyUI saved.
+DENOISER_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
 
 
 class Layout(str, Enum):
@@ -77,6 +83,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
         )
     transformer_files = read_tensor_files(path / "transformer")
     vae_files = read_tensor_files(path / "vae")
+    check_scales(transformer_files, what=str(path / "transformer"))
     transformer = read_transformer_config(path / "transformer", transformer_files)
     vae = VAEConfig.from_dict(read_json(path / "vae" / "config.json"))
     if vae.latent_channels != transformer.out_channels:
@@ -105,35 +112,69 @@ def model_size(num_parameters: int) -> str:
     return f"{num_parameters / 1e6:.3g}M"
 
 
-def read_transformer_config(folder: Path, tensors: Mapping[str, TensorInfo]) -> TransformerConfig:
+def read_transformer_config(
+    folder: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None
+) -> TransformerConfig:
     """The denoiser's configuration: `config.json`, checked against the tensors themselves.
 
-    Where there is no `config.json` (a single file), the tensors alone decide.
+    A single file may have its config beside it (`NAME.json`) or in its own `metadata`; where there
+    is none, the tensors alone decide.
     """
     derived = transformer_config_fields(tensors)
-    path = folder / "config.json" if folder.is_dir() else folder.with_suffix(".json")
-    if not path.is_file():
+    stated = stated_config(folder, metadata)
+    if stated is None:
         return TransformerConfig(**derived)
-    config = TransformerConfig.from_dict(read_json(path))
+    config = TransformerConfig.from_dict(stated)
+    path = config_path(folder)
+    where = path if path.is_file() else f"The config in {folder.name}"
     for name, value in derived.items():
         stated = getattr(config, "num_mmdit_layers" if name == "mmdit_layers" else name)
         if stated != value:
             raise CheckpointError(
-                f"{path} says {name} = {stated}, but the tensors beside it have {name} = {value}: "
+                f"{where} says {name} = {stated}, but the tensors beside it have {name} = {value}: "
                 "the config or the weights belong to another model. Download both again."
             )
     config.head  # noqa: B018  (raises when the number of channels fits no head)
     return config
 
 
-def read_vae_config(file: Path, tensors: Mapping[str, TensorInfo], version: Version) -> VAEConfig:
-    """A single VAE file's configuration: the `.json` beside it, or what the tensors tell.
+def config_path(path: Path) -> Path:
+    """Where the config of a component's folder, or of a single file, lies."""
+    return path / "config.json" if path.is_dir() else path.with_suffix(".json")
+
+
+def stated_config(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any] | None:
+    """The content of a component's config: its file, else what a single file's metadata hold."""
+    if config_path(path).is_file():
+        return read_json(config_path(path))
+    text = (metadata or {}).get(CONFIG_KEY)
+    if text is None:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, dict):
+        raise CheckpointError(
+            f"The metadata of {path} have a damaged {CONFIG_KEY}. Download or convert it again, or "
+            f"put its config beside it as {config_path(path).name}."
+        )
+    return value
+
+
+def read_vae_config(
+    file: Path,
+    tensors: Mapping[str, TensorInfo],
+    version: Version,
+    metadata: Mapping[str, str] | None = None,
+) -> VAEConfig:
+    """A single VAE file's configuration: the `.json` beside it, its metadata, or its tensors.
 
     `version` says how it normalises, which the tensors do not tell.
     """
-    path = file.with_suffix(".json")
-    if path.is_file():
-        return VAEConfig.from_dict(read_json(path))
+    stated = stated_config(file, metadata)
+    if stated is not None:
+        return VAEConfig.from_dict(stated)
     try:
         depth = _count(tensors, r"encoder\.down_blocks\.(\d+)\.")
         channels = [f"encoder.down_blocks.{i}.convs.0.conv1.weight" for i in range(depth)]
@@ -182,6 +223,13 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
         "add_norm_text_encoder": "text_proj.1.weight" in shapes,
         "after_norm": f"{BLOCK_PREFIX}0.norm3.weight" in shapes,
     }
+
+
+def without_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
+    """Plain name to stored name; where some names have the prefix, the others are left out."""
+    listed = list(names)
+    prefixed = {name.removeprefix(prefix): name for name in listed if name.startswith(prefix)}
+    return prefixed or {name: name for name in listed}
 
 
 def _count_blocks(names: Mapping[str, Any], part: str) -> int:

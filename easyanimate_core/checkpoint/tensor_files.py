@@ -1,6 +1,6 @@
-"""Reading safetensors: one file, or several with an index, as memory-mapped tensors.
+"""Reading safetensors: one file, or several with an index, as memory-mapped tensors; and GGUF.
 
-Only safetensors are read. A pickle (`.bin`, `.ckpt`, `.pt`, `.pth`) can run any code when it is
+Only these are read. A pickle (`.bin`, `.ckpt`, `.pt`, `.pth`) can run any code when it is
 opened, so it is refused.
 """
 
@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
+from .gguf_file import GGUF_SUFFIX, GGUFFile
+from .scaled import without_side_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +31,10 @@ _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies and what it is, without its values. `dtype` is the file's word (BF16)."""
+    """Where a tensor lies and what it is, without its values.
+
+    `dtype` is the file's word: BF16, F8_E4M3, or of GGUF Q8_0.
+    """
 
     file: Path
     dtype: str
@@ -59,25 +64,30 @@ class TensorFiles(Mapping[str, TensorInfo]):
         return len(self._infos)
 
     @property
+    def weights(self) -> Mapping[str, TensorInfo]:
+        """The tensors that a network has parameters for: all but the scales of scaled weights."""
+        return without_side_tensors(self._infos)
+
+    @property
     def files(self) -> list[Path]:
         """The files that hold the tensors, each once, in name order."""
         return sorted({info.file for info in self._infos.values()})
 
     @property
     def num_parameters(self) -> int:
-        """Number of values in all tensors."""
-        return sum(info.numel for info in self._infos.values())
+        """Number of values in all weights."""
+        return sum(info.numel for info in self.weights.values())
 
     @property
     def dtypes(self) -> Counter[str]:
         """Number of values per dtype."""
         counts: Counter[str] = Counter()
-        for info in self._infos.values():
+        for info in self.weights.values():
             counts[info.dtype] += info.numel
         return counts
 
     def map(self) -> MappedTensors:
-        """The tensors themselves, backed by the files' memory maps."""
+        """The tensors themselves, backed by the files' memory maps; GGUF's blocks are unpacked."""
         return MappedTensors(self)
 
 
@@ -111,7 +121,7 @@ class MappedTensors(Mapping[str, "Tensor"]):
 
 
 def read_tensor_files(path: Path) -> TensorFiles:
-    """The tensors of a `.safetensors` file or of a component folder.
+    """The tensors of a `.safetensors` or `.gguf` file or of a component folder.
 
     A folder holds one file, or shards with a `*.safetensors.index.json`, or numbered shards.
 
@@ -127,16 +137,15 @@ def read_tensor_files(path: Path) -> TensorFiles:
     infos: dict[str, TensorInfo] = {}
     metadata: dict[str, str] = {}
     for file in files:
-        with _open(file) as opened:
-            metadata |= opened.metadata() or {}
-            for name in opened.keys():  # noqa: SIM118
-                if name in infos:
-                    raise CheckpointError(
-                        f"{name} is in both {infos[name].file.name} and {file.name} of {path}. "
-                        "Remove the file that does not belong to the checkpoint."
-                    )
-                part = opened.get_slice(name)
-                infos[name] = TensorInfo(file, part.get_dtype(), tuple(part.get_shape()))
+        opened = _open(file)
+        metadata |= opened.metadata() or {}
+        for name in opened.keys():  # noqa: SIM118
+            if name in infos:
+                raise CheckpointError(
+                    f"{name} is in both {infos[name].file.name} and {file.name} of {path}. "
+                    "Remove the file that does not belong to the checkpoint."
+                )
+            infos[name] = TensorInfo(file, *_dtype_and_shape(opened, name))
     if index is not None:
         _check_index(index, infos)
     return TensorFiles(path, infos, metadata)
@@ -155,9 +164,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def _dtype_and_shape(opened: Any, name: str) -> tuple[str, tuple[int, ...]]:
+    if isinstance(opened, GGUFFile):
+        return opened.info(name)
+    part = opened.get_slice(name)
+    return part.get_dtype(), tuple(part.get_shape())
+
+
 def _open(file: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
+    if file.suffix == GGUF_SUFFIX:
+        return GGUFFile(file)
     if file.suffix in PICKLE_SUFFIXES:
         raise CheckpointError(_pickle_message(file))
     try:

@@ -14,6 +14,8 @@ LABELS = {
     "decode": "Decoding",
     "verify": "Verifying",
     "download": "Downloading",
+    "convert": "Converting",
+    "probe": "Comparing",
 }
 
 #: Stages whose units are bytes.

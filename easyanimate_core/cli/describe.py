@@ -13,11 +13,11 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "describe",
         help="say what a checkpoint is and can do",
-        description="Print a checkpoint's version, head, size, tensors and modes. Only configs and "
-        "file headers are read.",
+        description="Print a checkpoint's version, head, size, tensors and modes, or what a single "
+        "file holds and where it comes from. Only configs and file headers are read.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("path", type=Path, help="checkpoint folder")
+    parser.add_argument("path", type=Path, help="checkpoint folder, .safetensors or .gguf")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -25,6 +25,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the description."""
     from ..checkpoint import inspect_checkpoint
 
+    if arguments.path.is_file():
+        return _run_file(arguments)
     facts = describe(inspect_checkpoint(arguments.path))
     if arguments.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -41,6 +43,27 @@ def run(arguments: argparse.Namespace) -> int:
             f"  {name:<15}{part['tensors']:>8}{part['parameters']:>17,}"
             f"{_bytes(part['bytes']):>12}  {', '.join(part['dtypes'])}"
         )
+    return 0
+
+
+def _run_file(arguments: argparse.Namespace) -> int:
+    from ..convert import describe_file
+
+    facts = describe_file(arguments.path)
+    if arguments.json:
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        return 0
+    known = [f"EasyAnimate {facts['version']}"] if facts["version"] else []
+    known += [facts["size"]] + ([f"{facts['head']} head"] if facts["head"] else [])
+    shares = (
+        f"{dtype} {_share(count, facts['parameters'])}" for dtype, count in facts["dtypes"].items()
+    )
+    print(f"{facts['path']}")
+    print(f"  {facts['part']}: {', '.join(known)}")
+    print(f"  {facts['tensors']} tensors, {facts['parameters']:,} parameters, ", end="")
+    print(f"{_bytes(facts['bytes'])}, {', '.join(shares)}")
+    for key, text in facts["metadata"].items():
+        print(f"  {key:<28}{text}")
     return 0
 
 
@@ -66,7 +89,7 @@ def describe(info: Any) -> dict[str, Any]:
         ],
         "parts": {
             name: {
-                "tensors": len(files),
+                "tensors": len(files.weights),
                 "parameters": files.num_parameters,
                 "bytes": sum(file.stat().st_size for file in files.files),
                 "files": [file.name for file in files.files],

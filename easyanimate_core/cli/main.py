@@ -9,10 +9,22 @@ from collections.abc import Sequence
 
 from ..errors import EasyAnimateError
 from ..version import __version__
-from . import camera, demo, describe, download, encode, generate, plan, preprocess, tiny, trajectory
+from . import (
+    camera,
+    convert,
+    demo,
+    describe,
+    download,
+    encode,
+    generate,
+    plan,
+    preprocess,
+    tiny,
+    trajectory,
+)
 
 _COMMANDS = (
-    generate, encode, plan, download, describe, preprocess, camera, trajectory, tiny, demo,
+    generate, encode, plan, download, describe, convert, preprocess, camera, trajectory, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..progress import Progress, silent
+from ..quantization import Stored
 
 _SHOWN = 6
 
 Network = TypeVar("Network", bound=nn.Module)
+Value = TypeVar("Value")
 
 
 def load_network(
     build: Callable[[], Network],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     *,
     what: str,
     dtype: torch.dtype | None = None,
@@ -32,7 +34,7 @@ def load_network(
 
     Args:
         build: Makes the network; called under the meta device.
-        tensors: Name to tensor, with the network's own names.
+        tensors: Name to tensor, with the network's own names, in any way that one is stored.
         what: The network's name for error messages.
         dtype: Storage dtype; None keeps the files'.
         device: Where the weights shall lie.
@@ -58,14 +60,14 @@ def build_on_meta(build: Callable[[], Network], *, what: str) -> Network:
         ) from error
 
 
-class Renamed(Mapping[str, Tensor]):
+class Renamed(Mapping[str, Value], Generic[Value]):
     """Tensors under other names; those that `rename` gives None for are left out."""
 
-    def __init__(self, tensors: Mapping[str, Tensor], rename: Callable[[str], str | None]) -> None:
+    def __init__(self, tensors: Mapping[str, Value], rename: Callable[[str], str | None]) -> None:
         self._tensors = tensors
         self._stored = {new: name for name in tensors if (new := rename(name)) is not None}
 
-    def __getitem__(self, name: str) -> Tensor:
+    def __getitem__(self, name: str) -> Value:
         return self._tensors[self._stored[name]]
 
     def __iter__(self) -> Iterator[str]:
@@ -77,7 +79,7 @@ class Renamed(Mapping[str, Tensor]):
 
 def assign_tensors(
     network: nn.Module,
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     *,
     what: str,
     dtype: torch.dtype | None = None,

@@ -10,6 +10,7 @@ from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..ops import ManualCast, Operations
 from ..progress import Progress, silent
+from ..quantization import StoredWeights
 from .assign import Renamed, build_on_meta, check_complete, load_network
 
 
@@ -29,7 +30,8 @@ def check_weights(info: CheckpointInfo) -> None:
     for name, files, build in networks:
         network: nn.Module = build_on_meta(build, what=_name(info, name))
         expected = {key: tensor.shape for key, tensor in network.state_dict().items()}
-        found = {key_maps_transformer.to_original(key): files[key].shape for key in files}
+        weights = files.weights
+        found = {key_maps_transformer.to_original(key): weights[key].shape for key in weights}
         check_complete(expected, found, what=_name(info, name))
 
 
@@ -47,10 +49,13 @@ def load_transformer(
 ) -> EasyAnimateTransformer3DModel:
     """The denoiser of a checkpoint in either layout.
 
+    Weights that are stored in fewer bits are unpacked one after the other, to bfloat16 where no
+    dtype is asked for.
+
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
-    tensors = Renamed(info.transformer_files.map(), key_maps_transformer.to_original)
+    tensors = Renamed(StoredWeights(info.transformer_files), key_maps_transformer.to_original)
     return load_network(
         lambda: EasyAnimateTransformer3DModel(info.transformer, operations=operations),
         tensors,

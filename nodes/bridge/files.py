@@ -22,27 +22,28 @@ from ...easyanimate_core.checkpoint import (
     read_tensor_files,
     read_transformer_config,
     read_vae_config,
+    without_prefix,
 )
+from ...easyanimate_core.checkpoint.detect import DENOISER_PREFIX, VAE_PREFIX
+from ...easyanimate_core.checkpoint.gguf_file import GGUF_SUFFIX
 from ...easyanimate_core.checkpoint.key_maps_transformer import to_original
 from ...easyanimate_core.loading import Renamed, check_weights
+from ...easyanimate_core.quantization import PackedWeight, StoredWeights
 from ...easyanimate_core.sampling import PUBLISHED_CONFIG
 from ...easyanimate_core.specs import Version
 from ...easyanimate_core.text import build_text_encoder
 from ...easyanimate_core.text.single_file import Vocabularies, text_encoder_from_files
 from .denoiser import DenoiserInfo
-from .loading import DenoiserFiles, make_model, preview_colours
+from .loading import DEFAULT_DTYPE, DenoiserFiles, make_model, preview_colours
 from .patcher import remember_how
 from .paths import TEXT_ENCODERS, find_checkpoint, find_file, list_checkpoints
 from .progress import NodeProgress
+from .stored import ReadableWeights, stored_dtype
 from .text import compute_dtype, make_clip
 from .vae import make_vae
 
 #: Choices of where a text encoder runs.
 TEXT_DEVICES = ("default", "cpu")
-
-#: Prefixes under which a denoiser or a VAE lies in a file that ComfyUI saved.
-_DENOISER_PREFIX = "model.diffusion_model."
-_VAE_PREFIX = "first_stage_model."
 
 
 @dataclass(frozen=True)
@@ -63,11 +64,12 @@ def load_checkpoint(folder: Path, weight_dtype: str, text_device: str) -> Loaded
     colours = preview_colours(vae)
     files = DenoiserFiles(
         DenoiserInfo(info.transformer, info.scheduler, info.size, info.vae.scaling_factor),
-        Renamed(info.transformer_files.map(), to_original),
+        ReadableWeights(Renamed(info.transformer_files.map(), to_original)),
     )
     model = make_model(files, weight_dtype, colours)
     clip = folder_clip(folder, info.version, text_device)
-    return Loaded(model, clip, vae, describe(info, weight_dtype))
+    report = describe(info, weight_dtype) + _unpacking(files.tensors, weight_dtype)
+    return Loaded(model, clip, vae, report)
 
 
 def describe(info: CheckpointInfo, weight_dtype: str) -> str:
@@ -144,11 +146,10 @@ def _stored_dtype(version: Version, device: torch.device) -> torch.dtype | None:
 def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, str]:
     """MODEL of a single file, and a sentence about it. `vae` gives the previews' colours."""
     stored = read_tensor_files(file)
-    names = _without_prefix(stored, _DENOISER_PREFIX)
+    names = without_prefix(stored, DENOISER_PREFIX)
     infos = {to_original(name): stored[names[name]] for name in names}
-    config = read_transformer_config(file, infos)
-    tensors, metadata = dict(_renamed(stored, names, to_original)), dict(stored.metadata)
-    tensors, _ = comfy.utils.convert_old_quants(tensors, "", metadata=metadata)
+    config = read_transformer_config(file, infos, stored.metadata)
+    tensors = _denoiser_tensors(file, stored, names)
     scheduler = PUBLISHED_CONFIG[config.version]
     info = DenoiserInfo(config, scheduler, model_size(stored.num_parameters))
     colours = None if vae is None else preview_colours(vae)
@@ -156,22 +157,46 @@ def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, 
     report = (
         f"EasyAnimate {config.version.value} {info.size}, {config.head.value} head; {file.name}."
     )
-    return model, report
+    return model, report + _unpacking(tensors, weight_dtype)
+
+
+def _denoiser_tensors(
+    file: Path, stored: TensorFiles, names: Mapping[str, str]
+) -> Mapping[str, Any]:
+    """The original's names to tensors as this ComfyUI can take them."""
+    if file.suffix == GGUF_SUFFIX:
+        plain = {stored_name: to_original(name) for name, stored_name in names.items()}
+        return Renamed(StoredWeights(stored), plain.get)
+    tensors, metadata = dict(_renamed(stored, names, to_original)), dict(stored.metadata)
+    tensors, _ = comfy.utils.convert_old_quants(tensors, "", metadata=metadata)
+    return ReadableWeights(tensors)
+
+
+def _unpacking(tensors: Mapping[str, Any], weight_dtype: str) -> str:
+    """A sentence about weights that this ComfyUI cannot hold as the file does."""
+    if isinstance(tensors, ReadableWeights):
+        kinds = ", ".join(sorted(tensors.unpacked))
+    else:
+        packed = any(isinstance(tensors[name], PackedWeight) for name in tensors)
+        kinds = "GGUF" if packed else ""
+    if not kinds:
+        return ""
+    target = weight_dtype if weight_dtype != DEFAULT_DTYPE else _word(stored_dtype(tensors))
+    return f" Weights in {kinds} are unpacked while loading; they are held in {target}."
+
+
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def load_vae_file(file: Path, version: Version) -> Any:
     """VAE of a single file."""
     stored = read_tensor_files(file)
-    names = _without_prefix(stored, _VAE_PREFIX)
-    config = read_vae_config(file, {name: stored[names[name]] for name in names}, version)
+    names = without_prefix(stored, VAE_PREFIX)
+    infos = {name: stored[names[name]] for name in names}
+    config = read_vae_config(file, infos, version, stored.metadata)
     tensors = _renamed(stored, names, lambda name: name)
     return make_vae(config, tensors, f"{version.value} VAE")
-
-
-def _without_prefix(stored: TensorFiles, prefix: str) -> dict[str, str]:
-    """Plain name to stored name; where some names have the prefix, the others are left out."""
-    prefixed = {name.removeprefix(prefix): name for name in stored if name.startswith(prefix)}
-    return prefixed or {name: name for name in stored}
 
 
 def _renamed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,36 +10,40 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.checkpoint.scaled import NOTE, without_side_tensors
 from ...easyanimate_core.loading import build_on_meta, check_complete
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
+from ...easyanimate_core.quantization import is_quantized, quantize
+from ...easyanimate_core.quantization.storage import as_tensors
 from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
+from .stored import is_native, stored_dtype
 from .vae import easyanimate_vae
 
 #: Choices of the loaders, and the dtype that weights are stored in; None keeps the files'.
-FP8 = "scaled fp8 (e4m3)"
+DEFAULT_DTYPE, FP8 = "default", "scaled fp8 (e4m3)"
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
-    "default": None,
+    DEFAULT_DTYPE: None,
     "bf16": torch.bfloat16,
     "fp16": torch.float16,
     FP8: None,
 }
 
 _COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
-_FP8_LARGEST = torch.finfo(torch.float8_e4m3fn).max
-_QUANTISED = (".comfy_quant", ".weight_scale", ".input_scale")
-_FP8_CONFIG = {"format": "float8_e4m3fn"}
 
 
 @dataclass(frozen=True)
 class DenoiserFiles:
-    """A denoiser that is to be loaded: what it is and its tensors under the original's names."""
+    """A denoiser that is to be loaded: what it is and its tensors under the original's names.
+
+    A weight may come as the core's `Stored`, which is unpacked when it is placed.
+    """
 
     info: DenoiserInfo
-    tensors: Mapping[str, Tensor]
+    tensors: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -54,7 +57,9 @@ class DenoiserFiles:
             lambda: EasyAnimateTransformer3DModel(self.info.transformer), what=self.name
         )
         expected = {name: tensor.shape for name, tensor in plain.state_dict().items()}
-        found = {n: self.tensors[n].shape for n in self.tensors if not n.endswith(_QUANTISED)}
+        found = {
+            n: self.tensors[n].shape for n in without_side_tensors(dict.fromkeys(self.tensors))
+        }
         check_complete(expected, found, what=self.name)
 
 
@@ -76,9 +81,9 @@ def make_model(
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
     files.check()
-    stored = any(name.endswith(".comfy_quant") for name in files.tensors)
+    stored = any(name.endswith(NOTE) for name in files.tensors)
     quantised = stored or weight_dtype == FP8
-    dtype = WEIGHT_DTYPES[weight_dtype] or files.tensors["proj.weight"].dtype
+    dtype = WEIGHT_DTYPES[weight_dtype] or stored_dtype(files.tensors)
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     config = Config(files.info, dtype, colours)
@@ -104,40 +109,20 @@ def make_model(
     return patcher
 
 
-def _placed(
-    tensors: Mapping[str, Tensor], dtype: torch.dtype, *, quantise: bool
-) -> dict[str, Tensor]:
+def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -> dict[str, Tensor]:
     """Tensors in the dtype to store, one after the other, so that both copies never coexist."""
     placed: dict[str, Tensor] = {}
     progress = NodeProgress()
     for done, name in enumerate(tensors, start=1):
         tensor = tensors[name]
-        if name.endswith(_QUANTISED) or tensor.dtype == torch.float8_e4m3fn:
+        if is_native(tensors, name):
             placed[name] = tensor
-        elif quantise and _is_quantised(name, tensor):
-            placed |= _scaled_fp8(name.removesuffix(".weight"), tensor)
+        elif quantise and is_quantized(name, tensor.shape):
+            placed |= as_tensors(name, quantize(tensor.to(dtype=torch.float32), "fp8"))
         else:
-            placed[name] = tensor.to(dtype)
+            placed[name] = tensor.to(dtype=dtype)
         progress("load", done, len(tensors))
     return placed
-
-
-def _is_quantised(name: str, tensor: Tensor) -> bool:
-    """Attention and feed-forward matrices; norms, embeddings, first and last layers are not."""
-    return name.startswith("transformer_blocks.") and tensor.ndim == 2 and "norm" not in name
-
-
-def _scaled_fp8(layer: str, weight: Tensor) -> dict[str, Tensor]:
-    """A layer's weight in fp8 with one scale, as ComfyUI's own layers read it."""
-    weight = weight.float()
-    scale = (weight.abs().amax() / _FP8_LARGEST).clamp(min=torch.finfo(torch.float32).tiny)
-    values = (weight / scale).clamp(-_FP8_LARGEST, _FP8_LARGEST).to(torch.float8_e4m3fn)
-    note = torch.tensor(list(json.dumps(_FP8_CONFIG).encode()), dtype=torch.uint8)
-    return {
-        f"{layer}.weight": values,
-        f"{layer}.weight_scale": scale,
-        f"{layer}.comfy_quant": note,
-    }
 
 
 def preview_colours(vae: Any) -> PreviewColours:

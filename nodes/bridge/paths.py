@@ -74,8 +74,17 @@ def list_files(key: str) -> list[str]:
     return [name for name in names if name.endswith(".safetensors")]
 
 
+def list_denoisers() -> list[str]:
+    """Names of the safetensors and GGUF files in models/diffusion_models."""
+    gguf = []  # ComfyUI's own list has no GGUF
+    for root in folder_paths.get_folder_paths(DIFFUSION_MODELS):
+        names, _ = folder_paths.recursive_search(root)
+        gguf += [name for name in names if name.endswith(".gguf")]
+    return sorted({*list_files(DIFFUSION_MODELS), *gguf})
+
+
 def find_file(key: str, name: str) -> Path:
-    """The file of a name of `list_files`."""
+    """The file of a name of `list_files` or `list_denoisers`."""
     path = folder_paths.get_full_path(key, name)
     if path is None:
         places = os.pathsep.join(folder_paths.get_folder_paths(key))

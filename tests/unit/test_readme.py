@@ -133,6 +133,7 @@ def test_every_command_parses(readme):
         "trajectory",
         "describe",
         "download",
+        "convert",
         "make-tiny",
     }
     classes = {task.__name__: mode for mode, task in TASKS.items()}

@@ -1,0 +1,117 @@
+"""`convert`: a checkpoint, or one part of it, in another dtype, layout or file format."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from .bars import ProgressBars
+
+_UNITS = {"": 1, "MB": 10**6, "GB": 10**9}
+_DTYPES = (
+    "keep", "bf16", "fp16", "fp32", "fp8", "fp8-channel", "int8",
+    "q8_0", "q5_1", "q5_0", "q4_1", "q4_0",
+)  # fmt: skip
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "convert",
+        help="write a checkpoint in another dtype, layout or file format",
+        description="Write a checkpoint, or one part of it, in another dtype, layout or file "
+        "format, tensor by tensor, and say how far it is from the source.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "source", type=Path, help="checkpoint folder, folder of one part, .safetensors or .gguf"
+    )
+    parser.add_argument(
+        "target",
+        type=Path,
+        help="a name in .safetensors or .gguf is one file with one part; any other is a folder: of "
+        "the part, or of the whole checkpoint where the source is one",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=_DTYPES,
+        default="keep",
+        help="default: keep, as stored. fp8 and int8 are scaled (fp8 per matrix; fp8-channel and "
+        "int8 per output channel), q8_0 to q4_0 are GGUF's; with them norms, embeddings, first "
+        "and last layers become bf16",
+    )
+    parser.add_argument(
+        "--part",
+        choices=("transformer", "vae", "text_encoder", "text_encoder_2"),
+        help="of a checkpoint folder; default: all of it into a folder, transformer into a file",
+    )
+    parser.add_argument(
+        "--layout",
+        choices=("original", "diffusers"),
+        help="whose tensor names the transformer gets; default: as it has",
+    )
+    parser.add_argument(
+        "--max-shard-size",
+        type=_size,
+        metavar="SIZE",
+        help="split a folder's weights into files of at most this size, such as 5GB",
+    )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        help="write the error of every weight to this .md or .json, a picture of it beside, and "
+        "compare source and result on random inputs",
+    )
+    parser.add_argument(
+        "--probe",
+        choices=("auto", "none", "predictions", "frames"),
+        default="auto",
+        help="what --report compares: the predictions at three timesteps, decoded frames too, or "
+        "nothing; auto: frames of small models only",
+    )
+    parser.add_argument("--force", action="store_true", help="replace a target that exists")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert, compare and print the summary."""
+    from ..checkpoint import Layout
+    from ..convert import Conversion, convert, probe, summary, write_report
+    from ..convert.report import check_report_path
+
+    report = arguments.report
+    if report is not None:
+        check_report_path(report)
+    conversion = Conversion(
+        dtype=arguments.dtype,
+        part=arguments.part,
+        layout=None if arguments.layout is None else Layout(arguments.layout),
+        max_shard_bytes=arguments.max_shard_size,
+        force=arguments.force,
+    )
+    with ProgressBars(leave=False) as bars:
+        result = convert(arguments.source, arguments.target, conversion, progress=bars)
+        if report is not None:
+            compared = probe(
+                arguments.source,
+                arguments.target,
+                part=arguments.part,
+                how=arguments.probe,
+                progress=bars,
+            )
+            result = replace(result, probe=compared)
+    print("\n".join(summary(result)))
+    if report is not None:
+        picture = write_report(result, report)
+        print(f"  {report}" + (f", {picture}" if picture else ""))
+    return 0
+
+
+def _size(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(MB|GB|)", text.strip().upper())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 500MB or 5GB")
+    return int(float(match.group(1)) * _UNITS[match.group(2)])

@@ -1,0 +1,110 @@
+"""One weight from the way that it is stored to the way that it shall be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint.writer import ITEM_BYTES
+from ..errors import CheckpointError
+from ..quantization import STORAGE_FORMATS, Stored, StoredWeight, quantize
+from ..quantization.storage import as_tensors
+from .fidelity import ErrorSums
+from .plan import Planned
+
+_TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
+                 "BF16": torch.bfloat16}  # fmt: skip
+#: Values that are cast at once; a text encoder's table of words is larger than memory should be.
+_VALUES_AT_ONCE = 1 << 25
+_LARGEST_FP16 = torch.finfo(torch.float16).max
+
+
+def encode(value: Stored, weight: Planned, errors: ErrorSums) -> Iterator[tuple[str, Tensor]]:
+    """The pieces of the target's tensors in order: (name in the file, values).
+
+    Args:
+        value: The weight as the source stores it.
+        weight: What it shall become.
+        errors: Gets every piece before and after, unless nothing changes.
+
+    Raises:
+        CheckpointError: The weight holds infinities or NaN and is to be quantised.
+    """
+    if weight.kind in STORAGE_FORMATS:
+        yield from as_tensors(weight.target, _scaled(value, weight, errors)).items()
+    elif weight.kind not in ITEM_BYTES:
+        whole = _plain(value)
+        packed, back = _packed(whole, weight.kind)
+        errors.add(whole, back)
+        yield weight.target, packed
+    else:
+        whole = value if isinstance(value, Tensor) else _plain(value)
+        dtype = _TORCH_DTYPES.get(weight.kind, whole.dtype)
+        for piece in _pieces(whole):
+            cast = piece.to(dtype)
+            if dtype != piece.dtype or not isinstance(value, Tensor):
+                errors.add(piece, cast)
+            yield weight.target, cast
+
+
+def changes(value: Stored, weight: Planned) -> bool:
+    """Whether the target's bytes are others than the source's."""
+    if isinstance(value, StoredWeight):
+        return value.format_name != weight.kind
+    if isinstance(value, Tensor):
+        return _TORCH_DTYPES.get(weight.kind, value.dtype) != value.dtype or (
+            weight.kind not in ITEM_BYTES
+        )
+    return True
+
+
+def overflows_fp16(value: Stored) -> bool:
+    """Whether a finite value would become infinite in float16."""
+    whole = value if isinstance(value, Tensor) else _plain(value)
+    # 65520 is half way to the value after the largest: what lies below is rounded down to it.
+    limit = _LARGEST_FP16 + 16
+    for piece in _pieces(whole):
+        if not piece.is_floating_point() or not piece.numel() or piece.abs().max() < limit:
+            continue
+        if bool(((piece.abs() >= limit) & piece.isfinite()).any()):
+            return True
+    return False
+
+
+def _scaled(value: Stored, weight: Planned, errors: ErrorSums) -> StoredWeight:
+    if isinstance(value, StoredWeight) and value.format_name == weight.kind:
+        return value  # rounding a second time would only lose
+    whole = _plain(value)
+    try:
+        stored = quantize(whole, weight.kind)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{weight.name} cannot be quantised. {error} The source is damaged: download it again."
+        ) from error
+    errors.add(whole, stored.dequantize(torch.float32))
+    return stored
+
+
+def _packed(whole: Tensor, kind: str) -> tuple[Tensor, Tensor]:
+    """GGUF's blocks as bytes, and what is read back of them."""
+    from gguf import GGMLQuantizationType, quants
+
+    gguf_type = GGMLQuantizationType[kind]
+    data = quants.quantize(np.ascontiguousarray(whole.numpy()), gguf_type)
+    back = quants.dequantize(data, gguf_type).reshape(whole.shape)
+    return torch.from_numpy(data), torch.from_numpy(back)
+
+
+def _plain(value: Stored) -> Tensor:
+    return value.float() if isinstance(value, Tensor) else value.dequantize(torch.float32)
+
+
+def _pieces(whole: Tensor) -> Iterator[Tensor]:
+    if whole.ndim == 0 or whole.numel() <= _VALUES_AT_ONCE:
+        yield whole
+        return
+    rows = max(1, _VALUES_AT_ONCE * whole.shape[0] // whole.numel())
+    yield from whole.split(rows)

@@ -1,0 +1,141 @@
+"""Which tensors are written, under which names and in which formats, before any is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..checkpoint import Layout, TensorInfo
+from ..checkpoint.key_maps_transformer import to_diffusers
+from ..checkpoint.scaled import note_name, scale_name
+from ..checkpoint.writer import ITEM_BYTES, Entry
+from ..errors import InputError
+from ..quantization import STORAGE_FORMATS, is_quantized
+from ..quantization.storage import note, stored_format
+from .options import GGUF_DTYPES, KEEP, PLAIN_DTYPES, Conversion
+from .source import Source
+
+#: Values of a row that one of GGUF's blocks holds.
+_BLOCK = 32
+_FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
+#: What tensors beside the quantised ones are kept in.
+_COMPUTE = "BF16"
+_WORDS = {"fp8": "F8_E4M3", "fp8-channel": "F8_E4M3", "int8": "I8"}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One weight that is written.
+
+    `name` is the network's, `target` that in the file, `kind` a header's word (BF16), a key of
+    `STORAGE_FORMATS` or a type of GGUF (Q8_0).
+    """
+
+    name: str
+    target: str
+    kind: str
+    shape: tuple[int, ...]
+
+    @property
+    def entries(self) -> dict[str, Entry]:
+        """Its tensors in the file."""
+        if self.kind not in STORAGE_FORMATS:
+            return {self.target: Entry(self.kind, self.shape)}
+        per_channel = STORAGE_FORMATS[self.kind].per_channel
+        scale = (self.shape[0], *[1] * (len(self.shape) - 1)) if per_channel else ()
+        return {
+            self.target: Entry(_WORDS[self.kind], self.shape),
+            scale_name(self.target): Entry("F32", scale),
+            note_name(self.target): Entry("U8", tuple(note(self.kind).shape)),
+        }
+
+
+def plan(source: Source, conversion: Conversion, *, gguf: bool) -> tuple[Planned, ...]:
+    """Every weight of the target, in the source's order.
+
+    Raises:
+        InputError: The dtype does not go with the part, the source or the kind of file.
+    """
+    _check(source, conversion, gguf=gguf)
+    rename = to_diffusers if conversion.layout is Layout.DIFFUSERS else str
+    keep_names = conversion.layout is None and source.part == "transformer"
+    planned = []
+    for name, stored in source.names.items():
+        info = source.files[stored]
+        target = _kept_name(name, stored) if keep_names else rename(name)
+        kind = _kind(name, info, stored_format(source.files, stored), conversion.dtype)
+        planned.append(Planned(name, target, kind, info.shape))
+    return tuple(planned)
+
+
+def _kept_name(name: str, stored: str) -> str:
+    """The stored name without the prefix of a file that ComfyUI saved."""
+    diffusers = to_diffusers(name)
+    return diffusers if stored.endswith(diffusers) and diffusers != name else name
+
+
+def _kind(name: str, info: TensorInfo, scaled: str | None, dtype: str) -> str:
+    if info.dtype in ITEM_BYTES and info.dtype not in _FLOATS and scaled is None:
+        return info.dtype  # whole numbers, such as positions
+    if dtype == KEEP:
+        return scaled or info.dtype
+    if dtype in PLAIN_DTYPES:
+        return PLAIN_DTYPES[dtype]
+    if not is_quantized(name, info.shape):
+        return _COMPUTE
+    if dtype in STORAGE_FORMATS:
+        return dtype
+    return GGUF_DTYPES[dtype] if info.shape[-1] % _BLOCK == 0 else _COMPUTE
+
+
+def _check(source: Source, conversion: Conversion, *, gguf: bool) -> None:
+    dtype = conversion.dtype
+    quantized = dtype in STORAGE_FORMATS or dtype in GGUF_DTYPES
+    if source.part != "transformer" and (quantized or gguf):
+        raise InputError(
+            f"{source.path} is a {source.part}; {'GGUF' if gguf else dtype} is for the "
+            f"transformer. Choose {', '.join(PLAIN_DTYPES)} and a .safetensors file or a folder."
+        )
+    if conversion.layout is not None and source.part != "transformer":
+        raise InputError(
+            f"{source.path} is a {source.part}, whose names are the same in both layouts. Leave "
+            "the layout out."
+        )
+    if dtype in GGUF_DTYPES and not gguf:
+        raise InputError(f"{dtype} is a type of GGUF: name a target that ends in .gguf.")
+    if gguf and dtype in STORAGE_FORMATS:
+        raise InputError(
+            f"GGUF has no {dtype}. Choose {', '.join((*PLAIN_DTYPES, *GGUF_DTYPES))}, or a target "
+            "that ends in .safetensors."
+        )
+    if dtype == KEEP:
+        _check_kept(source, {info.dtype for info in source.files.weights.values()}, gguf=gguf)
+
+
+def _check_kept(source: Source, stored: set[str], *, gguf: bool) -> None:
+    writable = set(PLAIN_DTYPES.values()) if gguf else set(ITEM_BYTES)
+    odd = sorted(stored - writable)
+    if odd:
+        raise InputError(
+            f"{source.path} is stored as {', '.join(odd)}, which a "
+            f"{'.gguf' if gguf else 'safetensors'} file made here does not hold. Choose a dtype."
+        )
+
+
+def entries_of(planned: tuple[Planned, ...]) -> Mapping[str, Entry]:
+    """All tensors of a file."""
+    return {name: entry for weight in planned for name, entry in weight.entries.items()}
+
+
+def shards(planned: tuple[Planned, ...], max_bytes: int | None) -> list[tuple[Planned, ...]]:
+    """The weights in groups of at most `max_bytes`; one that is larger has a file to itself."""
+    groups: list[list[Planned]] = [[]]
+    size = 0
+    for weight in planned:
+        own = sum(entry.num_bytes for entry in weight.entries.values())
+        if max_bytes is not None and groups[-1] and size + own > max_bytes:
+            groups.append([])
+            size = 0
+        groups[-1].append(weight)
+        size += own
+    return [tuple(group) for group in groups]

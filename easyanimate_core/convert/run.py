@@ -1,0 +1,316 @@
+"""From a source to a target: checked first, then written tensor by tensor, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from pathlib import Path
+from secrets import token_hex
+
+from ..checkpoint.detect import CONFIG_KEY
+from ..checkpoint.gguf_file import GGUF_SUFFIX
+from ..checkpoint.gguf_writer import GGUFStream, packed_bytes
+from ..checkpoint.writer import Entry, SafetensorsWriter, file_bytes, write_index
+from ..errors import CheckpointError, InputError
+from ..media.atomic import atomic_file, write_error
+from ..progress import Progress, silent
+from ..version import __version__
+from .encode import changes, encode, overflows_fp16
+from .fidelity import ErrorSums, Fidelity, LayerError
+from .options import GGUF_DTYPES, Conversion
+from .plan import Planned, entries_of, plan, shards
+from .source import Source, is_checkpoint, open_source
+
+_SUFFIXES = (".safetensors", GGUF_SUFFIX)
+_STEMS = {"transformer": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
+_SHOWN = 6
+
+
+def convert(
+    source: Path | str,
+    target: Path | str,
+    conversion: Conversion,
+    *,
+    progress: Progress = silent,
+) -> Fidelity:
+    """Write `target` from `source` and tell how far apart they are.
+
+    Args:
+        source: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file.
+        target: A name that ends in `.safetensors` or `.gguf` is a file with one component; any
+            other is a folder: of the component, or of the whole checkpoint where the source is one
+            and no part is named. The other parts of a checkpoint are hard-linked, or copied.
+        conversion: What to make of it.
+        progress: Reports the stage "convert"; an exception that it raises leaves nothing behind.
+
+    Raises:
+        CheckpointError: The source is damaged or of another model, a value does not fit the dtype,
+            or the disk is too small.
+        InputError: The options contradict each other, or the target exists.
+    """
+    begin = time.perf_counter()
+    source, target = Path(source), Path(target)
+    whole = is_checkpoint(source) and conversion.part is None and target.suffix not in _SUFFIXES
+    opened = open_source(source, conversion.part)
+    _check_target(source, target, conversion)
+    planned = plan(opened, conversion, gguf=target.suffix == GGUF_SUFFIX)
+    if conversion.dtype == "fp16":
+        _check_fp16(opened, planned)
+    metadata = _metadata(opened, conversion)
+    if target.suffix in _SUFFIXES:
+        layers, size = _write_file(opened, planned, target, metadata, progress)
+    else:
+        with _new_folder(target, force=conversion.force) as folder:
+            part = folder / "transformer" if whole else folder
+            layers, size = _write_folder(
+                opened, planned, part, metadata, conversion.max_shard_bytes, progress
+            )
+            if whole:
+                _link_others(source, folder)
+    return Fidelity(
+        source=str(source),
+        target=str(target),
+        part=opened.part,
+        dtype=conversion.dtype,
+        bytes_before=opened.num_bytes,
+        bytes_after=size,
+        seconds=time.perf_counter() - begin,
+        num_weights=len(planned),
+        layers=layers,
+        notes=_notes(opened, planned, conversion, target, whole=whole),
+    )
+
+
+def _check_target(source: Path, target: Path, conversion: Conversion) -> None:
+    places = source.resolve(), target.resolve()
+    if places[0] == places[1] or places[1] in places[0].parents or places[0] in places[1].parents:
+        raise InputError(
+            f"The target {target} and the source {source} lie in each other: name another."
+        )
+    if target.exists() and not conversion.force:
+        raise InputError(f"{target} exists. Name another target, or allow to replace it (--force).")
+    is_file = target.suffix in _SUFFIXES
+    if target.exists() and target.is_file() != is_file:
+        kind = "a file" if target.is_file() else "a folder"
+        raise InputError(f"{target} is {kind} and would become another thing: name another target.")
+    if is_file and conversion.max_shard_bytes is not None:
+        raise InputError(
+            "Only a folder has shards: leave the size of shards out, or name a folder."
+        )
+
+
+def _check_fp16(source: Source, planned: tuple[Planned, ...]) -> None:
+    """Before anything is written: which tensors would hold infinities."""
+    weights = source.open()
+    found = [
+        weight.name
+        for weight in planned
+        if weight.kind == "F16" and source.info(weight.name).dtype != "F16"
+        if overflows_fp16(weights[weight.name])
+    ]
+    if found:
+        more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+        raise CheckpointError(
+            f"{len(found)} tensors hold values beyond 65504, which would be infinite in fp16: "
+            f"{', '.join(found[:_SHOWN])}{more}. Use bf16 or fp32."
+        )
+
+
+def _metadata(source: Source, conversion: Conversion) -> dict[str, str]:
+    """Text to text: where the file comes from and what it is, so that it needs no file beside."""
+    facts = {
+        "format": "pt",
+        "easyanimate.part": source.part,
+        "easyanimate.dtype": conversion.dtype,
+        "easyanimate.source": source.title,
+        "easyanimate.source_sha256": source.header_sha256(),
+        "easyanimate.tool": f"easyanimate_core {__version__}",
+        "modelspec.sai_model_spec": "1.0.0",
+        "modelspec.title": source.title,
+        "modelspec.implementation": "https://github.com/aigc-apps/EasyAnimate",
+        "modelspec.date": datetime.now(timezone.utc).date().isoformat(),
+    }
+    if source.transformer is not None:
+        version, head = source.transformer.version.value, source.transformer.head.value
+        facts |= {
+            "easyanimate.version": version,
+            "easyanimate.head": head,
+            "modelspec.architecture": f"easyanimate-{version}-{head}".lower(),
+        }
+    if source.config is not None:
+        facts[CONFIG_KEY] = json.dumps(source.config, ensure_ascii=False, sort_keys=True)
+    return facts
+
+
+def _write_file(
+    source: Source,
+    planned: tuple[Planned, ...],
+    target: Path,
+    metadata: Mapping[str, str],
+    progress: Progress,
+) -> tuple[tuple[LayerError, ...], int]:
+    entries = dict(entries_of(planned))
+    is_gguf = target.suffix == GGUF_SUFFIX
+    if is_gguf:
+        metadata = {key: text for key, text in metadata.items() if key != "format"}
+    extra = {} if is_gguf else source.extra
+    entries |= {name: Entry("U8", tuple(tensor.shape)) for name, tensor in extra.items()}
+    _check_space(target, _gguf_bytes(entries) if is_gguf else file_bytes(entries, metadata))
+    stream = GGUFStream if is_gguf else SafetensorsWriter
+    with atomic_file(target) as temporary, stream(temporary, entries, metadata) as writer:
+        layers = _write_weights(source, planned, writer, _Count(progress, len(planned)))
+        for name, tensor in extra.items():
+            writer.append(name, tensor)
+    return layers, target.stat().st_size
+
+
+def _write_folder(
+    source: Source,
+    planned: tuple[Planned, ...],
+    folder: Path,
+    metadata: Mapping[str, str],
+    max_shard_bytes: int | None,
+    progress: Progress,
+) -> tuple[tuple[LayerError, ...], int]:
+    if source.config is None:
+        raise CheckpointError(
+            f"{source.path} comes without a config, which the folder of a {source.part} needs. Put "
+            f"its config.json beside it as {source.path.with_suffix('.json').name}."
+        )
+    folder.mkdir(exist_ok=True)
+    groups = shards(planned, max_shard_bytes)
+    stem = _STEMS.get(source.part, "model")
+    names = [f"{stem}-{i:05d}-of-{len(groups):05d}.safetensors" for i in range(1, len(groups) + 1)]
+    if len(groups) == 1:
+        names = [f"{stem}.safetensors"]
+    own = {key: text for key, text in metadata.items() if key != CONFIG_KEY}
+    sizes = [file_bytes(entries_of(group), own) for group in groups]
+    _check_space(folder, sum(sizes))
+    layers: tuple[LayerError, ...] = ()
+    count = _Count(progress, len(planned))
+    for name, group in zip(names, groups, strict=True):
+        with SafetensorsWriter(folder / name, entries_of(group), own) as writer:
+            layers += _write_weights(source, group, writer, count)
+    if len(groups) > 1:
+        listed = {name: list(entries_of(group)) for name, group in zip(names, groups, strict=True)}
+        total = sum(e.num_bytes for group in groups for e in entries_of(group).values())
+        write_index(folder / f"{stem}.safetensors.index.json", listed, total)
+    text = json.dumps(source.config, ensure_ascii=False, indent=2) + "\n"
+    (folder / "config.json").write_text(text, encoding="utf-8")
+    return layers, sum(sizes)
+
+
+class _Count:
+    """Progress over several files."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def step(self) -> None:
+        self._done += 1
+        self._progress("convert", self._done, self._total)
+
+
+def _write_weights(
+    source: Source,
+    planned: tuple[Planned, ...],
+    writer: SafetensorsWriter | GGUFStream,
+    count: _Count,
+) -> tuple[LayerError, ...]:
+    weights = source.open()
+    layers = []
+    for weight in planned:
+        value = weights[weight.name]
+        errors = ErrorSums()
+        for name, tensor in encode(value, weight, errors):
+            writer.append(name, tensor)
+        if changes(value, weight):
+            layers.append(errors.layer(weight.name, weight.kind))
+        count.step()
+    return tuple(layers)
+
+
+def _gguf_bytes(entries: Mapping[str, Entry]) -> int:
+    return sum(packed_bytes(entry) for entry in entries.values())
+
+
+def _check_space(target: Path, needed: int) -> None:
+    place = next(parent for parent in target.resolve().parents if parent.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise CheckpointError(
+            f"{target} takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on that disk. "
+            "Free some space, write elsewhere, or choose a smaller dtype."
+        )
+
+
+@contextmanager
+def _new_folder(target: Path, *, force: bool) -> Iterator[Path]:
+    """A folder beside `target` that takes its place when the block ends without an exception."""
+    beside = target.parent / f".{target.name}.{token_hex(4)}"
+    new, old = beside.with_name(beside.name + ".part"), beside.with_name(beside.name + ".old")
+    try:
+        new.mkdir(parents=True)
+        yield new
+        if force and target.exists():
+            target.rename(old)
+        new.rename(target)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if old.exists():
+            old.rename(target)
+        if isinstance(error, OSError):
+            raise write_error(target, error) from error
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _link_others(source: Path, target: Path) -> None:
+    """Every file of a checkpoint but those of the transformer: hard-linked, else copied."""
+    for path in sorted(source.rglob("*")):
+        place = path.relative_to(source)
+        if path.is_dir() or place.parts[0] == "transformer" or ".cache" in place.parts:
+            continue
+        (target / place).parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path.resolve(), target / place)
+        except OSError:  # another disk, or one without links
+            shutil.copy2(path, target / place)
+
+
+def _notes(
+    source: Source,
+    planned: tuple[Planned, ...],
+    conversion: Conversion,
+    target: Path,
+    *,
+    whole: bool,
+) -> tuple[str, ...]:
+    notes = []
+    if whole:
+        notes.append(
+            "The other parts of the checkpoint are linked to the source's files or copied."
+        )
+    if conversion.dtype in GGUF_DTYPES:
+        odd = [w.name for w in planned if w.kind == "BF16" and _is_matrix(w)]
+        if odd:
+            notes.append(
+                f"{len(odd)} matrices have rows that are no multiple of 32 and stay bf16: {odd[0]}"
+                f"{' and others' if len(odd) > 1 else ''}."
+            )
+    if source.part == "text_encoder_2" and not source.extra and target.suffix in _SUFFIXES:
+        notes.append(
+            "The file holds no tokenizer, which ComfyUI needs: tokenizer_2/spiece.model is missing."
+        )
+    return tuple(notes)
+
+
+def _is_matrix(weight: Planned) -> bool:
+    from ..quantization import is_quantized
+
+    return is_quantized(weight.name, weight.shape)

@@ -1,0 +1,189 @@
+"""What is converted: one component of a checkpoint, from a folder or from a single file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..checkpoint import (
+    TensorFiles,
+    TensorInfo,
+    model_size,
+    read_tensor_files,
+    read_transformer_config,
+    without_prefix,
+)
+from ..checkpoint.detect import (
+    DENOISER_PREFIX,
+    VAE_PREFIX,
+    config_as_json,
+    stated_config,
+)
+from ..checkpoint.key_maps_transformer import to_original
+from ..checkpoint.scaled import check_scales
+from ..errors import InputError
+from ..loading import Renamed, build_on_meta, check_complete
+from ..models.transformer import EasyAnimateTransformer3DModel
+from ..models.vae import AutoencoderKLMagvit
+from ..quantization import Stored, StoredWeights
+from ..specs import TransformerConfig, VAEConfig
+from .options import PARTS
+
+_PREFIXES = {"transformer": DENOISER_PREFIX, "vae": VAE_PREFIX}
+#: mT5's tokenizer inside its single file, as in the one that ComfyUI repackaged.
+SPIECE = "spiece_model"
+
+
+@dataclass(frozen=True)
+class Source:
+    """One component, opened.
+
+    `names` maps the network's names (the original's for a denoiser) to those in the files; `config`
+    is the content of its `config.json`, None where neither a file nor metadata state it; `extra`
+    are tensors that a single file has beside the weights.
+    """
+
+    path: Path
+    part: str
+    files: TensorFiles
+    names: Mapping[str, str]
+    config: Mapping[str, Any] | None
+    transformer: TransformerConfig | None
+    extra: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """The checkpoint's or the file's name."""
+        path = self.path.resolve()
+        return path.parent.name if path.is_dir() and path.name in PARTS else path.stem
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the files."""
+        return sum(file.stat().st_size for file in self.files.files)
+
+    def info(self, name: str) -> TensorInfo:
+        """Header of a weight by the network's name."""
+        return self.files[self.names[name]]
+
+    def open(self) -> Mapping[str, Stored]:
+        """The weights by the network's names, each as it is stored."""
+        plain = {stored: name for name, stored in self.names.items()}
+        return Renamed(StoredWeights(self.files), plain.get)
+
+    def header_sha256(self) -> str:
+        """Tells sources apart: names, dtypes and shapes of all tensors."""
+        digest = hashlib.sha256()
+        for name in sorted(self.files):
+            digest.update(f"{name} {self.files[name].dtype} {self.files[name].shape}".encode())
+        return digest.hexdigest()
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a folder holds a whole checkpoint, not one component."""
+    return (path / "transformer").is_dir() and (path / "vae").is_dir()
+
+
+def open_source(path: Path | str, part: str | None = None) -> Source:
+    """Open a component, and check that it is one of EasyAnimate and complete.
+
+    Args:
+        path: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file.
+        part: One of `PARTS`. For a checkpoint folder None is the transformer; otherwise the tensors
+            decide, and `part` must agree with them.
+
+    Raises:
+        CheckpointError: Something is missing, damaged, or of another model.
+        InputError: The path holds another part.
+    """
+    path = Path(path)
+    if is_checkpoint(path):
+        path = path / (part or "transformer")
+    files = read_tensor_files(path)
+    check_scales(files, what=str(path))
+    found = _part_of(files)
+    if part not in (None, found):
+        raise InputError(f"{path} is a {found}, not a {part}. Leave the part out, or name {found}.")
+    prefix = _PREFIXES.get(found)
+    stored = list(files.weights)
+    names = without_prefix(stored, prefix) if prefix else {name: name for name in stored}
+    config = stated_config(path, files.metadata)
+    if found == "transformer":
+        names = {to_original(name): stored_name for name, stored_name in names.items()}
+        transformer = _check_transformer(path, files, names)
+        stated = config or config_as_json(transformer, _class_name="EasyAnimateTransformer3DModel")
+        return Source(path, found, files, names, stated, transformer)
+    if found == "vae" and config is not None:
+        vae = VAEConfig.from_dict(config)
+        _check(lambda: AutoencoderKLMagvit(vae), files, names, "VAE")
+    names.pop(SPIECE, None)
+    extra = _tokenizer(path, files) if found == "text_encoder_2" else {}
+    return Source(path, found, files, names, config, None, extra)
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """What a single file holds, as JSON values: part, version, head, size, dtypes, provenance."""
+    source = open_source(path)
+    config, files = source.transformer, source.files
+    return {
+        "path": str(path),
+        "part": source.part,
+        "version": config.version.value if config else files.metadata.get("easyanimate.version"),
+        "head": config.head.value if config else None,
+        "size": model_size(files.num_parameters),
+        "tensors": len(files.weights),
+        "parameters": files.num_parameters,
+        "bytes": source.num_bytes,
+        "dtypes": dict(files.dtypes.most_common()),
+        "metadata": {
+            key: text
+            for key, text in sorted(files.metadata.items())
+            if key.startswith(("easyanimate.", "modelspec.")) and key != "easyanimate.config"
+        },
+    }
+
+
+def _part_of(files: TensorFiles) -> str:
+    names = files.weights
+    if any(name.removeprefix(DENOISER_PREFIX) == "proj.weight" for name in names):
+        return "transformer"
+    if any(name.removeprefix(VAE_PREFIX) == "quant_conv.weight" for name in names):
+        return "vae"
+    from ..text.single_file import text_encoder_version
+
+    text_encoder_version(names)
+    second = any("relative_attention_bias" in name for name in names)
+    return "text_encoder_2" if second else "text_encoder"
+
+
+def _check_transformer(
+    path: Path, files: TensorFiles, names: Mapping[str, str]
+) -> TransformerConfig:
+    infos = {name: files[stored] for name, stored in names.items()}
+    config = read_transformer_config(path, infos, files.metadata)
+    what = f"{config.version.value} {config.head.value} denoiser"
+    _check(lambda: EasyAnimateTransformer3DModel(config), files, names, what)
+    return config
+
+
+def _check(build: Any, files: TensorFiles, names: Mapping[str, str], what: str) -> None:
+    network: torch.nn.Module = build_on_meta(build, what=what)
+    expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    check_complete(expected, {name: files[names[name]].shape for name in names}, what=what)
+
+
+def _tokenizer(path: Path, files: TensorFiles) -> dict[str, Tensor]:
+    """mT5's tokenizer: inside a single file, or in the checkpoint folder beside the component."""
+    if SPIECE in files:
+        return {SPIECE: files.map()[SPIECE]}
+    model = path.parent / "tokenizer_2" / "spiece.model"
+    if not path.is_dir() or not model.is_file():
+        return {}
+    return {SPIECE: torch.from_numpy(np.fromfile(model, np.uint8))}
