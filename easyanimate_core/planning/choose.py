@@ -153,7 +153,8 @@ class _Question:
         if memory.offload == "resident":
             yield "All networks fit at once, so they stay on the card between runs."
         if memory.quantization != "none":
-            why = without(quantization="none")
+            sparing = "module" if self.limits.card is None else "block"
+            why = without(quantization="none", offload=sparing, sequential_guidance=True)
             yield f"The denoiser's weights are {memory.quantization}: unquantised {why}."
         if memory.offload == "block":
             yield f"Weights come block by block: with whole networks {without(offload='module')}."

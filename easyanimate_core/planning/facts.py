@@ -20,8 +20,9 @@ from ..specs import Head, TransformerConfig, VAEConfig, Version
 #: point of 16 bits per 128 values).
 QUANTIZED_BYTES = {"qfloat8": 1.0, "qint8": 1.0, "qint4": 0.5 + 4 / 128}
 
-_ITEM_BYTES = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2, "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1,
-               "U8": 1}  # fmt: skip
+#: Of what is loaded: weights that are stored in fewer bits are unpacked to bfloat16.
+_ITEM_BYTES = {"F64": 8, "F32": 4}
+_USUAL_BYTES = 2
 _LAYER = re.compile(r"(?:transformer_blocks|layers?|block)\.(\d+)\.")
 
 
@@ -80,7 +81,7 @@ class ModelFacts:
 def facts_of(info: CheckpointInfo) -> ModelFacts:
     """The facts of a checkpoint folder, from its configs and headers."""
     denoiser = {key_maps_transformer.to_original(name): tensor.shape
-                for name, tensor in info.transformer_files.items()}  # fmt: skip
+                for name, tensor in info.transformer_files.weights.items()}  # fmt: skip
     counts = {name: torch.Size(shape).numel() for name, shape in denoiser.items()}
     fewer = {name for name, shape in denoiser.items() if is_quantized(name, shape)}
     vae = {name: tensor.numel for name, tensor in info.vae_files.items()}
@@ -196,4 +197,6 @@ def _is_text_matrix(name: str, shape: tuple[int, ...]) -> bool:
 
 def _stored_bytes(dtypes: Counter[str]) -> float:
     total = sum(dtypes.values())
-    return sum(_ITEM_BYTES.get(name, 4) * count for name, count in dtypes.items()) / max(total, 1)
+    return sum(_ITEM_BYTES.get(name, _USUAL_BYTES) * count for name, count in dtypes.items()) / max(
+        total, 1
+    )
