@@ -42,6 +42,7 @@ class Networks:
             use_attention_mask=self.info.transformer.enable_text_attention_mask,
             dtype=self.dtype,
             device=self.device,
+            quantization=self.memory.text_quantization,
             progress=progress,
         )
 
@@ -50,7 +51,10 @@ class Networks:
         """The denoiser, ready to use inside the block."""
         if self._transformer is None:
             self._transformer = load_transformer(
-                self.info, dtype=self._storage_dtype, progress=progress
+                self.info,
+                dtype=self._storage_dtype,
+                quantization=self.memory.quantization,
+                progress=progress,
             )
         with _placed(self._transformer, self.device):
             yield self._transformer

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..progress import Progress, silent
+from ..quantization import Quantizer
 
 _SHOWN = 6
 
@@ -23,6 +24,7 @@ def load_network(
     what: str,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    quantizer: Quantizer | None = None,
     progress: Progress = silent,
 ) -> Network:
     """Build on meta, assign `tensors`, and hand the network over ready for inference.
@@ -36,13 +38,22 @@ def load_network(
         what: The network's name for error messages.
         dtype: Storage dtype; None keeps the files'.
         device: Where the weights shall lie.
+        quantizer: Which weights are kept in fewer bits, and how; None keeps all as they are.
         progress: Reports the stage "load".
 
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
     network = build_on_meta(build, what=what)
-    assign_tensors(network, tensors, what=what, dtype=dtype, device=device, progress=progress)
+    assign_tensors(
+        network,
+        tensors,
+        what=what,
+        dtype=dtype,
+        device=device,
+        quantizer=quantizer,
+        progress=progress,
+    )
     check_materialised(network)
     return network
 
@@ -82,17 +93,23 @@ def assign_tensors(
     what: str,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    quantizer: Quantizer | None = None,
     progress: Progress = silent,
 ) -> None:
     """Put `tensors` in place of the parameters of a network on meta, and freeze it.
 
+    Tensors are converted and quantised one by one, so that the network never exists twice.
     Reports the stage "load". Raises `CheckpointError` as `load_network` does.
     """
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     check_complete(expected, {name: tensors[name].shape for name in tensors}, what=what)
+    quantized = set() if quantizer is None else quantizer.prepare(network)
     placed: dict[str, Tensor] = {}
     for name in tensors:
-        placed[name] = tensors[name].to(device=device, dtype=dtype)
+        if quantizer is not None and name in quantized:
+            placed[name] = quantizer(tensors[name]).to(device)
+        else:
+            placed[name] = tensors[name].to(device=device, dtype=dtype)
         progress("load", len(placed), len(tensors))
     network.load_state_dict(placed, strict=True, assign=True)
     network.requires_grad_(False).eval()

@@ -10,6 +10,7 @@ from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..ops import ManualCast, Operations
 from ..progress import Progress, silent
+from ..quantization import Quantizer
 from .assign import Renamed, build_on_meta, check_complete, load_network
 
 
@@ -43,9 +44,13 @@ def load_transformer(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     operations: Operations = ManualCast,
+    quantization: str = "none",
     progress: Progress = silent,
 ) -> EasyAnimateTransformer3DModel:
     """The denoiser of a checkpoint in either layout.
+
+    `quantization`, one of `memory.QUANTIZATIONS`, is what its large matrices are kept in; `dtype`
+    then is that of the other weights.
 
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
@@ -57,6 +62,7 @@ def load_transformer(
         what=_name(info, "denoiser"),
         dtype=dtype,
         device=device,
+        quantizer=None if quantization == "none" else Quantizer(quantization),
         progress=progress,
     )
 

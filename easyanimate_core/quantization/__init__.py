@@ -1,5 +1,19 @@
 """Weights in fewer bits than they are computed in."""
 
 from .layers import is_quantized
+from .weights import (
+    Quantizer,
+    plain_tensors,
+    quantize,
+    quantized_from_values,
+    stored_bytes,
+)
 
-__all__ = ["is_quantized"]
+__all__ = [
+    "Quantizer",
+    "is_quantized",
+    "plain_tensors",
+    "quantize",
+    "quantized_from_values",
+    "stored_bytes",
+]

@@ -1,0 +1,192 @@
+"""Matrices of linear layers in 8 or 4 bits, by optimum-quanto.
+
+Shapes: O output features, I input features, G group of input features.
+
+Scales are float32 and the kernel-agnostic tensors of quanto hold the values, so a weight is the
+same on every device, moving it moves its bytes, and values that a file stores with a scale are
+taken over as they are. A layer turns its weight back when it is used: beside the thousands of
+tokens of a video that costs little, while kernels that multiply the packed values are made for a
+few tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from ..ops import ManualCast
+from .layers import is_quantized
+
+#: Input features that share a scale in qint4; the largest that divides a layer's width is taken.
+GROUP_SIZES = (128, 96, 64, 32)
+#: Values that are quantised at a time: their float32 copies stay small beside the weight.
+_CHUNK_VALUES = 4 * 1024 * 1024
+_STORED = {
+    torch.float8_e4m3fn: "qfloat8_e4m3fn",
+    torch.float8_e5m2: "qfloat8_e5m2",
+    torch.int8: "qint8",
+}
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """How a network's weights are kept: `kind` of `memory.QUANTIZATIONS` but "none", and which.
+
+    `selects` is asked with the name and the shape of a tensor. What it selects belongs to an
+    `nn.Linear`.
+    """
+
+    kind: str
+    selects: Callable[[str, Sequence[int]], bool] = is_quantized
+
+    def prepare(self, network: nn.Module) -> set[str]:
+        """Give a network on meta the layers that take such weights; returns the weights' names."""
+        shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
+        names = {name for name, shape in shapes.items() if self.selects(name, shape)}
+        for name in names:
+            parent, _, child = name.removesuffix(".weight").rpartition(".")
+            holder: Any = network.get_submodule(parent)
+            plain: Any = getattr(holder, child)
+            layer = QuantizedLinear(
+                plain.in_features, plain.out_features, plain.bias is not None, device="meta"
+            )
+            setattr(holder, child, layer)
+        return names
+
+    def __call__(self, weight_OI: Tensor) -> Tensor:
+        """The weight in this kind."""
+        return quantize(weight_OI, self.kind)
+
+
+class QuantizedLinear(ManualCast.Linear):
+    """A linear layer with a weight of `quantize`; computes in the input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight: Any = self.weight
+        bias = None if self.bias is None else self.bias.to(x)
+        return F.linear(x, weight.dequantize().to(x), bias)
+
+
+def quantize(weight_OI: Tensor, kind: str) -> Tensor:
+    """A quanto tensor of a matrix: "qfloat8", "qint8" or "qint4".
+
+    The 8-bit kinds have a scale per output channel. qint4 has a scale and a shift per group of
+    input features: 128 of them, or as many of `GROUP_SIZES` as divide the width, else all.
+    """
+    from optimum.quanto import qtypes
+
+    qtype = qtypes[kind]
+    make = _eight_bits if qtype.bits == 8 else _four_bits
+    return make(weight_OI, qtype)
+
+
+def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
+    """A quanto tensor of values that are quantised already; they are not rounded again.
+
+    Args:
+        values_OI: float8 (e4m3fn, e5m2) or int8.
+        scale: What the values are multiplied with: one number, or one per output channel.
+
+    Raises:
+        CheckpointError: The dtype is another, or the scale has another shape.
+    """
+    from optimum.quanto import WeightQBytesTensor, qtypes
+
+    if values_OI.dtype not in _STORED:
+        raise CheckpointError(
+            f"Stored values are {values_OI.dtype}; quantised weights are one of "
+            f"{', '.join(str(dtype) for dtype in _STORED)}. Convert the file anew."
+        )
+    if scale.numel() not in (1, len(values_OI)):
+        raise CheckpointError(
+            f"The scale of a weight {tuple(values_OI.shape)} has the shape {tuple(scale.shape)}; "
+            "it must be one number or one per row. Convert the file anew."
+        )
+    whole = scale.numel() == 1
+    scale = scale.float().reshape(() if whole else (-1, 1))
+    return WeightQBytesTensor(
+        qtypes[_STORED[values_OI.dtype]],
+        None if whole else 0,
+        values_OI.shape,
+        values_OI.stride(),
+        values_OI,
+        scale,
+        None,
+    )
+
+
+def stored_bytes(network: nn.Module) -> int:
+    """Bytes of a network's parameters as they are kept."""
+    return sum(tensor.nbytes for p in network.parameters() for tensor in plain_tensors(p))
+
+
+def plain_tensors(tensor: Any) -> Iterator[Tensor]:
+    """The tensors that a quanto tensor consists of (values, scale, shift), or the tensor itself."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from plain_tensors(getattr(tensor, name))
+
+
+def _eight_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
+    from optimum.quanto import AbsmaxOptimizer, WeightQBytesTensor
+
+    values_OI = torch.empty(weight_OI.shape, dtype=qtype.dtype, device=weight_OI.device)
+    scales = []
+    for part, place in _chunks(weight_OI, values_OI):
+        scale = _not_zero(AbsmaxOptimizer()(part, qtype=qtype, axis=0))
+        place.copy_(torch.ops.quanto.quantize_symmetric(part, qtype.dtype, 0, scale))
+        scales.append(scale)
+    return WeightQBytesTensor(
+        qtype, 0, values_OI.shape, values_OI.stride(), values_OI, torch.cat(scales), None
+    )
+
+
+def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
+    from optimum.quanto import MaxOptimizer, WeightQBitsTensor
+
+    num_inputs = weight_OI.shape[1]
+    fitting = (size for size in GROUP_SIZES if size < num_inputs and num_inputs % size == 0)
+    group = next(fitting, num_inputs)
+    values_OI = torch.empty(weight_OI.shape, dtype=torch.uint8, device=weight_OI.device)
+    scales, shifts = [], []
+    for part, place in _chunks(weight_OI, values_OI):
+        scale, shift = MaxOptimizer()(part, qtype=qtype, axis=0, group_size=group)
+        scale = _not_zero(scale)
+        values_GG = torch.ops.quanto.quantize_affine(part, 4, 0, group, scale, shift)
+        place.copy_(values_GG.view_as(place))
+        scales.append(scale)
+        shifts.append(shift)
+    return WeightQBitsTensor(
+        qtype,
+        0,
+        group,
+        values_OI.shape,
+        values_OI.stride(),
+        values_OI.view(-1, group),
+        torch.cat(scales),
+        torch.cat(shifts),
+    )
+
+
+def _chunks(weight_OI: Tensor, values_OI: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Rows of a weight in float32 with their place in the result, some at a time.
+
+    quanto refuses to scale the rows of a matrix that has one only, so a chunk has two at least.
+    """
+    num = max(1, min(ceil(weight_OI.numel() / _CHUNK_VALUES), len(weight_OI) // 2))
+    for part, place in zip(weight_OI.tensor_split(num), values_OI.tensor_split(num), strict=True):
+        yield part.float(), place
+
+
+def _not_zero(scale: Tensor) -> Tensor:
+    """A row of equal values, such as zeros, has no range to divide by."""
+    return scale.clamp(min=torch.finfo(scale.dtype).tiny)
