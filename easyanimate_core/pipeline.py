@@ -22,6 +22,7 @@ from .devices import pick_device, pick_dtype
 from .errors import InputError
 from .geometry import latent_shape
 from .loading import check_weights
+from .lora import Lora, LoraSet, attached, matrix_shapes
 from .memory import Memory
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
@@ -109,6 +110,7 @@ class Pipeline:
         task: Task | None = None,
         settings: Settings | None = None,
         *,
+        loras: Sequence[Lora] = (),
         progress: Progress = silent,
     ) -> Generation:
         """Make one video per prompt and sample.
@@ -117,9 +119,11 @@ class Pipeline:
             prompt: One prompt or several; several are a batch.
             task: The mode with its sources; text to video by default.
             settings: Size, length, sampling and seed.
+            loras: LoRAs of this run. The denoiser's weights stay as they are.
             progress: Called through every stage; may raise to cancel.
 
         Raises:
+            CheckpointError: A LoRA does not fit; raised before any weight is loaded.
             InputError: Something asked for breaks a rule of the model; raised before any weight is
                 loaded.
         """
@@ -128,7 +132,10 @@ class Pipeline:
         prompts = _check_prompts(prompt)
         plan = self._plan(task, settings)
         settled = self._settled(settings, plan)
-        recipe = Recipe.of_run(self.info, prompts, task, settled, dtype=self.dtype)
+        lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files))
+        recipe = Recipe.of_run(
+            self.info, prompts, task, settled, dtype=self.dtype, memory=self.memory, loras=loras
+        )
 
         rows = [text for text in prompts for _ in range(settings.batch)]
         generators = [
@@ -146,7 +153,10 @@ class Pipeline:
             strength=plan.sources.strength,
             device=self.device,
         )
-        with self._networks.transformer(progress) as transformer:
+        with (
+            self._networks.transformer(progress) as transformer,
+            attached(transformer, lora_set, device=self.device, dtype=self.dtype),
+        ):
             latents = sample_latents(
                 transformer,
                 Sampler(schedule, settings.guidance, generators),
@@ -157,7 +167,8 @@ class Pipeline:
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
-        return Generation(frames, latents, settings.fps, recipe, plan.sources.notes + notes)
+        notes = plan.sources.notes + notes + lora_set.reports
+        return Generation(frames, latents, settings.fps, recipe, notes)
 
     def _plan(self, task: Task, settings: Settings) -> _Plan:
         """Every check and every file read, before any weight is loaded."""

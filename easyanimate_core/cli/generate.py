@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InputError, MediaError, RecipeError
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
+from . import loras
 from .bars import ProgressBars
 
 _EXAMPLES = """\
@@ -55,6 +56,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
+    loras.add_options(parser.add_argument_group("LoRA"))
     add_memory(parser.add_argument_group("memory"))
 
 
@@ -67,13 +69,14 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.recipe is not None:
         recipe = _read_recipe(arguments)
         prompts, task, settings = recipe.prompts, recipe.task, recipe.settings
+        used = recipe.loras
         model = arguments.model or _model_of(recipe)
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
         if arguments.model is None or not arguments.prompt:
             raise InputError("generate needs --model and --prompt, or --recipe.")
         prompts, task, settings = tuple(arguments.prompt), _task(arguments), _settings(arguments)
-        model, dtype = arguments.model, arguments.dtype
+        model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
     check_output(
         arguments.output,
         settings.frames or DEFAULT_FRAMES,
@@ -81,9 +84,8 @@ def run(arguments: argparse.Namespace) -> int:
         samples=len(prompts) * settings.batch,
     )
     check_room(arguments.output)
-    pipeline = Pipeline.load(
-        model, device=arguments.device, dtype=dtype, memory=memory_of(arguments)
-    )
+    memory = memory_of(arguments, recipe.memory if arguments.recipe is not None else Memory())
+    pipeline = Pipeline.load(model, device=arguments.device, dtype=dtype, memory=memory)
     if arguments.recipe is not None:
         _check_same_model(recipe, pipeline, told=arguments.model is not None)
     info = pipeline.info
@@ -94,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     started = time.perf_counter()
     with ProgressBars() as bars:
-        result = pipeline.generate(prompts, task, settings, progress=bars)
+        result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
     for note in result.notes:
         print(f"note: {note}")
     for file in result.save(arguments.output):
@@ -186,11 +188,12 @@ def add_memory(group: Any) -> None:
                        help="one prompt after the other; half the activations")  # fmt: skip
 
 
-def memory_of(arguments: argparse.Namespace) -> Memory:
-    """The `Memory` that the options ask for."""
+def memory_of(arguments: argparse.Namespace, otherwise: Memory) -> Memory:
+    """The `Memory` that the options ask for, and `otherwise` where they ask for nothing."""
     names = [field.name for field in dataclasses.fields(Memory)]
     given = {name: getattr(arguments, name) for name in names}
-    return Memory(**{name: value for name, value in given.items() if value is not None})
+    told = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(otherwise, **told)
 
 
 def size_of(text: str) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""The commands: generate, preprocess, camera, trajectory, describe, make-tiny, demo."""
+"""The commands, such as generate and describe."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from ..errors import EasyAnimateError
 from ..version import __version__
-from . import camera, demo, describe, generate, preprocess, tiny, trajectory
+from . import camera, demo, describe, generate, merge_lora, preprocess, tiny, trajectory
 
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
@@ -26,7 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="also print warnings of libraries")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (generate, preprocess, camera, trajectory, describe, tiny, demo):
+    for module in (generate, preprocess, camera, trajectory, describe, merge_lora, tiny, demo):
         module.add_parser(commands)
     return parser
 

@@ -154,8 +154,7 @@ def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
     from optimum.quanto import MaxOptimizer, WeightQBitsTensor
 
     num_inputs = weight_OI.shape[1]
-    fitting = (size for size in GROUP_SIZES if size < num_inputs and num_inputs % size == 0)
-    group = next(fitting, num_inputs)
+    group = next((size for size in GROUP_SIZES if num_inputs % size == 0), num_inputs)
     values_OI = torch.empty(weight_OI.shape, dtype=torch.uint8, device=weight_OI.device)
     scales, shifts = [], []
     for part, place in _chunks(weight_OI, values_OI):

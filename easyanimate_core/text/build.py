@@ -31,8 +31,8 @@ def build_text_encoder(
 
     V5.1 reads `text_encoder/` and `tokenizer/`, V5 also `text_encoder_2/` and `tokenizer_2/`.
     `use_attention_mask` is the denoiser's `enable_text_attention_mask`; `dtype` None keeps the
-    stored one. `quantization`, one of `memory.QUANTIZATIONS`, is what the linear layers are kept in.
-    Nothing is fetched from the network. Raises `CheckpointError` where a file is
+    stored one; `quantization`, one of `memory.QUANTIZATIONS`, is what the linear layers are kept
+    in. Nothing is fetched from the network. Raises `CheckpointError` where a file is
     missing, damaged, pickled or of another model.
     """
     placement = Placement(dtype, device, progress, quantization)
