@@ -2,6 +2,7 @@
 
 from .layers import is_quantized
 from .weights import (
+    QuantizedLinear,
     Quantizer,
     plain_tensors,
     quantize,
@@ -10,6 +11,7 @@ from .weights import (
 )
 
 __all__ = [
+    "QuantizedLinear",
     "Quantizer",
     "is_quantized",
     "plain_tensors",

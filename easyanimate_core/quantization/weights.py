@@ -26,8 +26,9 @@ from .layers import is_quantized
 
 #: Input features that share a scale in qint4; the largest that divides a layer's width is taken.
 GROUP_SIZES = (128, 96, 64, 32)
-#: Values that are quantised at a time: their float32 copies stay small beside the weight.
-_CHUNK_VALUES = 4 * 1024 * 1024
+#: Values that are quantised at a time. Their float32 copies, 1 MiB each, reuse one another's place;
+#: copies of whole matrices left holes between the kept ones, four times their size.
+_CHUNK_VALUES = 256 * 1024
 _STORED = {
     torch.float8_e4m3fn: "qfloat8_e4m3fn",
     torch.float8_e5m2: "qfloat8_e5m2",
