@@ -1,6 +1,6 @@
 """Matrices of linear layers in 8 or 4 bits, by optimum-quanto.
 
-Shapes: O output features, I input features, G group of input features.
+Shapes: O output features, I input features, N groups of G input features, H = N / 2 rounded up.
 
 Scales are float32 and the kernel-agnostic tensors of quanto hold the values, so a weight is the
 same on every device, moving it moves its bytes, and values that a file stores with a scale are
@@ -26,9 +26,8 @@ from .layers import is_quantized
 
 #: Input features that share a scale in qint4; the largest that divides a layer's width is taken.
 GROUP_SIZES = (128, 96, 64, 32)
-#: Values that are quantised at a time. Their float32 copies, 1 MiB each, reuse one another's place;
-#: copies of whole matrices left holes between the kept ones, four times their size.
-_CHUNK_VALUES = 256 * 1024
+#: Values that are quantised at a time: 256 KiB in float32.
+_PART_VALUES = 64 * 1024
 _STORED = {
     torch.float8_e4m3fn: "qfloat8_e4m3fn",
     torch.float8_e5m2: "qfloat8_e5m2",
@@ -138,53 +137,58 @@ def plain_tensors(tensor: Any) -> Iterator[Tensor]:
 
 
 def _eight_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
-    from optimum.quanto import AbsmaxOptimizer, WeightQBytesTensor
+    from optimum.quanto import WeightQBytesTensor
 
-    values_OI = torch.empty(weight_OI.shape, dtype=qtype.dtype, device=weight_OI.device)
-    scales = []
-    for part, place in _chunks(weight_OI, values_OI):
-        scale = _not_zero(AbsmaxOptimizer()(part, qtype=qtype, axis=0))
-        place.copy_(torch.ops.quanto.quantize_symmetric(part, qtype.dtype, 0, scale))
-        scales.append(scale)
-    return WeightQBytesTensor(
-        qtype, 0, values_OI.shape, values_OI.stride(), values_OI, torch.cat(scales), None
-    )
+    device = weight_OI.device
+    values_OI = torch.empty(weight_OI.shape, dtype=qtype.dtype, device=device)
+    scale_O1 = torch.empty(len(weight_OI), 1, device=device)
+    for rows, part in _parts(weight_OI, slice(0, len(weight_OI))):
+        low, high = part.aminmax(dim=1, keepdim=True)
+        scale_O1[rows] = _not_zero(torch.maximum(high, -low) / qtype.qmax)
+        part.div_(scale_O1[rows])
+        if not qtype.is_floating_point:
+            part.round_()
+        values_OI[rows] = part.clamp_(qtype.qmin, qtype.qmax)
+    size, stride = values_OI.shape, values_OI.stride()
+    return WeightQBytesTensor(qtype, 0, size, stride, values_OI, scale_O1, None)
 
 
 def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
-    from optimum.quanto import MaxOptimizer, WeightQBitsTensor
+    """A group of the first half lies in the low bits beside one of the second in the high bits."""
+    from optimum.quanto import WeightQBitsTensor
+    from optimum.quanto.tensor.packed import PackedTensor
 
     num_inputs = weight_OI.shape[1]
     group = next((size for size in GROUP_SIZES if num_inputs % size == 0), num_inputs)
-    values_OI = torch.empty(weight_OI.shape, dtype=torch.uint8, device=weight_OI.device)
-    scales, shifts = [], []
-    for part, place in _chunks(weight_OI, values_OI):
-        scale, shift = MaxOptimizer()(part, qtype=qtype, axis=0, group_size=group)
-        scale = _not_zero(scale)
-        values_GG = torch.ops.quanto.quantize_affine(part, 4, 0, group, scale, shift)
-        place.copy_(values_GG.view_as(place))
-        scales.append(scale)
-        shifts.append(shift)
-    return WeightQBitsTensor(
-        qtype,
-        0,
-        group,
-        values_OI.shape,
-        values_OI.stride(),
-        values_OI.view(-1, group),
-        torch.cat(scales),
-        torch.cat(shifts),
-    )
+    groups_NG = weight_OI.reshape(-1, group)
+    num, device = len(groups_NG), weight_OI.device
+    half = ceil(num / 2)
+    packed_HG = torch.empty(half, group, dtype=torch.uint8, device=device)
+    scale_N1, shift_N1 = torch.empty(2, num, 1, device=device)
+    for first, last in ((0, half), (half, num)):
+        for rows, part in _parts(groups_NG, slice(first, last)):
+            low, high = part.aminmax(dim=1, keepdim=True)
+            scale_N1[rows], shift_N1[rows] = _not_zero((high - low) / 15), -low
+            values = part.sub_(low).div_(scale_N1[rows]).round_().clamp_(0, 15).to(torch.uint8)
+            if first == 0:
+                packed_HG[rows] = values
+            else:
+                packed_HG[rows.start - half : rows.stop - half] |= values << 4
+    packed = PackedTensor(packed_HG, 4, groups_NG.shape, (group, 1))
+    size, stride = weight_OI.shape, (num_inputs, 1)
+    return WeightQBitsTensor(qtype, 0, group, size, stride, packed, scale_N1, shift_N1)
 
 
-def _chunks(weight_OI: Tensor, values_OI: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows of a weight in float32 with their place in the result, some at a time.
+def _parts(matrix: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor]]:
+    """Some of the rows at a time, in float32 in one buffer that each part is written over.
 
-    quanto refuses to scale the rows of a matrix that has one only, so a chunk has two at least.
+    Buffers of whole matrices would leave holes between the weights that are kept.
     """
-    num = max(1, min(ceil(weight_OI.numel() / _CHUNK_VALUES), len(weight_OI) // 2))
-    for part, place in zip(weight_OI.tensor_split(num), values_OI.tensor_split(num), strict=True):
-        yield part.float(), place
+    step = max(1, _PART_VALUES // matrix.shape[1])
+    buffer = torch.empty(min(step, rows.stop - rows.start), matrix.shape[1], device=matrix.device)
+    for start in range(rows.start, rows.stop, step):
+        part = slice(start, min(start + step, rows.stop))
+        yield part, buffer[: part.stop - start].copy_(matrix[part])
 
 
 def _not_zero(scale: Tensor) -> Tensor:
