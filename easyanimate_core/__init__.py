@@ -13,6 +13,7 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .errors import EasyAnimateError
+    from .lora import Lora
     from .media import Clip, read_image, read_mask, read_video
     from .memory import Memory
     from .pipeline import Generation, Pipeline
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "errors": ("EasyAnimateError",),
+    "lora": ("Lora",),
     "media": ("Clip", "read_image", "read_mask", "read_video"),
     "memory": ("Memory",),
     "pipeline": ("Generation", "Pipeline"),
@@ -57,6 +59,7 @@ __all__ = [
     "EasyAnimateError",
     "Generation",
     "ImageToVideo",
+    "Lora",
     "Memory",
     "Pipeline",
     "PromptEmbeddings",

@@ -47,6 +47,7 @@ class Networks:
             use_attention_mask=self.info.transformer.enable_text_attention_mask,
             dtype=self.dtype,
             device="cpu" if in_blocks else self.text_device,
+            quantization=self.memory.text_quantization,
             progress=progress,
         )
         with ExitStack() as stack:
@@ -59,7 +60,10 @@ class Networks:
         """The denoiser, ready to use inside the block."""
         if self._transformer is None:
             self._transformer = load_transformer(
-                self.info, dtype=self._storage_dtype, progress=progress
+                self.info,
+                dtype=self._storage_dtype,
+                quantization=self.memory.quantization,
+                progress=progress,
             )
         with placed(self._transformer, self.device, self.memory.offload):
             yield self._transformer

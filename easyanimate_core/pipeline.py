@@ -22,6 +22,7 @@ from .devices import pick_device, pick_dtype
 from .errors import InputError
 from .geometry import latent_shape
 from .loading import check_weights
+from .lora import Lora, LoraSet, attached, matrix_shapes
 from .memory import Memory
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
@@ -138,6 +139,7 @@ class Pipeline:
         task: Task | None = None,
         settings: Settings | None = None,
         *,
+        loras: Sequence[Lora] = (),
         progress: Progress = silent,
     ) -> Generation:
         """Make one video per prompt and sample.
@@ -148,9 +150,11 @@ class Pipeline:
                 stands in place of the settings'.
             task: The mode with its sources; text to video by default.
             settings: Size, length, sampling and seed.
+            loras: LoRAs of this run. The denoiser's weights stay as they are.
             progress: Called through every stage; may raise to cancel.
 
         Raises:
+            CheckpointError: A LoRA does not fit; raised before any weight is loaded.
             InputError: Something asked for breaks a rule of the model; raised before any weight is
                 loaded.
         """
@@ -161,7 +165,17 @@ class Pipeline:
             text.check(self.info.transformer)
         prompts = _check_prompts(prompt)
         plan = self._plan(task, settings)
-        recipe = self._recipe(prompts, task, self._settled(settings, plan, text), text)
+        lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files.weights))
+        recipe = Recipe.of_run(
+            self.info,
+            prompts,
+            task,
+            self._settled(settings, plan, text),
+            dtype=self.dtype,
+            memory=self.memory,
+            embeddings=None if text is None else text.file,
+            loras=loras,
+        )
         if text is None:
             text = self._encode_text(prompts, settings.negative_prompt, progress)
         generators = [
@@ -178,7 +192,10 @@ class Pipeline:
             strength=plan.sources.strength,
             device=self.device,
         )
-        with self._networks.transformer(progress) as transformer:
+        with (
+            self._networks.transformer(progress) as transformer,
+            attached(transformer, lora_set, device=self.device, dtype=self.dtype),
+        ):
             latents = sample_latents(
                 transformer,
                 Sampler(schedule, settings.guidance, generators, self.memory.sequential_guidance),
@@ -189,7 +206,8 @@ class Pipeline:
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
-        return Generation(frames, latents, settings.fps, recipe, plan.sources.notes + text.notes)
+        notes = plan.sources.notes + text.notes + lora_set.reports
+        return Generation(frames, latents, settings.fps, recipe, notes)
 
     @torch.inference_mode()
     def encode(
@@ -248,16 +266,6 @@ class Pipeline:
             scheduler=plan.scheduler,
             negative_prompt=settings.negative_prompt if negative is None else negative,
         )
-
-    def _recipe(
-        self,
-        prompts: Sequence[str],
-        task: Task,
-        settled: Settings,
-        given: PromptEmbeddings | None,
-    ) -> Recipe:
-        file = None if given is None else given.file
-        return Recipe.of_run(self.info, prompts, task, settled, dtype=self.dtype, embeddings=file)
 
     def _encode_text(
         self, prompts: Sequence[str], negative_prompt: str, progress: Progress

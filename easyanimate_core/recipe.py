@@ -25,7 +25,9 @@ from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
 from .errors import EasyAnimateError, InputError, RecipeError
+from .lora import Lora
 from .media import Clip, read_metadata, write_json, write_mp4, write_png
+from .memory import Memory
 from .settings import Settings
 from .tasks import TASKS, Task
 from .version import __version__
@@ -34,27 +36,22 @@ FORMAT = 1
 #: Key of the MP4's metadata that holds the recipe.
 METADATA_KEY = "easyanimate_recipe"
 
-_TOP_LEVEL = (
-    "format",
-    "model",
-    "prompts",
-    "mode",
-    "sources",
-    "settings",
-    "made_with",
-    "embeddings",
-)
-_OPTIONAL = ("made_with", "embeddings")
+_REQUIRED = ("format", "model", "prompts", "mode", "sources", "settings")
+_TOP_LEVEL = (*_REQUIRED, "loras", "made_with", "embeddings")
 _MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
+#: Fields of `Memory` that change the result; written where they are used.
+_QUANTIZATION = ("quantization", "text_quantization")
+_LORA = ("file", "sha256", "strength", "blocks", "partial")
 _SAMPLE_BYTES = 65536
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Model, prompts, task and settings of a run, and the versions that it was made with.
+    """Model, prompts, task, settings and LoRAs of a run, and the versions that it was made with.
 
-    `model` has path, version, head, size and fingerprint of the checkpoint and the compute dtype;
-    `sources` are the task's as JSON values, hashed when the run began; `made_with` names the
+    `model` has path, version, head, size and fingerprint of the checkpoint, the compute dtype, and
+    quantization and text_quantization where they were used; `sources` are the task's as JSON
+    values, hashed when the run began, as `lora_hashes` of `loras` are; `made_with` names the
     packages; `embeddings` is the file that was read in place of the prompts, likewise hashed.
     """
 
@@ -65,6 +62,16 @@ class Recipe:
     settings: Settings
     made_with: Mapping[str, str]
     embeddings: Mapping[str, str] | None = None
+    loras: tuple[Lora, ...] = ()
+    lora_hashes: tuple[str, ...] = ()
+
+    @property
+    def memory(self) -> Memory:
+        """How the networks were kept, as far as it changes the result."""
+        return Memory(
+            quantization=self.model.get("quantization", "none"),
+            text_quantization=self.model.get("text_quantization", "none"),
+        )
 
     @classmethod
     def of_run(
@@ -76,6 +83,8 @@ class Recipe:
         *,
         dtype: torch.dtype,
         embeddings: Path | None = None,
+        memory: Memory,
+        loras: Sequence[Lora] = (),
     ) -> Recipe:
         """The recipe of a run on this machine that begins now."""
         model = {
@@ -86,16 +95,31 @@ class Recipe:
             "fingerprint": fingerprint(info),
             "dtype": str(dtype).removeprefix("torch."),
         }
+        model |= {k: v for k in _QUANTIZATION if (v := getattr(memory, k)) != "none"}
+        hashes = tuple(sha256_of_file(Path(lora.path)) for lora in loras)
         sources = {
             field.name: _to_json(field.name, getattr(task, field.name))
             for field in dataclasses.fields(task)
         }
+        made_with = _versions()
         file = None if embeddings is None else _to_json("embeddings", embeddings)
-        return cls(model, tuple(prompts), task, sources, settings, _versions(), file)
+        return cls(
+            model, tuple(prompts), task, sources, settings, made_with, file, tuple(loras), hashes
+        )
 
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
         file = {} if self.embeddings is None else {"embeddings": dict(self.embeddings)}
+        loras = [
+            {
+                "file": str(Path(lora.path).resolve()),
+                "sha256": sha256,
+                "strength": lora.strength,
+                "blocks": lora.blocks,
+                "partial": lora.partial,
+            }
+            for lora, sha256 in zip(self.loras, self.lora_hashes, strict=True)
+        ]
         return {
             "format": FORMAT,
             "model": dict(self.model),
@@ -103,6 +127,7 @@ class Recipe:
             "mode": self.task.mode,
             "sources": dict(self.sources),
             "settings": dataclasses.asdict(self.settings),
+            **({"loras": loras} if loras else {}),
             "made_with": dict(self.made_with),
             **file,
         }
@@ -110,17 +135,13 @@ class Recipe:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
         """Read a recipe; unknown or missing keys are refused by name."""
-        _check_keys(
-            "recipe",
-            value,
-            _TOP_LEVEL,
-            required=[key for key in _TOP_LEVEL if key not in _OPTIONAL],
-        )
+        _check_keys("recipe", value, _TOP_LEVEL, required=_REQUIRED)
         if value["format"] != FORMAT:
             raise RecipeError(
                 f"The recipe has format {value['format']!r}; this version reads {FORMAT}."
             )
-        _check_keys("recipe's model", value["model"], _MODEL, required=_MODEL)
+        allowed = (*_MODEL, *_QUANTIZATION)
+        _check_keys("recipe's model", value["model"], allowed, required=_MODEL)
         _check_texts("recipe's model", list(value["model"].values()))
         _check_texts("recipe's prompts", value["prompts"])
         if value["mode"] not in list(TASKS):
@@ -152,6 +173,7 @@ class Recipe:
             settings,
             dict(value.get("made_with", {})),
             embeddings,
+            *_loras_from_json(value.get("loras", [])),
         )
 
     @classmethod
@@ -255,7 +277,7 @@ def _to_json(name: str, value: Any) -> Any:
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
         file = Path(value).resolve()
-        return {"file": str(file), "sha256": _sha256_of_file(file)}
+        return {"file": str(file), "sha256": sha256_of_file(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_json(name, item) for item in value]
     return value
@@ -297,15 +319,40 @@ def _from_json(name: str, value: Any) -> Any:
     if set(value) == {"json"}:
         return value["json"]
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
+    return _same_file(name, value)
+
+
+def _same_file(name: str, value: Mapping[str, Any]) -> Path:
+    """The file of a recipe; `RecipeError` unless it is there with the content of then."""
     file = Path(value["file"])
     if not file.is_file():
         raise RecipeError(f"The recipe's {name} is {file}, which is not there. Put it back.")
-    if _sha256_of_file(file) != value["sha256"]:
+    if sha256_of_file(file) != value["sha256"]:
         raise RecipeError(
             f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
             "would be another one. Restore the file, or run generate with it anew."
         )
     return file
+
+
+def _loras_from_json(value: Any) -> tuple[tuple[Lora, ...], tuple[str, ...]]:
+    """LoRAs, and the SHA-256 of each."""
+    if not isinstance(value, list):
+        raise RecipeError(f"The recipe's loras must be a list, not {value!r}.")
+    loras = []
+    for item in value:
+        _check_keys("recipe's LoRA", item, _LORA, required=_LORA)
+        for key, kinds in (
+            ("file", (str,)),
+            ("strength", (int, float)),
+            ("blocks", (str,)),
+            ("partial", (bool,)),
+        ):
+            if type(item[key]) not in kinds:
+                raise RecipeError(f"The recipe's LoRA has the {key} {item[key]!r}.")
+        file = _same_file("LoRA", item)
+        loras.append(Lora(file, item["strength"], item["blocks"], item["partial"]))
+    return tuple(loras), tuple(item["sha256"] for item in value)
 
 
 def _check_keys(
@@ -344,7 +391,8 @@ def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
     return {"pixels_sha256": digest, "shape": list(pixels.shape)}
 
 
-def _sha256_of_file(file: Path) -> str:
+def sha256_of_file(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -43,3 +43,15 @@ def left_half(frames=1) -> torch.Tensor:
 def numbered(frames, height=HEIGHT, width=WIDTH) -> torch.Tensor:
     """Frames whose grey is their number in hundredths: tells which frame went where."""
     return (torch.arange(frames) / 100)[:, None, None, None].expand(-1, height, width, 3).clone()
+
+
+def lora_tensors(shapes, *, seed=0, rank=4, alpha=2.0) -> dict[str, torch.Tensor]:
+    """A random LoRA in the original trainer's names; `shapes` is (outputs, inputs) by module."""
+    generator = torch.Generator().manual_seed(seed)
+    tensors = {}
+    for module, (outputs, inputs) in shapes.items():
+        name = f"lora_unet__{module.replace('.', '_')}"
+        tensors[f"{name}.lora_down.weight"] = torch.randn(rank, inputs, generator=generator) / 4
+        tensors[f"{name}.lora_up.weight"] = torch.randn(outputs, rank, generator=generator) / 4
+        tensors[f"{name}.alpha"] = torch.tensor(alpha)
+    return tensors

@@ -11,6 +11,7 @@ LABELS = {
     "detect": "Detecting",
     "encode": "Encoding",
     "denoise": "Denoising",
+    "merge": "Merging",
     "decode": "Decoding",
     "verify": "Verifying",
     "download": "Downloading",

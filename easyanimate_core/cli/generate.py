@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import InputError, MediaError, RecipeError
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
+from . import loras
 from .bars import ProgressBars
 from .plan import add_planning, check_planned, planned
 
@@ -59,6 +60,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
+    loras.add_options(parser.add_argument_group("LoRA"))
     memory = parser.add_argument_group("memory")
     add_memory(memory)
     add_planning(memory)
@@ -74,11 +76,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.recipe is not None:
         recipe = _read_recipe(arguments)
         prompts, task, settings = _prompts_of(recipe), recipe.task, recipe.settings
+        used = recipe.loras
         model = arguments.model or _model_of(recipe)
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
         prompts, task, settings = _prompts(arguments), _task(arguments), _settings(arguments)
-        model, dtype = arguments.model, arguments.dtype
+        model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
     check_output(
         arguments.output,
         settings.frames or DEFAULT_FRAMES,
@@ -91,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         model,
         device=arguments.device,
         dtype=dtype,
-        memory=memory_of(arguments),
+        memory=memory_of(arguments, recipe.memory if arguments.recipe is not None else Memory()),
         embedding_cache=arguments.embedding_cache,
     )
     if arguments.recipe is not None:
@@ -106,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     started = time.perf_counter()
     with ProgressBars() as bars:
-        result = pipeline.generate(prompts, task, settings, progress=bars)
+        result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
     for note in result.notes:
         print(f"note: {note}")
     for file in result.save(arguments.output):
@@ -206,11 +209,12 @@ def add_embedding_cache(group: Any) -> None:
                        "(at most 1 GB; delete the folder to clear it)")  # fmt: skip
 
 
-def memory_of(arguments: argparse.Namespace) -> Memory:
-    """The `Memory` that the options ask for."""
+def memory_of(arguments: argparse.Namespace, otherwise: Memory) -> Memory:
+    """The `Memory` that the options ask for, and `otherwise` where they ask for nothing."""
     names = [field.name for field in dataclasses.fields(Memory)]
     given = {name: getattr(arguments, name) for name in names}
-    return Memory(**{name: value for name, value in given.items() if value is not None})
+    told = {name: value for name, value in given.items() if value is not None}
+    return dataclasses.replace(otherwise, **told)
 
 
 def size_of(text: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from . import (
     download,
     encode,
     generate,
+    merge_lora,
     plan,
     preprocess,
     tiny,
@@ -24,7 +25,8 @@ from . import (
 )
 
 _COMMANDS = (
-    generate, encode, plan, download, describe, convert, preprocess, camera, trajectory, tiny, demo,
+    generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
+    trajectory, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..checkpoint.writer import ITEM_BYTES
 from ..errors import CheckpointError
-from ..quantization import STORAGE_FORMATS, Stored, StoredWeight, quantize
+from ..quantization import STORAGE_FORMATS, Stored, StoredWeight, to_storage
 from ..quantization.storage import as_tensors
 from .fidelity import ErrorSums
 from .plan import Planned
@@ -79,7 +79,7 @@ def _scaled(value: Stored, weight: Planned, errors: ErrorSums) -> StoredWeight:
         return value  # rounding a second time would only lose
     whole = _plain(value)
     try:
-        stored = quantize(whole, weight.kind)
+        stored = to_storage(whole, weight.kind)
     except CheckpointError as error:
         raise CheckpointError(
             f"{weight.name} cannot be quantised. {error} The source is damaged: download it again."

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..progress import Progress, silent
-from ..quantization import Stored
+from ..quantization import (
+    Quantizer,
+    Stored,
+    StoredWeight,
+    quantized_from_values,
+    use_quantized_layers,
+)
 
 _SHOWN = 6
 
@@ -25,6 +31,7 @@ def load_network(
     what: str,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    quantizer: Quantizer | None = None,
     progress: Progress = silent,
 ) -> Network:
     """Build on meta, assign `tensors`, and hand the network over ready for inference.
@@ -36,15 +43,24 @@ def load_network(
         build: Makes the network; called under the meta device.
         tensors: Name to tensor, with the network's own names, in any way that one is stored.
         what: The network's name for error messages.
-        dtype: Storage dtype; None keeps the files'.
+        dtype: Storage dtype; None keeps the files'. Weights in 8 bits with a scale stay so.
         device: Where the weights shall lie.
+        quantizer: Which weights are kept in fewer bits, and how; None keeps all as they are.
         progress: Reports the stage "load".
 
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
     network = build_on_meta(build, what=what)
-    assign_tensors(network, tensors, what=what, dtype=dtype, device=device, progress=progress)
+    assign_tensors(
+        network,
+        tensors,
+        what=what,
+        dtype=dtype,
+        device=device,
+        quantizer=quantizer,
+        progress=progress,
+    )
     check_materialised(network)
     return network
 
@@ -84,20 +100,38 @@ def assign_tensors(
     what: str,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    quantizer: Quantizer | None = None,
     progress: Progress = silent,
 ) -> None:
     """Put `tensors` in place of the parameters of a network on meta, and freeze it.
 
+    Tensors are converted and quantised one by one, so that the network never exists twice.
     Reports the stage "load". Raises `CheckpointError` as `load_network` does.
     """
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     check_complete(expected, {name: tensors[name].shape for name in tensors}, what=what)
+    quantized = {name for name in tensors if isinstance(tensors[name], StoredWeight)}
+    if quantizer is not None:
+        quantized |= {name for name in tensors if quantizer.selects(name, expected[name])}
+    use_quantized_layers(network, quantized)
     placed: dict[str, Tensor] = {}
     for name in tensors:
-        placed[name] = tensors[name].to(device=device, dtype=dtype)
+        if name in quantized:
+            placed[name] = _in_fewer_bits(tensors[name], quantizer).to(device)
+        else:
+            placed[name] = tensors[name].to(device=device, dtype=dtype)
         progress("load", len(placed), len(tensors))
     network.load_state_dict(placed, strict=True, assign=True)
     network.requires_grad_(False).eval()
+
+
+def _in_fewer_bits(weight: Stored, quantizer: Quantizer | None) -> Tensor:
+    """The weight in the quantizer's kind; what is stored in 8 bits is not rounded to 8 again."""
+    if isinstance(weight, StoredWeight) and (quantizer is None or quantizer.kind != "qint4"):
+        return quantized_from_values(weight.values, weight.scale)
+    assert quantizer is not None
+    plain = weight if isinstance(weight, Tensor) else weight.dequantize(torch.float32)
+    return quantizer(plain)
 
 
 def check_materialised(network: nn.Module) -> None:

@@ -10,7 +10,7 @@ from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..ops import ManualCast, Operations
 from ..progress import Progress, silent
-from ..quantization import StoredWeights
+from ..quantization import Quantizer, StoredWeights
 from .assign import Renamed, build_on_meta, check_complete, load_network
 
 
@@ -45,12 +45,14 @@ def load_transformer(
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
     operations: Operations = ManualCast,
+    quantization: str = "none",
     progress: Progress = silent,
 ) -> EasyAnimateTransformer3DModel:
     """The denoiser of a checkpoint in either layout.
 
-    Weights that are stored in fewer bits are unpacked one after the other, to bfloat16 where no
-    dtype is asked for.
+    `quantization`, one of `memory.QUANTIZATIONS`, is what its large matrices are kept in; `dtype`
+    then is that of the other weights. Matrices that are stored in 8 bits stay so; those in GGUF's
+    blocks are unpacked one after the other, to bfloat16 where no dtype is asked for.
 
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
@@ -62,6 +64,7 @@ def load_transformer(
         what=_name(info, "denoiser"),
         dtype=dtype,
         device=device,
+        quantizer=None if quantization == "none" else Quantizer(quantization),
         progress=progress,
     )
 

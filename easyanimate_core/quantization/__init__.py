@@ -7,15 +7,31 @@ from .storage import (
     Stored,
     StoredWeight,
     StoredWeights,
+    to_storage,
+)
+from .weights import (
+    QuantizedLinear,
+    Quantizer,
+    plain_tensors,
     quantize,
+    quantized_from_values,
+    stored_bytes,
+    use_quantized_layers,
 )
 
 __all__ = [
     "STORAGE_FORMATS",
     "PackedWeight",
+    "QuantizedLinear",
+    "Quantizer",
     "Stored",
     "StoredWeight",
     "StoredWeights",
     "is_quantized",
+    "plain_tensors",
     "quantize",
+    "quantized_from_values",
+    "stored_bytes",
+    "to_storage",
+    "use_quantized_layers",
 ]

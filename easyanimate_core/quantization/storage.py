@@ -151,7 +151,7 @@ def stored_format(files: Mapping[str, TensorInfo], name: str) -> str | None:
     return "fp8" if scale.numel == 1 else "fp8-channel"
 
 
-def quantize(weight: Tensor, kind: str) -> StoredWeight:
+def to_storage(weight: Tensor, kind: str) -> StoredWeight:
     """A weight [N, K] in the format `kind`, a key of `STORAGE_FORMATS`.
 
     The largest value of the matrix (or of the row) becomes the format's largest; fp8 keeps every

@@ -24,16 +24,18 @@ def build_text_encoder(
     use_attention_mask: bool,
     dtype: torch.dtype | None = None,
     device: torch.device | str = "cpu",
+    quantization: str = "none",
     progress: Progress = silent,
 ) -> TextEncoder:
     """Read the text encoder of a checkpoint folder (original or diffusers layout).
 
     V5.1 reads `text_encoder/` and `tokenizer/`, V5 also `text_encoder_2/` and `tokenizer_2/`.
     `use_attention_mask` is the denoiser's `enable_text_attention_mask`; `dtype` None keeps the
-    stored one. Nothing is fetched from the network. Raises `CheckpointError` where a file is
+    stored one; `quantization`, one of `memory.QUANTIZATIONS`, is what the linear layers are kept
+    in. Nothing is fetched from the network. Raises `CheckpointError` where a file is
     missing, damaged, pickled or of another model.
     """
-    placement = Placement(dtype, device, progress)
+    placement = Placement(dtype, device, progress, quantization)
     if version is Version.V5_1:
         if not use_attention_mask:
             raise CheckpointError(

@@ -65,6 +65,7 @@ def text_encoder_from_files(
     vocabularies: Vocabularies,
     *,
     dtype_of: Callable[[Version], torch.dtype | None],
+    quantization: str = "none",
 ) -> TextEncoder:
     """V5.1 from Qwen2-VL's file, V5 from Bert's and mT5's in either order.
 
@@ -72,6 +73,7 @@ def text_encoder_from_files(
         files: One or two safetensors files.
         vocabularies: Tokenizers; mT5's must be inside its file, as in ComfyUI's repackaged one.
         dtype_of: Storage dtype of the weights for a version; None keeps the stored one.
+        quantization: One of `memory.QUANTIZATIONS`, for the linear layers.
 
     Raises:
         CheckpointError: The files are not those of one EasyAnimate version, or not complete.
@@ -79,7 +81,8 @@ def text_encoder_from_files(
     opened = [read_tensor_files(file) for file in files]
     versions = [text_encoder_version(tensors) for tensors in opened]
     if versions == [Version.V5_1]:
-        return _qwen(opened[0], vocabularies.qwen, Placement(dtype_of(Version.V5_1)))
+        placement = Placement(dtype_of(Version.V5_1), quantization=quantization)
+        return _qwen(opened[0], vocabularies.qwen, placement)
     t5 = [tensors for tensors in opened if _T5_BIAS in tensors]
     bert = [tensors for tensors in opened if _T5_BIAS not in tensors]
     if versions != [Version.V5, Version.V5] or len(t5) != 1:
@@ -88,7 +91,7 @@ def text_encoder_from_files(
             f"{names} are no text encoder of one EasyAnimate version: choose Qwen2-VL alone (V5.1) "
             "or Bert and mT5 (V5)."
         )
-    placement = Placement(dtype_of(Version.V5))
+    placement = Placement(dtype_of(Version.V5), quantization=quantization)
     return _bert_t5(bert[0], t5[0], vocabularies.bert, placement)
 
 

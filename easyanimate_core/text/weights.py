@@ -14,17 +14,22 @@ from ..checkpoint import read_json
 from ..errors import CheckpointError
 from ..loading import Renamed, assign_tensors, check_complete
 from ..progress import Progress, silent
+from ..quantization import Quantizer
 
 _COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the weights go. `dtype` None keeps the stored one."""
+    """Where the weights go. `dtype` None keeps the stored one.
+
+    `quantization`, one of `memory.QUANTIZATIONS`, is what the linear layers are kept in.
+    """
 
     dtype: torch.dtype | None = None
     device: torch.device | str = "cpu"
     progress: Progress = silent
+    quantization: str = "none"
 
 
 def fill_network(
@@ -51,8 +56,18 @@ def fill_network(
         what=what,
         dtype=dtype,
         device=placement.device,
+        quantizer=_quantizer(network, placement.quantization),
         progress=placement.progress,
     )
+
+
+def _quantizer(network: nn.Module, kind: str) -> Quantizer | None:
+    """Of the linear layers; tables of words and positions, and norms, stay as they are."""
+    if kind == "none":
+        return None
+    layers = network.named_modules()
+    weights = {f"{name}.weight" for name, layer in layers if isinstance(layer, nn.Linear)}
+    return Quantizer(kind, lambda name, _: name in weights)
 
 
 def _stored_dtype(dtypes: set[torch.dtype], name: str) -> torch.dtype:

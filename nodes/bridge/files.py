@@ -44,6 +44,8 @@ from .vae import make_vae
 
 #: Choices of where a text encoder runs.
 TEXT_DEVICES = ("default", "cpu")
+#: Choices of what a text encoder's layers are kept in, and the core's name of each.
+TEXT_DTYPES = {"default": "none", "scaled int8": "qint8", "scaled fp8 (e4m3)": "qfloat8"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,9 @@ class Loaded:
     report: str
 
 
-def load_checkpoint(folder: Path, weight_dtype: str, text_device: str) -> Loaded:
+def load_checkpoint(
+    folder: Path, weight_dtype: str, text_device: str, text_dtype: str = "default"
+) -> Loaded:
     """MODEL, CLIP and VAE of a checkpoint folder, checked before anything is loaded."""
     info = inspect_checkpoint(folder)
     check_weights(info)
@@ -67,7 +71,7 @@ def load_checkpoint(folder: Path, weight_dtype: str, text_device: str) -> Loaded
         ReadableWeights(Renamed(info.transformer_files.map(), to_original)),
     )
     model = make_model(files, weight_dtype, colours)
-    clip = folder_clip(folder, info.version, text_device)
+    clip = folder_clip(folder, info.version, text_device, text_dtype)
     report = describe(info, weight_dtype) + _unpacking(files.tensors, weight_dtype)
     return Loaded(model, clip, vae, report)
 
@@ -83,7 +87,12 @@ def describe(info: CheckpointInfo, weight_dtype: str) -> str:
 
 
 def folder_clip(
-    folder: Path, version: Version, text_device: str, *, disable_dynamic: bool = False
+    folder: Path,
+    version: Version,
+    text_device: str,
+    text_dtype: str,
+    *,
+    disable_dynamic: bool = False,
 ) -> Any:
     """CLIP of a checkpoint folder's text encoder."""
     config = read_json(folder / "transformer" / "config.json")
@@ -93,10 +102,11 @@ def folder_clip(
         version,
         use_attention_mask=config.get("enable_text_attention_mask", True),
         dtype=_stored_dtype(version, device),
+        quantization=TEXT_DTYPES[text_dtype],
         progress=NodeProgress(),
     )
     clip = make_clip(encoder, device, disable_dynamic=disable_dynamic)
-    remember_how(clip.patcher, _patcher_of, folder_clip, folder, version, text_device)
+    remember_how(clip.patcher, _patcher_of, folder_clip, folder, version, text_device, text_dtype)
     return clip
 
 
@@ -108,7 +118,12 @@ def text_encoder_device(choice: str) -> torch.device:
 
 
 def load_text_encoder(
-    name: str, second: str, text_device: str, *, disable_dynamic: bool = False
+    name: str,
+    second: str,
+    text_device: str,
+    text_dtype: str = "default",
+    *,
+    disable_dynamic: bool = False,
 ) -> Any:
     """CLIP of one or two files of models/text_encoders, or of a checkpoint folder's text encoder.
 
@@ -118,16 +133,20 @@ def load_text_encoder(
         folder = find_checkpoint(name)
         kind = read_json(folder / "text_encoder" / "config.json").get("model_type")
         version = Version.V5_1 if kind == "qwen2_vl" else Version.V5
-        return folder_clip(folder, version, text_device, disable_dynamic=disable_dynamic)
+        return folder_clip(
+            folder, version, text_device, text_dtype, disable_dynamic=disable_dynamic
+        )
     device = text_encoder_device(text_device)
     tokenizers = Path(comfy.sd.__file__).parent / "text_encoders"
     encoder = text_encoder_from_files(
         tuple(find_file(TEXT_ENCODERS, file) for file in (name, second) if file),
         Vocabularies(tokenizers / "qwen25_tokenizer", tokenizers / "hydit_clip_tokenizer"),
         dtype_of=lambda version: _stored_dtype(version, device),
+        quantization=TEXT_DTYPES[text_dtype],
     )
     clip = make_clip(encoder, device, disable_dynamic=disable_dynamic)
-    remember_how(clip.patcher, _patcher_of, load_text_encoder, name, second, text_device)
+    arguments = (name, second, text_device, text_dtype)
+    remember_how(clip.patcher, _patcher_of, load_text_encoder, *arguments)
     return clip
 
 

@@ -14,7 +14,7 @@ from ...easyanimate_core.checkpoint.scaled import NOTE, without_side_tensors
 from ...easyanimate_core.loading import build_on_meta, check_complete
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
-from ...easyanimate_core.quantization import is_quantized, quantize
+from ...easyanimate_core.quantization import is_quantized, to_storage
 from ...easyanimate_core.quantization.storage import as_tensors
 from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
@@ -118,7 +118,7 @@ def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -
         if is_native(tensors, name):
             placed[name] = tensor
         elif quantise and is_quantized(name, tensor.shape):
-            placed |= as_tensors(name, quantize(tensor.to(dtype=torch.float32), "fp8"))
+            placed |= as_tensors(name, to_storage(tensor.to(dtype=torch.float32), "fp8"))
         else:
             placed[name] = tensor.to(dtype=dtype)
         progress("load", done, len(tensors))

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.quantization import QuantizedLinear, plain_tensors
 from ...easyanimate_core.text import TextEmbedding, TextEncoder
 from .shown import TEXT_T5
 
@@ -36,6 +37,24 @@ class _Embedding(comfy.ops.manual_cast.Embedding):
 
     def forward(self, ids: Tensor) -> Tensor:
         return super().forward(ids, out_dtype=self.compute_dtype)
+
+
+class _ScaledLinear(comfy.ops.manual_cast.Linear):
+    """A weight in int8 or fp8 whose scales, one per output channel, multiply the product.
+
+    So ComfyUI streams and casts a plain weight. Its bias stands outside, to be added after them.
+    """
+
+    weight_scale: Tensor
+    bias_after: Tensor | None
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Products of unscaled values exceed float16's range.
+        product = super().forward(x.float() if x.dtype == torch.float16 else x)
+        product = product * self.weight_scale.to(product)
+        if self.bias_after is not None:
+            product = product + self.bias_after.to(product)
+        return product.to(x.dtype)
 
 
 class Prompts:
@@ -153,7 +172,9 @@ def _use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:
     T5 asks its position table for its device and must find it there: that small one stays as it is.
     """
     for name, module in network.named_modules():
-        if type(module) in _SWAPS:
+        if type(module) is QuantizedLinear:
+            _use_scaled_layer(module, dtype, keep=not name.endswith(".wo"))
+        elif type(module) in _SWAPS:
             module.__class__ = _SWAPS[type(module)]
         elif type(module) is nn.Embedding and not name.endswith("relative_attention_bias"):
             module.__class__ = _Embedding
@@ -163,6 +184,25 @@ def _use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:
             module.normalized_shape = tuple(module.weight.shape)
             module.elementwise_affine = True
             module.__class__ = comfy.ops.manual_cast.RMSNorm
+
+
+def _use_scaled_layer(layer: Any, dtype: torch.dtype, *, keep: bool) -> None:
+    """Turn a quantised layer of the core into one of ComfyUI's.
+
+    T5 casts the input of its projections `wo` to their weight's dtype: those are not kept quantised
+    but turned back, to float32 beside float16, in which they would overflow.
+    """
+    if not keep:
+        kept = torch.float32 if dtype == torch.float16 else dtype
+        layer.weight = nn.Parameter(layer.weight.dequantize().to(kept), requires_grad=False)
+        layer.__class__ = comfy.ops.manual_cast.Linear
+        return
+    values_OI, scale_O1 = plain_tensors(layer.weight)
+    layer.weight = nn.Parameter(values_OI, requires_grad=False)
+    layer.weight_scale = nn.Parameter(scale_O1.flatten(), requires_grad=False)
+    layer.register_parameter("bias_after", layer.bias)
+    layer.bias = None
+    layer.__class__ = _ScaledLinear
 
 
 def _bring_leftovers(model: nn.Module, device: torch.device) -> None:

@@ -31,7 +31,7 @@ from easyanimate_core.convert.options import DTYPES, PARTS
 from easyanimate_core.convert.probe import PROBES
 from easyanimate_core.errors import CheckpointError, EasyAnimateError, InputError
 from easyanimate_core.pipeline import Pipeline
-from easyanimate_core.quantization import STORAGE_FORMATS, is_quantized, quantize
+from easyanimate_core.quantization import STORAGE_FORMATS, is_quantized, to_storage
 from easyanimate_core.specs import Head
 from easyanimate_core.tasks import ImageToVideo
 from tests.factories import V5, V5_1, pixels, quick
@@ -176,7 +176,7 @@ def test_only_attention_and_feed_forward_are_quantised(source, tmp_path, dtype):
         if name not in quantised:
             assert torch.equal(written[name], tensor)
             continue
-        expected = quantize(tensor, dtype)
+        expected = to_storage(tensor, dtype)
         assert torch.equal(written[name].float(), expected.values.float())
         scale = written[name.replace(".weight", ".weight_scale")]
         assert torch.equal(scale, expected.scale)
@@ -267,7 +267,7 @@ def test_gguf_is_what_the_library_makes_of_it(source, tmp_path, dtype):
             assert torch.equal(mine[tensor.name], weight)
             continue
         assert tensor.tensor_type.name == dtype.upper()
-        expected = gguf.quants.quantize(weight.float().numpy(), tensor.tensor_type)
+        expected = gguf.quants.to_storage(weight.float().numpy(), tensor.tensor_type)
         assert (tensor.data == expected).all()
         back = torch.from_numpy(gguf.quants.dequantize(expected, tensor.tensor_type))
         assert torch.equal(mine[tensor.name].to(dtype=torch.float32), back.reshape(shape))

@@ -15,7 +15,7 @@ from easyanimate_core.quantization import (
     StoredWeight,
     StoredWeights,
     is_quantized,
-    quantize,
+    to_storage,
 )
 from easyanimate_core.quantization.storage import as_tensors, note
 from easyanimate_core.specs import Head
@@ -38,7 +38,7 @@ def matrix(skewed=False, rows=48, columns=64):
 @pytest.mark.parametrize("skewed", [False, True])
 def test_fp8_keeps_every_value_to_a_sixteenth(kind, skewed):
     weight = matrix(skewed)
-    stored = quantize(weight, kind)
+    stored = to_storage(weight, kind)
     error = (stored.dequantize(torch.float32) - weight).abs()
     smallest = stored.scale * 2**-6  # below it the steps no longer shrink: 2^-9 of the scale
     assert (error <= torch.maximum(weight.abs() / 16, smallest / 16) * 1.0001).all()
@@ -49,7 +49,7 @@ def test_fp8_keeps_every_value_to_a_sixteenth(kind, skewed):
 
 def test_int8_keeps_every_value_to_half_a_scale():
     weight = matrix(skewed=True)
-    stored = quantize(weight, "int8")
+    stored = to_storage(weight, "int8")
     error = (stored.dequantize(torch.float32) - weight).abs()
     assert (error <= stored.scale / 2 * 1.0001).all()
     assert (stored.values.float().abs().amax(1) == 127).all()
@@ -61,7 +61,7 @@ def test_one_scale_per_channel_is_better_where_rows_differ():
     rows = weight.norm(dim=1, keepdim=True)
     errors = {}
     for kind in KINDS:
-        back = quantize(weight, kind).dequantize(torch.float32)
+        back = to_storage(weight, kind).dequantize(torch.float32)
         errors[kind] = ((back - weight) / rows).norm(dim=1).max().item()
     assert errors["fp8-channel"] < errors["fp8"] / 2
     assert errors["int8"] < errors["fp8-channel"]
@@ -71,10 +71,10 @@ def test_one_scale_per_channel_is_better_where_rows_differ():
 def test_zeros_stay_zero_and_the_scale_is_no_zero(kind):
     weight = matrix()
     weight[3] = 0
-    stored = quantize(weight, kind)
+    stored = to_storage(weight, kind)
     assert (stored.dequantize(torch.float32)[3] == 0).all()
     assert (stored.scale > 0).all()
-    assert (quantize(torch.zeros(2, 2), kind).dequantize(torch.float32) == 0).all()
+    assert (to_storage(torch.zeros(2, 2), kind).dequantize(torch.float32) == 0).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -83,20 +83,20 @@ def test_a_weight_that_is_not_finite_is_refused(kind, value):
     weight = matrix()
     weight[5, 5] = value
     with pytest.raises(CheckpointError, match="infinite or no numbers"):
-        quantize(weight, kind)
+        to_storage(weight, kind)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_rounding_a_second_time_changes_nothing(kind):
-    stored = quantize(matrix(), kind)
-    again = quantize(stored.dequantize(torch.float32), kind)
+    stored = to_storage(matrix(), kind)
+    again = to_storage(stored.dequantize(torch.float32), kind)
     assert torch.equal(stored.values.float(), again.values.float())
     assert torch.allclose(stored.scale, again.scale, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_to_is_like_a_tensors(kind):
-    stored = quantize(matrix(), kind)
+    stored = to_storage(matrix(), kind)
     assert stored.to().dtype == torch.bfloat16
     assert stored.to(device="meta", dtype=torch.float16).is_meta
     assert torch.equal(stored.to(dtype=torch.float32), stored.values.float() * stored.scale)
@@ -113,7 +113,7 @@ def scaled(checkpoint_copy):
         tensors = {}
         for name, weight in load_file(path / WEIGHTS).items():
             if is_quantized(name, weight.shape):
-                tensors |= as_tensors(name, quantize(weight, kind))
+                tensors |= as_tensors(name, to_storage(weight, kind))
             else:
                 tensors[name] = weight
         change(tensors)
@@ -132,7 +132,7 @@ def test_a_scaled_denoiser_loads(scaled, checkpoint, kind, dtype):
     for name, weight in plain.items():
         expected = weight
         if is_quantized(name, weight.shape):
-            expected = quantize(weight, kind).dequantize(dtype or torch.bfloat16)
+            expected = to_storage(weight, kind).dequantize(dtype or torch.bfloat16)
         assert torch.equal(network[name], expected.to(dtype or weight.dtype))
 
 
@@ -153,7 +153,7 @@ def test_scales_of_other_shapes_are_read(scaled, checkpoint):
     stored = StoredWeights(files)[LAYER]
     assert isinstance(stored, StoredWeight)
     assert torch.equal(stored.dequantize(torch.float32),
-                       quantize(weight, "fp8-channel").dequantize(torch.float32))  # fmt: skip
+                       to_storage(weight, "fp8-channel").dequantize(torch.float32))  # fmt: skip
 
 
 def change_note(content):

@@ -1,0 +1,52 @@
+"""`--lora FILE[=STRENGTH][:BLOCKS]`, an option of several commands."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+
+if TYPE_CHECKING:
+    from ..lora import Lora
+
+#: The ending tells where the file's name ends: it may hold colons and equals signs itself.
+_OPTION = re.compile(r"(?P<file>.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?")
+
+
+def add_options(group: Any, *, required: bool = False) -> None:
+    """The options that name LoRAs."""
+    group.add_argument(
+        "--lora", action="append", default=[], required=required,
+        metavar="FILE[=STRENGTH][:BLOCKS]",
+        help="a LoRA's safetensors file, its strength (default: 1), and factors on the strength by "
+        "block, such as style.safetensors=0.7:0-17=0.5,18-35=1; may be repeated",
+    )  # fmt: skip
+    group.add_argument("--lora-partial", action="store_true", default=None,
+                       help="accept files of which some keys fit no layer")  # fmt: skip
+
+
+def given(arguments: argparse.Namespace) -> tuple[Lora, ...]:
+    """The LoRAs that the options name."""
+    if arguments.lora_partial and not arguments.lora:
+        raise InputError("--lora-partial has no effect without --lora; leave it out.")
+    return tuple(_lora(text, partial=bool(arguments.lora_partial)) for text in arguments.lora)
+
+
+def _lora(text: str, *, partial: bool) -> Lora:
+    from ..lora import Lora
+
+    match = _OPTION.fullmatch(text)
+    if match is None:
+        raise InputError(
+            f"--lora {text!r} is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file, such as "
+            "style.safetensors=0.7."
+        )
+    try:
+        strength = float(match["strength"] or 1)
+    except ValueError:
+        raise InputError(
+            f"--lora {text!r} has the strength {match['strength']!r}; it must be a number."
+        ) from None
+    return Lora(match["file"], strength, match["blocks"] or "", partial)

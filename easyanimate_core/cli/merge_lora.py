@@ -1,0 +1,77 @@
+"""`merge-lora`: a denoiser file with LoRAs in its weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from . import loras
+from .bars import ProgressBars
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "merge-lora",
+        help="write a denoiser with LoRAs in its weights",
+        description="Write one safetensors file with a denoiser's weights and LoRAs added to them.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument(
+        "model", type=Path, help="checkpoint folder, or a denoiser's file or folder"
+    )
+    parser.add_argument("out", type=Path, help="the .safetensors file to write")
+    loras.add_options(parser, required=True)
+    parser.add_argument("--dtype", choices=_DTYPES, help="of the file; default: as the model's")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write the file and say what was merged."""
+    import torch
+
+    from ..checkpoint import read_tensor_files
+    from ..lora import merge_loras
+
+    used = loras.given(arguments)
+    inside = arguments.model / "transformer"
+    files = read_tensor_files(inside if inside.is_dir() else arguments.model)
+    dtype = None if arguments.dtype is None else getattr(torch, arguments.dtype)
+    with ProgressBars() as bars:
+        reports = merge_loras(
+            files,
+            used,
+            arguments.out,
+            dtype=dtype,
+            metadata=_provenance(arguments.model, used),
+            progress=bars,
+        )
+    for report in reports:
+        print(f"note: {report}")
+    print(arguments.out)
+    return 0
+
+
+def _provenance(source: Path, used: tuple[Any, ...]) -> dict[str, str]:
+    """What the file was made of, for its header."""
+    from ..recipe import sha256_of_file
+    from ..version import __version__
+
+    merged = [
+        {
+            "file": Path(lora.path).name,
+            "sha256": sha256_of_file(Path(lora.path)),
+            "strength": lora.strength,
+            "blocks": lora.blocks,
+        }
+        for lora in used
+    ]
+    return {
+        "format": "pt",
+        "made_by": f"easyanimate_core {__version__}",
+        "merged_from": source.resolve().name,
+        "merged_loras": json.dumps(merged),
+    }
