@@ -1,6 +1,7 @@
 """The ready-made workflows open in ComfyUI's own frontend and run, small, on real servers."""
 
 import json
+import os
 import shutil
 from itertools import combinations
 
@@ -157,9 +158,9 @@ def weights(tmp_path_factory):
 def detectors(comfy_server, weights):
     """They are there while this module runs: other tests want them to be missing."""
     folder = comfy_server.base / "models" / "controlnet_aux"
-    comfyui_base.link(folder, weights)
+    shutil.copytree(weights, folder, copy_function=os.link, dirs_exist_ok=True)
     yield
-    folder.unlink()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
