@@ -60,12 +60,17 @@ def text_dtypes():
     for name in (V51, V5):
         plain = probe.load(name).clip
         folder = probe.paths.find_checkpoint(name)
-        version = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder).version
+        info = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder)
+        masked = info.transformer.enable_text_attention_mask
         for dtype, kind in probe.files.TEXT_DTYPES.items():
             clip = probe.run("EasyAnimateLoadTextEncoder", text_encoder=name, text_dtype=dtype)[0]
             states = states_of(clip, "a red fox runs")
             mine = core.build_text_encoder(
-                folder, version, use_attention_mask=True, dtype=torch.float32, quantization=kind
+                folder,
+                info.version,
+                use_attention_mask=masked,
+                dtype=torch.float32,
+                quantization=kind,
             ).encode(["a red fox runs"])
             wanted = [mine.text] if mine.text_t5 is None else [mine.text, mine.text_t5]
             network = clip.cond_stage_model
