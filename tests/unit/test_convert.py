@@ -267,7 +267,7 @@ def test_gguf_is_what_the_library_makes_of_it(source, tmp_path, dtype):
             assert torch.equal(mine[tensor.name], weight)
             continue
         assert tensor.tensor_type.name == dtype.upper()
-        expected = gguf.quants.to_storage(weight.float().numpy(), tensor.tensor_type)
+        expected = gguf.quants.quantize(weight.float().numpy(), tensor.tensor_type)
         assert (tensor.data == expected).all()
         back = torch.from_numpy(gguf.quants.dequantize(expected, tensor.tensor_type))
         assert torch.equal(mine[tensor.name].to(dtype=torch.float32), back.reshape(shape))
