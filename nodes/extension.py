@@ -11,6 +11,7 @@ from . import (
     inpaint,
     latents,
     loaders,
+    planning,
     preprocess,
     sampling,
     text,
@@ -24,6 +25,7 @@ detect.register_folder()
 NODES: tuple[type[io.ComfyNode], ...] = (
     *loaders.NODES,
     *download.NODES,
+    *planning.NODES,
     *text.NODES,
     *latents.NODES,
     *inpaint.NODES,

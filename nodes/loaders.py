@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..easyanimate_core.errors import CheckpointError
 from ..easyanimate_core.specs import Version
 from . import inputs
-from .bridge import files, notes, paths
+from .bridge import files, notes, paths, planning
 from .bridge.loading import WEIGHT_DTYPES
 from .bridge.lora import with_lora
 
@@ -56,6 +58,7 @@ class LoadCheckpoint(io.ComfyNode):
                 io.Combo.Input("weight_dtype", **_WEIGHT_DTYPE),
                 io.Combo.Input("text_device", **_TEXT_DEVICE),
                 io.Combo.Input("text_dtype", **_TEXT_DTYPE),
+                inputs.plan_socket("What it chose takes the place of widgets that say default."),
             ],
             outputs=[
                 io.Model.Output(tooltip="The denoiser."),
@@ -82,8 +85,17 @@ class LoadCheckpoint(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, checkpoint: str, weight_dtype: str, text_device: str, text_dtype: str = "default"
+        cls,
+        checkpoint: str,
+        weight_dtype: str,
+        text_device: str,
+        text_dtype: str = "default",
+        plan: Any = None,
     ) -> io.NodeOutput:
+        if plan is not None:
+            weight_dtype, text_device, text_dtype = planning.fill_defaults(
+                plan, weight_dtype, text_device, text_dtype
+            )
         folder = paths.find_checkpoint(checkpoint)
         loaded = files.load_checkpoint(folder, weight_dtype, text_device, text_dtype)
         notes.show(cls.hidden.unique_id, loaded.report)

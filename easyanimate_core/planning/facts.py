@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
 from ..checkpoint import CheckpointInfo, key_maps_transformer
+from ..checkpoint.scaled import SCALED_DTYPES
 from ..errors import InputError
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
@@ -20,7 +21,7 @@ from ..specs import Head, TransformerConfig, VAEConfig, Version
 #: point of 16 bits per 128 values).
 QUANTIZED_BYTES = {"qfloat8": 1.0, "qint8": 1.0, "qint4": 0.5 + 4 / 128}
 
-#: Of what is loaded: weights that are stored in fewer bits are unpacked to bfloat16.
+#: Of what is loaded; GGUF's blocks are unpacked to bfloat16.
 _ITEM_BYTES = {"F64": 8, "F32": 4}
 _USUAL_BYTES = 2
 _LAYER = re.compile(r"(?:transformer_blocks|layers?|block)\.(\d+)\.")
@@ -35,7 +36,9 @@ class Weights:
         kept: The others.
         in_blocks: Those of the blocks that can be brought one after the other.
         block: Those of the largest block.
-        stored: Bytes per value in the files, on average.
+        stored: Bytes per value in the files, on average; of the kept ones, where the others are
+            stored in 8 bits.
+        packed: Whether the quantizable ones are stored in 8 bits, and stay so.
     """
 
     quantizable: int
@@ -43,6 +46,7 @@ class Weights:
     in_blocks: int
     block: int
     stored: float
+    packed: bool = False
 
     @property
     def values(self) -> int:
@@ -51,6 +55,8 @@ class Weights:
 
     def num_bytes(self, item_bytes: float, quantization: str = "none") -> int:
         """Bytes of the whole network, unquantised values in `item_bytes` each."""
+        if quantization == "none" and self.packed:
+            quantization = "qfloat8"
         fewer = QUANTIZED_BYTES.get(quantization, item_bytes)
         return int(self.quantizable * fewer + self.kept * item_bytes)
 
@@ -93,7 +99,10 @@ def facts_of(info: CheckpointInfo) -> ModelFacts:
         name=f"EasyAnimate {info.version.value} {info.size} {info.head.value}",
         transformer=info.transformer,
         vae=info.vae,
-        denoiser=_weights(counts, fewer, _stored_bytes(info.transformer_files.dtypes)),
+        denoiser=replace(
+            _weights(counts, fewer, _stored_bytes(info.transformer_files.dtypes)),
+            packed=any(dtype in SCALED_DTYPES for dtype in info.transformer_files.dtypes),
+        ),
         encoder=_weights(encoding, set(), vae_bytes),
         decoder=_weights(decoding, set(), vae_bytes),
         text=tuple(

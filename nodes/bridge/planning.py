@@ -14,10 +14,11 @@ from torch import Tensor
 from ...easyanimate_core.checkpoint import inspect_checkpoint
 from ...easyanimate_core.planning import Job, Limits, Plan, choose, facts_of, report
 from ...easyanimate_core.specs import Head
+from .files import TEXT_DTYPES
 from .loading import FP8
 
-#: What ComfyUI's own layers can be given: weights as they are, and scaled fp8.
-_KINDS = ("none", "qfloat8")
+#: What the loaders have: scaled fp8 for the denoiser, and scaled int8 for the text encoder.
+_KINDS = ("none", "qfloat8", "qint8")
 
 
 def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) -> Plan:
@@ -48,8 +49,9 @@ def describe(plan: Plan) -> str:
     sides = "off" if plan.tile is None else str(plan.tile)
     prompts = "one after the other" if plan.memory.sequential_guidance else "together"
     nodes = (
-        f"weight_dtype {weight_dtype(plan)}, text_device {text_device(plan)}, tiles {sides}, the "
-        f"prompts {prompts}; ComfyUI streams the weights that do not fit."
+        f"weight_dtype {weight_dtype(plan)}, text_device {text_device(plan)}, text_dtype "
+        f"{text_dtype(plan)}, tiles {sides}, the prompts {prompts}; ComfyUI streams the weights "
+        "that do not fit."
     )
     return f"{report(plan, options=False)}\n\nThe nodes: {nodes}"
 
@@ -62,6 +64,22 @@ def weight_dtype(plan: Plan) -> str:
 def text_device(plan: Plan) -> str:
     """The loaders' text_device."""
     return plan.memory.text_device or "default"
+
+
+def text_dtype(plan: Plan) -> str:
+    """The loaders' text_dtype."""
+    kind = plan.memory.text_quantization
+    return next(choice for choice, name in TEXT_DTYPES.items() if name == kind)
+
+
+def fill_defaults(plan: Plan, weights: str, device: str, text: str) -> tuple[str, str, str]:
+    """weight_dtype, text_device and text_dtype: the plan's where the loader's say "default"."""
+    told = (weight_dtype(plan), text_device(plan), text_dtype(plan))
+    given = (weights, device, text)
+    filled = [
+        mine if mine != "default" else planned for mine, planned in zip(given, told, strict=True)
+    ]
+    return filled[0], filled[1], filled[2]
 
 
 def one_prompt_at_a_time(model: Any) -> Any:
