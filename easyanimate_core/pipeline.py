@@ -7,7 +7,8 @@ width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -131,11 +132,8 @@ class Pipeline:
         settings = settings or Settings()
         prompts = _check_prompts(prompt)
         plan = self._plan(task, settings)
-        settled = self._settled(settings, plan)
         lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files))
-        recipe = Recipe.of_run(
-            self.info, prompts, task, settled, dtype=self.dtype, memory=self.memory, loras=loras
-        )
+        recipe = self._recipe(prompts, task, self._settled(settings, plan), loras)
 
         rows = [text for text in prompts for _ in range(settings.batch)]
         generators = [
@@ -153,10 +151,7 @@ class Pipeline:
             strength=plan.sources.strength,
             device=self.device,
         )
-        with (
-            self._networks.transformer(progress) as transformer,
-            attached(transformer, lora_set, device=self.device, dtype=self.dtype),
-        ):
+        with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
                 Sampler(schedule, settings.guidance, generators),
@@ -179,6 +174,13 @@ class Pipeline:
         loaded = task.load(settings.source_seconds())
         target = settings.target(loaded)
         return _Plan(target, scheduler, loaded.align(target))
+
+    def _recipe(
+        self, prompts: Sequence[str], task: Task, settled: Settings, loras: Sequence[Lora]
+    ) -> Recipe:
+        return Recipe.of_run(
+            self.info, prompts, task, settled, dtype=self.dtype, memory=self.memory, loras=loras
+        )
 
     def _settled(self, settings: Settings, plan: _Plan) -> Settings:
         """The settings with what was left open filled in, for the recipe."""
@@ -220,6 +222,17 @@ class Pipeline:
                 generators=generators,
                 progress=progress,
             )
+
+    @contextmanager
+    def _transformer(
+        self, loras: LoraSet, progress: Progress
+    ) -> Iterator[EasyAnimateTransformer3DModel]:
+        """The denoiser with a run's LoRAs beside its layers."""
+        with (
+            self._networks.transformer(progress) as transformer,
+            attached(transformer, loras, device=self.device, dtype=self.dtype),
+        ):
+            yield transformer
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
         """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
