@@ -14,6 +14,8 @@ from __future__ import annotations
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -115,37 +117,31 @@ def errors(found: Tensor, wanted: Tensor) -> dict[str, float]:
 
 
 def measure(size: str, file: Path, repeats: int, threads: int) -> dict[str, dict[str, float]]:
+    """Figures by kind; the calls of all kinds alternate."""
     loras = LoraSet.read([Lora(_lora_of(file))], matrix_shapes(read_tensor_files(file)))
-    cpu = torch.device("cpu")
-    plain = load(size, file, "none")
-    wanted = {"alone": predict(plain)}
-    with attached(plain, loras, device=cpu, dtype=torch.float32):
-        wanted["LoRA"] = predict(plain)
+    networks = {kind: load(size, file, kind) for kind in QUANTIZATIONS}
+
+    def with_lora(kind: str) -> Tensor:
+        with attached(networks[kind], loras, device=torch.device("cpu"), dtype=torch.float32):
+            return predict(networks[kind])
+
+    calls: dict[str, Callable[[], Tensor]] = {}
+    for kind in QUANTIZATIONS:
+        calls[kind] = partial(predict, networks[kind])
+        calls[f"{kind} with LoRA"] = partial(with_lora, kind)
+    seconds = compare(calls, repeats)
+    outputs = {name: call() for name, call in calls.items()}
     rows: dict[str, dict[str, float]] = {}
     for kind in QUANTIZATIONS:
-        network = load(size, file, kind)
-        shared = {
-            "mib": stored_bytes(network) / 2**20,
-            "load_peak_mib": in_subprocess(__file__, size, str(file), kind, threads=threads),
-        }
-        for with_lora in (False, True):
-
-            def run(network: nn.Module = network, with_lora: bool = with_lora) -> Tensor:
-                if not with_lora:
-                    return predict(network)
-                with attached(network, loras, device=cpu, dtype=torch.float32):
-                    return predict(network)
-
-            calls = {"plain": lambda: predict(plain), "this": run}
-            seconds = compare(calls, repeats)
-            row = shared | {"seconds": seconds["this"]}
-            row |= {"time_ratio": seconds["this"] / seconds["plain"]}
-            row |= errors(run(), wanted["LoRA" if with_lora else "alone"])
-            name = f"{kind} with LoRA" if with_lora else kind
+        peak = in_subprocess(__file__, size, str(file), kind, threads=threads)
+        for name, plain in ((kind, "none"), (f"{kind} with LoRA", "none with LoRA")):
+            row = {"mib": stored_bytes(networks[kind]) / 2**20, "load_peak_mib": peak}
+            row |= {"seconds": seconds[name], "time_ratio": seconds[name] / seconds["none"]}
+            row |= errors(outputs[name], outputs[plain])
             rows[name] = row
             print(
-                f"{size:6} {name:17} {row['mib']:6.1f} MiB, load peak {row['load_peak_mib']:6.1f} "
-                f"MiB, {row['seconds']:.3f} s (ratio {row['time_ratio']:.2f}), cosine "
+                f"{size:6} {name:17} {row['mib']:6.1f} MiB, load peak {peak:6.1f} MiB, "
+                f"{row['seconds']:.3f} s (ratio {row['time_ratio']:.2f}), cosine "
                 f"{row['cosine']:.5f}, relative RMS {row['relative_rms']:.4f}",
                 flush=True,
             )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from .errors import InputError
 
 #: What the weights of attention and feed-forward layers are stored in. The q kinds are those of
-#: optimum-quanto, scaled per output channel.
+#: optimum-quanto, scaled per output channel, qint4 per group of inputs.
 QUANTIZATIONS = ("none", "qfloat8", "qint8", "qint4")
 #: Where a network is while it works. resident: denoiser and VAE stay on the device between runs.
 #: module: each is there for its stage. block: the blocks of denoiser and text encoder are brought

@@ -7,7 +7,8 @@ width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -192,10 +193,7 @@ class Pipeline:
             strength=plan.sources.strength,
             device=self.device,
         )
-        with (
-            self._networks.transformer(progress) as transformer,
-            attached(transformer, lora_set, device=self.device, dtype=self.dtype),
-        ):
+        with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
                 Sampler(schedule, settings.guidance, generators, self.memory.sequential_guidance),
@@ -310,6 +308,17 @@ class Pipeline:
                 generators=generators,
                 progress=progress,
             )
+
+    @contextmanager
+    def _transformer(
+        self, loras: LoraSet, progress: Progress
+    ) -> Iterator[EasyAnimateTransformer3DModel]:
+        """The denoiser with a run's LoRAs beside its layers."""
+        with (
+            self._networks.transformer(progress) as transformer,
+            attached(transformer, loras, device=self.device, dtype=self.dtype),
+        ):
+            yield transformer
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
         """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
