@@ -15,6 +15,7 @@ from easyanimate_core.quantization import (
     StoredWeight,
     StoredWeights,
     is_quantized,
+    plain_tensors,
     to_storage,
 )
 from easyanimate_core.quantization.storage import as_tensors, note
@@ -125,15 +126,27 @@ def scaled(checkpoint_copy):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [None, torch.float32, torch.bfloat16])
-def test_a_scaled_denoiser_loads(scaled, checkpoint, kind, dtype):
+def test_a_scaled_denoiser_stays_as_it_is_stored(scaled, checkpoint, kind, dtype):
     network = load_transformer(inspect_checkpoint(scaled(kind)), dtype=dtype).state_dict()
     plain = load_file(checkpoint(V5_1, Head.T2V) / WEIGHTS)
     assert set(network) == set(plain)
     for name, weight in plain.items():
-        expected = weight
         if is_quantized(name, weight.shape):
-            expected = to_storage(weight, kind).dequantize(dtype or torch.bfloat16)
-        assert torch.equal(network[name], expected.to(dtype or weight.dtype))
+            stored = to_storage(weight, kind)
+            assert torch.equal(next(plain_tensors(network[name])), stored.values)
+            assert torch.equal(network[name].dequantize(), stored.dequantize(torch.float32))
+        else:
+            assert torch.equal(network[name], weight.to(dtype or weight.dtype))
+
+
+def test_what_is_stored_in_8_bits_is_rounded_anew_for_4_only(scaled):
+    info = inspect_checkpoint(scaled("int8"))
+    kept, again, four = (
+        load_transformer(info, quantization=kind).state_dict()[LAYER]
+        for kind in ("none", "qfloat8", "qint4")
+    )
+    assert torch.equal(kept.dequantize(), again.dequantize())
+    assert four.qtype.bits == 4
 
 
 def test_headers_count_weights_and_not_scales(scaled, checkpoint):
