@@ -129,6 +129,7 @@ def test_every_command_parses(readme):
         "camera",
         "trajectory",
         "describe",
+        "merge-lora",
         "make-tiny",
     }
     classes = {task.__name__: mode for mode, task in TASKS.items()}
