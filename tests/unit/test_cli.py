@@ -53,7 +53,7 @@ def in_new_process(*arguments):
 def test_help_names_the_commands():
     done = in_new_process("-m", "easyanimate_core", "--help")
     assert done.returncode == 0
-    commands = "generate preprocess camera trajectory describe make-tiny demo"
+    commands = "generate preprocess camera trajectory describe merge-lora make-tiny demo"
     for command in commands.split():
         assert f"\n    {command}" in done.stdout
 
