@@ -1,6 +1,6 @@
 """Size, load, speed and error of quantised denoisers, with and without a LoRA, on the CPU.
 
-    python benchmarks/quantization.py [--json results.json] [--repeats 3] [--threads 2]
+    python benchmarks/quantization.py [--json results.json] [--repeats 5] [--threads 1]
 
 A tiny denoiser, and one of 666 MB (bfloat16): twelve blocks of width 1024, eight of them MMDiT,
 with random weights. Its calls see 512 video and 256 text tokens in float32. The LoRA has rank 16

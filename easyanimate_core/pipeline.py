@@ -34,6 +34,7 @@ from .recipe import Recipe, save_videos
 from .sampling import (
     Denoiser,
     Sampler,
+    Schedule,
     denoise,
     draw_noise,
     guided_denoiser,
@@ -168,31 +169,17 @@ class Pipeline:
         plan = self._plan(task, settings)
         lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files.weights))
         recipe = Recipe.of_run(
-            self.info,
-            prompts,
-            task,
-            self._settled(settings, plan, text),
-            dtype=self.dtype,
-            memory=self.memory,
-            embeddings=None if text is None else text.file,
-            loras=loras,
-        )
+            self.info, prompts, task, self._settled(settings, plan, text), dtype=self.dtype,
+            memory=self.memory, embeddings=None if text is None else text.file, loras=loras,
+        )  # fmt: skip
         if text is None:
             text = self._encode_text(prompts, settings.negative_prompt, progress)
-        generators = [
-            torch.Generator().manual_seed(settings.seed + index)
-            for index in range(len(text) * settings.batch)
-        ]
+        seeds = range(settings.seed, settings.seed + len(text) * settings.batch)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         size = latent_shape(plan.target.frames, plan.target.height, plan.target.width)
         noise = draw_noise((self.info.transformer.out_channels, *size), generators)
         condition = self._encode_sources(plan, size, settings, generators, progress)
-        schedule = make_schedule(
-            plan.scheduler,
-            self.info.scheduler,
-            steps=settings.steps,
-            strength=plan.sources.strength,
-            device=self.device,
-        )
+        schedule = self._schedule(plan, settings)
         with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
@@ -251,6 +238,15 @@ class Pipeline:
         loaded = task.load(settings.source_seconds())
         target = settings.target(loaded)
         return _Plan(target, scheduler, loaded.align(target))
+
+    def _schedule(self, plan: _Plan, settings: Settings) -> Schedule:
+        return make_schedule(
+            plan.scheduler,
+            self.info.scheduler,
+            steps=settings.steps,
+            strength=plan.sources.strength,
+            device=self.device,
+        )
 
     def _settled(self, settings: Settings, plan: _Plan, given: PromptEmbeddings | None) -> Settings:
         """The settings with what was left open filled in, for the recipe."""

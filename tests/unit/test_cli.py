@@ -53,10 +53,9 @@ def in_new_process(*arguments):
 def test_help_names_the_commands():
     done = in_new_process("-m", "easyanimate_core", "--help")
     assert done.returncode == 0
-    commands = (
-        "generate encode plan download describe convert preprocess camera trajectory make-tiny demo"
-    )
-    for command in commands.split():
+    commands = ("generate", "encode", "plan", "download", "describe", "convert", "merge-lora",
+                "preprocess", "camera", "trajectory", "make-tiny", "demo")  # fmt: skip
+    for command in commands:
         assert f"\n    {command}" in done.stdout
 
 

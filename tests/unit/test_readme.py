@@ -133,7 +133,9 @@ def test_every_command_parses(readme):
         "trajectory",
         "describe",
         "download",
+        "plan",
         "convert",
+        "merge-lora",
         "make-tiny",
     }
     classes = {task.__name__: mode for mode, task in TASKS.items()}
