@@ -28,7 +28,9 @@ _TEXT_DEVICE = {
     "tooltip": "Where the text encoder runs. cpu leaves the graphics card to the denoiser, but is "
     "slower.",
 }
+#: Optional, as every widget that was added later, so that prompts saved before still run.
 _TEXT_DTYPE = {
+    "optional": True,
     "options": list(files.TEXT_DTYPES),
     "default": "default",
     "tooltip": "What the text encoder's layers are kept in. default: as stored. The others halve "
@@ -254,6 +256,7 @@ class LoadLora(io.ComfyNode):
                 io.String.Input(
                     "block_strengths",
                     default="",
+                    optional=True,
                     tooltip="Factors on the strength by block, such as 0-17=0.5,18-35=1; blocks "
                     "that are not named have 1. Empty: 1 everywhere.",
                 ),
