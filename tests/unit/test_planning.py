@@ -1,6 +1,7 @@
 """The memory plan: what it counts, what it chooses, and how near it comes to a real run."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,6 +13,7 @@ from safetensors.torch import save_file
 
 from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.checkpoint.detect import config_as_json
+from easyanimate_core.cli.main import main
 from easyanimate_core.errors import InputError
 from easyanimate_core.memory import Memory
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
@@ -27,6 +29,7 @@ from easyanimate_core.planning import (
     report,
 )
 from easyanimate_core.planning.activations import decode_bytes, denoiser_bytes, encode_bytes
+from easyanimate_core.planning.estimate import PROCESS_BYTES
 from easyanimate_core.planning.live_memory import peak_bytes
 from easyanimate_core.specs import Head, TransformerConfig, VAEConfig
 from easyanimate_core.tiny import make_tiny
@@ -183,6 +186,48 @@ def test_sizes_of_another_kind_are_refused():
         Limits(0, 32 * GB)
 
 
+def test_the_command_prints_the_plan_of_a_model_that_is_not_here(capsys):
+    fits = main(["plan", "--model", "EasyAnimateV5.1-7b-zh-InP", "--vram", "12", "--ram", "32"])
+    said = capsys.readouterr().out
+    assert fits == 0
+    assert "on a card of 12.0 GB, with 32.0 GB of memory" in said
+    assert "Options of generate: --offload block" in said
+    assert main(["plan", "--model", "EasyAnimateV5.1-7b-zh-InP", "--vram", "2", "--json"]) == 1
+    value = json.loads(capsys.readouterr().out)
+    assert value["fits"] is False
+    assert value["peak_card"] > 2 * GB
+
+
+def run_generate(folder, tmp_path, *options):
+    arguments = ["generate", "--model", str(folder), "--prompt", "A cat.", "--size", "64x64"]
+    arguments += ["--frames", "5", "--steps", "2", "--output", str(tmp_path / "cat.mp4")]
+    return main([*arguments, "--device", "cpu", "--no-embedding-cache", *options])
+
+
+def test_generate_takes_the_plan_or_refuses(tmp_path, capsys):
+    folder = make_tiny(tmp_path / "tiny", version=V5_1, head=Head.INPAINT)
+    assert run_generate(folder, tmp_path, "--plan", "--ram", "0.1") == 2
+    assert "even with every saving" in capsys.readouterr().err
+    assert not (tmp_path / "cat.mp4").exists()
+    assert run_generate(folder, tmp_path, "--plan", "--ram", "8") == 0
+    assert "Each network fits whole while it works." in capsys.readouterr().out
+    assert (tmp_path / "cat.mp4").is_file()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--plan", "--offload", "block"], "--plan chooses --offload itself"),
+        (["--plan", "--tile", "256"], "--plan chooses --tile itself"),
+        (["--vram", "12"], "--vram and --ram are for --plan"),
+    ],
+)
+def test_a_plan_and_what_it_chooses_are_not_given_together(tmp_path, capsys, options, said):
+    folder = make_tiny(tmp_path / "tiny", version=V5_1, head=Head.T2V)
+    assert run_generate(folder, tmp_path, *options) == 2
+    assert said in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def middle(tmp_path_factory):
     """A checkpoint whose networks outweigh the process: 240 million values in the denoiser."""
@@ -221,23 +266,38 @@ import sys
 from pathlib import Path
 import torch
 from easyanimate_core import ImageToVideo, Pipeline, Settings
+
+def megabytes(field):
+    status = Path("/proc/self/status").read_text()
+    return next(line.split()[1] for line in status.splitlines() if line.startswith(field))
+
+def before_loading(stage, done, total):
+    resident.append(megabytes("VmRSS"))
+
+resident = []
 torch.set_num_threads(2)
 height, width, frames = map(int, sys.argv[2:5])
 settings = Settings(height=height, width=width, frames=frames, steps=1)
 start = torch.rand(1, height, width, 3)
-Pipeline.load(sys.argv[1], device="cpu").generate("A cat.", ImageToVideo(start=start), settings)
-status = Path("/proc/self/status").read_text()
-print(next(line.split()[1] for line in status.splitlines() if line.startswith("VmHWM")))
+pipeline = Pipeline.load(sys.argv[1], device="cpu", embedding_cache=False)
+pipeline.generate("A cat.", ImageToVideo(start=start), settings, progress=before_loading)
+print(resident[0], megabytes("VmHWM"))
 """
+#: Freed tensors go back to the system at once, so that a peak is of live memory and repeats. The
+#: C library's usual habits hold up to 0.3 GB more, now and then.
+MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read on Linux")
-@pytest.mark.parametrize("size", [(192, 256, 17), (256, 384, 9), (320, 320, 1)])
+@pytest.mark.parametrize("size", [(192, 256, 17), (128, 384, 5), (128, 128, 33)])
 def test_main_memory_of_a_run_on_the_cpu_is_told_within_15_percent(middle, size):
+    """The whole process, and what the run adds to the process with its libraries."""
     height, width, frames = size
     command = [sys.executable, "-c", MEASURE, str(middle), *map(str, size)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    measured = int(done.stdout) * 1024
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env=os.environ | MALLOC
+    )
+    before, peak = (int(number) * 1024 for number in done.stdout.split()[-2:])
     told = estimate(
         facts_of(inspect_checkpoint(middle)),
         Job(height, width, frames),
@@ -245,4 +305,5 @@ def test_main_memory_of_a_run_on_the_cpu_is_told_within_15_percent(middle, size)
         compute=torch.float32,
         on_card=False,
     ).peak_host_bytes
-    assert told == pytest.approx(measured, rel=0.15)
+    assert told == pytest.approx(peak, rel=0.15)
+    assert told - PROCESS_BYTES == pytest.approx(peak - before, rel=0.15)
