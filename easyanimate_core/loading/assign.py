@@ -118,6 +118,9 @@ def assign_tensors(
     for name in tensors:
         if name in quantized:
             placed[name] = _in_fewer_bits(tensors[name], quantizer).to(device)
+        elif quantizer is not None and isinstance(tensor := tensors[name], Tensor):
+            # A tensor that stays mapped would keep its file's pages, those of the others included.
+            placed[name] = tensor.to(device=device, dtype=dtype, copy=True)
         else:
             placed[name] = tensors[name].to(device=device, dtype=dtype)
         progress("load", len(placed), len(tensors))

@@ -40,6 +40,7 @@ NOTE = "MarkdownNote"
 #: Combos that list files or folders of the user.
 FILE_LISTS = {
     ("EasyAnimateLoadCheckpoint", "checkpoint"),
+    ("EasyAnimateMemoryPlan", "checkpoint"),
     ("EasyAnimateLoadConditioning", "embeddings"),
     ("EasyAnimateLoadDiffusionModel", "diffusion_model"),
     ("EasyAnimateLoadLora", "lora"),
