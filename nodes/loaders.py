@@ -6,7 +6,6 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.errors import CheckpointError
 from ..easyanimate_core.specs import Version
 from . import inputs
 from .bridge import files, notes, paths, planning
@@ -73,17 +72,8 @@ class LoadCheckpoint(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
-        """Say where checkpoints go, instead of ComfyUI's "value not in list".
-
-        There is no value yet where another node gives the name.
-        """
-        if checkpoint is None:
-            return True
-        try:
-            paths.find_checkpoint(checkpoint)
-        except CheckpointError as error:
-            return str(error)
-        return True
+        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
+        return paths.check_checkpoint(checkpoint)
 
     @classmethod
     def execute(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from comfy_api.latest import io
 
-from ..easyanimate_core.errors import CheckpointError, InputError
+from ..easyanimate_core.errors import InputError
 from . import inputs
 from .bridge import notes, paths, planning
 
@@ -64,13 +62,9 @@ class MemoryPlanNode(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str) -> bool | str:
+    def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
         """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
-        try:
-            paths.find_checkpoint(checkpoint)
-        except CheckpointError as error:
-            return str(error)
-        return True
+        return paths.check_checkpoint(checkpoint)
 
     @classmethod
     def execute(
@@ -84,8 +78,7 @@ class MemoryPlanNode(io.ComfyNode):
         memory_gb: float,
         refuse: bool,
     ) -> io.NodeOutput:
-        job: dict[str, Any] = {"height": height, "width": width, "frames": length}
-        job["batch"] = batch_size
+        job = {"height": height, "width": width, "frames": length, "batch": batch_size}
         plan = planning.plan_run(paths.find_checkpoint(checkpoint), job, card_gb, memory_gb)
         if refuse and not plan.fits:
             raise InputError(" ".join(plan.reasons) + " Turn refuse off to try it all the same.")

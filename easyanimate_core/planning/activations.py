@@ -54,8 +54,8 @@ def denoiser_bytes(
         condition = None
         if config.condition_channels:
             condition = torch.empty(rows, config.condition_channels, *size, dtype=compute)
-        tokens = prod(size) // config.patch_size**2
-        rope = torch.empty(2, tokens, config.attention_head_dim // 2)
+        video_tokens = prod(size) // config.patch_size**2
+        rope = torch.empty(2, video_tokens, config.attention_head_dim // 2)
     inputs = [latents, times, text, rope]
     inputs += [given for given in (text_t5, condition) if given is not None]
     step = peak_bytes(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..errors import InputError
 from ..geometry import latent_shape
 from ..memory import Memory
 from .activations import TEXT_TOKENS, decode_bytes, denoiser_bytes, encode_bytes
@@ -47,6 +48,10 @@ class Job:
     batch: int = 1
     guidance: bool = True
     encodes: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError(f"batch is {self.batch}; it must be at least 1.")
 
     @property
     def latents(self) -> tuple[int, int, int]:
@@ -167,7 +172,7 @@ class _Parts:
         )
         item = self._item_bytes(facts.denoiser)
         whole = facts.denoiser.num_bytes(item, memory.quantization)
-        if memory.quantization != "none":
+        if memory.quantization != "none" or facts.denoiser.packed:
             working += self._unpacked_bytes()
         device, locked = whole, 0
         if self.on_card and memory.offload == "block":
@@ -216,9 +221,7 @@ class _Parts:
         """A dtype of the stored width, where layers cast their weights when they are used."""
         if self.on_card or weights.stored == self.compute.itemsize:
             return None
-        return {4: torch.float32, 2: torch.bfloat16, 1: torch.float8_e4m3fn}.get(
-            round(weights.stored)
-        )
+        return {4: torch.float32, 2: torch.bfloat16}.get(round(weights.stored))
 
     def _unpacked_bytes(self) -> int:
         """The largest matrix (feed-forward: 4 C x C) in the compute dtype, while it is used."""

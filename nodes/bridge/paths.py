@@ -52,6 +52,16 @@ def find_checkpoint(name: str) -> Path:
     return found
 
 
+def check_checkpoint(name: str | None) -> bool | str:
+    """True, or what is wrong with a checkpoint's name; there is none yet where a node gives it."""
+    try:
+        if name is not None:
+            find_checkpoint(name)
+    except CheckpointError as error:
+        return str(error)
+    return True
+
+
 def _checkpoints() -> list[tuple[str, Path]]:
     found = []
     for key in _CHECKPOINT_KEYS:

@@ -182,6 +182,8 @@ def test_sizes_of_another_kind_are_refused():
         choose(INP_7B, Job(380, 672, 49), Limits(12 * GB, 32 * GB), compute=BF16)
     with pytest.raises(InputError, match="4n \\+ 1"):
         choose(INP_7B, Job(384, 672, 48), Limits(12 * GB, 32 * GB), compute=BF16)
+    with pytest.raises(InputError, match="batch is 0; it must be at least 1"):
+        Job(384, 672, 49, batch=0)
     with pytest.raises(InputError, match="card has 0 GB"):
         Limits(0, 32 * GB)
 
