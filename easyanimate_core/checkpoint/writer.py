@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from math import prod
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
+
+from ..errors import CheckpointError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,6 +90,17 @@ def file_bytes(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> int
     """Size of the file that these entries make."""
     header, _ = _layout(entries, metadata)
     return len(header) + sum(entry.num_bytes for entry in entries.values())
+
+
+def check_space(target: Path, needed: int) -> None:
+    """Raise `CheckpointError` unless `needed` bytes are free where `target` shall lie."""
+    place = next(parent for parent in target.resolve().parents if parent.is_dir())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise CheckpointError(
+            f"{target} takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on that disk. "
+            "Free some space, write elsewhere, or choose a smaller dtype."
+        )
 
 
 def write_index(path: Path, shards: Mapping[str, Sequence[str]], total_bytes: int) -> None:

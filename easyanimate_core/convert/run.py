@@ -15,7 +15,7 @@ from secrets import token_hex
 from ..checkpoint.detect import CONFIG_KEY
 from ..checkpoint.gguf_file import GGUF_SUFFIX
 from ..checkpoint.gguf_writer import GGUFStream, packed_bytes
-from ..checkpoint.writer import Entry, SafetensorsWriter, file_bytes, write_index
+from ..checkpoint.writer import Entry, SafetensorsWriter, check_space, file_bytes, write_index
 from ..errors import CheckpointError, InputError
 from ..media.atomic import atomic_file, write_error
 from ..progress import Progress, silent
@@ -160,7 +160,7 @@ def _write_file(
         metadata = {key: text for key, text in metadata.items() if key != "format"}
     extra = {} if is_gguf else source.extra
     entries |= {name: Entry("U8", tuple(tensor.shape)) for name, tensor in extra.items()}
-    _check_space(target, _gguf_bytes(entries) if is_gguf else file_bytes(entries, metadata))
+    check_space(target, _gguf_bytes(entries) if is_gguf else file_bytes(entries, metadata))
     stream = GGUFStream if is_gguf else SafetensorsWriter
     with atomic_file(target) as temporary, stream(temporary, entries, metadata) as writer:
         layers = _write_weights(source, planned, writer, _Count(progress, len(planned)))
@@ -190,7 +190,7 @@ def _write_folder(
         names = [f"{stem}.safetensors"]
     own = {key: text for key, text in metadata.items() if key != CONFIG_KEY}
     sizes = [file_bytes(entries_of(group), own) for group in groups]
-    _check_space(folder, sum(sizes))
+    check_space(folder, sum(sizes))
     layers: tuple[LayerError, ...] = ()
     count = _Count(progress, len(planned))
     for name, group in zip(names, groups, strict=True):
@@ -237,16 +237,6 @@ def _write_weights(
 
 def _gguf_bytes(entries: Mapping[str, Entry]) -> int:
     return sum(packed_bytes(entry) for entry in entries.values())
-
-
-def _check_space(target: Path, needed: int) -> None:
-    place = next(parent for parent in target.resolve().parents if parent.is_dir())
-    free = shutil.disk_usage(place).free
-    if free < needed:
-        raise CheckpointError(
-            f"{target} takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on that disk. "
-            "Free some space, write elsewhere, or choose a smaller dtype."
-        )
 
 
 @contextmanager

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import torch
 from torch import Tensor
 
 from ..checkpoint import TensorFiles
 from ..checkpoint.key_maps_transformer import to_original
-from ..errors import CheckpointError, InputError, MediaError
+from ..checkpoint.writer import Entry, SafetensorsWriter, check_space, file_bytes
+from ..errors import CheckpointError, InputError
 from ..media import atomic_file
 from ..progress import Progress, silent
 from .low_rank import Lora, LoraSet, matrix_shapes
 
 #: Dtypes that weights can be merged in, by the file's word.
 MERGED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-_HEADER_ALIGNMENT = 8
 
 
 def merge_loras(
@@ -46,8 +43,8 @@ def merge_loras(
         progress: Reports the stage "merge".
 
     Raises:
-        CheckpointError: A LoRA does not fit, the weights are quantised, or a result is too large
-            for the dtype.
+        CheckpointError: A LoRA does not fit, the weights are quantised, a result is too large for
+            the dtype, or the disk is too small.
         InputError: `out` is no new .safetensors file.
         MediaError: `out` cannot be written.
     """
@@ -56,25 +53,16 @@ def merge_loras(
     change = LoraSet.read(loras, matrix_shapes(files))
     words = {kind: word for word, kind in MERGED_DTYPES.items()}
     kinds = {name: dtype or MERGED_DTYPES[info.dtype] for name, info in files.items()}
-    header: dict[str, object] = {"__metadata__": {**files.metadata, **(metadata or {})}}
-    offset = 0
-    for name, info in files.items():
-        end = offset + info.numel * kinds[name].itemsize
-        header[name] = {
-            "dtype": words[kinds[name]],
-            "shape": list(info.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    _check_room(out, offset)
+    entries = {name: Entry(words[kinds[name]], info.shape) for name, info in files.items()}
+    facts = {**files.metadata, **(metadata or {})}
+    check_space(out, file_bytes(entries, facts))
     changed, tensors = set(change.modules), files.map()
-    with atomic_file(out) as scratch, scratch.open("wb") as opened:
-        _write_header(opened, header)
+    with atomic_file(out) as scratch, SafetensorsWriter(scratch, entries, facts) as writer:
         for done, name in enumerate(files, start=1):
             tensor, module = tensors[name], to_original(name).removesuffix(".weight")
             if module in changed and name.endswith(".weight"):
                 tensor = tensor.float() + change.delta(module)
-            _write(opened, name, tensor, kinds[name])
+            writer.append(name, _cast(name, tensor, kinds[name]))
             progress("merge", done, len(files))
     return change.reports
 
@@ -96,28 +84,11 @@ def _check_plain(files: TensorFiles) -> None:
             )
 
 
-def _check_room(out: Path, size: int) -> None:
-    existing = next(path for path in out.absolute().parents if path.exists())
-    free = shutil.disk_usage(existing).free
-    if free < size:
-        raise MediaError(
-            f"{out} needs {size / 1e9:.1f} GB and {existing} has {free / 1e9:.1f} GB free. Free "
-            "some space or write elsewhere."
-        )
-
-
-def _write_header(opened: BinaryIO, header: Mapping[str, object]) -> None:
-    """Length, then JSON filled with spaces, so that the tensors are aligned."""
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % _HEADER_ALIGNMENT)
-    opened.write(len(text).to_bytes(8, "little") + text)
-
-
-def _write(opened: BinaryIO, name: str, tensor: Tensor, dtype: torch.dtype) -> None:
-    written = tensor.to(dtype).contiguous()
-    if not written.isfinite().all() and tensor.isfinite().all():
+def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    cast = tensor.to(dtype)
+    if not cast.isfinite().all() and tensor.isfinite().all():
         raise CheckpointError(
             f"{name} has values beyond the range of {str(dtype).removeprefix('torch.')}. Choose "
             "bfloat16 or float32."
         )
-    opened.write(written.reshape(-1).view(torch.uint8).numpy().data)
+    return cast
