@@ -270,11 +270,7 @@ def plucker_embedding(
     the intrinsics belong to; it is scaled to cover `height` x `width`, so one of its sides may be
     cropped.
     """
-    covered = torch.tensor(_covered(height, width, original_size))
-    lenses = torch.tensor([(k.fx, k.fy, k.cx, k.cy) for k in path.intrinsics], dtype=torch.float64)
-    focal = lenses[:, :2] * covered  # [F, 2] pixels
-    centre = lenses[:, 2:] * torch.tensor([width, height])
-
+    focal, centre = pixel_lenses(path, height, width, original_size=original_size)  # [F, 2]
     rows = torch.arange(height, dtype=torch.float64) + 0.5
     columns = torch.arange(width, dtype=torch.float64) + 0.5
     pixels = torch.stack(torch.meshgrid(columns, rows, indexing="xy"), dim=-1)  # [H, W, 2]
@@ -287,6 +283,18 @@ def plucker_embedding(
     origin = to_first[:, None, None, :3, 3].expand_as(direction)
     moment = torch.linalg.cross(origin, direction)
     return torch.cat([moment, direction], dim=-1).to(torch.float32)
+
+
+def pixel_lenses(
+    path: CameraPath, height: int, width: int, *, original_size: tuple[int, int] = ORIGINAL_SIZE
+) -> tuple[Tensor, Tensor]:
+    """Focal lengths and principal points (x, y) in pixels of `height` x `width`: [F, 2] each.
+
+    `original_size` as in `plucker_embedding`; both are float64.
+    """
+    covered = torch.tensor(_covered(height, width, original_size))
+    lenses = torch.tensor([(k.fx, k.fy, k.cx, k.cy) for k in path.intrinsics], dtype=torch.float64)
+    return lenses[:, :2] * covered, lenses[:, 2:] * torch.tensor([width, height])
 
 
 def _covered(height: int, width: int, original_size: tuple[int, int]) -> tuple[float, float]:
