@@ -21,12 +21,13 @@ from . import (
     plan,
     preprocess,
     tiny,
+    train,
     trajectory,
 )
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, tiny, demo,
+    trajectory, train, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

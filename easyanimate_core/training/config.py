@@ -68,7 +68,7 @@ class SyntheticConfig(_Section):
     count: int = Field(ge=1, description="How many clips")
     seed: int = Field(0, ge=0)
     kind: str = Field("mixed", description="Which scenes; see make-clips --help")
-    look: str = Field("plain", description="How bodies are drawn; see make-clips --help")
+    look: str = Field("textured", description="How bodies are drawn; see make-clips --help")
     languages: tuple[Literal["en", "zh"], ...] = Field(("en", "zh"), min_length=1)
     control: tuple[Literal["edges", "depth", "trajectory"], ...] = Field(
         ("edges",), min_length=1, description="Control videos, one of them per clip"

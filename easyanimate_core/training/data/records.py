@@ -64,5 +64,5 @@ def generator_of(*parts: int | str) -> np.random.Generator:
 
     Every draw of training is made this way, so that a resumed run needs no state but its step.
     """
-    words = [part if isinstance(part, int) else int.from_bytes(part.encode()) for part in parts]
+    words = [p if isinstance(p, int) else int.from_bytes(p.encode(), "big") for p in parts]
     return np.random.default_rng(words)

@@ -7,7 +7,9 @@ from functools import partial
 import torch
 
 from ...errors import InputError
-from ...synthetic import Scene, camera_of, caption, control_video, make_scene, render
+from ...synthetic.caption import caption
+from ...synthetic.render import camera_of, control_video, render
+from ...synthetic.scene import Scene, make_scene
 from ..config import SyntheticConfig
 from .records import Record, Sample, Shape, generator_of
 
