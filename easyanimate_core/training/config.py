@@ -127,6 +127,9 @@ class ObjectiveConfig(_Section):
         1.0, gt=0, description="Flow: above 1 moves timesteps towards noise; sampling uses 2.718"
     )
     caption_dropout: float = Field(0.1, ge=0, le=1, description="Share trained without caption")
+    empty_captions: tuple[str, ...] = Field(
+        ("",), min_length=1, description="What stands in the place of a dropped caption"
+    )
     condition_dropout: float = Field(
         0.1, ge=0, le=1, description="Share trained without mask, control or camera"
     )

@@ -14,13 +14,18 @@ from ..models.vae import AutoencoderKLMagvit
 #: Peebles and Xie, arXiv 2212.09748) and the prediction is zero.
 _ZERO = ("norm1.linear", "norm2.linear", "norm_out.linear", "proj_out")
 
+_CONV3D_DIMS = 5
 #: Log-variance that a new VAE's latents begin with; their means begin with a variance near 1.
 _LOGVAR = -6.0
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int) -> None:
-    """Norms to one, biases to zero, matrices uniform in +-sqrt(3 / fan-in)."""
+    """Norms to one, biases to zero, matrices uniform in +-sqrt(3 / fan-in).
+
+    Convolutions over time begin with their newest frame alone: otherwise every layer of a causal
+    VAE lags by a frame, and the sum of the lags takes long to be unlearned.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, layer in network.named_modules():
         weight = getattr(layer, "weight", None)
@@ -34,8 +39,10 @@ def initialise(network: nn.Module, seed: int) -> None:
         elif isinstance(network, EasyAnimateTransformer3DModel) and name.endswith(_ZERO):
             weight.zero_()
         else:
-            bound = math.sqrt(3 / math.prod(weight.shape[1:]))
-            weight.uniform_(-bound, bound, generator=generator)
+            newest = weight[:, :, -1:] if weight.ndim == _CONV3D_DIMS else weight
+            bound = math.sqrt(3 / math.prod(newest.shape[1:]))
+            weight.zero_()
+            newest.uniform_(-bound, bound, generator=generator)
     if isinstance(network, AutoencoderKLMagvit):
         _quieten(network)
 

@@ -37,7 +37,6 @@ class Captions:
         self._cache = LatentCache(cache, digest_of_files(*files))
         self._memory: dict[str, TextStates] = {}
         self._encoder: TextEncoder | None = None
-        self.empty = ""
 
     def states(self, captions: Sequence[str], device: torch.device) -> TextStates:
         """One row per caption, float32."""

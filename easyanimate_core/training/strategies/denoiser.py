@@ -173,7 +173,7 @@ class DenoiserStrategy:
         ]
         if contents:
             rows = [(caption, c.latents, c.channels, c.text) for caption, c in contents]
-            unconditional = self._captions.states([self._captions.empty], device)
+            unconditional = self._captions.states(self._config.objective.empty_captions[:1], device)
             make_videos(
                 transformer, self._load_vae(device), rows, unconditional,
                 _scheduler_config(self._config, self._sizes), self._config.validation,
