@@ -32,6 +32,7 @@ _PERIOD = 0.25  # of stripes and checks, as a share of the shorter side
 _CLOUD_CELL = 0.22
 _LATTICE = 32
 _OUTLINE = 1.5  # half the outline of the outlined look, in pixels
+_STILL = 1e-3  # a centre that moves less stands still, in pixels
 _EDGE = 1.0  # half the outline in the edges, in pixels
 
 
@@ -89,8 +90,8 @@ def render(scene: Scene) -> Rendered:
         levels = _ground_levels(scene, scale_F, offset_F2)
     for body, distance in zip(scene.bodies, distances, strict=True):
         cover = _coverage(distance)
-        for channel, value in zip(levels, COLOURS[body.colour], strict=True):
-            channel += (value - channel) * cover
+        for channel, value in enumerate(COLOURS[body.colour]):
+            levels[channel] += (value - levels[channel]) * cover
         if scene.look == "outlined":
             levels *= 1 - _line(distance, _OUTLINE)
     frames = np.ascontiguousarray(np.moveaxis(_levels(levels), 0, -1))
@@ -112,11 +113,9 @@ def tracks_of(scene: Scene) -> tuple[Track, ...]:
     """
     from ..conditioning.trajectory import Track
 
-    tracks = []
-    for centre_F2 in (_centre(scene, body, *_projection(scene)) for body in scene.bodies):
-        if np.abs(centre_F2 - centre_F2[0]).max() > 1e-3:
-            tracks.append(Track(tuple((float(x), float(y)) for x, y in centre_F2)))
-    return tuple(tracks)
+    seen = [_centre(scene, body, *_projection(scene)) for body in scene.bodies]
+    moving = [centre_F2 for centre_F2 in seen if np.ptp(centre_F2, axis=0).max() > _STILL]
+    return tuple(Track(tuple((x, y) for x, y in centre_F2.tolist())) for centre_F2 in moving)
 
 
 def control_video(scene: Scene, kind: str) -> Array:

@@ -1,7 +1,8 @@
 """What a synthetic clip shows: shapes on a textured plane that move, change or are filmed.
 
-A scene follows from (seed, index, kind) alone, in any order and on any machine. Positions are shares
-of the picture's width and height, sizes of its shorter side; both as the first camera sees them.
+A scene follows from (seed, index, kind) alone, in any order and on any machine. Positions are
+shares of the picture's width and height, sizes of its shorter side; both as the first camera sees
+them.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ class Scene:
     """All that `render` and `caption` need. `bodies[0]` is the main one, the last is in front.
 
     `kind` is one of `KINDS` but "mixed". `camera` is "Static", a pan or a zoom of
-    `conditioning.camera`, at `speed`. `motion` is what the main body does in the picture by itself: a
-    direction, a change, or "still".
+    `conditioning.camera`, at `speed`. `motion` is what the main body does by itself: a direction, a
+    change, or "still".
     """
 
     seed: int
