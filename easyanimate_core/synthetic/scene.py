@@ -46,8 +46,8 @@ SIZES = {"small": 0.11, "large": 0.19}
 #: How far a shape reaches from its centre, in radii.
 REACH = 1.2
 
-#: "textured" is the plain look; "outlined" has black outlines on a flat white ground.
-LOOKS = ("textured", "outlined")
+#: "plain" shows everything as it is said; "outlined" draws black outlines on a flat white ground.
+LOOKS = ("plain", "outlined")
 
 #: Kinds of scenes; "mixed" draws one of the others with the shares of `MIXED_SHARES`.
 KINDS = ("mixed", "move", "change", "occlusion", "camera")
@@ -67,6 +67,7 @@ CHANGES = ("grow", "shrink", "turn")
 #: Camera moves -> where the picture's content goes.
 PANS = {"Pan Left": "right", "Pan Right": "left", "Pan Up": "down", "Pan Down": "up"}
 ZOOMS = ("Zoom In", "Zoom Out")
+CAMERAS = ("Static", *PANS, *ZOOMS)
 
 #: Distance of the plane that everything lies on from the first camera, in the camera path's units.
 PLANE_DEPTH = 4.0
@@ -133,7 +134,7 @@ class Scene:
     motion: str
     camera: str = "Static"
     speed: float = 0.0
-    look: str = "textured"
+    look: str = "plain"
 
     @property
     def main(self) -> Body:
@@ -149,7 +150,7 @@ def make_scene(
     height: int = 96,
     width: int = 96,
     frames: int = 17,
-    look: str = "textured",
+    look: str = "plain",
 ) -> Scene:
     """Scene `index` of the endless list that `seed` and `kind` name.
 
