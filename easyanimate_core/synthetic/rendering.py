@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..conditioning.camera import CameraPath
     from ..conditioning.trajectory import Track
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 CONTROLS = ("edges", "depth", "trajectory")
 
@@ -81,7 +81,7 @@ class Rendered:
 
 
 def render(scene: Scene) -> Rendered:
-    """`scene` as pixels; the same bytes for the same scene."""
+    """`scene` as pixels: the same bytes for the same scene, in any order."""
     scale_F, offset_F2 = _projection(scene)
     distances = np.stack([_distance(scene, body, scale_F, offset_F2) for body in scene.bodies])
     if scene.look == "outlined":
@@ -271,12 +271,12 @@ def _steps(wave: Array) -> Array:
 def _clouds(x_FW: Array, y_FH: Array, entropy: tuple[int, int]) -> Array:
     """Value noise of two octaves. A lattice is bilinear, so it is two products of matrices."""
     lattice = np.random.default_rng(entropy).random((2, _LATTICE, _LATTICE), np.float32) * 2 - 1
-    noise = np.float32(0)
+    noise = np.zeros((len(x_FW), y_FH.shape[1], x_FW.shape[1]), np.float32)
     for values, cell, share in zip(
         lattice, (_CLOUD_CELL, _CLOUD_CELL / 2), (0.9, 0.5), strict=True
     ):
         across, down = _weights(x_FW / cell), _weights(y_FH / cell)  # [F, W, N], [F, H, N]
-        noise = noise + np.float32(share) * (down @ values @ across.transpose(0, 2, 1))
+        noise += np.float32(share) * (down @ values @ across.transpose(0, 2, 1))
     return np.clip(noise, -1, 1)
 
 
