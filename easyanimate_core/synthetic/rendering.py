@@ -32,6 +32,7 @@ _PERIOD = 0.25  # of stripes and checks, as a share of the shorter side
 _CLOUD_CELL = 0.22
 _LATTICE = 32
 _OUTLINE = 1.5  # half the outline of the outlined look, in pixels
+_WHITE, _BLACK = 0.92, 0.16  # every channel of such a pixel is above, or below
 _STILL = 1e-3  # a centre that moves less stands still, in pixels
 _EDGE = 1.0  # half the outline in the edges, in pixels
 
@@ -142,6 +143,17 @@ def reference(scene: Scene) -> NDArray[np.uint8]:
     """The first frame, [H, W, 3] uint8."""
     frame: NDArray[np.uint8] = render(scene).frames[0]
     return frame
+
+
+def outlined_measure(frames: Array) -> tuple[float, float]:
+    """How much of `frames` [..., 3] in 0 to 1 is white and how much is black: two shares.
+
+    The measure of the "outlined" look, whatever it shows: its clips are at least 0.75 white and
+    0.01 black (its outlines), plain ones at most 0.15 white and not black at all.
+    """
+    white = frames.min(-1) >= _WHITE
+    black = frames.max(-1) <= _BLACK
+    return float(white.mean()), float(black.mean())
 
 
 def _projection(scene: Scene) -> tuple[Array, Array]:
