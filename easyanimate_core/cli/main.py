@@ -22,12 +22,13 @@ from . import (
     plan,
     preprocess,
     tiny,
+    train,
     trajectory,
 )
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, make_clips, tiny, demo,
+    trajectory, train, make_clips, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2
