@@ -1,7 +1,7 @@
 """Captioned clips of coloured shapes in which everything is known exactly, made without files."""
 
-from .captions import LANGUAGES, caption
-from .rendering import (
+from .caption import LANGUAGES, caption
+from .render import (
     CONTROLS,
     Rendered,
     camera_of,

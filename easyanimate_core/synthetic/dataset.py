@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MediaError
 from ..progress import Progress, silent
-from .captions import LANGUAGES, caption
-from .rendering import CONTROLS, Rendered, camera_of, control_video, render, tracks_of
+from .caption import LANGUAGES, caption
+from .render import CONTROLS, Rendered, camera_of, control_video, render, tracks_of
 from .scene import Scene, make_scene
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class ClipSet:
     count: int
     seed: int = 0
     kind: str = "mixed"
-    look: str = "plain"
+    look: str = "textured"
     size: tuple[int, int] = (96, 96)
     frames: int = 17
     languages: tuple[str, ...] = ("en",)

@@ -46,8 +46,8 @@ SIZES = {"small": 0.11, "large": 0.19}
 #: How far a shape reaches from its centre, in radii.
 REACH = 1.2
 
-#: "plain" shows everything as it is said; "outlined" draws black outlines on a flat white ground.
-LOOKS = ("plain", "outlined")
+#: "textured" shows everything as it is said; "outlined" draws black outlines on a flat white ground.
+LOOKS = ("textured", "outlined")
 
 #: Kinds of scenes; "mixed" draws one of the others with the shares of `MIXED_SHARES`.
 KINDS = ("mixed", "move", "change", "occlusion", "camera")
@@ -134,7 +134,7 @@ class Scene:
     motion: str
     camera: str = "Static"
     speed: float = 0.0
-    look: str = "plain"
+    look: str = "textured"
 
     @property
     def main(self) -> Body:
@@ -150,7 +150,7 @@ def make_scene(
     height: int = 96,
     width: int = 96,
     frames: int = 17,
-    look: str = "plain",
+    look: str = "textured",
 ) -> Scene:
     """Scene `index` of the endless list that `seed` and `kind` name.
 

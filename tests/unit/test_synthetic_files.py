@@ -115,7 +115,7 @@ def test_the_same_command_writes_the_same_files(written, tmp_path, capsys):
     [
         (["--count", "0"], "count of clips is 0"),
         (["--kind", "fly"], "'fly'; it must be one of mixed"),
-        (["--look", "neon"], "'neon'; it must be one of plain, outlined"),
+        (["--look", "neon"], "'neon'; it must be one of textured, outlined"),
         (["--controls", "pose"], "controls are pose; each must be one of edges, depth"),
         (["--controls", "depth", "depth"], "named once"),
         (["--size", "33x48"], "33 x 48; H.264 needs even sides"),

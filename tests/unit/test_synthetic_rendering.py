@@ -284,11 +284,11 @@ def test_a_single_frame_is_the_first_of_a_clip():
 
 def test_looks_are_told_apart_by_their_measure_and_have_the_same_masks():
     for index in range(20):
-        plain, outlined = (
-            render(make_scene(9, index, look=look)) for look in ("plain", "outlined")
+        textured, outlined = (
+            render(make_scene(9, index, look=look)) for look in ("textured", "outlined")
         )
-        assert (plain.body_masks == outlined.body_masks).all()
-        white, black = outlined_measure(plain.frames / 255)
+        assert (textured.body_masks == outlined.body_masks).all()
+        white, black = outlined_measure(textured.frames / 255)
         assert white <= 0.15
         assert black == 0
         white, black = outlined_measure(outlined.frames / 255)

@@ -106,7 +106,7 @@ def test_seeds_and_indices_differ_and_looks_do_not():
     scenes = [make_scene(seed, index) for seed in range(3) for index in range(100)]
     assert len({(scene.ground, scene.bodies) for scene in scenes}) == 300
     outlined = make_scene(0, 7, look="outlined")
-    assert replace(outlined, look="plain") == make_scene(0, 7)
+    assert replace(outlined, look="textured") == make_scene(0, 7)
 
 
 def test_mixed_scenes_have_the_stated_shares_of_everything():
@@ -153,7 +153,7 @@ def test_a_plain_ground_never_hides_the_camera():
     [
         ({"seed": -1}, "seed -1"),
         ({"kind": "fly"}, "'fly'; it must be one of mixed, move"),
-        ({"look": "neon"}, "'neon'; it must be one of plain, outlined"),
+        ({"look": "neon"}, "'neon'; it must be one of textured, outlined"),
         ({"height": 8}, "8 x 96 with 17 frames"),
         ({"frames": 0}, "0 frames"),
     ],

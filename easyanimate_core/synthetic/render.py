@@ -149,7 +149,7 @@ def outlined_measure(frames: Array) -> tuple[float, float]:
     """How much of `frames` [..., 3] in 0 to 1 is white and how much is black: two shares.
 
     The measure of the "outlined" look, whatever it shows: its clips are at least 0.75 white and
-    0.01 black (its outlines), plain ones at most 0.15 white and not black at all.
+    0.01 black (its outlines), textured ones at most 0.15 white and not black at all.
     """
     white = frames.min(-1) >= _WHITE
     black = frames.max(-1) <= _BLACK
