@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--kind", default="mixed",
                         help="mixed (default), move, change, occlusion or camera")  # fmt: skip
     parser.add_argument("--look", default="textured",
-                        help="textured (default), or outlined: black outlines on white")  # fmt: skip
+                        help="textured (default), or outlined: black on white")  # fmt: skip
     parser.add_argument("--size", type=size_of, default=(96, 96), metavar="HxW",
                         help="height x width in pixels, default: 96x96")  # fmt: skip
     parser.add_argument("--frames", type=int, default=17, help="default: 17, at 8 per second")

@@ -46,7 +46,7 @@ SIZES = {"small": 0.11, "large": 0.19}
 #: How far a shape reaches from its centre, in radii.
 REACH = 1.2
 
-#: "textured" shows everything as it is said; "outlined" draws black outlines on a flat white ground.
+#: "textured" shows everything as it is said; "outlined" has black outlines on a flat white ground.
 LOOKS = ("textured", "outlined")
 
 #: Kinds of scenes; "mixed" draws one of the others with the shares of `MIXED_SHARES`.
