@@ -17,6 +17,7 @@ LABELS = {
     "download": "Downloading",
     "convert": "Converting",
     "probe": "Comparing",
+    "draw": "Drawing",
 }
 
 #: Stages whose units are bytes.

@@ -17,6 +17,7 @@ from . import (
     download,
     encode,
     generate,
+    make_clips,
     merge_lora,
     plan,
     preprocess,
@@ -27,7 +28,7 @@ from . import (
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, train, tiny, demo,
+    trajectory, train, make_clips, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

@@ -64,8 +64,8 @@ _CAMERAS_ZH = {
 def caption(scene: Scene, language: str = "en") -> str:
     """The sentence that says all of `scene` but its numbers, in English or in Chinese ("zh").
 
-    Directions are the screen's for bodies, and the camera's own for the camera: what is seen goes the
-    other way.
+    Directions are the screen's for bodies, and the camera's own for the camera: what it shows goes
+    the other way.
     """
     if language not in LANGUAGES:
         raise InputError(
