@@ -112,8 +112,8 @@ class DataConfig(_Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
-        if (self.manifest is None) == (self.synthetic is None):
-            raise ValueError("needs either `manifest` or `synthetic`")
+        if self.manifest is not None and self.synthetic is not None:
+            raise ValueError("takes `manifest` or `synthetic`, not both")
         return self
 
 
