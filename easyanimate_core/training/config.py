@@ -69,6 +69,9 @@ class SyntheticConfig(_Section):
     seed: int = Field(0, ge=0)
     kind: str = Field("mixed", description="Which scenes; see make-clips --help")
     look: str = Field("textured", description="How bodies are drawn; see make-clips --help")
+    height: int = Field(96, ge=16, multiple_of=16)
+    width: int = Field(96, ge=16, multiple_of=16)
+    frames: int = Field(17, ge=1)
     languages: tuple[Literal["en", "zh"], ...] = Field(("en", "zh"), min_length=1)
     control: tuple[Literal["edges", "depth", "trajectory"], ...] = Field(
         ("edges",), min_length=1, description="Control videos, one of them per clip"
@@ -162,6 +165,10 @@ class VAEObjectiveConfig(_Section):
     discriminator_channels: int = Field(32, ge=8)
     edges: float = Field(0.0, ge=0, description="Error of differences of neighbouring pixels")
     images: float = Field(0.2, ge=0, le=1, description="Share of batches that are single frames")
+    from_pictures: bool = Field(
+        False,
+        description="`model.weights` were trained on pictures alone: begin with each frame as one",
+    )
     decoder_only: bool = Field(False, description="Keep the encoder, and so the latents")
 
     @model_validator(mode="after")
