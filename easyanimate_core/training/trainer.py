@@ -90,9 +90,7 @@ class Trainer:
             ranks = self._accelerator.num_processes
             pace.count(batch.clips * ranks, batch.tokens * ranks)
             self._strategy.prepare(batch, self._accelerator.device)
-            with ExitStack() as stack:
-                for network in self._networks.values():
-                    stack.enter_context(self._accelerator.accumulate(network))
+            with self._accelerator.accumulate(*self._networks.values()):
                 for name in self._networks:
                     self._learn(name, batch, sums)
         for schedule in self._schedules:

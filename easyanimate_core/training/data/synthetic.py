@@ -21,7 +21,15 @@ def synthetic_records(config: SyntheticConfig, *, seed: int | None = None) -> li
 
 
 def _record(config: SyntheticConfig, seed: int, index: int) -> Record:
-    scene = make_scene(seed, index, kind=config.kind, look=config.look)
+    scene = make_scene(
+        seed,
+        index,
+        kind=config.kind,
+        look=config.look,
+        height=config.height,
+        width=config.width,
+        frames=config.frames,
+    )
     controls = config.control
     control = controls[int(generator_of(seed, index, "control").integers(len(controls)))]
     return Record(
