@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import InputError
 from ..media import atomic_file
 from ..progress import Progress, silent
@@ -64,9 +66,10 @@ def run_training(
         _claim_output(config, restart=restart)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("tensorboard")
-    strategy = make_strategy(config, records)
-    trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
-    return trainer.train()
+    with torch.inference_mode(mode=False):  # a host may run everything in it
+        strategy = make_strategy(config, records)
+        trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
+        return trainer.train()
 
 
 def make_strategy(config: TrainConfig, records: Sequence[Record] | None = None) -> Strategy:

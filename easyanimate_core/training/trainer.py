@@ -41,6 +41,7 @@ class Trainer:
         self._progress = progress
         self._report = report if accelerator.is_main_process else lambda _: None
         self._checkpoints = Checkpoints(config.output / "checkpoints", config.run.keep)
+        self._checkpoints.watch(accelerator)
         self._networks: dict[str, nn.Module] = {}
         self._optimizers: dict[str, list[Any]] = {}
         self._schedules: list[Any] = []
