@@ -210,6 +210,15 @@ class RunConfig(_Section):
     tensorboard: bool = True
     validate_every: int = Field(0, ge=0, description="Steps between validations; 0 is never")
 
+    @model_validator(mode="after")
+    def _whole_rows(self) -> RunConfig:
+        if self.save_every % self.log_every:
+            raise ValueError(
+                f"save_every is {self.save_every}; it must be a multiple of log_every "
+                f"({self.log_every}), so that a run that goes on logs the same means"
+            )
+        return self
+
 
 class ValidationConfig(_Section):
     """What is made and measured on the way."""
