@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -152,14 +153,21 @@ class Trainer:
     def _finish(self, log: Log | None) -> list[Path]:
         paths: list[Path] = []
         if log is not None:
-            with self._averaged(), torch.no_grad():
-                paths = self._strategy.write_result(
-                    self._plain_networks(), self._config.output / "result"
-                )
+            paths = self._write_result()
             draw_curves(log.rows, self._config.output / CURVES_FILE)
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
         return paths
+
+    def _write_result(self) -> list[Path]:
+        """The result in its folder, in place of one that fewer steps gave."""
+        final, scratch = self._config.output / "result", self._config.output / ".result.part"
+        shutil.rmtree(scratch, ignore_errors=True)
+        with self._averaged(), torch.no_grad():
+            written = self._strategy.write_result(self._plain_networks(), scratch)
+        shutil.rmtree(final, ignore_errors=True)
+        scratch.replace(final)
+        return [final / path.relative_to(scratch) for path in written]
 
     def _plain_networks(self) -> dict[str, nn.Module]:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}
