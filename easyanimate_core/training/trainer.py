@@ -134,7 +134,7 @@ class Trainer:
         )
         for number, (draws, content) in enumerate(loader):
             tokens = sum(draw.shape.tokens for draw in draws)
-            yield Batch((position + number) * ranks + rank, len(draws), tokens, content)
+            yield Batch(position + number, rank, ranks, len(draws), tokens, content)
 
     def _validate(self, step: int, log: Log | None) -> None:
         folder = self._config.output / "validation"
