@@ -1,7 +1,8 @@
 """Complete states of a run on disk: whole or not there, the oldest removed.
 
 A state holds weights, optimisers, schedules, averaged weights and the random states of every rank
-(through accelerate, so that FSDP's and DeepSpeed's are complete too), and the step.
+(through accelerate, so that FSDP's and DeepSpeed's are complete too), and the step. Frozen weights
+are left out, because they come from the checkpoint: a LoRA's state is as small as the LoRA.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import re
 import shutil
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..media.atomic import write_error
@@ -25,6 +30,11 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
         self._keep = keep
+
+    def watch(self, accelerator: Any) -> None:
+        """Leave frozen weights out of the states of `accelerator`; call it once."""
+        accelerator.register_save_state_pre_hook(_leave_frozen_out)
+        accelerator.register_load_state_pre_hook(_load_networks)
 
     def steps(self) -> list[int]:
         """Steps with a complete state, in order."""
@@ -71,8 +81,33 @@ class Checkpoints:
         try:
             accelerator.load_state(str(folder))
             return int(json.loads((folder / _POSITION).read_text())["step"])
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"The state {folder} cannot be read: {error}. Delete this folder to go on from "
                 "the state before it, or start anew with --restart."
             ) from error
+
+
+def _leave_frozen_out(
+    networks: list[nn.Module],
+    weights: list[dict[str, Tensor]],
+    folder: str,  # noqa: ARG001
+) -> None:
+    for network, tensors in zip(networks, weights, strict=False):
+        for name in _frozen(network) & set(tensors):
+            del tensors[name]
+
+
+def _load_networks(networks: list[nn.Module], folder: str) -> None:
+    """In accelerate's place, which would miss the frozen weights; it loads what is left to it."""
+    for index, network in enumerate(networks):
+        file = Path(folder) / ("model.safetensors" if index == 0 else f"model_{index}.safetensors")
+        missing, unexpected = network.load_state_dict(load_file(file), strict=False)
+        faults = [*unexpected, *(set(missing) - _frozen(network))]
+        if faults:
+            raise ValueError(f"{file.name} belongs to another network ({faults[0]})")
+    networks.clear()
+
+
+def _frozen(network: nn.Module) -> set[str]:
+    return {name for name, p in network.named_parameters() if not p.requires_grad}

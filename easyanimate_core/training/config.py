@@ -71,11 +71,17 @@ class SyntheticConfig(_Section):
     look: str = Field("textured", description="How bodies are drawn; see make-clips --help")
     height: int = Field(96, ge=16, multiple_of=16)
     width: int = Field(96, ge=16, multiple_of=16)
-    frames: int = Field(17, ge=1)
+    frames: int = Field(17, ge=1, description="4n + 1")
     languages: tuple[Literal["en", "zh"], ...] = Field(("en", "zh"), min_length=1)
     control: tuple[Literal["edges", "depth", "trajectory"], ...] = Field(
         ("edges",), min_length=1, description="Control videos, one of them per clip"
     )
+
+    @field_validator("frames")
+    @classmethod
+    def _length(cls, value: int) -> int:
+        check_frames(value)
+        return value
 
 
 class DataConfig(_Section):

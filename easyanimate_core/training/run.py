@@ -8,10 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from ..errors import InputError
 from ..media import atomic_file
 from ..progress import Progress, silent
-from .config import TrainConfig
+from .config import TrainConfig, parse_config
 from .data.manifest import manifest_records
 from .data.records import Record
 from .data.synthetic import synthetic_records
@@ -64,9 +66,10 @@ def run_training(
         _claim_output(config, restart=restart)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("tensorboard")
-    strategy = make_strategy(config, records)
-    trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
-    return trainer.train()
+    with torch.inference_mode(mode=False):  # a host may run everything in it
+        strategy = make_strategy(config, records)
+        trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
+        return trainer.train()
 
 
 def make_strategy(config: TrainConfig, records: Sequence[Record] | None = None) -> Strategy:
@@ -130,7 +133,9 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
             shutil.rmtree(config.output / part, ignore_errors=True)
         (config.output / "log.jsonl").unlink(missing_ok=True)
     elif path.is_file():
-        changed = _changed(json.loads(path.read_text()), wanted)
+        # Through the model, so that settings which are newer than the run have their defaults.
+        before = parse_config(json.loads(path.read_text()), str(path))
+        changed = _changed(before.model_dump(mode="json"), wanted)
         if changed:
             raise InputError(
                 f"{config.output} holds a run with other settings: {'; '.join(changed)}. Name "

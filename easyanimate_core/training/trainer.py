@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -41,6 +42,7 @@ class Trainer:
         self._progress = progress
         self._report = report if accelerator.is_main_process else lambda _: None
         self._checkpoints = Checkpoints(config.output / "checkpoints", config.run.keep)
+        self._checkpoints.watch(accelerator)
         self._networks: dict[str, nn.Module] = {}
         self._optimizers: dict[str, list[Any]] = {}
         self._schedules: list[Any] = []
@@ -91,9 +93,7 @@ class Trainer:
             ranks = self._accelerator.num_processes
             pace.count(batch.clips * ranks, batch.tokens * ranks)
             self._strategy.prepare(batch, self._accelerator.device)
-            with ExitStack() as stack:
-                for network in self._networks.values():
-                    stack.enter_context(self._accelerator.accumulate(network))
+            with self._accelerator.accumulate(*self._networks.values()):
                 for name in self._networks:
                     self._learn(name, batch, sums)
         for schedule in self._schedules:
@@ -134,7 +134,7 @@ class Trainer:
         )
         for number, (draws, content) in enumerate(loader):
             tokens = sum(draw.shape.tokens for draw in draws)
-            yield Batch((position + number) * ranks + rank, len(draws), tokens, content)
+            yield Batch(position + number, rank, ranks, len(draws), tokens, content)
 
     def _validate(self, step: int, log: Log | None) -> None:
         folder = self._config.output / "validation"
@@ -153,14 +153,21 @@ class Trainer:
     def _finish(self, log: Log | None) -> list[Path]:
         paths: list[Path] = []
         if log is not None:
-            with self._averaged(), torch.no_grad():
-                paths = self._strategy.write_result(
-                    self._plain_networks(), self._config.output / "result"
-                )
+            paths = self._write_result()
             draw_curves(log.rows, self._config.output / CURVES_FILE)
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
         return paths
+
+    def _write_result(self) -> list[Path]:
+        """The result in its folder, in place of one that fewer steps gave."""
+        final, scratch = self._config.output / "result", self._config.output / ".result.part"
+        shutil.rmtree(scratch, ignore_errors=True)
+        with self._averaged(), torch.no_grad():
+            written = self._strategy.write_result(self._plain_networks(), scratch)
+        shutil.rmtree(final, ignore_errors=True)
+        scratch.replace(final)
+        return [final / path.relative_to(scratch) for path in written]
 
     def _plain_networks(self) -> dict[str, nn.Module]:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}

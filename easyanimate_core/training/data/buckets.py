@@ -37,9 +37,9 @@ def shapes_for(record: Record, tokens: Sequence[int], lengths: Sequence[int]) ->
     shapes = []
     for budget in tokens:
         for frames in lengths:
-            if frames > record.frames:
-                continue
             area = budget / latent_frames(frames)  # tokens of one latent frame
+            if frames > record.frames or area < 1:
+                continue
             rows = math.sqrt(area * record.height / record.width)
             # Rounded to the nearest as long as the budget allows.
             height = max(1, round(rows))

@@ -25,10 +25,10 @@ def _record(config: SyntheticConfig, seed: int, index: int) -> Record:
         seed,
         index,
         kind=config.kind,
+        look=config.look,
         height=config.height,
         width=config.width,
         frames=config.frames,
-        look=config.look,
     )
     controls = config.control
     control = controls[int(generator_of(seed, index, "control").integers(len(controls)))]

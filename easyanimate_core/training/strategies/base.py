@@ -17,14 +17,28 @@ from ..data.buckets import Draw
 class Batch:
     """Clips of one step on one device.
 
-    `position` numbers the batches of a run over all ranks: random draws depend on it. `content` is
+    `position` numbers the batches of a run and is the same on all `ranks` devices. `content` is
     the strategy's own; `clips` and `tokens` count for the throughput.
     """
 
     position: int
+    rank: int
+    ranks: int
     clips: int
     tokens: int
     content: Any
+
+    @property
+    def slots(self) -> range:
+        """Numbers of this device's clips among those of all devices."""
+        return range(self.rank, self.clips * self.ranks, self.ranks)
+
+    def own(self, drawn: Tensor) -> Tensor:
+        """This device's rows of what was drawn for the `clips * ranks` clips of all devices.
+
+        Two devices thus learn from the same draws as one with twice the batch.
+        """
+        return drawn[self.rank :: self.ranks]
 
 
 @dataclass(frozen=True)

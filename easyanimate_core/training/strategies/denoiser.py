@@ -111,7 +111,6 @@ class DenoiserStrategy:
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
-        random = generator_of(self._config.seed, batch.position, "streams")
         for draw, found, sample in zip(content.draws, content.found, content.samples, strict=True):
             if sample is not None:
                 self._encode(self._records[draw.index], draw, sample, found, device)
@@ -120,9 +119,11 @@ class DenoiserStrategy:
         content.latents = torch.stack(latents).to(device)
         shown = [
             self._task.channels(
-                {name: found[name] for name in own}, self._config.objective, random
+                {name: found[name] for name in own},
+                self._config.objective,
+                generator_of(self._config.seed, batch.position, slot, "streams"),
             )
-            for own, found in zip(names, content.found, strict=True)
+            for slot, own, found in zip(batch.slots, names, content.found, strict=True)
         ]
         content.channels = None if shown[0] is None else torch.stack(shown).to(device)  # type: ignore[arg-type]
         content.text = self._captions.states(content.captions, device)
@@ -131,8 +132,10 @@ class DenoiserStrategy:
         content: _Content = batch.content
         random = generator_of(self._config.seed, batch.position, "noise")
         generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        noise = torch.randn(content.latents.shape, generator=generator).to(content.latents)
-        times = draw_times(self._config.objective, len(noise), random).to(noise)
+        count = batch.clips * batch.ranks
+        noise = torch.randn((count, *content.latents.shape[1:]), generator=generator)
+        noise = batch.own(noise).to(content.latents)
+        times = batch.own(draw_times(self._config.objective, count, random)).to(noise)
         return Losses(*self._error(networks[name], content, noise, times))
 
     def _error(

@@ -123,8 +123,8 @@ class VAEStrategy:
             int(generator_of(self._config.seed, batch.position, "noise").integers(2**62))
         )
         channels = self._vae.config.latent_channels
-        shape = (len(content.video), channels, frames, *size)
-        content.noise = torch.randn(shape, generator=generator).to(device)
+        shape = (batch.clips * batch.ranks, channels, frames, *size)
+        content.noise = batch.own(torch.randn(shape, generator=generator)).to(device)
 
     def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
         content: _Content = batch.content

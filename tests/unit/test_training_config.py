@@ -1,0 +1,104 @@
+"""The config of a run refuses what is wrong by name, and says what is allowed."""
+
+import pytest
+
+from easyanimate_core.errors import InputError
+from easyanimate_core.training.config import TASK_NAMES, parse_config, read_config
+from tests.training_runs import config, settings
+
+
+def refusal(**changes):
+    with pytest.raises(InputError) as error:
+        config("out", "checkpoint", **changes)
+    return str(error.value)
+
+
+def test_an_unknown_key_names_the_near_one_and_all():
+    said = refusal(optimizer__learning_rat=0.1)
+    assert "optimizer.learning_rat is unknown. Did you mean learning_rate?" in said
+    assert "Allowed: kind, learning_rate, betas, weight_decay" in said
+
+
+def test_an_unknown_section_is_refused_at_the_top():
+    assert "optimiser is unknown. Did you mean optimizer?" in refusal(optimiser__kind="adamw")
+
+
+def test_every_fault_is_named_at_once():
+    said = refusal(run__steps=0, data__fps=-1)
+    assert "run.steps is 0" in said
+    assert "data.fps is -1" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"task": "upscale"}, "task is 'upscale': Input should be 'text_to_video', 'inpaint'"),
+        ({"run__steps": 0}, "run.steps is 0: Input should be greater than or equal to 1"),
+        ({"run__ema": 1.0}, "run.ema is 1.0: Input should be less than 1"),
+        ({"data__frames": [1, 8]}, "data.frames is [1, 8]: frames is 8; the length must be 4n + 1"),
+        ({"data__synthetic__frames": 6}, "frames is 6; the length must be 4n + 1"),
+        ({"data__synthetic__height": 40}, "data.synthetic.height is 40"),
+        ({"data__manifest": "a.json"}, "data: takes `manifest` or `synthetic`, not both"),
+        ({"data__crop": [1, 16, 16]}, "`data.crop` is the VAE's: sizes come from `data.tokens`"),
+        ({"model": {}}, "model: needs `checkpoint`, or `network` for a new one"),
+        ({"model__weights": "w"}, "`weights` fill a new network"),
+        (
+            {"model__lora": {}, "model__network": {"num_layers": 1}},
+            "a LoRA changes trained weights: give `checkpoint`, not `network`",
+        ),
+        ({"task": "vae", "model__lora": {}}, "the VAE has no LoRA: leave `model.lora` out"),
+        ({"run__ema": 0.9, "model__lora": {}}, "a LoRA is trained without averaging"),
+        ({"model__lora": {"rank": 0}}, "model.lora.rank is 0"),
+        ({"model__lora": {"layers": ["norm"]}}, "Input should be 'attention' or 'feed_forward'"),
+        ({"objective__masks": {"start": 0.0}}, "the shares must be positive numbers"),
+        ({"objective__masks": {"corner": 1.0}}, "Input should be 'start', 'end', 'both'"),
+        ({"vae_objective__perceptual": 1.0}, "`perceptual` needs `lpips_weights`"),
+        ({"optimizer__kind": "sgd"}, "Input should be 'adamw', 'adamw8bit' or 'muon'"),
+    ],
+)  # fmt: skip
+def test_what_is_not_allowed_is_refused(changes, said):
+    assert said in refusal(**changes)
+
+
+def test_what_is_missing_is_named():
+    content = settings("out", "checkpoint")
+    del content["run"]["steps"], content["output"]
+    with pytest.raises(InputError) as error:
+        parse_config(content, "mine.yaml")
+    assert str(error.value).startswith("mine.yaml is refused:")
+    assert "output is missing; it is required." in str(error.value)
+    assert "run.steps is missing; it is required." in str(error.value)
+
+
+@pytest.mark.parametrize("task", TASK_NAMES)
+def test_every_task_is_accepted(task):
+    assert config("out", "checkpoint", task=task).task == task
+
+
+def test_a_file_is_read_and_overridden(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("task: vae\noutput: out\nmodel: {checkpoint: c}\ndata: {}\nrun: {steps: 5}\n")
+    read = read_config(path, ("run.steps=7", "data.frames=[1, 5]", "optimizer.kind=muon"))
+    assert read.run.steps == 7
+    assert read.data.frames == (1, 5)
+    assert read.optimizer.kind == "muon"
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "said"),
+    [
+        (None, (), "There is no config"),
+        ("a: [", (), "is not valid YAML"),
+        ("- 1", (), "holds no settings"),
+        ("task: vae", ("run.steps",), "has no value; write KEY=VALUE"),
+        ("task: vae", ("task.kind=1",), "task is a value, not a section"),
+    ],
+)
+def test_a_file_that_is_none_is_refused(tmp_path, text, overrides, said):
+    path = tmp_path / "run.yaml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_config(path, overrides)
+
+

@@ -1,0 +1,145 @@
+"""What is trained on: buckets of equal token counts, draws, caches, records."""
+
+import collections
+
+import pytest
+import torch
+
+from easyanimate_core.errors import InputError
+from easyanimate_core.training.data.buckets import Batches, shapes_for
+from easyanimate_core.training.data.cache import LatentCache, digest, digest_of_files
+from easyanimate_core.training.data.records import Record, Sample, Shape, generator_of
+from tests.training_runs import SHAPE, clips
+
+
+def record(frames=49, height=512, width=512):
+    return Record("one", ("a",), frames, height, width, lambda _: Sample(torch.zeros(1)))
+
+
+@pytest.mark.parametrize(
+    ("frames", "side", "tokens"), [(49, 512, 13312), (21, 768, 13824), (9, 1024, 12288)]
+)
+def test_the_originals_buckets_hold_their_shapes(frames, side, tokens):
+    (shape,) = shapes_for(record(frames, side, side), (tokens,), (frames,))
+    assert shape == (frames, side, side)
+    assert shape.tokens == tokens
+
+
+@pytest.mark.parametrize("size", [(480, 848), (848, 480), (512, 512), (300, 1000), (512, 520)])
+def test_shapes_fit_the_budget_and_the_clip(size):
+    shapes = shapes_for(record(30, *size), (300, 1000, 3328), (1, 9, 21, 49))
+    assert {shape.frames for shape in shapes} <= {1, 9, 21}
+    for shape in shapes:
+        assert min(shape) > 0
+        assert shape.height % 16 == shape.width % 16 == 0
+        assert shape.height <= size[0]
+        assert shape.width <= size[1]
+        assert any(0.75 * budget <= shape.tokens <= budget for budget in (300, 1000, 3328))
+        ratio = (shape.height / shape.width) / (size[0] / size[1])
+        assert 0.7 < ratio < 1.4
+
+
+def test_a_budget_of_less_than_a_token_per_frame_gives_no_shape():
+    assert shapes_for(record(49), (5,), (49,)) == []
+
+
+def test_a_clip_is_never_enlarged():
+    assert shapes_for(record(49, 64, 64), (13312,), (49,)) == []
+
+
+BATCHED = [record(9, side, 64) for side in (64, 64, 32, 32, 32, 64, 32)]
+SHAPES = [shapes_for(one, (12, 24, 48), (1, 9)) for one in BATCHED]
+
+
+TWICE = {"tokens_per_batch": 96}
+
+
+def batches(**changes):
+    return Batches(BATCHED, SHAPES, **{"tokens_per_batch": 48, "seed": 5, **changes})
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+def test_every_clip_comes_once_per_epoch_and_ranks_get_one_shape(ranks):
+    for number in range(3):
+        drawn = collections.defaultdict(list)
+        for step in batches(ranks=ranks).epoch(number):
+            assert len(step) == ranks
+            (shape,) = {draw.shape for rank in step for draw in rank}
+            assert {len(rank) for rank in step} == {max(1, 48 // shape.tokens)}
+            drawn[shape] += [draw.index for rank in step for draw in rank]
+        once = [index for indices in drawn.values() for index in set(indices)]
+        assert sorted(once) == list(range(len(BATCHED)))
+        for shape, indices in drawn.items():  # the last batch of a shape is filled up, no more
+            filled = len(indices) - len(set(indices))
+            assert filled < ranks * max(1, 48 // shape.tokens)
+
+
+def test_two_devices_get_what_one_with_twice_the_batch_gets():
+    one, two = (batches(**changes).epoch(0) for changes in (TWICE, {"ranks": 2}))
+    assert [step[0][0::2] for step in one] == [step[0] for step in two]
+    assert [step[0][1::2] for step in one] == [step[1] for step in two]
+
+
+def test_the_order_follows_from_the_seed():
+    assert batches().epoch(1) == batches().epoch(1)
+    assert batches().epoch(1) != batches().epoch(2)
+    assert batches().epoch(1) != batches(seed=6).epoch(1)
+
+
+@pytest.mark.parametrize("position", [0, 1, 7, 20])
+def test_a_position_goes_on_with_the_same_sequence(position):
+    whole, rest = batches(ranks=2).of_rank(1), batches(ranks=2).of_rank(1, position)
+    wanted = [next(whole) for _ in range(position + 12)][position:]
+    assert [next(rest) for _ in range(12)] == wanted
+
+
+def test_clips_that_fit_no_bucket_are_counted():
+    with pytest.raises(InputError, match=r"1 of 2 clips fit no bucket.* 9 frames of 16 x 16"):
+        Batches([record(9), record(9, 16, 16)], [[Shape(9, 32, 32)], []], tokens_per_batch=1)
+    with pytest.raises(InputError, match="the data has no clips"):
+        Batches([], [], tokens_per_batch=1)
+
+
+def test_a_cache_gives_back_what_it_was_given(tmp_path):
+    cache = LatentCache(tmp_path, "encoder")
+    latents = torch.randn(16, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert cache.read("clip", SHAPE) is None
+    cache.write(latents, "clip", SHAPE)
+    assert torch.equal(cache.read("clip", SHAPE), latents.half().float())
+    assert cache.read("clip", SHAPE._replace(frames=1)) is None
+    assert LatentCache(tmp_path, "another encoder").read("clip", SHAPE) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a tensor at all", None])
+def test_a_damaged_entry_counts_as_none(tmp_path, damage):
+    cache = LatentCache(tmp_path, "encoder")
+    cache.write(torch.ones(2), "clip")
+    (file,) = tmp_path.rglob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-2] if damage is None else damage)
+    assert cache.read("clip") is None
+    cache.write(torch.ones(2), "clip")
+    assert torch.equal(cache.read("clip"), torch.ones(2))
+
+
+def test_digests_tell_contents_apart(tmp_path):
+    assert digest("a", 1) == digest("a", 1) != digest("a", 2)
+    (tmp_path / "a").write_bytes(b"12")
+    (tmp_path / "b").write_bytes(b"3")
+    assert digest_of_files(tmp_path / "a") != digest_of_files(tmp_path / "b")
+
+
+def test_draws_depend_on_their_parts_alone():
+    one, same, other = (generator_of(1, part, 2).random(4).tolist() for part in ("a", "a", "b"))
+    assert one == same != other
+
+
+def test_synthetic_records_are_clips_of_the_asked_size():
+    first, second = clips(count=2)
+    sample = first.load(SHAPE)
+    assert sample.frames.shape == sample.control.shape == (5, 32, 32, 3)
+    assert sample.masks.shape == (5, 32, 32)
+    assert len(sample.camera) == 5
+    assert len(first.captions) == 2
+    assert first.identity != second.identity
+    with pytest.raises(InputError, match="has 5 frames of 32 x 32; 1 of 32 x 32 were asked for"):
+        first.load(SHAPE._replace(frames=1))
