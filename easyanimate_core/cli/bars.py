@@ -17,6 +17,13 @@ LABELS = {
     "download": "Downloading",
     "convert": "Converting",
     "probe": "Comparing",
+    "scenes": "Finding scenes",
+    "clips": "Writing clips",
+    "measure": "Measuring",
+    "likeness": "Measuring with CLIP",
+    "hash": "Hashing",
+    "caption": "Captioning",
+    "report": "Drawing",
 }
 
 #: Stages whose units are bytes.

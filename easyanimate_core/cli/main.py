@@ -19,6 +19,7 @@ from . import (
     generate,
     merge_lora,
     plan,
+    prepare_data,
     preprocess,
     tiny,
     trajectory,
@@ -26,7 +27,7 @@ from . import (
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, tiny, demo,
+    trajectory, prepare_data, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

@@ -16,6 +16,7 @@ from .canvas import drawn_pixels
 from .contact_sheet import contact_sheet
 from .reader import (
     Clip,
+    StreamedFrame,
     VideoFacts,
     read_facts,
     read_image,
@@ -31,6 +32,7 @@ __all__ = [
     "AlignedClip",
     "AlignmentReport",
     "Clip",
+    "StreamedFrame",
     "VideoFacts",
     "align_clip",
     "align_mask",

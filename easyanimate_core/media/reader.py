@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import math
 import os
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -154,13 +154,23 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
     return VideoFacts(fps, frames)
 
 
-def stream_frames(
-    path: str | os.PathLike[str], *, only: Container[int] | None = None, threads: int = 0
-) -> Iterator[tuple[int, np.ndarray[Any, Any]]]:
-    """The frames of a video one by one, as their number from 0 and uint8 RGB [H, W, 3], upright.
+@dataclass(frozen=True)
+class StreamedFrame:
+    """A decoded frame, `number` from 0, whose `pixels` are made when they are asked for."""
 
-    Of `only` these numbers, where given; the others are decoded too, so that damage is found, but
-    not converted. `threads` is the decoder's number of threads, 0 for as many as it likes.
+    number: int
+    _decoded: VideoFrame
+    _path: str | os.PathLike[str]
+
+    def pixels(self) -> np.ndarray[Any, Any]:
+        """uint8 RGB [H, W, 3], upright."""
+        return _upright(self._decoded, self._path)
+
+
+def stream_frames(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[StreamedFrame]:
+    """The frames of a video one by one: no more than one is held.
+
+    `threads` is the decoder's number of threads, 0 for as many as it likes.
 
     Raises:
         MediaError: As `read_video`, and when the picture size changes within the video.
@@ -173,8 +183,7 @@ def stream_frames(
             if size not in (None, (frame.height, frame.width)):
                 raise MediaError(f"{path} changes its picture size within the video. {_REENCODE}")
             size = (frame.height, frame.width)
-            if only is None or number in only:
-                yield number, _upright(frame, path)
+            yield StreamedFrame(number, frame, path)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
