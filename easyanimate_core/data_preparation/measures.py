@@ -36,8 +36,8 @@ _MEASURES = (
     Measure("seconds", "length in seconds"),
     Measure("fps", "frames per second"),
     # 4 pixels a second of 720: the original's limit is 2 pixels in half a second.
-    Measure("motion", "mean optical flow in shorter sides per second", 0.005, 0.8),
-    Measure("sharpness", "variance of the Laplacian of grey, at most 480 pixels high or wide", 15.0),
+    Measure("motion", "mean optical flow in shorter sides per second", 0.005, 1.5),
+    Measure("sharpness", "variance of the Laplacian of grey, shorter side at most 480", 15.0),
     Measure("dark", "share of the frames that are nearly black", high=0.1),
     Measure("bright", "share of the frames that are nearly white", high=0.1),
     Measure("bars", "share of the picture under black bars", high=0.02),

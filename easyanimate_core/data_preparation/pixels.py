@@ -19,8 +19,8 @@ DEFINITION = "pixels 1"
 
 MOMENTS = 8
 
-# Optical flow is taken on pictures of this shorter side, between frames about 1/16 second apart:
-# DIS finds up to 10 pixels well (15 are found as 13), which is a motion of about 1.
+# Optical flow is taken on pictures of this shorter side, between frames about 1/16 second apart. Of
+# pans over a photograph, a motion of 0.02 to 2 is found within 6 %, 0.005 as 0.004 and 3 as 2.9.
 _FLOW_SIDE = 128
 _FLOW_SECONDS = 1 / 16
 
@@ -60,7 +60,8 @@ def measure_pixels(data: DataFile) -> dict[str, float]:
         values["motion"] = float(np.mean([_motion(moment) for moment in moments]))
     height, width = moments[0].frame.shape[:2]
     grey = [_grey(moment.frame) for moment in moments]
-    light = np.array([frame.mean() for frame in grey])
+    ends = [m.next_frame for m in moments if m.next_frame is not None]
+    light = np.array([frame.mean() for frame in [*grey, *map(_grey, ends)]])
     return {
         "height": float(height),
         "width": float(width),
