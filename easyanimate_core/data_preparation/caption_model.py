@@ -104,13 +104,15 @@ class CaptionModel:
     @torch.inference_mode()
     def __call__(self, clips: Sequence[tuple[DataFile, list[np.ndarray[Any, Any]]]]) -> list[str]:
         """A text for each (file, its frames as uint8 RGB [H, W, 3])."""
-        inputs = self._processor.apply_chat_template(
-            [self._messages(data, frames) for data, frames in clips],
-            add_generation_prompt=True,
-            tokenize=True,
-            return_dict=True,
-            return_tensors="pt",
-            padding=True,
+        prompts = [
+            self._processor.apply_chat_template(
+                self._messages(data, len(frames)), add_generation_prompt=True, tokenize=False
+            )
+            for data, frames in clips
+        ]
+        pictures = [[Image.fromarray(frame) for frame in frames] for _, frames in clips]
+        inputs = self._processor(
+            text=prompts, images=pictures, padding=True, return_tensors="pt"
         ).to(self._device, self._model.dtype)
         tokens = self._model.generate(
             **inputs, max_new_tokens=self._captioning.max_tokens, do_sample=False
@@ -119,9 +121,7 @@ class CaptionModel:
         texts = self._processor.batch_decode(answers, skip_special_tokens=True)
         return [" ".join(text.split()) for text in texts]
 
-    def _messages(self, data: DataFile, frames: list[np.ndarray[Any, Any]]) -> list[dict[str, Any]]:
+    def _messages(self, data: DataFile, num_frames: int) -> list[dict[str, Any]]:
         prompt = self._captioning.prompt.format(name=data.file.stem)
-        content: list[dict[str, Any]] = [
-            {"type": "image", "image": Image.fromarray(frame)} for frame in frames
-        ]
-        return [{"role": "user", "content": [*content, {"type": "text", "text": prompt}]}]
+        content = [{"type": "image"}] * num_frames + [{"type": "text", "text": prompt}]
+        return [{"role": "user", "content": content}]
