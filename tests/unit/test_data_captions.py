@@ -5,16 +5,6 @@ import json
 import shutil
 
 import pytest
-import torch
-from transformers import (
-    CLIPImageProcessor,
-    CLIPVisionConfig,
-    LlavaConfig,
-    LlavaForConditionalGeneration,
-    LlavaProcessor,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-)
 
 from easyanimate_core.data_preparation import (
     Captioning,
@@ -30,68 +20,14 @@ from easyanimate_core.data_preparation.pixels import sample_frames
 from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.media import read_video, resize_cover, write_mp4, write_png
 from tests.factories import real_clip
+from tests.unit.tiny_vision_models import write_llava
 
-CHAT = (
-    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}<image>{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 SHORT = Captioning(prompt="What is in {name}?", frames=2, batch=2, max_tokens=6, device="cpu")
-
-
-def letters():
-    """A tokenizer of single characters."""
-    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-
-    special = ["<pad>", "<unk>", "<image>", "<|im_start|>", "<|im_end|>"]
-    words = {text: i for i, text in enumerate([*special, *map(chr, range(32, 127)), "\n"])}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
-    tokenizer.add_special_tokens(special)
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        pad_token="<pad>",
-        unk_token="<unk>",
-        eos_token="<|im_end|>",
-        extra_special_tokens={"image_token": "<image>"},
-    )
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """A Llava of 16 patches a picture, with its processor, as transformers saves them."""
-    folder = tmp_path_factory.mktemp("models") / "tiny-llava"
-    tokenizer = letters()
-    config = LlavaConfig(
-        vision_config=CLIPVisionConfig(
-            hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-            image_size=32, patch_size=8, projection_dim=16,
-        ),
-        text_config=Qwen2Config(
-            vocab_size=len(tokenizer), hidden_size=16, intermediate_size=32, num_hidden_layers=2,
-            num_attention_heads=2, num_key_value_heads=1, pad_token_id=0, eos_token_id=4,
-            bos_token_id=None,
-        ),
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
-    )  # fmt: skip
-    torch.manual_seed(0)
-    network = LlavaForConditionalGeneration(config)
-    for parameter in network.parameters():
-        parameter.data.normal_(0, 1.0)  # or the answer would not depend on the picture
-    network.save_pretrained(folder)
-    LlavaProcessor(
-        image_processor=CLIPImageProcessor(
-            size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}
-        ),
-        tokenizer=tokenizer,
-        patch_size=8,
-        vision_feature_select_strategy="default",
-        num_additional_image_tokens=1,
-        chat_template=CHAT,
-    ).save_pretrained(folder)
-    return folder
+    return write_llava(tmp_path_factory.mktemp("models") / "tiny-llava")
 
 
 @pytest.fixture
