@@ -11,11 +11,13 @@ import time
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw, ImageFont
 
 from easyanimate_core.data_preparation import Limit, Measuring, filter_files
 from easyanimate_core.data_preparation.files import data_file
 from easyanimate_core.data_preparation.measures import judge, limits_with
 from easyanimate_core.data_preparation.pixels import measure_pixels
+from easyanimate_core.data_preparation.writing import measure_writing
 from easyanimate_core.errors import InputError
 from easyanimate_core.media import read_video, resize_cover, write_mp4, write_png
 from tests.factories import real_clip
@@ -108,6 +110,20 @@ def test_size_and_length(tmp_path, picture):
     values = measure_pixels(data_file(file, tmp_path))
     assert (values["side"], values["frames"]) == (30, 1)
     assert not {"motion", "fps", "seconds"} & values.keys()
+
+
+def test_text_is_the_share_under_writing(tmp_path):
+    pytest.importorskip("rapidocr", reason="an OCR is optional: pip install rapidocr")
+    picture = Image.new("RGB", (640, 360), (90, 120, 90))
+    plain = write_png(tmp_path / "plain.png", torch.from_numpy(np.array(picture)) / 255)
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(size=48)
+    left, top, right, bottom = draw.textbbox((60, 100), "BREAKING NEWS TODAY", font=font)
+    draw.text((60, 100), "BREAKING NEWS TODAY", font=font, fill="white")
+    written = write_png(tmp_path / "written.png", torch.from_numpy(np.array(picture)) / 255)
+    assert measure_writing(data_file(plain, tmp_path)) == {"text": 0.0}
+    tight = (right - left) * (bottom - top) / (640 * 360)
+    share = measure_writing(data_file(written, tmp_path))["text"]
+    assert tight < share < 1.6 * tight, "boxes have a margin around the letters"
 
 
 # Limits
