@@ -40,7 +40,8 @@ class Likeness:
         )
         self._clip.eval().to(device)
         self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-        self._head = None if head is None else _read_head(head, self._clip.config.projection_dim)
+        size = self._clip.visual_projection.out_features
+        self._head = None if head is None else _read_head(head, size)
         self.head_identity = "" if head is None else f"{head.name} {identity_of(head)}"
 
     @torch.inference_mode()

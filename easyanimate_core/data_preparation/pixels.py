@@ -132,7 +132,8 @@ def _motion(moment: Moment) -> float:
         return 0.0
     first = _resized(_grey(moment.frame), _FLOW_SIDE)
     second = _resized(_grey(moment.next_frame), _FLOW_SIDE)
-    flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM).calc(first, second, None)
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flow = dis.calc(first, second, None)
     pixels = float(np.hypot(flow[..., 0], flow[..., 1]).mean())
     return pixels / _FLOW_SIDE / moment.seconds
 

@@ -16,6 +16,7 @@ def plot_histogram(
 ) -> Path:
     """How a measure is spread over kept and dropped files, with its limits as lines."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(5, 2.6), layout="constrained")
     axes = figure.add_subplot()
@@ -26,6 +27,7 @@ def plot_histogram(
             axes.axvline(value, color=_LIMIT, linewidth=1.5)
     axes.set_title(title, fontsize=9)
     axes.set_ylabel("files", fontsize=8)
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.tick_params(labelsize=8)
     axes.legend(fontsize=7)
     with atomic_file(target) as temporary:

@@ -29,8 +29,8 @@ def each(
 ) -> Iterator[R]:
     """`function` of every job, as they are finished.
 
-    One worker is this process. More are processes of their own with one OpenCV thread each;
-    `function` and its jobs must then be picklable.
+    One worker is this process. More are processes of their own; `function` and its jobs must then
+    be picklable. A worker has one OpenCV thread.
 
     Raises:
         InputError: `workers` is below 1, or a worker was ended from outside.
@@ -39,13 +39,24 @@ def each(
         raise InputError(f"workers is {workers}; at least 1 is needed.")
     progress(stage, 0, len(jobs))
     results = (
-        map(function, jobs)
+        _alone(function, jobs)
         if workers == 1 or len(jobs) < 2
         else _parallel(function, jobs, min(workers, len(jobs)))
     )
     for done, result in enumerate(results, start=1):
         yield result
         progress(stage, done, len(jobs))
+
+
+def _alone(function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
+    import cv2
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield from map(function, jobs)
+    finally:
+        cv2.setNumThreads(threads)
 
 
 def _parallel(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:

@@ -119,9 +119,9 @@ def split_scenes(
 ) -> SceneSummary:
     """Find the scenes of `videos` (a file or a folder) and write them as clips below `out`/clips.
 
-    A second call goes on where the first ended. Sound is not kept, and of an odd width or height
-    the last column or row is not: H.264 needs even sides. With `list_only` nothing but the list
-    `out`/preparation/scenes.json is written.
+    A second call goes on where the first ended. Clips have the average rate of their source and no
+    sound; of an odd width or height the last column or row is left out: H.264 needs even sides.
+    With `list_only` nothing but the list `out`/preparation/scenes.json is written.
 
     Raises:
         InputError: There are no videos, `out` was made with other settings, or PySceneDetect is

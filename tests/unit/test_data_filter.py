@@ -17,6 +17,7 @@ from easyanimate_core.data_preparation import Limit, Measuring, filter_files
 from easyanimate_core.data_preparation.files import data_file
 from easyanimate_core.data_preparation.measures import judge, limits_with
 from easyanimate_core.data_preparation.pixels import measure_pixels
+from easyanimate_core.data_preparation.pool import each
 from easyanimate_core.data_preparation.writing import measure_writing
 from easyanimate_core.errors import InputError
 from easyanimate_core.media import read_video, resize_cover, write_mp4, write_png
@@ -263,6 +264,11 @@ def test_two_processes_measure_the_same(dataset):
     shutil.rmtree(dataset / "preparation")
     assert filter_files(dataset, measuring=Measuring(workers=2)) == alone
     assert values_by_path(dataset) == values
+
+
+def test_a_worker_that_is_ended_from_outside():
+    with pytest.raises(InputError, match=r"One of the 2 workers was ended.*with fewer workers"):
+        list(each(os._exit, [1, 1], workers=2, stage="measure"))
 
 
 def test_refusals(dataset, tmp_path):
