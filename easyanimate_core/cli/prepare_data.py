@@ -121,7 +121,9 @@ def _add_caption(steps: Any) -> None:
     step.add_argument("--frames", type=int, default=8, help="that the model sees, default: 8")
     step.add_argument("--batch", type=int, default=1, help="files at once, default: 1")
     step.add_argument("--max-tokens", type=int, default=256, help="of a text, default: 256")
-    step.add_argument("--replace", action="store_true", help="make all captions anew")
+    step.add_argument(
+        "--replace", action="store_true", help="make captions anew that others have made or given"
+    )
     step.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     step.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
 

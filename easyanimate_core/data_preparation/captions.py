@@ -57,7 +57,8 @@ def caption_files(
 ) -> CaptionSummary:
     """Caption what filter and deduplicate kept and has no caption, with a vision-language model.
 
-    Captions that were given stay, and those of the same model and prompt; `replace` makes all anew.
+    Captions of the same model and prompt stay, and those that were given from a file; `replace`
+    makes all anew that are of anything else.
 
     Raises:
         InputError: The folder holds no such model, or there are captions of another model or
@@ -75,7 +76,7 @@ def caption_files(
             f"{len(others)} files have captions of another model or prompt: {some(others)}. Give "
             "the same again, or replace them (--replace)."
         )
-    jobs = [data for data in files if replace or data.path not in latest]
+    jobs = [d for d in files if d.path not in latest or (replace and latest[d.path].by != by)]
     done = 0
     progress("caption", 0, len(jobs))
     captioner = CaptionModel(model, captioning) if jobs else None

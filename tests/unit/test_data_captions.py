@@ -82,6 +82,7 @@ def test_a_second_start_captions_the_rest(dataset, model):
         caption_files(dataset, model, SHORT)
     assert caption_files(dataset, model, SHORT, replace=True).added == 3
     assert texts(dataset).get("bikes.mp4") != "Two bikes."
+    assert caption_files(dataset, model, SHORT, replace=True).added == 0
 
 
 def test_only_what_is_kept_is_captioned(dataset, model):
