@@ -55,10 +55,17 @@ class Clip:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video file says of itself: `fps` on average, and how many `frames` it holds."""
+    """What a video file says of itself: its upright size, average rate and number of frames."""
 
+    height: int
+    width: int
     fps: float
     frames: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is shown."""
+        return self.frames / self.fps
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
@@ -144,14 +151,16 @@ def read_video(
 
 
 def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
-    """Rate and length of a video, without decoding it.
+    """Size, rate and length of a video; one frame is decoded.
 
-    A damaged or cut off file may hold fewer frames than it says; decoding it tells.
+    A damaged or cut off file may hold fewer frames than it says; decoding all of it tells.
     """
     with _open_video(path) as (container, stream):
         fps = _declared_rate(path, stream)
         frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
-    return VideoFacts(fps, frames)
+    first = next(stream_frames(path, threads=1))
+    height, width = first.pixels().shape[:2]
+    return VideoFacts(height, width, fps, frames)
 
 
 @dataclass(frozen=True)

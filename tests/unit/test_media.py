@@ -117,7 +117,9 @@ def test_mp4_refuses(tmp_path, change, message):
 
 def test_frames_one_by_one_are_those_of_the_whole(video):
     whole = read_video(video)
-    assert read_facts(video) == VideoFacts(fps=whole.fps, frames=len(whole.frames))
+    facts = read_facts(video)
+    assert facts == VideoFacts(64, 96, fps=whole.fps, frames=len(whole.frames))
+    assert facts.seconds == pytest.approx(len(whole.frames) / whole.fps)
     for threads in (0, 1):
         streamed = list(stream_frames(video, threads=threads))
         assert [frame.number for frame in streamed] == list(range(len(whole.frames)))
@@ -134,7 +136,7 @@ def test_facts_of_a_file_that_does_not_say_its_length(tmp_path):
             picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
-    assert read_facts(path) == VideoFacts(fps=10.0, frames=7)
+    assert read_facts(path) == VideoFacts(32, 32, fps=10.0, frames=7)
 
 
 def test_written_frame_by_frame_is_the_same_video(tmp_path):
