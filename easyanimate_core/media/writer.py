@@ -71,7 +71,7 @@ def open_mp4(
     """`write_mp4` frame by frame: gives a function that takes the next one, uint8 [H, W, 3].
 
     The file appears when the block ends without an exception. `threads` is the encoder's number of
-    threads, 0 for as many as it likes; the same number gives the same file.
+    threads, 0 for as many as it likes.
     """
     import av
 

@@ -147,7 +147,8 @@ def test_written_frame_by_frame_is_the_same_video(tmp_path):
         for frame in frames:
             add_frame(writer.to_bytes(frame))
         assert not target.exists()
-    assert torch.equal(read_video(target).frames, read_video(whole).frames)
+    # Not to the bit: x264's lookahead may decide otherwise on the same frames.
+    assert (read_video(target).frames - read_video(whole).frames).abs().mean() < 0.005
     assert read_metadata(target) == METADATA
 
 
