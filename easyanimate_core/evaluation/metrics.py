@@ -31,6 +31,18 @@ def psnr(frames_FHWC: Tensor, reference_FHWC: Tensor) -> float:
     return min(float(value), PSNR_CEILING)
 
 
+def psnr_where(frames_FHWC: Tensor, reference_FHWC: Tensor, where_FHW: Tensor) -> float:
+    """`psnr` of the pixels where the mask (bool, [F, H, W]) holds; `InputError` where none does."""
+    check_same_shape(frames_FHWC, reference_FHWC)
+    if where_FHW.shape != frames_FHWC.shape[:3] or not bool(where_FHW.any()):
+        raise InputError(
+            f"The mask {tuple(where_FHW.shape)} names {int(where_FHW.sum())} pixels of the video "
+            f"{tuple(frames_FHWC.shape)}; it must have its size and name at least one."
+        )
+    pixels = (frames_FHWC[where_FHW], reference_FHWC[where_FHW])
+    return psnr(*(part[None, None] for part in pixels))
+
+
 def ssim(frames_FHWC: Tensor, reference_FHWC: Tensor) -> float:
     """Structural similarity, mean over the frames; 1 for equal ones.
 
