@@ -17,6 +17,9 @@ LABELS = {
     "download": "Downloading",
     "convert": "Converting",
     "probe": "Comparing",
+    "generate": "Generating",
+    "judge": "Judging",
+    "measure": "Measuring",
 }
 
 #: Stages whose units are bytes.

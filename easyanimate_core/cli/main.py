@@ -11,11 +11,14 @@ from ..errors import EasyAnimateError
 from ..version import __version__
 from . import (
     camera,
+    compare_runs,
     convert,
     demo,
     describe,
     download,
     encode,
+    evaluate,
+    evaluate_meaning,
     generate,
     merge_lora,
     plan,
@@ -26,7 +29,7 @@ from . import (
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, tiny, demo,
+    trajectory, evaluate, evaluate_meaning, compare_runs, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

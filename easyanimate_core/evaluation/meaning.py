@@ -108,7 +108,7 @@ def judge(sample: Sample) -> Verdict:
     seen = observe(sample.frames)
     asked, found = asked_labels(sample.scene), seen_labels(seen)
     of_task, measures = _JUDGES[sample.task](sample, seen)
-    counted = {name: value for name, value in same_labels(asked, found).items()} | of_task
+    counted = same_labels(asked, found) | of_task
     checks = counted | {"all": all(counted.values())}
     checks |= {"size": asked.size == found.size, "tint": asked.tint == found.tint}
     confidence = 0.0 if seen.main is None else seen.main.confidence
@@ -132,7 +132,9 @@ def seen_labels(observation: Observation) -> Labels:
 
 def same_labels(asked: Labels, seen: Labels) -> dict[str, bool]:
     """Colour, shape and motion: which are as asked."""
-    return {name: getattr(asked, name) == getattr(seen, name) for name in ("colour", "shape", "motion")}
+    return {
+        name: getattr(asked, name) == getattr(seen, name) for name in ("colour", "shape", "motion")
+    }
 
 
 def recoloured(scene: Scene) -> Scene:
@@ -147,8 +149,8 @@ def recoloured(scene: Scene) -> Scene:
 
 def edited_region(scene: Scene) -> Tensor:
     """Mask [F, H, W], 1 in the box around the main body's way: the region that is edited."""
-    swept = render(scene).masks.any(0)
-    rows, columns = np.flatnonzero(swept.any(1)), np.flatnonzero(swept.any(0))
+    masks_FHW = render(scene).masks
+    rows, columns = (np.flatnonzero(masks_FHW.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     mask = torch.zeros(scene.frames, scene.height, scene.width)
     top, left = max(rows[0] - REGION_MARGIN, 0), max(columns[0] - REGION_MARGIN, 0)
     mask[:, top : rows[-1] + 1 + REGION_MARGIN, left : columns[-1] + 1 + REGION_MARGIN] = 1
@@ -193,13 +195,15 @@ def _judge_region(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG001
     source = clip_of(sample.source)
     inside = edited_region(sample.source) > 0.5
     kept = source if sample.reconstruction is None else sample.reconstruction
-    measures = {"inside_psnr_of_wanted_db": psnr_where(sample.frames, clip_of(sample.scene), inside)}
+    measures = {
+        "inside_psnr_of_wanted_db": psnr_where(sample.frames, clip_of(sample.scene), inside)
+    }
     if not bool(inside.all()):
         measures["outside_psnr_db"] = psnr_where(sample.frames, kept, ~inside)
     return {}, measures
 
 
-def _judge_control(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG001
+def _judge_control(sample: Sample, seen: Observation) -> _Judged:
     """Outlines of the bodies that are seen against those of the control video."""
     asked_FHW = control_video(sample.scene, "edges")[..., 0] > 0.5
     made_FHW = _outlines(seen.bodies, asked_FHW.shape)
@@ -225,7 +229,7 @@ def _judge_reference(sample: Sample, seen: Observation) -> _Judged:
 
 
 def _judge_camera(sample: Sample, seen: Observation) -> _Judged:
-    """Where the content goes: the body's way or growth, in shares of what the camera's path gives."""
+    """Where the content goes: the body's way or growth, in shares of what the path gives."""
     main, move = seen.main, sample.scene.camera
     if main is None:
         return {"content": False}, {}
@@ -249,7 +253,7 @@ def _true_body(scene: Scene) -> ObservedBody:
 
 
 def _judge_trajectory(sample: Sample, seen: Observation) -> _Judged:
-    """The main body's centre against the asked track; a frame without it counts as a whole width."""
+    """The main body's centre against its track; a frame without it counts as a whole width."""
     tracks = tracks_of(sample.scene)
     if not tracks:
         raise InputError(
@@ -282,8 +286,7 @@ def _outlines(bodies: Sequence[ObservedBody], shape: tuple[int, ...]) -> Array:
     """Outlines of what is seen of each body, 2 pixels wide: [F, H, W]."""
     drawn = np.zeros(shape, bool)
     for body in bodies:
-        for frame, cover in zip(drawn, body.cover_FHW > 0.5, strict=True):
-            frame |= grown(cover, 1) & ~grown(cover, -1)
+        drawn |= np.stack([grown(cover, 1) & ~grown(cover, -1) for cover in body.cover_FHW > 0.5])
     return drawn
 
 

@@ -43,7 +43,9 @@ class Confusion:
         labels = _WORDS[name]
         counts = np.zeros((len(labels), len(labels)), int)
         for verdict in verdicts:
-            row, column = (labels.index(getattr(said, name)) for said in (verdict.asked, verdict.seen))
+            row, column = (
+                labels.index(getattr(said, name)) for said in (verdict.asked, verdict.seen)
+            )
             counts[row, column] += 1
         return cls(labels, tuple(tuple(row) for row in counts.tolist()))
 
@@ -75,7 +77,9 @@ class TaskReport:
     def of(cls, task: str, verdicts: Sequence[Verdict], *, seed: int) -> TaskReport:
         """Sum up; `InputError` without verdicts. The seed is the chance column's."""
         if not verdicts:
-            raise InputError(f"There are no clips of the task {task!r} to report; judge at least 1.")
+            raise InputError(
+                f"There are no clips of the task {task!r} to report; judge at least 1."
+            )
         numbers = {name for verdict in verdicts for name in verdict.measures}
         return cls(
             task=task,
@@ -194,7 +198,9 @@ def asked_and_made(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> Te
         wrong = [name for name, holds in verdict.checks.items() if not holds and name != "all"]
         said = f"{seen.size} {seen.colour} {seen.shape}, {seen.motion}, on {seen.tint}"
         rows.append((f"Asked: {caption(sample.scene)}", clip_of(sample.scene)))
-        rows.append((f"Made: {said}" + (f" (not: {', '.join(wrong)})" if wrong else ""), sample.frames))
+        rows.append(
+            (f"Made: {said}" + (f" (not: {', '.join(wrong)})" if wrong else ""), sample.frames)
+        )
     return contact_sheet(rows, columns=6, cell_width=112)
 
 
@@ -235,4 +241,3 @@ def _draw_confusion(file: Path, report: TaskReport) -> None:
                     axes.text(x, y, str(count), ha="center", va="center", color=shade)
     with atomic_file(file) as temporary:
         figure.savefig(temporary, format="png", dpi=80)
-

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -46,6 +47,9 @@ _KINDS = {
 
 #: Seed of the held-out scenes, another than that of any training clips.
 HELD_OUT_SEED = 990_000
+
+# Blur in pixels and noise of the rendered clips that stand for soft ones.
+_SOFT_BLUR, _SOFT_NOISE = 1.2, 0.03
 
 
 @dataclass(frozen=True)
@@ -199,3 +203,23 @@ def _reconstructed(vae: AutoencoderKLMagvit, given: Ask, pipeline: Pipeline) -> 
         latents = encode_video(vae, video).to(pipeline.dtype)
         parts.append(decode_latents(vae, latents, None, silent))
     return torch.cat(parts)
+
+
+def rendered_samples(
+    asks: Sequence[Ask], *, soft: bool, progress: Progress = silent
+) -> Iterator[Sample]:
+    """The scenes themselves as if a perfect model had made them: the judge's own proof.
+
+    `soft` blurs them (sigma 1.2 pixels) and adds noise (sigma 0.03), as generated pictures are.
+    Reports the stage "judge".
+    """
+    import cv2
+
+    for number, given in enumerate(asks):
+        frames = clip_of(given.scene)
+        if soft:
+            blurred = [cv2.GaussianBlur(frame, (0, 0), _SOFT_BLUR) for frame in frames.numpy()]
+            noise = torch.randn(frames.shape, generator=torch.Generator().manual_seed(number))
+            frames = (torch.from_numpy(np.stack(blurred)) + _SOFT_NOISE * noise).clamp(0, 1)
+        yield Sample(given.task, given.scene, frames, None, given.source)
+        progress("judge", number + 1, len(asks))

@@ -73,7 +73,9 @@ def _aligned(first: Array, second: Array, used: Array, start: Array) -> tuple[Ar
     height, width = first.shape
     x, y = np.arange(width) - (width - 1) / 2, np.arange(height)[:, None] - (height - 1) / 2
     for sigma in _SCALES:
-        smooth = [cv2.GaussianBlur(part.astype(np.float32), (0, 0), sigma) for part in (first, second)]
+        smooth = [
+            cv2.GaussianBlur(part.astype(np.float32), (0, 0), sigma) for part in (first, second)
+        ]
         for _ in range(_STEPS):
             back, inside = _moved(smooth[1], step)
             slope_y, slope_x = np.gradient((back + smooth[0]) / 2)
@@ -102,7 +104,9 @@ def _moved(picture: Array, step: Array) -> tuple[Array, Array]:
     offset = centre * (1 - growth) + step[:2]
     matrix = np.array([[growth, 0, offset[0]], [0, growth, offset[1]]])
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    back = cv2.warpAffine(picture, matrix, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE)
+    back = cv2.warpAffine(
+        picture, matrix, (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE
+    )
     x = np.arange(width) * growth + offset[0]
     y = (np.arange(height) * growth + offset[1])[:, None]
     inside = (x >= 1) & (x <= width - 2) & (y >= 1) & (y <= height - 2)

@@ -1,8 +1,8 @@
 """Bodies of the synthetic world as masks: pixels by their colour, in CIE Lab.
 
-Grounds are muted and bodies saturated (or white), so a pixel belongs to whichever is nearer. A body's
-own colour is measured in its middle; its outline is where a pixel is half that colour and half
-ground, which blur does not move.
+Grounds are muted and bodies saturated (or white), so a pixel belongs to whichever is nearer. A
+body's own colour is measured in its middle; its outline is where a pixel is half that colour and
+half ground, which blur does not move.
 
 Shape letters: F frames, H and W pixels. Lab is in its usual units, lightness 0 to 100.
 """

@@ -48,7 +48,7 @@ class Likeness:
 def likeness(cover_HW: Array) -> Likeness:
     """Compare a mask (0 to 1, not empty) with every shape."""
     square = normalised(cover_HW).ravel()
-    overlaps, angles = np.zeros(len(SHAPES)), np.zeros(len(SHAPES))
+    overlaps, angles = (np.zeros(len(SHAPES)) for _ in range(2))
     for index, shape in enumerate(SHAPES):
         bank, turns = _templates(shape)
         fits = np.minimum(bank, square).sum(-1) / np.maximum(bank, square).sum(-1)  # [K, turns]
@@ -66,7 +66,7 @@ def normalised(cover_HW: Array) -> Array:
     first = ((1 - _SIDE) / 2) * step
     matrix = np.array([[step, 0, x + first], [0, step, y + first]])
     how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    source = cover_HW.astype(np.float32)
+    source: Array = cover_HW.astype(np.float32)
     if step > 1:
         source = cv2.GaussianBlur(source, (0, 0), 0.4 * step)
     return np.asarray(cv2.warpAffine(source, matrix, (_SIDE, _SIDE), flags=how))

@@ -111,8 +111,9 @@ class Observation:
     """What a clip shows.
 
     `bodies` are in the order of their pixels, most first. `tint` is the ground's nearest colour,
-    with `ground_lab` (3) as what it really is. `camera` is a move of `conditioning.camera`, "Static"
-    where the ground stays, or None where it has no texture to tell by; `plane` is how it moves.
+    with `ground_lab` (3) as what it really is. `camera` is a move of `conditioning.camera`,
+    "Static" where the ground stays, or None where it has no texture to tell by; `plane` is how it
+    moves.
     """
 
     bodies: tuple[ObservedBody, ...]
