@@ -79,15 +79,17 @@ def compare_reports(a: Path, b: Path) -> Comparison:
 
 def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     """Write compare.json and compare.html with its plot; returns the two."""
-    titles = {name: metric(name).title for name in comparison.changes}
-    values = {titles[name]: list(listed.values()) for name, listed in comparison.changes.items()}
+    values = {
+        metric(name).title: (metric(name).better, list(listed.values()))
+        for name, listed in comparison.changes.items()
+    }
     write_differences(folder / "differences.png", values)
     parts = [
         table(["", "report"], [["A", comparison.names[0]], ["B", comparison.names[1]]]),
         f"<p>{len(comparison.videos)} videos in common.</p>",
         table(["", "videos", "A", "B", "B - A", "A better", "B better", "equal", "p"],
               [_cells(difference) for difference in comparison.differences]),
-        picture("differences.png", "Differences of each video, sorted"),
+        picture("differences.png", "Differences of each video, sorted: blue where B is better, red where A is"),
     ]  # fmt: skip
     return [
         write_json(folder / "compare.json", asdict(comparison)),

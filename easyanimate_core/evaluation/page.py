@@ -23,6 +23,7 @@ img { max-width: 100%; }
 
 _STRIP_HEIGHT = 112
 _HISTOGRAM_COLUMNS = 3
+_BARS = {1: "#3b7dd8", 0: "#8a919e", -1: "#c4473a"}
 
 
 def page(title: str, parts: Sequence[str]) -> str:
@@ -73,25 +74,29 @@ def write_histograms(file: Path, values: Mapping[str, Sequence[float]]) -> Path:
     figure = _figure(4.2 * _HISTOGRAM_COLUMNS, 3 * rows)
     for number, (title, listed) in enumerate(values.items(), start=1):
         axes = figure.add_subplot(rows, _HISTOGRAM_COLUMNS, number)
-        axes.hist(list(listed), bins=min(20, max(5, len(listed))), color="#3b7dd8")
+        axes.hist(list(listed), bins=min(20, max(5, len(listed))), color=_BARS[1])
         axes.set_title(title)
         axes.set_ylabel("videos")
     return _save(file, figure)
 
 
-def write_differences(file: Path, differences: Mapping[str, Sequence[float]]) -> Path:
-    """For each title the differences of all videos, sorted, as bars."""
+def write_differences(file: Path, differences: Mapping[str, tuple[int, Sequence[float]]]) -> Path:
+    """For each title the differences of all videos, sorted, as bars.
+
+    With each come 1 where more is better, -1 where less is, 0 for neither: bars are blue where B is
+    better, red where A is.
+    """
     rows = -(-len(differences) // _HISTOGRAM_COLUMNS)
     figure = _figure(4.2 * _HISTOGRAM_COLUMNS, 3 * rows)
-    for number, (title, listed) in enumerate(differences.items(), start=1):
+    for number, (title, (better, listed)) in enumerate(differences.items(), start=1):
         axes = figure.add_subplot(rows, _HISTOGRAM_COLUMNS, number)
         bars = sorted(listed)
-        axes.bar(
-            range(len(bars)), bars, color=["#c4473a" if bar < 0 else "#3b7dd8" for bar in bars]
-        )
+        colours = [_BARS[(bar * better > 0) - (bar * better < 0)] for bar in bars]
+        axes.bar(range(len(bars)), bars, color=colours)
         axes.axhline(0, color="black", linewidth=0.8)
         axes.set_title(f"{title}: B - A")
         axes.set_xlabel("videos")
+        axes.set_xticks([])
     return _save(file, figure)
 
 
