@@ -12,13 +12,13 @@ import json
 import math
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from .checkpoint.component import write_component, write_transformer, write_vae
 from .errors import InputError
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
@@ -155,46 +155,16 @@ def _model_index(version: Version, head: Head) -> dict[str, Any]:
 def _write_networks(folder: Path, config: TransformerConfig, seed: int) -> None:
     """The denoiser and the VAE."""
     meta = torch.device("meta")
-    transformer: dict[str, Any] = {
-        "_class_name": "EasyAnimateTransformer3DModel",
-        "activation_fn": "gelu-approximate",
-        "flip_sin_to_cos": True,
-        "freq_shift": 0,
-        "norm_elementwise_affine": True,
-        "resize_inpaint_mask_directly": True,
-        "time_position_encoding_type": "3d_rope",
-        "timestep_activation_fn": "silu",
-        **asdict(config),
-    }
-    if config.has_reference:
-        transformer["add_ref_latent_in_control_model"] = True
-    _write_component(
-        folder / "transformer",
-        "diffusion_pytorch_model.safetensors",
-        transformer,
-        _random_weights(EasyAnimateTransformer3DModel(config, device=meta).state_dict(), seed),
-    )
+    shapes = EasyAnimateTransformer3DModel(config, device=meta).state_dict()
+    write_transformer(folder / "transformer", config, _random_weights(shapes, seed))
     vae_config = VAEConfig(
         block_out_channels=(16, 16, 32, 32),
         layers_per_block=1,
         norm_num_groups=8,
         spatial_group_norm=config.version is Version.V5_1,
     )
-    vae = {
-        "_class_name": "AutoencoderKLMagvit",
-        "act_fn": "silu",
-        "cache_mag_vae": True,
-        "down_block_types": ["SpatialDownBlock3D", *["SpatialTemporalDownBlock3D"] * 3],
-        "up_block_types": ["SpatialUpBlock3D", *["SpatialTemporalUpBlock3D"] * 3],
-        "mid_block_use_attention": False,
-        **asdict(vae_config),
-    }
-    _write_component(
-        folder / "vae",
-        "diffusion_pytorch_model.safetensors",
-        vae,
-        _random_weights(AutoencoderKLMagvit(vae_config, device=meta).state_dict(), seed + 1),
-    )
+    shapes = AutoencoderKLMagvit(vae_config, device=meta).state_dict()
+    write_vae(folder / "vae", vae_config, _random_weights(shapes, seed + 1))
 
 
 def _write_qwen(folder: Path, seed: int) -> None:
@@ -245,7 +215,7 @@ def _write_qwen(folder: Path, seed: int) -> None:
         network = Qwen2VLForConditionalGeneration(Qwen2VLConfig.from_dict(dict(config)))
     shapes = {_flat_qwen_name(key): value for key, value in network.state_dict().items()}
     weights = _random_weights(shapes, seed)
-    _write_component(folder / "text_encoder", "model.safetensors", config, weights)
+    write_component(folder / "text_encoder", "model.safetensors", config, weights)
 
 
 def _flat_qwen_name(key: str) -> str:
@@ -282,9 +252,9 @@ def _write_bert_and_t5(folder: Path, seed: int) -> None:
         t5_shapes = MT5EncoderModel(MT5Config.from_dict(dict(t5))).state_dict()
     del t5_shapes["encoder.embed_tokens.weight"]  # the same table as `shared.weight`
     weights = _random_weights(bert_shapes, seed)
-    _write_component(folder / "text_encoder", "model.safetensors", bert, weights)
+    write_component(folder / "text_encoder", "model.safetensors", bert, weights)
     weights = _random_weights(t5_shapes, seed + 1)
-    _write_component(folder / "text_encoder_2", "model.safetensors", t5, weights)
+    write_component(folder / "text_encoder_2", "model.safetensors", t5, weights)
 
 
 def _random_weights(shapes: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
@@ -300,13 +270,3 @@ def _random_weights(shapes: Mapping[str, Tensor], seed: int) -> dict[str, Tensor
             values = 0.02 * values + (0.0 if name.endswith("bias") else 1.0)
         weights[name] = values.to(torch.bfloat16)
     return weights
-
-
-def _write_component(
-    folder: Path, file: str, config: Mapping[str, Any], weights: dict[str, Tensor]
-) -> None:
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    write_json(folder / "config.json", config)
-    save_file(weights, folder / file, metadata={"format": "pt"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +58,28 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     path.write_bytes(text.encode())
 
 
-def write_qwen_tokenizer(folder: Path) -> dict[str, int]:
-    """Write a byte-level BPE with Qwen2-VL's chat template; returns the special tokens' ids."""
+def write_qwen_tokenizer(
+    folder: Path,
+    corpus: Sequence[str] = _CORPUS,
+    *,
+    vocabulary_size: int = 400,
+    max_tokens: int = 32768,
+    chat_template: str = _CHAT_TEMPLATE,
+) -> dict[str, int]:
+    """Write a byte-level BPE learned from `corpus`; returns the special tokens' ids.
+
+    The chat template is Qwen2-VL's, and prompts are padded or cut to `max_tokens`, 256 at most.
+    """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
+        vocab_size=vocabulary_size,
         show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
-    tokenizer.train_from_iterator(_CORPUS, trainer)
+    tokenizer.train_from_iterator(corpus, trainer)
     model = json.loads(tokenizer.to_str())["model"]
     vocabulary = dict(sorted(model["vocab"].items(), key=lambda item: item[1]))
     special = {token: len(vocabulary) + index for index, token in enumerate(_QWEN_SPECIAL)}
@@ -84,11 +94,11 @@ def write_qwen_tokenizer(folder: Path) -> dict[str, int]:
             str(index): {"content": token, **flags, "special": True}
             for token, index in special.items()
         },
-        "chat_template": _CHAT_TEMPLATE,
+        "chat_template": chat_template,
         "eos_token": "<|im_end|>",
         "pad_token": "<|endoftext|>",
         "padding_side": "left",
-        "model_max_length": 32768,
+        "model_max_length": max_tokens,
         "tokenizer_class": "Qwen2Tokenizer",
     }
     write_json(folder / "tokenizer_config.json", config)

@@ -20,6 +20,7 @@ LABELS = {
     "generate": "Generating",
     "judge": "Judging",
     "measure": "Measuring",
+    "draw": "Drawing",
 }
 
 #: Stages whose units are bytes.

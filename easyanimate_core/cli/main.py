@@ -20,16 +20,18 @@ from . import (
     evaluate,
     evaluate_meaning,
     generate,
+    make_clips,
     merge_lora,
     plan,
     preprocess,
     tiny,
+    train,
     trajectory,
 )
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, evaluate, evaluate_meaning, compare_runs, tiny, demo,
+    trajectory, train, make_clips, evaluate, evaluate_meaning, compare_runs, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

@@ -1,11 +1,12 @@
 """Captioned clips of coloured shapes in which everything is known exactly, made without files."""
 
-from .captions import LANGUAGES, caption
-from .rendering import (
+from .caption import LANGUAGES, caption
+from .render import (
     CONTROLS,
     Rendered,
     camera_of,
     control_video,
+    outlined_measure,
     reference,
     render,
     tracks_of,
@@ -46,6 +47,7 @@ __all__ = [
     "caption",
     "control_video",
     "make_scene",
+    "outlined_measure",
     "reference",
     "render",
     "tracks_of",

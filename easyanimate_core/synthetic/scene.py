@@ -46,8 +46,8 @@ SIZES = {"small": 0.11, "large": 0.19}
 #: How far a shape reaches from its centre, in radii.
 REACH = 1.2
 
-#: "plain" shows everything as it is said; "outlined" draws black outlines on a flat white ground.
-LOOKS = ("plain", "outlined")
+#: "textured" shows everything as it is said; "outlined" has black outlines on a flat white ground.
+LOOKS = ("textured", "outlined")
 
 #: Kinds of scenes; "mixed" draws one of the others with the shares of `MIXED_SHARES`.
 KINDS = ("mixed", "move", "change", "occlusion", "camera")
@@ -72,10 +72,10 @@ CAMERAS = ("Static", *PANS, *ZOOMS)
 #: Distance of the plane that everything lies on from the first camera, in the camera path's units.
 PLANE_DEPTH = 4.0
 
-# How far a pan at speed 1 moves that plane, as a share of the picture's height (up to 16:9): length
-# of the pan x focal length in heights / depth. A zoom at speed 1 goes 3 units.
-_PAN_SHIFT = 1.5 * 0.946026558 / PLANE_DEPTH
-_ZOOM_LENGTH = 3.0
+# Of `conditioning.camera`, which needs PyTorch: how far a pan and a zoom at speed 1 go, and the
+# focal length, in heights of a picture that is not wider than 16:9, else in 9/16 of its width.
+_PAN_LENGTH, _ZOOM_LENGTH = 1.5, 3.0
+_FOCAL = 0.946026558
 
 _TRAVEL = (0.35, 0.55)
 _PAN_TRAVEL = (0.25, 0.45)
@@ -134,7 +134,7 @@ class Scene:
     motion: str
     camera: str = "Static"
     speed: float = 0.0
-    look: str = "plain"
+    look: str = "textured"
 
     @property
     def main(self) -> Body:
@@ -150,7 +150,7 @@ def make_scene(
     height: int = 96,
     width: int = 96,
     frames: int = 17,
-    look: str = "plain",
+    look: str = "textured",
 ) -> Scene:
     """Scene `index` of the endless list that `seed` and `kind` name.
 
@@ -165,8 +165,7 @@ def make_scene(
     # A plain ground would hide what the camera does.
     textures = TEXTURES[1:] if kind == "camera" else TEXTURES
     ground = Ground(draw.one_of(textures), draw.one_of(list(TINTS)), (draw.share(), draw.share()))
-    aspect = (min(height, width) / width, min(height, width) / height)
-    bodies, motion, camera, speed = maker(draw, aspect, height / width)
+    bodies, motion, camera, speed = maker(draw, (width, height))
     return Scene(
         seed, index, height, width, frames, kind, ground, bodies, motion, camera, speed, look
     )
@@ -203,14 +202,14 @@ def _drawn_kind(draw: _Draw) -> str:
     return "move"
 
 
-def _move(draw: _Draw, aspect: Point, _: float) -> _Made:
+def _move(draw: _Draw, sides: Point) -> _Made:
     size, direction = draw.one_of(list(SIZES)), draw.one_of(list(DIRECTIONS))
     shape, colour = draw.one_of(SHAPES), draw.one_of(list(COLOURS))
-    start, end = _way(draw, direction, _reach(size, 1, aspect), _TRAVEL)
+    start, end = _way(draw, direction, _reach(size, 1, sides), _TRAVEL)
     return (Body(shape, colour, size, start, end),), direction, "Static", 0.0
 
 
-def _change(draw: _Draw, aspect: Point, _: float) -> _Made:
+def _change(draw: _Draw, sides: Point) -> _Made:
     change = draw.one_of(CHANGES)
     colour = draw.one_of(list(COLOURS))
     shape = draw.one_of(SHAPES[1:] if change == "turn" else SHAPES)  # a circle's turn is not seen
@@ -221,12 +220,12 @@ def _change(draw: _Draw, aspect: Point, _: float) -> _Made:
         size, end_scale = "large", draw.between(0.45, 0.55)
     else:
         turn = draw.between(*_TURN)
-    centre = _inside(draw, _reach(size, max(1, end_scale), aspect))
+    centre = _inside(draw, _reach(size, max(1, end_scale), sides))
     body = Body(shape, colour, size, centre, centre, end_scale=end_scale, turn=turn)
     return (body,), change, "Static", 0.0
 
 
-def _occlusion(draw: _Draw, aspect: Point, _: float) -> _Made:
+def _occlusion(draw: _Draw, sides: Point) -> _Made:
     direction = draw.one_of(list(DIRECTIONS))
     colours = list(COLOURS)
     front_colour = draw.one_of(colours)
@@ -239,7 +238,7 @@ def _occlusion(draw: _Draw, aspect: Point, _: float) -> _Made:
     centre = tuple(
         0.5 if along else place + aside for along, place in zip(step, middle, strict=True)
     )
-    half = [0.49 - reach for reach in _reach("small", 1, aspect)]
+    half = [0.49 - reach for reach in _reach("small", 1, sides)]
     start, end = (
         (centre[0] + sign * step[0] * half[0], centre[1] + sign * step[1] * half[1])
         for sign in (-1, 1)
@@ -248,17 +247,17 @@ def _occlusion(draw: _Draw, aspect: Point, _: float) -> _Made:
     return (back, front), direction, "Static", 0.0
 
 
-def _camera(draw: _Draw, aspect: Point, height_by_width: float) -> _Made:
+def _camera(draw: _Draw, sides: Point) -> _Made:
     move = draw.one_of([*PANS, *ZOOMS])
     shape, colour = draw.one_of(SHAPES), draw.one_of(list(COLOURS))
     size = draw.one_of(list(SIZES))
-    reach = _reach(size, 1, aspect)
+    reach = _reach(size, 1, sides)
     if move in PANS:
         travel = draw.between(*_PAN_TRAVEL)
-        speed = travel / _PAN_SHIFT
-        shift = travel * max(1.0, 9 / 16 / height_by_width)  # of the height
-        shift *= height_by_width if PANS[move] in ("left", "right") else 1.0
-        start, _ = _way(draw, PANS[move], reach, (shift, shift))
+        start, _ = _way(draw, PANS[move], reach, (travel, travel))
+        way = travel * sides[0 if DIRECTIONS[PANS[move]][0] else 1]
+        focal = _FOCAL * max(sides[1], sides[0] * 9 / 16)
+        speed = way * PLANE_DEPTH / focal / _PAN_LENGTH
     else:
         factor = draw.between(*_ZOOM_FACTOR)
         speed = PLANE_DEPTH / _ZOOM_LENGTH * (1 - 1 / factor if move == "Zoom In" else factor - 1)
@@ -268,9 +267,10 @@ def _camera(draw: _Draw, aspect: Point, height_by_width: float) -> _Made:
     return (Body(shape, colour, size, start, start),), "still", move, speed
 
 
-def _reach(size: str, scale: float, aspect: Point) -> Point:
-    reach = SIZES[size] * REACH * scale
-    return reach * aspect[0], reach * aspect[1]
+def _reach(size: str, scale: float, sides: Point) -> Point:
+    """How far a body reaches from its centre, as shares of the width and the height."""
+    reach = SIZES[size] * REACH * scale * min(sides)
+    return reach / sides[0], reach / sides[1]
 
 
 def _inside(draw: _Draw, reach: Point) -> Point:

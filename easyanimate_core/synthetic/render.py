@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ..conditioning.camera import CameraPath
     from ..conditioning.trajectory import Track
 
-Array = NDArray[np.float32]
+Array = NDArray[np.floating[Any]]
 
 CONTROLS = ("edges", "depth", "trajectory")
 
@@ -32,6 +32,7 @@ _PERIOD = 0.25  # of stripes and checks, as a share of the shorter side
 _CLOUD_CELL = 0.22
 _LATTICE = 32
 _OUTLINE = 1.5  # half the outline of the outlined look, in pixels
+_WHITE, _BLACK = 0.92, 0.16  # every channel of such a pixel is above, or below
 _STILL = 1e-3  # a centre that moves less stands still, in pixels
 _EDGE = 1.0  # half the outline in the edges, in pixels
 
@@ -81,7 +82,7 @@ class Rendered:
 
 
 def render(scene: Scene) -> Rendered:
-    """`scene` as pixels; the same bytes for the same scene."""
+    """`scene` as pixels: the same bytes for the same scene, in any order."""
     scale_F, offset_F2 = _projection(scene)
     distances = np.stack([_distance(scene, body, scale_F, offset_F2) for body in scene.bodies])
     if scene.look == "outlined":
@@ -142,6 +143,17 @@ def reference(scene: Scene) -> NDArray[np.uint8]:
     """The first frame, [H, W, 3] uint8."""
     frame: NDArray[np.uint8] = render(scene).frames[0]
     return frame
+
+
+def outlined_measure(frames: Array) -> tuple[float, float]:
+    """How much of `frames` [..., 3] in 0 to 1 is white and how much is black: two shares.
+
+    The measure of the "outlined" look, whatever it shows: its clips are at least 0.75 white and
+    0.01 black (its outlines), textured ones at most 0.15 white and not black at all.
+    """
+    white = frames.min(-1) >= _WHITE
+    black = frames.max(-1) <= _BLACK
+    return float(white.mean()), float(black.mean())
 
 
 def _projection(scene: Scene) -> tuple[Array, Array]:
@@ -271,12 +283,12 @@ def _steps(wave: Array) -> Array:
 def _clouds(x_FW: Array, y_FH: Array, entropy: tuple[int, int]) -> Array:
     """Value noise of two octaves. A lattice is bilinear, so it is two products of matrices."""
     lattice = np.random.default_rng(entropy).random((2, _LATTICE, _LATTICE), np.float32) * 2 - 1
-    noise = np.float32(0)
+    noise = np.zeros((len(x_FW), y_FH.shape[1], x_FW.shape[1]), np.float32)
     for values, cell, share in zip(
         lattice, (_CLOUD_CELL, _CLOUD_CELL / 2), (0.9, 0.5), strict=True
     ):
         across, down = _weights(x_FW / cell), _weights(y_FH / cell)  # [F, W, N], [F, H, N]
-        noise = noise + np.float32(share) * (down @ values @ across.transpose(0, 2, 1))
+        noise += np.float32(share) * (down @ values @ across.transpose(0, 2, 1))
     return np.clip(noise, -1, 1)
 
 

@@ -1,0 +1,61 @@
+"""`make-clips`: captioned clips of coloured shapes, with everything known of them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from .bars import ProgressBars
+from .generate import check_room, size_of
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "make-clips",
+        help="draw captioned clips of shapes, to train and to measure with",
+        description="Draw clips of coloured shapes that move, change, pass behind each other or "
+        "are filmed by a moving camera, and write them with captions and a manifest for training. "
+        "The same seed gives the same clips; another seed gives clips to hold out.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("output", type=Path, help="folder to write, new or empty")
+    parser.add_argument("--count", type=int, required=True, help="how many clips")
+    parser.add_argument("--seed", type=int, default=0, help="default: 0")
+    parser.add_argument("--kind", default="mixed",
+                        help="mixed (default), move, change, occlusion or camera")  # fmt: skip
+    parser.add_argument("--look", default="textured",
+                        help="textured (default), or outlined: black on white")  # fmt: skip
+    parser.add_argument("--size", type=size_of, default=(96, 96), metavar="HxW",
+                        help="height x width in pixels, default: 96x96")  # fmt: skip
+    parser.add_argument("--frames", type=int, default=17, help="default: 17, at 8 per second")
+    parser.add_argument("--language", choices=("en", "zh", "both"), default="en",
+                        help="of the captions; both names every clip twice; "
+                        "default: en")  # fmt: skip
+    parser.add_argument("--controls", nargs="+", default=[], metavar="NAME",
+                        help="also write edges, depth, trajectory, masks (videos), camera (.txt) "
+                        "or tracks (.json); the first is the manifest's")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Draw, and say where it is."""
+    from ..synthetic.dataset import ClipSet, write_clips
+
+    both = arguments.language == "both"
+    clips = ClipSet(
+        count=arguments.count,
+        seed=arguments.seed,
+        kind=arguments.kind,
+        look=arguments.look,
+        size=arguments.size,
+        frames=arguments.frames,
+        languages=("en", "zh") if both else (arguments.language,),
+        controls=tuple(arguments.controls),
+    )
+    check_room(arguments.output / "metadata.json")
+    with ProgressBars() as bars:
+        manifest = write_clips(arguments.output, clips, bars)
+    print(manifest)
+    print(arguments.output / "contact_sheet.png")
+    return 0

@@ -1,0 +1,70 @@
+"""`train`: a training run from a YAML file."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .bars import ProgressBars
+
+_EPILOG = """\
+examples:
+  python -m easyanimate_core train configs/lora.yaml
+  python -m easyanimate_core train configs/lora.yaml --set run.steps=2000 --set output=runs/long
+  accelerate launch -m easyanimate_core train configs/inpaint.yaml
+
+The same command goes on with a run that was stopped, however it was stopped.
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "train",
+        help="train a denoiser, a LoRA or a VAE",
+        description="Train a denoiser (text to video, inpaint, control, camera), a LoRA of one, or "
+        "a VAE. configs/ has an example of each.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("config", type=Path, help="the run's YAML file")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a value in place of the file's, such as run.steps=100; may be repeated",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="delete what the output folder holds of an earlier run"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the command."""
+    require_training_packages()
+    from ..training.config import read_config
+    from ..training.run import run_training
+
+    config = read_config(arguments.config, tuple(arguments.set))
+    with ProgressBars() as bars:
+        for path in run_training(config, restart=arguments.restart, progress=bars):
+            print(path)
+    return 0
+
+
+def require_training_packages() -> None:
+    """Raise `InputError` where the packages of the extra are not installed."""
+    try:
+        import accelerate
+        import pydantic  # noqa: F401
+        import yaml  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"Training needs the package {error.name}, which is not installed. "
+            "`pip install -r requirements-training.txt` brings all of them."
+        ) from error
+

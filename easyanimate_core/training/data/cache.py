@@ -1,0 +1,64 @@
+"""Latents on disk, found by the content that they were made from."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from ...media import atomic_file
+
+_KEY = "latents"
+_DIGEST_BYTES = 20
+_BLOCK_BYTES = 2**24
+
+
+def digest(*parts: object) -> str:
+    """A name for `parts`, the same in every process."""
+    return hashlib.blake2b(repr(parts).encode(), digest_size=_DIGEST_BYTES).hexdigest()
+
+
+def digest_of_files(*paths: Path) -> str:
+    """A name for the content of files."""
+    total = hashlib.blake2b(digest_size=_DIGEST_BYTES)
+    for path in paths:
+        with path.open("rb") as opened:
+            while block := opened.read(_BLOCK_BYTES):
+                total.update(block)
+    return total.hexdigest()
+
+
+@dataclass(frozen=True)
+class LatentCache:
+    """Tensors in half precision by name; `encoder` names what encoded them.
+
+    A damaged entry is encoded anew: it costs a clip's time and no more.
+    """
+
+    folder: Path
+    encoder: str
+
+    def read(self, *content: object) -> Tensor | None:
+        """The tensor made of `content`, None where there is none."""
+        path = self._path(content)
+        if not path.is_file():
+            return None
+        try:
+            return load_file(path)[_KEY].float()
+        except (SafetensorError, KeyError, OSError):
+            return None
+
+    def write(self, tensor: Tensor, *content: object) -> None:
+        """Keep a tensor; `MediaError` where it cannot be written."""
+        half = tensor.to("cpu", torch.float16).contiguous()
+        with atomic_file(self._path(content)) as scratch:
+            save_file({_KEY: half}, scratch)
+
+    def _path(self, content: tuple[object, ...]) -> Path:
+        name = digest(self.encoder, *content)
+        return self.folder / name[:2] / f"{name}.safetensors"

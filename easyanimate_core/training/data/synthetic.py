@@ -1,0 +1,50 @@
+"""Clips of the synthetic world as records."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import torch
+
+from ...errors import InputError
+from ...synthetic.caption import caption
+from ...synthetic.render import camera_of, control_video, render
+from ...synthetic.scene import Scene, make_scene
+from ..config import SyntheticConfig
+from .records import Record, Sample, Shape, generator_of
+
+
+def synthetic_records(config: SyntheticConfig, *, seed: int | None = None) -> list[Record]:
+    """`config.count` scenes; `seed` in place of the config's gives held-out ones."""
+    seed = config.seed if seed is None else seed
+    return [_record(config, seed, index) for index in range(config.count)]
+
+
+def _record(config: SyntheticConfig, seed: int, index: int) -> Record:
+    scene = make_scene(seed, index, kind=config.kind, look=config.look)
+    controls = config.control
+    control = controls[int(generator_of(seed, index, "control").integers(len(controls)))]
+    return Record(
+        identity=f"synthetic {scene} {control}",
+        captions=tuple(caption(scene, language) for language in config.languages),
+        frames=scene.frames,
+        height=scene.height,
+        width=scene.width,
+        load=partial(_load, scene, control),
+    )
+
+
+def _load(scene: Scene, control: str, shape: Shape) -> Sample:
+    if shape != (scene.frames, scene.height, scene.width):
+        raise InputError(
+            f"A synthetic clip has {scene.frames} frames of {scene.height} x {scene.width}; "
+            f"{shape.frames} of {shape.height} x {shape.width} were asked for. Set data.tokens and "
+            "data.frames to its size."
+        )
+    rendered = render(scene)
+    return Sample(
+        frames=torch.from_numpy(rendered.frames).float() / 255,
+        control=torch.from_numpy(control_video(scene, control)).float(),
+        camera=camera_of(scene),
+        masks=torch.from_numpy(rendered.masks).float(),
+    )

@@ -1,0 +1,78 @@
+"""A LoRA that is trained beside a denoiser's frozen layers, and its file.
+
+The file has the names that the original's trainer, kohya and this pack use:
+`lora_unet__transformer_blocks_0_attn1_to_q.lora_down.weight`, `.lora_up.weight` and `.alpha`.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..media import atomic_file
+from .config import LoraConfig
+
+_PREFIX = "lora_unet__"
+_BRANCH = "lora"
+_LAYERS = {
+    "attention": (".to_q", ".to_k", ".to_v", ".to_out.0"),
+    "feed_forward": (".net.0.proj", ".net.2"),
+}
+
+
+class LoraBranch(nn.Module):
+    """`scale * up(down(x))` beside a linear layer; `up` begins at zero, so nothing changes yet."""
+
+    def __init__(self, layer: nn.Linear, config: LoraConfig, generator: torch.Generator) -> None:
+        super().__init__()
+        device = layer.weight.device
+        bound = math.sqrt(3 / layer.in_features)
+        down = torch.empty(config.rank, layer.in_features)
+        down.uniform_(-bound, bound, generator=generator)
+        self.down = nn.Parameter(down.to(device))
+        self.up = nn.Parameter(torch.zeros(layer.out_features, config.rank, device=device))
+        self.scale = config.alpha / config.rank
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What is added to the layer's output."""
+        return F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype)) * self.scale
+
+
+def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str, ...]:
+    """Put a branch beside every layer that `config.layers` names; returns those layers.
+
+    The branches are part of the network: its trainable parameters are theirs.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    endings = tuple(end for kind in config.layers for end in _LAYERS[kind])
+    changed = []
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, nn.Linear) and f".{name}".endswith(endings) and "blocks." in name:
+            branch = LoraBranch(layer, config, generator)
+            layer.add_module(_BRANCH, branch)
+            layer.register_forward_hook(_add_branch)
+            changed.append(name)
+    return tuple(changed)
+
+
+def write_lora(network: nn.Module, config: LoraConfig, path: Path) -> None:
+    """The branches of `add_lora` as a LoRA file; `MediaError` where it cannot be written."""
+    tensors: dict[str, Tensor] = {}
+    for name, branch in network.named_modules():
+        if isinstance(branch, LoraBranch):
+            layer = _PREFIX + name.removesuffix(f".{_BRANCH}").replace(".", "_")
+            tensors[f"{layer}.lora_down.weight"] = branch.down.detach().cpu().contiguous()
+            tensors[f"{layer}.lora_up.weight"] = branch.up.detach().cpu().contiguous()
+            tensors[f"{layer}.alpha"] = torch.tensor(float(config.alpha))
+    with atomic_file(path) as scratch:
+        save_file(tensors, scratch, metadata={"format": "pt"})
+
+
+def _add_branch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+    branch = layer.get_submodule(_BRANCH)
+    return output + branch(inputs[0])

@@ -1,0 +1,73 @@
+"""Random inpaint masks: what a clip is known of while the rest is to be generated.
+
+Shapes: F frames, H and W height and width. 1 = generate, 0 = known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .data.records import Sample, Shape
+
+_MOST_KNOWN_FRAMES = 4
+_REGION_MARGIN = 0.08
+
+
+def draw_mask(
+    shape: Shape, sample: Sample, shares: Mapping[str, float], random: np.random.Generator
+) -> Tensor:
+    """A mask [F, H, W]; its kind is drawn by the `shares` of the config's `masks`.
+
+    A clip of one frame only has regions, or nothing that is known.
+    """
+    kinds = [kind for kind in shares if shape.frames > 1 or kind in ("region", "all")]
+    weights = np.array([shares[kind] for kind in kinds])
+    kind = random.choice(kinds, p=weights / weights.sum()) if weights.sum() > 0 else "region"
+    mask = torch.ones(shape)
+    if kind in ("start", "both"):
+        mask[0] = 0
+    if kind in ("end", "both"):
+        mask[-1] = 0
+    if kind == "frames":
+        count = int(random.integers(1, min(_MOST_KNOWN_FRAMES, shape.frames - 1) + 1))
+        mask[random.choice(shape.frames, count, replace=False)] = 0
+    if kind == "region":
+        return _region(shape, sample, random)
+    return mask
+
+
+def _region(shape: Shape, sample: Sample, random: np.random.Generator) -> Tensor:
+    """A box of 20 to 70 % of each side that stays or moves, or around what the sample marks."""
+    if sample.masks is not None and bool(sample.masks.any()) and random.random() < 0.5:
+        return _around(sample.masks)
+    sides = random.uniform(0.2, 0.7, 2)
+    start, end = random.uniform(0, 1 - sides, (2, 2))
+    if random.random() < 0.5:
+        end = start
+    mask = torch.zeros(shape)
+    for index, share in enumerate(np.linspace(0, 1, shape.frames)):
+        top, left = start + (end - start) * share
+        rows = slice(round(top * shape.height), round((top + sides[0]) * shape.height))
+        columns = slice(round(left * shape.width), round((left + sides[1]) * shape.width))
+        mask[index, rows, columns] = 1
+    return mask
+
+
+def _around(marked_FHW: Tensor) -> Tensor:
+    """The box over all frames that holds what is marked, and a margin."""
+    height, width = marked_FHW.shape[1:]
+    rows = marked_FHW.amax(dim=(0, 2)).nonzero()
+    columns = marked_FHW.amax(dim=(0, 1)).nonzero()
+    top = max(0, int(rows.min()) - round(_REGION_MARGIN * height))
+    left = max(0, int(columns.min()) - round(_REGION_MARGIN * width))
+    mask = torch.zeros_like(marked_FHW)
+    mask[
+        :,
+        top : int(rows.max()) + round(_REGION_MARGIN * height) + 1,
+        left : int(columns.max()) + round(_REGION_MARGIN * width) + 1,
+    ] = 1
+    return mask

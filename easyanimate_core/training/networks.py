@@ -1,0 +1,111 @@
+"""The networks of a run: a checkpoint's, or new ones with the sizes of the config."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from ..checkpoint import read_json, read_tensor_files
+from ..checkpoint.key_maps_transformer import to_original
+from ..errors import InputError
+from ..loading import load_network
+from ..models.transformer import EasyAnimateTransformer3DModel
+from ..models.vae import AutoencoderKLMagvit
+from ..specs import TransformerConfig, VAEConfig
+from .config import ModelConfig, TrainConfig
+from .initial import copy_weights, initialise
+
+Config = TypeVar("Config", TransformerConfig, VAEConfig)
+
+
+def load_or_build_vae(config: TrainConfig) -> AutoencoderKLMagvit:
+    """The VAE that is trained, in float32."""
+    model = config.model
+    if model.network is None:
+        return load_vae(model)
+    vae = AutoencoderKLMagvit(_sizes(VAEConfig, model.network))
+    initialise(vae, config.seed)
+    if model.weights is not None:
+        _fill(vae, model.weights)
+    return vae
+
+
+def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> AutoencoderKLMagvit:
+    """The VAE that encodes, in float32."""
+    folder = part_folder(model, "vae")
+    config = VAEConfig.from_dict(read_json(folder / "config.json"))
+    tensors = read_tensor_files(folder).map()
+    return load_network(
+        lambda: AutoencoderKLMagvit(config),
+        tensors,
+        what="VAE",
+        dtype=torch.float32,
+        device=device,
+    )
+
+
+def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DModel:
+    """The denoiser that is trained, in float32."""
+    model = config.model
+    if model.network is None:
+        folder = part_folder(model, "transformer")
+        sizes = TransformerConfig.from_dict(read_json(folder / "config.json"))
+        weights = read_tensor_files(folder).map()
+        return load_network(
+            lambda: EasyAnimateTransformer3DModel(sizes),
+            {to_original(name): tensor for name, tensor in weights.items()},
+            what="denoiser",
+            dtype=torch.float32,
+        )
+    transformer = EasyAnimateTransformer3DModel(_sizes(TransformerConfig, model.network))
+    initialise(transformer, config.seed)
+    if model.weights is not None:
+        _fill(transformer, model.weights)
+    return transformer
+
+
+def part_folder(model: ModelConfig, part: str) -> Path:
+    """The folder of a checkpoint's part: the config's own, or the checkpoint's."""
+    own = {"vae": model.vae}.get(part)
+    if own is not None:
+        return own
+    if model.checkpoint is None:
+        raise InputError(
+            f"model.{part} is missing and there is no model.checkpoint to take it from. Give one "
+            "of the two."
+        )
+    return model.checkpoint / part
+
+
+def text_folder(model: ModelConfig) -> Path:
+    """The folder that holds text_encoder/ and tokenizer/."""
+    folder = model.text or model.checkpoint
+    if folder is None:
+        raise InputError(
+            "model.text is missing and there is no model.checkpoint to take the text encoder "
+            "from. Give one of the two."
+        )
+    return folder
+
+
+def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:
+    allowed = [field.name for field in fields(kind)]
+    unknown = [name for name in given if name not in allowed]
+    if unknown:
+        raise InputError(
+            f"model.network has unknown keys: {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
+        )
+    return kind.from_dict(given)
+
+
+def _fill(network: Any, folder: Path) -> None:
+    weights = {to_original(k): v for k, v in read_tensor_files(folder).map().items()}
+    left = copy_weights(network, weights)
+    if len(left) > len(weights) / 2:
+        raise InputError(
+            f"The weights in {folder} (model.weights) hardly fit the new network: {len(left)} of "
+            f"its tensors are not among them. Give the sizes of those weights in model.network."
+        )

@@ -1,0 +1,79 @@
+"""What the denoiser is asked: noisy latents, their timesteps, and the velocity to predict.
+
+Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..sampling.schedulers import TRAINED_STEPS
+from ..specs import Version
+from .config import ObjectiveConfig
+
+
+@dataclass(frozen=True)
+class Question:
+    """`noisy` latents at `timesteps` [B] (0 to 1000), and the `target` velocity of their shape."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    target: Tensor
+
+
+class Objective(Protocol):
+    """A model generation's way to noise latents."""
+
+    def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
+        """The question at `times` in (0, 1): 0 is clean, 1 is noise."""
+
+
+class FlowMatching:
+    """V5.1: the straight line from latents to noise; its velocity is noise - latents.
+
+    Source: Lipman et al., arXiv 2210.02747; Esser et al., arXiv 2403.03206.
+    """
+
+    def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
+        share = times_B.view(-1, 1, 1, 1, 1)
+        noisy = (1 - share) * latents_BCFHW + share * noise_BCFHW
+        return Question(noisy, times_B * TRAINED_STEPS, noise_BCFHW - latents_BCFHW)
+
+
+class VPrediction:
+    """V5: diffusion in `TRAINED_STEPS` steps; the velocity of Salimans and Ho, arXiv 2202.00512."""
+
+    def __init__(self, scheduler_config: Mapping[str, Any]) -> None:
+        from diffusers import DDIMScheduler
+
+        self._scheduler: Any = DDIMScheduler.from_config(dict(scheduler_config))
+
+    def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
+        steps = (times_B * TRAINED_STEPS).long().clamp(0, TRAINED_STEPS - 1)
+        noisy = self._scheduler.add_noise(latents_BCFHW, noise_BCFHW, steps)
+        target = self._scheduler.get_velocity(latents_BCFHW, noise_BCFHW, steps)
+        return Question(noisy, steps.to(latents_BCFHW.dtype), target)
+
+
+def objective_of(version: Version, scheduler_config: Mapping[str, Any]) -> Objective:
+    """The objective that a model generation was trained with."""
+    return FlowMatching() if version is Version.V5_1 else VPrediction(scheduler_config)
+
+
+def draw_times(config: ObjectiveConfig, count: int, random: np.random.Generator) -> Tensor:
+    """`count` times in (0, 1), float32. Uniform ones are spread over equal parts of the range.
+
+    The spread makes the loss of a batch steadier and changes no average.
+    """
+    if config.timesteps == "uniform":
+        times = (random.permutation(count) + random.random(count)) / count
+    else:
+        times = 1 / (1 + np.exp(-random.normal(config.logit_mean, config.logit_std, count)))
+    times = config.shift * times / (1 + (config.shift - 1) * times)
+    return torch.from_numpy(times).float()

@@ -1,0 +1,153 @@
+"""From a config to a finished run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..media import atomic_file
+from ..progress import Progress, silent
+from .config import TrainConfig
+from .data.manifest import manifest_records
+from .data.records import Record
+from .data.synthetic import synthetic_records
+from .strategies.base import Strategy
+from .tracking import Report, print_line
+from .trainer import Trainer
+
+_CONFIG_FILE = "config.json"
+#: What may change when a run goes on: none of it changes the steps that were made.
+_FREE = (
+    ("run", "steps"),
+    ("run", "save_every"),
+    ("run", "keep"),
+    ("run", "log_every"),
+    ("run", "tensorboard"),
+    ("run", "validate_every"),
+    ("data", "cache"),
+    ("data", "workers"),
+    ("validation",),
+)
+
+
+def run_training(
+    config: TrainConfig,
+    *,
+    restart: bool = False,
+    progress: Progress = silent,
+    report: Report = print_line,
+) -> list[Path]:
+    """Train, or go on with the run in `config.output`; returns the files of the result.
+
+    Under `accelerate launch` every process calls it.
+
+    Args:
+        config: The run.
+        restart: Delete what `config.output` holds of an earlier run.
+        progress: Reports the stage "train".
+        report: Gets the run's lines.
+
+    Raises:
+        InputError: The config does not fit the data or the checkpoint, `config.output` holds
+            another run, or training has diverged.
+        CheckpointError: A checkpoint is damaged or another model's.
+        MediaError: The disk is full or cannot be written to.
+    """
+    accelerator = _accelerator(config)
+    if accelerator.is_main_process:
+        _claim_output(config, restart=restart)
+    accelerator.wait_for_everyone()
+    accelerator.init_trackers("tensorboard")
+    strategy = make_strategy(config)
+    trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
+    return trainer.train()
+
+
+def make_strategy(config: TrainConfig) -> Strategy:
+    """The strategy of `config.task` with its clips."""
+    records, held_out = _records(config), _held_out(config)
+    if config.task == "vae":
+        from .strategies.vae import VAEStrategy
+
+        return VAEStrategy(config, records, held_out)
+    from .strategies.denoiser import DenoiserStrategy
+
+    return DenoiserStrategy(config, records, held_out)
+
+
+def _records(config: TrainConfig) -> list[Record]:
+    data = config.data
+    if data.synthetic is not None:
+        return synthetic_records(data.synthetic)
+    assert data.manifest is not None
+    return manifest_records(data.manifest, data.root, fps=data.fps)
+
+
+def _held_out(config: TrainConfig) -> Sequence[Record]:
+    """Clips for validation: those of its manifest, other synthetic ones, or the first trained."""
+    data, validation = config.data, config.validation
+    if validation.manifest is not None:
+        records = manifest_records(validation.manifest, data.root, fps=data.fps)
+        return records[: validation.clips]
+    if data.synthetic is not None:
+        held_out = data.synthetic.model_copy(update={"count": validation.clips})
+        return synthetic_records(held_out, seed=validation.seed)
+    return _records(config)[: validation.clips]
+
+
+def _accelerator(config: TrainConfig) -> Any:
+    from accelerate import Accelerator
+    from accelerate.utils import set_seed
+
+    run = config.run
+    accelerator = Accelerator(
+        gradient_accumulation_steps=run.accumulate,
+        mixed_precision=run.precision,
+        log_with="tensorboard" if run.tensorboard else None,
+        project_dir=str(config.output),
+    )
+    set_seed(config.seed, device_specific=True)
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None:  # it wants to know the batch, and the loader is not its own
+        plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.data.clips_per_batch
+    return accelerator
+
+
+def _claim_output(config: TrainConfig, *, restart: bool) -> None:
+    """Make `config.output` this run's; refuse another's."""
+    path = config.output / _CONFIG_FILE
+    wanted = config.model_dump(mode="json")
+    if restart and path.is_file():
+        for part in ("checkpoints", "validation", "result", "tensorboard"):
+            shutil.rmtree(config.output / part, ignore_errors=True)
+        (config.output / "log.jsonl").unlink(missing_ok=True)
+    elif path.is_file():
+        changed = _changed(json.loads(path.read_text()), wanted)
+        if changed:
+            raise InputError(
+                f"{config.output} holds a run with other settings: {'; '.join(changed)}. Name "
+                "another output, take the settings back, or start anew with --restart."
+            )
+    elif config.output.is_dir() and any(config.output.iterdir()):
+        raise InputError(
+            f"{config.output} is not empty and holds no run. Name a new folder for the output."
+        )
+    with atomic_file(path) as scratch:
+        scratch.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def _changed(before: dict[str, Any], wanted: dict[str, Any], place: tuple[str, ...] = ()) -> list[str]:
+    if place in _FREE:
+        return []
+    faults = []
+    for name in dict.fromkeys([*before, *wanted]):
+        here, old, new = (*place, name), before.get(name), wanted.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            faults += _changed(old, new, here)
+        elif old != new and here not in _FREE:
+            faults.append(f"{'.'.join(here)} was {old!r} and is {new!r}")
+    return faults

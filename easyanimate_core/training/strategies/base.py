@@ -1,0 +1,61 @@
+"""What the trainer asks of a task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..data.buckets import Draw
+
+
+@dataclass
+class Batch:
+    """Clips of one step on one device.
+
+    `position` numbers the batches of a run over all ranks: random draws depend on it. `content` is
+    the strategy's own; `clips` and `tokens` count for the throughput.
+    """
+
+    position: int
+    clips: int
+    tokens: int
+    content: Any
+
+
+@dataclass(frozen=True)
+class Losses:
+    """`total` is minimised; `parts` are plotted."""
+
+    total: Tensor
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Strategy(Protocol):
+    """A task. The trainer owns the loop, the optimisers and the checkpoints, and knows no task."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """What is trained, by name, in the order in which a step updates it."""
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        """The draws of one rank without end, after the first `position` batches."""
+
+    def read(self, draws: Sequence[Draw]) -> Any:
+        """The content of a batch, on the CPU; may run in another process."""
+
+    def prepare(self, batch: Batch, device: torch.device) -> None:
+        """Everything of a step that needs no gradient: encoding, moving, drawing."""
+
+    def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
+        """The loss of network `name`; None where it has nothing to learn from this batch."""
+
+    def validate(self, networks: Mapping[str, nn.Module], step: int, folder: Path) -> dict[str, float]:
+        """Figures of held-out clips by name; pictures and videos go to `folder`."""
+
+    def write_result(self, networks: Mapping[str, nn.Module], folder: Path) -> list[Path]:
+        """What the run was for, ready to be loaded; the paths written."""

@@ -1,0 +1,273 @@
+"""The denoiser's training: text to video, inpaint, control and camera, all weights or a LoRA.
+
+What a task shows the denoiser beside the noise comes in streams: a video that the VAE encodes,
+channels of latent size, or both. Streams are encoded once and kept on disk.
+
+Shapes: B clips, C latent channels, F latent frames, H and W latent height and width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from ...checkpoint.component import write_transformer
+from ...conditioning.encode import encode_video
+from ...errors import HeadError, InputError
+from ...geometry import latent_shape
+from ...models.transformer import EasyAnimateTransformer3DModel
+from ...text import TextStates
+from ..config import ObjectiveConfig, TrainConfig
+from ..data.buckets import Batches, Draw, shapes_for
+from ..data.cache import LatentCache, digest_of_files
+from ..data.records import Record, Sample, Shape, generator_of
+from ..lora import add_lora, write_lora
+from ..networks import load_or_build_transformer, load_vae, part_folder
+from ..objective import draw_times, objective_of
+from ..text import Captions
+from .base import Batch, Losses
+from .streams import Stream, streams_of
+
+_VALIDATION_TIMES = 4
+
+
+@dataclass
+class _Content:
+    """Of each clip: its caption, the streams found in the cache, and the clip where some were not.
+
+    `latents` and `channels` are made of them by `prepare`.
+    """
+
+    draws: list[Draw]
+    captions: list[str]
+    found: list[dict[str, Tensor]]
+    samples: list[Sample | None]
+    latents: Tensor = field(default_factory=lambda: torch.empty(0))
+    channels: Tensor | None = None
+    text: TextStates | None = None
+
+
+class DenoiserStrategy:
+    """Trains one denoiser for the task of its head."""
+
+    def __init__(
+        self, config: TrainConfig, records: Sequence[Record], held_out: Sequence[Record]
+    ) -> None:
+        self._config = config
+        self._records, self._held_out = records, held_out
+        self._transformer = load_or_build_transformer(config)
+        self._sizes = self._transformer.config
+        self._task = streams_of(config, self._sizes)
+        self._vae: Any = None
+        self._scale_config = None
+        cache = config.data.cache or config.output / "cache"
+        vae_files = sorted(part_folder(config.model, "vae").iterdir())
+        self._cache = LatentCache(cache / "latents", digest_of_files(*vae_files))
+        self._captions = Captions(config.model, self._sizes, cache / "captions")
+        self._objective = objective_of(self._sizes.version, _scheduler_config(config, self._sizes))
+        if config.model.lora is not None:
+            self._transformer.requires_grad_(requires_grad=False)
+            add_lora(self._transformer, config.model.lora, seed=config.seed)
+        else:
+            self._transformer.requires_grad_(requires_grad=True)
+        self._transformer.train()
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        return {"denoiser": self._transformer}
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        data = self._config.data
+        shapes = [shapes_for(record, data.tokens, data.frames) for record in self._records]
+        batches = Batches(
+            self._records,
+            shapes,
+            tokens_per_batch=data.tokens_per_batch or max(data.tokens),
+            ranks=ranks,
+            seed=self._config.seed,
+        )
+        return batches.of_rank(rank, position)
+
+    def read(self, draws: Sequence[Draw]) -> _Content:
+        found, samples, captions = [], [], []
+        for draw in draws:
+            record = self._records[draw.index]
+            random = generator_of(self._config.seed, draw.index, draw.epoch, "caption")
+            captions.append(self._draw_caption(record, random))
+            names = self._task.names(draw, self._config)
+            streams = {name: self._cache.read(*self._key(record, draw.shape, name)) for name in names}
+            found.append({name: value for name, value in streams.items() if value is not None})
+            whole = len(found[-1]) == len(names)
+            samples.append(None if whole else record.load(draw.shape))
+        return _Content(list(draws), captions, found, samples)
+
+    def prepare(self, batch: Batch, device: torch.device) -> None:
+        content: _Content = batch.content
+        random = generator_of(self._config.seed, batch.position, "streams")
+        for draw, found, sample in zip(content.draws, content.found, content.samples, strict=True):
+            if sample is not None:
+                self._encode(self._records[draw.index], draw, sample, found, device)
+        names = [self._task.names(draw, self._config) for draw in content.draws]
+        latents = [found["latents"] for found in content.found]
+        content.latents = torch.stack(latents).to(device)
+        shown = [
+            self._task.channels(
+                {name: found[name] for name in own}, self._config.objective, random
+            )
+            for own, found in zip(names, content.found, strict=True)
+        ]
+        content.channels = None if shown[0] is None else torch.stack(shown).to(device)  # type: ignore[arg-type]
+        content.text = self._captions.states(content.captions, device)
+
+    def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
+        content: _Content = batch.content
+        random = generator_of(self._config.seed, batch.position, "noise")
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        noise = torch.randn(content.latents.shape, generator=generator).to(content.latents)
+        times = draw_times(self._config.objective, len(noise), random).to(noise)
+        return Losses(*self._error(networks[name], content, noise, times))
+
+    def _error(
+        self, network: nn.Module, content: _Content, noise: Tensor, times_B: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        question = self._objective.ask(content.latents, noise, times_B)
+        assert content.text is not None
+        around = _recomputed if self._config.run.gradient_checkpointing else None
+        velocity = network(
+            question.noisy,
+            question.timesteps,
+            content.text.text,
+            text_t5=content.text.text_t5,
+            condition=content.channels,
+            around_block=around,
+        )
+        error = (velocity.float() - question.target).square().mean()
+        return error, {"loss": error}
+
+    def validate(self, networks: Mapping[str, nn.Module], step: int, folder: Path) -> dict[str, float]:
+        from ..validation import make_videos
+
+        transformer = networks["denoiser"]
+        assert isinstance(transformer, EasyAnimateTransformer3DModel)
+        device = next(transformer.parameters()).device
+        transformer.eval()
+        losses = []
+        for number, record in enumerate(self._held_out):
+            content = self._held_out_content(number, record, device)
+            for part in range(_VALIDATION_TIMES):
+                generator = torch.Generator().manual_seed(_VALIDATION_TIMES * number + part)
+                noise = torch.randn(content.latents.shape, generator=generator).to(device)
+                times = torch.full((1,), (part + 0.5) / _VALIDATION_TIMES, device=device)
+                losses.append(self._error(transformer, content, noise, times)[0])
+        contents = [
+            (record.captions[0], self._held_out_content(number, record, device))
+            for number, record in enumerate(self._held_out[: self._config.validation.videos])
+        ]
+        if contents:
+            rows = [(caption, c.latents, c.channels, c.text) for caption, c in contents]
+            unconditional = self._captions.states(self._config.objective.empty_captions[:1], device)
+            make_videos(
+                transformer, self._load_vae(device), rows, unconditional,
+                _scheduler_config(self._config, self._sizes), self._config.validation,
+                folder / f"step-{step:08d}.png",
+            )  # fmt: skip
+        transformer.train()
+        return {"loss": float(torch.stack(losses).mean())}
+
+    def write_result(self, networks: Mapping[str, nn.Module], folder: Path) -> list[Path]:
+        transformer = networks["denoiser"]
+        if self._config.model.lora is not None:
+            path = folder / "lora.safetensors"
+            write_lora(transformer, self._config.model.lora, path)
+            return [path]
+        weights = {name: tensor.cpu() for name, tensor in transformer.state_dict().items()}
+        write_transformer(folder / "transformer", self._sizes, weights)
+        return [folder / "transformer"]
+
+    def _draw_caption(self, record: Record, random: Any) -> str:
+        """One of the clip's captions, or none of them."""
+        if random.random() < self._config.objective.caption_dropout:
+            empty = self._config.objective.empty_captions
+            return empty[int(random.integers(len(empty)))]
+        return record.captions[int(random.integers(len(record.captions)))]
+
+    def _key(self, record: Record, shape: Shape, name: str) -> tuple[object, ...]:
+        return (record.identity, tuple(shape), self._task.identity(name, self._config))
+
+    def _encode(
+        self,
+        record: Record,
+        draw: Draw,
+        sample: Sample,
+        found: dict[str, Tensor],
+        device: torch.device,
+    ) -> None:
+        """Add the streams that were not in the cache, there too."""
+        for name in self._task.names(draw, self._config):
+            if name in found:
+                continue
+            random = generator_of(self._config.seed, draw.index, name)
+            stream = self._task.make(name, sample, draw.shape, self._config, random)
+            encoded = self._to_latents(stream, draw.shape, device)
+            self._cache.write(encoded, *self._key(record, draw.shape, name))
+            # Read back, so that the first epoch sees what the others see.
+            found[name] = encoded.to(torch.float16).float()
+
+    @torch.no_grad()
+    def _to_latents(self, stream: Stream, shape: Shape, device: torch.device) -> Tensor:
+        parts = []
+        if stream.channels is not None:
+            size = latent_shape(*shape)
+            parts.append(stream.channels(size, self._load_vae(device).config.scaling_factor))
+        if stream.video is not None:
+            video = stream.video.to(device)
+            parts.append(encode_video(self._load_vae(device), video)[0].cpu())
+        return torch.cat(parts)
+
+    def _held_out_content(self, number: int, record: Record, device: torch.device) -> _Content:
+        data = self._config.data
+        shape = max(shapes_for(record, data.tokens, data.frames), key=lambda s: s.tokens)
+        draw = Draw(number, shape, 0)
+        sample = record.load(shape)
+        streams = {}
+        for name in self._task.names(draw, self._config):
+            random = generator_of(self._config.seed, number, name, "held out")
+            stream = self._task.make(name, sample, shape, self._config, random)
+            streams[name] = self._to_latents(stream, shape, device)
+        shown = self._task.channels(streams, None, generator_of(number, "held out"))
+        return _Content(
+            [draw], [record.captions[0]], [], [],
+            latents=streams["latents"].unsqueeze(0).to(device),
+            channels=None if shown is None else shown.unsqueeze(0).to(device),
+            text=self._captions.states([record.captions[0]], device),
+        )  # fmt: skip
+
+    def _load_vae(self, device: torch.device) -> Any:
+        if self._vae is None:
+            self._vae = load_vae(self._config.model, device)
+        return self._vae
+
+
+def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
+    """The checkpoint's own, or the published one of this generation for a new network."""
+    from ...checkpoint import read_json
+    from ...sampling import PUBLISHED_CONFIG
+
+    if config.model.checkpoint is None:
+        return PUBLISHED_CONFIG[sizes.version]
+    return read_json(config.model.checkpoint / "scheduler" / "scheduler_config.json")
+
+
+def _recomputed(
+    index: int, run: Any, video_BVC: Tensor, text_BTC: Tensor  # noqa: ARG001
+) -> tuple[Tensor, Tensor]:
+    """A block whose activations are computed again for the gradient, not kept."""
+    return checkpoint(run, video_BVC, text_BTC, use_reentrant=False)

@@ -1,0 +1,200 @@
+"""What each task shows the denoiser beside the noise.
+
+Shapes: C channels, F, H, W latent frames, height and width; pixels have their own F, H, W.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ...conditioning.camera import plucker_embedding
+from ...conditioning.control import beside_reference, camera_condition
+from ...conditioning.encode import to_model_range
+from ...conditioning.inpaint import HIDDEN, resize_to_latents
+from ...errors import HeadError, InputError
+from ...specs import Head, TransformerConfig
+from ..config import ObjectiveConfig, TrainConfig
+from ..data.buckets import Draw
+from ..data.records import Sample, Shape, generator_of
+from ..masks import draw_mask
+
+#: Channels of latent size, made for (F, H, W) and the VAE's scaling factor.
+Channels = Callable[[Sequence[int], float], Tensor]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """`video` [1, 3, F, H, W] in [-1, 1] is encoded and goes behind `channels`."""
+
+    video: Tensor | None = None
+    channels: Channels | None = None
+
+
+class TaskStreams(Protocol):
+    """A task's streams. Every task has "latents", the clip itself."""
+
+    def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:
+        """The streams that a draw needs."""
+
+    def identity(self, name: str, config: TrainConfig) -> tuple[object, ...]:
+        """All settings that a stream's content depends on."""
+
+    def make(
+        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+    ) -> Stream:
+        """A stream of a clip."""
+
+    def channels(
+        self,
+        streams: Mapping[str, Tensor],
+        dropout: ObjectiveConfig | None,
+        random: np.random.Generator,
+    ) -> Tensor | None:
+        """The condition [C, F, H, W] of encoded streams; parts are left out where `dropout`."""
+
+
+class TextToVideoStreams:
+    """Nothing beside the noise."""
+
+    def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:  # noqa: ARG002
+        return ("latents",)
+
+    def identity(self, name: str, config: TrainConfig) -> tuple[object, ...]:  # noqa: ARG002
+        return (name,)
+
+    def make(
+        self,
+        name: str,  # noqa: ARG002
+        sample: Sample,
+        shape: Shape,  # noqa: ARG002
+        config: TrainConfig,  # noqa: ARG002
+        random: np.random.Generator,  # noqa: ARG002
+    ) -> Stream:
+        return Stream(to_model_range(sample.frames))
+
+    def channels(
+        self,
+        streams: Mapping[str, Tensor],  # noqa: ARG002
+        dropout: ObjectiveConfig | None,  # noqa: ARG002
+        random: np.random.Generator,  # noqa: ARG002
+    ) -> Tensor | None:
+        return None
+
+
+class InpaintStreams(TextToVideoStreams):
+    """The mask and the masked clip; `data.draws` masks of each clip are encoded."""
+
+    def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:
+        random = generator_of(config.seed, draw.index, draw.epoch, "which mask")
+        return "latents", f"mask {int(random.integers(config.data.draws))}"
+
+    def identity(self, name: str, config: TrainConfig) -> tuple[object, ...]:
+        if name == "latents":
+            return (name,)
+        objective = config.objective
+        shares = tuple(sorted(objective.masks.items()))
+        return name, config.seed, shares, objective.noise_mean, objective.noise_std
+
+    def make(
+        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+    ) -> Stream:
+        video = to_model_range(sample.frames)
+        if name == "latents":
+            return Stream(video)
+        objective = config.objective
+        mask = draw_mask(shape, sample, objective.masks, random)[None, None]
+        amplitude = float(np.exp(random.normal(objective.noise_mean, objective.noise_std)))
+        noise = torch.from_numpy(random.standard_normal(video.shape, np.float32)) * amplitude
+        masked = torch.where(mask > 0.5, torch.tensor(HIDDEN), video + noise)
+        return Stream(masked, lambda size, scale: resize_to_latents(1 - mask, size)[0] * scale)
+
+    def channels(
+        self,
+        streams: Mapping[str, Tensor],
+        dropout: ObjectiveConfig | None,
+        random: np.random.Generator,
+    ) -> Tensor | None:
+        shown = next(value for name, value in streams.items() if name != "latents")
+        if dropout is not None and random.random() < dropout.condition_dropout:
+            return torch.zeros_like(shown)  # text to video
+        return shown
+
+
+class ControlStreams(TextToVideoStreams):
+    """The control video, and the first frame as reference where the head takes one."""
+
+    def __init__(self, *, reference: bool) -> None:
+        self._reference = reference
+
+    def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:  # noqa: ARG002
+        return ("latents", "control", *(("reference",) if self._reference else ()))
+
+    def make(
+        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+    ) -> Stream:
+        if name == "reference":
+            return Stream(to_model_range(sample.frames[:1]))
+        if name == "control":
+            if sample.control is None:
+                raise InputError(
+                    "A clip has no control video. Give control_file_path to every entry of the "
+                    "manifest."
+                )
+            return Stream(to_model_range(sample.control))
+        return super().make(name, sample, shape, config, random)
+
+    def channels(
+        self,
+        streams: Mapping[str, Tensor],
+        dropout: ObjectiveConfig | None,
+        random: np.random.Generator,
+    ) -> Tensor | None:
+        control = streams["control"].unsqueeze(0)
+        if dropout is not None and random.random() < dropout.condition_dropout:
+            control = torch.zeros_like(control)
+        if not self._reference:
+            return control[0]
+        reference: Tensor | None = streams["reference"].unsqueeze(0)
+        if dropout is not None and random.random() < dropout.reference_dropout:
+            reference = None
+        return beside_reference(control, reference, streams["latents"].shape[0])[0]
+
+
+class CameraStreams(ControlStreams):
+    """The rays of the camera in place of a control video."""
+
+    def make(
+        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+    ) -> Stream:
+        if name != "control":
+            return super().make(name, sample, shape, config, random)
+        if sample.camera is None:
+            raise InputError(
+                "A clip has no camera path. Give camera_file_path to every entry of the manifest."
+            )
+        rays = plucker_embedding(sample.camera, shape.height, shape.width).float()
+        return Stream(None, lambda size, _: camera_condition(rays, size)[0])
+
+
+def streams_of(config: TrainConfig, sizes: TransformerConfig) -> TaskStreams:
+    """The streams of the config's task; `HeadError` where the denoiser has another head."""
+    tasks: dict[str, tuple[Head, TaskStreams]] = {
+        "text_to_video": (Head.T2V, TextToVideoStreams()),
+        "inpaint": (Head.INPAINT, InpaintStreams()),
+        "control": (Head.CONTROL, ControlStreams(reference=sizes.has_reference)),
+        "camera": (Head.CAMERA, CameraStreams(reference=sizes.has_reference)),
+    }
+    head, streams = tasks[config.task]
+    if sizes.head is not head:
+        raise HeadError(
+            f"task {config.task} trains the {head.value} head; this denoiser has "
+            f"{sizes.in_channels} input channels, the {sizes.head.value} head. Choose the "
+            "task of that head, or another checkpoint."
+        )
+    return streams

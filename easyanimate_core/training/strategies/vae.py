@@ -1,0 +1,246 @@
+"""The VAE's training: pixels to pixels, with an optional judge of how real they look.
+
+Shapes: B clips, F frames, H and W height and width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ...checkpoint.component import write_vae
+from ...conditioning.encode import from_model_range
+from ...errors import InputError
+from ...geometry import TEMPORAL_FACTOR
+from ...media import contact_sheet, write_png
+from ...models.vae import AutoencoderKLMagvit
+from ..config import TrainConfig
+from ..data.buckets import Batches, Draw, shapes_for
+from ..data.records import Record, Shape, generator_of
+from ..networks import load_or_build_vae
+from .base import Batch, Losses
+from .discriminator import PatchDiscriminator, hinge_loss
+
+#: Latents are drawn from their distribution, not taken at its middle, while training.
+_WHOLE_CHUNK = 2**62
+_SHOWN_FRAMES = 6
+
+
+class Reconstruction(nn.Module):
+    """A VAE as one function, which is what data-parallel wrappers need."""
+
+    def __init__(self, vae: AutoencoderKLMagvit) -> None:
+        super().__init__()
+        self.vae = vae
+
+    def forward(self, video_BCFHW: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """The video again, and mean and log-variance of its latents; no `noise` takes the mean."""
+        posterior = self.vae.encode(video_BCFHW)
+        latents = posterior.mean
+        if noise is not None:
+            latents = latents + torch.exp(0.5 * posterior.logvar) * noise
+        video = self.vae.decode(latents, chunk_bytes=_WHOLE_CHUNK)
+        return video, posterior.mean, posterior.logvar
+
+
+@dataclass
+class _Content:
+    """`video` [B, 3, F, H, W] in [-1, 1]; `made` is the reconstruction that the judge sees."""
+
+    video: Tensor
+    noise: Tensor | None = None
+    made: Tensor | None = None
+
+
+class VAEStrategy:
+    """Trains a VAE, and with an adversarial loss its discriminator."""
+
+    def __init__(
+        self, config: TrainConfig, records: Sequence[Record], held_out: Sequence[Record]
+    ) -> None:
+        self._config = config
+        self._objective = config.vae_objective
+        self._records, self._held_out = records, held_out
+        vae = load_or_build_vae(config)
+        vae.requires_grad_(requires_grad=True).train()
+        if self._objective.decoder_only:
+            vae.encoder.requires_grad_(requires_grad=False)
+            vae.quant_conv.requires_grad_(requires_grad=False)
+        if not vae.config.spatial_group_norm:
+            raise InputError(
+                "The VAE normalises over the frames of a chunk (V5); training it is not "
+                "supported. Give a V5.1 VAE, or set spatial_group_norm to true in model.network."
+            )
+        self._networks: dict[str, nn.Module] = {"vae": Reconstruction(vae)}
+        if self._objective.adversarial:
+            judge = PatchDiscriminator(self._objective.discriminator_channels, seed=config.seed)
+            self._networks["discriminator"] = judge
+        self._perceptual = _perceptual(self._objective) if self._objective.perceptual else None
+        self._start = self._objective.adversarial_start
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        return self._networks
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        data = self._config.data
+        shapes = [shapes_for(record, data.tokens, data.frames) for record in self._records]
+        one = max(shape.tokens for own in shapes for shape in own) if any(shapes) else 1
+        batches = Batches(
+            self._records,
+            shapes,
+            tokens_per_batch=one * data.clips_per_batch,
+            ranks=ranks,
+            seed=self._config.seed,
+        )
+        return batches.of_rank(rank, position)
+
+    def read(self, draws: Sequence[Draw]) -> _Content:
+        random = generator_of(self._config.seed, draws[0].index, draws[0].epoch, "vae")
+        single = bool(random.random() < self._objective.images)
+        clips = []
+        for draw in draws:
+            frames = self._records[draw.index].load(draw.shape).frames
+            crop = self._config.data.crop
+            shape = draw.shape if crop is None else Shape(*crop)
+            shape = shape._replace(frames=1) if single else shape
+            starts = [int(random.integers(a - b + 1)) for a, b in zip(draw.shape, shape, strict=True)]
+            cut = tuple(slice(s, s + length) for s, length in zip(starts, shape, strict=True))
+            clips.append(frames[cut])
+        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1)
+
+    def prepare(self, batch: Batch, device: torch.device) -> None:
+        content: _Content = batch.content
+        content.video = content.video.to(device)
+        frames = (content.video.shape[2] - 1) // TEMPORAL_FACTOR + 1
+        size = [side // 8 for side in content.video.shape[3:]]
+        generator = torch.Generator().manual_seed(
+            int(generator_of(self._config.seed, batch.position, "noise").integers(2**62))
+        )
+        channels = self._vae.config.latent_channels
+        shape = (len(content.video), channels, frames, *size)
+        content.noise = torch.randn(shape, generator=generator).to(device)
+
+    def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
+        content: _Content = batch.content
+        judges = batch.position >= self._start * self._config.run.accumulate
+        if name == "discriminator":
+            return self._judge_loss(networks[name], content) if judges else None
+        made, mean, logvar = networks["vae"](content.video, content.noise)
+        made = made.float()
+        parts = {"pixel_loss": (made - content.video).abs().mean()}
+        total = parts["pixel_loss"]
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).mean()
+        parts["kl_loss"] = kl
+        total = total + self._objective.kl * kl
+        if self._objective.edges:
+            parts["edge_loss"] = _edge_error(made, content.video)
+            total = total + self._objective.edges * parts["edge_loss"]
+        if self._perceptual is not None:
+            parts["perceptual_loss"] = self._perceptual(made, content.video)
+            total = total + self._objective.perceptual * parts["perceptual_loss"]
+        if "discriminator" in networks and judges:
+            judge = networks["discriminator"]
+            judge.requires_grad_(requires_grad=False)
+            parts["adversarial_loss"] = -judge(made).mean()
+            judge.requires_grad_(requires_grad=True)
+            total = total + self._objective.adversarial * parts["adversarial_loss"]
+        content.made = made.detach()
+        return Losses(total, {"loss": total, **parts})
+
+    def _judge_loss(self, judge: nn.Module, content: _Content) -> Losses:
+        assert content.made is not None
+        total = hinge_loss(judge(content.video), judge(content.made))
+        return Losses(total, {"discriminator_loss": total})
+
+    def validate(self, networks: Mapping[str, nn.Module], step: int, folder: Path) -> dict[str, float]:
+        vae = _vae_of(networks)
+        errors, strips = [], []
+        for number, record in enumerate(self._held_out):
+            video = _whole(record, self._config).to(_device(vae))
+            made = vae.decode(vae.encode(video).mean)
+            errors.append((made.clamp(-1, 1) - video).square().mean() / 4)
+            if number < self._config.validation.videos:
+                pair = torch.cat([from_model_range(x[0]).cpu() for x in (video, made)], dim=1)
+                strips.append((record.captions[0] if record.captions else str(number), pair))
+        if strips:
+            sheet = contact_sheet(strips, columns=_SHOWN_FRAMES)
+            write_png(folder / f"step-{step:08d}.png", sheet)
+        return {"psnr": float(-10 * torch.log10(torch.stack(errors)).mean())}
+
+    def write_result(self, networks: Mapping[str, nn.Module], folder: Path) -> list[Path]:
+        vae = _vae_of(networks)
+        scale = vae.config.scaling_factor
+        if not self._objective.decoder_only:
+            latents = [
+                vae.encode(_whole(record, self._config).to(_device(vae))).mean.flatten()
+                for record in self._held_out
+            ]
+            scale = round(float(1 / torch.cat(latents).std()), 4)
+        config = replace(vae.config, scaling_factor=scale)
+        write_vae(folder / "vae", config, {k: v.cpu() for k, v in vae.state_dict().items()})
+        return [folder / "vae"]
+
+    @property
+    def _vae(self) -> AutoencoderKLMagvit:
+        return _vae_of(self._networks)
+
+
+def _vae_of(networks: Mapping[str, nn.Module]) -> AutoencoderKLMagvit:
+    network = networks["vae"]
+    assert isinstance(network, Reconstruction)
+    return network.vae
+
+
+def _whole(record: Record, config: TrainConfig) -> Tensor:
+    """A held-out clip [1, 3, F, H, W] in its largest shape."""
+    shape = max(shapes_for(record, config.data.tokens, config.data.frames), key=lambda s: s.tokens)
+    return record.load(shape).frames.movedim(-1, 0).unsqueeze(0) * 2 - 1
+
+
+def _device(network: nn.Module) -> torch.device:
+    return next(network.parameters()).device
+
+
+def _edge_error(made: Tensor, video: Tensor) -> Tensor:
+    """How far differences of neighbouring pixels, in rows, columns and time, are off."""
+    errors = [
+        (made.diff(dim=dim) - video.diff(dim=dim)).abs().mean()
+        for dim in (2, 3, 4)
+        if video.shape[dim] > 1
+    ]
+    return torch.stack(errors).sum()
+
+
+def _perceptual(objective: Any) -> Any:
+    """LPIPS of frames (Zhang et al., arXiv 1801.03924), VGG with the given weights."""
+    import lpips
+
+    network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
+    path = objective.lpips_weights
+    if not path.is_file():
+        raise InputError(
+            f"There is no file {path} (vae_objective.lpips_weights). Give torchvision's vgg16 "
+            "weights (vgg16-397923af.pth), or set vae_objective.perceptual to 0."
+        )
+    weights = torch.load(path, map_location="cpu", weights_only=True)
+    features = {k.removeprefix("features."): v for k, v in weights.items() if "features." in k}
+    slices = network.net.state_dict()
+    try:
+        network.net.load_state_dict({name: features[name.split(".", 1)[1]] for name in slices})
+    except (KeyError, RuntimeError) as error:
+        raise InputError(f"{path} holds no weights of torchvision's vgg16: {error}.") from error
+    network.requires_grad_(requires_grad=False).eval()
+
+    def measure(made: Tensor, video: Tensor) -> Tensor:
+        frames = [x.transpose(1, 2).flatten(0, 1) for x in (made, video)]
+        return network.to(made.device)(*frames).mean()
+
+    return measure
+
+

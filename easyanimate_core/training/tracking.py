@@ -1,0 +1,130 @@
+"""The figures of a run: a line per logged step in log.jsonl, curves as a picture, the terminal."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ..media import atomic_file
+
+LOG_FILE = "log.jsonl"
+CURVES_FILE = "curves.png"
+_SMOOTHED_POINTS = 50
+
+
+class Log:
+    """Rows of figures by step. Rows beyond the step that a run goes on from are dropped."""
+
+    def __init__(self, folder: Path, step: int = 0) -> None:
+        self.path = folder / LOG_FILE
+        self.rows = [row for row in read_log(self.path) if row["step"] <= step]
+        with atomic_file(self.path) as scratch:
+            scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+
+    def add(self, step: int, figures: Mapping[str, float]) -> None:
+        """Append a row."""
+        row = {"step": step, **figures}
+        self.rows.append(row)
+        with self.path.open("a") as opened:
+            opened.write(json.dumps(row) + "\n")
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a last line that was cut off by a crash is left out."""
+    rows = []
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            break
+    return rows
+
+
+class Pace:
+    """Throughput since the last row, and the time that is left."""
+
+    def __init__(self, step: int, steps: int) -> None:
+        self._steps = steps
+        self._first = self._last = (time.perf_counter(), step)
+        self._clips = self._tokens = 0
+
+    def count(self, clips: int, tokens: int) -> None:
+        """Clips and tokens of one batch, over all ranks."""
+        self._clips += clips
+        self._tokens += tokens
+
+    def figures(self, step: int) -> dict[str, float]:
+        """Clips and tokens per second since the last call, seconds left in all."""
+        now = time.perf_counter()
+        seconds = max(now - self._last[0], 1e-9)
+        per_step = (now - self._first[0]) / max(1, step - self._first[1])
+        figures = {
+            "clips_per_second": self._clips / seconds,
+            "tokens_per_second": self._tokens / seconds,
+            "seconds_left": per_step * (self._steps - step),
+        }
+        self._last = (now, step)
+        self._clips = self._tokens = 0
+        return figures
+
+
+def describe(step: int, steps: int, figures: Mapping[str, float]) -> str:
+    """One line for the terminal."""
+    losses = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if "loss" in name)
+    left = timedelta(seconds=round(figures["seconds_left"]))
+    return (
+        f"step {step}/{steps}  {losses}  lr {figures['learning_rate']:.2e}  "
+        f"{figures['clips_per_second']:.3g} clips/s  {figures['tokens_per_second']:,.0f} tokens/s  "
+        f"{left} left"
+    )
+
+
+def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
+    """Every loss and validation figure over the steps, as a PNG."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    names = sorted({name for row in rows for name in row if _is_curve(name)})
+    if not names:
+        return
+    columns = min(3, len(names))
+    lines = -(-len(names) // columns)
+    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        steps, values = zip(*points, strict=True)
+        width = max(1, len(values) // _SMOOTHED_POINTS)
+        axis.plot(steps, values, alpha=0.3 if width > 1 else 1.0)
+        if width > 1:
+            axis.plot(steps[width - 1 :], _moving_mean(values, width))
+        axis.set_title(name.replace("_", " "))
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(names) :]:
+        axis.remove()
+    figure.tight_layout()
+    with atomic_file(path) as scratch:
+        figure.savefig(scratch, format="png", dpi=110)
+    plt.close(figure)
+
+
+def _is_curve(name: str) -> bool:
+    return "loss" in name or name.startswith("validation") or name == "learning_rate"
+
+
+def _moving_mean(values: tuple[float, ...], width: int) -> list[float]:
+    return [sum(values[i : i + width]) / width for i in range(len(values) - width + 1)]
+
+
+def print_line(text: str) -> None:
+    """A line of a run on the terminal."""
+    print(text, flush=True)  # noqa: T201  (a run's report)
+
+
+Report = Callable[[str], None]

@@ -1,0 +1,225 @@
+"""The training loop: the same for every task, on one device or many, through accelerate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..progress import Progress, silent
+from .checkpoints import Checkpoints
+from .config import TrainConfig
+from .data.buckets import Draw
+from .optimizers import make_optimizers, make_schedule
+from .strategies.base import Batch, Strategy
+from .tracking import CURVES_FILE, Log, Pace, Report, describe, draw_curves, print_line
+
+
+class Trainer:
+    """Trains a strategy's networks; goes on from the last state that `config.output` holds.
+
+    Every random draw of a step depends on the seed and the batch's position alone, so a run that
+    was killed gives the same losses as one that was not.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        strategy: Strategy,
+        accelerator: Any,
+        *,
+        progress: Progress = silent,
+        report: Report = print_line,
+    ) -> None:
+        self._config = config
+        self._strategy = strategy
+        self._accelerator = accelerator
+        self._progress = progress
+        self._report = report if accelerator.is_main_process else lambda _: None
+        self._checkpoints = Checkpoints(config.output / "checkpoints", config.run.keep)
+        self._networks: dict[str, nn.Module] = {}
+        self._optimizers: dict[str, list[Any]] = {}
+        self._schedules: list[Any] = []
+        for name, network in strategy.networks.items():
+            optimizers = make_optimizers(config.optimizer, network)
+            self._schedules += [
+                make_schedule(config.optimizer, o, config.run.steps) for o in optimizers
+            ]
+            prepared = accelerator.prepare(network, *optimizers)
+            self._networks[name], self._optimizers[name] = prepared[0], list(prepared[1:])
+        accelerator.register_for_checkpointing(*self._schedules)
+        self._average = self._averaged_weights() if config.run.ema else None
+
+    def train(self) -> list[Path]:
+        """Run to the end; returns the files of the result. Raises what the disk or a loss raises."""
+        run = self._config.run
+        step = self._checkpoints.load_latest(self._accelerator)
+        if step:
+            self._report(f"Going on after step {step}.")
+        log = Log(self._config.output, step) if self._accelerator.is_main_process else None
+        pace = Pace(step, run.steps)
+        batches = self._batches(step * run.accumulate)
+        self._progress("train", step, run.steps)
+        while step < run.steps:
+            figures = self._step(batches, pace)
+            step += 1
+            if log is not None and (step % run.log_every == 0 or step == run.steps):
+                row = {name: float(value) for name, value in figures.items()}
+                row["learning_rate"] = self._schedules[0].get_last_lr()[0]
+                row |= pace.figures(step)
+                _check_finite(row, step)
+                log.add(step, row)
+                self._accelerator.log(row, step=step)
+                self._report(describe(step, run.steps, row))
+            if step % run.save_every == 0 or step == run.steps:
+                self._checkpoints.save(self._accelerator, step)
+            if run.validate_every and (step % run.validate_every == 0 or step == run.steps):
+                self._validate(step, log)
+            self._progress("train", step, run.steps)
+        return self._finish(log)
+
+    def _step(self, batches: Iterator[Batch], pace: Pace) -> dict[str, Tensor]:
+        """One optimiser step of every network; its figures, averaged over batches and ranks."""
+        sums: dict[str, Tensor] = {}
+        for _ in range(self._config.run.accumulate):
+            batch = next(batches)
+            ranks = self._accelerator.num_processes
+            pace.count(batch.clips * ranks, batch.tokens * ranks)
+            self._strategy.prepare(batch, self._accelerator.device)
+            with ExitStack() as stack:
+                for network in self._networks.values():
+                    stack.enter_context(self._accelerator.accumulate(network))
+                for name in self._networks:
+                    self._learn(name, batch, sums)
+        for schedule in self._schedules:
+            schedule.step()
+        if self._average is not None:
+            self._average.step(self._averaged_parameters())
+        means = {name: value / self._config.run.accumulate for name, value in sums.items()}
+        return {name: self._accelerator.reduce(v, "mean") for name, v in means.items()}
+
+    def _learn(self, name: str, batch: Batch, sums: dict[str, Tensor]) -> None:
+        accelerator = self._accelerator
+        with accelerator.autocast():
+            losses = self._strategy.loss(name, self._networks, batch)
+        if losses is None:
+            return
+        accelerator.backward(losses.total)
+        if accelerator.sync_gradients:
+            norm = accelerator.clip_grad_norm_(
+                self._networks[name].parameters(), self._config.optimizer.clip
+            )
+            if norm is not None:  # DeepSpeed clips by itself and tells nothing
+                _add(sums, f"gradient_norm_{name}", norm * self._config.run.accumulate)
+        for optimizer in self._optimizers[name]:
+            optimizer.step()
+            optimizer.zero_grad()
+        for part, value in losses.parts.items():
+            _add(sums, part, value)
+
+    def _batches(self, position: int) -> Iterator[Batch]:
+        """This rank's batches from `position` on, read ahead by the config's workers."""
+        accelerator, strategy = self._accelerator, self._strategy
+        rank, ranks = accelerator.process_index, accelerator.num_processes
+        loader: Any = torch.utils.data.DataLoader(
+            _Reader(strategy),
+            sampler=_Endless(strategy.batches(rank, ranks, position)),
+            batch_size=None,
+            num_workers=self._config.data.workers,
+        )
+        for number, (draws, content) in enumerate(loader):
+            tokens = sum(draw.shape.tokens for draw in draws)
+            yield Batch((position + number) * ranks + rank, len(draws), tokens, content)
+
+    def _validate(self, step: int, log: Log | None) -> None:
+        folder = self._config.output / "validation"
+        figures: dict[str, float] = {}
+        if log is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            with self._averaged(), torch.no_grad():
+                figures = self._strategy.validate(self._plain_networks(), step, folder)
+            row = {f"validation_{name}": value for name, value in figures.items()}
+            log.add(step, row)
+            self._accelerator.log(row, step=step)
+            self._report("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
+            draw_curves(log.rows, self._config.output / CURVES_FILE)
+        self._accelerator.wait_for_everyone()
+
+    def _finish(self, log: Log | None) -> list[Path]:
+        paths: list[Path] = []
+        if log is not None:
+            with self._averaged(), torch.no_grad():
+                paths = self._strategy.write_result(
+                    self._plain_networks(), self._config.output / "result"
+                )
+            draw_curves(log.rows, self._config.output / CURVES_FILE)
+        self._accelerator.wait_for_everyone()
+        self._accelerator.end_training()
+        return paths
+
+    def _plain_networks(self) -> dict[str, nn.Module]:
+        return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}
+
+    def _averaged_weights(self) -> Any:
+        from diffusers.training_utils import EMAModel
+
+        average = EMAModel(self._averaged_parameters(), decay=self._config.run.ema)
+        average.to(self._accelerator.device)
+        self._accelerator.register_for_checkpointing(average)
+        return average
+
+    def _averaged_parameters(self) -> list[nn.Parameter]:
+        """Of the first network: the others (a discriminator) are only used to train it."""
+        first = next(iter(self._networks.values()))
+        return [p for p in first.parameters() if p.requires_grad]
+
+    def _averaged(self) -> Any:
+        """The averaged weights in place inside the block, where there are any."""
+        stack = ExitStack()
+        if self._average is not None:
+            parameters = self._averaged_parameters()
+            self._average.store(parameters)
+            self._average.copy_to(parameters)
+            stack.callback(self._average.restore, parameters)
+        return stack
+
+
+class _Reader(torch.utils.data.Dataset[Any]):
+    """Draws to what the strategy reads of them."""
+
+    def __init__(self, strategy: Strategy) -> None:
+        self._strategy = strategy
+
+    def __getitem__(self, draws: list[Draw]) -> tuple[list[Draw], Any]:
+        return draws, self._strategy.read(draws)
+
+
+class _Endless(torch.utils.data.Sampler[Any]):
+    """The order of the batches, as a DataLoader wants it."""
+
+    def __init__(self, batches: Iterator[Sequence[Draw]]) -> None:
+        self._batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._batches
+
+
+def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
+    value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
+    sums[name] = sums[name] + value if name in sums else value
+
+
+def _check_finite(row: Mapping[str, float], step: int) -> None:
+    from ..errors import InputError
+
+    bad = [name for name, value in row.items() if value != value or abs(value) == float("inf")]
+    if bad:
+        raise InputError(
+            f"At step {step} {', '.join(bad)} is no finite number: training has diverged. Go back "
+            "to an earlier state (delete the last ones), lower optimizer.learning_rate or "
+            "optimizer.clip, or use precision bf16 in place of fp16."
+        )

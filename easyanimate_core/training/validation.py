@@ -1,0 +1,59 @@
+"""Videos made of held-out clips' captions and conditions while training."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..conditioning.condition import Condition
+from ..media import contact_sheet, write_png
+from ..models.transformer import EasyAnimateTransformer3DModel
+from ..models.vae import AutoencoderKLMagvit
+from ..pipeline import decode_latents, sample_latents
+from ..progress import silent
+from ..sampling import DEFAULT_SCHEDULER, Guidance, Sampler, draw_noise, make_schedule
+from ..text import TextStates
+from .config import ValidationConfig
+
+#: A clip to make: caption, its latents [1, C, F, H, W], condition channels, and its caption's states.
+Row = tuple[str, Tensor, Tensor | None, TextStates | None]
+_SHOWN_FRAMES = 6
+
+
+def make_videos(
+    transformer: EasyAnimateTransformer3DModel,
+    vae: AutoencoderKLMagvit,
+    rows: Sequence[Row],
+    unconditional: TextStates,
+    scheduler_config: Mapping[str, Any],
+    config: ValidationConfig,
+    path: Path,
+) -> None:
+    """A picture with two strips per clip: the clip itself through the VAE, and what is made."""
+    device = next(transformer.parameters()).device
+    strips = []
+    for number, (caption, latents, channels, text) in enumerate(rows):
+        assert text is not None
+        generators = [torch.Generator().manual_seed(number)]
+        schedule = make_schedule(
+            DEFAULT_SCHEDULER[transformer.config.version],
+            dict(scheduler_config),
+            steps=config.steps,
+            strength=1.0,
+            device=device,
+        )
+        made = sample_latents(
+            transformer,
+            Sampler(schedule, Guidance(config.guidance), generators),
+            text=(unconditional, text),
+            condition=Condition(channels, None),
+            noise=draw_noise(latents.shape[1:], generators).to(device),
+        )
+        for kind, values in (("clip", latents), ("made", made)):
+            frames = decode_latents(vae, values, None, silent)
+            strips.append((f"{kind}: {caption}", frames))
+    write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES))

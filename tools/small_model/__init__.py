@@ -1,0 +1,1 @@
+"""The small model: how its parts are made, put together and measured."""
