@@ -89,7 +89,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
         f"<p>{len(comparison.videos)} videos in common.</p>",
         table(["", "videos", "A", "B", "B - A", "A better", "B better", "equal", "p"],
               [_cells(difference) for difference in comparison.differences]),
-        picture("differences.png", "Differences of each video, sorted: blue where B is better, red where A is"),
+        picture("differences.png", "Each video: blue where B is better, red where A is"),
     ]  # fmt: skip
     return [
         write_json(folder / "compare.json", asdict(comparison)),

@@ -9,15 +9,17 @@ Shapes: N videos, D features, F frames, H and W height and width.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import CheckpointError, InputError
-from ..media import check_pixels, resize_cover
+from ..media import check_pixels
 
 Array = np.ndarray[Any, Any]
 
@@ -50,8 +52,7 @@ class VideoFeatures:
         """Features [D] of a video in [0, 1] of at least 10 frames."""
         check_pixels("The video", frames_FHWC)
         check_length(len(frames_FHWC))
-        video = resize_cover(frames_FHWC.float(), I3D_SIDE, I3D_SIDE)
-        video_BCFHW = video.permute(3, 0, 1, 2)[None].to(self._device) * 2 - 1
+        video_BCFHW = _prepared(frames_FHWC).to(self._device)
         try:
             features = self._network(video_BCFHW, rescale=False, resize=False, return_features=True)
         except RuntimeError as error:
@@ -60,6 +61,24 @@ class VideoFeatures:
                 f"{error}"
             ) from error
         return np.asarray(features.flatten().double().cpu())
+
+
+def _prepared(frames_FHWC: Tensor) -> Tensor:
+    """[1, 3, F, 224, 224] in [-1, 1]: the shorter side is scaled, then the middle is cropped.
+
+    Bilinear without antialiasing, as in StyleGAN-V: published figures rest on it.
+    """
+    frames_FCHW = frames_FHWC.float().permute(0, 3, 1, 2)
+    height, width = frames_FCHW.shape[2:]
+    scale = I3D_SIDE / min(height, width)
+    size = [
+        I3D_SIDE if side == min(height, width) else math.ceil(side * scale)
+        for side in (height, width)
+    ]
+    scaled = F.interpolate(frames_FCHW, size=size, mode="bilinear", align_corners=False)
+    top, left = ((side - I3D_SIDE) // 2 for side in size)
+    cropped = scaled[:, :, top : top + I3D_SIDE, left : left + I3D_SIDE]
+    return cropped.movedim(1, 0)[None] * 2 - 1
 
 
 def check_length(frames: int) -> None:

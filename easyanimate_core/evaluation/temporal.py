@@ -110,7 +110,7 @@ def optical_flow(first_HW: Array, second_HW: Array) -> Array:
     """
     import cv2
 
-    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    search: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     return np.asarray(search.calc(first_HW, second_HW, None))
 
 

@@ -14,16 +14,18 @@ from easyanimate_core.evaluation import (
     ClipScorer,
     Share,
     Spread,
+    evaluate_videos,
     flicker,
     frechet_distance,
     frechet_video_distance,
     motion,
+    plan_videos,
     psnr,
     ssim,
 )
 from easyanimate_core.evaluation.distribution import VideoFeatures
 from easyanimate_core.evaluation.metrics import PSNR_CEILING, psnr_where
-from easyanimate_core.media import read_video, resize_cover
+from easyanimate_core.media import read_video, resize_cover, write_mp4
 
 CPU = torch.device("cpu")
 
@@ -128,9 +130,8 @@ def test_one_frame_has_no_motion(real_clip):
 
 
 def test_frechet_distance_of_gaussians_in_one_dimension():
-    # (m1 - m2)^2 + (s1 - s2)^2
-    distance = frechet_distance(np.array([1.0]), np.array([4.0]), np.array([3.0]), np.array([9.0]))
-    assert distance == pytest.approx(4 + 1)
+    one, two = (np.array([1.0]), np.array([4.0])), (np.array([3.0]), np.array([9.0]))
+    assert frechet_distance(*one, *two) == pytest.approx((3 - 1) ** 2 + (3 - 2) ** 2)
 
 
 def test_frechet_distance_of_turned_gaussians():
@@ -185,13 +186,37 @@ def test_clip_score_is_the_cosine_of_prompt_and_frames(clip_folder):
 
     frames = torch.rand(3, 20, 30, 3, generator=torch.Generator().manual_seed(0))
     scorer = ClipScorer(clip_folder, CPU)
-    model, processor = CLIPModel.from_pretrained(clip_folder), CLIPProcessor.from_pretrained(clip_folder)
+    model, processor = (
+        CLIPModel.from_pretrained(clip_folder),
+        CLIPProcessor.from_pretrained(clip_folder),
+    )
     inputs = processor(text=["a b"], images=[(f * 255).round().byte().numpy() for f in frames],
                        return_tensors="pt")  # fmt: skip
     logits = model(**inputs).logits_per_image[:, 0] / model.logit_scale.exp()
     wanted = float(100 * logits.clamp(min=0).mean())
     assert scorer(frames, "a b") == pytest.approx(wanted, rel=1e-5)
     assert scorer(frames, "a a b") != pytest.approx(wanted, rel=1e-3)
+
+
+def test_videos_with_all_that_can_be_measured(clip_folder, tmp_path):
+    colours = {"one": (0.2, 0.4, 0.6), "two": (0.6, 0.2, 0.4)}
+    for name, colour in colours.items():
+        frames = torch.tensor(colour).expand(10, 32, 32, 3)
+        write_mp4(tmp_path / "made" / f"{name}.mp4", frames, crf=0)
+        write_mp4(tmp_path / "references" / f"{name}.mp4", frames + 0.2, crf=0)
+    rows = [{"file_path": f"{name}.mp4", "text": "a b"} for name in colours]
+    (tmp_path / "prompts.json").write_text(json.dumps(rows))
+    torch.jit.script(MeanColour()).save(str(tmp_path / "i3d.pt"))
+    plan = plan_videos(
+        tmp_path / "made", against=tmp_path / "references", prompts=tmp_path / "prompts.json",
+        clip=clip_folder, i3d=tmp_path / "i3d.pt",
+    )  # fmt: skip
+    report = evaluate_videos(plan, device=CPU)
+    # The same spread, moved by 0.2 x 2 in each of three colours.
+    assert report.fvd == pytest.approx(3 * 0.4**2, abs=0.02)
+    made = read_video(tmp_path / "made" / "one.mp4").frames
+    assert report.videos["one"]["clip_score"] == ClipScorer(clip_folder, CPU)(made, "a b")
+    assert report.spreads["psnr_db"].mean == pytest.approx(-20 * math.log10(0.2), abs=0.2)
 
 
 def test_clip_of_no_folder_is_refused(tmp_path):
@@ -231,7 +256,10 @@ def test_wilson_interval():
     # The formula, worked out for 8 of 10 with z = 1.95996.
     share = Share.of([True] * 8 + [False] * 2)
     assert (share.right, share.total) == (8, 10)
-    assert (share.low, share.high) == (pytest.approx(0.49016, abs=1e-5), pytest.approx(0.94332, abs=1e-5))
+    assert (share.low, share.high) == (
+        pytest.approx(0.49016, abs=1e-5),
+        pytest.approx(0.94332, abs=1e-5),
+    )
 
 
 def test_spread():
