@@ -38,9 +38,7 @@ def add_parser(commands: Any) -> None:
         help="a value in place of the file's, such as run.steps=100; may be repeated",
     )
     parser.add_argument(
-        "--restart",
-        action="store_true",
-        help="delete what the output folder holds of an earlier run",
+        "--restart", action="store_true", help="delete what the output folder holds of an earlier run"
     )
     parser.set_defaults(run=run)
 
@@ -69,3 +67,4 @@ def require_training_packages() -> None:
             f"Training needs the package {error.name}, which is not installed. "
             "`pip install -r requirements-training.txt` brings all of them."
         ) from error
+

@@ -16,12 +16,13 @@ from ..synthetic import CAMERAS, COLOURS, SHAPES, TINTS, caption
 from ..synthetic.scene import CHANGES, DIRECTIONS
 from .meaning import TASKS, Labels, Sample, Verdict, clip_of, judge, same_labels
 from .statistics import Share, Spread
+from .tracking import TURN_BACK
 
 #: Labels of the confusion tables, as asked and, with "none" or "still", as seen.
 _WORDS = {
     "colour": (*COLOURS, "none"),
     "shape": (*SHAPES, "none"),
-    "motion": (*DIRECTIONS, *CHANGES, *CAMERAS[1:], "still", "none"),
+    "motion": (*DIRECTIONS, *CHANGES, *CAMERAS[1:], TURN_BACK, "still", "none"),
     "size": ("small", "large", "none"),
     "tint": tuple(TINTS),
 }

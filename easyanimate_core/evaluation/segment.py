@@ -28,6 +28,9 @@ _LIGHTS = (0.76, 1.0, 1.24)
 # A colour that covers more of the clip than any body is the ground.
 _GROUND_SHARE = 0.5
 
+# Pixels around a body that a soft picture mixes with it: its motion would pass for the ground's.
+_CLEAR = 6
+
 # Below this share of the picture, or in fewer of the frames, a patch of colour is no body.
 _LEAST_AREA = 0.004
 _LEAST_FRAMES = 0.25
@@ -196,6 +199,6 @@ def _far_from(patches: list[Patch], ground_FHW: Array) -> Array:
     """Ground pixels away from every body."""
     ground = ground_FHW.copy()
     for patch in patches:
-        near = np.stack([grown(cover > 0.2, 3) for cover in patch.cover_FHW])
+        near = np.stack([grown(cover > 0.2, _CLEAR) for cover in patch.cover_FHW])
         ground &= ~near
     return ground

@@ -27,9 +27,15 @@ STILL_WAY = 0.10
 STILL_GROWTH = 1.25
 STILL_TURN = math.radians(25)
 
+#: A turn against the clock: scenes turn clockwise alone.
+TURN_BACK = "turn back"
+
 # What is no camera move: a smaller way and growth of the whole picture.
 _STILL_SHIFT = 0.06
 _STILL_ZOOM = 1.12
+
+# A motion of the picture that is less even is none; see `PlaneMotion.evenness`.
+_LEAST_EVEN = 8.0
 
 # What overlaps less with its likeliest shape is none: noise reaches 0.78 at most and 0.57 mostly, a
 # soft clip's bodies 0.8 at least.
@@ -98,7 +104,7 @@ class ObservedBody:
 
     @property
     def motion(self) -> str:
-        """Its motion in the words of `Scene.motion`."""
+        """Its motion in the words of `Scene.motion`, or "turn back", against the clock."""
         side = min(self.cover_FHW.shape[1:])
         x, y = self.way
         if max(abs(x), abs(y)) >= STILL_WAY * side:
@@ -107,7 +113,9 @@ class ObservedBody:
             return "grow"
         if self.growth <= 1 / STILL_GROWTH:
             return "shrink"
-        return "turn" if abs(self.turn) >= STILL_TURN else "still"
+        if abs(self.turn) >= STILL_TURN:
+            return "turn" if self.turn > 0 else TURN_BACK
+        return "still"
 
 
 @dataclass(frozen=True)
@@ -230,7 +238,9 @@ def _camera(plane: PlaneMotion, width: int, height: int) -> str | None:
     growth = float(plane.scales_F[-1])
     pan = max(abs(shift_x) / width, abs(shift_y) / height) / _STILL_SHIFT
     zoom = abs(math.log(growth)) / math.log(_STILL_ZOOM)
-    if max(pan, zoom) < 1:
+    even_x, even_y, even_scale = plane.evenness()
+    even = even_scale if zoom > pan else even_x if abs(shift_x) >= abs(shift_y) else even_y
+    if max(pan, zoom) < 1 or even < _LEAST_EVEN:
         return "Static"
     if zoom > pan:
         return "Zoom In" if growth > 1 else "Zoom Out"

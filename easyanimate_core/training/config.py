@@ -112,8 +112,8 @@ class DataConfig(_Section):
 
     @model_validator(mode="after")
     def _one_source(self) -> DataConfig:
-        if (self.manifest is None) == (self.synthetic is None):
-            raise ValueError("needs either `manifest` or `synthetic`")
+        if self.manifest is not None and self.synthetic is not None:
+            raise ValueError("takes `manifest` or `synthetic`, not both")
         return self
 
 
@@ -200,6 +200,15 @@ class RunConfig(_Section):
     log_every: int = Field(10, ge=1)
     tensorboard: bool = True
     validate_every: int = Field(0, ge=0, description="Steps between validations; 0 is never")
+
+    @model_validator(mode="after")
+    def _whole_rows(self) -> RunConfig:
+        if self.save_every % self.log_every:
+            raise ValueError(
+                f"save_every is {self.save_every}; it must be a multiple of log_every "
+                f"({self.log_every}), so that a run that goes on logs the same means"
+            )
+        return self
 
 
 class ValidationConfig(_Section):

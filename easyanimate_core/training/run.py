@@ -37,6 +37,7 @@ _FREE = (
 def run_training(
     config: TrainConfig,
     *,
+    records: Sequence[Record] | None = None,
     restart: bool = False,
     progress: Progress = silent,
     report: Report = print_line,
@@ -47,8 +48,9 @@ def run_training(
 
     Args:
         config: The run.
+        records: Clips in memory in place of the config's data.
         restart: Delete what `config.output` holds of an earlier run.
-        progress: Reports the stage "train".
+        progress: Reports the stage "train"; may raise to stop, and the run can be gone on with.
         report: Gets the run's lines.
 
     Raises:
@@ -62,14 +64,15 @@ def run_training(
         _claim_output(config, restart=restart)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("tensorboard")
-    strategy = make_strategy(config)
+    strategy = make_strategy(config, records)
     trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
     return trainer.train()
 
 
-def make_strategy(config: TrainConfig) -> Strategy:
-    """The strategy of `config.task` with its clips."""
-    records, held_out = _records(config), _held_out(config)
+def make_strategy(config: TrainConfig, records: Sequence[Record] | None = None) -> Strategy:
+    """The strategy of `config.task` with its clips, or with `records`."""
+    held_out = _held_out(config) if records is None else records[: config.validation.clips]
+    records = _records(config) if records is None else records
     if config.task == "vae":
         from .strategies.vae import VAEStrategy
 
@@ -83,7 +86,8 @@ def _records(config: TrainConfig) -> list[Record]:
     data = config.data
     if data.synthetic is not None:
         return synthetic_records(data.synthetic)
-    assert data.manifest is not None
+    if data.manifest is None:
+        raise InputError("data has no clips: give data.manifest, or data.synthetic.")
     return manifest_records(data.manifest, data.root, fps=data.fps)
 
 
@@ -140,9 +144,7 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
         scratch.write_text(json.dumps(wanted, indent=2) + "\n")
 
 
-def _changed(
-    before: dict[str, Any], wanted: dict[str, Any], place: tuple[str, ...] = ()
-) -> list[str]:
+def _changed(before: dict[str, Any], wanted: dict[str, Any], place: tuple[str, ...] = ()) -> list[str]:
     if place in _FREE:
         return []
     faults = []

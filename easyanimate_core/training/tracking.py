@@ -9,6 +9,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from ..media import atomic_file
 
 LOG_FILE = "log.jsonl"
@@ -42,6 +44,26 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return rows
+
+
+class Means:
+    """Figures averaged over the steps between two rows."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def add(self, figures: Mapping[str, Tensor]) -> None:
+        """The figures of one step; a step need not have all of them."""
+        for name, value in figures.items():
+            self._sums[name] = self._sums[name] + value if name in self._sums else value
+            self._counts[name] = self._counts.get(name, 0) + 1
+
+    def take(self) -> dict[str, float]:
+        """The means since the last call."""
+        means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
+        self._sums, self._counts = {}, {}
+        return means
 
 
 class Pace:

@@ -16,7 +16,7 @@ from .config import TrainConfig
 from .data.buckets import Draw
 from .optimizers import make_optimizers, make_schedule
 from .strategies.base import Batch, Strategy
-from .tracking import CURVES_FILE, Log, Pace, Report, describe, draw_curves, print_line
+from .tracking import CURVES_FILE, Log, Means, Pace, Report, describe, draw_curves, print_line
 
 
 class Trainer:
@@ -64,11 +64,12 @@ class Trainer:
         pace = Pace(step, run.steps)
         batches = self._batches(step * run.accumulate)
         self._progress("train", step, run.steps)
+        means = Means()
         while step < run.steps:
-            figures = self._step(batches, pace)
+            means.add(self._step(batches, pace))
             step += 1
             if log is not None and (step % run.log_every == 0 or step == run.steps):
-                row = {name: float(value) for name, value in figures.items()}
+                row = means.take()
                 row["learning_rate"] = self._schedules[0].get_last_lr()[0]
                 row |= pace.figures(step)
                 _check_finite(row, step)

@@ -77,6 +77,14 @@ def test_angles_are_those_of_the_rendered_body(shape):
     assert seen.angles_F[0] == pytest.approx(0.2, abs=0.05)
 
 
+def test_a_turn_against_the_clock_is_another_motion():
+    turned = scene_of(body("triangle", turn=2.0), motion="turn", frames=17)
+    assert judge(Sample("text", turned, clip_of(turned))).checks["motion"]
+    back = judge(Sample("text", turned, clip_of(turned).flip(0)))
+    assert back.seen.motion == "turn back"
+    assert not back.checks["motion"]
+
+
 def test_a_picture_without_bodies_shows_none():
     empty = torch.full((5, 96, 96, 3), 112 / 255)
     seen = observe(empty)

@@ -81,9 +81,7 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     if "control_file_path" in paths:
         sample = replace(sample, control=_clip(paths["control_file_path"], fps, shape))
     if "camera_file_path" in paths:
-        sample = replace(
-            sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
-        )
+        sample = replace(sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames))
     return sample
 
 

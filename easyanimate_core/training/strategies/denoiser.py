@@ -103,9 +103,7 @@ class DenoiserStrategy:
             random = generator_of(self._config.seed, draw.index, draw.epoch, "caption")
             captions.append(self._draw_caption(record, random))
             names = self._task.names(draw, self._config)
-            streams = {
-                name: self._cache.read(*self._key(record, draw.shape, name)) for name in names
-            }
+            streams = {name: self._cache.read(*self._key(record, draw.shape, name)) for name in names}
             found.append({name: value for name, value in streams.items() if value is not None})
             whole = len(found[-1]) == len(names)
             samples.append(None if whole else record.load(draw.shape))
@@ -121,7 +119,9 @@ class DenoiserStrategy:
         latents = [found["latents"] for found in content.found]
         content.latents = torch.stack(latents).to(device)
         shown = [
-            self._task.channels({name: found[name] for name in own}, self._config.objective, random)
+            self._task.channels(
+                {name: found[name] for name in own}, self._config.objective, random
+            )
             for own, found in zip(names, content.found, strict=True)
         ]
         content.channels = None if shown[0] is None else torch.stack(shown).to(device)  # type: ignore[arg-type]
@@ -152,9 +152,7 @@ class DenoiserStrategy:
         error = (velocity.float() - question.target).square().mean()
         return error, {"loss": error}
 
-    def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path
-    ) -> dict[str, float]:
+    def validate(self, networks: Mapping[str, nn.Module], step: int, folder: Path) -> dict[str, float]:
         from ..validation import make_videos
 
         transformer = networks["denoiser"]
@@ -269,10 +267,7 @@ def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
 
 
 def _recomputed(
-    index: int,
-    run: Any,
-    video_BVC: Tensor,
-    text_BTC: Tensor,  # noqa: ARG001
+    index: int, run: Any, video_BVC: Tensor, text_BTC: Tensor  # noqa: ARG001
 ) -> tuple[Tensor, Tensor]:
     """A block whose activations are computed again for the gradient, not kept."""
     return checkpoint(run, video_BVC, text_BTC, use_reentrant=False)
