@@ -23,7 +23,17 @@ FOLDER = Path(__file__).parent / "small_model_weights"
 HEADS = (Head.INPAINT, Head.CONTROL, Head.CAMERA)
 #: What it was trained for: frames, height, width.
 SIZE = (17, 96, 96)
+#: The names under which lists of checkpoints show it.
+NAMES = {f"small (built in): {head.value}": head for head in HEADS}
+#: A prompt that it understands: one sentence on a shape, its colour and size, a motion, a ground.
+EXAMPLE_PROMPT = "A large red circle moves left on grey stripes."
+_CACHE = "small-model"
 _SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def is_installed() -> bool:
+    """Whether this copy of the package came with its weights, for every head."""
+    return all(_transformer(head).is_dir() for head in HEADS)
 
 
 def small_checkpoint(head: Head) -> Path:
@@ -40,13 +50,13 @@ def small_checkpoint(head: Head) -> Path:
             f"The small model has no {head.value} head; it has "
             f"{', '.join(own.value for own in HEADS)}. Its InP head makes videos from text too."
         )
-    transformer = FOLDER / f"transformer-{head.value}"
+    transformer = _transformer(head)
     if not transformer.is_dir():
         raise CheckpointError(
             f"{transformer} is missing: this copy of the package came without the small model. "
             "Install it from its repository again."
         )
-    target = cache_folder("small-model") / _identity() / head.value
+    target = cache_folder(_CACHE) / _identity() / head.value
     if target.is_dir():
         return target
     partial = target.with_name(f".{head.value}.{token_hex(4)}.part")
@@ -60,6 +70,21 @@ def small_checkpoint(head: Head) -> Path:
         if not target.is_dir():
             raise
     return target
+
+
+def made_again(folder: Path) -> Path | None:
+    """The checkpoint of a folder that `small_checkpoint` made, here or on another machine.
+
+    None where it made no folder of such a name.
+    """
+    of_name = {head.value: head for head in HEADS}
+    if folder.parent.parent.name != _CACHE or folder.name not in of_name:
+        return None
+    return small_checkpoint(of_name[folder.name])
+
+
+def _transformer(head: Head) -> Path:
+    return FOLDER / f"transformer-{head.value}"
 
 
 def _identity() -> str:

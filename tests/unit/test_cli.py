@@ -313,8 +313,8 @@ def test_a_recipe_takes_no_other_options(tmp_path, capsys, options, named):
 
 
 REFUSED = {
-    "no prompt": (V5_1, Head.T2V, [], None, "needs --model and --prompt"),
-    "no model": (None, Head.T2V, [], "x", "needs --model and --prompt"),
+    "no prompt": (V5_1, Head.T2V, [], None, "needs --prompt"),
+    "neither prompt nor model": (None, None, [], None, "needs --prompt"),
     "missing model": (None, None, ["--model", "@no"], "x", "no is not a folder"),
     "two modes": (
         V5_1, Head.INPAINT, ["--start-image", "@picture.png", "--video", "@clip.mp4"], "x",
