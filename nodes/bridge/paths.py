@@ -8,6 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ...easyanimate_core.errors import CheckpointError
+from ...easyanimate_core.small_model import NAMES, is_installed, small_checkpoint
 
 #: Key of folders that hold whole checkpoints, and folders of ComfyUI's that may hold some.
 CHECKPOINTS = "EasyAnimate"
@@ -35,12 +36,18 @@ def register_folders() -> None:
 
 
 def list_checkpoints() -> list[str]:
-    """Names of checkpoint folders (those with transformer/ and vae/), at most two levels deep."""
-    return sorted({name for name, _ in _checkpoints()})
+    """Names of checkpoint folders (those with transformer/ and vae/), at most two levels deep.
+
+    The small model of the pack, where it came with it, stands at the end: there is always one.
+    """
+    built_in = list(NAMES) if is_installed() else []
+    return [*sorted({name for name, _ in _checkpoints()}), *built_in]
 
 
 def find_checkpoint(name: str) -> Path:
     """The folder of a name of `list_checkpoints`."""
+    if name in NAMES:
+        return small_checkpoint(NAMES[name])
     found = next((path for known, path in _checkpoints() if known == name), None)
     if found is None:
         raise CheckpointError(

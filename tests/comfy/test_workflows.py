@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from easyanimate_core import small_model
 from easyanimate_core.media import write_mp4
 from tests.unit import detector_weights
 from tools import comfyui_base
@@ -21,6 +22,8 @@ from tools.workflows.notes import REWARD_LORA
 
 FILES = {file.stem: file for file in FOLDER.glob("*.json")}
 WIDTH, HEIGHT, LENGTH, STEPS, FPS = 96, 64, 9, 2, 8
+#: In the names of those that run as they are shipped, with the small model of the pack.
+TRIAL = "Try it"
 LONG = "Long video with context windows"
 LONG_LENGTH = 65  # 17 latent frames: two windows
 #: By the lengths of the workflows; two halves share a frame.
@@ -86,8 +89,10 @@ def set_values(node, **changed):
 
 
 def small(name):
-    """A workflow with sizes and files that a CPU gets done in a moment."""
+    """A workflow with sizes and files that a CPU gets done in a moment; a trial as it is."""
     workflow = read(name)
+    if TRIAL in name:
+        return workflow
     draws = any(node["type"] == "EasyAnimatePreprocess" for node in workflow["nodes"])
     for node in workflow["nodes"]:
         values = named_values(node)
@@ -188,6 +193,14 @@ def test_comfyui_lists_them_as_templates(comfy_server):
     assert sorted(names) == sorted(FILES)
 
 
+@pytest.mark.parametrize("node", ["EasyAnimateLoadCheckpoint", "EasyAnimateMemoryPlan"])
+def test_the_small_model_stands_at_the_end_of_the_list(comfy_server, node):
+    """It is there without any file in models/."""
+    info = comfy_server.object_info(node)["input"]["required"]["checkpoint"]
+    options = info[0] if isinstance(info[0], list) else info[1]["options"]
+    assert options[-len(small_model.NAMES) :] == list(small_model.NAMES)
+
+
 @pytest.mark.parametrize("mode", AS_SHIPPED)
 def test_it_opens_without_complaint_before_files_are_chosen(frontend, mode):
     report = frontend.open_workflow(read(f"EasyAnimate V5.1 - {mode}"))
@@ -259,4 +272,8 @@ def check_output(file, name):
         assert "mp4" in container.format.name.split(",")
         assert (stream.codec_context.name, stream.average_rate) == ("h264", FPS)
         frames = [(frame.width, frame.height) for frame in container.decode(stream)]
+    if TRIAL in name:
+        length, *size = small_model.SIZE
+        assert frames == [tuple(size)] * length
+        return
     assert frames == [(WIDTH, HEIGHT)] * (LONG_LENGTH if LONG in name else LENGTH)

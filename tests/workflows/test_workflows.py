@@ -10,7 +10,10 @@ from itertools import combinations
 import pytest
 from PIL import Image
 
+from easyanimate_core import small_model
 from easyanimate_core.preprocess import KINDS
+from easyanimate_core.specs import Head
+from easyanimate_core.synthetic import caption, make_scene
 from tools.workflows import catalog, schemas
 from tools.workflows.canvas import CORE_ORIGIN, FOLDER, VIDEO_HELPER_ORIGIN, pack_origin
 
@@ -46,18 +49,37 @@ KIND_MODES = {
     "Control HED": ["hed"],
     "Control Depth": ["depth_anything_v2", "depth_zoe", "depth_midas"],
 }
+#: With the small model of the pack: they run on a fresh install.
+TRIALS = {
+    "Try it with text": Head.INPAINT,
+    "Try it with a start image": Head.INPAINT,
+    "Try it with a control video": Head.INPAINT,
+    "Try it with a camera": Head.CAMERA,
+}
 V5_MODES = ("Text to video", "Image to video", "Video to video", "Control", "LoRA")
 NAMES = [
-    *(f"EasyAnimate V5.1 - {mode}" for mode in (*V5_1_MODES, *KIND_MODES)),
+    *(f"EasyAnimate V5.1 - {mode}" for mode in (*V5_1_MODES, *KIND_MODES, *TRIALS)),
     *(f"EasyAnimate V5 - {mode}" for mode in V5_MODES),
 ]
 VHS = " (VHS)"
 FILES = sorted(FOLDER.glob("*.json"), key=lambda file: file.name)
+
+
+def mode_of(file):
+    return file.stem.split(" - ")[1].removesuffix(VHS)
+
+
 AGAIN = "write it again: python -m tools.workflows (see --help)"
 TITLE_BAR = 30
 SCHEMAS = {version: schemas.read(version) for version in schemas.VERSIONS}
 
 every_workflow = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+every_trial = pytest.mark.parametrize(
+    "file", [file for file in FILES if mode_of(file) in TRIALS], ids=lambda file: file.stem
+)
+every_published = pytest.mark.parametrize(
+    "file", [file for file in FILES if mode_of(file) not in TRIALS], ids=lambda file: file.stem
+)
 every_version = pytest.mark.parametrize("version", schemas.VERSIONS)
 
 
@@ -110,6 +132,7 @@ def overlap(one, other):
 def test_every_mode_is_there_in_both_forms():
     wanted = {name + form for name in NAMES for form in ("", VHS)}
     wanted -= {"EasyAnimate V5.1 - Text to image" + VHS}  # it writes no video
+    wanted -= {f"EasyAnimate V5.1 - {mode}{VHS}" for mode in TRIALS}  # they need no other pack
     assert {file.stem for file in FILES} == wanted
 
 
@@ -280,7 +303,7 @@ def test_groups_tell_the_steps(file):
     assert {"1  Load", "2  Prompt", "4  Sample", "5  Decode and save"} <= set(titles)
 
 
-@every_workflow
+@every_published
 def test_the_note_names_the_weights(file):
     nodes = read(file)["nodes"]
     (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
@@ -298,12 +321,58 @@ def test_the_note_names_the_weights(file):
         "## Tips",
     ):
         assert part in text
-    assert file.stem.split(" - ")[1].removesuffix(VHS) in text.splitlines()[0]
+    assert mode_of(file) in text.splitlines()[0]
+
+
+@every_trial
+def test_a_trial_needs_no_file(file):
+    nodes = read(file)["nodes"]
+    loaders = [node for node in nodes if node["type"] == "EasyAnimateLoadCheckpoint"]
+    chosen = [loader["widgets_values"][0] for loader in loaders]
+    assert small_model.NAMES[chosen[0]] is TRIALS[mode_of(file)]
+    assert set(chosen) <= set(small_model.NAMES)
+    assert not any(node["properties"].get("models") for node in nodes)
+    files = schemas.FILE_LISTS - {("EasyAnimateLoadCheckpoint", "checkpoint")}
+    assert not {node["type"] for node in nodes} & {kind for kind, _ in files}
+    (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
+    text = note["widgets_values"][0]
+    for part in (
+        mode_of(file),
+        "Nothing has to be downloaded",
+        "## What to do",
+        "## 怎么做",
+        "小模型",
+    ):
+        assert part in text
+
+
+@every_trial
+def test_a_trial_is_of_the_small_model_s_size(file):
+    frames, height, width = small_model.SIZE
+    found = []
+    for node in read(file)["nodes"]:
+        widgets = {w.name: v for w, v in widget_values(node, SCHEMAS[schemas.OLDEST][node["type"]])}
+        if "length" in widgets:
+            found.append(tuple(widgets[name] for name in ("length", "height", "width")))
+        if node["type"] == "EasyAnimateSampler":
+            assert (widgets["steps"], widgets["cfg"]) == (20, 4)
+    assert found
+    assert set(found) == {(frames, height, width)}
+
+
+@every_trial
+def test_the_words_of_a_trial_are_those_of_the_small_model(file):
+    captions = [caption(make_scene(3, index)) for index in range(300)]
+    known = {word.strip(".").lower() for text in captions for word in text.split()}
+    for node in read(file)["nodes"]:
+        if node["type"] in ("CLIPTextEncode", "EasyAnimateTextEncode"):
+            words = node["widgets_values"][0].strip(".").lower().split()
+            assert set(words) <= known
 
 
 @every_workflow
 def test_the_note_says_how_to_get_the_detectors(file):
-    mode = file.stem.split(" - ")[1].removesuffix(VHS)
+    mode = mode_of(file)
     nodes = read(file)["nodes"]
     (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
     detectors = [node for node in nodes if node["type"] == "EasyAnimatePreprocess"]
@@ -361,7 +430,7 @@ def test_loaders_name_their_files(file):
             chosen = node["widgets_values"][0]
             assert model["name"].split("/")[0] == chosen
             assert model["url"].endswith(model["name"].removeprefix(f"{chosen}/"))
-        if node["type"] == "EasyAnimateLoadCheckpoint":
+        if node["type"] == "EasyAnimateLoadCheckpoint" and mode_of(file) not in TRIALS:
             names = [model["name"] for model in node["properties"]["models"]]
             assert any("/transformer/" in name for name in names)
             assert any("/vae/" in name for name in names)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import builders, control_catalog
+from . import builders, control_catalog, trial_catalog
 from .canvas import to_text
 from .drafts import Form
 from .mode import Mode
@@ -320,7 +320,7 @@ V5 = (
     ),
 )
 
-MODES = (*V5_1, *control_catalog.V5_1, *V5)
+MODES = (*V5_1, *control_catalog.V5_1, *V5, *trial_catalog.V5_1)
 
 
 def files() -> dict[str, str]:

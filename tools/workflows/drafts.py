@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 from .canvas import Canvas, Group, Node, Output
-from .notes import Weights
+from .notes import BuiltIn, Weights
 
 FPS = 8.0
 LENGTH = 49
@@ -47,7 +47,7 @@ class Draft:
     latent: Output
 
     def __init__(
-        self, canvas: Canvas, form: Form, *, weights: Weights, text: str, prefix: str
+        self, canvas: Canvas, form: Form, *, weights: Weights | BuiltIn, text: str, prefix: str
     ) -> None:
         """`text` is the positive prompt, `prefix` that of the files that are written."""
         self.add = canvas.add

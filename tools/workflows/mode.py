@@ -14,6 +14,7 @@ from .notes import (
     SEED_TIP,
     SIZE_TIP,
     STEPS_TIPS,
+    BuiltIn,
     Weights,
     detector_lines,
     note,
@@ -36,7 +37,7 @@ class Mode:
     version: str
     name: str
     build: Callable[[Draft], Columns]
-    weights: Weights
+    weights: Weights | BuiltIn
     about: str
     todo: tuple[str, ...]
     prompt: str

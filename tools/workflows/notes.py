@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from easyanimate_core.preprocess import KINDS
+from easyanimate_core.small_model import NAMES
+from easyanimate_core.specs import Head
 
 #: What the name of a checkpoint ends in.
 T2V, INP, CONTROL, CAMERA = "", "-InP", "-Control", "-Control-Camera"
@@ -122,6 +124,26 @@ class Weights:
             "",
             "then press **R** and choose it in step 1.",
         ]
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """The small model with a head, where other workflows have `Weights`."""
+
+    head: Head
+
+    @property
+    def folders(self) -> list[str]:
+        return [name for name, head in NAMES.items() if head is self.head]
+
+    @property
+    def models(self) -> list[dict[str, str]]:
+        """Nothing to download."""
+        return []
+
+    def lines(self) -> list[str]:
+        """Where to get it."""
+        return ["Nothing has to be downloaded: the small model comes with this pack."]
 
 
 def detector_lines(kinds: Sequence[str]) -> list[str]:

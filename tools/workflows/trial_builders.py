@@ -1,0 +1,109 @@
+"""How the nodes are connected that show the small model of the pack, without any file."""
+
+from __future__ import annotations
+
+from easyanimate_core.small_model import NAMES, SIZE
+from easyanimate_core.specs import Head
+from easyanimate_core.synthetic import COLOURS, TINTS
+
+from .builders import Columns
+from .canvas import Group, Node
+from .drafts import LOAD, SAMPLE, SHOWN, Draft
+from .drafts import SIZE as SIZE_STEP
+
+_FRAMES, _HEIGHT, _WIDTH = SIZE
+_CLIP = {"width": _WIDTH, "height": _HEIGHT, "length": _FRAMES}
+_SAMPLING = {"steps": 20, "cfg": 4.0}
+#: A large square of the small model's world: its side, and where it begins.
+_SIDE, _LEFT, _TOP = 30, 56, 34
+#: What is sampled first where a control video is made of it.
+COPIED = "A large red circle moves right on plain grey."
+
+
+def text(draft: Draft) -> Columns:
+    """Text to video."""
+    before = [draft.load(), draft.prompt()]
+    empty = _empty(draft)
+    return [before, [Group(SIZE_STEP, [[empty]]), draft.sample(**_SAMPLING)], [draft.save()]]
+
+
+def start_image(draft: Draft) -> Columns:
+    """A start image that is put together of two plain ones."""
+    before = [draft.load(), draft.prompt()]
+    ground = _plain(draft, "The ground", TINTS["grey"], _WIDTH, _HEIGHT)
+    shape = _plain(draft, "The square", COLOURS["red"], _SIDE, _SIDE)
+    both = draft.add(
+        "ImageCompositeMasked",
+        title="The square on the ground",
+        destination=ground["IMAGE"],
+        source=shape["IMAGE"],
+        x=_LEFT,
+        y=_TOP,
+    )
+    preview = draft.add("PreviewImage", title="The start image", images=both["IMAGE"])
+    shown = draft.show("EasyAnimateImageToVideo", start_image=both["IMAGE"], **_CLIP)
+    group = Group(SHOWN, [[ground, shape, both], [preview, shown]])
+    return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
+
+
+def control(draft: Draft) -> Columns:
+    """The edges of a clip that is made first give the motion of a second one."""
+    load = draft.load()
+    other = draft.add("EasyAnimateLoadCheckpoint", checkpoint=_name(Head.CONTROL))
+    load = Group(LOAD, [[*load.columns[0], other]])
+    first = draft.add("CLIPTextEncode", title="First: a clip", clip=draft.clip, text=COPIED)
+    prompt = draft.prompt()
+    second = draft.positive
+    prompt.columns[0].insert(0, first)
+    empty = _empty(draft)
+    draft.positive = first["CONDITIONING"]
+    sampled = _sampler(draft, "First: a clip")
+    decode = draft.add("EasyAnimateDecode", vae=draft.vae, samples=sampled["latent"])
+    edges = draft.add("EasyAnimatePreprocess", image=decode["IMAGE"], kind="canny")
+    video = edges["control_video"]
+    preview = draft.add("PreviewImage", title="The control video", images=video)
+    draft.positive = second
+    shown = draft.show("EasyAnimateControl", control_video=video, **_CLIP)
+    draft.model = other["MODEL"]
+    copied = _sampler(draft, "Second: its copy")
+    draft.latent = copied["latent"]
+    group = Group(SHOWN, [[decode, edges, preview], [empty, shown]])
+    sampling = Group(SAMPLE, [[sampled], [copied]])
+    return [[load, prompt], [group, sampling], [draft.save()]]
+
+
+def camera(draft: Draft) -> Columns:
+    """A camera move and the prompt."""
+    before = [draft.load(), draft.prompt()]
+    shown = draft.show("EasyAnimateCamera", move="Pan Left", original_timing=False, **_CLIP)
+    preview = draft.add("PreviewImage", title="The camera's path", images=shown["preview"])
+    group = Group(SHOWN, [[shown, preview]])
+    return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
+
+
+def _name(head: Head) -> str:
+    return next(name for name, own in NAMES.items() if own is head)
+
+
+def _empty(draft: Draft) -> Node:
+    empty = draft.add("EasyAnimateEmptyLatentVideo", **_CLIP)
+    draft.latent = empty["latent"]
+    return empty
+
+
+def _plain(draft: Draft, title: str, colour: tuple[int, int, int], width: int, height: int) -> Node:
+    red, green, blue = colour
+    number = red << 16 | green << 8 | blue
+    return draft.add("EmptyImage", title=title, width=width, height=height, color=number)
+
+
+def _sampler(draft: Draft, title: str) -> Node:
+    return draft.add(
+        "EasyAnimateSampler",
+        title=title,
+        model=draft.model,
+        positive=draft.positive,
+        negative=draft.negative,
+        latent_image=draft.latent,
+        **_SAMPLING,
+    )
