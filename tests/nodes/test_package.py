@@ -7,6 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
+from easyanimate_core import small_model
 from easyanimate_core.version import __version__
 
 if sys.version_info >= (3, 11):
@@ -22,17 +23,29 @@ SHIPPED = {
     "README.md",
     "README_zh-CN.md",
     "__init__.py",
+    "configs",
     "easyanimate_core",
     "install.py",
     "locales",
     "nodes",
     "pyproject.toml",
+    "requirements-training.txt",
     "requirements.txt",
     "web",
     "workflows",
 }
 OPTIONAL = {"subgraphs"}
 DATA = {".avi", ".gguf", ".mp4", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".webm", ".zip"}
+WEIGHTS = PurePosixPath(small_model.FOLDER.relative_to(ROOT).as_posix())
+
+needs_weights = pytest.mark.skipif(
+    not small_model.is_installed(),
+    reason=f"the small model's weights are not in {small_model.FOLDER}",
+)
+
+
+def weight_files():
+    return [path for path in small_model.FOLDER.rglob("*") if path.is_file()]
 
 
 def project():
@@ -91,10 +104,30 @@ def test_what_is_installed():
 
 
 def test_no_test_data_is_installed():
-    found = {file for file in shipped() if file.suffix in DATA or "tests" in file.parts}
+    files = {file for file in shipped() if WEIGHTS not in file.parents}
+    found = {file for file in files if file.suffix in DATA or "tests" in file.parts}
     assert found == set()
-    large = {file for file in shipped() if (ROOT / file).stat().st_size > 400_000}
+    large = {file for file in files if (ROOT / file).stat().st_size > 400_000}
     assert large == set()
+
+
+@needs_weights
+def test_the_small_model_is_installed_with_the_pack():
+    files = {file for file in shipped() if WEIGHTS in file.parents}
+    assert files == {PurePosixPath(path.relative_to(ROOT).as_posix()) for path in weight_files()}
+    assert sum((ROOT / file).stat().st_size for file in files) < 25_000_000
+
+
+@needs_weights
+def test_the_small_model_is_installed_by_pip(tmp_path):
+    """What setuptools itself makes of pyproject.toml."""
+    built = tmp_path / "lib"
+    code = "import sys; from setuptools import setup; setup(script_name='setup.py', script_args=sys.argv[1:])"
+    steps = ["egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", built]
+    subprocess.run([sys.executable, "-c", code, *steps], cwd=ROOT, capture_output=True, check=True)
+    for file in weight_files():
+        copy = built / file.relative_to(ROOT)
+        assert copy.stat().st_size == file.stat().st_size
 
 
 def test_the_pack_imports_nothing_that_is_left_out():
