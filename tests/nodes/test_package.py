@@ -122,7 +122,10 @@ def test_the_small_model_is_installed_with_the_pack():
 def test_the_small_model_is_installed_by_pip(tmp_path):
     """What setuptools itself makes of pyproject.toml."""
     built = tmp_path / "lib"
-    code = "import sys; from setuptools import setup; setup(script_name='setup.py', script_args=sys.argv[1:])"
+    code = (
+        "import sys; from setuptools import setup\n"
+        "setup(script_name='setup.py', script_args=sys.argv[1:])"
+    )
     steps = ["egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", built]
     subprocess.run([sys.executable, "-c", code, *steps], cwd=ROOT, capture_output=True, check=True)
     for file in weight_files():
