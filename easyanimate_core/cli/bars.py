@@ -17,7 +17,15 @@ LABELS = {
     "download": "Downloading",
     "convert": "Converting",
     "probe": "Comparing",
+    "train": "Training",
     "draw": "Drawing",
+    "scenes": "Finding scenes",
+    "clips": "Writing clips",
+    "measure": "Measuring",
+    "likeness": "Measuring with CLIP",
+    "hash": "Hashing",
+    "caption": "Captioning",
+    "report": "Drawing",
 }
 
 #: Stages whose units are bytes.

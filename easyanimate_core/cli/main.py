@@ -20,6 +20,7 @@ from . import (
     make_clips,
     merge_lora,
     plan,
+    prepare_data,
     preprocess,
     tiny,
     train,
@@ -28,7 +29,7 @@ from . import (
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, train, make_clips, tiny, demo,
+    trajectory, prepare_data, train, make_clips, tiny, demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,9 @@ def add_parser(commands: Any) -> None:
         help="a value in place of the file's, such as run.steps=100; may be repeated",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="delete what the output folder holds of an earlier run"
+        "--restart",
+        action="store_true",
+        help="delete what the output folder holds of an earlier run",
     )
     parser.set_defaults(run=run)
 
@@ -58,13 +61,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def require_training_packages() -> None:
     """Raise `InputError` where the packages of the extra are not installed."""
-    try:
-        import accelerate
-        import pydantic  # noqa: F401
-        import yaml  # noqa: F401
-    except ImportError as error:
+    missing = [name for name in ("accelerate", "pydantic", "yaml") if find_spec(name) is None]
+    if missing:
         raise InputError(
-            f"Training needs the package {error.name}, which is not installed. "
+            f"Training needs packages that are not installed: {', '.join(missing)}. "
             "`pip install -r requirements-training.txt` brings all of them."
-        ) from error
-
+        )

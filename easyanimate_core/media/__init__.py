@@ -14,14 +14,26 @@ from .align import (
 from .atomic import atomic_file
 from .canvas import drawn_pixels
 from .contact_sheet import contact_sheet
-from .reader import Clip, read_image, read_mask, read_metadata, read_video
-from .writer import DEFAULT_FPS, to_bytes, write_frames, write_json, write_mp4, write_png
+from .reader import (
+    Clip,
+    StreamedFrame,
+    VideoFacts,
+    read_facts,
+    read_image,
+    read_mask,
+    read_metadata,
+    read_video,
+    stream_frames,
+)
+from .writer import DEFAULT_FPS, open_mp4, to_bytes, write_frames, write_json, write_mp4, write_png
 
 __all__ = [
     "DEFAULT_FPS",
     "AlignedClip",
     "AlignmentReport",
     "Clip",
+    "StreamedFrame",
+    "VideoFacts",
     "align_clip",
     "align_mask",
     "atomic_file",
@@ -30,12 +42,15 @@ __all__ = [
     "check_pixels",
     "contact_sheet",
     "drawn_pixels",
+    "open_mp4",
     "pick_frames",
+    "read_facts",
     "read_image",
     "read_mask",
     "read_metadata",
     "read_video",
     "resize_cover",
+    "stream_frames",
     "to_bytes",
     "write_frames",
     "write_json",

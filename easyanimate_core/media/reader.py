@@ -53,6 +53,21 @@ class Clip:
     fps: float
 
 
+@dataclass(frozen=True)
+class VideoFacts:
+    """What a video file says of itself: its upright size, average rate and number of frames."""
+
+    height: int
+    width: int
+    fps: float
+    frames: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is shown."""
+        return self.frames / self.fps
+
+
 def read_image(path: str | os.PathLike[str]) -> Tensor:
     """A picture as [1, H, W, 3], upright by its EXIF orientation.
 
@@ -120,12 +135,10 @@ def read_video(
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
         raise InputError(f"max_seconds is {max_seconds}; it must be a positive number.")
     with _open_video(path) as (container, stream):
-        rate = stream.average_rate or stream.guessed_rate
-        if not rate:
-            raise MediaError(f"{path} does not say its frame rate. {_REENCODE}")
+        rate = _declared_rate(path, stream)
         limits = [] if max_frames is None else [max_frames]
         if max_seconds is not None:
-            limits.append(math.ceil(max_seconds * float(rate)) + 1)
+            limits.append(math.ceil(max_seconds * rate) + 1)
         # Bytes are kept until the length is known: the float frames are allocated once.
         decoded = list(islice(_decoded(path, container, stream), min(limits, default=None)))
     sizes = {frame.pixels.shape for frame in decoded}
@@ -134,7 +147,52 @@ def read_video(
     frames = torch.empty(len(decoded), *decoded[0].pixels.shape, dtype=torch.float32)
     for target, frame in zip(frames, decoded, strict=True):
         target.copy_(torch.from_numpy(frame.pixels)).div_(255)
-    return Clip(frames, _rate_of(decoded, float(rate)))
+    return Clip(frames, _rate_of(decoded, rate))
+
+
+def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
+    """Size, rate and length of a video; one frame is decoded.
+
+    A damaged or cut off file may hold fewer frames than it says; decoding all of it tells.
+    """
+    with _open_video(path) as (container, stream):
+        fps = _declared_rate(path, stream)
+        frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
+    first = next(stream_frames(path, threads=1))
+    height, width = first.pixels().shape[:2]
+    return VideoFacts(height, width, fps, frames)
+
+
+@dataclass(frozen=True)
+class StreamedFrame:
+    """A decoded frame, `number` from 0, whose `pixels` are made when they are asked for."""
+
+    number: int
+    _decoded: VideoFrame
+    _path: str | os.PathLike[str]
+
+    def pixels(self) -> np.ndarray[Any, Any]:
+        """uint8 RGB [H, W, 3], upright."""
+        return _upright(self._decoded, self._path)
+
+
+def stream_frames(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[StreamedFrame]:
+    """The frames of a video one by one: no more than one is held.
+
+    `threads` is the decoder's number of threads, 0 for as many as it likes.
+
+    Raises:
+        MediaError: As `read_video`, and when the picture size changes within the video.
+    """
+    size = None
+    with _open_video(path) as (container, stream):
+        if threads:
+            stream.codec_context.thread_count = threads
+        for number, frame in enumerate(_decoded_frames(path, container, stream)):
+            if size not in (None, (frame.height, frame.width)):
+                raise MediaError(f"{path} changes its picture size within the video. {_REENCODE}")
+            size = (frame.height, frame.width)
+            yield StreamedFrame(number, frame, path)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
@@ -247,6 +305,13 @@ class _Frame(NamedTuple):
     moment: float | None
 
 
+def _declared_rate(path: str | os.PathLike[str], stream: VideoStream) -> float:
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise MediaError(f"{path} does not say its frame rate. {_REENCODE}")
+    return float(rate)
+
+
 def _rate_of(frames: list[_Frame], declared: float) -> float:
     """The declared rate, unless it misplaces the last frame by more than half a frame."""
     first, last = frames[0].moment, frames[-1].moment
@@ -259,7 +324,15 @@ def _rate_of(frames: list[_Frame], declared: float) -> float:
 def _decoded(
     path: str | os.PathLike[str], container: InputContainer, stream: VideoStream
 ) -> Iterator[_Frame]:
-    """Every frame, upright; `MediaError` when the file ends before its declared end."""
+    """Every frame, upright."""
+    for frame in _decoded_frames(path, container, stream):
+        yield _Frame(_upright(frame, path), frame.time)
+
+
+def _decoded_frames(
+    path: str | os.PathLike[str], container: InputContainer, stream: VideoStream
+) -> Iterator[VideoFrame]:
+    """Every frame as it is stored; `MediaError` when the file ends before its declared end."""
     ratio = stream.sample_aspect_ratio
     if ratio not in (None, 0, 1):
         _log.warning("%s has pixels of aspect %s; they are read as square.", path, ratio)
@@ -269,7 +342,7 @@ def _decoded(
             raise MediaError(f"{path} is damaged or cut off after {num_frames} frames. {_REENCODE}")
         for frame in packet.decode():
             num_frames, last = num_frames + 1, frame
-            yield _Frame(_upright(frame, path), frame.time)
+            yield frame
     if last is None:
         raise MediaError(f"{path} has a video stream without frames.")
     if stream.duration and stream.time_base and last.pts is not None:

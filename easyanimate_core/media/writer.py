@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +24,11 @@ from ..errors import InputError, MediaError
 from .align import check_pixels
 from .atomic import atomic_file, atomic_folder, write_error
 from .reader import CONTAINER_TAGS
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 #: Frames per second of the published models' training clips and of the original's demos.
 DEFAULT_FPS = 8.0
@@ -41,11 +47,35 @@ def write_mp4(
     `crf` is the quality, 0 (lossless) to 51; 18 is visually close to lossless. `metadata` is read
     back by `read_metadata`. Both sides must be even: yuv420p halves the colour.
     """
+    check_pixels("The video", frames)
+    height, width = frames.shape[1:3]
+    with open_mp4(
+        path, height=height, width=width, fps=fps, metadata=metadata, crf=crf
+    ) as add_frame:
+        for frame in frames:
+            add_frame(to_bytes(frame))
+    return Path(path)
+
+
+@contextmanager
+def open_mp4(
+    path: str | os.PathLike[str],
+    *,
+    height: int,
+    width: int,
+    fps: float,
+    metadata: Mapping[str, str] | None = None,
+    crf: int = 18,
+    threads: int = 0,
+) -> Iterator[Callable[[np.ndarray[Any, Any]], None]]:
+    """`write_mp4` frame by frame: gives a function that takes the next one, uint8 [H, W, 3].
+
+    The file appears when the block ends without an exception. `threads` is the encoder's number of
+    threads, 0 for as many as it likes.
+    """
     import av
 
     target = Path(path)
-    check_pixels("The video", frames)
-    height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         raise InputError(f"The video is {width} x {height}; H.264 needs even sides.")
     if not (math.isfinite(fps) and 0 < fps <= 1000):
@@ -55,12 +85,17 @@ def write_mp4(
     texts = _checked_metadata(metadata)
     with atomic_file(target) as temporary:
         try:
-            _encode(temporary, frames, fps=fps, texts=texts, crf=crf)
+            # use_metadata_tags keeps keys of our own; faststart puts the index first, for the web.
+            options = {"movflags": "use_metadata_tags+faststart"}
+            with av.open(f"file:{temporary}", "w", format="mp4", options=options) as container:
+                container.metadata.update(texts)
+                stream = _add_stream(container, (height, width), fps=fps, crf=crf, threads=threads)
+                yield lambda frame: container.mux(stream.encode(_picture(frame)))
+                container.mux(stream.encode())
         except av.FFmpegError as error:
             if isinstance(error, OSError):  # a full disk: its errno says so
                 raise write_error(target, error) from error
             raise MediaError(f"{target} cannot be encoded: {error}") from error
-    return target
 
 
 def write_png(
@@ -107,33 +142,32 @@ def to_bytes(frames: Tensor) -> np.ndarray[Any, Any]:
     return np.ascontiguousarray(levels.to(torch.uint8).numpy())
 
 
-def _encode(file: Path, frames: Tensor, *, fps: float, texts: Mapping[str, str], crf: int) -> None:
-    import av
-    from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+def _add_stream(
+    container: OutputContainer, size: tuple[int, int], *, fps: float, crf: int, threads: int
+) -> VideoStream:
+    from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc
 
-    # use_metadata_tags keeps keys of our own; faststart puts the index first, for the web.
-    options = {"movflags": "use_metadata_tags+faststart"}
-    with av.open(f"file:{file}", "w", format="mp4", options=options) as container:
-        container.metadata.update(texts)
-        stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": str(crf)}
-        # Untagged, players guess the matrix by the picture's size and colours shift.
-        context = stream.codec_context
-        context.colorspace = 1  # AVCOL_SPC_BT709
-        context.color_primaries = ColorPrimaries.BT709
-        context.color_trc = ColorTrc.BT709
-        context.color_range = ColorRange.MPEG
-        for frame in frames:
-            picture = av.VideoFrame.from_ndarray(to_bytes(frame), format="rgb24")
-            picture = picture.reformat(
-                format="yuv420p",
-                dst_colorspace=Colorspace.ITU709,
-                dst_color_range=ColorRange.MPEG,
-            )
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
+    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
+    stream.height, stream.width = size
+    stream.pix_fmt = "yuv420p"
+    stream.options = {"crf": str(crf)}
+    # Untagged, players guess the matrix by the picture's size and colours shift.
+    context = stream.codec_context
+    context.thread_count = threads
+    context.colorspace = 1  # AVCOL_SPC_BT709
+    context.color_primaries = ColorPrimaries.BT709
+    context.color_trc = ColorTrc.BT709
+    context.color_range = ColorRange.MPEG
+    return stream
+
+
+def _picture(frame: np.ndarray[Any, Any]) -> VideoFrame:
+    from av.video.frame import VideoFrame
+    from av.video.reformatter import ColorRange, Colorspace
+
+    return VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
 
 
 def _save_png(file: Path, frame: Tensor, texts: Mapping[str, str]) -> None:

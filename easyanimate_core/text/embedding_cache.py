@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from ..cache_folder import cache_folder
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
 from ..version import __version__
@@ -41,9 +42,7 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "optimum-qu
 
 def find_cache_folder() -> Path:
     """`embeddings` in the folder that EASYANIMATE_CACHE names, or in ~/.cache/easyanimate."""
-    named = os.environ.get("EASYANIMATE_CACHE")
-    root = Path(named).expanduser() if named else Path.home() / ".cache" / "easyanimate"
-    return root / "embeddings"
+    return cache_folder("embeddings")
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,10 @@ class VAEObjectiveConfig(_Section):
     discriminator_channels: int = Field(32, ge=8)
     edges: float = Field(0.0, ge=0, description="Error of differences of neighbouring pixels")
     images: float = Field(0.2, ge=0, le=1, description="Share of batches that are single frames")
+    from_pictures: bool = Field(
+        False,
+        description="`model.weights` were trained on pictures alone: begin with each frame as one",
+    )
     decoder_only: bool = Field(False, description="Keep the encoder, and so the latents")
 
     @model_validator(mode="after")
@@ -183,14 +187,11 @@ class VAEObjectiveConfig(_Section):
 class OptimizerConfig(_Section):
     """How weights are changed."""
 
-    kind: Literal["adamw", "adamw8bit", "muon"] = "adamw"
+    kind: Literal["adamw", "adamw8bit"] = "adamw"
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
     eps: float = Field(1e-8, gt=0)
-    matrix_learning_rate: float = Field(
-        0.02, gt=0, description="Muon: of the matrices inside the blocks"
-    )
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup: int = Field(100, ge=0, description="Steps of linear warm-up")
     clip: float = Field(1.0, gt=0, description="Greatest norm of the gradient")

@@ -61,6 +61,21 @@ def _quieten(vae: AutoencoderKLMagvit) -> None:
 
 
 @torch.no_grad()
+def treat_frames_as_pictures(vae: AutoencoderKLMagvit) -> None:
+    """Give the newest frame all that every convolution over time gives to three equal ones.
+
+    A VAE that was trained on pictures alone has seen no difference between the taps of time; after
+    this a clip's frames come out as they did, instead of mixed with those before.
+    """
+    for layer in vae.modules():
+        weight = getattr(layer, "weight", None)
+        if isinstance(weight, Tensor) and weight.ndim == _CONV3D_DIMS:
+            total = weight.sum(dim=2)
+            weight.zero_()
+            weight[:, :, -1] = total
+
+
+@torch.no_grad()
 def copy_weights(network: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     """Fill `network` with `weights` of the same names; returns the names that did not fit.
 

@@ -16,7 +16,7 @@ from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..specs import TransformerConfig, VAEConfig
 from .config import ModelConfig, TrainConfig
-from .initial import copy_weights, initialise
+from .initial import copy_weights, initialise, treat_frames_as_pictures
 
 Config = TypeVar("Config", TransformerConfig, VAEConfig)
 
@@ -30,6 +30,8 @@ def load_or_build_vae(config: TrainConfig) -> AutoencoderKLMagvit:
     initialise(vae, config.seed)
     if model.weights is not None:
         _fill(vae, model.weights)
+        if config.vae_objective.from_pictures:
+            treat_frames_as_pictures(vae)
     return vae
 
 

@@ -13,52 +13,29 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..errors import InputError
 from .config import OptimizerConfig
 
-#: Where the matrices that Muon changes lie: inside the blocks.
-_BLOCKS = "transformer_blocks."
 
-
-def make_optimizers(config: OptimizerConfig, network: nn.Module) -> list[torch.optim.Optimizer]:
-    """One optimiser, or with Muon two: matrices inside blocks, and the rest by AdamW.
+def make_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
+    """AdamW over what is trainable, or its 8-bit form.
 
     Raises:
-        InputError: The kind needs a package or a PyTorch that is not there.
+        InputError: The kind needs a package that is not installed.
     """
-    named = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
-    if config.kind == "adamw8bit":
-        return [_adamw8bit(config, [p for _, p in named])]
-    if config.kind == "muon":
-        if not hasattr(torch.optim, "Muon"):
-            raise InputError(
-                f"optimizer.kind is muon and PyTorch is {torch.__version__}; Muon needs PyTorch "
-                "2.9. Install that, or use adamw."
-            )
-        matrices = [p for name, p in named if p.ndim == 2 and _BLOCKS in name]
-        chosen = {id(p) for p in matrices}
-        named = [(name, p) for name, p in named if id(p) not in chosen]
-        muon = torch.optim.Muon(
-            matrices, lr=config.matrix_learning_rate, weight_decay=config.weight_decay
-        )
-        return [muon, _adamw(config, [p for _, p in named])]
-    return [_adamw(config, [p for _, p in named])]
-
-
-def _adamw(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> torch.optim.AdamW:
-    return torch.optim.AdamW(
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    kind = torch.optim.AdamW if config.kind == "adamw" else _adamw8bit()
+    return kind(
         _groups(config, parameters), lr=config.learning_rate, betas=config.betas, eps=config.eps
     )
 
 
-def _adamw8bit(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> Any:
+def _adamw8bit() -> Any:
     try:
-        import bitsandbytes
+        from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise InputError(
             "optimizer.kind is adamw8bit and the package bitsandbytes is not installed. "
             "`pip install bitsandbytes` (it needs a CUDA device), or use adamw."
         ) from error
-    return bitsandbytes.optim.AdamW8bit(
-        _groups(config, parameters), lr=config.learning_rate, betas=config.betas, eps=config.eps
-    )
+    return AdamW8bit
 
 
 def _groups(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:

@@ -149,7 +149,9 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
         scratch.write_text(json.dumps(wanted, indent=2) + "\n")
 
 
-def _changed(before: dict[str, Any], wanted: dict[str, Any], place: tuple[str, ...] = ()) -> list[str]:
+def _changed(
+    before: dict[str, Any], wanted: dict[str, Any], place: tuple[str, ...] = ()
+) -> list[str]:
     if place in _FREE:
         return []
     faults = []

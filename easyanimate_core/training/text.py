@@ -30,7 +30,9 @@ class Captions:
         self._masks = sizes.enable_text_attention_mask
         names = ["text_encoder", "tokenizer"]
         names += ["text_encoder_2", "tokenizer_2"] * (self._version is Version.V5)
-        files = [f for name in names for f in sorted((self._folder / name).glob("*")) if f.is_file()]
+        files = [
+            f for name in names for f in sorted((self._folder / name).glob("*")) if f.is_file()
+        ]
         for name in names:
             if name.startswith("text_encoder"):
                 read_tensor_files(self._folder / name)  # refused now, not at the first caption
@@ -55,7 +57,10 @@ class Captions:
             if states.text_t5 is not None:
                 self._cache.write(states.text_t5, "text_t5", caption)
             half = states.to("cpu", torch.float16)
-            text, text_t5 = half.text.float(), None if half.text_t5 is None else half.text_t5.float()
+            text, text_t5 = (
+                half.text.float(),
+                None if half.text_t5 is None else half.text_t5.float(),
+            )
         states = TextStates(text, text_t5)
         if len(self._memory) >= _KEPT:
             self._memory.pop(next(iter(self._memory)))

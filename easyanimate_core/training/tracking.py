@@ -37,13 +37,8 @@ class Log:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The rows of a log; a last line that was cut off by a crash is left out."""
-    rows = []
-    for line in path.read_text().splitlines() if path.is_file() else ():
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
-    return rows
+    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class Means:

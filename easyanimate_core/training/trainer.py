@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from ..progress import Progress, silent
 from .checkpoints import Checkpoints
 from .config import TrainConfig
 from .data.buckets import Draw
-from .optimizers import make_optimizers, make_schedule
+from .optimizers import make_optimizer, make_schedule
 from .strategies.base import Batch, Strategy
 from .tracking import CURVES_FILE, Log, Means, Pace, Report, describe, draw_curves, print_line
 
@@ -44,20 +45,17 @@ class Trainer:
         self._checkpoints = Checkpoints(config.output / "checkpoints", config.run.keep)
         self._checkpoints.watch(accelerator)
         self._networks: dict[str, nn.Module] = {}
-        self._optimizers: dict[str, list[Any]] = {}
+        self._optimizers: dict[str, Any] = {}
         self._schedules: list[Any] = []
         for name, network in strategy.networks.items():
-            optimizers = make_optimizers(config.optimizer, network)
-            self._schedules += [
-                make_schedule(config.optimizer, o, config.run.steps) for o in optimizers
-            ]
-            prepared = accelerator.prepare(network, *optimizers)
-            self._networks[name], self._optimizers[name] = prepared[0], list(prepared[1:])
+            optimizer = make_optimizer(config.optimizer, network)
+            self._schedules.append(make_schedule(config.optimizer, optimizer, config.run.steps))
+            self._networks[name], self._optimizers[name] = accelerator.prepare(network, optimizer)
         accelerator.register_for_checkpointing(*self._schedules)
         self._average = self._averaged_weights() if config.run.ema else None
 
     def train(self) -> list[Path]:
-        """Run to the end; returns the files of the result. Raises what the disk or a loss raises."""
+        """Run to the end; returns the files of the result."""
         run = self._config.run
         step = self._checkpoints.load_latest(self._accelerator)
         if step:
@@ -116,9 +114,8 @@ class Trainer:
             )
             if norm is not None:  # DeepSpeed clips by itself and tells nothing
                 _add(sums, f"gradient_norm_{name}", norm * self._config.run.accumulate)
-        for optimizer in self._optimizers[name]:
-            optimizer.step()
-            optimizer.zero_grad()
+        self._optimizers[name].step()
+        self._optimizers[name].zero_grad()
         for part, value in losses.parts.items():
             _add(sums, part, value)
 
@@ -224,7 +221,7 @@ def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
 def _check_finite(row: Mapping[str, float], step: int) -> None:
     from ..errors import InputError
 
-    bad = [name for name, value in row.items() if value != value or abs(value) == float("inf")]
+    bad = [name for name, value in row.items() if not math.isfinite(value)]
     if bad:
         raise InputError(
             f"At step {step} {', '.join(bad)} is no finite number: training has diverged. Go back "

@@ -19,7 +19,7 @@ from ..sampling import DEFAULT_SCHEDULER, Guidance, Sampler, draw_noise, make_sc
 from ..text import TextStates
 from .config import ValidationConfig
 
-#: A clip to make: caption, its latents [1, C, F, H, W], condition channels, and its caption's states.
+#: A clip to make: caption, latents [1, C, F, H, W], condition channels, and its caption's states.
 Row = tuple[str, Tensor, Tensor | None, TextStates | None]
 _SHOWN_FRAMES = 6
 

@@ -17,12 +17,16 @@ from PIL import Image
 
 from easyanimate_core.errors import InputError, MediaError
 from easyanimate_core.media import (
+    VideoFacts,
     check_pixels,
     contact_sheet,
+    open_mp4,
+    read_facts,
     read_image,
     read_mask,
     read_metadata,
     read_video,
+    stream_frames,
     write_frames,
     write_json,
     write_mp4,
@@ -105,6 +109,56 @@ def test_mp4_refuses(tmp_path, change, message):
     arguments = {"frames": gradient(), **change}
     with pytest.raises(InputError, match=message):
         write_mp4(tmp_path / "x.mp4", arguments.pop("frames"), **arguments)
+    assert not list(tmp_path.iterdir())
+
+
+# Frame by frame
+
+
+def test_frames_one_by_one_are_those_of_the_whole(video):
+    whole = read_video(video)
+    facts = read_facts(video)
+    assert facts == VideoFacts(64, 96, fps=whole.fps, frames=len(whole.frames))
+    assert facts.seconds == pytest.approx(len(whole.frames) / whole.fps)
+    for threads in (0, 1):
+        streamed = list(stream_frames(video, threads=threads))
+        assert [frame.number for frame in streamed] == list(range(len(whole.frames)))
+        pixels = np.stack([frame.pixels() for frame in streamed])
+        assert np.array_equal(pixels, writer.to_bytes(whole.frames))
+
+
+def test_facts_of_a_file_that_does_not_say_its_length(tmp_path):
+    path = tmp_path / "clip.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        for _ in range(7):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(picture))
+        container.mux(stream.encode())
+    assert read_facts(path) == VideoFacts(32, 32, fps=10.0, frames=7)
+
+
+def test_written_frame_by_frame_is_the_same_video(tmp_path):
+    frames = gradient()
+    whole = write_mp4(tmp_path / "whole.mp4", frames, fps=24, metadata=METADATA)
+    target = tmp_path / "one_by_one.mp4"
+    with open_mp4(target, height=64, width=96, fps=24, metadata=METADATA) as add_frame:
+        for frame in frames:
+            add_frame(writer.to_bytes(frame))
+        assert not target.exists()
+    # Not to the bit: x264's lookahead may decide otherwise on the same frames.
+    assert (read_video(target).frames - read_video(whole).frames).abs().mean() < 0.005
+    assert read_metadata(target) == METADATA
+
+
+def test_frame_by_frame_interrupted_leaves_nothing(tmp_path):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        open_mp4(tmp_path / "a.mp4", height=64, width=96, fps=24) as add_frame,
+    ):
+        add_frame(np.zeros((64, 96, 3), np.uint8))
+        raise KeyboardInterrupt
     assert not list(tmp_path.iterdir())
 
 

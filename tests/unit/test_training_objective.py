@@ -47,7 +47,9 @@ def test_v5_asks_for_the_velocity_of_diffusers():
     alphas = DDIMScheduler.from_config(known).alphas_cumprod[[0, 300, 999, 999]]
     share = alphas.view(-1, 1, 1, 1, 1)
     assert torch.allclose(asked.noisy, share.sqrt() * latents + (1 - share).sqrt() * eps, atol=1e-6)
-    assert torch.allclose(asked.target, share.sqrt() * eps - (1 - share).sqrt() * latents, atol=1e-6)
+    assert torch.allclose(
+        asked.target, share.sqrt() * eps - (1 - share).sqrt() * latents, atol=1e-6
+    )
     assert alphas[-1] < 1e-6  # zero terminal SNR: the last step is noise alone
 
 

@@ -105,7 +105,7 @@ class Batches:
             filled = [draws[i % len(draws)] for i in range(-(-len(draws) // needed) * needed)]
             for start in range(0, len(filled), needed):
                 step = filled[start : start + needed]
-                steps.append([step[rank::self._ranks] for rank in range(self._ranks)])
+                steps.append([step[rank :: self._ranks] for rank in range(self._ranks)])
         return [steps[i] for i in random.permutation(len(steps))]
 
     def of_rank(self, rank: int, position: int = 0) -> Iterator[list[Draw]]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ...conditioning.camera import read_camera_file
 from ...errors import InputError
-from ...media import align_clip, read_image, read_video, resize_cover
+from ...media import align_clip, read_facts, read_image, read_video, resize_cover
 from .records import Record, Sample, Shape
 
 _KINDS = ("video", "image")
@@ -59,7 +59,7 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
         height, width = read_image(paths["file_path"]).shape[1:3]
         frames = 1
     else:
-        facts = probe_video(paths["file_path"])
+        facts = read_facts(paths["file_path"])
         height, width = facts.height, facts.width
         frames = int(facts.seconds * fps + 0.5)
     return Record(
@@ -81,7 +81,9 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     if "control_file_path" in paths:
         sample = replace(sample, control=_clip(paths["control_file_path"], fps, shape))
     if "camera_file_path" in paths:
-        sample = replace(sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames))
+        sample = replace(
+            sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
+        )
     return sample
 
 

@@ -68,7 +68,9 @@ class Strategy(Protocol):
     def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
         """The loss of network `name`; None where it has nothing to learn from this batch."""
 
-    def validate(self, networks: Mapping[str, nn.Module], step: int, folder: Path) -> dict[str, float]:
+    def validate(
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path
+    ) -> dict[str, float]:
         """Figures of held-out clips by name; pictures and videos go to `folder`."""
 
     def write_result(self, networks: Mapping[str, nn.Module], folder: Path) -> list[Path]:

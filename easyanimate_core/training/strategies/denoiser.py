@@ -8,10 +8,8 @@ Shapes: B clips, C latent channels, F latent frames, H and W latent height and w
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +19,10 @@ from torch.utils.checkpoint import checkpoint
 
 from ...checkpoint.component import write_transformer
 from ...conditioning.encode import encode_video
-from ...errors import HeadError, InputError
 from ...geometry import latent_shape
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...text import TextStates
-from ..config import ObjectiveConfig, TrainConfig
+from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.cache import LatentCache, digest_of_files
 from ..data.records import Record, Sample, Shape, generator_of
@@ -67,7 +64,6 @@ class DenoiserStrategy:
         self._sizes = self._transformer.config
         self._task = streams_of(config, self._sizes)
         self._vae: Any = None
-        self._scale_config = None
         cache = config.data.cache or config.output / "cache"
         vae_files = sorted(part_folder(config.model, "vae").iterdir())
         self._cache = LatentCache(cache / "latents", digest_of_files(*vae_files))
@@ -103,7 +99,9 @@ class DenoiserStrategy:
             random = generator_of(self._config.seed, draw.index, draw.epoch, "caption")
             captions.append(self._draw_caption(record, random))
             names = self._task.names(draw, self._config)
-            streams = {name: self._cache.read(*self._key(record, draw.shape, name)) for name in names}
+            streams = {
+                name: self._cache.read(*self._key(record, draw.shape, name)) for name in names
+            }
             found.append({name: value for name, value in streams.items() if value is not None})
             whole = len(found[-1]) == len(names)
             samples.append(None if whole else record.load(draw.shape))
@@ -155,7 +153,9 @@ class DenoiserStrategy:
         error = (velocity.float() - question.target).square().mean()
         return error, {"loss": error}
 
-    def validate(self, networks: Mapping[str, nn.Module], step: int, folder: Path) -> dict[str, float]:
+    def validate(
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path
+    ) -> dict[str, float]:
         from ..validation import make_videos
 
         transformer = networks["denoiser"]
@@ -270,7 +270,10 @@ def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
 
 
 def _recomputed(
-    index: int, run: Any, video_BVC: Tensor, text_BTC: Tensor  # noqa: ARG001
+    index: int,  # noqa: ARG001
+    run: Any,
+    video_BVC: Tensor,
+    text_BTC: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """A block whose activations are computed again for the gradient, not kept."""
     return checkpoint(run, video_BVC, text_BTC, use_reentrant=False)

@@ -46,7 +46,12 @@ class TaskStreams(Protocol):
         """All settings that a stream's content depends on."""
 
     def make(
-        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+        self,
+        name: str,
+        sample: Sample,
+        shape: Shape,
+        config: TrainConfig,
+        random: np.random.Generator,
     ) -> Stream:
         """A stream of a clip."""
 
@@ -102,7 +107,12 @@ class InpaintStreams(TextToVideoStreams):
         return name, config.seed, shares, objective.noise_mean, objective.noise_std
 
     def make(
-        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+        self,
+        name: str,
+        sample: Sample,
+        shape: Shape,
+        config: TrainConfig,
+        random: np.random.Generator,
     ) -> Stream:
         video = to_model_range(sample.frames)
         if name == "latents":
@@ -136,7 +146,12 @@ class ControlStreams(TextToVideoStreams):
         return ("latents", "control", *(("reference",) if self._reference else ()))
 
     def make(
-        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+        self,
+        name: str,
+        sample: Sample,
+        shape: Shape,
+        config: TrainConfig,
+        random: np.random.Generator,
     ) -> Stream:
         if name == "reference":
             return Stream(to_model_range(sample.frames[:1]))
@@ -170,7 +185,12 @@ class CameraStreams(ControlStreams):
     """The rays of the camera in place of a control video."""
 
     def make(
-        self, name: str, sample: Sample, shape: Shape, config: TrainConfig, random: np.random.Generator
+        self,
+        name: str,
+        sample: Sample,
+        shape: Shape,
+        config: TrainConfig,
+        random: np.random.Generator,
     ) -> Stream:
         if name != "control":
             return super().make(name, sample, shape, config, random)

@@ -109,7 +109,9 @@ class VAEStrategy:
             crop = self._config.data.crop
             shape = draw.shape if crop is None else Shape(*crop)
             shape = shape._replace(frames=1) if single else shape
-            starts = [int(random.integers(a - b + 1)) for a, b in zip(draw.shape, shape, strict=True)]
+            starts = [
+                int(random.integers(a - b + 1)) for a, b in zip(draw.shape, shape, strict=True)
+            ]
             cut = tuple(slice(s, s + length) for s, length in zip(starts, shape, strict=True))
             clips.append(frames[cut])
         return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1)
@@ -158,7 +160,9 @@ class VAEStrategy:
         total = hinge_loss(judge(content.video), judge(content.made))
         return Losses(total, {"discriminator_loss": total})
 
-    def validate(self, networks: Mapping[str, nn.Module], step: int, folder: Path) -> dict[str, float]:
+    def validate(
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path
+    ) -> dict[str, float]:
         vae = _vae_of(networks)
         errors, strips = [], []
         for number, record in enumerate(self._held_out):
@@ -242,5 +246,3 @@ def _perceptual(objective: Any) -> Any:
         return network.to(made.device)(*frames).mean()
 
     return measure
-
-

@@ -1,0 +1,270 @@
+"""`prepare-data`: raw videos to a dataset for training, step by step."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from .bars import ProgressBars
+
+_STEPS = """\
+steps, in this order; each may be left out, and run again after a break:
+  prepare-data scenes videos data           long videos as clips of one scene each
+  prepare-data filter data                  measure every file, keep those within limits
+  prepare-data deduplicate data             drop near-duplicates
+  prepare-data caption data --model FOLDER  a text for each
+  prepare-data manifest data data/train.json
+  prepare-data report data                  what was kept and dropped, and why
+
+Every picture and video in the folder is data: clips made elsewhere are simply put there. Nothing is
+deleted; what a step drops is left out of the manifest.
+"""
+_LIMITS = """\
+A limit is LOW..HIGH, and one side may be empty: --limit motion=0.01..0.5 --limit seconds=2..
+--limit bars=.. switches a limit off. Other limits decide anew, without measuring again.
+"""
+_PLAIN = argparse.RawDescriptionHelpFormatter
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its steps."""
+    parser = commands.add_parser(
+        "prepare-data",
+        help="make a dataset for training of raw videos",
+        description=_STEPS,
+        formatter_class=_PLAIN,
+    )
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+    _add_scenes(steps)
+    _add_filter(steps)
+    _add_deduplicate(steps)
+    _add_caption(steps)
+    step = _step(steps, "manifest", _manifest, "write the list that a trainer reads")
+    step.add_argument("target", type=Path, metavar="FILE", help="JSON file to write")
+    _add_workers(step)
+    _step(steps, "report", _report, "write preparation/report.html: diagrams and examples")
+
+
+def _step(steps: Any, name: str, run: Any, text: str, **more: Any) -> argparse.ArgumentParser:
+    step: argparse.ArgumentParser = steps.add_parser(name, help=text, description=text, **more)
+    step.set_defaults(run=run)
+    if name == "scenes":
+        step.add_argument("videos", type=Path, help="a video, or a folder of videos")
+    step.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset")
+    return step
+
+
+def _add_workers(step: argparse.ArgumentParser) -> None:
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    step.add_argument("--workers", type=int, default=cores or 1,
+                      help="processes, default: as many as there are cores")  # fmt: skip
+
+
+def _add_scenes(steps: Any) -> None:
+    step = _step(steps, "scenes", _scenes, "split long videos into clips of one scene each")
+    step.add_argument("--detector", default="content",
+                      help="content, or adaptive where the camera moves fast")  # fmt: skip
+    step.add_argument("--threshold", type=float,
+                      help="of a cut; default: 27 of content, 3 of adaptive")  # fmt: skip
+    step.add_argument("--min-seconds", type=float, default=2.0,
+                      help="shorter scenes are left out, default: 2")  # fmt: skip
+    step.add_argument("--max-seconds", type=float, default=10.0,
+                      help="longer scenes become equal parts, default: 10")  # fmt: skip
+    step.add_argument("--margin", type=float, default=0.1, metavar="SECONDS",
+                      help="left out on both sides of a cut, default: 0.1")  # fmt: skip
+    step.add_argument("--crf", type=int, default=18,
+                      help="quality of the clips, 0 (lossless) to 51, default: 18")  # fmt: skip
+    step.add_argument("--list-only", action="store_true",
+                      help="write preparation/scenes.json and no clips")  # fmt: skip
+    _add_workers(step)
+
+
+def _add_filter(steps: Any) -> None:
+    text = "measure every file and keep those within limits"
+    step = _step(steps, "filter", _filter, text, epilog=_LIMITS, formatter_class=_PLAIN)
+    step.add_argument("--measures", action=_ListMeasures, nargs=0,
+                      help="list the measures and their limits, and end")  # fmt: skip
+    step.add_argument("--limit", action="append", default=[], metavar="MEASURE=LOW..HIGH",
+                      help="change a limit; may be repeated")  # fmt: skip
+    step.add_argument("--ocr", action=argparse.BooleanOptionalAction,
+                      help="measure writing; default: where rapidocr is installed")  # fmt: skip
+    step.add_argument("--clip", type=Path, metavar="FOLDER",
+                      help="CLIP in the format of transformers, for consistency and, where there "
+                      "are captions, similarity")  # fmt: skip
+    step.add_argument("--aesthetic-head", type=Path, metavar="FILE",
+                      help="LAION's linear layer for that CLIP, .safetensors or .pth")  # fmt: skip
+    step.add_argument("--device", default="auto", help="of CLIP: auto, cpu, cuda, cuda:N or mps")
+    _add_workers(step)
+
+
+def _add_deduplicate(steps: Any) -> None:
+    step = _step(steps, "deduplicate", _deduplicate, "drop near-duplicates, keep the largest")
+    step.add_argument("--threshold", type=float, default=6.0, metavar="BITS",
+                      help="0 to 32 bits of 64, default: 6; unrelated clips are about 32 "
+                      "apart")  # fmt: skip
+    _add_workers(step)
+
+
+def _add_caption(steps: Any) -> None:
+    text = "give every file a text, by a vision-language model or from files"
+    step = _step(steps, "caption", _caption, text)
+    step.add_argument("--model", type=Path, metavar="FOLDER",
+                      help="vision-language model in the format of transformers")  # fmt: skip
+    step.add_argument("--from", type=Path, dest="source", metavar="FILE",
+                      help=".json or .csv of file_path and text, or a folder with a .txt for "
+                      "each file")  # fmt: skip
+    step.add_argument("--prompt", help="what the model is told; {name} is the file's name")
+    step.add_argument("--frames", type=int, default=8, help="that the model sees, default: 8")
+    step.add_argument("--batch", type=int, default=1, help="files at once, default: 1")
+    step.add_argument("--max-tokens", type=int, default=256, help="of a text, default: 256")
+    step.add_argument(
+        "--replace", action="store_true", help="make captions anew that others have made or given"
+    )
+    step.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    step.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+
+
+class _ListMeasures(argparse.Action):
+    """Prints the table of measures: building the parser stays quick without it."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from ..data_preparation import MEASURES, Limit
+
+        for name, measure in MEASURES.items():
+            limit = f"{Limit(measure.low, measure.high)}"
+            print(f"{name:<12} {limit:<12} {measure.meaning}")
+        parser.exit()
+
+
+def _scenes(arguments: argparse.Namespace) -> int:
+    from ..data_preparation import Detection, Splitting, split_scenes
+
+    with ProgressBars() as bars:
+        summary = split_scenes(
+            arguments.videos,
+            arguments.out,
+            detection=Detection(arguments.detector, arguments.threshold),
+            splitting=Splitting(
+                arguments.min_seconds, arguments.max_seconds, arguments.margin, arguments.crf
+            ),
+            list_only=arguments.list_only,
+            workers=arguments.workers,
+            progress=bars,
+        )
+    print(
+        f"{summary.sources} videos, {summary.scenes} scenes, {summary.clips} clips"
+        f"{' (not written)' if arguments.list_only else ''}; {summary.too_short} scenes are too "
+        f"short\n{summary.list_file}"
+    )
+    for error in summary.unreadable:
+        print(f"left out: {error}")
+    return 0
+
+
+def _filter(arguments: argparse.Namespace) -> int:
+    from ..data_preparation import Measuring, filter_files
+
+    measuring = Measuring(
+        arguments.ocr,
+        arguments.clip,
+        arguments.aesthetic_head,
+        arguments.device,
+        arguments.workers,
+    )
+    limits = dict(_limit(text) for text in arguments.limit)
+    with ProgressBars() as bars:
+        decisions = filter_files(arguments.out, limits, measuring=measuring, progress=bars)
+    for name, why in decisions.off.items():
+        print(f"{name} is off: {why}")
+    kept = sum(not decision.reasons for decision in decisions.files)
+    print(f"{kept} of {len(decisions.files)} files are kept")
+    reasons = Counter(r.measure for decision in decisions.files for r in decision.reasons)
+    for name, count in reasons.most_common():
+        print(f"  {count} outside {name} ({decisions.limits[name]})" if name in decisions.limits
+              else f"  {count} unreadable")  # fmt: skip
+    return 0
+
+
+def _limit(text: str) -> tuple[str, Any]:
+    from ..data_preparation import Limit
+
+    name, sign, limits = text.partition("=")
+    low, dots, high = limits.partition("..")
+    try:
+        values = [float(side) if side else None for side in (low, high)]
+    except ValueError:
+        dots = ""
+    if not (sign and dots):
+        raise InputError(f"--limit {text!r} is not MEASURE=LOW..HIGH, such as motion=0.01..0.5.")
+    return name, Limit(*values)
+
+
+def _deduplicate(arguments: argparse.Namespace) -> int:
+    from ..data_preparation import deduplicate
+
+    with ProgressBars() as bars:
+        found = deduplicate(
+            arguments.out,
+            threshold=arguments.threshold,
+            workers=arguments.workers,
+            progress=bars,
+        )
+    for duplicate in found.dropped:
+        print(f"{duplicate.path} is {duplicate.kept} again ({duplicate.distance:g} bits apart)")
+    print(f"{len(found.compared) - len(found.dropped)} of {len(found.compared)} files are kept")
+    return 0
+
+
+def _caption(arguments: argparse.Namespace) -> int:
+    from ..data_preparation import PROMPT, Captioning, caption_files, read_captions
+
+    if (arguments.model is None) == (arguments.source is None):
+        raise InputError(
+            "caption needs either --model with the folder of a vision-language model, or --from "
+            "with a file of captions."
+        )
+    if arguments.source is not None:
+        summary = read_captions(arguments.out, arguments.source)
+    else:
+        captioning = Captioning(
+            prompt=PROMPT if arguments.prompt is None else arguments.prompt,
+            frames=arguments.frames,
+            batch=arguments.batch,
+            max_tokens=arguments.max_tokens,
+            device=arguments.device,
+            dtype=arguments.dtype,
+        )
+        with ProgressBars() as bars:
+            summary = caption_files(
+                arguments.out,
+                arguments.model,
+                captioning,
+                replace=arguments.replace,
+                progress=bars,
+            )
+    print(f"{summary.added} captions are new, {summary.without} files have none")
+    return 0
+
+
+def _manifest(arguments: argparse.Namespace) -> int:
+    from ..data_preparation import write_manifest
+
+    with ProgressBars() as bars:
+        summary = write_manifest(
+            arguments.out, arguments.target, workers=arguments.workers, progress=bars
+        )
+    with_controls = f", {summary.controls} with control video" if summary.controls else ""
+    print(f"{summary.file}: {summary.videos} videos, {summary.pictures} pictures{with_controls}")
+    return 0
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from ..data_preparation import write_report
+
+    with ProgressBars() as bars:
+        print(write_report(arguments.out, progress=bars))
+    return 0

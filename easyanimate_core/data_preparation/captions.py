@@ -1,0 +1,188 @@
+"""The text of every file: by a vision-language model, or from files that say it."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..progress import Progress, silent
+from .caption_model import Captioning, CaptionModel, check_model
+from .files import DataFile, find_files, records_of, some
+from .journal import Journal
+from .pixels import sample_frames
+from .results import remaining
+
+#: What `by` says of a caption that was read from a file.
+GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Caption:
+    """`by` names what said it: "given", or the model with a digest of the prompt."""
+
+    path: str
+    identity: str
+    by: str
+    text: str
+
+
+@dataclass(frozen=True)
+class CaptionSummary:
+    """How many captions were made or read now, and how many files have none."""
+
+    added: int
+    without: int
+
+
+def captions_of(folder: Path, files: Iterable[DataFile]) -> dict[str, str]:
+    """The text of each file that has one, by path."""
+    latest = {path: caption.text for path, caption in _latest(_journal(folder), files).items()}
+    return {path: text for path, text in latest.items() if text}
+
+
+def caption_files(
+    folder: Path,
+    model: Path,
+    captioning: Captioning | None = None,
+    *,
+    replace: bool = False,
+    progress: Progress = silent,
+) -> CaptionSummary:
+    """Caption what filter and deduplicate kept and has no caption, with a vision-language model.
+
+    Captions of the same model and prompt stay, and those that were given from a file; `replace`
+    makes all anew that are of anything else.
+
+    Raises:
+        InputError: The folder holds no such model, or there are captions of another model or
+            prompt and `replace` is not set.
+    """
+    captioning = captioning or Captioning()
+    check_model(model)
+    files = remaining(folder, find_files(folder))
+    journal = _journal(folder)
+    by = f"{model.name} {_digest(captioning)}"
+    latest = _latest(journal, files)
+    others = [path for path, caption in latest.items() if caption.by not in (by, GIVEN)]
+    if others and not replace:
+        raise InputError(
+            f"{len(others)} files have captions of another model or prompt: {some(others)}. Give "
+            "the same again, or replace them (--replace)."
+        )
+    jobs = [d for d in files if d.path not in latest or (replace and latest[d.path].by != by)]
+    done = 0
+    progress("caption", 0, len(jobs))
+    captioner = CaptionModel(model, captioning) if jobs else None
+    for batch in _batches(jobs, captioning.batch):
+        assert captioner is not None
+        texts = captioner([(d, sample_frames(d, captioning.frames)) for d in batch])
+        for data, text in zip(batch, texts, strict=True):
+            journal.add(Caption(data.path, data.identity, by, text))
+        done += len(batch)
+        progress("caption", done, len(jobs))
+    return CaptionSummary(len(jobs), _without(folder, files))
+
+
+def read_captions(folder: Path, source: Path) -> CaptionSummary:
+    """Take captions from a file, or from a folder of text files.
+
+    A .json holds a list of {"file_path", "text"} or an object of text by path; a .csv has the
+    columns file_path and text; a folder has for clips/a.mp4 the text clips/a.txt (which may lie
+    beside the clip itself). Paths are those of the dataset.
+
+    Raises:
+        InputError: The source is unreadable or names files that the dataset has not.
+    """
+    files = find_files(folder)
+    texts = dict(_texts_of(source, files))
+    by_path = {data.path: data for data in files}
+    unknown = [path for path in texts if path not in by_path]
+    if unknown:
+        raise InputError(
+            f"{source} has captions of {len(unknown)} files that are not in {folder}: "
+            f"{some(unknown)}. Write paths as {files[0].path}."
+        )
+    if not texts:
+        raise InputError(f"{source} has no captions for the files of {folder}.")
+    empty = [path for path, text in texts.items() if not text.strip()]
+    if empty:
+        raise InputError(
+            f"{source} has no text for {some(empty)}. Write one, or leave the file out."
+        )
+    journal = _journal(folder)
+    latest = _latest(journal, files)
+    added = 0
+    for path, text in texts.items():
+        caption = Caption(path, by_path[path].identity, GIVEN, text.strip())
+        if latest.get(path) != caption:
+            journal.add(caption)
+            added += 1
+    return CaptionSummary(added, _without(folder, files))
+
+
+def _journal(folder: Path) -> Journal[Caption]:
+    return Journal(records_of(folder) / "captions.jsonl", Caption)
+
+
+def _latest(journal: Journal[Caption], files: Iterable[DataFile]) -> dict[str, Caption]:
+    identities = {data.path: data.identity for data in files}
+    return {c.path: c for c in journal.records if identities.get(c.path) == c.identity}
+
+
+def _without(folder: Path, files: list[DataFile]) -> int:
+    return len(files) - len(captions_of(folder, files))
+
+
+def _digest(captioning: Captioning) -> str:
+    asked = json.dumps([captioning.prompt, captioning.frames, captioning.max_tokens])
+    return hashlib.sha256(asked.encode()).hexdigest()[:12]
+
+
+def _batches(files: Sequence[DataFile], size: int) -> Iterator[list[DataFile]]:
+    left = iter(files)
+    while batch := list(islice(left, size)):
+        yield batch
+
+
+def _texts_of(source: Path, files: list[DataFile]) -> Mapping[str, str]:
+    if source.is_dir():
+        beside = {data.path: (source / data.path).with_suffix(".txt") for data in files}
+        return {path: _read(file) for path, file in beside.items() if file.is_file()}
+    if source.suffix == ".json":
+        try:
+            return _texts_of_json(json.loads(_read(source)))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f'{source} is no list of {{"file_path", "text"}} and no object of text by path '
+                f"({error!r})."
+            ) from error
+    if source.suffix == ".csv":
+        rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
+        if any(not {"file_path", "text"} <= row.keys() for row in rows):
+            raise InputError(f"{source} lacks the column file_path or text in its first line.")
+        return {row["file_path"]: row["text"] or "" for row in rows}
+    raise InputError(f"{source} is neither a .json, a .csv nor a folder of .txt files.")
+
+
+def _texts_of_json(value: Any) -> dict[str, str]:
+    pairs = (
+        value.items() if isinstance(value, dict) else [(v["file_path"], v["text"]) for v in value]
+    )
+    texts = dict(pairs)
+    if not all(isinstance(text, str) for text in texts.values()):
+        raise TypeError("a text is no string")
+    return texts
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{file} cannot be read as UTF-8 text: {error}") from error

@@ -1,0 +1,58 @@
+"""Trained runs to the small model that the package ships.
+
+    python -m tools.small_model.assemble RUNS
+
+RUNS holds the folders text, vae, inpaint, control and camera that the configs in configs/small/ and
+`tools.small_model.text` write. Denoisers are stored in scaled 8-bit floats, the rest in bfloat16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+
+from easyanimate_core.checkpoint import read_json, read_tensor_files
+from easyanimate_core.checkpoint.component import write_vae
+from easyanimate_core.convert import Conversion, convert
+from easyanimate_core.sampling import PUBLISHED_CONFIG
+from easyanimate_core.small_model import FOLDER, HEADS
+from easyanimate_core.specs import VAEConfig, Version
+from easyanimate_core.tiny_tokenizers import write_json
+
+#: Run -> head.
+RUNS = {"inpaint": "InP", "control": "Control", "camera": "Control-Camera"}
+MOST_BYTES = 25 * 10**6
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("runs", type=Path)
+    runs = parser.parse_args().runs
+    assert set(RUNS.values()) == {head.value for head in HEADS}
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir()
+    for part in ("text_encoder", "tokenizer"):
+        shutil.copytree(runs / "text" / part, FOLDER / part)
+    vae = runs / "vae" / "result" / "vae"
+    weights = {k: v.to(torch.bfloat16) for k, v in read_tensor_files(vae).map().items()}
+    write_vae(FOLDER / "vae", VAEConfig.from_dict(read_json(vae / "config.json")), weights)
+    for run, head in RUNS.items():
+        convert(
+            runs / run / "result" / "transformer",
+            FOLDER / f"transformer-{head}",
+            Conversion(dtype="fp8-channel", part="transformer"),
+        )
+    (FOLDER / "scheduler").mkdir()
+    write_json(FOLDER / "scheduler" / "scheduler_config.json", PUBLISHED_CONFIG[Version.V5_1])
+    total = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())
+    print(f"{FOLDER}: {total / 1e6:.1f} MB")
+    return 0 if total <= MOST_BYTES else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
