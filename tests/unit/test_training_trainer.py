@@ -107,16 +107,16 @@ def test_accumulated_batches_are_one_larger_batch(tmp_path, schedule):
 
 
 def test_two_processes_are_one_with_twice_the_batch(folder, tmp_path):
+    """By PyTorch's own launcher: accelerate's starts several processes on a CPU through MPI alone."""
     changes = {"run__steps": 3, "data__synthetic__count": 8}
     train(tmp_path / "one", folder, **changes, data__tokens_per_batch=32)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings(tmp_path / "two", folder, **changes)))
     done = subprocess.run(
-        [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-         "--main_process_port", str(20000 + os.getpid() % 20000),
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
          "-m", "easyanimate_core", "train", str(path)],
         cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
