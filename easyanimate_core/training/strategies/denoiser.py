@@ -181,6 +181,7 @@ class DenoiserStrategy:
                 transformer, self._load_vae(device), rows, unconditional,
                 _scheduler_config(self._config, self._sizes), self._config.validation,
                 folder / f"step-{step:08d}.png",
+                self._config.data.fps,
             )  # fmt: skip
         transformer.train()
         return {"loss": float(torch.stack(losses).mean())}
