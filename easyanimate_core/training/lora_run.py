@@ -57,7 +57,7 @@ class LoraJob:
 
 @dataclass(frozen=True)
 class LoraResult:
-    """`file` is the trained LoRA, `curves` a picture [1, H, W, 3] of the loss, `report` in words."""
+    """`file` is the trained LoRA, `curves` a picture [1, H, W, 3], `report` says what was done."""
 
     file: Path
     curves: Tensor
@@ -113,8 +113,8 @@ def _captions(job: LoraJob) -> list[str]:
         )
     if min(job.pictures.shape[1:3]) < SIZE_MULTIPLE:
         raise InputError(
-            f"The images are {job.pictures.shape[2]} x {job.pictures.shape[1]} pixels; the smallest "
-            f"is {SIZE_MULTIPLE} x {SIZE_MULTIPLE}. Give larger ones."
+            f"The images are {job.pictures.shape[2]} x {job.pictures.shape[1]} pixels; the "
+            f"smallest is {SIZE_MULTIPLE} x {SIZE_MULTIPLE}. Give larger ones."
         )
     lines = [line.strip() for line in job.captions.strip().splitlines()]
     if not lines or not all(lines):

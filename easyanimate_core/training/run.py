@@ -54,7 +54,8 @@ def run_training(
         records: Clips in memory in place of the config's data.
         restart: Delete what `config.output` holds of an earlier run.
         cpu: Train on the CPU though there is a graphics card.
-        progress: Reports the stages "captions" and "train"; may raise to stop, and the run can be gone on with.
+        progress: Reports the stages "captions" and "train"; may raise to stop, and the run can be
+            gone on with.
         report: Gets the run's lines.
 
     Raises:

@@ -69,7 +69,7 @@ def test_an_exception_from_the_progress_stops_the_run_and_it_goes_on(folder, tmp
     lora = {"model__lora": {"rank": 2, "alpha": 2.0}}
     train(tmp_path / "whole", folder, **RUN, **lora)
 
-    def cancel(stage, done, total):
+    def cancel(_stage, done, _total):
         if done == 5:
             raise KeyboardInterrupt
 
