@@ -11,7 +11,7 @@ from . import inputs
 from .bridge import notes, paths
 from .bridge.training import train_and_save
 
-_SEED_MAX = 2**31 - 1
+_SEED_MAX = 2**63 - 1
 
 
 class TrainLora(io.ComfyNode):
@@ -24,7 +24,7 @@ class TrainLora(io.ComfyNode):
             display_name="EasyAnimate Train LoRA",
             category="EasyAnimate/lora",
             description="Trains a LoRA on pictures or clips and saves it in models/loras. For T2V "
-            "and InP checkpoints. Needs the packages of requirements-training.txt.",
+            "and InP checkpoints. Needs some more Python packages, which the help page names.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
@@ -99,7 +99,7 @@ def _clip_widgets() -> list[io.Input]:
             "steps",
             default=500,
             min=1,
-            max=1_000_000,
+            max=100_000,
             tooltip="Steps in all, one clip each. More steps with the same images and settings go "
             "on from the last ones.",
         ),

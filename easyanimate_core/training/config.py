@@ -237,7 +237,7 @@ class TrainConfig(_Section):
 
     task: TaskName
     output: Path = Field(description="Folder of the run: checkpoints, curves, the result")
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(0, ge=0)
     model: ModelConfig
     data: DataConfig
     objective: ObjectiveConfig = ObjectiveConfig()

@@ -124,7 +124,8 @@ def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
         project_dir=str(config.output),
         cpu=cpu,
     )
-    set_seed(config.seed, device_specific=True)
+    # For libraries alone, and numpy takes no larger one; every draw of ours has its generator.
+    set_seed(config.seed % 2**31, device_specific=True)
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:  # it wants to know the batch, and the loader is not its own
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.data.clips_per_batch

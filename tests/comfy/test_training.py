@@ -22,7 +22,7 @@ def training(checkpoint=V51, *, name="fox", frames=5, steps=3, **settings):
         "rank": 2,
         "alpha": 2.0,
         "learning_rate": 0.01,
-        "seed": 1,
+        "seed": 2**62,
         **settings,
     }
     return {

@@ -25,7 +25,15 @@ HEADINGS = {"en": ("Inputs", "Outputs", "Tips", "Errors"), "zh": ("输入", "输
 CHINESE = re.compile("[\u4e00-\u9fff]")
 #: Words in help pages that are no input, output or choice of a node of this pack.
 OTHER_WORDS = {"EasyAnimate", "Pan", "Zoom", "checkpoints", "context_length", "diffusers"}
-OTHER_WORDS |= {"diffusion_models", "dim", "prompt", "size", "spiece_model", "spline"}
+OTHER_WORDS |= {
+    "EasyAnimate_training",
+    "diffusion_models",
+    "dim",
+    "prompt",
+    "size",
+    "spiece_model",
+    "spline",
+}
 
 #: Inputs that choices of a dynamic combo bring, from the core's table: COMBO_INPUT.
 OF_CHOICES = {

@@ -27,7 +27,7 @@ def job(checkpoint):
         rank=2,
         alpha=2.0,
         learning_rate=0.01,
-        seed=1,
+        seed=2**62,
     )
 
 
