@@ -234,6 +234,6 @@ def test_names_in_the_prose_are_inputs_outputs_or_choices(node):
     for name, texts in locale("en").items():
         known |= set(texts["inputs"]) | {text["name"] for text in texts["outputs"].values()}
         for row in rows(section(page_text(name, "en"), "Inputs")):
-            known |= set(code_spans(row[2]))
+            known |= {word for cell in row[2:4] for word in code_spans(cell)}
     prose = page_text(node, "en").replace(section(page_text(node, "en"), "Outputs"), "")
     assert {span for span in code_spans(prose) if re.fullmatch(r"\w+", span)} <= known

@@ -15,6 +15,7 @@ CHANGE = 0.7
 LONG = 97
 WINDOW, OVERLAP, TIME_DIMENSION = 13, 4, 2
 PICTURE_SIZE = 768
+TRAIN, TRAINED_CAPTION = "1  Train and load", "A photograph of sks, sharp, in natural light."
 CONTROL_VIDEO = "Control video: poses, edges, depth ..."
 
 
@@ -129,6 +130,24 @@ def lora(draft: Draft) -> Columns:
     load = draft.load()
     before = [_with_lora(draft, load, lora=NO_FILE), draft.prompt()]
     return [before, [_size(draft), draft.sample()], [draft.save()]]
+
+
+def train_lora(draft: Draft) -> Columns:
+    """Pictures to a LoRA, and a video with it."""
+    load = draft.load()
+    first, second = draft.picture("Picture 1"), draft.picture("Picture 2")
+    images = draft.add("ImageBatch", image1=first["IMAGE"], image2=second["IMAGE"])
+    train = draft.add(
+        "EasyAnimateTrainLora",
+        checkpoint=draft.weights.folders[0],
+        images=images["IMAGE"],
+        captions=TRAINED_CAPTION,
+    )
+    lora = draft.add("EasyAnimateLoadLora", model=draft.model, lora=train["lora"])
+    draft.model = lora["MODEL"]
+    curve = draft.add("PreviewImage", title="Loss", images=train["loss_curve"])
+    before = [Group(TRAIN, [[first, second, images], [train, *load.columns[0]], [lora, curve]])]
+    return [before, [draft.prompt(), _size(draft), draft.sample()], [draft.save()]]
 
 
 def reward_lora(draft: Draft) -> Columns:

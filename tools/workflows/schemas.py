@@ -25,6 +25,7 @@ FOREIGN = (
     "ContextWindowsManual",
     "CreateVideo",
     "GetVideoComponents",
+    "ImageBatch",
     "KSampler",
     "LoadImage",
     "LoadVideo",
@@ -41,6 +42,7 @@ NOTE = "MarkdownNote"
 FILE_LISTS = {
     ("EasyAnimateLoadCheckpoint", "checkpoint"),
     ("EasyAnimateMemoryPlan", "checkpoint"),
+    ("EasyAnimateTrainLora", "checkpoint"),
     ("EasyAnimateLoadConditioning", "embeddings"),
     ("EasyAnimateLoadDiffusionModel", "diffusion_model"),
     ("EasyAnimateLoadLora", "lora"),
