@@ -118,9 +118,9 @@ def _optimizer_widgets() -> list[io.Input]:
         io.Float.Input(
             "alpha",
             default=32.0,
-            min=0.1,
+            min=0.5,
             max=512.0,
-            step=1.0,
+            step=0.5,
             round=0.1,
             tooltip="The LoRA acts with alpha divided by rank. The same as rank is a good start.",
         ),

@@ -18,6 +18,8 @@ LABELS = {
     "convert": "Converting",
     "probe": "Comparing",
     "train": "Training",
+    "generate": "Generating",
+    "judge": "Judging",
     "draw": "Drawing",
     "scenes": "Finding scenes",
     "clips": "Writing clips",

@@ -11,11 +11,14 @@ from ..errors import EasyAnimateError
 from ..version import __version__
 from . import (
     camera,
+    compare_runs,
     convert,
     demo,
     describe,
     download,
     encode,
+    evaluate,
+    evaluate_meaning,
     generate,
     make_clips,
     merge_lora,
@@ -29,7 +32,8 @@ from . import (
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, prepare_data, train, make_clips, tiny, demo,
+    trajectory, prepare_data, train, make_clips, evaluate, evaluate_meaning, compare_runs, tiny,
+    demo,
 )  # fmt: skip
 
 EXIT_REFUSED = 2

@@ -54,7 +54,8 @@ def test_help_names_the_commands():
     done = in_new_process("-m", "easyanimate_core", "--help")
     assert done.returncode == 0
     commands = ("generate", "encode", "plan", "download", "describe", "convert", "merge-lora",
-                "preprocess", "camera", "trajectory", "make-tiny", "demo")  # fmt: skip
+                "preprocess", "camera", "trajectory", "make-tiny", "demo", "evaluate",
+                "evaluate-meaning", "compare-runs")  # fmt: skip
     for command in commands:
         assert f"\n    {command}" in done.stdout
 

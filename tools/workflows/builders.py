@@ -15,7 +15,7 @@ CHANGE = 0.7
 LONG = 97
 WINDOW, OVERLAP, TIME_DIMENSION = 13, 4, 2
 PICTURE_SIZE = 768
-TRAIN, TRAINED_CAPTION = "1  Train and load", "A photograph of sks, sharp, in natural light."
+TRAINED_CAPTION = "A photograph of sks, sharp, in natural light."
 CONTROL_VIDEO = "Control video: poses, edges, depth ..."
 
 
@@ -133,21 +133,20 @@ def lora(draft: Draft) -> Columns:
 
 
 def train_lora(draft: Draft) -> Columns:
-    """Pictures to a LoRA, and a video with it."""
+    """A picture to a LoRA, and a video with it."""
     load = draft.load()
-    first, second = draft.picture("Picture 1"), draft.picture("Picture 2")
-    images = draft.add("ImageBatch", image1=first["IMAGE"], image2=second["IMAGE"])
+    picture = draft.picture("Picture")
     train = draft.add(
         "EasyAnimateTrainLora",
         checkpoint=draft.weights.folders[0],
-        images=images["IMAGE"],
+        images=picture["IMAGE"],
         captions=TRAINED_CAPTION,
     )
     lora = draft.add("EasyAnimateLoadLora", model=draft.model, lora=train["lora"])
     draft.model = lora["MODEL"]
     curve = draft.add("PreviewImage", title="Loss", images=train["loss_curve"])
-    before = [Group(TRAIN, [[first, second, images], [train, *load.columns[0]], [lora, curve]])]
-    return [before, [draft.prompt(), _size(draft), draft.sample()], [draft.save()]]
+    group = Group(load.title, [[picture, curve], [train, *load.columns[0], lora]])
+    return [[group], [draft.prompt(), _size(draft), draft.sample()], [draft.save()]]
 
 
 def reward_lora(draft: Draft) -> Columns:

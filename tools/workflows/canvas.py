@@ -49,7 +49,6 @@ SIZES = {
     "EasyAnimateTrajectory": (420, 900),
     "EasyAnimateVideoToVideo": (340, 300),
     "GetVideoComponents": (390, 120),
-    "ImageBatch": (300, 80),
     "KSampler": (400, 480),
     "LoadImage": (300, 320),
     "LoadVideo": (390, 350),

@@ -221,12 +221,12 @@ V5_1 = (
         "Train LoRA",
         builders.train_lora,
         Weights("V5.1", T2V),
-        "Trains a LoRA on pictures and makes a video with it.",
+        "Trains a LoRA on your pictures and makes a video with it.",
         (
             "Install the packages of training: ComfyUI's Python, *-m pip install accelerate pydantic "
             "pyyaml matplotlib*.",
-            "Choose your pictures in step 1, 10 to 30 of them: one *Batch Images* behind the other "
-            "adds more.",
+            "Choose your picture in step 1. Put *Batch Images* behind it for more: 10 to 30 learn "
+            "far better than one.",
             "Say in *captions* what they show: one line for all, or one line for each. A word "
             "without a meaning, such as sks, stands for what is learnt.",
             "Use that word in the prompt.",

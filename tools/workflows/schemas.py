@@ -25,7 +25,6 @@ FOREIGN = (
     "ContextWindowsManual",
     "CreateVideo",
     "GetVideoComponents",
-    "ImageBatch",
     "KSampler",
     "LoadImage",
     "LoadVideo",

@@ -1,0 +1,59 @@
+"""`evaluate`: metrics of videos, alone or against references, as a report."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+from .bars import ProgressBars
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure videos: steadiness, motion, likeness to references and prompts",
+        description="Measure videos and write report.json and report.html. Always: warping "
+        "error, flicker and motion. With references: PSNR and SSIM. With the weights of CLIP and "
+        "I3D: CLIP score and FVD. Nothing is downloaded.",
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("videos", type=Path, help="video or picture, or a folder of them")
+    parser.add_argument("--against", type=Path, metavar="REFERENCES",
+                        help="folder of references with the names of their videos, or a file for a "
+                        "file")  # fmt: skip
+    parser.add_argument("--prompts", type=Path, metavar="MANIFEST",
+                        help="JSON list of {file_path, text}, for --clip")  # fmt: skip
+    parser.add_argument("--clip", type=Path, metavar="FOLDER",
+                        help="folder of a CLIP model of transformers, for the CLIP "
+                        "score")  # fmt: skip
+    parser.add_argument("--i3d", type=Path, metavar="FILE",
+                        help="the I3D TorchScript file (i3d_torchscript.pt), for FVD")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="folder of the report")  # fmt: skip
+    parser.add_argument("--device", default="auto",
+                        help="of CLIP and I3D: auto, cpu, cuda, cuda:N or mps")  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, and say where the report is."""
+    from ..devices import pick_device
+    from ..evaluation import evaluate_videos, plan_videos, summary_lines, write_videos
+
+    options = {name: getattr(arguments, name) for name in ("against", "prompts", "clip", "i3d")}
+    plan = plan_videos(arguments.videos, **options)
+    device = pick_device(arguments.device)
+    started = time.perf_counter()
+    with ProgressBars() as bars:
+        report = evaluate_videos(plan, device=device, progress=bars)
+    print(f"{len(plan.videos)} videos")
+    for line in summary_lines(report):
+        print(line)
+    given = {"videos": arguments.videos, **options}
+    told = {name: None if value is None else str(value) for name, value in given.items()}
+    for file in write_videos(arguments.out, report, plan, told):
+        print(file)
+    print(f"{time.perf_counter() - started:.1f} s")
+    return 0

@@ -1,0 +1,182 @@
+"""`evaluate-meaning`: whether a model's clips show what it was asked for, on scenes made for it."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError
+from ..memory import Memory
+from .bars import ProgressBars
+from .generate import add_memory, memory_of, size_of
+
+if TYPE_CHECKING:
+    from ..evaluation import Ask, Sample
+    from ..settings import Settings
+
+_EXAMPLES = """\
+The scenes are those of make-clips: coloured shapes that move. What is asked of a checkpoint follows
+from its head: text, start, start_end and region (InP), control, reference and trajectory (Control),
+camera (Control-Camera).
+
+examples:
+  evaluate-meaning runs/inp runs/control --count 100 --steps 30 --out reports/meaning
+  evaluate-meaning --rendered soft --count 300 --out reports/judge     (no model: the judge's proof)
+"""
+
+
+def add_parser(commands: Any) -> None:
+    """Add the command and its options."""
+    parser = commands.add_parser(
+        "evaluate-meaning",
+        help="judge whether a model's clips show what was asked for",
+        description="Make clips for held-out scenes of known content, look at them by computer "
+        "vision and count what is as asked: colour, shape, motion, known pictures, edges, camera, "
+        "tracks. " + _EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("checkpoints", nargs="*", type=Path, metavar="CHECKPOINT",
+                        help="checkpoint folders, each with a report of its own")  # fmt: skip
+    parser.add_argument("--rendered", choices=("clean", "soft"),
+                        help="in place of checkpoints: judge the rendered scenes themselves, as "
+                        "they are or blurred and noisy")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+                        help="folder of the report: report.json, confusion tables, contact sheets; "
+                        "with several checkpoints a folder for each in it")  # fmt: skip
+    parser.add_argument("--tasks", nargs="+", metavar="TASK",
+                        help="text, start, start_end, region, control, reference, camera, "
+                        "trajectory; default: all that the head can do")  # fmt: skip
+    parser.add_argument("--count", type=int, default=100, help="scenes per task, default: 100")
+    parser.add_argument("--scenes-seed", type=int, metavar="SEED",
+                        help="of the held-out scenes; another than that of the training clips; "
+                        "default: 990000")  # fmt: skip
+    parser.add_argument("--language", choices=("en", "zh"), default="en", help="of the prompts")
+    parser.add_argument("--batch", type=int, default=8,
+                        help="clips at once where the prompt is all that is given, "
+                        "default: 8")  # fmt: skip
+    _add_settings(parser.add_argument_group("settings"))
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_memory(parser.add_argument_group("memory"))
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge every checkpoint and say where the reports are."""
+    if bool(arguments.checkpoints) == (arguments.rendered is not None):
+        raise InputError("evaluate-meaning needs checkpoints, or --rendered and no checkpoint.")
+    if arguments.batch < 1:
+        raise InputError(f"--batch is {arguments.batch}; it must be at least 1.")
+    settings = _settings(arguments)
+    if arguments.rendered is not None:
+        _judge_rendered(arguments, settings)
+        return 0
+    names = [path.resolve().name for path in arguments.checkpoints]
+    if len(set(names)) < len(names):
+        raise InputError(
+            f"The checkpoints are named {', '.join(names)}; reports go to folders of these names, "
+            "so they must differ. Judge them one by one."
+        )
+    runs = [_prepared(path, arguments, settings) for path in arguments.checkpoints]
+    for path, name, (pipeline, asks) in zip(arguments.checkpoints, names, runs, strict=True):
+        from ..evaluation import make_samples
+
+        folder = arguments.out if len(runs) == 1 else arguments.out / name
+        print(f"{path}: {len(asks)} clips on {pipeline.device}")
+        with ProgressBars() as bars:
+            samples = make_samples(pipeline, asks, settings, batch=arguments.batch, progress=bars)
+            _report(folder, samples, arguments, settings, made_by=str(path))
+    return 0
+
+
+def _add_settings(group: Any) -> None:
+    group.add_argument("--size", type=size_of, default=(96, 96), metavar="HxW",
+                       help="height x width of the clips, default: 96x96")  # fmt: skip
+    group.add_argument("--frames", type=int, default=17, help="4n + 1, default: 17")
+    group.add_argument("--fps", type=float, default=8.0, help="default: 8")
+    group.add_argument("--steps", type=int, default=50, help="inference steps, default: 50")
+    group.add_argument("--guidance-scale", type=float, default=6.0, help="default: 6; 1 is off")
+    group.add_argument("--negative-prompt", help="what to avoid")
+    group.add_argument("--scheduler", help="as of generate")
+    group.add_argument("--seed", type=int, default=43, help="of the noise, default: 43")
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    from ..settings import Settings
+
+    height, width = arguments.size
+    names = ("frames", "fps", "steps", "guidance_scale", "negative_prompt", "scheduler", "seed")
+    given = {name: getattr(arguments, name) for name in names}
+    told = {name: value for name, value in given.items() if value is not None}
+    return Settings(height=height, width=width, **told)
+
+
+def _prepared(
+    path: Path, arguments: argparse.Namespace, settings: Settings
+) -> tuple[Any, list[Ask]]:
+    """The pipeline of a checkpoint and what it is asked for; refuses before anything is made."""
+    from ..evaluation import tasks_of
+    from ..pipeline import Pipeline
+
+    pipeline = Pipeline.load(
+        path,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        memory=memory_of(arguments, Memory()),
+        embedding_cache=False,  # prompts of one evaluation, encoded once
+    )
+    possible = tasks_of(pipeline.info.transformer)
+    impossible = [task for task in arguments.tasks or () if task not in possible]
+    if impossible:
+        raise InputError(
+            f"{path} has the head {pipeline.info.head.value}, which cannot do "
+            f"{', '.join(impossible)}; it can do {', '.join(possible)}."
+        )
+    return pipeline, _asks(arguments.tasks or possible, arguments, settings)
+
+
+def _asks(tasks: Iterable[str], arguments: argparse.Namespace, settings: Settings) -> list[Ask]:
+    from ..evaluation import HELD_OUT_SEED, asks_for
+
+    seed = HELD_OUT_SEED if arguments.scenes_seed is None else arguments.scenes_seed
+    return [
+        asked
+        for task in tasks
+        for asked in asks_for(
+            task, arguments.count, settings, seed=seed, language=arguments.language
+        )
+    ]
+
+
+def _judge_rendered(arguments: argparse.Namespace, settings: Settings) -> None:
+    from ..evaluation import TASKS, rendered_samples
+
+    asks = _asks(arguments.tasks or TASKS, arguments, settings)
+    with ProgressBars() as bars:
+        samples = rendered_samples(asks, soft=arguments.rendered == "soft", progress=bars)
+        made_by = f"rendering, {arguments.rendered}"
+        _report(arguments.out, samples, arguments, settings, made_by=made_by)
+
+
+def _report(
+    folder: Path,
+    samples: Iterable[Sample],
+    arguments: argparse.Namespace,
+    settings: Settings,
+    *,
+    made_by: str,
+) -> None:
+    from dataclasses import asdict
+
+    from ..evaluation import judge_all, write_meaning
+
+    started = time.perf_counter()
+    report = judge_all(samples)
+    made_with = {"made_by": made_by, "language": arguments.language, "settings": asdict(settings)}
+    print(report.table())
+    for file in write_meaning(folder, report, made_with):
+        print(file)
+    print(f"{time.perf_counter() - started:.1f} s")

@@ -1,0 +1,149 @@
+"""Two reports of the same videos side by side."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MediaError
+from ..media import write_json
+from .catalogue import metric
+from .page import page, picture, table, write_differences, write_page
+from .statistics import Spread
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One metric over the videos that both reports have it for.
+
+    `change` is B minus A of each video. `wins_b` counts the videos where B is better, `wins_a`
+    where A is, of a metric where either is; `p` is the sign test's: how likely wins so uneven are
+    by chance. They are None for a metric that has no better.
+    """
+
+    name: str
+    a: Spread
+    b: Spread
+    change: Spread
+    wins_a: int | None
+    wins_b: int | None
+    ties: int
+    p: float | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`differences` by metric, and the `changes` of every video they rest on."""
+
+    names: tuple[str, str]
+    videos: tuple[str, ...]
+    differences: tuple[Difference, ...]
+    changes: dict[str, dict[str, float]]
+
+
+def compare_reports(a: Path, b: Path) -> Comparison:
+    """Compare two report.json (or their folders) of `evaluate` or of `evaluate-meaning`.
+
+    Raises `InputError` where they have no video in common, or are of different kinds, and
+    `MediaError` where one cannot be read.
+    """
+    report_a, report_b = _read(a), _read(b)
+    if report_a["kind"] != report_b["kind"]:
+        raise InputError(
+            f"{a} is a report on {report_a['kind']} and {b} on {report_b['kind']}; compare two of "
+            "the same command."
+        )
+    videos_a, videos_b = report_a["videos"], report_b["videos"]
+    common = [name for name in videos_a if name in videos_b]
+    if not common:
+        raise InputError(
+            f"{a} and {b} have no video in common ({len(videos_a)} and {len(videos_b)} videos); "
+            "videos are matched by name."
+        )
+    names = dict.fromkeys(name for video in common for name in videos_a[video])
+    changes: dict[str, dict[str, float]] = {}
+    differences = []
+    for name in names:
+        pairs = {
+            video: (float(videos_a[video][name]), float(videos_b[video][name]))
+            for video in common
+            if name in videos_a[video] and name in videos_b[video]
+        }
+        if pairs:
+            differences.append(_difference(name, list(pairs.values())))
+            changes[name] = {video: second - first for video, (first, second) in pairs.items()}
+    return Comparison((str(a), str(b)), tuple(common), tuple(differences), changes)
+
+
+def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
+    """Write compare.json and compare.html with its plot; returns the two."""
+    values = {
+        metric(name).title: (metric(name).better, list(listed.values()))
+        for name, listed in comparison.changes.items()
+    }
+    write_differences(folder / "differences.png", values)
+    parts = [
+        table(["", "report"], [["A", comparison.names[0]], ["B", comparison.names[1]]]),
+        f"<p>{len(comparison.videos)} videos in common.</p>",
+        table(["", "videos", "A", "B", "B - A", "A better", "B better", "equal", "p"],
+              [_cells(difference) for difference in comparison.differences]),
+        picture("differences.png", "Each video: blue where B is better, red where A is"),
+    ]  # fmt: skip
+    return [
+        write_json(folder / "compare.json", asdict(comparison)),
+        write_page(folder / "compare.html", page("Two runs compared", parts)),
+    ]
+
+
+def comparison_lines(comparison: Comparison) -> list[str]:
+    """The table as lines of text."""
+    lines = [f"{len(comparison.videos)} videos in common"]
+    for difference in comparison.differences:
+        title, _, a, b, change, wins_a, wins_b, _, p = _cells(difference)
+        won = f"; better: A {wins_a}, B {wins_b} (p {p})" if wins_a else ""
+        lines.append(f"{title:<34} A {a}, B {b}, B - A {change}{won}")
+    return lines
+
+
+def _difference(name: str, pairs: list[tuple[float, float]]) -> Difference:
+    from scipy.stats import binomtest
+
+    changes = [second - first for first, second in pairs]
+    better, ties = metric(name).better, sum(change == 0 for change in changes)
+    wins_a = wins_b = p = None
+    if better:
+        wins_b = sum(change * better > 0 for change in changes)
+        wins_a = len(changes) - ties - wins_b
+        p = float(binomtest(wins_b, wins_a + wins_b).pvalue) if wins_a + wins_b else 1.0
+    firsts, seconds = [first for first, _ in pairs], [second for _, second in pairs]
+    return Difference(
+        name, Spread.of(firsts), Spread.of(seconds), Spread.of(changes), wins_a, wins_b, ties, p
+    )
+
+
+def _cells(difference: Difference) -> list[str]:
+    wins = ["" if won is None else str(won) for won in (difference.wins_a, difference.wins_b)]
+    p = "" if difference.p is None else f"{difference.p:.2g}"
+    means = [f"{spread.mean:.4g}" for spread in (difference.a, difference.b)]
+    return [
+        metric(difference.name).title,
+        str(difference.change.count),
+        *means,
+        str(difference.change),
+        *wins,
+        str(difference.ties),
+        p,
+    ]
+
+
+def _read(path: Path) -> dict[str, Any]:
+    file = path / "report.json" if path.is_dir() else path
+    try:
+        report = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MediaError(f"The report {file} cannot be read: {error}") from error
+    if not isinstance(report, dict) or not {"kind", "videos"} <= set(report):
+        raise InputError(f"{file} is no report of evaluate or evaluate-meaning; name one.")
+    return report

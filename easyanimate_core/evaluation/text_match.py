@@ -1,0 +1,57 @@
+"""CLIP score: how well a video fits its prompt.
+
+Source: Hessel et al. 2021, "CLIPScore", in the scale of torchmetrics: 100 times the cosine between
+prompt and picture, 0 where it is negative; the mean over frames spread evenly over the video.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..errors import CheckpointError
+from ..media import check_pixels, to_bytes
+
+#: Frames of a video that are scored.
+SCORED_FRAMES = 8
+
+
+class ClipScorer:
+    """A CLIP model of transformers, from a folder on this machine.
+
+    Raises `CheckpointError` where the folder is missing or holds something else.
+    """
+
+    def __init__(self, folder: Path, device: torch.device) -> None:
+        from transformers import CLIPModel, CLIPProcessor
+
+        if not (folder / "config.json").is_file():
+            raise CheckpointError(
+                f"{folder} holds no config.json; name the folder of a CLIP model of transformers, "
+                "such as a copy of openai/clip-vit-base-patch32."
+            )
+        try:
+            self._model = CLIPModel.from_pretrained(
+                folder, local_files_only=True, use_safetensors=True
+            )
+            self._processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} cannot be read as a CLIP model: {error}") from error
+        self._model = self._model.eval().to(device)
+        self._device = device
+
+    @torch.inference_mode()
+    def __call__(self, frames_FHWC: Tensor, prompt: str) -> float:
+        """The score of a video [F, H, W, 3] in [0, 1], 0 to 100. Long prompts are cut to CLIP's."""
+        check_pixels("The video", frames_FHWC)
+        count = min(SCORED_FRAMES, len(frames_FHWC))
+        places = torch.linspace(0, len(frames_FHWC) - 1, count).round().long()
+        pictures = list(to_bytes(frames_FHWC[places]))
+        inputs = self._processor(
+            text=[prompt], images=pictures, return_tensors="pt", padding=True, truncation=True
+        ).to(self._device)
+        found = self._model(**inputs)
+        cosines = (found.image_embeds @ found.text_embeds.T)[:, 0]  # both are of length 1
+        return float(100 * cosines.clamp(min=0).mean())

@@ -1,0 +1,64 @@
+"""The report of `evaluate`: JSON for programs, a page with tables, plots and strips for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..media import write_json
+from .catalogue import metric
+from .page import page, picture, table, write_histograms, write_page, write_strip
+from .videos import VideoPlan, VideoReport, read_clip
+
+
+def write_videos(
+    folder: Path, report: VideoReport, plan: VideoPlan, run: Mapping[str, Any]
+) -> list[Path]:
+    """Write report.json and report.html, with pictures beside them; returns the two.
+
+    `run` says what was measured, for the reader of report.json.
+    """
+    shown = []
+    for number, (name, file) in enumerate(plan.videos.items()):
+        strip = write_strip(folder / "strips" / f"{number:05d}.png", read_clip(file).frames)
+        shown.append(picture(f"strips/{strip.name}", name))
+    parts = ["<h2>All videos</h2>", _summary(report)]
+    if report.spreads:
+        values = {
+            metric(name).title: [row[name] for row in report.videos.values() if name in row]
+            for name in report.spreads
+        }
+        write_histograms(folder / "histograms.png", values)
+        parts.append(picture("histograms.png", "How the videos spread"))
+    parts += ["<h2>Each video</h2>", _rows(report), "<h2>First, middle and last frame</h2>", *shown]
+    return [
+        write_json(folder / "report.json", {"run": dict(run), **report.to_json()}),
+        write_page(folder / "report.html", page("Videos measured", parts)),
+    ]
+
+
+def summary_lines(report: VideoReport) -> list[str]:
+    """The means as lines of text."""
+    lines = [f"{metric(name).title:<32} {spread}" for name, spread in report.spreads.items()]
+    return lines if report.fvd is None else [*lines, f"{'FVD':<32} {report.fvd:.4g}"]
+
+
+def _summary(report: VideoReport) -> str:
+    keys = ("mean", "deviation", "least", "median", "most")
+    rows = [
+        [metric(name).title, str(spread.count), *(f"{getattr(spread, key):.4g}" for key in keys)]
+        for name, spread in report.spreads.items()
+    ]
+    if report.fvd is not None:
+        rows.append(["FVD", str(len(report.videos)), f"{report.fvd:.4g}", "", "", "", ""])
+    return table(["", "videos", *keys], rows)
+
+
+def _rows(report: VideoReport) -> str:
+    names = list(report.spreads)
+    rows = [
+        [video, *(f"{numbers[name]:.4g}" if name in numbers else "" for name in names)]
+        for video, numbers in report.videos.items()
+    ]
+    return table(["", *(metric(name).title for name in names)], rows)

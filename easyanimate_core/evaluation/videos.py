@@ -1,0 +1,230 @@
+"""Metrics of files: which videos, against which references, with which prompts, and the report.
+
+Shapes: F frames, H and W height and width.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..errors import InputError, MediaError
+from ..media import DEFAULT_FPS, Clip, read_image, read_video
+from ..progress import Progress, silent
+from .distribution import VideoFeatures, check_length, frechet_video_distance
+from .metrics import SSIM_WINDOW, check_same_shape, psnr, ssim
+from .statistics import Spread
+from .temporal import flicker, motion
+from .text_match import ClipScorer
+
+_VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
+_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+@dataclass(frozen=True)
+class VideoPlan:
+    """What is measured. All of it was found and fits when the plan was made.
+
+    `videos` maps names (paths within the folder, without ending) to files; `references` and
+    `prompts` are by the same names, and empty where none were given.
+    """
+
+    videos: Mapping[str, Path]
+    references: Mapping[str, Path]
+    prompts: Mapping[str, str]
+    clip: Path | None = None
+    i3d: Path | None = None
+
+
+@dataclass(frozen=True)
+class VideoReport:
+    """`videos` maps names to numbers by metric, `spreads` metrics to their spread over the videos.
+
+    `fvd` is of all together, None where it was not asked for.
+    """
+
+    videos: dict[str, dict[str, float]]
+    spreads: dict[str, Spread]
+    fvd: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {"kind": "videos", **asdict(self)}
+
+
+def plan_videos(
+    source: Path,
+    *,
+    against: Path | None = None,
+    prompts: Path | None = None,
+    clip: Path | None = None,
+    i3d: Path | None = None,
+) -> VideoPlan:
+    """Find everything and check that it fits together, before anything is measured.
+
+    Args:
+        source: A video or a picture, or a folder of them.
+        against: The references: of the same names in a folder, or a file for a file.
+        prompts: A manifest, a JSON list of {"file_path", "text"}.
+        clip: Folder of a CLIP model, for the score; needs prompts.
+        i3d: The I3D TorchScript file, for FVD; needs references.
+
+    Raises:
+        InputError: Something is missing, or a video and its reference differ in size or length.
+        MediaError: A file cannot be read.
+    """
+    videos = _found(source)
+    references: dict[str, Path] = {}
+    if against is not None:
+        references = _matched(videos, against, alone=source.is_file())
+    texts = {} if prompts is None else _texts(prompts, videos)
+    if (clip is None) != (prompts is None):
+        raise InputError(
+            "The CLIP score needs both the prompts and a CLIP model: give --prompts and --clip, or "
+            "neither."
+        )
+    if i3d is not None and (not references or len(videos) < 2):
+        raise InputError(
+            f"FVD compares sets of videos; there are {len(videos)} videos and {len(references)} "
+            "references. Give at least 2 videos and --against, or leave --i3d out."
+        )
+    for name, file in references.items():
+        _check_pair(name, videos[name], file, of_fvd=i3d is not None)
+    return VideoPlan(videos, references, texts, clip, i3d)
+
+
+def evaluate_videos(
+    plan: VideoPlan, *, device: torch.device, progress: Progress = silent
+) -> VideoReport:
+    """Measure every video; reports the stage "measure".
+
+    Raises `CheckpointError` where a model's weights do not fit, before any video is measured.
+    """
+    scorer = None if plan.clip is None else ClipScorer(plan.clip, device)
+    features = None if plan.i3d is None else VideoFeatures(plan.i3d, device)
+    numbers: dict[str, dict[str, float]] = {}
+    of_videos, of_references = [], []
+    for done, (name, file) in enumerate(plan.videos.items()):
+        progress("measure", done, len(plan.videos))
+        clip = read_clip(file)
+        reference = read_clip(plan.references[name]).frames if plan.references else None
+        numbers[name] = _measured(clip, reference)
+        if scorer is not None:
+            numbers[name]["clip_score"] = scorer(clip.frames, plan.prompts[name])
+        if features is not None and reference is not None:
+            of_videos.append(features(clip.frames))
+            of_references.append(features(reference))
+    progress("measure", len(plan.videos), len(plan.videos))
+    fvd = None
+    if features is not None:
+        fvd = frechet_video_distance(np.stack(of_videos), np.stack(of_references))
+    return VideoReport(numbers, spreads_of(list(numbers.values())), fvd)
+
+
+def read_clip(file: Path) -> Clip:
+    """A video, or a picture as one of a single frame."""
+    if file.suffix.lower() in _PICTURES:
+        return Clip(read_image(file), DEFAULT_FPS)
+    return read_video(file)
+
+
+def spreads_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Of each metric over the videos that have it, in the order in which they come."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: Spread.of([row[name] for row in rows if name in row]) for name in names}
+
+
+def _measured(clip: Clip, reference: Tensor | None) -> dict[str, float]:
+    numbers: dict[str, float] = {}
+    if reference is not None:
+        numbers["psnr_db"] = psnr(clip.frames, reference)
+        numbers["ssim"] = ssim(clip.frames, reference)
+    if len(clip.frames) > 1:
+        found = motion(clip.frames, fps=clip.fps)
+        numbers["warp_error"] = found.warp_error
+        numbers["flicker_percent"] = flicker(clip.frames)
+        numbers["motion_pixels"] = found.pixels
+        numbers["motion_percent_per_second"] = found.speed
+    return numbers
+
+
+def _found(source: Path) -> dict[str, Path]:
+    """Names and files of the videos and pictures at `source`."""
+    known = (*_VIDEOS, *_PICTURES)
+    if source.is_file():
+        if source.suffix.lower() not in known:
+            raise InputError(f"{source} is no video or picture; known are {', '.join(known)}.")
+        return {source.stem: source}
+    if not source.is_dir():
+        raise InputError(f"{source} is missing; name a video, a picture or a folder of them.")
+    files = [file for file in sorted(source.rglob("*")) if file.suffix.lower() in known]
+    names: dict[str, Path] = {}
+    for file in files:
+        name = file.relative_to(source).with_suffix("").as_posix()
+        if name in names:
+            raise InputError(
+                f"{names[name]} and {file} have the same name; a report tells videos apart by it. "
+                "Rename one."
+            )
+        names[name] = file
+    if not names:
+        raise InputError(f"{source} holds no video or picture; known are {', '.join(known)}.")
+    return names
+
+
+def _matched(videos: Mapping[str, Path], against: Path, *, alone: bool) -> dict[str, Path]:
+    references = _found(against)
+    if alone and against.is_file():
+        return {next(iter(videos)): against}
+    missing = [name for name in videos if name not in references]
+    if missing:
+        raise InputError(
+            f"{against} lacks the references of {len(missing)} of {len(videos)} videos, such as "
+            f"{missing[0]!r}. References have the names of their videos."
+        )
+    return {name: references[name] for name in videos}
+
+
+def _texts(manifest: Path, videos: Mapping[str, Path]) -> dict[str, str]:
+    """The prompt of every video, from a list of {"file_path", "text"}."""
+    try:
+        rows = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise MediaError(f"The manifest {manifest} cannot be read: {error}") from error
+    texts: dict[str, str] = {}
+    for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
+        file, text = (row.get("file_path"), row.get("text")) if isinstance(row, dict) else (0, 0)
+        if not isinstance(file, str) or not isinstance(text, str):
+            raise InputError(
+                f"Entry {number} of {manifest} is not an object with the texts file_path and text."
+            )
+        path = Path(file).with_suffix("")
+        texts |= {path.as_posix(): text, path.name: text}
+    found = {name: texts.get(name, texts.get(Path(name).name)) for name in videos}
+    missing = [name for name, text in found.items() if text is None]
+    if missing:
+        raise InputError(
+            f"{manifest} has no prompt for {len(missing)} of {len(videos)} videos, such as "
+            f"{missing[0]!r}. Entries are found by the name of the file."
+        )
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def _check_pair(name: str, video: Path, reference: Path, *, of_fvd: bool) -> None:
+    pair = read_clip(video).frames, read_clip(reference).frames
+    try:
+        check_same_shape(*pair)
+        if of_fvd:
+            check_length(len(pair[0]))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    if min(pair[0].shape[1:3]) < SSIM_WINDOW:
+        height, width = pair[0].shape[1:3]
+        raise InputError(f"{name} is {width} x {height}; SSIM needs sides of {SSIM_WINDOW} pixels.")
