@@ -223,8 +223,8 @@ V5_1 = (
         Weights("V5.1", T2V),
         "Trains a LoRA on your pictures and makes a video with it.",
         (
-            "Install the packages of training: ComfyUI's Python, *-m pip install accelerate pydantic "
-            "pyyaml matplotlib*.",
+            "Install the packages of training: ComfyUI's Python, *-m pip install accelerate "
+            "pydantic pyyaml matplotlib*.",
             "Choose your picture in step 1. Put *Batch Images* behind it for more: 10 to 30 learn "
             "far better than one.",
             "Say in *captions* what they show: one line for all, or one line for each. A word "
