@@ -63,8 +63,8 @@ def test_a_stopped_job_goes_on_and_other_jobs_begin_anew(job, tmp_path, monkeypa
     monkeypatch.setattr(lora_run, "_SAVE_EVERY", 2)
     long = replace(job, steps=5)
 
-    def cancel(_stage, done, _total):
-        if done == 3:
+    def cancel(stage, done, _total):
+        if (stage, done) == ("train", 3):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -74,7 +74,7 @@ def test_a_stopped_job_goes_on_and_other_jobs_begin_anew(job, tmp_path, monkeypa
     said = train_lora(
         long, tmp_path, progress=lambda stage, done, _: began.append((stage, done))
     ).report
-    assert began[0] == ("train", 2)
+    assert began[0] == ("train", 2)  # captions are known
     assert "Going on after step 2." in said
     for changes in ({"seed": 2}, {"captions": "other"}, {"pictures": 1 - job.pictures}):
         assert "Going on" not in train_lora(replace(job, steps=1, **changes), tmp_path).report
