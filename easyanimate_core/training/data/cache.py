@@ -53,6 +53,10 @@ class LatentCache:
         except (SafetensorError, KeyError, OSError):
             return None
 
+    def has(self, *content: object) -> bool:
+        """Whether there is an entry; a damaged one counts."""
+        return self._path(content).is_file()
+
     def write(self, tensor: Tensor, *content: object) -> None:
         """Keep a tensor; `MediaError` where it cannot be written."""
         half = tensor.to("cpu", torch.float16).contiguous()

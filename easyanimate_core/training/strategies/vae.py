@@ -20,6 +20,7 @@ from ...geometry import TEMPORAL_FACTOR
 from ...media import contact_sheet, write_png
 from ...models.vae import AutoencoderKLMagvit
 from ...preprocess.weights import read_state
+from ...progress import Progress
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.records import Record, Shape, generator_of
@@ -87,6 +88,9 @@ class VAEStrategy:
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         return self._networks
+
+    def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
+        """Nothing: it trains on pixels."""
 
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
         data = self._config.data
