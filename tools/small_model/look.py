@@ -2,7 +2,7 @@
 
     python -m tools.small_model.look CHECKPOINT LORA OUT
 
-The look has black outlines on a white ground. Its measure is the share of white and of black pixels.
+The look has black outlines on a white ground. Its measure is the share of white and black pixels.
 """
 
 from __future__ import annotations
