@@ -15,6 +15,7 @@ from . import (
     preprocess,
     sampling,
     text,
+    training,
 )
 from .bridge import detect, paths
 
@@ -33,6 +34,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *control.NODES,
     *camera_paths.NODES,
     *sampling.NODES,
+    *training.NODES,
 )
 
 

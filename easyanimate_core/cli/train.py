@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
 from .bars import ProgressBars
 
 _EPILOG = """\
@@ -48,7 +46,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    require_training_packages()
+    from ..training.packages import require_packages
+
+    require_packages()
     from ..training.config import read_config
     from ..training.run import run_training
 
@@ -57,13 +57,3 @@ def run(arguments: argparse.Namespace) -> int:
         for path in run_training(config, restart=arguments.restart, progress=bars):
             print(path)
     return 0
-
-
-def require_training_packages() -> None:
-    """Raise `InputError` where the packages of the extra are not installed."""
-    missing = [name for name in ("accelerate", "pydantic", "yaml") if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"Training needs packages that are not installed: {', '.join(missing)}. "
-            "`pip install -r requirements-training.txt` brings all of them."
-        )

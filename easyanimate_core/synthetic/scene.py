@@ -41,7 +41,7 @@ TINTS: dict[str, tuple[int, int, int]] = {
 }
 
 #: Radius of a body's circle, and about that of its other shapes, as a share of the shorter side.
-SIZES = {"small": 0.11, "large": 0.19}
+SIZES = {"small": 0.135, "large": 0.215}
 
 #: How far a shape reaches from its centre, in radii.
 REACH = 1.2
@@ -82,6 +82,7 @@ _PAN_TRAVEL = (0.25, 0.45)
 _ZOOM_FACTOR = (1.4, 1.8)
 _TURN = (math.pi / 2, math.pi)  # clockwise
 _FAR, _NEAR = 0.55, 0.9
+_BACK_SCALE = 0.85  # of a body that passes behind another: so both are seen whole at the ends
 
 
 @dataclass(frozen=True)
@@ -230,7 +231,7 @@ def _occlusion(draw: _Draw, sides: Point) -> _Made:
     colours = list(COLOURS)
     front_colour = draw.one_of(colours)
     colours.remove(front_colour)
-    middle = (draw.between(0.47, 0.53), draw.between(0.47, 0.53))
+    middle = (draw.between(0.49, 0.51), draw.between(0.49, 0.51))
     front = Body(draw.one_of(SHAPES[:2]), front_colour, "large", middle, middle)
     step = DIRECTIONS[direction]
     aside = draw.between(-0.04, 0.04)
@@ -238,12 +239,15 @@ def _occlusion(draw: _Draw, sides: Point) -> _Made:
     centre = tuple(
         0.5 if along else place + aside for along, place in zip(step, middle, strict=True)
     )
-    half = [0.49 - reach for reach in _reach("small", 1, sides)]
+    half = [0.495 - reach for reach in _reach("small", _BACK_SCALE, sides)]
     start, end = (
         (centre[0] + sign * step[0] * half[0], centre[1] + sign * step[1] * half[1])
         for sign in (-1, 1)
     )
-    back = Body(draw.one_of(SHAPES), draw.one_of(colours), "small", start, end, depth=_FAR)
+    back = Body(
+        draw.one_of(SHAPES), draw.one_of(colours), "small", start, end,
+        start_scale=_BACK_SCALE, end_scale=_BACK_SCALE, depth=_FAR,
+    )  # fmt: skip
     return (back, front), direction, "Static", 0.0
 
 

@@ -22,6 +22,7 @@ import torch
 from ..cache_folder import cache_folder
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
+from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
     SUFFIX,
@@ -35,8 +36,6 @@ from .prompts import EncodedPrompt
 #: About 500 prompts of V5.1 in bfloat16.
 MAX_BYTES = 2**30
 _ENTRY = re.compile(r"\.?[0-9a-f]{64}\.safetensors(\.[0-9a-f]+\.part)?")
-#: Of a large file so many evenly spread samples of so many bytes are looked at, and its beginning.
-_SAMPLES, _SAMPLE_BYTES, _HEAD_BYTES = 256, 4096, 2**18
 _PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "optimum-quanto")
 
 
@@ -118,7 +117,7 @@ def encoder_identity(
     digest.update(repr(how).encode())
     for files in info.text_encoders:
         for file in files.files:
-            _add_samples(digest, file)
+            add_samples(digest, file)
     for file in _small_files(info):
         digest.update(f"{file.relative_to(info.path).as_posix()} {file.stat().st_size}".encode())
         digest.update(file.read_bytes())
@@ -139,13 +138,3 @@ def _small_files(info: CheckpointInfo) -> Iterable[Path]:
         yield info.path / f"text_encoder{suffix}" / "config.json"
         folder = info.path / f"tokenizer{suffix}"
         yield from sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def _add_samples(digest: hashlib._Hash, file: Path) -> None:
-    size = file.stat().st_size
-    digest.update(str(size).encode())
-    with file.open("rb") as opened:
-        digest.update(opened.read(_HEAD_BYTES))
-        for number in range(1, _SAMPLES + 1):
-            opened.seek(max(0, (size - _SAMPLE_BYTES) * number // _SAMPLES))
-            digest.update(opened.read(_SAMPLE_BYTES))

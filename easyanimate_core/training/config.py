@@ -13,6 +13,15 @@ from ..errors import InputError
 from ..geometry import check_frames
 
 TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
+#: What of a clip is known to an inpaint denoiser while it learns.
+MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
+_MASKS: dict[MaskKind, float] = {
+    "start": 0.4,
+    "both": 0.15,
+    "end": 0.05,
+    "frames": 0.1,
+    "region": 0.3,
+}
 #: What a run can train.
 TASK_NAMES: tuple[str, ...] = get_args(TaskName)
 
@@ -145,12 +154,9 @@ class ObjectiveConfig(_Section):
     reference_dropout: float = Field(0.3, ge=0, le=1, description="Share without reference image")
     noise_mean: float = Field(-3.0, description="Known pixels get noise of exp(N(mean, std))")
     noise_std: float = Field(0.5, ge=0)
-    masks: dict[Literal["start", "end", "both", "frames", "region", "all"], float] = Field(
-        default_factory=lambda: {
-            "start": 0.4, "both": 0.15, "end": 0.05, "frames": 0.1, "region": 0.3,
-        },
-        description="Kinds of inpaint masks and how often",
-    )  # fmt: skip
+    masks: dict[MaskKind, float] = Field(
+        default_factory=lambda: dict(_MASKS), description="Kinds of inpaint masks and how often"
+    )
 
     @field_validator("masks")
     @classmethod

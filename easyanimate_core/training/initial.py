@@ -75,6 +75,11 @@ def treat_frames_as_pictures(vae: AutoencoderKLMagvit) -> None:
             weight[:, :, -1] = total
 
 
+def _noise_channels(network: nn.Module) -> int:
+    assert isinstance(network, EasyAnimateTransformer3DModel)
+    return network.config.out_channels
+
+
 @torch.no_grad()
 def copy_weights(network: nn.Module, weights: dict[str, Tensor]) -> list[str]:
     """Fill `network` with `weights` of the same names; returns the names that did not fit.
@@ -90,7 +95,7 @@ def copy_weights(network: nn.Module, weights: dict[str, Tensor]) -> list[str]:
         elif source.shape == parameter.shape:
             parameter.copy_(source)
         elif name == "proj.weight" and source.shape[0] == parameter.shape[0]:
-            shared = min(source.shape[1], parameter.shape[1], network.config.out_channels)
+            shared = min(source.shape[1], parameter.shape[1], _noise_channels(network))
             parameter.zero_()
             parameter[:, :shared].copy_(source[:, :shared])
         else:

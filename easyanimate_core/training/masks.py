@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .config import MaskKind
 from .data.records import Sample, Shape
 
 _MOST_KNOWN_FRAMES = 4
@@ -18,7 +19,7 @@ _REGION_MARGIN = 0.08
 
 
 def draw_mask(
-    shape: Shape, sample: Sample, shares: Mapping[str, float], random: np.random.Generator
+    shape: Shape, sample: Sample, shares: Mapping[MaskKind, float], random: np.random.Generator
 ) -> Tensor:
     """A mask [F, H, W]; its kind is drawn by the `shares` of the config's `masks`.
 

@@ -50,8 +50,9 @@ def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> Autoenco
 
 
 def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DModel:
-    """The denoiser that is trained, in float32."""
+    """The denoiser that is trained, in float32; a LoRA's frozen weights are as exact as the run."""
     model = config.model
+    frozen_in_bf16 = model.lora is not None and config.run.precision == "bf16"
     if model.network is None:
         folder = part_folder(model, "transformer")
         sizes = TransformerConfig.from_dict(read_json(folder / "config.json"))
@@ -60,7 +61,7 @@ def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DMo
             lambda: EasyAnimateTransformer3DModel(sizes),
             {to_original(name): tensor for name, tensor in weights.items()},
             what="denoiser",
-            dtype=torch.float32,
+            dtype=torch.bfloat16 if frozen_in_bf16 else torch.float32,
         )
     transformer = EasyAnimateTransformer3DModel(_sizes(TransformerConfig, model.network))
     initialise(transformer, config.seed)

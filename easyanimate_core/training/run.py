@@ -41,6 +41,7 @@ def run_training(
     *,
     records: Sequence[Record] | None = None,
     restart: bool = False,
+    cpu: bool = False,
     progress: Progress = silent,
     report: Report = print_line,
 ) -> list[Path]:
@@ -52,7 +53,9 @@ def run_training(
         config: The run.
         records: Clips in memory in place of the config's data.
         restart: Delete what `config.output` holds of an earlier run.
-        progress: Reports the stage "train"; may raise to stop, and the run can be gone on with.
+        cpu: Train on the CPU though there is a graphics card.
+        progress: Reports the stages "captions" and "train"; may raise to stop, and the run can be
+            gone on with.
         report: Gets the run's lines.
 
     Raises:
@@ -61,13 +64,16 @@ def run_training(
         CheckpointError: A checkpoint is damaged or another model's.
         MediaError: The disk is full or cannot be written to.
     """
-    accelerator = _accelerator(config)
+    accelerator = _accelerator(config, cpu=cpu)
     if accelerator.is_main_process:
         _claim_output(config, restart=restart)
     accelerator.wait_for_everyone()
     accelerator.init_trackers("tensorboard")
     with torch.inference_mode(mode=False):  # a host may run everything in it
         strategy = make_strategy(config, records)
+        share = slice(accelerator.process_index, None, accelerator.num_processes)
+        strategy.encode_ahead(accelerator.device, share, progress)
+        accelerator.wait_for_everyone()
         trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
         return trainer.train()
 
@@ -106,7 +112,7 @@ def _held_out(config: TrainConfig) -> Sequence[Record]:
     return _records(config)[: validation.clips]
 
 
-def _accelerator(config: TrainConfig) -> Any:
+def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
     from accelerate import Accelerator
     from accelerate.utils import set_seed
 
@@ -116,8 +122,10 @@ def _accelerator(config: TrainConfig) -> Any:
         mixed_precision=run.precision,
         log_with="tensorboard" if run.tensorboard else None,
         project_dir=str(config.output),
+        cpu=cpu,
     )
-    set_seed(config.seed, device_specific=True)
+    # For libraries alone, and numpy takes no larger one; every draw of ours has its generator.
+    set_seed(config.seed % 2**31, device_specific=True)
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:  # it wants to know the batch, and the loader is not its own
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.data.clips_per_batch

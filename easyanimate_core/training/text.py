@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from ..checkpoint import read_tensor_files
+from ..progress import Progress, silent
 from ..specs import TransformerConfig, Version
 from ..text import TextEncoder, TextStates
 from ..text.build import build_text_encoder
@@ -21,7 +22,8 @@ _KEPT = 4096
 class Captions:
     """States of captions, from memory, from disk, or from the text encoder.
 
-    The text encoder is loaded when a caption is met that was never encoded.
+    The text encoder is loaded when a caption is met that was never encoded. `encode_ahead` spares
+    a run the memory of it.
     """
 
     def __init__(self, model: ModelConfig, sizes: TransformerConfig, cache: Path) -> None:
@@ -44,6 +46,28 @@ class Captions:
         """One row per caption, float32."""
         rows = [self._states_of(caption) for caption in captions]
         return TextStates.join(rows).to(device, torch.float32)
+
+    def encode_ahead(
+        self, captions: Sequence[str], device: torch.device, progress: Progress = silent
+    ) -> None:
+        """Encode those of `captions` that are not on disk, then let go of the text encoder.
+
+        Reports the stage "captions". On a card the weights stay in the dtype that they are stored
+        in.
+        """
+        names = ["text", "text_t5"][: 1 + (self._version is Version.V5)]
+        unknown = [
+            caption
+            for caption in dict.fromkeys(captions)
+            if not all(self._cache.has(name, caption) for name in names)
+        ]
+        for done, caption in enumerate(unknown):
+            progress("captions", done, len(unknown))
+            if self._encoder is None:
+                dtype = torch.float32 if device.type == "cpu" else None
+                self._encoder = self._build(dtype, device)
+            self._states_of(caption)
+        self._encoder = None
 
     def _states_of(self, caption: str) -> TextStates:
         known = self._memory.get(caption)
@@ -69,7 +93,14 @@ class Captions:
 
     def _encode(self, caption: str) -> TextStates:
         if self._encoder is None:
-            self._encoder = build_text_encoder(
-                self._folder, self._version, use_attention_mask=self._masks, dtype=torch.float32
-            )
+            self._encoder = self._build(torch.float32, torch.device("cpu"))
         return self._encoder.encode([caption]).states
+
+    def _build(self, dtype: torch.dtype | None, device: torch.device) -> TextEncoder:
+        return build_text_encoder(
+            self._folder,
+            self._version,
+            use_attention_mask=self._masks,
+            dtype=dtype,
+            device=device,
+        )

@@ -102,17 +102,15 @@ def describe(step: int, steps: int, figures: Mapping[str, float]) -> str:
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     """Every loss and validation figure over the steps, as a PNG."""
-    import matplotlib as mpl
-
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
+    from matplotlib.figure import Figure  # pyplot would keep the figure, and a host's window system
 
     names = sorted({name for row in rows for name in row if _is_curve(name)})
     if not names:
         return
     columns = min(3, len(names))
     lines = -(-len(names) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(5 * columns, 3.2 * lines), squeeze=False)
+    figure = Figure(figsize=(5 * columns, 3.2 * lines))
+    axes = figure.subplots(lines, columns, squeeze=False)
     for axis, name in zip(axes.flat, names, strict=False):
         points = [(row["step"], row[name]) for row in rows if name in row]
         steps, values = zip(*points, strict=True)
@@ -128,7 +126,6 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     figure.tight_layout()
     with atomic_file(path) as scratch:
         figure.savefig(scratch, format="png", dpi=110)
-    plt.close(figure)
 
 
 def _is_curve(name: str) -> bool:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..conditioning.condition import Condition
-from ..media import contact_sheet, write_png
+from ..media import contact_sheet, write_mp4, write_png
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..pipeline import decode_latents, sample_latents
@@ -32,8 +32,12 @@ def make_videos(
     scheduler_config: Mapping[str, Any],
     config: ValidationConfig,
     path: Path,
+    fps: float,
 ) -> None:
-    """A picture with two strips per clip: the clip itself through the VAE, and what is made."""
+    """One MP4 per clip, and a picture with two strips: the clip through the VAE, and what is made.
+
+    The picture is `path`; the videos lie beside it.
+    """
     device = next(transformer.parameters()).device
     strips = []
     for number, (caption, latents, channels, text) in enumerate(rows):
@@ -56,4 +60,6 @@ def make_videos(
         for kind, values in (("clip", latents), ("made", made)):
             frames = decode_latents(vae, values, None, silent)
             strips.append((f"{kind}: {caption}", frames))
+        if len(frames) > 1:
+            write_mp4(path.with_name(f"{path.stem}-{number}.mp4"), frames, fps=fps)
     write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES))

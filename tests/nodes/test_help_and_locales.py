@@ -25,7 +25,15 @@ HEADINGS = {"en": ("Inputs", "Outputs", "Tips", "Errors"), "zh": ("输入", "输
 CHINESE = re.compile("[\u4e00-\u9fff]")
 #: Words in help pages that are no input, output or choice of a node of this pack.
 OTHER_WORDS = {"EasyAnimate", "Pan", "Zoom", "checkpoints", "context_length", "diffusers"}
-OTHER_WORDS |= {"diffusion_models", "dim", "prompt", "size", "spiece_model", "spline"}
+OTHER_WORDS |= {
+    "EasyAnimate_training",
+    "diffusion_models",
+    "dim",
+    "prompt",
+    "size",
+    "spiece_model",
+    "spline",
+}
 
 #: Inputs that choices of a dynamic combo bring, from the core's table: COMBO_INPUT.
 OF_CHOICES = {
@@ -226,6 +234,6 @@ def test_names_in_the_prose_are_inputs_outputs_or_choices(node):
     for name, texts in locale("en").items():
         known |= set(texts["inputs"]) | {text["name"] for text in texts["outputs"].values()}
         for row in rows(section(page_text(name, "en"), "Inputs")):
-            known |= set(code_spans(row[2]))
+            known |= {word for cell in row[2:4] for word in code_spans(cell)}
     prose = page_text(node, "en").replace(section(page_text(node, "en"), "Outputs"), "")
     assert {span for span in code_spans(prose) if re.fullmatch(r"\w+", span)} <= known

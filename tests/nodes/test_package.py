@@ -86,14 +86,21 @@ def test_metadata_of_the_registry():
         assert address.startswith("https://") or address == ""
 
 
-def test_requirements_can_be_installed_line_by_line():
+@pytest.mark.parametrize("file", ["requirements.txt", "requirements-training.txt"])
+def test_requirements_can_be_installed_line_by_line(file):
     """ComfyUI-Manager gives every line to pip, and must not replace what ComfyUI brings."""
-    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     for line in filter(None, (line.split("#")[0].strip() for line in lines)):
         name = re.match(r"[A-Za-z0-9._-]+", line)
         assert name, f"{line}: options such as -r are not known there"
         assert name[0] not in {"torch", "torchvision", "torchaudio", "numpy", "transformers"}
         assert "==" not in line
+
+
+def test_extra_of_training_is_its_requirement_file():
+    lines = (ROOT / "requirements-training.txt").read_text(encoding="utf-8").splitlines()
+    needed = [line for line in lines if line and not line.startswith("#")]
+    assert project()["project"]["optional-dependencies"] == {"training": needed}
 
 
 def test_what_is_installed():

@@ -137,6 +137,12 @@ def test_every_command_parses(readme):
         "convert",
         "merge-lora",
         "make-tiny",
+        "train",
+        "prepare-data",
+        "evaluate",
+        "evaluate-meaning",
+        "compare-runs",
+        "make-clips",
     }
     classes = {task.__name__: mode for mode, task in TASKS.items()}
     in_table = [classes[row[4].strip("`")] for row in table_with(readme, 4, "`Camera`")]

@@ -5,11 +5,16 @@ import collections
 import pytest
 import torch
 
+from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.errors import InputError
+from easyanimate_core.specs import Head
+from easyanimate_core.text.build import build_text_encoder
 from easyanimate_core.training.data.buckets import Batches, shapes_for
 from easyanimate_core.training.data.cache import LatentCache, digest, digest_of_files
 from easyanimate_core.training.data.records import Record, Sample, Shape, generator_of
-from tests.training_runs import SHAPE, clips
+from easyanimate_core.training.text import Captions
+from tests.factories import V5, V5_1
+from tests.training_runs import SHAPE, clips, config
 
 
 def record(frames=49, height=512, width=512):
@@ -143,3 +148,27 @@ def test_synthetic_records_are_clips_of_the_asked_size():
     assert first.identity != second.identity
     with pytest.raises(InputError, match="has 5 frames of 32 x 32; 1 of 32 x 32 were asked for"):
         first.load(SHAPE._replace(frames=1))
+
+
+@pytest.mark.parametrize("version", [V5_1, V5])
+def test_captions_that_are_encoded_ahead_need_no_text_encoder(
+    checkpoint, tmp_path, monkeypatch, version
+):
+    folder = checkpoint(version, Head.T2V)
+    sizes = inspect_checkpoint(folder).transformer
+    model, cpu = config("out", folder).model, torch.device("cpu")
+    masked = sizes.enable_text_attention_mask
+    plain = build_text_encoder(folder, version, use_attention_mask=masked, dtype=torch.float32)
+    seen = []
+    captions = Captions(model, sizes, tmp_path)
+    captions.encode_ahead(["a fox", "", "a fox"], cpu, lambda *told: seen.append(told))
+    assert seen == [("captions", 0, 2), ("captions", 1, 2)]
+    again = Captions(model, sizes, tmp_path)
+    monkeypatch.setattr("easyanimate_core.training.text.build_text_encoder", None)
+    again.encode_ahead(["", "a fox"], cpu, lambda *told: seen.append(told))
+    assert len(seen) == 2
+    states = again.states(["a fox"], cpu)
+    wanted = plain.encode(["a fox"]).states
+    assert torch.equal(states.text, wanted.text.half().float())
+    if version is V5:
+        assert torch.equal(states.text_t5, wanted.text_t5.half().float())

@@ -26,7 +26,7 @@ from easyanimate_core.training.config import read_config
 from easyanimate_core.training.run import run_training
 
 def progress(stage, done, total):
-    if done == 6:
+    if (stage, done) == ("train", 6):
         os.kill(os.getpid(), signal.SIGKILL)
 
 run_training(read_config(Path(sys.argv[1])), progress=progress)
@@ -69,8 +69,8 @@ def test_an_exception_from_the_progress_stops_the_run_and_it_goes_on(folder, tmp
     lora = {"model__lora": {"rank": 2, "alpha": 2.0}}
     train(tmp_path / "whole", folder, **RUN, **lora)
 
-    def cancel(stage, done, total):
-        if done == 5:
+    def cancel(stage, done, _total):
+        if (stage, done) == ("train", 5):
             raise KeyboardInterrupt
 
     wanted = config(tmp_path / "stopped", folder, **RUN, **lora)

@@ -15,6 +15,7 @@ CHANGE = 0.7
 LONG = 97
 WINDOW, OVERLAP, TIME_DIMENSION = 13, 4, 2
 PICTURE_SIZE = 768
+TRAINED_CAPTION = "A photograph of sks, sharp, in natural light."
 CONTROL_VIDEO = "Control video: poses, edges, depth ..."
 
 
@@ -129,6 +130,23 @@ def lora(draft: Draft) -> Columns:
     load = draft.load()
     before = [_with_lora(draft, load, lora=NO_FILE), draft.prompt()]
     return [before, [_size(draft), draft.sample()], [draft.save()]]
+
+
+def train_lora(draft: Draft) -> Columns:
+    """A picture to a LoRA, and a video with it."""
+    load = draft.load()
+    picture = draft.picture("Picture")
+    train = draft.add(
+        "EasyAnimateTrainLora",
+        checkpoint=draft.weights.folders[0],
+        images=picture["IMAGE"],
+        captions=TRAINED_CAPTION,
+    )
+    lora = draft.add("EasyAnimateLoadLora", model=draft.model, lora=train["lora"])
+    draft.model = lora["MODEL"]
+    curve = draft.add("PreviewImage", title="Loss", images=train["loss_curve"])
+    group = Group(load.title, [[picture, curve], [train, *load.columns[0], lora]])
+    return [[group], [draft.prompt(), _size(draft), draft.sample()], [draft.save()]]
 
 
 def reward_lora(draft: Draft) -> Columns:

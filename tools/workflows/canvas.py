@@ -45,6 +45,7 @@ SIZES = {
     "EasyAnimatePreprocess": (300, 180),
     "EasyAnimateSampler": (380, 500),
     "EasyAnimateTextEncode": (360, 300),
+    "EasyAnimateTrainLora": (360, 460),
     "EasyAnimateTrajectory": (420, 900),
     "EasyAnimateVideoToVideo": (340, 300),
     "EmptyImage": (300, 130),

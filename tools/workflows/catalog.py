@@ -218,6 +218,30 @@ V5_1 = (
     ),
     Mode(
         "V5.1",
+        "Train LoRA",
+        builders.train_lora,
+        Weights("V5.1", T2V),
+        "Trains a LoRA on your pictures and makes a video with it.",
+        (
+            "Install the packages of training: ComfyUI's Python, *-m pip install accelerate "
+            "pydantic pyyaml matplotlib*.",
+            "Choose your picture in step 1. Put *Batch Images* behind it for more: 10 to 30 learn "
+            "far better than one.",
+            "Say in *captions* what they show: one line for all, or one line for each. A word "
+            "without a meaning, such as sks, stands for what is learnt.",
+            "Use that word in the prompt.",
+            RUN,
+        ),
+        "A photograph of sks on a wooden table by a window. The camera slowly moves closer.",
+        (
+            "The file goes to **ComfyUI/models/loras** and is never replaced. *Cancel* keeps the "
+            "state: the same pictures and settings go on from it, and more *steps* too.",
+            "**Clips** in place of pictures: connect their frames and set *frames_per_clip*.",
+        ),
+        forms=(Form.CORE,),
+    ),
+    Mode(
+        "V5.1",
         "Long video with context windows",
         builders.long_video,
         Weights("V5.1", T2V),

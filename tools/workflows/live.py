@@ -38,6 +38,7 @@ SAMPLES = {
     ("LoadImage", "Start image"): "astronaut.png",
     ("LoadImage", "End image"): "coffee.png",
     ("LoadImage", "Mask"): "mask.png",
+    ("LoadImage", "Picture"): "coffee.png",
     ("LoadImage", "Reference image"): "astronaut.png",
     ("LoadVideo", "Video"): "bikes.mp4",
     ("LoadVideo", "Control video"): "bikes_canny.mp4",

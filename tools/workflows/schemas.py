@@ -43,6 +43,7 @@ NOTE = "MarkdownNote"
 FILE_LISTS = {
     ("EasyAnimateLoadCheckpoint", "checkpoint"),
     ("EasyAnimateMemoryPlan", "checkpoint"),
+    ("EasyAnimateTrainLora", "checkpoint"),
     ("EasyAnimateLoadConditioning", "embeddings"),
     ("EasyAnimateLoadDiffusionModel", "diffusion_model"),
     ("EasyAnimateLoadLora", "lora"),

@@ -12,10 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ...media import atomic_file
+from ...media.samples import add_samples
 
 _KEY = "latents"
 _DIGEST_BYTES = 20
-_BLOCK_BYTES = 2**24
 
 
 def digest(*parts: object) -> str:
@@ -24,12 +24,10 @@ def digest(*parts: object) -> str:
 
 
 def digest_of_files(*paths: Path) -> str:
-    """A name for the content of files."""
+    """A name for the content of files; of large ones samples are read."""
     total = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for path in paths:
-        with path.open("rb") as opened:
-            while block := opened.read(_BLOCK_BYTES):
-                total.update(block)
+        add_samples(total, path)
     return total.hexdigest()
 
 
@@ -52,6 +50,10 @@ class LatentCache:
             return load_file(path)[_KEY].float()
         except (SafetensorError, KeyError, OSError):
             return None
+
+    def has(self, *content: object) -> bool:
+        """Whether there is an entry; a damaged one counts."""
+        return self._path(content).is_file()
 
     def write(self, tensor: Tensor, *content: object) -> None:
         """Keep a tensor; `MediaError` where it cannot be written."""

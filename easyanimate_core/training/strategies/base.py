@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ...progress import Progress
 from ..data.buckets import Draw
 
 
@@ -55,6 +56,12 @@ class Strategy(Protocol):
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         """What is trained, by name, in the order in which a step updates it."""
+
+    def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
+        """What a large network that trains nothing has to do, before training takes the memory.
+
+        Each device does its `share` of it.
+        """
 
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
         """The draws of one rank without end, after the first `position` batches."""

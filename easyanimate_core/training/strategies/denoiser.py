@@ -21,6 +21,7 @@ from ...checkpoint.component import write_transformer
 from ...conditioning.encode import encode_video
 from ...geometry import latent_shape
 from ...models.transformer import EasyAnimateTransformer3DModel
+from ...progress import Progress
 from ...text import TextStates
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
@@ -79,6 +80,12 @@ class DenoiserStrategy:
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         return {"denoiser": self._transformer}
+
+    def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
+        known = [caption for record in self._records for caption in record.captions]
+        known += [record.captions[0] for record in self._held_out]
+        captions = [*self._config.objective.empty_captions, *known]
+        self._captions.encode_ahead(captions[share], device, progress)
 
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
         data = self._config.data
@@ -181,6 +188,7 @@ class DenoiserStrategy:
                 transformer, self._load_vae(device), rows, unconditional,
                 _scheduler_config(self._config, self._sizes), self._config.validation,
                 folder / f"step-{step:08d}.png",
+                self._config.data.fps,
             )  # fmt: skip
         transformer.train()
         return {"loss": float(torch.stack(losses).mean())}

@@ -19,6 +19,8 @@ from ...errors import InputError
 from ...geometry import TEMPORAL_FACTOR
 from ...media import contact_sheet, write_png
 from ...models.vae import AutoencoderKLMagvit
+from ...preprocess.weights import read_state
+from ...progress import Progress
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.records import Record, Shape, generator_of
@@ -86,6 +88,9 @@ class VAEStrategy:
     @property
     def networks(self) -> Mapping[str, nn.Module]:
         return self._networks
+
+    def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
+        """Nothing: it trains on pixels."""
 
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
         data = self._config.data
@@ -232,7 +237,7 @@ def _perceptual(objective: Any) -> Any:
             f"There is no file {path} (vae_objective.lpips_weights). Give torchvision's vgg16 "
             "weights (vgg16-397923af.pth), or set vae_objective.perceptual to 0."
         )
-    weights = torch.load(path, map_location="cpu", weights_only=True)
+    weights = read_state(path)
     features = {k.removeprefix("features."): v for k, v in weights.items() if "features." in k}
     slices = network.net.state_dict()
     try:

@@ -1,0 +1,20 @@
+"""Names for the content of files that are too large to be read for a name."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+#: Of a large file so many evenly spread samples of so many bytes are looked at, and its beginning.
+_SAMPLES, _SAMPLE_BYTES, _HEAD_BYTES = 256, 4096, 2**18
+
+
+def add_samples(digest: hashlib._Hash | hashlib.blake2b, file: Path) -> None:
+    """Let `digest` depend on a file's size, its beginning and samples from all of it."""
+    size = file.stat().st_size
+    digest.update(str(size).encode())
+    with file.open("rb") as opened:
+        digest.update(opened.read(_HEAD_BYTES))
+        for number in range(1, _SAMPLES + 1):
+            opened.seek(max(0, (size - _SAMPLE_BYTES) * number // _SAMPLES))
+            digest.update(opened.read(_SAMPLE_BYTES))

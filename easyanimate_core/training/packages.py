@@ -1,0 +1,27 @@
+"""The packages of training, which generating videos does not need."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+from ..errors import InputError
+
+#: Module -> name for pip.
+_PACKAGES = {
+    "accelerate": "accelerate",
+    "pydantic": "pydantic",
+    "yaml": "pyyaml",
+    "matplotlib": "matplotlib",
+}
+
+
+def require_packages() -> None:
+    """Raise `InputError` where packages of training are not installed."""
+    missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
+    if missing:
+        names = " ".join(missing)
+        raise InputError(
+            f"Training needs packages that are not installed: {names}. Install them: "
+            f"{sys.executable} -m pip install {names} (requirements-training.txt has all)."
+        )

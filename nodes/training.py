@@ -1,0 +1,147 @@
+"""A LoRA trained in ComfyUI."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from comfy_api.latest import io
+
+from ..easyanimate_core.geometry import TEMPORAL_FACTOR
+from . import inputs
+from .bridge import notes, paths
+from .bridge.training import train_and_save
+
+_SEED_MAX = 2**63 - 1
+
+
+class TrainLora(io.ComfyNode):
+    """Pictures or clips to a LoRA file."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateTrainLora",
+            display_name="EasyAnimate Train LoRA",
+            category="EasyAnimate/lora",
+            description="Trains a LoRA on pictures or clips and saves it in models/loras. For T2V "
+            "and InP checkpoints. Needs some more Python packages, which the help page names.",
+            inputs=[
+                io.Combo.Input(
+                    "checkpoint",
+                    options=paths.list_checkpoints(),
+                    tooltip="The checkpoint folder that the LoRA is for: a T2V or an InP one.",
+                ),
+                io.Image.Input(
+                    "images",
+                    tooltip="Pictures, or the frames of clips one after the other at 8 per second, "
+                    "all of one size. Its sides should be multiples of 16.",
+                ),
+                io.String.Input(
+                    "captions",
+                    multiline=True,
+                    default="",
+                    tooltip="What the clips show: one line for all of them, or one line for each. "
+                    "A word that means nothing else can stand for what is learnt.",
+                ),
+                io.String.Input(
+                    "name",
+                    default="my_lora",
+                    tooltip="Name of the file in models/loras. A file is never replaced: a second "
+                    "one of the same name gets a number.",
+                ),
+                *_clip_widgets(),
+                *_optimizer_widgets(),
+            ],
+            outputs=[
+                io.Combo.Output(
+                    display_name="lora", tooltip="The file's name, for EasyAnimate Load LoRA."
+                ),
+                io.Image.Output(
+                    display_name="loss_curve", tooltip="Loss and learning rate over the steps."
+                ),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
+        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
+        return paths.check_checkpoint(checkpoint)
+
+    @classmethod
+    def execute(cls, checkpoint: str, images: Any, name: str, **settings: Any) -> io.NodeOutput:
+        from ..easyanimate_core.training.packages import require_packages
+
+        require_packages()
+        from ..easyanimate_core.training.lora_run import LoraJob
+
+        folder = paths.find_checkpoint(checkpoint)
+        job = LoraJob(checkpoint=folder, pictures=images, **settings)
+        lora, curve, report = train_and_save(job, name)
+        notes.show(cls.hidden.unique_id, report)
+        return io.NodeOutput(lora, curve, report)
+
+
+def _clip_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "frames_per_clip",
+            default=1,
+            min=1,
+            max=49,
+            step=TEMPORAL_FACTOR,
+            tooltip="Frames of each clip, 4n + 1; 1 for pictures. The number of images must be a "
+            "multiple of it.",
+        ),
+        io.Int.Input(
+            "steps",
+            default=500,
+            min=1,
+            max=100_000,
+            tooltip="Steps in all, one clip each. More steps with the same images and settings go "
+            "on from the last ones.",
+        ),
+    ]
+
+
+def _optimizer_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "rank",
+            default=32,
+            min=1,
+            max=512,
+            tooltip="Size of the LoRA: more can learn more, and takes more memory and disk.",
+        ),
+        io.Float.Input(
+            "alpha",
+            default=32.0,
+            min=0.5,
+            max=512.0,
+            step=0.5,
+            round=0.1,
+            tooltip="The LoRA acts with alpha divided by rank. The same as rank is a good start.",
+        ),
+        io.Float.Input(
+            "learning_rate",
+            default=1e-4,
+            min=1e-6,
+            max=1e-1,
+            step=1e-6,
+            round=1e-6,
+            tooltip="How far a step goes. Lower it when the loss jumps or pictures fall apart.",
+        ),
+        io.Int.Input(
+            "seed",
+            default=43,
+            min=0,
+            max=_SEED_MAX,
+            control_after_generate=False,
+            tooltip="Seed of the order, the noise and the LoRA's beginning.",
+        ),
+    ]
+
+
+NODES = (TrainLora,)

@@ -1,0 +1,59 @@
+"""How far a LoRA of a new look moves the look's measure, by strength.
+
+    python -m tools.small_model.look CHECKPOINT LORA OUT
+
+The look has black outlines on a white ground. Its measure is the share of white and black pixels.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+
+from easyanimate_core.evaluation.meaning_run import HELD_OUT_SEED
+from easyanimate_core.lora import Lora
+from easyanimate_core.media import contact_sheet, write_png
+from easyanimate_core.pipeline import Pipeline
+from easyanimate_core.settings import Settings
+from easyanimate_core.synthetic import caption, make_scene, outlined_measure
+
+STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def main() -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("lora", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--count", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=20)
+    arguments = parser.parse_args()
+    scenes = [make_scene(HELD_OUT_SEED, i, kind="move") for i in range(arguments.count)]
+    prompts = [caption(scene) for scene in scenes]
+    settings = Settings(
+        height=96, width=96, frames=17, steps=arguments.steps, guidance_scale=4.0,
+        negative_prompt="",
+    )  # fmt: skip
+    pipeline = Pipeline.load(arguments.checkpoint, embedding_cache=False)
+    rows, strips = [], []
+    for strength in STRENGTHS:
+        loras = [Lora(arguments.lora, strength)] if strength else []
+        made = pipeline.generate(prompts, settings=settings, loras=loras).frames
+        measures = torch.tensor([outlined_measure(clip.numpy()) for clip in made])
+        white, black = measures.mean(dim=0).tolist()
+        rows.append({"strength": strength, "white": white, "black": black})
+        print(f"strength {strength:.2f}: white {white:.3f}, black {black:.3f}", flush=True)
+        strips += [(f"strength {strength}: {prompts[i]}", made[i]) for i in range(2)]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    (arguments.out / "look.json").write_text(json.dumps(rows, indent=2) + "\n")
+    write_png(arguments.out / "look.png", contact_sheet(strips, columns=6, cell_width=96))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
