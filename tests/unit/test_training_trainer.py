@@ -56,6 +56,25 @@ def test_gradient_checkpointing_changes_no_gradient(folder, tmp_path):
     assert sum(gradient is not None for gradient in plain.values()) > 100
 
 
+def test_all_devices_train_the_vae_on_single_frames_at_once(folder, tmp_path):
+    strategy = make_strategy(
+        config(
+            tmp_path, folder, task="vae", data__clips_per_batch=2, vae_objective={"images": 0.5}
+        )
+    )
+    seen = []
+    for position in range(12):
+        frames = []
+        for rank in range(2):
+            draws = [Draw(2 * slot + rank, SHAPE, 0) for slot in range(2)]
+            batch = Batch(position, rank, 2, 2, 2 * SHAPE.tokens, strategy.read(draws))
+            strategy.prepare(batch, torch.device("cpu"))
+            frames.append(batch.content.video.shape[2])
+        assert frames[0] == frames[1]
+        seen.append(frames[0])
+    assert set(seen) == {1, SHAPE.frames}
+
+
 class Lines:
     """A strategy with two small networks, which learn to be the mean of what they are shown."""
 

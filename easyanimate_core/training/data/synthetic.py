@@ -43,16 +43,17 @@ def _record(config: SyntheticConfig, seed: int, index: int) -> Record:
 
 
 def _load(scene: Scene, control: str, shape: Shape) -> Sample:
-    if shape != (scene.frames, scene.height, scene.width):
+    whole = (scene.frames, scene.height, scene.width)
+    if shape[1:] != whole[1:] or shape.frames > scene.frames:
         raise InputError(
             f"A synthetic clip has {scene.frames} frames of {scene.height} x {scene.width}; "
             f"{shape.frames} of {shape.height} x {shape.width} were asked for. Set data.tokens and "
-            "data.frames to its size."
+            "data.frames to its size; fewer frames are its first ones."
         )
-    rendered = render(scene)
+    rendered, first = render(scene), slice(shape.frames)
     return Sample(
-        frames=torch.from_numpy(rendered.frames).float() / 255,
-        control=torch.from_numpy(control_video(scene, control)).float(),
-        camera=camera_of(scene),
-        masks=torch.from_numpy(rendered.masks).float(),
+        frames=torch.from_numpy(rendered.frames[first]).float() / 255,
+        control=torch.from_numpy(control_video(scene, control)[first]).float(),
+        camera=camera_of(scene).first(shape.frames),
+        masks=torch.from_numpy(rendered.masks[first]).float(),
     )

@@ -107,13 +107,11 @@ class VAEStrategy:
 
     def read(self, draws: Sequence[Draw]) -> _Content:
         random = generator_of(self._config.seed, draws[0].index, draws[0].epoch, "vae")
-        single = bool(random.random() < self._objective.images)
         clips = []
         for draw in draws:
             frames = self._records[draw.index].load(draw.shape).frames
             crop = self._config.data.crop
             shape = draw.shape if crop is None else Shape(*crop)
-            shape = shape._replace(frames=1) if single else shape
             starts = [
                 int(random.integers(a - b + 1)) for a, b in zip(draw.shape, shape, strict=True)
             ]
@@ -123,6 +121,11 @@ class VAEStrategy:
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
+        # Of the step, not of the device: all devices train on single frames at once.
+        random = generator_of(self._config.seed, batch.position, "single frames")
+        if random.random() < self._objective.images:
+            frame = int(random.integers(content.video.shape[2]))
+            content.video = content.video[:, :, frame : frame + 1]
         content.video = content.video.to(device)
         frames = (content.video.shape[2] - 1) // TEMPORAL_FACTOR + 1
         size = [side // 8 for side in content.video.shape[3:]]
