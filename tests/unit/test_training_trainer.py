@@ -58,9 +58,7 @@ def test_gradient_checkpointing_changes_no_gradient(folder, tmp_path):
 
 def test_all_devices_train_the_vae_on_single_frames_at_once(folder, tmp_path):
     strategy = make_strategy(
-        config(
-            tmp_path, folder, task="vae", data__clips_per_batch=2, vae_objective={"images": 0.5}
-        )
+        config(tmp_path, folder, task="vae", data__clips_per_batch=2, vae_objective={"images": 0.5})
     )
     seen = []
     for position in range(12):

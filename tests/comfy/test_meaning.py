@@ -1,0 +1,59 @@
+"""ComfyUI's samplers and the step cache make what the prompt asks of the small model."""
+
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms.functional import pil_to_tensor
+
+from easyanimate_core import small_model
+from easyanimate_core.evaluation import HELD_OUT_SEED, Sample, judge
+from easyanimate_core.small_model import NAMES, SIZE
+from easyanimate_core.specs import Head
+from easyanimate_core.synthetic import caption, make_scene
+from tests.comfy.prompts import node, text_to_video
+
+CHECKPOINT = next(name for name, head in NAMES.items() if head is Head.INPAINT)
+FRAMES, SIDE, _ = SIZE
+CLIPS = 4
+#: Of `CLIPS` clips, for every way to sample.
+RIGHT_COLOURS, RIGHT_MOTIONS = 3, 3
+OWN = {"scheduler": "auto", "guidance_rescale": 0.0}
+WAYS = {
+    "own": ("EasyAnimateSampler", OWN | {"step_cache": 0.0}),
+    "own, step cache": ("EasyAnimateSampler", OWN | {"step_cache": 0.1}),
+    "euler normal": ("KSampler", {"sampler_name": "euler", "scheduler": "normal"}),
+    "dpmpp_2m sgm_uniform": ("KSampler", {"sampler_name": "dpmpp_2m", "scheduler": "sgm_uniform"}),
+    "uni_pc simple": ("KSampler", {"sampler_name": "uni_pc", "scheduler": "simple"}),
+}
+
+pytestmark = pytest.mark.skipif(
+    not small_model.is_installed(),
+    reason=f"the small model's weights are not in {small_model.FOLDER}",
+)
+
+
+def prompt_for(text, way, seed):
+    kind, own = WAYS[way]
+    prompt = text_to_video(CHECKPOINT, frames=FRAMES, side=SIDE, seed=seed)
+    prompt["text"]["inputs"] |= {"positive": text, "negative": ""}
+    kept = ("model", "positive", "negative", "latent_image", "seed", "denoise")
+    inputs = {name: prompt["sample"]["inputs"][name] for name in kept}
+    prompt["sample"] = node(kind, **inputs, **own, steps=16, cfg=4.0)
+    return prompt
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_prompts_are_followed_with_every_way_to_sample(comfy_server, way):
+    colours = motions = 0
+    for index in range(CLIPS):
+        scene = make_scene(
+            HELD_OUT_SEED, index, kind="move", height=SIDE, width=SIDE, frames=FRAMES
+        )
+        history = comfy_server.run_prompt(prompt_for(caption(scene), way, 43 + index))
+        frames = [pil_to_tensor(Image.open(file)) for file in sorted(history.files("frames"))]
+        clip = torch.stack(frames).movedim(1, -1).float() / 255
+        checks = judge(Sample("text", scene, clip)).checks
+        colours += checks["colour"]
+        motions += checks["motion"]
+    assert colours >= RIGHT_COLOURS
+    assert motions >= RIGHT_MOTIONS
