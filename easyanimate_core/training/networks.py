@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from ..checkpoint import read_json, read_tensor_files
 from ..checkpoint.key_maps_transformer import to_original
@@ -14,6 +15,7 @@ from ..errors import InputError
 from ..loading import load_network
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
+from ..quantization.storage import StoredWeights
 from ..specs import TransformerConfig, VAEConfig
 from .config import ModelConfig, TrainConfig
 from .initial import copy_weights, initialise, treat_frames_as_pictures
@@ -56,12 +58,12 @@ def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DMo
     if model.network is None:
         folder = part_folder(model, "transformer")
         sizes = TransformerConfig.from_dict(read_json(folder / "config.json"))
-        weights = read_tensor_files(folder).map()
+        dtype = torch.bfloat16 if frozen_in_bf16 else torch.float32
         return load_network(
             lambda: EasyAnimateTransformer3DModel(sizes),
-            {to_original(name): tensor for name, tensor in weights.items()},
+            _read_weights(folder, dtype),
             what="denoiser",
-            dtype=torch.bfloat16 if frozen_in_bf16 else torch.float32,
+            dtype=dtype,
         )
     transformer = EasyAnimateTransformer3DModel(_sizes(TransformerConfig, model.network))
     initialise(transformer, config.seed)
@@ -104,8 +106,17 @@ def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:
     return kind.from_dict(given)
 
 
+def _read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
+    """By the original's names; what is stored in 8 bits or in blocks is unpacked to `dtype`."""
+    stored = StoredWeights(read_tensor_files(folder))
+    return {
+        to_original(name): weight if isinstance(weight, Tensor) else weight.to(dtype=dtype)
+        for name, weight in stored.items()
+    }
+
+
 def _fill(network: Any, folder: Path) -> None:
-    weights = {to_original(k): v for k, v in read_tensor_files(folder).map().items()}
+    weights = _read_weights(folder, torch.float32)
     left = copy_weights(network, weights)
     if len(left) > len(weights) / 2:
         raise InputError(

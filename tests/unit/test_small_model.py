@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import torch
 
 from easyanimate_core import small_model
 from easyanimate_core.checkpoint import inspect_checkpoint
@@ -106,7 +105,8 @@ def test_a_recipe_finds_it_after_its_folder_is_gone(generate, tmp_path):
     for source in (output, moved):
         again = tmp_path / f"again_{source.stem}.mp4"
         assert main(["generate", "--recipe", str(source), "--output", str(again)]) == 0
-        assert torch.equal(read_video(again).frames, read_video(output).frames)
+        # x264 does not repeat itself to the bit; another seed differs by 0.1 and more.
+        assert (read_video(again).frames - read_video(output).frames).abs().mean() < 0.01
 
 
 def test_help_tells_the_words_that_it_knows(capsys):

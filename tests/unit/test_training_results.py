@@ -5,13 +5,14 @@ import shutil
 import pytest
 import torch
 
+from easyanimate_core.convert import Conversion, convert
 from easyanimate_core.lora import Lora
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.settings import Settings
 from easyanimate_core.specs import Head
 from easyanimate_core.tasks import Camera, Control, ImageToVideo, TextToVideo
 from tests.factories import V5, V5_1, pixels
-from tests.training_runs import train
+from tests.training_runs import losses, train
 
 SMALL = Settings(height=32, width=32, frames=5, steps=2)
 TASK_OF = {
@@ -74,6 +75,22 @@ def test_a_trained_lora_changes_the_video(checkpoint, tmp_path, version, head):
     )
     assert torch.equal(off.latents, plain.latents)
     assert (on.latents - plain.latents).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("dtype", ["fp8", "fp8-channel", "int8"])
+def test_a_lora_is_trained_on_weights_in_8_bits(checkpoint, tmp_path, dtype):
+    folder = checkpoint(V5_1, Head.T2V)
+    stored = tmp_path / "stored"
+    shutil.copytree(folder, stored, ignore=shutil.ignore_patterns("transformer"))
+    convert(
+        folder / "transformer", stored / "transformer", Conversion(dtype=dtype, part="transformer")
+    )
+    lora = {"rank": 4, "alpha": 4.0}
+    train(tmp_path / "whole", folder, model__lora=lora)
+    train(tmp_path / "run", stored, model__lora=lora)
+    whole, ours = (losses(tmp_path / name)[1] for name in ("whole", "run"))
+    assert ours == pytest.approx(whole, rel=0.02)
+    assert ours != whole
 
 
 @pytest.mark.parametrize("adversarial", [0.0, 0.1])
