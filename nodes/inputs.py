@@ -15,7 +15,7 @@ from ..easyanimate_core.tasks import DEFAULT_FRAMES, Target
 SHORT = ("refuse", "repeat last frame")
 
 _LARGEST_SIDE, _LONGEST = 4096, 1 + 1024
-_SEED_MAX = 2**63 - 1
+SEED_MAX = 2**63 - 1
 
 
 def text_sockets() -> list[io.Input]:
@@ -108,7 +108,7 @@ def noise_widgets() -> list[io.Input]:
             "noise_seed",
             default=43,
             min=0,
-            max=_SEED_MAX,
+            max=SEED_MAX,
             control_after_generate=False,
             tooltip="Seed of that noise. With the sampler's seed here too, the result is the one "
             "that the command line gives for it.",

@@ -11,8 +11,6 @@ from . import inputs
 from .bridge import notes, paths
 from .bridge.training import train_and_save
 
-_SEED_MAX = 2**63 - 1
-
 
 class TrainLora(io.ComfyNode):
     """Pictures or clips to a LoRA file."""
@@ -137,7 +135,7 @@ def _optimizer_widgets() -> list[io.Input]:
             "seed",
             default=43,
             min=0,
-            max=_SEED_MAX,
+            max=inputs.SEED_MAX,
             control_after_generate=False,
             tooltip="Seed of the order, the noise and the LoRA's beginning.",
         ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -18,8 +19,8 @@ from easyanimate_core.evaluation.meaning_run import HELD_OUT_SEED
 from easyanimate_core.lora import Lora
 from easyanimate_core.media import contact_sheet, write_png
 from easyanimate_core.pipeline import Pipeline
-from easyanimate_core.settings import Settings
 from easyanimate_core.synthetic import caption, make_scene, outlined_measure
+from tools.small_model.variants import SETTINGS
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 
@@ -35,10 +36,7 @@ def main() -> int:
     arguments = parser.parse_args()
     scenes = [make_scene(HELD_OUT_SEED, i, kind="move") for i in range(arguments.count)]
     prompts = [caption(scene) for scene in scenes]
-    settings = Settings(
-        height=96, width=96, frames=17, steps=arguments.steps, guidance_scale=4.0,
-        negative_prompt="",
-    )  # fmt: skip
+    settings = replace(SETTINGS, steps=arguments.steps)
     pipeline = Pipeline.load(arguments.checkpoint, embedding_cache=False)
     rows, strips = [], []
     for strength in STRENGTHS:
