@@ -193,7 +193,10 @@ class VAEObjectiveConfig(_Section):
 class OptimizerConfig(_Section):
     """How weights are changed."""
 
-    kind: Literal["adamw", "adamw8bit"] = "adamw"
+    kind: Literal["adamw", "adamw8bit", "muon"] = Field(
+        "adamw",
+        description="muon: the blocks' matrices by Muon, the rest by adamw; it learns faster",
+    )
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)

@@ -12,15 +12,34 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import InputError
 from .config import OptimizerConfig
+from .muon import Muon, block_matrices
+
+#: accelerate's ways to train that leave each process the whole weights, as Muon needs them.
+_WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")
 
 
-def make_optimizer(config: OptimizerConfig, network: nn.Module) -> torch.optim.Optimizer:
-    """AdamW over what is trainable, or its 8-bit form.
+def make_optimizer(
+    config: OptimizerConfig, network: nn.Module, distributed: str = "NO"
+) -> torch.optim.Optimizer:
+    """AdamW over what is trainable, its 8-bit form, or Muon with AdamW.
+
+    Args:
+        config: Its section of the configuration.
+        network: What is trained.
+        distributed: accelerate's `DistributedType`.
 
     Raises:
-        InputError: The kind needs a package that is not installed.
+        InputError: The kind needs a package that is not installed, or does not go with the network
+            or the way that it is distributed.
     """
+    if config.kind == "muon" and distributed not in _WHOLE:
+        raise InputError(
+            f"optimizer.kind is muon, which needs whole weights, and {distributed} gives each "
+            "process a part of them. Use adamw with it, or train without."
+        )
     parameters = [p for p in network.parameters() if p.requires_grad]
+    if config.kind == "muon":
+        return _muon(config, network, parameters)
     kind = torch.optim.AdamW if config.kind == "adamw" else _adamw8bit()
     return kind(
         _groups(config, parameters), lr=config.learning_rate, betas=config.betas, eps=config.eps
@@ -36,6 +55,27 @@ def _adamw8bit() -> Any:
             "`pip install bitsandbytes` (it needs a CUDA device), or use adamw."
         ) from error
     return AdamW8bit
+
+
+def _muon(
+    config: OptimizerConfig, network: nn.Module, parameters: Sequence[nn.Parameter]
+) -> torch.optim.Optimizer:
+    matrices = block_matrices(network)
+    if not matrices:
+        raise InputError(
+            "optimizer.kind is muon, which is for the matrices of a transformer's blocks, and the "
+            "network has none that are trained. Use adamw."
+        )
+    known = {id(matrix) for matrix in matrices}
+    others = [p for p in parameters if id(p) not in known]
+    return Muon(
+        matrices,
+        _groups(config, others),
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        betas=config.betas,
+        eps=config.eps,
+    )
 
 
 def _groups(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:

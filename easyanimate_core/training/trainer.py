@@ -48,7 +48,9 @@ class Trainer:
         self._optimizers: dict[str, Any] = {}
         self._schedules: list[Any] = []
         for name, network in strategy.networks.items():
-            optimizer = make_optimizer(config.optimizer, network)
+            optimizer = make_optimizer(
+                config.optimizer, network, accelerator.distributed_type.value
+            )
             self._schedules.append(make_schedule(config.optimizer, optimizer, config.run.steps))
             self._networks[name], self._optimizers[name] = accelerator.prepare(network, optimizer)
         accelerator.register_for_checkpointing(*self._schedules)

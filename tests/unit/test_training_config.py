@@ -53,7 +53,7 @@ def test_every_fault_is_named_at_once():
         ({"objective__masks": {"start": 0.0}}, "the shares must be positive numbers"),
         ({"objective__masks": {"corner": 1.0}}, "Input should be 'start', 'end', 'both'"),
         ({"vae_objective__perceptual": 1.0}, "`perceptual` needs `lpips_weights`"),
-        ({"optimizer__kind": "sgd"}, "Input should be 'adamw' or 'adamw8bit'"),
+        ({"optimizer__kind": "sgd"}, "Input should be 'adamw', 'adamw8bit' or 'muon'"),
     ],
 )  # fmt: skip
 def test_what_is_not_allowed_is_refused(changes, said):

@@ -44,8 +44,11 @@ def weights(output):
     return load_file(next((output / "result" / "transformer").glob("*.safetensors")))
 
 
-def test_a_killed_run_goes_on_with_the_same_losses(folder, tmp_path):
-    changes = {**RUN, "run__ema": 0.9, "optimizer__schedule": "cosine"}
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_a_killed_run_goes_on_with_the_same_losses(folder, tmp_path, optimizer):
+    changes = {
+        **RUN, "run__ema": 0.9, "optimizer__schedule": "cosine", "optimizer__kind": optimizer,
+    }  # fmt: skip
     train(tmp_path / "whole", folder, **changes)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings(tmp_path / "killed", folder, **changes)))
