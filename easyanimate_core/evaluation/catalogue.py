@@ -29,6 +29,7 @@ _ENDINGS = (
     ("_psnr_db", 1),
     ("_psnr_of_reconstruction_db", 1),
     ("_psnr_of_wanted_db", 1),
+    ("_below_reconstruction_db", -1),
     ("_difference", -1),
     ("_percent", -1),
     ("_of_asked_motion", 0),

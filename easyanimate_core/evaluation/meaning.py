@@ -36,7 +36,7 @@ REGION_MARGIN = 4
 _SAME_COLOUR = 20.0
 
 # A track that is kept to this near, on the mean, in % of the width.
-_ON_TRACK = 8.0
+_ON_TRACK = 10.0
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,8 @@ class Sample:
         task: One of `TASKS`.
         scene: What was asked for.
         frames: What was made.
-        reconstruction: What the VAE alone makes of the pixels that were given: the picture or
-            pictures [1 or 2, H, W, 3] of "start" and "start_end", the clip of "region"; None
-            compares with the pixels themselves.
+        reconstruction: What the VAE alone makes of the clip that the given pixels are of, for
+            "start", "start_end" and "region"; None compares with the pixels alone.
         source: The scene of the clip that a region was edited of.
     """
 
@@ -180,12 +179,14 @@ def _judge_start_end(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG
 
 def _known_frames(sample: Sample, places: dict[str, int]) -> dict[str, float]:
     truth, measures = clip_of(sample.scene), {}
-    for number, (name, place) in enumerate(places.items()):
-        made = sample.frames[place][None]
-        measures[f"{name}_psnr_db"] = psnr(made, truth[place][None])
+    for name, place in places.items():
+        made, wanted = sample.frames[place][None], truth[place][None]
+        measures[f"{name}_psnr_db"] = psnr(made, wanted)
         if sample.reconstruction is not None:
-            shown = sample.reconstruction[number][None]
+            shown = sample.reconstruction[place][None]
             measures[f"{name}_psnr_of_reconstruction_db"] = psnr(made, shown)
+            below = psnr(shown, wanted) - measures[f"{name}_psnr_db"]
+            measures[f"{name}_below_reconstruction_db"] = below
     return measures
 
 
@@ -194,12 +195,18 @@ def _judge_region(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG001
     assert sample.source is not None
     source = clip_of(sample.source)
     inside = edited_region(sample.source) > 0.5
-    kept = source if sample.reconstruction is None else sample.reconstruction
     measures = {
         "inside_psnr_of_wanted_db": psnr_where(sample.frames, clip_of(sample.scene), inside)
     }
-    if not bool(inside.all()):
-        measures["outside_psnr_db"] = psnr_where(sample.frames, kept, ~inside)
+    if bool(inside.all()):
+        return {}, measures
+    measures["outside_psnr_db"] = psnr_where(sample.frames, source, ~inside)
+    shown = sample.reconstruction
+    if shown is not None:
+        of_shown = psnr_where(sample.frames, shown, ~inside)
+        below = psnr_where(shown, source, ~inside) - measures["outside_psnr_db"]
+        measures["outside_psnr_of_reconstruction_db"] = of_shown
+        measures["outside_below_reconstruction_db"] = below
     return {}, measures
 
 

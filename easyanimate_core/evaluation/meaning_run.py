@@ -192,17 +192,12 @@ def _rows(text: PromptEmbeddings, start: int, end: int) -> PromptEmbeddings:
 
 @torch.inference_mode()
 def _reconstructed(vae: AutoencoderKLMagvit, given: Ask, pipeline: Pipeline) -> Tensor | None:
-    """What the VAE makes of the pixels that were given: each picture by itself, or the clip."""
+    """What the VAE makes of the clip that the given pixels are of."""
     if given.task not in _KNOWN_PIXELS:
         return None
-    clip = clip_of(given.source or given.scene)
-    ends = {"start": [clip[:1]], "start_end": [clip[:1], clip[-1:]]}
-    parts = []
-    for part in ends.get(given.task, [clip]):
-        video = to_model_range(part).to(pipeline.device, pipeline.dtype)
-        latents = encode_video(vae, video).to(pipeline.dtype)
-        parts.append(decode_latents(vae, latents, None, silent))
-    return torch.cat(parts)
+    clip = to_model_range(clip_of(given.source or given.scene))
+    latents = encode_video(vae, clip.to(pipeline.device, pipeline.dtype)).to(pipeline.dtype)
+    return decode_latents(vae, latents, None, silent)
 
 
 def rendered_samples(

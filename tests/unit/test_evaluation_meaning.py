@@ -143,15 +143,18 @@ def test_no_task_is_met_by_another_scene(task):
 
 def test_a_known_picture_is_compared_with_the_first_frame_alone():
     (asked,) = asks_for("start_end", 1, SETTINGS, seed=SEED)
-    frames = clip_of(asked.scene) * 0.5 + 0.2
-    truth = frames.clone()
-    frames[0] += 0.1
-    frames[-1] -= 0.01
-    sample = Sample("start_end", asked.scene, frames, reconstruction=truth[[0, -1]])
+    truth = clip_of(asked.scene)
+    shown = truth - 0.01
+    frames = 1 - truth
+    frames[0] = truth[0] - 0.1
+    frames[-1] = truth[-1] - 0.02
+    sample = Sample("start_end", asked.scene, frames, reconstruction=shown)
     measures = judge(sample).measures
-    assert measures["first_psnr_of_reconstruction_db"] == pytest.approx(20, abs=1e-3)
+    assert measures["first_psnr_of_reconstruction_db"] == pytest.approx(20.915, abs=1e-3)
     assert measures["last_psnr_of_reconstruction_db"] == pytest.approx(40, abs=1e-3)
-    assert measures["first_psnr_db"] < 18
+    assert measures["first_psnr_db"] == pytest.approx(20, abs=1e-3)
+    assert measures["first_below_reconstruction_db"] == pytest.approx(20, abs=1e-3)
+    assert measures["last_below_reconstruction_db"] == pytest.approx(6.021, abs=1e-3)
 
 
 def test_a_region_is_compared_outside_with_what_was_given():
@@ -159,11 +162,13 @@ def test_a_region_is_compared_outside_with_what_was_given():
     inside = edited_region(asked.source) > 0.5
     frames = clip_of(asked.scene)
     assert torch.equal(frames[~inside], clip_of(asked.source)[~inside])
-    given = clip_of(asked.source) * 0.8
-    changed = torch.where(inside[..., None], frames, (given + 0.1).clamp(0, 1))
-    sample = Sample("region", asked.scene, changed, reconstruction=given, source=asked.source)
+    shown = clip_of(asked.source) - 0.01
+    changed = torch.where(inside[..., None], frames, frames - 0.1)
+    sample = Sample("region", asked.scene, changed, reconstruction=shown, source=asked.source)
     measures = judge(sample).measures
     assert measures["outside_psnr_db"] == pytest.approx(20, abs=0.01)
+    assert measures["outside_psnr_of_reconstruction_db"] == pytest.approx(20.915, abs=0.01)
+    assert measures["outside_below_reconstruction_db"] == pytest.approx(20, abs=0.01)
     assert measures["inside_psnr_of_wanted_db"] == 100
 
 
@@ -311,7 +316,7 @@ def test_an_untrained_checkpoint_meets_nothing(pipeline):
     seen = []
     samples = list(make_samples(model, asks, settings, progress=lambda *step: seen.append(step)))
     assert seen == [("generate", done, 3) for done in range(4)]
-    assert [len(sample.reconstruction) for sample in samples] == [1, 2, 5]
+    assert [len(sample.reconstruction) for sample in samples] == [5, 5, 5]
     report = judge_all(samples)
     assert [task.shares["all"].right for task in report.tasks] == [0, 0, 0]
     assert all(task.measures["first_psnr_db"].mean < 20 for task in report.tasks[:2])
