@@ -1,10 +1,14 @@
 """The config of a run refuses what is wrong by name, and says what is allowed."""
 
+from pathlib import Path
+
 import pytest
 
 from easyanimate_core.errors import InputError
 from easyanimate_core.training.config import TASK_NAMES, parse_config, read_config
 from tests.training_runs import config, settings
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 
 
 def refusal(**changes):
@@ -100,3 +104,8 @@ def test_a_file_that_is_none_is_refused(tmp_path, text, overrides, said):
         path.write_text(text)
     with pytest.raises(InputError, match=said):
         read_config(path, overrides)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_that_ships_is_read(path):
+    assert read_config(path).output.parts[0] == "runs"
