@@ -4,6 +4,8 @@ Clips of held-out scenes are judged by computer vision, so the whole way is test
 or the picture to the pixels.
 """
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -19,10 +21,10 @@ from easyanimate_core.synthetic import make_scene
 from tests.factories import lora_tensors
 
 # What must hold at least, set from the measured figures with some room below them.
-TEXT_COLOURS, TEXT_SHAPES, TEXT_DIRECTIONS = 6, 6, 6  # of 8
+TEXT_COLOURS, TEXT_SHAPES, TEXT_DIRECTIONS = 7, 6, 6  # of 8
 CHINESE_COLOURS, CHINESE_DIRECTIONS = 3, 3  # of 4
-START_PSNR_DB = 22.0  # of the first frame against the VAE's own picture of it, every clip
-CONTROL_EDGE_F1 = 0.5  # mean of the clips
+START_BELOW_DB = 2.5  # of the first frame below the VAE's own, mean of the clips
+CONTROL_EDGE_F1 = 0.6  # mean of the clips
 CAMERA_DIRECTIONS = 3  # of 4
 
 FRAMES, HEIGHT, WIDTH = SIZE
@@ -49,14 +51,15 @@ def pipeline():
     return load
 
 
-def verdicts(pipeline, task, count, *, kind="move", language="en"):
+def verdicts(pipeline, task, count, *, kind="move", language="en", guidance=4.0):
     """What is seen in a clip for each of the first held-out scenes of a kind."""
     scenes = [
         make_scene(HELD_OUT_SEED, index, kind=kind, height=HEIGHT, width=WIDTH, frames=FRAMES)
         for index in range(count)
     ]
     asks = [ask(task, scene, language=language) for scene in scenes]
-    return [judge(sample) for sample in make_samples(pipeline, asks, SETTINGS)]
+    settings = replace(SETTINGS, guidance_scale=guidance)
+    return [judge(sample) for sample in make_samples(pipeline, asks, settings)]
 
 
 def count_of(found, check):
@@ -67,14 +70,6 @@ def test_text_to_video_shows_what_the_prompt_says(pipeline):
     found = verdicts(pipeline(Head.INPAINT), "text", 8)
     assert count_of(found, "colour") >= TEXT_COLOURS
     assert count_of(found, "motion") >= TEXT_DIRECTIONS
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="the small model has not been trained for long enough: 40 % of shapes are right",
-)
-def test_text_to_video_shows_the_shape(pipeline):
-    found = verdicts(pipeline(Head.INPAINT), "text", 8)
     assert count_of(found, "shape") >= TEXT_SHAPES
 
 
@@ -85,12 +80,13 @@ def test_chinese_prompts_are_understood(pipeline):
 
 
 def test_a_start_image_is_the_first_frame(pipeline):
-    found = verdicts(pipeline(Head.INPAINT), "start", 3)
-    assert min(v.measures["first_psnr_of_reconstruction_db"] for v in found) >= START_PSNR_DB
+    found = verdicts(pipeline(Head.INPAINT), "start", 3, guidance=2.0)
+    below = [verdict.measures["first_below_reconstruction_db"] for verdict in found]
+    assert sum(below) / len(below) <= START_BELOW_DB
 
 
 def test_edges_are_followed(pipeline):
-    found = verdicts(pipeline(Head.CONTROL), "control", 3)
+    found = verdicts(pipeline(Head.CONTROL), "control", 3, guidance=1.5)
     mean = sum(verdict.measures["edge_f1"] for verdict in found) / len(found)
     assert mean >= CONTROL_EDGE_F1
 

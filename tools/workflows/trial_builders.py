@@ -14,6 +14,8 @@ from .drafts import SIZE as SIZE_STEP
 _FRAMES, _HEIGHT, _WIDTH = SIZE
 _CLIP = {"width": _WIDTH, "height": _HEIGHT, "length": _FRAMES}
 _SAMPLING = {"steps": 20, "cfg": 4.0}
+#: Where pictures say more than the prompt: much guidance would lead away from them.
+_SHOWN_SAMPLING = {"steps": 20, "cfg": 2.0}
 #: A large square of the small model's world: its side, and where it begins.
 _SIDE, _LEFT, _TOP = 30, 56, 34
 #: What is sampled first where a control video is made of it.
@@ -43,7 +45,7 @@ def start_image(draft: Draft) -> Columns:
     preview = draft.add("PreviewImage", title="The start image", images=both["IMAGE"])
     shown = draft.show("EasyAnimateImageToVideo", start_image=both["IMAGE"], **_CLIP)
     group = Group(SHOWN, [[ground, shape, both], [preview, shown]])
-    return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
+    return [[*before, draft.sample(**_SHOWN_SAMPLING)], [group], [draft.save()]]
 
 
 def control(draft: Draft) -> Columns:
@@ -57,7 +59,7 @@ def control(draft: Draft) -> Columns:
     prompt.columns[0].insert(0, first)
     empty = _empty(draft)
     draft.positive = first["CONDITIONING"]
-    sampled = _sampler(draft, "First: a clip")
+    sampled = _sampler(draft, "First: a clip", _SAMPLING)
     decode = draft.add("EasyAnimateDecode", vae=draft.vae, samples=sampled["latent"])
     edges = draft.add("EasyAnimatePreprocess", image=decode["IMAGE"], kind="canny")
     video = edges["control_video"]
@@ -65,7 +67,7 @@ def control(draft: Draft) -> Columns:
     draft.positive = second
     shown = draft.show("EasyAnimateControl", control_video=video, **_CLIP)
     draft.model = other["MODEL"]
-    copied = _sampler(draft, "Second: its copy")
+    copied = _sampler(draft, "Second: its copy", _SHOWN_SAMPLING)
     draft.latent = copied["latent"]
     group = Group(SHOWN, [[decode, edges, preview], [empty, shown]])
     sampling = Group(SAMPLE, [[sampled], [copied]])
@@ -97,7 +99,7 @@ def _plain(draft: Draft, title: str, colour: tuple[int, int, int], width: int, h
     return draft.add("EmptyImage", title=title, width=width, height=height, color=number)
 
 
-def _sampler(draft: Draft, title: str) -> Node:
+def _sampler(draft: Draft, title: str, sampling: dict[str, float]) -> Node:
     return draft.add(
         "EasyAnimateSampler",
         title=title,
@@ -105,5 +107,5 @@ def _sampler(draft: Draft, title: str) -> Node:
         positive=draft.positive,
         negative=draft.negative,
         latent_image=draft.latent,
-        **_SAMPLING,
+        **sampling,
     )
