@@ -14,8 +14,8 @@ from ..errors import InputError
 from .config import OptimizerConfig
 from .muon import Muon, block_matrices
 
-#: accelerate's ways to train that leave each process the whole weights, as Muon needs them.
-_WHOLE = ("NO", "MULTI_CPU", "MULTI_GPU")
+#: accelerate's ways to train that give each process a part of the weights; Muon needs them whole.
+_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 def make_optimizer(
@@ -32,14 +32,9 @@ def make_optimizer(
         InputError: The kind needs a package that is not installed, or does not go with the network
             or the way that it is distributed.
     """
-    if config.kind == "muon" and distributed not in _WHOLE:
-        raise InputError(
-            f"optimizer.kind is muon, which needs whole weights, and {distributed} gives each "
-            "process a part of them. Use adamw with it, or train without."
-        )
     parameters = [p for p in network.parameters() if p.requires_grad]
     if config.kind == "muon":
-        return _muon(config, network, parameters)
+        return _muon(config, network, parameters, distributed)
     kind = torch.optim.AdamW if config.kind == "adamw" else _adamw8bit()
     return kind(
         _groups(config, parameters), lr=config.learning_rate, betas=config.betas, eps=config.eps
@@ -58,8 +53,16 @@ def _adamw8bit() -> Any:
 
 
 def _muon(
-    config: OptimizerConfig, network: nn.Module, parameters: Sequence[nn.Parameter]
+    config: OptimizerConfig,
+    network: nn.Module,
+    parameters: Sequence[nn.Parameter],
+    distributed: str,
 ) -> torch.optim.Optimizer:
+    if distributed in _SHARDED:
+        raise InputError(
+            f"optimizer.kind is muon, which needs whole weights, and {distributed} gives each "
+            "process a part of them. Use adamw with it, or train without."
+        )
     matrices = block_matrices(network)
     if not matrices:
         raise InputError(
