@@ -38,6 +38,7 @@ from .sampling import (
     denoise,
     draw_noise,
     guided_denoiser,
+    holding,
     make_schedule,
     sequential_denoiser,
 )
@@ -301,6 +302,7 @@ class Pipeline:
                 _sources_to(plan.sources, self.device, self.dtype),
                 size,
                 noise_amplitude=settings.reference_noise,
+                keep_known=settings.keep_known,
                 generators=generators,
                 progress=progress,
             )
@@ -376,13 +378,18 @@ def sample_latents(
         return predict
 
     known = None if condition.known is None else condition.known.to(device)
-    return denoise(
-        _denoiser(predictor, negative, positive, batch, sampler),
+    denoiser = _denoiser(predictor, negative, positive, batch, sampler)
+    held = None if condition.held is None else condition.held.to(device)
+    if held is not None:
+        denoiser = holding(denoiser, sampler.schedule, held, noise)
+    latents = denoise(
+        denoiser,
         sampler.schedule,
         sampler.schedule.start(noise, known),
         generators=sampler.generators,
         progress=progress,
     )
+    return latents if held is None else latents.lerp(held.latents, held.share)
 
 
 def _denoiser(

@@ -39,6 +39,9 @@ class Settings:
         seed: Noise of the first sample; the next ones have the seeds after it.
         batch: Samples per prompt.
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
+        keep_known: Hold what is known (image to video, region editing): what is outside a region,
+            and the first frames, come out as the VAE shows the source. The original lets them
+            drift.
         short: What happens to a source clip that is too short: "refuse", or "repeat" its last
             frame.
         tile: Side in pixels of the VAE's tiles, against memory; None takes whole frames.
@@ -56,6 +59,7 @@ class Settings:
     seed: int = 43
     batch: int = 1
     reference_noise: float = REFERENCE_NOISE
+    keep_known: bool = True
     short: Literal["refuse", "repeat"] = "refuse"
     tile: int | None = None
 
@@ -72,6 +76,8 @@ class Settings:
             check_frames(self.frames)
         if not (math.isfinite(self.fps) and 0 < self.fps <= 240):
             raise InputError(f"fps is {self.fps}; it must be above 0 and at most 240.")
+        if type(self.keep_known) is not bool:
+            raise InputError(f"keep_known is {self.keep_known!r}; it must be true or false.")
         if self.batch < 1:
             raise InputError(f"batch is {self.batch}; it must be at least 1.")
         if not 0 <= self.seed < 2**63:

@@ -235,7 +235,9 @@ class RegionEdit(_SizedByClip):
                 )
             mask = mask[picked]
         mask = align_mask(mask, height=target.height, width=target.width, frames=target.frames)
-        return Sources(video=video, mask=_batched(mask), strength=self.strength, notes=notes)
+        return Sources(
+            video=video, mask=_batched(mask), whole=True, strength=self.strength, notes=notes
+        )
 
 
 @dataclass(frozen=True)

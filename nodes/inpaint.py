@@ -13,7 +13,7 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, shown_pixels, video_latent
+from .bridge.encode import empty_latent, held_latent, shown_pixels, video_latent
 from .bridge.shown import attach
 
 CATEGORY = "EasyAnimate/conditioning"
@@ -57,6 +57,7 @@ class ImageToVideoNode(io.ComfyNode):
                     "keyframes", optional=True, tooltip="Pictures at keyframe_positions."
                 ),
                 strict_widget(),
+                inputs.keep_widget(),
             ],
             outputs=[*inputs.conditioning_outputs(), inputs.report_output()],
             hidden=[io.Hidden.unique_id],
@@ -79,6 +80,7 @@ class ImageToVideoNode(io.ComfyNode):
         end_image: Any = None,
         keyframes: Any = None,
         strict: bool = False,
+        keep_known: bool = True,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
@@ -86,6 +88,8 @@ class ImageToVideoNode(io.ComfyNode):
         shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
+        if keep_known:
+            latent = held_latent(vae, latent, sources)
         return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
 
 
@@ -135,6 +139,7 @@ class InpaintNode(io.ComfyNode):
                 *_mask_widgets(),
                 *inputs.clip_widgets("the video"),
                 strict_widget(),
+                inputs.keep_widget(),
             ],
             outputs=[
                 *inputs.conditioning_outputs(),
@@ -165,6 +170,7 @@ class InpaintNode(io.ComfyNode):
         source_fps: float,
         if_short: str,
         strict: bool,
+        keep_known: bool = True,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
         task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
@@ -172,6 +178,8 @@ class InpaintNode(io.ComfyNode):
         sources = replace(sources, mask=shape_mask(sources.mask, grow=grow_mask, blur=blur_mask))
         shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)
+        if keep_known:
+            latent = held_latent(vae, latent, sources)
         preview = seen_by_model(sources.video, sources.mask)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown), attach(negative, shown)

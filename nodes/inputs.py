@@ -116,6 +116,17 @@ def noise_widgets() -> list[io.Input]:
     ]
 
 
+def keep_widget() -> io.Input:
+    """Whether sampling holds what is known."""
+    return io.Boolean.Input(
+        "keep_known",
+        default=True,
+        tooltip="Hold what is known: what is outside a region, and the first frames, come out as "
+        "the VAE shows the source. It works by the latent's noise mask. Without it they may drift, "
+        "as in the original.",
+    )
+
+
 def reference_socket() -> io.Input:
     """The reference image of V5.1's Control heads."""
     return io.Image.Input(

@@ -24,7 +24,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--count", type=int, required=True, help="how many clips")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--kind", default="mixed",
-                        help="mixed (default), move, change, occlusion or camera")  # fmt: skip
+                        help="move, change, occlusion or camera; mixed (default) draws them with "
+                        "shares, varied with more changes and camera moves")  # fmt: skip
     parser.add_argument("--look", default="textured",
                         help="textured (default), or outlined: black on white")  # fmt: skip
     parser.add_argument("--size", type=size_of, default=(96, 96), metavar="HxW",

@@ -17,6 +17,7 @@ from ..progress import Progress, silent
 from ..specs import Head, TransformerConfig
 from .control import camera_condition, control_condition, with_reference
 from .encode import VideoEncoder, encode_video
+from .held import Held, hold_known
 from .inpaint import inpaint_condition
 
 #: Standard deviation of the noise on known pixels that the original uses.
@@ -28,12 +29,14 @@ class Sources:
     """What a mode gives the model to see, in the target's size and length.
 
     Videos are [1, 3, F, H, W] in [-1, 1]; `mask` is [1, 1, F, H, W] with 1 where the model
-    generates; `plucker` is [F, H, W, 6]; `reference` has one frame. `strength` below 1 starts from
-    the noised `video`. `notes` says what the alignment changed, one sentence each.
+    generates, and `whole` says that the video has true pixels there, too; `plucker` is
+    [F, H, W, 6]; `reference` has one frame. `strength` below 1 starts from the noised `video`.
+    `notes` says what the alignment changed, one sentence each.
     """
 
     video: Tensor | None = None
     mask: Tensor | None = None
+    whole: bool = False
     control: Tensor | None = None
     plucker: Tensor | None = None
     reference: Tensor | None = None
@@ -46,11 +49,12 @@ class Condition:
     """What the denoiser gets.
 
     `channels` [B, channels, F, H, W] go beside the noise, None for a T2V head; the schedule starts
-    from the `known` latents [B, C, F, H, W], None at full strength.
+    from the `known` latents [B, C, F, H, W], None at full strength; sampling keeps what is `held`.
     """
 
     channels: Tensor | None
     known: Tensor | None
+    held: Held | None = None
 
 
 def make_condition(
@@ -60,6 +64,7 @@ def make_condition(
     size: Sequence[int],
     *,
     noise_amplitude: float = REFERENCE_NOISE,
+    keep_known: bool = False,
     generators: Sequence[torch.Generator],
     progress: Progress = silent,
 ) -> Condition:
@@ -71,16 +76,22 @@ def make_condition(
         sources: Aligned pixels.
         size: Latent (F, H, W).
         noise_amplitude: Noise on known pixels (InP).
+        keep_known: Hold what is known (InP).
         generators: One per sample; the InP head draws its pixel noise from them.
         progress: Reports the stage "encode".
     """
     batch = len(generators)
     channels: Tensor | None = None
+    held: Held | None = None
     if config.head is Head.INPAINT:
         channels = _inpaint_channels(
             vae, sources, size, noise_amplitude=noise_amplitude, generators=generators,
             progress=progress,
         )  # fmt: skip
+        if keep_known and sources.video is not None and sources.mask is not None:
+            held = hold_known(
+                vae, sources.video, sources.mask, whole=sources.whole, progress=progress
+            )
     elif config.head in (Head.CONTROL, Head.CAMERA):
         channels = _control_channels(vae, config, sources, size, progress)
     known = None
@@ -90,7 +101,7 @@ def make_condition(
         known = known.expand(batch, -1, -1, -1, -1)
     if channels is not None:
         channels = channels.expand(batch, -1, -1, -1, -1)
-    return Condition(channels, known)
+    return Condition(channels, known, held)
 
 
 def _inpaint_channels(

@@ -1,6 +1,7 @@
 """Schedulers, guidance and the denoising loop."""
 
 from .guidance import Denoiser, Guidance, guided_denoiser, sequential_denoiser
+from .hold import holding
 from .loop import Sampler, denoise, draw_noise
 from .schedulers import (
     DEFAULT_SCHEDULER,
@@ -27,6 +28,7 @@ __all__ = [
     "denoise",
     "draw_noise",
     "guided_denoiser",
+    "holding",
     "make_schedule",
     "sequential_denoiser",
 ]

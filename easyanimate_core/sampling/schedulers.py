@@ -94,6 +94,29 @@ class Schedule:
             return self.scheduler.scale_noise(known_latents, first, noise)
         return self.scheduler.add_noise(known_latents, noise, first)
 
+    def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
+        """Clean latents at the noise level of a timestep, as the denoiser is shown them."""
+        signal, spread = self._levels(timestep, clean)
+        return signal * clean + spread * noise
+
+    def clean(self, latents: Tensor, velocity: Tensor, timestep: Tensor) -> Tensor:
+        """What the denoiser takes for the clean latents where it predicts `velocity`."""
+        signal, spread = self._levels(timestep, latents)
+        return (latents if self.name == "Flow" else signal * latents) - spread * velocity
+
+    def velocity(self, latents: Tensor, clean: Tensor, timestep: Tensor) -> Tensor:
+        """The velocity that leads to `clean`: the inverse of `clean`."""
+        signal, spread = self._levels(timestep, latents)
+        return ((latents if self.name == "Flow" else signal * latents) - clean) / spread
+
+    def _levels(self, timestep: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """How much of the clean latents and of noise there is at a timestep."""
+        if self.name == "Flow":
+            spread = (timestep / TRAINED_STEPS).to(like)
+            return 1 - spread, spread
+        share = self.scheduler.alphas_cumprod[int(timestep)].to(like)
+        return share.sqrt(), (1 - share).sqrt()
+
 
 def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> None:
     """Raise `SchedulerError` unless the scheduler can sample this model.

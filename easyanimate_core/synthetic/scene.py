@@ -8,7 +8,7 @@ them.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -49,10 +49,14 @@ REACH = 1.2
 #: "textured" shows everything as it is said; "outlined" has black outlines on a flat white ground.
 LOOKS = ("textured", "outlined")
 
-#: Kinds of scenes; "mixed" draws one of the others with the shares of `MIXED_SHARES`.
-KINDS = ("mixed", "move", "change", "occlusion", "camera")
+#: Kinds of scenes; "mixed" and "varied" draw one of the others with the shares of `SHARES`.
+KINDS = ("mixed", "move", "change", "occlusion", "camera", "varied")
 
-MIXED_SHARES = {"move": 0.60, "change": 0.12, "occlusion": 0.13, "camera": 0.15}
+#: "varied" has more of what is hard to learn: camera moves, and bodies that grow, shrink and turn.
+SHARES = {
+    "mixed": {"move": 0.60, "change": 0.12, "occlusion": 0.13, "camera": 0.15},
+    "varied": {"move": 0.20, "camera": 0.40, "change": 0.25, "occlusion": 0.15},
+}
 
 #: Screen direction -> step in (x, y); +y is down.
 DIRECTIONS: dict[str, tuple[int, int]] = {
@@ -119,7 +123,7 @@ class Body:
 class Scene:
     """All that `render` and `caption` need. `bodies[0]` is the main one, the last is in front.
 
-    `kind` is one of `KINDS` but "mixed". `camera` is "Static", a pan or a zoom of
+    `kind` is one of `KINDS` that `SHARES` does not draw. `camera` is "Static", a pan or a zoom of
     `conditioning.camera`, at `speed`. `motion` is what the main body does by itself: a direction, a
     change, or "still".
     """
@@ -155,12 +159,12 @@ def make_scene(
 ) -> Scene:
     """Scene `index` of the endless list that `seed` and `kind` name.
 
-    A mixed scene equals the scene of its own kind with the same seed and index. Another seed is
-    another list, for clips to be held out. The look changes nothing else.
+    A mixed or varied scene equals the scene of its own kind with the same seed and index. Another
+    seed is another list, for clips to be held out. The look changes nothing else.
     """
     _check(seed, index, kind, height, width, frames, look)
-    if kind == "mixed":
-        kind = _drawn_kind(_Draw([seed, index]))
+    if kind in SHARES:
+        kind = _drawn_kind(SHARES[kind], _Draw([seed, index]))
     draw = _Draw([seed, index, KINDS.index(kind)])
     maker = {"move": _move, "change": _change, "occlusion": _occlusion, "camera": _camera}[kind]
     # A plain ground would hide what the camera does.
@@ -194,9 +198,9 @@ class _Draw:
 _Made = tuple[tuple[Body, ...], str, str, float]
 
 
-def _drawn_kind(draw: _Draw) -> str:
+def _drawn_kind(shares: Mapping[str, float], draw: _Draw) -> str:
     share = draw.share()
-    for kind, part in MIXED_SHARES.items():
+    for kind, part in shares.items():
         share -= part
         if share < 0:
             return kind

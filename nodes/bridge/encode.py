@@ -12,6 +12,7 @@ from torch import Tensor
 from ...easyanimate_core.conditioning.condition import Sources
 from ...easyanimate_core.conditioning.control import camera_condition
 from ...easyanimate_core.conditioning.encode import encode_video
+from ...easyanimate_core.conditioning.held import hold_known, known_share
 from ...easyanimate_core.conditioning.inpaint import inpaint_condition, resize_to_latents
 from ...easyanimate_core.geometry import TEMPORAL_FACTOR, latent_shape
 from ...easyanimate_core.media import align_mask
@@ -37,6 +38,24 @@ def video_latent(vae: Any, sources: Sources, batch: int) -> dict[str, Any]:
     assert sources.video is not None
     scaled = encode_video(encoder, sources.video)
     return {"samples": (scaled / encoder.config.scaling_factor).repeat(batch, 1, 1, 1, 1)}
+
+
+def held_latent(vae: Any, latent: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
+    """LATENT with a noise mask that holds what is known of an InP model's sources.
+
+    A latent that holds the whole clip keeps its samples, else those that are known are filled in.
+    """
+    assert sources.video is not None
+    assert sources.mask is not None
+    if sources.whole:
+        share = known_share(sources.mask, whole=True)
+        return {**latent, "noise_mask": 1 - share}
+    encoder = EncodingVAE(vae)
+    held = hold_known(encoder, sources.video, sources.mask, whole=False)
+    if held is None:
+        return dict(latent)
+    samples = (held.latents / encoder.config.scaling_factor).expand_as(latent["samples"])
+    return {**latent, "samples": samples.to(latent["samples"]), "noise_mask": 1 - held.share}
 
 
 def pinned_latent(

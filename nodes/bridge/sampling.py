@@ -77,7 +77,7 @@ def sample(
         device=model.load_device,
     )
     start = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
-    if settings.denoise < 1 and not start.any():
+    if settings.denoise < 1 and not _to_change(start, latent.get("noise_mask")).any():
         raise InputError(
             f"denoise is {settings.denoise} and the latent is empty: there is no video to keep. "
             "Connect EasyAnimate Video to Video (or VAE Encode), or set denoise to 1."
@@ -184,6 +184,11 @@ class VelocitySpace:
             return latents - sigma * velocity
         a = 1 / torch.sqrt(1 + sigma**2)
         return a * latents - sigma * a * velocity
+
+
+def _to_change(latents: Tensor, mask: Tensor | None) -> Tensor:
+    """What of a latent is sampled anew: all that its noise mask does not hold."""
+    return latents if mask is None else latents * (mask > 0).to(latents)
 
 
 def _sigmas(model_sampling: Any, schedule: Schedule) -> Tensor:

@@ -16,6 +16,8 @@ MODES = (
     "start end",
     "keyframes",
     "region",
+    "region beside",
+    "region drifting",
     "control",
     "control reference",
     "camera",
@@ -27,6 +29,7 @@ MODES = (
     "V5 PNDM",
     "V5 DDIM",
     "V5 start",
+    "V5 start DPM++",
     "V5 control",
     "V5 video",
 )

@@ -14,7 +14,7 @@ from .drafts import SIZE as SIZE_STEP
 _FRAMES, _HEIGHT, _WIDTH = SIZE
 _CLIP = {"width": _WIDTH, "height": _HEIGHT, "length": _FRAMES}
 _SAMPLING = {"steps": 20, "cfg": 4.0}
-#: Where pictures say more than the prompt: much guidance would lead away from them.
+#: Where a control video says more than the prompt: much guidance would lead away from it.
 _SHOWN_SAMPLING = {"steps": 20, "cfg": 2.0}
 #: A large square of the small model's world: its side, and where it begins.
 _SIDE, _LEFT, _TOP = 30, 56, 34
@@ -45,7 +45,7 @@ def start_image(draft: Draft) -> Columns:
     preview = draft.add("PreviewImage", title="The start image", images=both["IMAGE"])
     shown = draft.show("EasyAnimateImageToVideo", start_image=both["IMAGE"], **_CLIP)
     group = Group(SHOWN, [[ground, shape, both], [preview, shown]])
-    return [[*before, draft.sample(**_SHOWN_SAMPLING)], [group], [draft.save()]]
+    return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
 
 
 def control(draft: Draft) -> Columns:

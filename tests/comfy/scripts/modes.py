@@ -37,6 +37,7 @@ def compare(name, checkpoint, task, conditioning=None, **settings):
         )
         texts, latent = out[:2], out[2]
     sampled = {key: value for key, value in settings.items() if key != "denoise"}
+    settings.pop("keep_known", None)  # the node's, not the sampler's
     ours = probe.sample(loaded.model, texts, latent, **settings)
     theirs, _ = core_latents(checkpoint, task, **sampled)
     probe.found[name] = gap(ours, theirs)
@@ -68,6 +69,14 @@ with torch.inference_mode():
     compare("region", f"{v51}-InP", core.RegionEdit(video, mask),
             ("EasyAnimateInpaint", {"video": video, "mask": mask, "noise_seed": SEED}),
             steps=6)  # fmt: skip
+    beside = mask.roll((3, 5), (1, 2))  # borders within latents
+    compare("region beside", f"{v51}-InP", core.RegionEdit(video, beside),
+            ("EasyAnimateInpaint", {"video": video, "mask": beside, "noise_seed": SEED}),
+            steps=6)  # fmt: skip
+    compare("region drifting", f"{v51}-InP", core.RegionEdit(video, mask),
+            ("EasyAnimateInpaint", {"video": video, "mask": mask, "noise_seed": SEED,
+                                    "keep_known": False}),
+            steps=6, keep_known=False)  # fmt: skip
     reference = {"control_video": video, "reference_image": picture}
     compare("control", f"{v51}-Control", core.Control(video),
             ("EasyAnimateControl", {"control_video": video}), steps=6)  # fmt: skip
@@ -91,6 +100,9 @@ with torch.inference_mode():
         compare(f"V5 {scheduler}", v5, core.TextToVideo(), steps=8, scheduler=scheduler)
     compare("V5 start", f"{v5}-InP", core.ImageToVideo(picture),
             (node, {"start_image": picture, "noise_seed": SEED}), steps=6)  # fmt: skip
+    compare("V5 start DPM++", f"{v5}-InP", core.ImageToVideo(picture),
+            (node, {"start_image": picture, "noise_seed": SEED}),
+            steps=8, scheduler="DPM++")  # fmt: skip
     compare("V5 control", "EasyAnimateV5-12b-zh-Control", core.Control(video),
             ("EasyAnimateControl", {"control_video": video}), steps=6)  # fmt: skip
     loaded = probe.load(v5)
