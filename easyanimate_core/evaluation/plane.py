@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from ..geometry import TEMPORAL_FACTOR
+
 Array = np.ndarray[Any, Any]
 
 #: Gaussians under which a pair is aligned, first the coarse one, in pixels.
@@ -44,13 +46,14 @@ class PlaneMotion:
     def evenness(self) -> Array:
         """How even the steps x, y and of the log scale are, [3]: their means in standard errors.
 
-        A camera's steps are nearly alike (16 and more under blur and noise), those of a still
-        ground seen through noise are a random walk (5 at most).
+        A step is one of four frames, because a VAE that keeps four frames in a latent moves in
+        jerks within it. A camera's steps are nearly alike (10 and more under blur and noise), those
+        of a wobbling ground are not (5 and less, where it is moved at all).
         """
-        if len(self.scales_F) < 3:
-            return np.full(3, np.inf)
         paths = np.column_stack([self.shifts_F2, np.log(self.scales_F)])
-        steps = np.diff(paths, axis=0)
+        steps = np.diff(paths[::TEMPORAL_FACTOR], axis=0)
+        if len(steps) < 2:
+            return np.full(3, np.inf)
         error = steps.std(axis=0, ddof=1) / math.sqrt(len(steps))
         return np.asarray(np.abs(steps.mean(axis=0)) / (error + 1e-9))
 

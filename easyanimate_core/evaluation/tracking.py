@@ -35,7 +35,7 @@ _STILL_SHIFT = 0.06
 _STILL_ZOOM = 1.12
 
 # A motion of the picture that is less even is none; see `PlaneMotion.evenness`.
-_LEAST_EVEN = 8.0
+_LEAST_EVEN = 6.0
 
 # What overlaps less with its likeliest shape is none: noise reaches 0.78 at most and 0.57 mostly, a
 # soft clip's bodies 0.8 at least.

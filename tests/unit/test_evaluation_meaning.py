@@ -105,6 +105,23 @@ def test_a_blot_has_no_shape():
     assert (seen.colour, seen.shape) == ("red", "none")
 
 
+def test_a_camera_that_moves_in_jerks_of_four_frames_moves():
+    """As a VAE shows it: all the motion of four frames between two of them."""
+    jerks = [0, *(frame for frame in range(4, 17, 4) for _ in range(4))]
+    for index in range(6):
+        scene = make_scene(7, index, kind="camera")
+        frames = clip_of(scene)[jerks]
+        assert observe(frames).camera == scene.camera
+
+
+def test_a_ground_that_wobbles_is_no_camera_move():
+    scene = scene_of(body(), texture="checks", frames=17)
+    there = [0, 2, 4, 6, 8, 7, 6, 5, 4, 6, 8, 10, 12, 11, 10, 9, 8]  # pixels to the right
+    frames = torch.stack([moved(frame[None], step, 0)[0] for frame, step in
+                          zip(clip_of(scene), there, strict=True)])  # fmt: skip
+    assert observe(frames).camera == "Static"
+
+
 def test_a_body_in_the_way_of_a_still_camera_moves_alone():
     scene = scene_of(body(start=(0.3, 0.5), end=(0.7, 0.5)), motion="right")
     frames = clip_of(scene)
