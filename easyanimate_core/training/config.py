@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import InputError
 from ..geometry import check_frames
+from ..synthetic.scene import SHAPES
 
 TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
 #: What of a clip is known to an inpaint denoiser while it learns.
@@ -78,6 +79,9 @@ class SyntheticConfig(_Section):
     seed: int = Field(0, ge=0)
     kind: str = Field("mixed", description="Which scenes; see make-clips --help")
     look: str = Field("textured", description="How bodies are drawn; see make-clips --help")
+    repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(
+        {}, description="Shape of the main body: how many times as often its scenes are shown"
+    )
     height: int = Field(96, ge=16, multiple_of=16)
     width: int = Field(96, ge=16, multiple_of=16)
     frames: int = Field(17, ge=1, description="4n + 1")
@@ -90,6 +94,13 @@ class SyntheticConfig(_Section):
     @classmethod
     def _length(cls, value: int) -> int:
         check_frames(value)
+        return value
+
+    @field_validator("repeat")
+    @classmethod
+    def _shapes(cls, value: dict[str, int]) -> dict[str, int]:
+        if unknown := set(value) - set(SHAPES):
+            raise ValueError(f"names {', '.join(sorted(unknown))}; shapes are {', '.join(SHAPES)}")
         return value
 
 

@@ -9,9 +9,11 @@ from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.errors import InputError
 from easyanimate_core.specs import Head
 from easyanimate_core.text.build import build_text_encoder
+from easyanimate_core.training.config import SyntheticConfig
 from easyanimate_core.training.data.buckets import Batches, shapes_for
 from easyanimate_core.training.data.cache import LatentCache, digest, digest_of_files
 from easyanimate_core.training.data.records import Record, Sample, Shape, generator_of
+from easyanimate_core.training.data.synthetic import synthetic_records
 from easyanimate_core.training.text import Captions
 from tests.factories import V5, V5_1
 from tests.training_runs import SHAPE, clips, config
@@ -153,6 +155,15 @@ def test_synthetic_records_are_clips_of_the_asked_size():
     assert torch.equal(single.control, sample.control[:1])
     assert torch.equal(single.masks, sample.masks[:1])
     assert len(single.camera) == 1
+
+
+def test_scenes_of_a_shape_are_repeated_as_asked():
+    plain = synthetic_records(SyntheticConfig(count=40))
+    more = synthetic_records(SyntheticConfig(count=40, repeat={"cross": 3}))
+    crosses = [record.identity for record in plain if "cross" in record.captions[0]]
+    assert 0 < len(crosses) < 40
+    counts = collections.Counter(record.identity for record in more)
+    assert counts == {r.identity: 3 if r.identity in crosses else 1 for r in plain}
 
 
 @pytest.mark.parametrize("version", [V5_1, V5])

@@ -2,7 +2,7 @@
 
     python -m tools.small_model.assemble RUNS
 
-RUNS holds the folders text, vae, inpaint_varied, control and camera that configs/small/ and
+RUNS holds the folders text, vae, inpaint_shapes, control_on and camera that configs/small/ and
 `tools.small_model.text` write. Denoisers are stored in scaled 8-bit floats, the rest in bfloat16.
 """
 
@@ -24,7 +24,7 @@ from easyanimate_core.specs import VAEConfig, Version
 from easyanimate_core.tiny_tokenizers import write_json
 
 #: Run -> head.
-RUNS = {"inpaint_varied": "InP", "control": "Control", "camera": "Control-Camera"}
+RUNS = {"inpaint_shapes": "InP", "control_on": "Control", "camera": "Control-Camera"}
 MOST_BYTES = 25 * 10**6
 
 

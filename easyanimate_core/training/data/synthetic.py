@@ -15,13 +15,21 @@ from .records import Record, Sample, Shape, generator_of
 
 
 def synthetic_records(config: SyntheticConfig, *, seed: int | None = None) -> list[Record]:
-    """`config.count` scenes; `seed` in place of the config's gives held-out ones."""
+    """`config.count` scenes; `seed` in place of the config's gives held-out ones.
+
+    Those of a shape that the config repeats are there several times.
+    """
     seed = config.seed if seed is None else seed
-    return [_record(config, seed, index) for index in range(config.count)]
+    scenes = [_scene(config, seed, index) for index in range(config.count)]
+    return [
+        _record(config, scene)
+        for scene in scenes
+        for _ in range(config.repeat.get(scene.main.shape, 1))
+    ]
 
 
-def _record(config: SyntheticConfig, seed: int, index: int) -> Record:
-    scene = make_scene(
+def _scene(config: SyntheticConfig, seed: int, index: int) -> Scene:
+    return make_scene(
         seed,
         index,
         kind=config.kind,
@@ -30,8 +38,13 @@ def _record(config: SyntheticConfig, seed: int, index: int) -> Record:
         width=config.width,
         frames=config.frames,
     )
+
+
+def _record(config: SyntheticConfig, scene: Scene) -> Record:
     controls = config.control
-    control = controls[int(generator_of(seed, index, "control").integers(len(controls)))]
+    control = controls[
+        int(generator_of(scene.seed, scene.index, "control").integers(len(controls)))
+    ]
     return Record(
         identity=f"synthetic {scene} {control}",
         captions=tuple(caption(scene, language) for language in config.languages),
