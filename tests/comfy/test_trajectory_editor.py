@@ -87,8 +87,8 @@ class Editor:
         self.settle()
 
     def settle(self):
-        """Longer than the editor's look at what changed outside."""
-        self.page.wait_for_timeout(350)
+        """Longer than the editor's look at what changed outside, by the page's own clock."""
+        self.page.evaluate("() => new Promise(done => setTimeout(done, 350))")
 
     def look(self, zoom=1.0, x=200.0, y=80.0):
         self.zoom = zoom
