@@ -17,7 +17,7 @@ from ..progress import Progress, silent
 from ..specs import Head, TransformerConfig
 from .control import camera_condition, control_condition, with_reference
 from .encode import VideoEncoder, encode_video
-from .held import Held, hold_known
+from .held import Held, hold_known, known_share
 from .inpaint import inpaint_condition
 
 #: Standard deviation of the noise on known pixels that the original uses.
@@ -81,6 +81,10 @@ def make_condition(
         progress: Reports the stage "encode".
     """
     batch = len(generators)
+    known = None
+    if sources.strength < 1:
+        assert sources.video is not None
+        known = encode_video(vae, sources.video, progress=progress)
     channels: Tensor | None = None
     held: Held | None = None
     if config.head is Head.INPAINT:
@@ -88,16 +92,11 @@ def make_condition(
             vae, sources, size, noise_amplitude=noise_amplitude, generators=generators,
             progress=progress,
         )  # fmt: skip
-        if keep_known and sources.video is not None and sources.mask is not None:
-            held = hold_known(
-                vae, sources.video, sources.mask, whole=sources.whole, progress=progress
-            )
+        if keep_known:
+            held = _held(vae, sources, known, progress)
     elif config.head in (Head.CONTROL, Head.CAMERA):
         channels = _control_channels(vae, config, sources, size, progress)
-    known = None
-    if sources.strength < 1:
-        assert sources.video is not None
-        known = encode_video(vae, sources.video, progress=progress)
+    if known is not None:
         known = known.expand(batch, -1, -1, -1, -1)
     if channels is not None:
         channels = channels.expand(batch, -1, -1, -1, -1)
@@ -124,6 +123,17 @@ def _inpaint_channels(
         generators=generators,
         progress=progress,
     )
+
+
+def _held(
+    vae: VideoEncoder, sources: Sources, known: Tensor | None, progress: Progress
+) -> Held | None:
+    """What is known; latents of the whole clip that are there already are taken."""
+    if sources.video is None or sources.mask is None:
+        return None
+    if known is not None:
+        return Held(known, known_share(sources.mask, whole=sources.whole).to(known))
+    return hold_known(vae, sources.video, sources.mask, whole=sources.whole, progress=progress)
 
 
 def _control_channels(

@@ -147,3 +147,17 @@ def test_an_end_image_alone_holds_nothing(pipeline):
     model, task = pipeline(V5_1, Head.INPAINT), ImageToVideo(end=pixels(3))
     kept, free = (model.generate(PROMPT, task, quick(keep_known=k)).latents for k in (True, False))
     assert torch.equal(kept, free)
+
+
+def test_a_clip_that_sampling_starts_from_is_encoded_once(pipeline):
+    """A region at less than full strength: the masked clip, and the clip for both uses."""
+    model = pipeline(V5_1, Head.INPAINT)
+    stages = []
+    task = RegionEdit(pixels(1, frames=FRAMES), left_of(16), strength=0.5)
+    wanted = source_latents(model, task)
+    kept = model.generate(
+        PROMPT, task, quick(), progress=lambda *stage: stages.append(stage)
+    ).latents
+    encodes = [stage for stage in stages if stage[0] == "encode" and stage[1] == stage[2]]
+    assert len(encodes) == 2
+    torch.testing.assert_close(kept[..., :2], wanted[..., :2])
