@@ -2,7 +2,8 @@
 
 A state holds weights, optimisers, schedules, averaged weights and the random states of every rank
 (through accelerate, so that FSDP's and DeepSpeed's are complete too), and the step. Frozen weights
-are left out, because they come from the checkpoint: a LoRA's state is as small as the LoRA.
+are left out, because they come from the checkpoint: a LoRA's state is as small as the LoRA. FSDP
+and DeepSpeed write them all the same.
 """
 
 from __future__ import annotations

@@ -168,6 +168,9 @@ class ObjectiveConfig(_Section):
     masks: dict[MaskKind, float] = Field(
         default_factory=lambda: dict(_MASKS), description="Kinds of inpaint masks and how often"
     )
+    region_share: float = Field(
+        0.0, ge=0, lt=1, description="Share of the loss that counts the clips' own masks alone"
+    )
 
     @field_validator("masks")
     @classmethod
@@ -230,6 +233,11 @@ class RunConfig(_Section):
     log_every: int = Field(10, ge=1)
     tensorboard: bool = True
     validate_every: int = Field(0, ge=0, description="Steps between validations; 0 is never")
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _bare_no(cls, value: object) -> object:
+        return "no" if value is False else value  # as YAML reads it
 
     @model_validator(mode="after")
     def _whole_rows(self) -> RunConfig:

@@ -7,6 +7,7 @@ The file has the names that the original's trainer, kohya and this pack use:
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -60,15 +61,19 @@ def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str,
     return tuple(changed)
 
 
-def write_lora(network: nn.Module, config: LoraConfig, path: Path) -> None:
-    """The branches of `add_lora` as a LoRA file; `MediaError` where it cannot be written."""
+def write_lora(weights: Mapping[str, Tensor], config: LoraConfig, path: Path) -> None:
+    """The branches of `add_lora` in a state dict as a LoRA file.
+
+    Raises:
+        MediaError: It cannot be written.
+    """
     tensors: dict[str, Tensor] = {}
-    for name, branch in network.named_modules():
-        if isinstance(branch, LoraBranch):
-            layer = _PREFIX + name.removesuffix(f".{_BRANCH}").replace(".", "_")
-            tensors[f"{layer}.lora_down.weight"] = branch.down.detach().cpu().contiguous()
-            tensors[f"{layer}.lora_up.weight"] = branch.up.detach().cpu().contiguous()
-            tensors[f"{layer}.alpha"] = torch.tensor(float(config.alpha))
+    for name, tensor in weights.items():
+        layer, _, part = name.rpartition(f".{_BRANCH}.")
+        if layer:
+            file_layer = _PREFIX + layer.replace(".", "_")
+            tensors[f"{file_layer}.lora_{part}.weight"] = tensor.detach().cpu().contiguous()
+            tensors[f"{file_layer}.alpha"] = torch.tensor(float(config.alpha))
     with atomic_file(path) as scratch:
         save_file(tensors, scratch, metadata={"format": "pt"})
 

@@ -14,8 +14,8 @@ from ..errors import InputError
 from .config import OptimizerConfig
 from .muon import Muon, block_matrices
 
-#: accelerate's ways to train that give each process a part of the weights; Muon needs them whole.
-_SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
+#: accelerate's ways to train that give each process a part of the weights or of their state.
+SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 def make_optimizer(
@@ -58,7 +58,7 @@ def _muon(
     parameters: Sequence[nn.Parameter],
     distributed: str,
 ) -> torch.optim.Optimizer:
-    if distributed in _SHARDED:
+    if distributed in SHARDED:
         raise InputError(
             f"optimizer.kind is muon, which needs whole weights, and {distributed} gives each "
             "process a part of them. Use adamw with it, or train without."

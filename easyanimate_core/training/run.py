@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from .config import TrainConfig, parse_config
 from .data.manifest import manifest_records
 from .data.records import Record
 from .data.synthetic import synthetic_records
+from .optimizers import SHARDED
 from .strategies.base import Strategy
 from .tracking import Report, print_line
 from .trainer import Trainer
@@ -114,9 +116,12 @@ def _held_out(config: TrainConfig) -> Sequence[Record]:
 
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
     from accelerate.utils import set_seed
 
     run = config.run
+    # It outlives a run, and refuses one of another precision in the same process.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(
         gradient_accumulation_steps=run.accumulate,
         mixed_precision=run.precision,
@@ -126,10 +131,40 @@ def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
     )
     # For libraries alone, and numpy takes no larger one; every draw of ours has its generator.
     set_seed(config.seed % 2**31, device_specific=True)
+    _check_sharding(config, accelerator)
+    _keep_inputs_whole(accelerator)
     plugin = accelerator.state.deepspeed_plugin
     if plugin is not None:  # it wants to know the batch, and the loader is not its own
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.data.clips_per_batch
     return accelerator
+
+
+def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
+    kind = accelerator.distributed_type.value
+    if kind == "FSDP" and not accelerator.is_fsdp2:
+        raise InputError(
+            "accelerate is configured for fsdp_version 1, which hides single weights. Set "
+            "fsdp_version to 2 in its configuration (`accelerate config`)."
+        )
+    plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None and plugin.zero_stage == 3 and config.run.ema:
+        raise InputError(
+            f"run.ema is {config.run.ema}, and DeepSpeed's ZeRO stage 3 leaves no weight whole to "
+            "be averaged. Use stage 2 or FSDP, or set run.ema to 0."
+        )
+    if kind in SHARDED and config.task == "vae":
+        raise InputError(
+            f"task is vae and accelerate is configured for {kind}, which is for denoisers: a VAE "
+            "fits every card. Run it on many cards without."
+        )
+
+
+def _keep_inputs_whole(accelerator: Any) -> None:
+    """FSDP would round timesteps of up to 1000 to 8 bits; autocast rounds what may be rounded."""
+    plugin = accelerator.state.fsdp_plugin if accelerator.is_fsdp2 else None
+    if plugin is not None and plugin.mixed_precision_policy is not None:
+        policy = replace(plugin.mixed_precision_policy, cast_forward_inputs=False)
+        plugin.mixed_precision_policy = policy
 
 
 def _claim_output(config: TrainConfig, *, restart: bool) -> None:

@@ -13,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from ..progress import Progress, silent
+from .average import Average, take_apart, whole
 from .checkpoints import Checkpoints
 from .config import TrainConfig
 from .data.buckets import Draw
-from .optimizers import make_optimizer, make_schedule
-from .strategies.base import Batch, Strategy
+from .optimizers import SHARDED, make_optimizer, make_schedule
+from .strategies.base import Batch, Strategy, Weights
 from .tracking import CURVES_FILE, Log, Means, Pace, Report, describe, draw_curves, print_line
+
+_DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trainer:
@@ -41,6 +44,7 @@ class Trainer:
         self._strategy = strategy
         self._accelerator = accelerator
         self._progress = progress
+        self._sharded = accelerator.distributed_type.value in SHARDED
         self._report = report if accelerator.is_main_process else lambda _: None
         self._checkpoints = Checkpoints(config.output / "checkpoints", config.run.keep)
         self._checkpoints.watch(accelerator)
@@ -105,7 +109,7 @@ class Trainer:
 
     def _learn(self, name: str, batch: Batch, sums: dict[str, Tensor]) -> None:
         accelerator = self._accelerator
-        with accelerator.autocast():
+        with self._autocast():
             losses = self._strategy.loss(name, self._networks, batch)
         if losses is None:
             return
@@ -115,11 +119,17 @@ class Trainer:
                 self._networks[name].parameters(), self._config.optimizer.clip
             )
             if norm is not None:  # DeepSpeed clips by itself and tells nothing
-                _add(sums, f"gradient_norm_{name}", norm * self._config.run.accumulate)
+                norm = whole(norm) * self._config.run.accumulate
+                _add(sums, f"gradient_norm_{name}", norm)
         self._optimizers[name].step()
         self._optimizers[name].zero_grad()
         for part, value in losses.parts.items():
             _add(sums, part, value)
+
+    def _autocast(self) -> Any:
+        """Accelerate's own leaves it to DeepSpeed, which rounds the weights and nothing else."""
+        dtype = _DTYPES[self._config.run.precision]
+        return torch.autocast(self._accelerator.device.type, dtype, enabled=dtype is not None)
 
     def _batches(self, position: int) -> Iterator[Batch]:
         """This rank's batches from `position` on, read ahead by the config's workers."""
@@ -136,12 +146,12 @@ class Trainer:
             yield Batch(position + number, rank, ranks, len(draws), tokens, content)
 
     def _validate(self, step: int, log: Log | None) -> None:
-        folder = self._config.output / "validation"
         figures: dict[str, float] = {}
-        if log is not None:
-            folder.mkdir(parents=True, exist_ok=True)
+        if log is not None or self._sharded:  # then it takes every process to run a network
+            folder = None if log is None else self._config.output / "validation"
             with self._averaged(), torch.no_grad():
                 figures = self._strategy.validate(self._plain_networks(), step, folder)
+        if log is not None:
             row = {f"validation_{name}": value for name, value in figures.items()}
             log.add(step, row)
             self._accelerator.log(row, step=step)
@@ -151,19 +161,22 @@ class Trainer:
 
     def _finish(self, log: Log | None) -> list[Path]:
         paths: list[Path] = []
+        with self._averaged(), torch.no_grad():
+            # Every process has to give its part of the weights.
+            weights = {n: self._accelerator.get_state_dict(x) for n, x in self._networks.items()}
+            if log is not None:
+                paths = self._write_result(weights)
         if log is not None:
-            paths = self._write_result()
             draw_curves(log.rows, self._config.output / CURVES_FILE)
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
         return paths
 
-    def _write_result(self) -> list[Path]:
+    def _write_result(self, weights: Mapping[str, Weights]) -> list[Path]:
         """The result in its folder, in place of one that fewer steps gave."""
         final, scratch = self._config.output / "result", self._config.output / ".result.part"
         shutil.rmtree(scratch, ignore_errors=True)
-        with self._averaged(), torch.no_grad():
-            written = self._strategy.write_result(self._plain_networks(), scratch)
+        written = self._strategy.write_result(self._plain_networks(), weights, scratch)
         shutil.rmtree(final, ignore_errors=True)
         scratch.replace(final)
         return [final / path.relative_to(scratch) for path in written]
@@ -172,9 +185,7 @@ class Trainer:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}
 
     def _averaged_weights(self) -> Any:
-        from diffusers.training_utils import EMAModel
-
-        average = EMAModel(self._averaged_parameters(), decay=self._config.run.ema)
+        average = Average(self._averaged_parameters(), decay=self._config.run.ema)
         average.to(self._accelerator.device)
         self._accelerator.register_for_checkpointing(average)
         return average
@@ -192,6 +203,8 @@ class Trainer:
             self._average.store(parameters)
             self._average.copy_to(parameters)
             stack.callback(self._average.restore, parameters)
+        for network in self._networks.values():
+            stack.callback(take_apart, network)
         return stack
 
 

@@ -31,12 +31,12 @@ def make_videos(
     unconditional: TextStates,
     scheduler_config: Mapping[str, Any],
     config: ValidationConfig,
-    path: Path,
+    path: Path | None,
     fps: float,
 ) -> None:
     """One MP4 per clip, and a picture with two strips: the clip through the VAE, and what is made.
 
-    The picture is `path`; the videos lie beside it.
+    The picture is `path`; the videos lie beside it. Without a path nothing is written.
     """
     device = next(transformer.parameters()).device
     strips = []
@@ -57,9 +57,12 @@ def make_videos(
             condition=Condition(channels, None),
             noise=draw_noise(latents.shape[1:], generators).to(device),
         )
+        if path is None:
+            continue
         for kind, values in (("clip", latents), ("made", made)):
             frames = decode_latents(vae, values, None, silent)
             strips.append((f"{kind}: {caption}", frames))
         if len(frames) > 1:
             write_mp4(path.with_name(f"{path.stem}-{number}.mp4"), frames, fps=fps)
-    write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES))
+    if path is not None:
+        write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES))

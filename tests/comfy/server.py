@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -22,6 +21,7 @@ import psutil
 import websocket
 
 from tests.comfy.installation import Installation, child_environment
+from tests.ports import free_port
 from tools.comfyui import DIRECT, START_SECONDS, server_command, wait_until_ready
 
 PROMPT_SECONDS = 300
@@ -195,7 +195,7 @@ class Server:
         self.environment = environment
         self.base = installation.base
         self.version = installation.version
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = self.base / "server.log"
         self.start_seconds = 0.0
@@ -352,9 +352,3 @@ class Server:
 def _end_with_the_tests() -> None:
     """Linux ends the server with this process, whatever ends that."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]

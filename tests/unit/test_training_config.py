@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from easyanimate_core.errors import InputError
 from easyanimate_core.training.config import TASK_NAMES, parse_config, read_config
@@ -25,6 +26,11 @@ def test_an_unknown_key_names_the_near_one_and_all():
 
 def test_an_unknown_section_is_refused_at_the_top():
     assert "optimiser is unknown. Did you mean optimizer?" in refusal(optimiser__kind="adamw")
+
+
+def test_a_bare_no_of_yaml_is_a_precision():
+    assert config("out", "checkpoint", run__precision=yaml.safe_load("no")).run.precision == "no"
+    assert "run.precision is True" in refusal(run__precision=yaml.safe_load("yes"))
 
 
 def test_every_fault_is_named_at_once():

@@ -15,6 +15,7 @@ from easyanimate_core.loading import load_vae
 from easyanimate_core.sampling import PUBLISHED_CONFIG
 from easyanimate_core.specs import Head, Version
 from easyanimate_core.training.config import ObjectiveConfig
+from easyanimate_core.training.data.buckets import Draw
 from easyanimate_core.training.data.records import Sample, Shape
 from easyanimate_core.training.masks import draw_mask
 from easyanimate_core.training.objective import draw_times, objective_of
@@ -225,3 +226,30 @@ def test_clips_without_their_condition_are_refused(pipeline, task, key):
     wanted, own = streams(task, pipeline(V5_1, head).info.transformer)
     with pytest.raises(InputError, match=f"Give {key}_path to every entry"):
         own.make("control", PLAIN, SIZE, wanted, None)
+
+
+def test_regions_are_the_latents_that_a_mask_touches(pipeline):
+    sizes = pipeline(V5_1, Head.INPAINT).info.transformer
+    wanted, own = streams("inpaint", sizes, objective={"region_share": 0.5})
+    masks = torch.zeros(SIZE)
+    masks[0, 9, 3] = 1  # the first frame is a latent frame of its own
+    masks[4, 0, 47] = 1  # the last of the next four
+    masks[5, 31, 8] = 1
+    draw = Draw(0, SIZE, 0)
+    assert own.names(draw, wanted)[-1] == "regions"
+    stream = own.make("regions", Sample(PLAIN.frames, masks=masks), SIZE, wanted, None)
+    found = stream.channels(latent_shape(*SIZE), 0.5)
+    assert found.shape == (1, *latent_shape(*SIZE))
+    assert found[0].nonzero().tolist() == [[0, 1, 0], [1, 0, 5], [2, 3, 1]]
+    assert found.max() == 1
+    # The denoiser is not shown them.
+    shown = {"latents": torch.ones(2), "mask 0": torch.ones(17, 2, 4, 4), "regions": found}
+    channels = own.channels(shown, None, np.random.default_rng(0))
+    assert torch.equal(channels, shown["mask 0"])
+
+
+def test_regions_of_clips_without_masks_are_refused(pipeline):
+    sizes = pipeline(V5_1, Head.INPAINT).info.transformer
+    wanted, own = streams("inpaint", sizes, objective={"region_share": 0.5})
+    with pytest.raises(InputError, match=r"region_share is 0\.5.*no masks.*Set it to 0"):
+        own.make("regions", PLAIN, SIZE, wanted, None)

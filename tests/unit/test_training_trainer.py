@@ -21,6 +21,7 @@ from easyanimate_core.training.run import make_strategy, run_training
 from easyanimate_core.training.strategies.base import Batch, Losses
 from easyanimate_core.training.trainer import Trainer
 from tests.factories import V5, V5_1
+from tests.ports import free_port
 from tests.training_runs import SHAPE, clips, config, losses, settings, train
 
 ROOT = Path(__file__).parents[2]
@@ -54,6 +55,29 @@ def test_gradient_checkpointing_changes_no_gradient(folder, tmp_path):
         if gradient is not None:
             assert torch.allclose(gradient, less[name], rtol=1e-5, atol=1e-7), name
     assert sum(gradient is not None for gradient in plain.values()) > 100
+
+
+class Still(nn.Module):
+    """Predicts no velocity, and keeps what it was asked."""
+
+    def forward(self, noisy, timesteps, *_, **__):
+        self.noisy, self.times = noisy, timesteps.view(-1, 1, 1, 1, 1) / 1000
+        return torch.zeros_like(noisy)
+
+
+def test_a_share_of_the_loss_counts_the_regions_alone(folder, tmp_path):
+    strategy = make_strategy(config(tmp_path, folder, objective={"region_share": 0.25}))
+    batch, network = batch_of(strategy), Still()
+    found = strategy.loss("denoiser", {"denoiser": network}, batch)
+    content = batch.content
+    squares = ((network.noisy - content.latents) / network.times).square()
+    inside = [
+        clip[:, where[0] > 0].mean() for clip, where in zip(squares, content.regions, strict=True)
+    ]
+    assert 0.05 < content.regions.mean() < 0.95
+    assert torch.allclose(found.parts["loss"], squares.mean(), rtol=1e-4)
+    assert torch.allclose(found.parts["inside"], sum(inside) / 2, rtol=1e-4)
+    assert torch.allclose(found.total, 0.75 * squares.mean() + 0.25 * sum(inside) / 2, rtol=1e-4)
 
 
 def test_all_devices_train_the_vae_on_single_frames_at_once(folder, tmp_path):
@@ -98,7 +122,7 @@ class Lines:
         error = (networks[name](batch.content) - batch.content.mean(1, keepdim=True)).square()
         return Losses(error.mean(), {f"{name}_loss": error.mean()})
 
-    def write_result(self, networks, folder):  # noqa: ARG002
+    def write_result(self, networks, weights, folder):  # noqa: ARG002
         folder.mkdir()
         return []
 
@@ -123,22 +147,47 @@ def test_accumulated_batches_are_one_larger_batch(tmp_path, schedule):
         assert torch.allclose(network.bias, trained[1][name].bias, atol=1e-6), name
 
 
-def test_two_processes_are_one_with_twice_the_batch(folder, tmp_path):
+ONE_MACHINE = [["--standalone", "--nproc_per_node", "2"]]
+TWO_MACHINES = [
+    ["--nnodes", "2", "--node_rank", str(rank), "--nproc_per_node", "1",
+     "--master_addr", "127.0.0.1", "--master_port"]
+    for rank in range(2)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("machines", [ONE_MACHINE, TWO_MACHINES], ids=["one machine", "two"])
+def test_two_processes_are_one_with_twice_the_batch(folder, tmp_path, machines):
     """By PyTorch's launcher: on a CPU accelerate's starts several processes with MPI alone."""
     changes = {"run__steps": 3, "data__synthetic__count": 8}
     train(tmp_path / "one", folder, **changes, data__tokens_per_batch=32)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings(tmp_path / "two", folder, **changes)))
-    done = subprocess.run(
-        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         "-m", "easyanimate_core", "train", str(path)],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
+    port = [] if machines is ONE_MACHINE else [str(free_port())]
+    launchers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *options, *port,
+             "-m", "easyanimate_core", "train", str(path)],
+            cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+            env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        )
+        for options in machines
+    ]  # fmt: skip
+    for launcher in launchers:
+        _, errors = launcher.communicate()
+        assert launcher.returncode == 0, errors[-3000:]
     one, two = losses(tmp_path / "one"), losses(tmp_path / "two")
     assert list(two) == [1, 2, 3]
     assert two == pytest.approx(one, rel=1e-4)
+
+
+def test_bf16_rounds_and_keeps_whole_weights(folder, tmp_path):
+    for precision in ("no", "bf16"):
+        train(tmp_path / precision, folder, run__steps=3, run__precision=precision)
+    whole, rounded = losses(tmp_path / "no"), losses(tmp_path / "bf16")
+    assert rounded == pytest.approx(whole, rel=0.02)
+    assert rounded != whole
+    (file,) = (tmp_path / "bf16" / "result" / "transformer").glob("*.safetensors")
+    assert {tensor.dtype for tensor in load_file(file).values()} == {torch.float32}
 
 
 def test_one_clip_is_learnt(folder, tmp_path):
@@ -204,7 +253,7 @@ def test_a_lora_file_acts_as_the_branches_that_were_trained(pipeline, tmp_path, 
     trained = velocity(network)
     assert (trained - plain).abs().max() > 1e-3
     path = tmp_path / "lora.safetensors"
-    write_lora(network, wanted, path)
+    write_lora(network.state_dict(), wanted, path)
     network = transformer(pipeline, version)
     shapes = {
         name.removesuffix(".weight"): tuple(p.shape)
@@ -220,7 +269,7 @@ def test_a_lora_file_acts_as_the_branches_that_were_trained(pipeline, tmp_path, 
 def test_a_lora_file_has_the_originals_names(pipeline, tmp_path):
     network = transformer(pipeline)
     wanted, changed = drawn_lora(network, ("attention",))
-    write_lora(network, wanted, tmp_path / "lora.safetensors")
+    write_lora(network.state_dict(), wanted, tmp_path / "lora.safetensors")
     tensors = load_file(tmp_path / "lora.safetensors")
     first = "lora_unet__transformer_blocks_0_attn1_to_q"
     assert {name for name in tensors if name.startswith(f"{first}.")} == {

@@ -52,6 +52,9 @@ class EasyAnimateTransformer3DModel(nn.Module):
         device: Where the weights are created; "meta" when they are assigned afterwards.
     """
 
+    #: The layers that FSDP takes apart one by one, by accelerate's name for them.
+    _no_split_modules = ("TransformerBlock",)
+
     def __init__(
         self,
         config: TransformerConfig,

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from ...progress import Progress
 from ..data.buckets import Draw
 
+#: A network's state dict.
+Weights = Mapping[str, Tensor]
+
 
 @dataclass
 class Batch:
@@ -76,9 +79,14 @@ class Strategy(Protocol):
         """The loss of network `name`; None where it has nothing to learn from this batch."""
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
     ) -> dict[str, float]:
-        """Figures of held-out clips by name; pictures and videos go to `folder`."""
+        """Figures of held-out clips by name; pictures and videos go to `folder` if there is one."""
 
-    def write_result(self, networks: Mapping[str, nn.Module], folder: Path) -> list[Path]:
-        """What the run was for, ready to be loaded; the paths written."""
+    def write_result(
+        self, networks: Mapping[str, nn.Module], weights: Mapping[str, Weights], folder: Path
+    ) -> list[Path]:
+        """What the run was for, ready to be loaded; the paths written.
+
+        `weights` are whole, those of `networks` may be a part of them.
+        """

@@ -31,8 +31,8 @@ from ..lora import add_lora, write_lora
 from ..networks import load_or_build_transformer, load_vae, part_folder
 from ..objective import draw_times, objective_of
 from ..text import Captions
-from .base import Batch, Losses
-from .streams import Stream, streams_of
+from .base import Batch, Losses, Weights
+from .streams import REGIONS, Stream, streams_of
 
 _VALIDATION_TIMES = 4
 
@@ -41,7 +41,7 @@ _VALIDATION_TIMES = 4
 class _Content:
     """Of each clip: its caption, the streams found in the cache, and the clip where some were not.
 
-    `latents` and `channels` are made of them by `prepare`.
+    `latents`, `channels` and `regions` are made of them by `prepare`.
     """
 
     draws: list[Draw]
@@ -50,6 +50,7 @@ class _Content:
     samples: list[Sample | None]
     latents: Tensor = field(default_factory=lambda: torch.empty(0))
     channels: Tensor | None = None
+    regions: Tensor | None = None
     text: TextStates | None = None
 
 
@@ -131,6 +132,9 @@ class DenoiserStrategy:
             for slot, own, found in zip(batch.slots, names, content.found, strict=True)
         ]
         content.channels = None if shown[0] is None else torch.stack(shown).to(device)  # type: ignore[arg-type]
+        if self._config.objective.region_share > 0:
+            regions = [found[REGIONS] for found in content.found]
+            content.regions = torch.stack(regions).to(device)
         content.text = self._captions.states(content.captions, device)
 
     def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
@@ -157,11 +161,16 @@ class DenoiserStrategy:
             condition=content.channels,
             around_block=around,
         )
-        error = (velocity.float() - question.target).square().mean()
-        return error, {"loss": error}
+        errors = (velocity.float() - question.target).square()
+        error = errors.mean()
+        if content.regions is None:
+            return error, {"loss": error}
+        inside = _mean_inside(errors, content.regions)
+        share = self._config.objective.region_share
+        return torch.lerp(error, inside, share), {"loss": error, "inside": inside}
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
     ) -> dict[str, float]:
         from ..validation import make_videos
 
@@ -187,20 +196,24 @@ class DenoiserStrategy:
             make_videos(
                 transformer, self._load_vae(device), rows, unconditional,
                 _scheduler_config(self._config, self._sizes), self._config.validation,
-                folder / f"step-{step:08d}.png",
+                None if folder is None else folder / f"step-{step:08d}.png",
                 self._config.data.fps,
             )  # fmt: skip
         transformer.train()
         return {"loss": float(torch.stack(losses).mean())}
 
-    def write_result(self, networks: Mapping[str, nn.Module], folder: Path) -> list[Path]:
-        transformer = networks["denoiser"]
+    def write_result(
+        self,
+        networks: Mapping[str, nn.Module],  # noqa: ARG002
+        weights: Mapping[str, Weights],
+        folder: Path,
+    ) -> list[Path]:
         if self._config.model.lora is not None:
             path = folder / "lora.safetensors"
-            write_lora(transformer, self._config.model.lora, path)
+            write_lora(weights["denoiser"], self._config.model.lora, path)
             return [path]
-        weights = {name: tensor.cpu() for name, tensor in transformer.state_dict().items()}
-        write_transformer(folder / "transformer", self._sizes, weights)
+        tensors = {name: tensor.cpu() for name, tensor in weights["denoiser"].items()}
+        write_transformer(folder / "transformer", self._sizes, tensors)
         return [folder / "transformer"]
 
     def _draw_caption(self, record: Record, random: Any) -> str:
@@ -265,6 +278,12 @@ class DenoiserStrategy:
         if self._vae is None:
             self._vae = load_vae(self._config.model, device)
         return self._vae
+
+
+def _mean_inside(errors_BCFHW: Tensor, regions_B1FHW: Tensor) -> Tensor:
+    """The mean where `regions` are 1, each clip counting alike; one without a region counts 0."""
+    inside_B = (errors_BCFHW.mean(1, keepdim=True) * regions_B1FHW).sum((1, 2, 3, 4))
+    return (inside_B / regions_B1FHW.sum((1, 2, 3, 4)).clamp(min=1)).mean()
 
 
 def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:

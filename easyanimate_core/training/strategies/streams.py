@@ -11,6 +11,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ...conditioning.camera import plucker_embedding
@@ -23,6 +24,9 @@ from ..config import ObjectiveConfig, TrainConfig
 from ..data.buckets import Draw
 from ..data.records import Sample, Shape, generator_of
 from ..masks import draw_mask
+
+#: The stream of `WithRegions`, [1, F, H, W].
+REGIONS = "regions"
 
 #: Channels of latent size, made for (F, H, W) and the VAE's scaling factor.
 Channels = Callable[[Sequence[int], float], Tensor]
@@ -202,6 +206,56 @@ class CameraStreams(ControlStreams):
         return Stream(None, lambda size, _: camera_condition(rays, size)[0])
 
 
+class WithRegions:
+    """A task's streams, and where the loss counts more: "regions", 1 where a clip's masks are."""
+
+    def __init__(self, task: TaskStreams) -> None:
+        self._task = task
+
+    def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:
+        return *self._task.names(draw, config), REGIONS
+
+    def identity(self, name: str, config: TrainConfig) -> tuple[object, ...]:
+        return (name,) if name == REGIONS else self._task.identity(name, config)
+
+    def make(
+        self,
+        name: str,
+        sample: Sample,
+        shape: Shape,
+        config: TrainConfig,
+        random: np.random.Generator,
+    ) -> Stream:
+        if name != REGIONS:
+            return self._task.make(name, sample, shape, config, random)
+        if sample.masks is None:
+            raise InputError(
+                f"objective.region_share is {config.objective.region_share}, and a clip has no "
+                "masks: the synthetic clips alone have them. Set it to 0."
+            )
+        masks = sample.masks[None]
+        return Stream(None, lambda size, _: _any_in_latent(masks, size))
+
+    def channels(
+        self,
+        streams: Mapping[str, Tensor],
+        dropout: ObjectiveConfig | None,
+        random: np.random.Generator,
+    ) -> Tensor | None:
+        own = {name: value for name, value in streams.items() if name != REGIONS}
+        return self._task.channels(own, dropout, random)
+
+
+def _any_in_latent(masks_CFHW: Tensor, size: Sequence[int]) -> Tensor:
+    """1 for every latent pixel that any marked pixel falls in. The first frame stands alone."""
+    frames, height, width = size
+    first = F.adaptive_max_pool3d(masks_CFHW[:, :1], (1, height, width))
+    if frames == 1:
+        return first
+    rest = F.adaptive_max_pool3d(masks_CFHW[:, 1:], (frames - 1, height, width))
+    return torch.cat([first, rest], dim=1)
+
+
 def streams_of(config: TrainConfig, sizes: TransformerConfig) -> TaskStreams:
     """The streams of the config's task; `HeadError` where the denoiser has another head."""
     tasks: dict[str, tuple[Head, TaskStreams]] = {
@@ -217,4 +271,4 @@ def streams_of(config: TrainConfig, sizes: TransformerConfig) -> TaskStreams:
             f"{sizes.in_channels} input channels, the {sizes.head.value} head. Choose the "
             "task of that head, or another checkpoint."
         )
-    return streams
+    return WithRegions(streams) if config.objective.region_share > 0 else streams

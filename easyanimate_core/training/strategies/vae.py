@@ -25,7 +25,7 @@ from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.records import Record, Shape, generator_of
 from ..networks import load_or_build_vae
-from .base import Batch, Losses
+from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 
 #: Latents are drawn from their distribution, not taken at its middle, while training.
@@ -169,7 +169,7 @@ class VAEStrategy:
         return Losses(total, {"discriminator_loss": total})
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
     ) -> dict[str, float]:
         vae = _vae_of(networks)
         errors, strips = [], []
@@ -180,12 +180,17 @@ class VAEStrategy:
             if number < self._config.validation.videos:
                 pair = torch.cat([from_model_range(x[0]).cpu() for x in (video, made)], dim=1)
                 strips.append((record.captions[0] if record.captions else str(number), pair))
-        if strips:
+        if strips and folder is not None:
             sheet = contact_sheet(strips, columns=_SHOWN_FRAMES)
             write_png(folder / f"step-{step:08d}.png", sheet)
         return {"psnr": float(-10 * torch.log10(torch.stack(errors)).mean())}
 
-    def write_result(self, networks: Mapping[str, nn.Module], folder: Path) -> list[Path]:
+    def write_result(
+        self,
+        networks: Mapping[str, nn.Module],
+        weights: Mapping[str, Weights],  # noqa: ARG002
+        folder: Path,
+    ) -> list[Path]:
         vae = _vae_of(networks)
         scale = vae.config.scaling_factor
         if not self._objective.decoder_only:
