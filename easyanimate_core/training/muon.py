@@ -20,7 +20,10 @@ _RMS = 0.2  # that of AdamW's steps, at a learning rate of 1
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps `matrices` [rows, columns] by Muon and the groups of `others` by AdamW."""
+    """Steps `matrices` [rows, columns] by Muon and the groups of `others` by AdamW.
+
+    `bf16` is for processors that multiply bfloat16: it takes a quarter of the time there.
+    """
 
     def __init__(
         self,
@@ -31,7 +34,9 @@ class Muon(torch.optim.Optimizer):
         weight_decay: float,
         betas: tuple[float, float],
         eps: float,
+        bf16: bool = False,
     ) -> None:
+        self._bf16 = bf16
         self._adamw = torch.optim.AdamW([dict(group) for group in others], lr, betas, eps)
         group = {"params": list(matrices), "lr": lr, "weight_decay": weight_decay}
         super().__init__([group, *self._adamw.param_groups], {})
@@ -45,7 +50,7 @@ class Muon(torch.optim.Optimizer):
         for parameter in group["params"]:
             if parameter.grad is not None:
                 parameter.mul_(1 - group["lr"] * group["weight_decay"])
-                direction = orthogonal(self._nesterov(parameter, parameter.grad))
+                direction = orthogonal(self._nesterov(parameter, parameter.grad), bf16=self._bf16)
                 scale = _RMS * max(parameter.shape) ** 0.5
                 parameter.add_(direction, alpha=-group["lr"] * scale)
         self._adamw.step()
@@ -70,14 +75,14 @@ class Muon(torch.optim.Optimizer):
         self._adamw.state = self.state
 
 
-def orthogonal(matrix: Tensor) -> Tensor:
+def orthogonal(matrix: Tensor, *, bf16: bool = False) -> Tensor:
     """About the orthogonal matrix nearest to `matrix` [rows, columns]: singular values near 1.
 
-    Five steps of Newton and Schulz; bfloat16 on a graphics card, float32 elsewhere.
+    Five steps of Newton and Schulz in float32; in bfloat16 if asked, and on a graphics card.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.mT if tall else matrix
-    x = x.to(torch.bfloat16 if matrix.is_cuda else torch.float32)
+    x = x.to(torch.bfloat16 if bf16 or matrix.is_cuda else torch.float32)
     x = x / (x.norm() + 1e-7)
     first, third, fifth = _POLYNOMIAL
     for _ in range(_STEPS):

@@ -19,7 +19,11 @@ SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
 def make_optimizer(
-    config: OptimizerConfig, network: nn.Module, distributed: str = "NO"
+    config: OptimizerConfig,
+    network: nn.Module,
+    distributed: str = "NO",
+    *,
+    bf16: bool = False,
 ) -> torch.optim.Optimizer:
     """AdamW over what is trainable, its 8-bit form, or Muon with AdamW.
 
@@ -27,6 +31,7 @@ def make_optimizer(
         config: Its section of the configuration.
         network: What is trained.
         distributed: accelerate's `DistributedType`.
+        bf16: Whether the run multiplies in bfloat16; Muon then does, too.
 
     Raises:
         InputError: The kind needs a package that is not installed, or does not go with the network
@@ -34,7 +39,7 @@ def make_optimizer(
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     if config.kind == "muon":
-        return _muon(config, network, parameters, distributed)
+        return _muon(config, network, parameters, distributed, bf16=bf16)
     kind = torch.optim.AdamW if config.kind == "adamw" else _adamw8bit()
     return kind(
         _groups(config, parameters), lr=config.learning_rate, betas=config.betas, eps=config.eps
@@ -57,6 +62,8 @@ def _muon(
     network: nn.Module,
     parameters: Sequence[nn.Parameter],
     distributed: str,
+    *,
+    bf16: bool,
 ) -> torch.optim.Optimizer:
     if distributed in SHARDED:
         raise InputError(
@@ -78,6 +85,7 @@ def _muon(
         weight_decay=config.weight_decay,
         betas=config.betas,
         eps=config.eps,
+        bf16=bf16,
     )
 
 

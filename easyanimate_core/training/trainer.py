@@ -53,7 +53,10 @@ class Trainer:
         self._schedules: list[Any] = []
         for name, network in strategy.networks.items():
             optimizer = make_optimizer(
-                config.optimizer, network, accelerator.distributed_type.value
+                config.optimizer,
+                network,
+                accelerator.distributed_type.value,
+                bf16=config.run.precision == "bf16",
             )
             self._schedules.append(make_schedule(config.optimizer, optimizer, config.run.steps))
             self._networks[name], self._optimizers[name] = accelerator.prepare(network, optimizer)

@@ -23,6 +23,7 @@ from ...geometry import latent_shape
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...progress import Progress
 from ...text import TextStates
+from ..attention import training_attention
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.cache import LatentCache, digest_of_files
@@ -159,6 +160,7 @@ class DenoiserStrategy:
             content.text.text,
             text_t5=content.text.text_t5,
             condition=content.channels,
+            attention=training_attention,
             around_block=around,
         )
         errors = (velocity.float() - question.target).square()
