@@ -123,6 +123,9 @@ class DataConfig(_Section):
     crop: tuple[int, int, int] | None = Field(
         None, description="VAE: frames, height and width that are cut out at random"
     )
+    crop_masks: float = Field(
+        0.0, ge=0, le=1, description="VAE: share of the crops that hold a place of the clip's mask"
+    )
     clips_per_batch: int = Field(4, ge=1, description="VAE: clips of a batch on one device")
     cache: Path | None = Field(
         None, description="Folder for latents and embeddings; default OUTPUT/cache"
@@ -196,6 +199,12 @@ class VAEObjectiveConfig(_Section):
         description="`model.weights` were trained on pictures alone: begin with each frame as one",
     )
     decoder_only: bool = Field(False, description="Keep the encoder, and so the latents")
+    keep_latents: float = Field(
+        0.0,
+        ge=0,
+        description="Distance of latents from those at the start, outside of the clips' masks: "
+        "trained denoisers still fit",
+    )
 
     @model_validator(mode="after")
     def _weights(self) -> VAEObjectiveConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -28,7 +28,7 @@ def load_or_build_vae(config: TrainConfig) -> AutoencoderKLMagvit:
     model = config.model
     if model.network is None:
         return load_vae(model)
-    vae = AutoencoderKLMagvit(_sizes(VAEConfig, model.network))
+    vae = AutoencoderKLMagvit(_vae_sizes(model.network, model.weights))
     initialise(vae, config.seed)
     if model.weights is not None:
         _fill(vae, model.weights)
@@ -104,6 +104,15 @@ def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:
             f"model.network has unknown keys: {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
         )
     return kind.from_dict(given)
+
+
+def _vae_sizes(network: dict[str, Any], weights: Path | None) -> VAEConfig:
+    """The network's; latents are scaled as those of the weights that it begins with."""
+    sizes = _sizes(VAEConfig, network)
+    if weights is None or "scaling_factor" in network:
+        return sizes
+    begun = VAEConfig.from_dict(read_json(weights / "config.json"))
+    return replace(sizes, scaling_factor=begun.scaling_factor)
 
 
 def _read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:

@@ -234,7 +234,7 @@ class WithRegions:
                 "masks: the synthetic clips alone have them. Set it to 0."
             )
         masks = sample.masks[None]
-        return Stream(None, lambda size, _: _any_in_latent(masks, size))
+        return Stream(None, lambda size, _: any_in_latent(masks, size))
 
     def channels(
         self,
@@ -246,7 +246,7 @@ class WithRegions:
         return self._task.channels(own, dropout, random)
 
 
-def _any_in_latent(masks_CFHW: Tensor, size: Sequence[int]) -> Tensor:
+def any_in_latent(masks_CFHW: Tensor, size: Sequence[int]) -> Tensor:
     """1 for every latent pixel that any marked pixel falls in. The first frame stands alone."""
     frames, height, width = size
     first = F.adaptive_max_pool3d(masks_CFHW[:, :1], (1, height, width))

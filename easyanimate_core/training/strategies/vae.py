@@ -6,6 +6,7 @@ Shapes: B clips, F frames, H and W height and width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from ..data.records import Record, Shape, generator_of
 from ..networks import load_or_build_vae
 from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
+from .streams import any_in_latent
 
 #: Latents are drawn from their distribution, not taken at its middle, while training.
 _WHOLE_CHUNK = 2**62
@@ -52,9 +54,13 @@ class Reconstruction(nn.Module):
 
 @dataclass
 class _Content:
-    """`video` [B, 3, F, H, W] in [-1, 1]; `made` is the reconstruction that the judge sees."""
+    """`video` [B, 3, F, H, W] in [-1, 1]; `made` is the reconstruction that the judge sees.
+
+    `masks` [B, 1, F, H, W] are the clips' own, 0 where they have none.
+    """
 
     video: Tensor
+    masks: Tensor
     noise: Tensor | None = None
     made: Tensor | None = None
 
@@ -84,6 +90,9 @@ class VAEStrategy:
             self._networks["discriminator"] = judge
         self._perceptual = _perceptual(self._objective) if self._objective.perceptual else None
         self._start = self._objective.adversarial_start
+        self._first: AutoencoderKLMagvit | None = None
+        if self._objective.keep_latents:
+            self._first = deepcopy(vae).requires_grad_(requires_grad=False).eval()
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
@@ -107,17 +116,18 @@ class VAEStrategy:
 
     def read(self, draws: Sequence[Draw]) -> _Content:
         random = generator_of(self._config.seed, draws[0].index, draws[0].epoch, "vae")
-        clips = []
+        clips, masks = [], []
         for draw in draws:
-            frames = self._records[draw.index].load(draw.shape).frames
-            crop = self._config.data.crop
-            shape = draw.shape if crop is None else Shape(*crop)
-            starts = [
-                int(random.integers(a - b + 1)) for a, b in zip(draw.shape, shape, strict=True)
-            ]
-            cut = tuple(slice(s, s + length) for s, length in zip(starts, shape, strict=True))
-            clips.append(frames[cut])
-        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1)
+            sample = self._records[draw.index].load(draw.shape)
+            own = torch.zeros(draw.shape) if sample.masks is None else sample.masks
+            cut: tuple[slice, ...] = ()
+            if self._config.data.crop is not None:
+                cut = _cut(
+                    own, Shape(*self._config.data.crop), self._config.data.crop_masks, random
+                )
+            clips.append(sample.frames[cut])
+            masks.append(own[cut])
+        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1, torch.stack(masks).unsqueeze(1))
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
@@ -126,7 +136,8 @@ class VAEStrategy:
         if random.random() < self._objective.images:
             frame = int(random.integers(content.video.shape[2]))
             content.video = content.video[:, :, frame : frame + 1]
-        content.video = content.video.to(device)
+            content.masks = content.masks[:, :, frame : frame + 1]
+        content.video, content.masks = content.video.to(device), content.masks.to(device)
         frames = (content.video.shape[2] - 1) // TEMPORAL_FACTOR + 1
         size = [side // 8 for side in content.video.shape[3:]]
         generator = torch.Generator().manual_seed(
@@ -151,6 +162,9 @@ class VAEStrategy:
         if self._objective.edges:
             parts["edge_loss"] = _edge_error(made, content.video)
             total = total + self._objective.edges * parts["edge_loss"]
+        if self._first is not None:
+            parts["latent_drift"] = self._drift(mean.float(), content)
+            total = total + self._objective.keep_latents * parts["latent_drift"]
         if self._perceptual is not None:
             parts["perceptual_loss"] = self._perceptual(made, content.video)
             total = total + self._objective.perceptual * parts["perceptual_loss"]
@@ -162,6 +176,16 @@ class VAEStrategy:
             total = total + self._objective.adversarial * parts["adversarial_loss"]
         content.made = made.detach()
         return Losses(total, {"loss": total, **parts})
+
+    def _drift(self, mean_BCFHW: Tensor, content: _Content) -> Tensor:
+        """The latents' squared distance from those at the start, in their variance."""
+        assert self._first is not None
+        with torch.no_grad():
+            first = self._first.to(mean_BCFHW.device).encode(content.video).mean.float()
+            size = mean_BCFHW.shape[2:]
+            outside = 1 - torch.stack([any_in_latent(mask, size) for mask in content.masks])
+        drift = (mean_BCFHW - first).square().mean(1, keepdim=True) * outside
+        return drift.sum() / outside.sum().clamp(min=1) / first.var()
 
     def _judge_loss(self, judge: nn.Module, content: _Content) -> Losses:
         assert content.made is not None
@@ -193,7 +217,7 @@ class VAEStrategy:
     ) -> list[Path]:
         vae = _vae_of(networks)
         scale = vae.config.scaling_factor
-        if not self._objective.decoder_only:
+        if not (self._objective.decoder_only or self._objective.keep_latents):
             latents = [
                 vae.encode(_whole(record, self._config).to(_device(vae))).mean.flatten()
                 for record in self._held_out
@@ -218,6 +242,19 @@ def _whole(record: Record, config: TrainConfig) -> Tensor:
     """A held-out clip [1, 3, F, H, W] in its largest shape."""
     shape = max(shapes_for(record, config.data.tokens, config.data.frames), key=lambda s: s.tokens)
     return record.load(shape).frames.movedim(-1, 0).unsqueeze(0) * 2 - 1
+
+
+def _cut(masks_FHW: Tensor, crop: Shape, held: float, random: Any) -> tuple[slice, ...]:
+    """A random cut of the size `crop`; with the chance `held` a marked place lies within it."""
+    whole = masks_FHW.shape
+    starts = [int(random.integers(a - b + 1)) for a, b in zip(whole, crop, strict=True)]
+    marked = masks_FHW[starts[0] + crop.frames // 2].nonzero()
+    if held and len(marked) and random.random() < held:
+        place = marked[int(random.integers(len(marked)))].tolist()
+        for axis in (1, 2):
+            low = place[axis - 1] - int(random.integers(crop[axis]))
+            starts[axis] = min(max(0, low), whole[axis] - crop[axis])
+    return tuple(slice(s, s + length) for s, length in zip(starts, crop, strict=True))
 
 
 def _device(network: nn.Module) -> torch.device:
