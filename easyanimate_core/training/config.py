@@ -148,6 +148,14 @@ class DataConfig(_Section):
             raise ValueError("takes `manifest` or `synthetic`, not both")
         return self
 
+    @model_validator(mode="after")
+    def _crop_of_its_own(self) -> DataConfig:
+        if self.crop_masks and self.crop is None:
+            raise ValueError(
+                f"has crop_masks {self.crop_masks} and no crop to place; give crop or leave it out"
+            )
+        return self
+
 
 class ObjectiveConfig(_Section):
     """The denoiser's loss and what is left out at random."""

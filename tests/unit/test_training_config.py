@@ -50,6 +50,7 @@ def test_every_fault_is_named_at_once():
         ({"data__synthetic__height": 40}, "data.synthetic.height is 40"),
         ({"data__synthetic__repeat": {"star": 2}}, "names star; shapes are circle, square"),
         ({"data__synthetic__repeat": {"cross": 0}}, "data.synthetic.repeat.cross is 0"),
+        ({"data__crop_masks": 0.5}, "data: has crop_masks 0.5 and no crop to place"),
         ({"data__manifest": "a.json"}, "data: takes `manifest` or `synthetic`, not both"),
         ({"data__crop": [1, 16, 16]}, "`data.crop` is the VAE's: sizes come from `data.tokens`"),
         ({"model": {}}, "model: needs `checkpoint`, or `network` for a new one"),

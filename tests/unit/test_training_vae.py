@@ -2,18 +2,20 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from easyanimate_core.checkpoint import read_json
+from easyanimate_core.errors import InputError
 from easyanimate_core.specs import Head
 from easyanimate_core.training.data.buckets import Draw
 from easyanimate_core.training.run import make_strategy
 from easyanimate_core.training.strategies.base import Batch
 from easyanimate_core.training.strategies.streams import any_in_latent
 from tests.factories import V5_1
-from tests.training_runs import SHAPE, config, train
+from tests.training_runs import SHAPE, clips, config, train
 
 CROP = [5, 16, 16]
 
@@ -55,6 +57,16 @@ def test_crops_hold_the_bodies_as_often_as_asked(folder, tmp_path):
         for share in (0.0, 1.0)
     ]
     assert shares[0] < shares[1] == 1
+
+
+def test_crops_about_masks_need_clips_that_have_them(folder, tmp_path):
+    wanted = config(tmp_path, folder, task="vae", data__crop=CROP, data__crop_masks=0.7)
+    records = [
+        replace(record, load=lambda shape, load=record.load: replace(load(shape), masks=None))
+        for record in clips()
+    ]
+    with pytest.raises(InputError, match=r"crop_masks is 0\.7.*no masks.*Set it to 0"):
+        batch_of(make_strategy(wanted, records))
 
 
 def test_latents_are_kept_outside_of_the_masks(folder, tmp_path):

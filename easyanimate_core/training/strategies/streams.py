@@ -229,10 +229,7 @@ class WithRegions:
         if name != REGIONS:
             return self._task.make(name, sample, shape, config, random)
         if sample.masks is None:
-            raise InputError(
-                f"objective.region_share is {config.objective.region_share}, and a clip has no "
-                "masks: the synthetic clips alone have them. Set it to 0."
-            )
+            raise no_masks("objective.region_share", config.objective.region_share)
         masks = sample.masks[None]
         return Stream(None, lambda size, _: any_in_latent(masks, size))
 
@@ -244,6 +241,14 @@ class WithRegions:
     ) -> Tensor | None:
         own = {name: value for name, value in streams.items() if name != REGIONS}
         return self._task.channels(own, dropout, random)
+
+
+def no_masks(setting: str, value: float) -> InputError:
+    """For a setting that needs clips with masks of their own."""
+    return InputError(
+        f"{setting} is {value}, and a clip has no masks: the synthetic clips alone have them. Set "
+        "it to 0."
+    )
 
 
 def any_in_latent(masks_CFHW: Tensor, size: Sequence[int]) -> Tensor:

@@ -28,7 +28,7 @@ from ..data.records import Record, Shape, generator_of
 from ..networks import load_or_build_vae
 from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
-from .streams import any_in_latent
+from .streams import any_in_latent, no_masks
 
 #: Latents are drawn from their distribution, not taken at its middle, while training.
 _WHOLE_CHUNK = 2**62
@@ -119,6 +119,8 @@ class VAEStrategy:
         clips, masks = [], []
         for draw in draws:
             sample = self._records[draw.index].load(draw.shape)
+            if sample.masks is None and self._config.data.crop_masks:
+                raise no_masks("data.crop_masks", self._config.data.crop_masks)
             own = torch.zeros(draw.shape) if sample.masks is None else sample.masks
             cut: tuple[slice, ...] = ()
             if self._config.data.crop is not None:
@@ -137,7 +139,7 @@ class VAEStrategy:
             frame = int(random.integers(content.video.shape[2]))
             content.video = content.video[:, :, frame : frame + 1]
             content.masks = content.masks[:, :, frame : frame + 1]
-        content.video, content.masks = content.video.to(device), content.masks.to(device)
+        content.video = content.video.to(device)
         frames = (content.video.shape[2] - 1) // TEMPORAL_FACTOR + 1
         size = [side // 8 for side in content.video.shape[3:]]
         generator = torch.Generator().manual_seed(
@@ -183,7 +185,8 @@ class VAEStrategy:
         with torch.no_grad():
             first = self._first.to(mean_BCFHW.device).encode(content.video).mean.float()
             size = mean_BCFHW.shape[2:]
-            outside = 1 - torch.stack([any_in_latent(mask, size) for mask in content.masks])
+            inside = torch.stack([any_in_latent(mask, size) for mask in content.masks])
+            outside = 1 - inside.to(first.device)
         drift = (mean_BCFHW - first).square().mean(1, keepdim=True) * outside
         return drift.sum() / outside.sum().clamp(min=1) / first.var()
 
@@ -248,8 +251,8 @@ def _cut(masks_FHW: Tensor, crop: Shape, held: float, random: Any) -> tuple[slic
     """A random cut of the size `crop`; with the chance `held` a marked place lies within it."""
     whole = masks_FHW.shape
     starts = [int(random.integers(a - b + 1)) for a, b in zip(whole, crop, strict=True)]
-    marked = masks_FHW[starts[0] + crop.frames // 2].nonzero()
-    if held and len(marked) and random.random() < held:
+    marked = masks_FHW[starts[0] + crop.frames // 2].nonzero() if held else ()
+    if len(marked) and random.random() < held:
         place = marked[int(random.integers(len(marked)))].tolist()
         for axis in (1, 2):
             low = place[axis - 1] - int(random.integers(crop[axis]))
