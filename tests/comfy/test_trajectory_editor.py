@@ -405,7 +405,8 @@ def test_chinese(editor):
     page.set_setting("Comfy.Locale", "zh")
     try:
         page.page.evaluate(MAKE, VALUES)
-        editor.page.locator(".ea-tracks").get_by_text("单击添加点").wait_for(timeout=10_000)
+        editor.look()  # a node that is out of view has no HTML
+        editor.page.locator(".ea-tracks").get_by_text("单击添加点").wait_for(timeout=30_000)
         assert editor.named("曲线").count() == 1
     finally:
         page.set_setting("Comfy.Locale", "en")

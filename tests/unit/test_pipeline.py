@@ -36,8 +36,9 @@ from tests.factories import (
 PROMPT = "A dog shakes its head."
 BOTH = (V5_1, V5)
 
-# Rows of a batch go through the same matrix products with another number of rows: rounding differs.
-BATCH_TOLERANCE = 1e-5
+# Rows of a batch go through the same matrix products with another number of rows: rounding differs,
+# and by the processor: 1.3e-5 of the largest latent have been seen. A wrong row is above `EFFECT`.
+BATCH_TOLERANCE = 1e-4
 # Far above rounding: what is smaller is no effect.
 EFFECT = 1e-3
 

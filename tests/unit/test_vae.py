@@ -74,11 +74,11 @@ def test_every_parameter_lies_in_a_layer_of_the_namespace():
 def test_encode_is_causal(per_frame):
     vae, video = tiny(per_frame), clip()
     first, whole = vae.encode(video[:, :, :1]), vae.encode(video)
-    torch.testing.assert_close(whole.mean[:, :, :1], first.mean, rtol=0, atol=1e-6)
+    torch.testing.assert_close(whole.mean[:, :, :1], first.mean, rtol=0, atol=1e-5)
     changed = video.clone()
     changed[:, :, 5:] = 0
     torch.testing.assert_close(
-        vae.encode(changed).mean[:, :, :2], whole.mean[:, :, :2], rtol=0, atol=1e-6
+        vae.encode(changed).mean[:, :, :2], whole.mean[:, :, :2], rtol=0, atol=1e-5
     )
     assert (vae.encode(changed).mean[:, :, 2] - whole.mean[:, :, 2]).abs().max() > 1e-3
 
@@ -89,7 +89,7 @@ def test_decode_is_causal(per_frame):
     latents = vae.encode(clip()).mode()
     whole = vae.decode(latents)
     assert whole.shape == (1, 3, 9, 16, 24)
-    torch.testing.assert_close(vae.decode(latents[:, :, :1]), whole[:, :, :1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(vae.decode(latents[:, :, :1]), whole[:, :, :1], rtol=0, atol=1e-5)
 
 
 def test_v51_does_not_depend_on_the_chunk_length():
