@@ -78,7 +78,9 @@ class SyntheticConfig(_Section):
     count: int = Field(ge=1, description="How many clips")
     seed: int = Field(0, ge=0)
     kind: str = Field("mixed", description="Which scenes; see make-clips --help")
-    look: str = Field("textured", description="How bodies are drawn; see make-clips --help")
+    looks: tuple[Literal["textured", "outlined"], ...] = Field(
+        ("textured",), min_length=1, description="How bodies are drawn, one of them per clip"
+    )
     repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(
         {}, description="Shape of the main body: how many times as often its scenes are shown"
     )
@@ -218,6 +220,8 @@ class VAEObjectiveConfig(_Section):
     def _weights(self) -> VAEObjectiveConfig:
         if self.perceptual > 0 and self.lpips_weights is None:
             raise ValueError("`perceptual` needs `lpips_weights`, a file of vgg16 weights")
+        if self.decoder_only and self.keep_latents:
+            raise ValueError("`decoder_only` keeps the latents as they are; leave out keep_latents")
         return self
 
 

@@ -66,6 +66,10 @@ def test_every_fault_is_named_at_once():
         ({"objective__masks": {"start": 0.0}}, "the shares must be positive numbers"),
         ({"objective__masks": {"corner": 1.0}}, "Input should be 'start', 'end', 'both'"),
         ({"vae_objective__perceptual": 1.0}, "`perceptual` needs `lpips_weights`"),
+        (
+            {"vae_objective": {"decoder_only": True, "keep_latents": 0.3}},
+            "`decoder_only` keeps the latents as they are; leave out keep_latents",
+        ),
         ({"optimizer__kind": "sgd"}, "Input should be 'adamw', 'adamw8bit' or 'muon'"),
     ],
 )  # fmt: skip

@@ -166,6 +166,19 @@ def test_scenes_of_a_shape_are_repeated_as_asked():
     assert counts == {r.identity: 3 if r.identity in crosses else 1 for r in plain}
 
 
+def test_each_clip_has_one_of_the_looks():
+    def records(*looks):
+        content = SyntheticConfig(count=30, looks=looks, height=32, width=32, frames=5)
+        return [record.identity for record in synthetic_records(content)]
+
+    plain, drawn = records("textured"), records("outlined")
+    assert not set(plain) & set(drawn)
+    both = records("textured", "outlined")
+    assert all(look in ways for look, *ways in zip(both, plain, drawn, strict=True))
+    assert 5 < len(set(both) & set(plain)) < 25
+    assert records("textured", "outlined") == both
+
+
 @pytest.mark.parametrize("version", [V5_1, V5])
 def test_captions_that_are_encoded_ahead_need_no_text_encoder(
     checkpoint, tmp_path, monkeypatch, version

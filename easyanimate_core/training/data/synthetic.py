@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -33,18 +34,20 @@ def _scene(config: SyntheticConfig, seed: int, index: int) -> Scene:
         seed,
         index,
         kind=config.kind,
-        look=config.look,
+        look=_one_of(config.looks, seed, index, "look"),
         height=config.height,
         width=config.width,
         frames=config.frames,
     )
 
 
+def _one_of(values: Sequence[str], seed: int, index: int, what: str) -> str:
+    """The value of scene `index`: any of them, equally often."""
+    return values[int(generator_of(seed, index, what).integers(len(values)))]
+
+
 def _record(config: SyntheticConfig, scene: Scene) -> Record:
-    controls = config.control
-    control = controls[
-        int(generator_of(scene.seed, scene.index, "control").integers(len(controls)))
-    ]
+    control = _one_of(config.control, scene.seed, scene.index, "control")
     return Record(
         identity=f"synthetic {scene} {control}",
         captions=tuple(caption(scene, language) for language in config.languages),
