@@ -1,4 +1,9 @@
-"""ComfyUI's samplers and the step cache make what the prompt asks of the small model."""
+"""ComfyUI's samplers and the step cache make what the prompt asks of the small model.
+
+`EASYANIMATE_MEANING_CLIPS=20 pytest -s tests/comfy/test_meaning.py` measures with more clips.
+"""
+
+import os
 
 import pytest
 import torch
@@ -14,9 +19,9 @@ from tests.comfy.prompts import node, text_to_video
 
 CHECKPOINT = next(name for name, head in NAMES.items() if head is Head.INPAINT)
 FRAMES, SIDE, _ = SIZE
-CLIPS = 4
-#: Of `CLIPS` clips, for every way to sample.
-RIGHT_COLOURS, RIGHT_MOTIONS = 3, 3
+CLIPS = int(os.environ.get("EASYANIMATE_MEANING_CLIPS", "4"))
+#: So many of `CLIPS` may be wrong, for every way to sample.
+MOST_WRONG = CLIPS // 4
 OWN = {"scheduler": "auto", "guidance_rescale": 0.0}
 WAYS = {
     "own": ("EasyAnimateSampler", OWN | {"step_cache": 0.0}),
@@ -24,6 +29,13 @@ WAYS = {
     "euler normal": ("KSampler", {"sampler_name": "euler", "scheduler": "normal"}),
     "dpmpp_2m sgm_uniform": ("KSampler", {"sampler_name": "dpmpp_2m", "scheduler": "sgm_uniform"}),
     "uni_pc simple": ("KSampler", {"sampler_name": "uni_pc", "scheduler": "simple"}),
+    "euler_ancestral beta": ("KSampler", {"sampler_name": "euler_ancestral", "scheduler": "beta"}),
+    "res_multistep kl_optimal": (
+        "KSampler",
+        {"sampler_name": "res_multistep", "scheduler": "kl_optimal"},
+    ),
+    "heun simple": ("KSampler", {"sampler_name": "heun", "scheduler": "simple"}),
+    "dpmpp_sde normal": ("KSampler", {"sampler_name": "dpmpp_sde", "scheduler": "normal"}),
 }
 
 pytestmark = pytest.mark.skipif(
@@ -44,7 +56,7 @@ def prompt_for(text, way, seed):
 
 @pytest.mark.parametrize("way", WAYS)
 def test_prompts_are_followed_with_every_way_to_sample(comfy_server, way):
-    colours = motions = 0
+    right = dict.fromkeys(("colour", "shape", "motion"), 0)
     for index in range(CLIPS):
         scene = make_scene(
             HELD_OUT_SEED, index, kind="move", height=SIDE, width=SIDE, frames=FRAMES
@@ -53,7 +65,6 @@ def test_prompts_are_followed_with_every_way_to_sample(comfy_server, way):
         frames = [pil_to_tensor(Image.open(file)) for file in sorted(history.files("frames"))]
         clip = torch.stack(frames).movedim(1, -1).float() / 255
         checks = judge(Sample("text", scene, clip)).checks
-        colours += checks["colour"]
-        motions += checks["motion"]
-    assert colours >= RIGHT_COLOURS
-    assert motions >= RIGHT_MOTIONS
+        right = {name: count + checks[name] for name, count in right.items()}
+    print(f"\n{comfy_server.version} {way}: {right} of {CLIPS}")
+    assert min(right.values()) >= CLIPS - MOST_WRONG

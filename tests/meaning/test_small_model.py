@@ -27,7 +27,7 @@ START_BELOW_DB = 2.5  # of a first frame that is not held, below the VAE's own, 
 REGION_BELOW_DB = 1.0  # of what is outside, the same
 REGION_COLOURS = 3  # of 4
 CONTROL_EDGE_F1 = 0.6  # mean of the clips
-CAMERA_DIRECTIONS = 3  # of 4
+CAMERA_DIRECTIONS, CAMERA_MOVES = 3, 3  # of 4: of the body, of the whole picture
 
 FRAMES, HEIGHT, WIDTH = SIZE
 SETTINGS = Settings(height=HEIGHT, width=WIDTH, frames=FRAMES, steps=12, guidance_scale=4.0)
@@ -104,9 +104,10 @@ def test_edges_are_followed(pipeline):
     assert mean_of(found, "edge_f1") >= CONTROL_EDGE_F1
 
 
-def test_the_content_moves_against_the_camera(pipeline):
+def test_the_picture_moves_against_the_camera(pipeline):
     found = verdicts(pipeline(Head.CAMERA), "camera", 4, kind="camera")
     assert count_of(found, "content") >= CAMERA_DIRECTIONS
+    assert count_of(found, "motion") >= CAMERA_MOVES
 
 
 def test_a_lora_of_no_strength_changes_nothing(pipeline, tmp_path):
