@@ -24,7 +24,7 @@ from easyanimate_core.specs import VAEConfig, Version
 from easyanimate_core.tiny_tokenizers import write_json
 
 #: Run -> head.
-RUNS = {"inpaint_last": "InP", "control_on": "Control", "camera": "Control-Camera"}
+RUNS = {"inpaint_looks": "InP", "control_on": "Control", "camera": "Control-Camera"}
 MOST_BYTES = 25 * 10**6
 
 
@@ -38,7 +38,7 @@ def main() -> int:
     FOLDER.mkdir()
     for part in ("text_encoder", "tokenizer"):
         shutil.copytree(runs / "text" / part, FOLDER / part)
-    vae = runs / "vae_bodies" / "result" / "vae"
+    vae = runs / "vae_looks" / "result" / "vae"
     weights = {k: v.to(torch.bfloat16) for k, v in read_tensor_files(vae).map().items()}
     write_vae(FOLDER / "vae", VAEConfig.from_dict(read_json(vae / "config.json")), weights)
     for run, head in RUNS.items():
