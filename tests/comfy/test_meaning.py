@@ -23,19 +23,21 @@ CLIPS = int(os.environ.get("EASYANIMATE_MEANING_CLIPS", "4"))
 #: So many of `CLIPS` may be wrong, for every way to sample.
 MOST_WRONG = CLIPS // 4
 OWN = {"scheduler": "auto", "guidance_rescale": 0.0}
+KSAMPLER = [
+    ("euler", "normal"),
+    ("dpmpp_2m", "sgm_uniform"),
+    ("uni_pc", "simple"),
+    ("euler_ancestral", "beta"),
+    ("res_multistep", "kl_optimal"),
+    ("heun", "simple"),
+    ("dpmpp_sde", "normal"),
+]
 WAYS = {
     "own": ("EasyAnimateSampler", OWN | {"step_cache": 0.0}),
     "own, step cache": ("EasyAnimateSampler", OWN | {"step_cache": 0.1}),
-    "euler normal": ("KSampler", {"sampler_name": "euler", "scheduler": "normal"}),
-    "dpmpp_2m sgm_uniform": ("KSampler", {"sampler_name": "dpmpp_2m", "scheduler": "sgm_uniform"}),
-    "uni_pc simple": ("KSampler", {"sampler_name": "uni_pc", "scheduler": "simple"}),
-    "euler_ancestral beta": ("KSampler", {"sampler_name": "euler_ancestral", "scheduler": "beta"}),
-    "res_multistep kl_optimal": (
-        "KSampler",
-        {"sampler_name": "res_multistep", "scheduler": "kl_optimal"},
-    ),
-    "heun simple": ("KSampler", {"sampler_name": "heun", "scheduler": "simple"}),
-    "dpmpp_sde normal": ("KSampler", {"sampler_name": "dpmpp_sde", "scheduler": "normal"}),
+} | {
+    f"{name} {scheduler}": ("KSampler", {"sampler_name": name, "scheduler": scheduler})
+    for name, scheduler in KSAMPLER
 }
 
 pytestmark = pytest.mark.skipif(
