@@ -52,7 +52,7 @@ def _adamw8bit() -> Any:
     except ImportError as error:
         raise InputError(
             "optimizer.kind is adamw8bit and the package bitsandbytes is not installed. "
-            "`pip install bitsandbytes` (it needs a CUDA device), or use adamw."
+            "`pip install bitsandbytes`, or use adamw."
         ) from error
     return AdamW8bit
 

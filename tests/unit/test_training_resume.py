@@ -1,5 +1,6 @@
 """A run that was stopped goes on as if it had not been; what is half written is no state."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,16 @@ def weights(output):
     return load_file(next((output / "result" / "transformer").glob("*.safetensors")))
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+EIGHT_BITS = pytest.param(
+    "adamw8bit",
+    marks=pytest.mark.skipif(
+        importlib.util.find_spec("bitsandbytes") is None,
+        reason="the package bitsandbytes is not installed",
+    ),
+)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", EIGHT_BITS])
 def test_a_killed_run_goes_on_with_the_same_losses(folder, tmp_path, optimizer):
     changes = {
         **RUN, "run__ema": 0.9, "optimizer__schedule": "cosine", "optimizer__kind": optimizer,
