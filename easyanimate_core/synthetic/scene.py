@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar, get_args
 
 import numpy as np
 
@@ -47,7 +47,8 @@ SIZES = {"small": 0.135, "large": 0.215}
 REACH = 1.2
 
 #: "textured" shows everything as it is said; "outlined" has black outlines on a flat white ground.
-LOOKS = ("textured", "outlined")
+Look = Literal["textured", "outlined"]
+LOOKS: tuple[str, ...] = get_args(Look)
 
 #: Kinds of scenes; "mixed" and "varied" draw one of the others with the shares of `SHARES`.
 KINDS = ("mixed", "move", "change", "occlusion", "camera", "varied")

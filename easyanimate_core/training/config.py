@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from ..errors import InputError
 from ..geometry import check_frames
-from ..synthetic.scene import SHAPES
+from ..synthetic.scene import SHAPES, Look
 
 TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
 #: What of a clip is known to an inpaint denoiser while it learns.
@@ -78,7 +78,7 @@ class SyntheticConfig(_Section):
     count: int = Field(ge=1, description="How many clips")
     seed: int = Field(0, ge=0)
     kind: str = Field("mixed", description="Which scenes; see make-clips --help")
-    looks: tuple[Literal["textured", "outlined"], ...] = Field(
+    looks: tuple[Look, ...] = Field(
         ("textured",), min_length=1, description="How bodies are drawn, one of them per clip"
     )
     repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(

@@ -2,8 +2,10 @@
 
     python -m tools.small_model.assemble RUNS
 
-RUNS holds the folders text, vae_bodies, inpaint_last, control_on and camera that configs/small/ and
+RUNS holds the folders text, vae_looks, inpaint_looks, control_on and camera that configs/small/ and
 `tools.small_model.text` write. Denoisers are stored in scaled 8-bit floats, the rest in bfloat16.
+RUNS/checkpoint-InP, -Control and -Control-Camera are then whole checkpoints, to measure and to go
+on with.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from easyanimate_core.checkpoint import read_json, read_tensor_files
 from easyanimate_core.checkpoint.component import write_vae
 from easyanimate_core.convert import Conversion, convert
 from easyanimate_core.sampling import PUBLISHED_CONFIG
-from easyanimate_core.small_model import FOLDER, HEADS
+from easyanimate_core.small_model import FOLDER, HEADS, small_checkpoint
 from easyanimate_core.specs import VAEConfig, Version
 from easyanimate_core.tiny_tokenizers import write_json
 
@@ -49,6 +51,10 @@ def main() -> int:
         )
     (FOLDER / "scheduler").mkdir()
     write_json(FOLDER / "scheduler" / "scheduler_config.json", PUBLISHED_CONFIG[Version.V5_1])
+    for made in HEADS:
+        link = runs / f"checkpoint-{made.value}"
+        link.unlink(missing_ok=True)
+        link.symlink_to(small_checkpoint(made))
     total = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())
     print(f"{FOLDER}: {total / 1e6:.1f} MB")
     return 0 if total <= MOST_BYTES else 1
