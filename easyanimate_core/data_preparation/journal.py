@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..errors import InputError
-from ..media.atomic import write_error
+from ..files import write_error
 
 
 class Record(Protocol):

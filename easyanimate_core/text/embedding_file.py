@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
-from ..media.atomic import atomic_file
+from ..files import atomic_file, save_tensors
 from ..specs import TransformerConfig
 from .embedding import TextStates
 
@@ -89,7 +90,7 @@ def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
 def check_embeddings_path(path: Path | str) -> Path:
     """The path as a `Path`; `InputError` unless it ends as a file of embeddings does."""
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if path.suffix.lower() != SUFFIX:
         raise InputError(f"The file for embeddings is {path}; its name must end in {SUFFIX}.")
     return path
 
@@ -122,6 +123,15 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
 
 
+def is_embeddings(path: Path) -> bool:
+    """Whether a file is one of `write_embeddings`."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return _FORMAT_KEY in (opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def _check_one(path: Path, negative: TextStates) -> None:
     count = len(negative.text)
     if count != 1:
@@ -151,16 +161,12 @@ def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextState
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """A safetensors file, whole or not at all; `MediaError` where it cannot be written."""
-    from safetensors.torch import save_file
-
     with atomic_file(path) as temporary:
-        save_file(dict(tensors), temporary, metadata=dict(metadata))
+        save_tensors(temporary, tensors, metadata)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; `ValueError` where it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..media.atomic import write_error
+from ..files import write_error
 
 _STEP = re.compile(r"step-(\d{8})")
 _POSITION = "position.json"
