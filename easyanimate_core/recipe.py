@@ -25,6 +25,7 @@ from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
 from .errors import EasyAnimateError, InputError, RecipeError
+from .files import json_value, read_text
 from .lora import Lora
 from .media import Clip, read_metadata, write_json, write_mp4, write_png
 from .memory import Memory
@@ -185,17 +186,8 @@ class Recipe:
             if text is None:
                 raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
         else:
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise RecipeError(f"The recipe {path} cannot be read: {error}.") from error
-        try:
-            value = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise RecipeError(f"The recipe {path} is not valid JSON: {error}.") from error
-        if not isinstance(value, dict):
-            raise RecipeError(f"The recipe {path} is not a JSON object.")
-        return cls.from_json(value)
+            text = read_text(path, error=RecipeError)
+        return cls.from_json(json_value(text, dict, f"The recipe {path}", error=RecipeError))
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:

@@ -8,7 +8,6 @@ Weights are stored in bfloat16, as the published ones are: whoever reads them me
 
 from __future__ import annotations
 
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from .checkpoint.component import write_component, write_transformer, write_vae
 from .errors import InputError
+from .files import read_json
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
 from .sampling import PUBLISHED_CONFIG
@@ -120,12 +120,9 @@ def _check_target(path: Path) -> None:
 
 
 def _is_tiny(path: Path) -> bool:
-    index = path / "model_index.json"
-    if not index.is_file():
-        return False
     try:
-        return _MARK in json.loads(index.read_text(encoding="utf-8"))
-    except ValueError:
+        return _MARK in read_json(path / "model_index.json", dict, error=InputError)
+    except InputError:
         return False
 
 

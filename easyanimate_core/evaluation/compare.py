@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
+from ..files import DATASET_BYTES, read_json
 from ..media import write_json
 from .catalogue import metric
 from .page import page, picture, table, write_differences, write_page
@@ -140,10 +140,7 @@ def _cells(difference: Difference) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     file = path / "report.json" if path.is_dir() else path
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"The report {file} cannot be read: {error}") from error
+    report = read_json(file, object, error=MediaError, limit=DATASET_BYTES, finite=False)
     if not isinstance(report, dict) or not {"kind", "videos"} <= set(report):
         raise InputError(f"{file} is no report of evaluate or evaluate-meaning; name one.")
     return report

@@ -22,6 +22,7 @@ import torch
 from ..cache_folder import cache_folder
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
+from ..files import json_value
 from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
@@ -62,8 +63,9 @@ class EmbeddingCache:
             return None
         try:
             tensors, told = read_tensors(path)
-            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(json.loads(told["cut"])))
-        except (KeyError, TypeError, ValueError) as error:
+            cut = json_value(told["cut"], list, f"cut in {path}", error=InputError)
+            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(cut))
+        except (KeyError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}). Delete it.") from error
         with suppress(OSError):  # a folder that is not ours to write to can be read all the same
             os.utime(path)

@@ -1,0 +1,19 @@
+"""What comes from outside, read with every fault known: a value, or a refusal that says why.
+
+YAML is read by `files.yaml_text`, which needs a package that an installation may lack.
+"""
+
+from .json_text import json_value, read_json
+from .shown import short
+from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
+
+__all__ = [
+    "DATASET_BYTES",
+    "MAX_BYTES",
+    "json_value",
+    "read_bytes",
+    "read_json",
+    "read_text",
+    "short",
+    "text_of",
+]
