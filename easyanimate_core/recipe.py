@@ -26,7 +26,7 @@ from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
 from .errors import EasyAnimateError, InputError, RecipeError
-from .files import Result, check_results
+from .files import Result, check_results, json_value, read_text
 from .files.kinds import is_mp4, is_png, json_with
 from .lora import Lora
 from .media import Clip, read_metadata, write_json, write_mp4, write_png
@@ -202,17 +202,8 @@ class Recipe:
             if text is None:
                 raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
         else:
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise RecipeError(f"The recipe {path} cannot be read: {error}.") from error
-        try:
-            value = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise RecipeError(f"The recipe {path} is not valid JSON: {error}.") from error
-        if not isinstance(value, dict):
-            raise RecipeError(f"The recipe {path} is not a JSON object.")
-        return value
+            text = read_text(path, error=RecipeError)
+        return json_value(text, dict, f"The recipe {path}", error=RecipeError)
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:

@@ -8,7 +8,6 @@ Weights are stored in bfloat16, as the published ones are: whoever reads them me
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 
 from .checkpoint.component import write_component, write_transformer, write_vae
 from .errors import InputError
-from .files import atomic_folder, check_folder
+from .files import atomic_folder, check_folder, read_json
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
 from .sampling import PUBLISHED_CONFIG
@@ -109,13 +108,9 @@ def _transformer_config(version: Version, head: Head, *, reference: bool) -> Tra
 
 
 def _is_tiny(path: Path) -> bool:
-    index = path / "model_index.json"
-    if not index.is_file():
-        return False
     try:
-        value = json.loads(index.read_text(encoding="utf-8"))
-        return isinstance(value, dict) and _MARK in value
-    except (OSError, ValueError):
+        return _MARK in read_json(path / "model_index.json", dict, error=InputError)
+    except InputError:
         return False
 
 

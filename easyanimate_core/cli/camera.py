@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import InputError, MediaError
+from ..files import read_text
 from .options import add_force, path_of, size_of
 
 _EXAMPLES = """\
@@ -136,10 +137,7 @@ def _given(arguments: argparse.Namespace) -> Any:
         return read_camera_file(arguments.poses)
     if arguments.keyframes is None:
         return None
-    try:
-        text = arguments.keyframes.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"{arguments.keyframes} cannot be read: {error}") from error
+    text = read_text(arguments.keyframes, error=MediaError)
     frames = None if arguments.moves else arguments.frames
     return keyframe_path(keyframes_from_text(text), frames=frames, intrinsics=_lens(arguments))
 

@@ -61,8 +61,9 @@ def add_parser(commands: Any) -> None:
         help="checkpoint folder, original or diffusers layout; default: the "
         "small model of the package",
     )
-    parser.add_argument("--recipe", type=path_of, help="repeat the run of this .json, .mp4 or .png; "
-                        "what it would open is shown and asked for")  # fmt: skip
+    parser.add_argument("--recipe", type=path_of,
+                        help="repeat the run of this .json, .mp4 or .png; what it would open is "
+                        "shown and asked for")  # fmt: skip
     parser.add_argument("--yes", action="store_true", default=None,
                         help="let the recipe open the files that it names")  # fmt: skip
     parser.add_argument("--look-in", type=path_of, action="append", default=[], metavar="DIR",

@@ -23,7 +23,7 @@ class _Pipe(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, data: Any) -> int | None:
+    def write(self, data: Any) -> int:  # type: ignore[override]
         try:
             return super().write(data)
         except OSError as error:

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
 from ..files import Result, atomic_file, check_results
-from ..files.kinds import is_png, is_text, json_with
+from ..files.kinds import is_png, json_with, text_with
 from .fidelity import Fidelity, LayerError
 
 REPORT_SUFFIXES = (".md", ".json")
@@ -31,16 +31,13 @@ def check_report(path: Path, sources: Sequence[Path], *, force: bool) -> None:
     if path.suffix.lower() not in REPORT_SUFFIXES:
         raise InputError(f"The report {path} must end in {' or '.join(REPORT_SUFFIXES)}.")
     is_json = path.suffix.lower() == ".json"
-    is_report = json_with("source", "target", "layers") if is_json else _is_markdown
+    keys, words = ("source", "target", "layers"), "| relative error |"
+    is_report = json_with(*keys) if is_json else text_with(words)
     results = [
         Result(path, "report of a conversion", is_report),
         Result(path.with_suffix(".png"), "PNG picture", is_png),
     ]
     check_results(results, sources=sources, force=force)
-
-
-def _is_markdown(path: Path) -> bool:
-    return is_text(path) and "| relative error |" in path.read_text("utf-8", "replace")[:4096]
 
 
 def summary(fidelity: Fidelity) -> list[str]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
-from ..files import Result, check_results
+from ..files import DATASET_BYTES, Result, check_results, read_json
 from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
@@ -162,10 +161,7 @@ def _cells(difference: Difference) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     file = path / "report.json" if path.is_dir() else path
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"The report {file} cannot be read: {error}") from error
+    report = read_json(file, object, error=MediaError, limit=DATASET_BYTES, finite=False)
     if not isinstance(report, dict) or not {"kind", "videos"} <= set(report):
         raise InputError(f"{file} is no report of evaluate or evaluate-meaning; name one.")
     return report

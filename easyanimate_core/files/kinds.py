@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-_LARGEST_JSON = 64 * 2**20
-_HEAD = 512
+from ..errors import InputError
+from .json_text import read_json
+from .text import DATASET_BYTES
+
+_HEAD = 4096
 
 
 def is_mp4(path: Path) -> bool:
@@ -27,9 +29,9 @@ def is_html(path: Path) -> bool:
     return b"<html" in _head(path).lower() or _head(path).lower().startswith(b"<!doctype html")
 
 
-def is_text(path: Path) -> bool:
-    """Plain text, as a camera path is."""
-    return b"\0" not in _head(path)
+def text_with(words: str) -> Callable[[Path], bool]:
+    """Tells a text that has `words` near its beginning."""
+    return lambda path: words.encode() in _head(path)
 
 
 def is_gguf(path: Path) -> bool:
@@ -61,11 +63,9 @@ def json_list_of(*keys: str) -> Callable[[Path], bool]:
 
 
 def _json(path: Path) -> Any:
-    if path.stat().st_size > _LARGEST_JSON:
-        return None
     try:
-        return json.loads(path.read_bytes())
-    except (ValueError, RecursionError):
+        return read_json(path, object, error=InputError, limit=DATASET_BYTES)
+    except InputError:
         return None
 
 

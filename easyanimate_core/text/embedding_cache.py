@@ -21,7 +21,7 @@ import torch
 
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
-from ..files import cache_folder
+from ..files import cache_folder, json_value
 from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
@@ -62,8 +62,9 @@ class EmbeddingCache:
             if not path.is_file():
                 return None
             tensors, told = read_tensors(path)
-            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(json.loads(told["cut"])))
-        except (KeyError, TypeError, ValueError) as error:
+            cut = json_value(told["cut"], list, f"cut in {path}", error=InputError)
+            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(cut))
+        except (KeyError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}). Delete it.") from error
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error

@@ -18,11 +18,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
-from ..files import atomic_file, save_tensors
+from ..files import atomic_file, json_value, save_tensors
 from ..specs import TransformerConfig
 from .embedding import TextStates
 
 SUFFIX = ".safetensors"
+_REMEDY = "Make them anew with encode."
 _FORMAT_KEY, _FORMAT = "easyanimate_embeddings", "1"
 _SIDES = ("positive", "negative")
 
@@ -115,11 +116,9 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
         )
     positive, negative = (_states(path, tensors, f"{side}.") for side in _SIDES)
     _check_one(path, negative)
-    try:
-        texts = json.loads(metadata["texts"])
-        prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+    name = f"The embeddings {path} are damaged: their text"
+    texts = json_value(metadata.get("texts", ""), dict, name, error=InputError, remedy=_REMEDY)
+    prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
 
 
@@ -183,4 +182,4 @@ def _states(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> TextState
 
 
 def _damaged(path: Path, error: Exception) -> EasyAnimateError:
-    return InputError(f"The embeddings {path} are damaged ({error}). Make them anew with encode.")
+    return InputError(f"The embeddings {path} are damaged ({error}). {_REMEDY}")

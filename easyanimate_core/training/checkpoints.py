@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from ..files import write_error
+from ..files import read_json, write_error
 
 _STEP = re.compile(r"step-(\d{8})")
 _POSITION = "position.json"
@@ -81,7 +81,7 @@ class Checkpoints:
         folder = self.folder / f"step-{steps[-1]:08d}"
         try:
             accelerator.load_state(str(folder))
-            return int(json.loads((folder / _POSITION).read_text())["step"])
+            return int(read_json(folder / _POSITION, dict, error=CheckpointError)["step"])
         except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
             raise CheckpointError(
                 f"The state {folder} cannot be read: {error}. Delete this folder to go on from "
