@@ -38,6 +38,7 @@ def optimizer_slots(zero: Any, network: nn.Module) -> Slots:
     """As those of an optimiser that is whole; every parameter has the same counts."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
+    _link(zero)
     base = zero.optimizer
     slots = {RATES: rates_slot(base.param_groups)}
     flat, kept = next(iter(base.state.items()), (None, {}))
@@ -59,7 +60,6 @@ def make_zero_state(zero: Any) -> None:
     parts = getattr(zero, "fp32_partitioned_groups_flat", None)
     if parts is None:  # stages 1 and 2
         make_state(zero.optimizer)
-        zero._lazy_init_hp_params_optimizer_state()
         return
     for index, part in enumerate(parts):  # stage 3 gives its optimiser one part at a time
         group = zero.optimizer.param_groups[zero.sub_group_to_group_id[index]]
@@ -68,13 +68,20 @@ def make_zero_state(zero: Any) -> None:
         group["params"] = []
 
 
+def _link(zero: Any) -> None:
+    """Let parameters find what is kept of them: DeepSpeed does it before all groups have some."""
+    if hasattr(zero, "_hp_optimizer_states_linked"):  # stage 3 looks it up each time
+        zero._hp_optimizer_states_linked = False
+        zero._lazy_init_hp_params_optimizer_state()
+
+
 def _shape(parameter: Any) -> tuple[int, ...]:
     return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def _set_weight(parameter: Any, value: Tensor) -> None:
     from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
-    from deepspeed.zero import GatheredParameters
+    from deepspeed.runtime.zero import GatheredParameters
 
     value = value.to(parameter.device)
     if not hasattr(parameter, "ds_id"):
