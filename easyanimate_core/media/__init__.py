@@ -14,6 +14,7 @@ from .align import (
 )
 from .canvas import drawn_pixels
 from .contact_sheet import contact_sheet
+from .lines import ground_of_lines, resize_lines
 from .reader import (
     Clip,
     StreamedFrame,
@@ -42,6 +43,7 @@ __all__ = [
     "check_pixels",
     "contact_sheet",
     "drawn_pixels",
+    "ground_of_lines",
     "open_mp4",
     "pick_frames",
     "read_facts",
@@ -50,6 +52,7 @@ __all__ = [
     "read_metadata",
     "read_video",
     "resize_cover",
+    "resize_lines",
     "stream_frames",
     "to_bytes",
     "write_frames",

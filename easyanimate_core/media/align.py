@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry import check_frames, check_size, cover_crop, floor_frames
+from .lines import ground_of_lines, resize_lines
 from .reader import MASK_THRESHOLD, Clip
 
 
@@ -26,7 +27,7 @@ class AlignmentReport:
 
     `cropped_fraction` is the share of the scaled picture's area outside the target. The counts are
     frames: left out or shown again to change the rate, cut after the last one used, and copies of
-    the last frame appended.
+    the last frame appended. `kept_lines`: a drawing was scaled so that its thin lines stay.
     """
 
     source_size: tuple[int, int]
@@ -40,6 +41,7 @@ class AlignmentReport:
     repeated_by_rate: int
     dropped_at_end: int
     repeated_at_end: int
+    kept_lines: bool = False
 
     def lines(self) -> list[str]:
         """One sentence per change; empty when the clip was used as it is."""
@@ -51,6 +53,8 @@ class AlignmentReport:
                 f"Scaled from {source_width} x {source_height} to {width} x {height}, "
                 f"{crop if self.cropped_fraction else 'nothing cropped'}."
             )
+        if self.kept_lines:
+            sentences.append("It is a drawing of thin lines; they were scaled at full strength.")
         rate = f"from {self.source_fps:g} to {self.fps:g} frames per second"
         if self.dropped_by_rate:
             sentences.append(f"Resampled {rate}: {_frames(self.dropped_by_rate)} left out.")
@@ -122,12 +126,14 @@ def align_clip(
     frames: int | None,
     fps: float,
     short: Literal["refuse", "repeat"] = "refuse",
+    keep_lines: bool = False,
 ) -> AlignedClip:
     """The first `frames` (4n + 1) frames of `clip` at `fps` and `height` x `width`.
 
     Target frame i shows the source frame nearest to i / fps seconds; frames are never blended.
     `frames` None takes the greatest 4n + 1 that the clip gives. A clip that gives fewer than
-    `frames` is refused, or with `short="repeat"` continued by its last frame.
+    `frames` is refused, or with `short="repeat"` continued by its last frame. With `keep_lines` a
+    drawing of thin lines is scaled without averaging them away, as a control video has to be.
     """
     check_pixels("The clip", clip.frames)
     check_size(height, width)
@@ -143,24 +149,29 @@ def align_clip(
     picked = pick_frames(clip, frames=frames, fps=fps, short=short)
     indices = picked[: min(frames, available)]
     repeated_at_end = max(0, frames - available)
-    crop = cover_crop((clip.frames.shape[1], clip.frames.shape[2]), (height, width))
+    size = (clip.frames.shape[1], clip.frames.shape[2])
     num_shown = len(set(indices))
+    consecutive = picked == list(range(frames))  # then a view does, without a copy
+    source = clip.frames[:frames] if consecutive else clip.frames[picked]
+    scaled = keep_lines and cover_crop(size, (height, width)).resized != size
+    ground = ground_of_lines(source, height, width) if scaled else None
     report = AlignmentReport(
-        source_size=(clip.frames.shape[1], clip.frames.shape[2]),
+        source_size=size,
         source_fps=clip.fps,
         source_frames=length,
         size=(height, width),
         fps=fps,
         frames=frames,
-        cropped_fraction=crop.cropped_fraction,
+        cropped_fraction=cover_crop(size, (height, width)).cropped_fraction,
         dropped_by_rate=indices[-1] + 1 - num_shown,
         repeated_by_rate=len(indices) - num_shown,
         dropped_at_end=length - 1 - indices[-1],
         repeated_at_end=repeated_at_end,
+        kept_lines=ground is not None,
     )
-    consecutive = picked == list(range(frames))  # then a view does, without a copy
-    source = clip.frames[:frames] if consecutive else clip.frames[picked]
-    return AlignedClip(resize_cover(source, height, width), report)
+    if ground is None:
+        return AlignedClip(resize_cover(source, height, width), report)
+    return AlignedClip(resize_lines(source, height, width, ground), report)
 
 
 def available_frames(clip: Clip, fps: float) -> int:
