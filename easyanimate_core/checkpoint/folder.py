@@ -132,7 +132,9 @@ def _find_index(
 
 def _check_shard_name(index: Path, name: str, suffixes: tuple[str, ...]) -> None:
     """Raise `CheckpointError` unless a shard's name is that of a file in the index's folder."""
-    plain = name == Path(name).name and not set(name) & set('/\\:\0') and name not in ("", ".", "..")
+    plain = (
+        name == Path(name).name and not set(name) & set("/\\:\0") and name not in ("", ".", "..")
+    )
     if not plain or len(name.encode(errors="replace")) > _LONGEST_NAME:
         raise CheckpointError(
             f"{index} names the file {name[:100]!r}; a shard is a plain file name, in the folder "

@@ -176,9 +176,7 @@ def _part(file: str, key: str, rest: str) -> str:
 class _Layer:
     """The checks of one layer's tensors, from their headers, and the facts about them."""
 
-    def __init__(
-        self, file: str, module: str, keys: Mapping[str, str], files: TensorFiles
-    ) -> None:
+    def __init__(self, file: str, module: str, keys: Mapping[str, str], files: TensorFiles) -> None:
         self._file, self._module, self._keys = file, module, keys
         self._shapes = {part: files[key].shape for part, key in keys.items()}
         self.kind = self._kind()

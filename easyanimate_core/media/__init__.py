@@ -12,8 +12,8 @@ from .align import (
 from .canvas import drawn_pixels
 from .clip import Clip, Fit, Masks, VideoFacts
 from .contact_sheet import contact_sheet
-from .lines import ground_of_lines, resize_lines
 from .film import StreamedFrame
+from .lines import ground_of_lines, resize_lines
 from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, digest_of_source, find_sequence, media_path
 from .reader import (
     read_facts,
@@ -50,8 +50,8 @@ __all__ = [
     "contact_sheet",
     "digest_of_source",
     "drawn_pixels",
-    "ground_of_lines",
     "find_sequence",
+    "ground_of_lines",
     "media_path",
     "open_mp4",
     "pick_frames",

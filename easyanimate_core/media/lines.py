@@ -60,7 +60,7 @@ def ground_of_lines(frames: Tensor, height: int, width: int) -> float | None:
             continue
         drawn = (distance_F1HW > _DRAWN).float()
         inside = -F.max_pool2d(-drawn, window, stride=1, padding=window // 2)
-        if 0 < float(drawn.sum()) and float(inside.sum()) <= (1 - _THIN_SHARE) * float(drawn.sum()):
+        if float(drawn.sum()) > 0 and float(inside.sum()) <= (1 - _THIN_SHARE) * float(drawn.sum()):
             return ground
     return None
 

@@ -9,8 +9,8 @@ from typing import Any
 import comfy.model_management
 import folder_paths
 
-from ...easyanimate_core.files import cache_folder
 from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.files import cache_folder
 from ...easyanimate_core.files.names import file_stem, free_name
 from .paths import LORAS
 from .progress import NodeProgress

@@ -107,7 +107,9 @@ def test_places_are_those_of_averaging():
     picture[:, 90:92, 40:260] = 1
     picture[:, 20:180, 150:152] = 1
     lines = resize_lines(picture, 64, 64)[0, ..., 0]
-    smooth = align_clip(Clip(picture, 8.0), height=64, width=64, frames=1, fps=8.0).frames[0, ..., 0]
+    smooth = align_clip(Clip(picture, 8.0), height=64, width=64, frames=1, fps=8.0).frames[
+        0, ..., 0
+    ]
     for axis in (0, 1):
         assert abs(int(lines.sum(axis).argmax()) - int(smooth.sum(axis).argmax())) <= 1
 

@@ -130,6 +130,4 @@ def _scaler_slots(zero: Any) -> Slots:
         return {}
     slots = {f"scaler/{key}": number_slot(vars(scaler), key) for key in _SCALER}
     last = number_slot(vars(scaler), _LAST_OVERFLOW)  # -1 before the first
-    return slots | {
-        f"scaler/{_LAST_OVERFLOW}": Slot(last.dtype, last.shape, last.get, last.set)
-    }
+    return slots | {f"scaler/{_LAST_OVERFLOW}": Slot(last.dtype, last.shape, last.get, last.set)}

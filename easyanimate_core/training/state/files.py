@@ -98,10 +98,7 @@ def check_hashes(folder: Path, listed: Mapping[str, Any]) -> None:
 def opened_parts(folder: Path, listed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The files by the names of their parts; of a header alone is nothing believed."""
     with ExitStack() as stack:
-        yield {
-            Path(name).stem: stack.enter_context(_opened(folder / name))
-            for name in listed
-        }
+        yield {Path(name).stem: stack.enter_context(_opened(folder / name)) for name in listed}
 
 
 def take(opened: Mapping[str, Any], parts: Mapping[str, Slots]) -> None:
