@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..files import json_value
 from ..specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
 from .scaled import check_scales
@@ -150,16 +150,11 @@ def stated_config(path: Path, metadata: Mapping[str, str] | None) -> dict[str, A
     text = (metadata or {}).get(CONFIG_KEY)
     if text is None:
         return None
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            f"The metadata of {path} have a damaged {CONFIG_KEY}. Download or convert it again, or "
-            f"put its config beside it as {config_path(path).name}."
-        )
-    return value
+    remedy = (
+        f"Download or convert it again, or put its config beside it as {config_path(path).name}."
+    )
+    name = f"{CONFIG_KEY} in the metadata of {path}"
+    return json_value(text, dict, name, error=CheckpointError, remedy=remedy)
 
 
 def read_vae_config(

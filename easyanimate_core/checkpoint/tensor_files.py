@@ -6,7 +6,6 @@ opened, so it is refused.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .. import files
 from ..errors import CheckpointError
 from .gguf_file import GGUF_SUFFIX, GGUFFile
 from .scaled import without_side_tensors
@@ -153,15 +153,8 @@ def read_tensor_files(path: Path) -> TensorFiles:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file, or `CheckpointError` naming the file and the fault."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing. Download the checkpoint again.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a {type(value).__name__}, not a JSON object.")
-    return value
+    remedy = "Download this folder of the checkpoint again."
+    return files.read_json(path, dict, error=CheckpointError, remedy=remedy)
 
 
 def _dtype_and_shape(opened: Any, name: str) -> tuple[str, tuple[int, ...]]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..files import read_json
 from ..media import atomic_file
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
@@ -179,7 +180,7 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
         (config.output / "log.jsonl").unlink(missing_ok=True)
     elif path.is_file():
         # Through the model, so that settings which are newer than the run have their defaults.
-        before = parse_config(json.loads(path.read_text()), str(path))
+        before = parse_config(read_json(path, dict, error=InputError), str(path))
         changed = _changed(before.model_dump(mode="json"), wanted)
         if changed:
             raise InputError(
