@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..errors import CheckpointError, MediaError
-from ..files import write_error
+from ..files import atomic_folder
 from .state.files import (
     INDEX,
     Made,
@@ -70,20 +69,16 @@ class Checkpoints:
         """
         accelerator = state.accelerator
         writes = accelerator.is_main_process
-        final, partial = self._final(step), self.folder / f".step-{step:08d}.part"
         made = Made(step, accelerator.num_processes, accelerator.device.type)
+        if writes:
+            self._sweep()
         try:
-            if writes:
-                self._sweep()
-                partial.mkdir(parents=True)
-            write_files(partial, state.parts(), made, writes=writes)
-            if writes:
-                self._remove(step)
-                partial.replace(final)
-                _flush_names(self.folder)
-        except OSError as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise self._not_saved(step, error) from error
+            with self._new(step) if writes else nullcontext(self.folder) as folder:
+                write_files(folder, state.parts(), made, writes=writes)
+        except MediaError as error:
+            raise MediaError(
+                f"{error} Start it again when there is room, and {self._before(step)}."
+            ) from error
         if writes:
             for old in self.steps()[: -self._keep]:
                 self._remove(old)
@@ -135,15 +130,17 @@ class Checkpoints:
             raise self._unreadable(step, error) from error
         return made, listed
 
+    def _new(self, step: int) -> AbstractContextManager[Path]:
+        return atomic_folder(self._final(step), replace=True)
+
     def _final(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
 
     def _remove(self, step: int) -> None:
         """Delete a state, under a name that is none first: half of one must not look whole."""
-        final, aside = self._final(step), self.folder / f".step-{step:08d}.old"
-        if final.exists():
-            final.replace(aside)
-            shutil.rmtree(aside)
+        aside = self.folder / f".step-{step:08d}.old"
+        self._final(step).replace(aside)
+        shutil.rmtree(aside)
 
     def _sweep(self) -> None:
         """Delete what killed runs have left."""
@@ -159,12 +156,6 @@ class Checkpoints:
     def _unreadable(self, step: int, error: Exception) -> CheckpointError:
         return CheckpointError(
             f"The state {self._final(step)} cannot be read: {error}. Delete this folder, and "
-            f"{self._before(step)}."
-        )
-
-    def _not_saved(self, step: int, error: OSError) -> MediaError:
-        return MediaError(
-            f"{write_error(self._final(step), error)} Start it again when there is room, and "
             f"{self._before(step)}."
         )
 
@@ -186,13 +177,3 @@ def _elsewhere(made: Made, own: Made) -> str:
         f"The state was written by {made.ranks} process(es) on {made.device}, and this is a run of "
         f"{own.ranks} on {own.device}: its weights are the same, its draws and losses are not."
     )
-
-
-def _flush_names(folder: Path) -> None:
-    """So that a power cut does not undo the renaming; Windows has no such call."""
-    with suppress(OSError, AttributeError):
-        opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(opened)
-        finally:
-            os.close(opened)

@@ -10,7 +10,7 @@ import comfy.model_management
 import folder_paths
 
 from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.files import cache_folder
+from ...easyanimate_core.files import atomic_file, cache_folder
 from ...easyanimate_core.files.names import file_stem, free_name
 from .paths import LORAS
 from .progress import NodeProgress
@@ -94,8 +94,6 @@ def work_folder() -> Path:
 
 def _copy(trained: Path, folder: Path, stem: str) -> Path:
     """`stem.safetensors` in `folder`, or `stem_2.safetensors` and so on; whole or not there."""
-    from ...easyanimate_core.media import atomic_file
-
     taken = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     path = folder / free_name(stem, ENDING, taken)
     with atomic_file(path) as scratch:

@@ -80,8 +80,8 @@ def _shape(parameter: Any) -> tuple[int, ...]:
 
 
 def _set_weight(parameter: Any, value: Tensor) -> None:
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
     from deepspeed.runtime.zero import GatheredParameters
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
     value = value.to(parameter.device)
     if not hasattr(parameter, "ds_id"):

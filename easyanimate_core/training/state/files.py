@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -20,9 +19,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ...checkpoint import read_json
 from ...checkpoint.writer import Entry, SafetensorsWriter
 from ...errors import CheckpointError
+from ...files import read_json
 from .slots import Slots
 
 INDEX = "state.json"
@@ -62,10 +61,8 @@ def write_files(folder: Path, parts: Mapping[str, Slots], made: Made, *, writes:
     if not writes:
         return
     content = {"format": _FORMAT, **asdict(made), "files": listed}
-    with (folder / INDEX).open("w", encoding="utf-8") as opened:
-        opened.write(json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n")
-        opened.flush()
-        os.fsync(opened.fileno())
+    text = json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n"
+    (folder / INDEX).write_text(text, encoding="utf-8")
 
 
 def read_index(folder: Path) -> tuple[Made, dict[str, Any]]:
@@ -75,7 +72,7 @@ def read_index(folder: Path) -> tuple[Made, dict[str, Any]]:
         CheckpointError: The index is damaged, or a file is missing or has another size.
     """
     path = folder / INDEX
-    content = read_json(path)
+    content = read_json(path, dict, error=CheckpointError, limit=_LIMIT)
     stated = content.pop("sha256", None)
     if content.get("format") != _FORMAT or stated != _digest(content):
         raise CheckpointError(f"{INDEX} is damaged, or of another version")

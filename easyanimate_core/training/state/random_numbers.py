@@ -100,7 +100,7 @@ def _set_numpy_gauss(value: Tensor) -> None:
 
 
 def _is_numpy(words: Tensor) -> bool:
-    """numpy itself would read beyond the words of a position that is too large."""
+    """Numpy itself would read beyond the words of a position that is too large."""
     return _is_python(words)
 
 
