@@ -95,7 +95,7 @@ def test_a_line_stays_whole_at_every_scale(size, ground):
     drawn = (scaled != ground).numpy().astype(np.uint8)
     count, _ = cv2.connectedComponents(drawn, connectivity=8)
     assert count == 2  # the ground and one line
-    rows, columns = np.nonzero(drawn)
+    _, columns = np.nonzero(drawn)
     assert np.ptp(columns) > 0.9 * width
     # Not thicker than the scale makes it: a pixel or two where it is scaled down.
     assert drawn.sum() / np.ptp(columns) < 2 * max(1, height / 128) ** 2 + 0.1
@@ -107,7 +107,9 @@ def test_places_are_those_of_averaging():
     picture[:, 90:92, 40:260] = 1
     picture[:, 20:180, 150:152] = 1
     lines = resize_lines(picture, 64, 64)[0, ..., 0]
-    smooth = align_clip(Clip(picture, 8.0), height=64, width=64, frames=1, fps=8.0).frames[0, ..., 0]
+    smooth = align_clip(Clip(picture, 8.0), height=64, width=64, frames=1, fps=8.0).frames[
+        0, ..., 0
+    ]
     for axis in (0, 1):
         assert abs(int(lines.sum(axis).argmax()) - int(smooth.sum(axis).argmax())) <= 1
 
