@@ -12,6 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .errors import CheckpointError
+from .files import json_value
+
 _CORPUS = (
     "A dog is shaking its head. The video is of high quality, and the view is very clear.",
     "High quality, masterpiece, best quality, highres, ultra-detailed, fantastic.",
@@ -80,7 +83,7 @@ def write_qwen_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
+    model = json_value(tokenizer.to_str(), dict, "tokenizer.json", error=CheckpointError)["model"]
     vocabulary = dict(sorted(model["vocab"].items(), key=lambda item: item[1]))
     special = {token: len(vocabulary) + index for index, token in enumerate(_QWEN_SPECIAL)}
 

@@ -1,5 +1,6 @@
 """Pictures and videos: reading, aligning and writing."""
 
+from ..files import atomic_file
 from .align import (
     AlignedClip,
     AlignmentReport,
@@ -11,7 +12,6 @@ from .align import (
     pick_frames,
     resize_cover,
 )
-from .atomic import atomic_file
 from .canvas import drawn_pixels
 from .contact_sheet import contact_sheet
 from .lines import ground_of_lines, resize_lines

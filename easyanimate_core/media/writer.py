@@ -21,8 +21,8 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from ..files import atomic_file, atomic_folder, write_error
 from .align import check_pixels
-from .atomic import atomic_file, atomic_folder, write_error
 from .reader import CONTAINER_TAGS
 
 if TYPE_CHECKING:

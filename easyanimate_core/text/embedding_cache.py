@@ -19,9 +19,9 @@ from pathlib import Path
 
 import torch
 
-from ..cache_folder import cache_folder
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
+from ..files import cache_folder, json_value
 from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
@@ -35,7 +35,7 @@ from .prompts import EncodedPrompt
 
 #: About 500 prompts of V5.1 in bfloat16.
 MAX_BYTES = 2**30
-_ENTRY = re.compile(r"\.?[0-9a-f]{64}\.safetensors(\.[0-9a-f]+\.part)?")
+_ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
 _PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "optimum-quanto")
 
 
@@ -58,13 +58,16 @@ class EmbeddingCache:
     def read(self, prompt: str) -> EncodedPrompt | None:
         """The prompt's entry, None where there is none; `InputError` where it is damaged."""
         path = self._path(prompt)
-        if not path.is_file():
-            return None
         try:
+            if not path.is_file():
+                return None
             tensors, told = read_tensors(path)
-            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(json.loads(told["cut"])))
-        except (KeyError, TypeError, ValueError) as error:
+            cut = json_value(told["cut"], list, f"cut in {path}", error=InputError)
+            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(cut))
+        except (KeyError, ValueError) as error:
             raise InputError(f"{path} is damaged ({error}). Delete it.") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
         with suppress(OSError):  # a folder that is not ours to write to can be read all the same
             os.utime(path)
         return entry
@@ -73,7 +76,8 @@ class EmbeddingCache:
         """Keep a prompt's embedding; `MediaError` where it cannot be written."""
         tensors = states_to_tensors(encoded.states, "")
         write_tensors(self._path(prompt), tensors, {"cut": json.dumps(encoded.cut)})
-        self._make_room()
+        with suppress(OSError):  # what cannot be removed now may be at the next entry
+            self._make_room()
 
     def _path(self, prompt: str) -> Path:
         key = json.dumps([self.identity, prompt])

@@ -14,14 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
-from ..media.atomic import atomic_file
+from ..files import atomic_file, json_value, save_tensors
 from ..specs import TransformerConfig
 from .embedding import TextStates
 
 SUFFIX = ".safetensors"
+_REMEDY = "Make them anew with encode."
 _FORMAT_KEY, _FORMAT = "easyanimate_embeddings", "1"
 _SIDES = ("positive", "negative")
 
@@ -89,7 +91,7 @@ def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
 def check_embeddings_path(path: Path | str) -> Path:
     """The path as a `Path`; `InputError` unless it ends as a file of embeddings does."""
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if path.suffix.lower() != SUFFIX:
         raise InputError(f"The file for embeddings is {path}; its name must end in {SUFFIX}.")
     return path
 
@@ -114,12 +116,19 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
         )
     positive, negative = (_states(path, tensors, f"{side}.") for side in _SIDES)
     _check_one(path, negative)
-    try:
-        texts = json.loads(metadata["texts"])
-        prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+    name = f"The embeddings {path} are damaged: their text"
+    texts = json_value(metadata.get("texts", ""), dict, name, error=InputError, remedy=_REMEDY)
+    prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
+
+
+def is_embeddings(path: Path) -> bool:
+    """Whether a file is one of `write_embeddings`."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return _FORMAT_KEY in (opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 def _check_one(path: Path, negative: TextStates) -> None:
@@ -151,16 +160,12 @@ def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextState
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
     """A safetensors file, whole or not at all; `MediaError` where it cannot be written."""
-    from safetensors.torch import save_file
-
     with atomic_file(path) as temporary:
-        save_file(dict(tensors), temporary, metadata=dict(metadata))
+        save_tensors(temporary, tensors, metadata)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; `ValueError` where it is damaged."""
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
@@ -177,4 +182,4 @@ def _states(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> TextState
 
 
 def _damaged(path: Path, error: Exception) -> EasyAnimateError:
-    return InputError(f"The embeddings {path} are damaged ({error}). Make them anew with encode.")
+    return InputError(f"The embeddings {path} are damaged ({error}). {_REMEDY}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,8 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
+from ..files import read_json
 
 logger = logging.getLogger(__name__)
+
+_REMEDY = "Download this folder of the checkpoint again."
 
 #: Token count that both generations pad to (V5's Bert tokenizer declares fewer: 77).
 MAX_TOKENS = 256
@@ -144,8 +146,9 @@ def load_bert_tokenizer(folder: Path) -> TransformersTokenizer:
 def load_t5_tokenizer(folder: Path) -> SentencePieceTokenizer:
     """mT5's sentencepiece tokenizer."""
     _require(folder, "mT5", ("spiece.model",))
+    path = folder / "tokenizer_config.json"
+    config = read_json(path, dict, error=CheckpointError, remedy=_REMEDY)
     try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
         model_max_length = int(config.get("model_max_length") or MAX_TOKENS)
         return SentencePieceTokenizer((folder / "spiece.model").read_bytes(), model_max_length)
     except (ValueError, AttributeError, OSError, RuntimeError) as error:
@@ -177,10 +180,7 @@ def _from_transformers(class_name: str, folder: Path, name: str) -> Any:
 
 
 def _unreadable(folder: Path, name: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"The {name} tokenizer in {folder} cannot be read: {error}. "
-        "Download this folder of the checkpoint again."
-    )
+    return CheckpointError(f"The {name} tokenizer in {folder} cannot be read: {error}. {_REMEDY}")
 
 
 def report_removed(removed: Sequence[str], name: str, max_tokens: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 from ...conditioning.camera import read_camera_file
 from ...errors import InputError
+from ...files import DATASET_BYTES, read_json
 from ...media import align_clip, read_facts, read_image, read_video, resize_cover
 from .records import Record, Sample, Shape
 
@@ -30,11 +30,8 @@ def manifest_records(manifest: Path, root: Path | None, *, fps: float) -> list[R
     """
     if not manifest.is_file():
         raise InputError(f"There is no manifest {manifest}; prepare-data manifest writes one.")
-    try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{manifest} is not valid JSON: {error}.") from error
-    if not isinstance(entries, list) or not entries:
+    entries = read_json(manifest, list, error=InputError, limit=DATASET_BYTES)
+    if not entries:
         raise InputError(f"{manifest} must hold a list of at least one clip.")
     base = root or manifest.parent
     return [_record(entry, number, base, fps) for number, entry in enumerate(entries, start=1)]
