@@ -60,7 +60,8 @@ def ground_of_lines(frames: Tensor, height: int, width: int) -> float | None:
             continue
         drawn = (distance_F1HW > _DRAWN).float()
         inside = -F.max_pool2d(-drawn, window, stride=1, padding=window // 2)
-        if float(drawn.sum()) > 0 and float(inside.sum()) <= (1 - _THIN_SHARE) * float(drawn.sum()):
+        num_drawn, num_thick = float(drawn.sum()), float(inside.sum())
+        if num_drawn > 0 and num_thick <= (1 - _THIN_SHARE) * num_drawn:
             return ground
     return None
 

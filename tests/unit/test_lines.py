@@ -95,7 +95,7 @@ def test_a_line_stays_whole_at_every_scale(size, ground):
     drawn = (scaled != ground).numpy().astype(np.uint8)
     count, _ = cv2.connectedComponents(drawn, connectivity=8)
     assert count == 2  # the ground and one line
-    rows, columns = np.nonzero(drawn)
+    _, columns = np.nonzero(drawn)
     assert np.ptp(columns) > 0.9 * width
     # Not thicker than the scale makes it: a pixel or two where it is scaled down.
     assert drawn.sum() / np.ptp(columns) < 2 * max(1, height / 128) ** 2 + 0.1
