@@ -3,6 +3,7 @@
 YAML is read by `files.yaml_text`, which needs a package that an installation may lack.
 """
 
+from .fields import SWITCH, TEXT, Rule, check_fields, listed, number, one_of, optional, whole
 from .json_text import json_value, read_json
 from .shown import short
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
@@ -10,10 +11,19 @@ from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
 __all__ = [
     "DATASET_BYTES",
     "MAX_BYTES",
+    "SWITCH",
+    "TEXT",
+    "Rule",
+    "check_fields",
     "json_value",
+    "listed",
+    "number",
+    "one_of",
+    "optional",
     "read_bytes",
     "read_json",
     "read_text",
     "short",
     "text_of",
+    "whole",
 ]
