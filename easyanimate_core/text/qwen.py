@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from ..loading import check_materialised
 from .embedding import TextEmbedding, check_prompts, network_device
-from .tokenize import TransformersTokenizer, check_vocabulary, report_removed
+from .tokenize import ChatTokenizer, check_vocabulary, report_removed
 from .weights import Placement, fill_network
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
@@ -24,11 +24,10 @@ _LAYER = re.compile(r"layers\.(\d+)\.")
 class QwenTextEncoder:
     """One chat per prompt, padded right to 256 tokens; the penultimate hidden state."""
 
-    def __init__(self, network: nn.Module, tokenizer: TransformersTokenizer) -> None:
+    def __init__(self, network: nn.Module, tokenizer: ChatTokenizer) -> None:
         self.network = network
         self.tokenizer = tokenizer
-        marker = "(the prompt)"
-        self._chat_end = self.chat(marker).partition(marker)[2]
+        self._chat_end = tokenizer.chat.after
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -53,10 +52,7 @@ class QwenTextEncoder:
 
     def chat(self, prompt: str) -> str:
         """The prompt as Qwen2-VL reads it: a system line, the user's turn, the answer's start."""
-        messages = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
-        return self.tokenizer.backend.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        return self.tokenizer.chat(prompt)
 
     @torch.no_grad()
     def _hidden_state(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -71,7 +67,7 @@ class QwenTextEncoder:
 def qwen_from_tensors(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    tokenizer: TransformersTokenizer,
+    tokenizer: ChatTokenizer,
     *,
     placement: Placement | None = None,
 ) -> QwenTextEncoder:
