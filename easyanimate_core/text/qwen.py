@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import check_materialised
+from ..loading import build_on_meta, check_materialised
 from .embedding import TextEmbedding, check_prompts, network_device
+from .encoder_config import qwen_config
 from .tokenize import ChatTokenizer, check_vocabulary, report_removed
 from .weights import Placement, fill_network
 
@@ -75,13 +76,14 @@ def qwen_from_tensors(
     from transformers import Qwen2VLConfig, Qwen2VLTextModel
 
     placement = placement or Placement()
-    text_config: Any = Qwen2VLConfig.from_dict(dict(config)).get_text_config()
+    text_config: Any = Qwen2VLConfig.from_dict(qwen_config(config)).get_text_config()
     num_layers = text_config.num_hidden_layers - 1
     text_config.num_hidden_layers = num_layers
     text_config.layer_types = text_config.layer_types[:num_layers]
     check_vocabulary(tokenizer, text_config.vocab_size, "Qwen2-VL")
-    with torch.device("meta"):
-        network: Any = Qwen2VLTextModel(text_config)
+    network: Any = build_on_meta(
+        lambda: Qwen2VLTextModel(text_config), what="Qwen2-VL text encoder"
+    )
     network.norm = nn.Identity()
 
     def rename(key: str) -> str | None:
