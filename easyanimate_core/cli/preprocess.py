@@ -31,8 +31,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--kind", help="canny, hed, openpose, depth_midas ...; see --list")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="a setting of the kind; may be repeated")  # fmt: skip
-    parser.add_argument("--resolution", type=int, default=512,
-                        help="short side of what the detector sees, default: 512")  # fmt: skip
+    parser.add_argument("--resolution", type=_short_side, default=None, metavar="PIXELS",
+                        help="short side of what the detector sees; default: auto, which is the "
+                        "size of the result for lines, and 512 for people and depth")  # fmt: skip
     parser.add_argument("--size", type=size_of, metavar="HxW",
                         help="height x width of the result; default: the source's")  # fmt: skip
     parser.add_argument("--weights", type=path_of, action="append", metavar="DIR",
@@ -96,6 +97,10 @@ def _list(folders: Sequence[Path]) -> int:
             found = locate(file, folders) or f"missing: {file.name} of {file.repo}"
             print(f"    {found}{wanted}")
     return 0
+
+
+def _short_side(text: str) -> int | None:
+    return None if text == "auto" else int(text)
 
 
 def _options(texts: Sequence[str]) -> dict[str, str]:
