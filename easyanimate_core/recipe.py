@@ -24,9 +24,17 @@ from torch import Tensor
 from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
-from .errors import EasyAnimateError, InputError, RecipeError
+from .errors import EasyAnimateError, InputError, MediaError, RecipeError
 from .lora import Lora
-from .media import Clip, read_metadata, write_json, write_mp4, write_png
+from .media import (
+    Clip,
+    digest_of_source,
+    media_path,
+    read_metadata,
+    write_json,
+    write_mp4,
+    write_png,
+)
 from .memory import Memory
 from .settings import Settings
 from .tasks import TASKS, Task
@@ -180,7 +188,7 @@ class Recipe:
     def read(cls, path: str | Path) -> Recipe:
         """A recipe from a .json file, or from a video or a picture that was made by one."""
         path = Path(path)
-        if path.suffix in (".mp4", ".png"):
+        if path.suffix.lower() in (".mp4", ".png"):
             text = read_metadata(path).get(METADATA_KEY)
             if text is None:
                 raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
@@ -208,7 +216,7 @@ def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> li
     text = json.dumps(content, ensure_ascii=False)
     written: list[Path] = []
     for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
-        if path.suffix == ".png":
+        if path.suffix.lower() == ".png":
             write_png(target, sample[0], metadata={METADATA_KEY: text})
         else:
             write_mp4(target, sample, fps=fps, metadata={METADATA_KEY: text})
@@ -226,7 +234,7 @@ def check_output(path: Path, frames: int, task: Task, *, samples: int = 1) -> No
         value = getattr(task, field.name)
         for source in value.values() if isinstance(value, Mapping) else (value,):
             is_file = isinstance(source, str | os.PathLike) and field.name in _FILE_FIELDS
-            if is_file and Path(source).resolve() in written:
+            if is_file and media_path(source).resolve() in written:
                 raise InputError(
                     f"The result would be written over its own source {source}. Name another "
                     "output."
@@ -241,9 +249,9 @@ def _targets(path: Path, samples: int) -> list[Path]:
 
 def check_suffix(path: Path, frames: int) -> None:
     """Raise `InputError` unless the file name's ending can hold this many frames."""
-    if path.suffix not in (".mp4", ".png"):
+    if path.suffix.lower() not in (".mp4", ".png"):
         raise InputError(f"The output is {path.name!r}; it must end in .mp4 or .png.")
-    if path.suffix == ".png" and frames != 1:
+    if path.suffix.lower() == ".png" and frames != 1:
         raise InputError(f"A .png holds 1 frame, not {frames}. Use .mp4, or --frames 1.")
 
 
@@ -276,8 +284,8 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
-        file = Path(value).resolve()
-        return {"file": str(file), "sha256": sha256_of_file(file)}
+        file = media_path(value).resolve()
+        return {"file": str(file), "sha256": digest_of_source(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_json(name, item) for item in value]
     return value
@@ -325,9 +333,13 @@ def _from_json(name: str, value: Any) -> Any:
 def _same_file(name: str, value: Mapping[str, Any]) -> Path:
     """The file of a recipe; `RecipeError` unless it is there with the content of then."""
     file = Path(value["file"])
-    if not file.is_file():
-        raise RecipeError(f"The recipe's {name} is {file}, which is not there. Put it back.")
-    if sha256_of_file(file) != value["sha256"]:
+    try:
+        digest = digest_of_source(file)
+    except (OSError, MediaError) as error:
+        raise RecipeError(
+            f"The recipe's {name} is {file}, which is not there. Put it back."
+        ) from error
+    if digest != value["sha256"]:
         raise RecipeError(
             f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
             "would be another one. Restore the file, or run generate with it anew."

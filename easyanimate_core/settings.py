@@ -10,6 +10,7 @@ from typing import Any, Literal
 from .conditioning.condition import REFERENCE_NOISE
 from .errors import InputError
 from .geometry import bucket_size, check_frames, check_size
+from .media import Fit
 from .models.vae import Tiles
 from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
 from .specs import Version
@@ -109,6 +110,12 @@ class Settings:
         """How much of a source clip can be used: the rest of its file is not read."""
         frames = DEFAULT_FRAMES if self.frames is None else self.frames
         return frames / self.fps
+
+    def fit(self) -> Fit:
+        """What a source clip is read for: it is scaled while it is decoded."""
+        if self.height is None or self.width is None:
+            return Fit(self.fps)
+        return Fit(self.fps, (self.height, self.width))
 
     def target(self, task: Task) -> Target:
         """Size and length of the result of a loaded task."""

@@ -13,7 +13,6 @@ from .bars import ProgressBars
 from .generate import check_room, size_of
 
 _WEIGHTS = Path("models/controlnet_aux")
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def add_parser(commands: Any) -> None:
@@ -107,11 +106,12 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _read(source: Path) -> Any:
-    from ..media import DEFAULT_FPS, Clip, read_image, read_video
+    from ..media import read_any
 
-    if source.suffix.lower() in _PICTURES:
-        return Clip(read_image(source), DEFAULT_FPS)
-    return read_video(source)
+    clip = read_any(source)
+    for note in clip.notes:
+        print(f"note: {note}")
+    return clip
 
 
 def _check_output(output: Path, size: tuple[int, int], frames: int) -> None:

@@ -13,8 +13,11 @@ from .canvas import drawn_pixels
 from .clip import Clip, Fit, Masks, VideoFacts
 from .contact_sheet import contact_sheet
 from .film import StreamedFrame
+from .given import Source, load_clip, load_image, load_masks, load_picture
 from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, digest_of_source, find_sequence, media_path
+from .pictures import is_animation
 from .reader import (
+    read_any,
     read_facts,
     read_image,
     read_mask,
@@ -37,6 +40,7 @@ __all__ = [
     "Clip",
     "Fit",
     "Masks",
+    "Source",
     "StreamedFrame",
     "Timing",
     "VideoFacts",
@@ -50,9 +54,15 @@ __all__ = [
     "digest_of_source",
     "drawn_pixels",
     "find_sequence",
+    "is_animation",
+    "load_clip",
+    "load_image",
+    "load_masks",
+    "load_picture",
     "media_path",
     "open_mp4",
     "pick_frames",
+    "read_any",
     "read_facts",
     "read_image",
     "read_mask",

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry import bucket_size
-from .times import Timing
+from .times import Timing, num_moments
 
 
 @dataclass(frozen=True)
@@ -93,3 +93,8 @@ class VideoFacts:
     def seconds(self) -> float:
         """How long it is shown."""
         return self.frames / self.fps
+
+    def frames_at(self, fps: float) -> int:
+        """How many frames it gives at another rate."""
+        step = min(1 / (self.even_fps or self.fps), self.seconds)
+        return num_moments(self.seconds - step / 2, fps)

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -55,6 +56,16 @@ def read_still(path: str | os.PathLike[str]) -> Clip:
     """`read_image` as a clip of one frame without a rate, with notes."""
     picture = read_picture(path)
     return Clip(_to_float(picture.pixels)[None], 0.0, notes=picture.notes)
+
+
+def read_any(path: str | os.PathLike[str], *, fit: Fit | None = None) -> Clip:
+    """`read_video`, or a still picture as a clip of one frame."""
+    if find_sequence(path) is None:
+        try:
+            return replace(read_still(path), fps=DEFAULT_FPS)
+        except NotAPictureError:
+            pass
+    return read_video(path, fit=fit)
 
 
 def read_mask(path: str | os.PathLike[str], *, max_frames: int | None = None) -> Tensor:
