@@ -251,12 +251,12 @@ class Control(_SizedByClip):
 
     def load(self, max_seconds: float, fit: Fit | None = None) -> Control:
         """The same with clip and reference read."""
-        video = load_clip("control video", self.video, max_seconds, fit)
+        video = load_clip("control video", self.video, max_seconds, fit, keep_lines=True)
         return Control(video, _load_reference(self.reference))
 
     def align(self, target: Target) -> Sources:
         """Control video and reference."""
-        control, notes = _aligned(self.video, target, "The control video")
+        control, notes = _aligned(self.video, target, "The control video", keep_lines=True)
         reference, more = _aligned_reference(self.reference, target)
         return Sources(control=control, reference=reference, notes=notes + more)
 
@@ -433,7 +433,9 @@ def _at_rate(clip: Clip, fps: float) -> Clip:
     return replace(clip, fps=clip.fps or fps)
 
 
-def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str, ...]]:
+def _aligned(
+    clip: object, target: Target, name: str, *, keep_lines: bool = False
+) -> tuple[Tensor, tuple[str, ...]]:
     assert isinstance(clip, Clip)
     aligned = align_clip(
         _at_rate(clip, target.fps),
@@ -442,6 +444,7 @@ def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str
         frames=target.frames,
         fps=target.fps,
         short=target.short,
+        keep_lines=keep_lines,
     )
     notes = tuple(f"{name}: {line}" for line in aligned.report.lines())
     notes = _told(name, clip) + notes

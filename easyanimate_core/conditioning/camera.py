@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError, MediaError
+from ..errors import EasyAnimateError, InputError, MediaError
+from ..files import read_text
 from ..media import atomic_file
 
 _TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
@@ -244,14 +245,20 @@ def to_cameractrl_text(path: CameraPath) -> str:
 
 def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
     """The path in a CameraCtrl file; `MediaError` when unreadable, `InputError` when malformed."""
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"The camera file {file} cannot be read: {error}") from error
+    text = read_text(file, error=MediaError)
     try:
         return from_cameractrl_text(text)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+
+
+def is_camera_file(file: Path) -> bool:
+    """Whether a file holds a camera path."""
+    try:
+        read_camera_file(file)
+    except EasyAnimateError:
+        return False
+    return True
 
 
 def write_camera_file(file: str | os.PathLike[str], path: CameraPath) -> Path:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files import DATASET_BYTES, json_value, read_text
 from ..progress import Progress, silent
 from .caption_model import Captioning, CaptionModel, check_model
 from .files import DataFile, find_files, records_of, some
@@ -157,7 +158,7 @@ def _texts_of(source: Path, files: list[DataFile]) -> Mapping[str, str]:
         return {path: _read(file) for path, file in beside.items() if file.is_file()}
     if source.suffix == ".json":
         try:
-            return _texts_of_json(json.loads(_read(source)))
+            return _texts_of_json(json_value(_read(source), object, str(source), error=InputError))
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f'{source} is no list of {{"file_path", "text"}} and no object of text by path '
@@ -182,7 +183,4 @@ def _texts_of_json(value: Any) -> dict[str, str]:
 
 
 def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as UTF-8 text: {error}") from error
+    return read_text(file, error=InputError, limit=DATASET_BYTES)

@@ -5,7 +5,6 @@ Shapes: F frames, H and W height and width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from ..files import DATASET_BYTES, read_json
 from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Clip, read_any
 from ..progress import Progress, silent
 from .distribution import VideoFeatures, check_length, frechet_video_distance
@@ -189,12 +189,9 @@ def _matched(videos: Mapping[str, Path], against: Path, *, alone: bool) -> dict[
 
 def _texts(manifest: Path, videos: Mapping[str, Path]) -> dict[str, str]:
     """The prompt of every video, from a list of {"file_path", "text"}."""
-    try:
-        rows = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"The manifest {manifest} cannot be read: {error}") from error
+    rows = read_json(manifest, list, error=MediaError, limit=DATASET_BYTES)
     texts: dict[str, str] = {}
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
+    for number, row in enumerate(rows):
         file, text = (row.get("file_path"), row.get("text")) if isinstance(row, dict) else (0, 0)
         if not isinstance(file, str) or not isinstance(text, str):
             raise InputError(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..errors import InputError
+from ..files import read_text
 from .places import CHECKPOINTS, DETECTORS, Places
 
 #: Packages beyond the requirements, and what needs them.
@@ -39,7 +41,7 @@ def check_installation(pack: Path, places: Places) -> Iterator[str]:
 
 def _check_packages(requirements: Path) -> Iterator[str]:
     lacking = []
-    for line in requirements.read_text(encoding="utf-8").splitlines():
+    for line in read_text(requirements, error=InputError).splitlines():
         wanted = _REQUIREMENT.match(line.strip())
         if wanted is None:
             continue

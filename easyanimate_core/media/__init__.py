@@ -1,5 +1,6 @@
 """Pictures and videos: reading, aligning and writing."""
 
+from ..files import atomic_file
 from .align import (
     AlignedClip,
     AlignmentReport,
@@ -8,13 +9,13 @@ from .align import (
     available_frames,
     pick_frames,
 )
-from .atomic import atomic_file
 from .canvas import drawn_pixels
 from .clip import Clip, Fit, Masks, VideoFacts
 from .contact_sheet import contact_sheet
 from .film import StreamedFrame
 from .given import Source, load_clip, load_image, load_masks, load_picture
-from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, digest_of_source, find_sequence, media_path
+from .lines import ground_of_lines, resize_lines
+from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, find_sequence, media_path
 from .pictures import is_animation
 from .reader import (
     read_any,
@@ -51,9 +52,9 @@ __all__ = [
     "check_mask",
     "check_pixels",
     "contact_sheet",
-    "digest_of_source",
     "drawn_pixels",
     "find_sequence",
+    "ground_of_lines",
     "is_animation",
     "load_clip",
     "load_image",
@@ -71,6 +72,7 @@ __all__ = [
     "read_still",
     "read_video",
     "resize_cover",
+    "resize_lines",
     "stream_frames",
     "to_bytes",
     "write_frames",

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry import check_frames, check_size, cover_crop, floor_frames
 from .clip import Clip
+from .lines import ground_of_lines, resize_lines
 from .scale import MASK_THRESHOLD, check_mask, check_pixels, cover_mask, nothing_left, resize_cover
 
 
@@ -26,7 +27,7 @@ class AlignmentReport:
 
     `cropped_fraction` is the share of the scaled picture's area outside the target. The counts are
     frames: left out or shown again to change the rate, cut after the last one used, and copies of
-    the last frame appended.
+    the last frame appended. `kept_lines`: a drawing was scaled so that its thin lines stay.
     """
 
     source_size: tuple[int, int]
@@ -41,6 +42,7 @@ class AlignmentReport:
     repeated_by_rate: int
     dropped_at_end: int
     repeated_at_end: int
+    kept_lines: bool = False
 
     def lines(self) -> list[str]:
         """One sentence per change; empty when the clip was used as it is."""
@@ -52,6 +54,8 @@ class AlignmentReport:
                 f"Scaled from {source_width} x {source_height} to {width} x {height}, "
                 f"{crop if self.cropped_fraction else 'nothing cropped'}."
             )
+        if self.kept_lines:
+            sentences.append("It is a drawing of thin lines; they were scaled at full strength.")
         varying = "" if self.source_is_steady else "a varying rate, on the average "
         rate = f"from {varying}{self.source_fps:g} to {self.fps:g} frames per second"
         if self.dropped_by_rate:
@@ -88,12 +92,14 @@ def align_clip(
     frames: int | None,
     fps: float,
     short: Literal["refuse", "repeat"] = "refuse",
+    keep_lines: bool = False,
 ) -> AlignedClip:
     """The first `frames` (4n + 1) frames of `clip` at `fps` and `height` x `width`.
 
     Target frame i shows the source frame nearest to i / fps seconds; frames are never blended.
     `frames` None takes the greatest 4n + 1 that the clip gives. A clip that gives fewer than
-    `frames` is refused, or with `short="repeat"` continued by its last frame.
+    `frames` is refused, or with `short="repeat"` continued by its last frame. With `keep_lines` a
+    drawing of thin lines is scaled without averaging them away, as a control video has to be.
     """
     check_pixels("The clip", clip.frames)
     check_size(height, width)
@@ -111,6 +117,12 @@ def align_clip(
     repeated_at_end = max(0, frames - available)
     crop = cover_crop(clip.size, (height, width))
     num_shown = len(set(indices))
+    rows = clip.rows(picked)
+    consecutive = rows == list(range(frames))  # then a view does, without a copy
+    source = clip.frames[:frames] if consecutive else clip.frames[rows]
+    is_source = clip.source_size in (None, tuple(clip.frames.shape[1:3]))
+    scaled = keep_lines and is_source and crop.resized != clip.size
+    ground = ground_of_lines(source, height, width) if scaled else None
     report = AlignmentReport(
         source_size=clip.size,
         source_fps=clip.fps,
@@ -124,11 +136,11 @@ def align_clip(
         repeated_by_rate=len(indices) - num_shown,
         dropped_at_end=length - 1 - indices[-1],
         repeated_at_end=repeated_at_end,
+        kept_lines=ground is not None or clip.kept_lines,
     )
-    rows = clip.rows(picked)
-    consecutive = rows == list(range(frames))  # then a view does, without a copy
-    source = clip.frames[:frames] if consecutive else clip.frames[rows]
-    return AlignedClip(resize_cover(source, height, width), report)
+    if ground is None:
+        return AlignedClip(resize_cover(source, height, width), report)
+    return AlignedClip(resize_lines(source, height, width, ground), report)
 
 
 def available_frames(clip: Clip, fps: float) -> int:

@@ -18,7 +18,7 @@ class Clip:
     A clip of a file knows more. `timing` is of every frame that was read (None: all are shown
     equally long); `numbers` tell which of them `frames` are (None: all); `source_size` is the
     (height, width) that the file is shown at. `notes` say what was changed so that it looks here
-    as a player shows it.
+    as a player shows it; `kept_lines`, that it is a drawing which was scaled at full strength.
     """
 
     frames: Tensor
@@ -27,6 +27,7 @@ class Clip:
     numbers: tuple[int, ...] | None = None
     source_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    kept_lines: bool = False
 
     @property
     def times(self) -> Timing:
@@ -64,11 +65,13 @@ class Fit:
     """What a file is read for: its frames nearest to moments of `fps`, at `size`.
 
     `size` (height, width) None is the trained size nearest to the source's aspect. Frames are
-    scaled while they are decoded, and the others are not kept: memory follows the result.
+    scaled while they are decoded, and the others are not kept: memory follows the result. With
+    `keep_lines` drawings of thin lines are scaled at full strength.
     """
 
     fps: float
     size: tuple[int, int] | None = None
+    keep_lines: bool = False
 
     def size_for(self, source: tuple[int, int]) -> tuple[int, int]:
         """The size of the result from a source of a (height, width)."""

@@ -35,8 +35,20 @@ def load_picture(name: str, source: Source | Clip) -> Clip:
     return clip
 
 
-def load_clip(name: str, source: Source | Clip, max_seconds: float, fit: Fit | None) -> Clip:
-    """A clip, checked. Frames in memory without a rate are taken at the target's rate."""
+def load_clip(
+    name: str,
+    source: Source | Clip,
+    max_seconds: float,
+    fit: Fit | None,
+    *,
+    keep_lines: bool = False,
+) -> Clip:
+    """A clip, checked. Frames in memory without a rate are taken at the target's rate.
+
+    With `keep_lines`, `fit` scales a drawing of thin lines at full strength.
+    """
+    if fit is not None:
+        fit = replace(fit, keep_lines=keep_lines)
     if isinstance(source, Tensor):
         source = Clip(source, fps=0.0)
     clip = (

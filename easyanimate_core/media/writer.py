@@ -21,7 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from .atomic import atomic_file, atomic_folder, write_error
+from ..files import atomic_file, atomic_folder, write_error
 from .reader import CONTAINER_TAGS
 from .scale import check_pixels
 from .times import DEFAULT_FPS

@@ -11,6 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
+from ..errors import InputError
+from ..files import DATASET_BYTES, json_value, read_text
 from ..media import atomic_file
 
 LOG_FILE = "log.jsonl"
@@ -37,8 +39,15 @@ class Log:
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The rows of a log; a last line that was cut off by a crash is left out."""
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    if not path.is_file():
+        return []
+    remedy = "Delete the line, or the file: it holds figures only."
+    text = read_text(path, error=InputError, remedy=remedy, limit=DATASET_BYTES)
+    whole = text[: text.rfind("\n") + 1].split("\n")[:-1]
+    return [
+        json_value(line, dict, f"{path}, line {n}", error=InputError, remedy=remedy, finite=False)
+        for n, line in enumerate(whole, start=1)
+    ]
 
 
 class Means:

@@ -29,6 +29,10 @@ MAX_FUNCTION_LINES = 60
 MAX_EXECUTE_STATEMENTS = 15
 #: Loading with these runs code from the file that is loaded.
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+#: What raises a dozen kinds of errors, or reads without a bound.
+READERS_OF_THEIR_OWN = re.compile(
+    r"(json|yaml)\.(\w+_)?load(s|_all)?$|\.read_text$|literal_eval$|tomllib\.loads?$"
+)
 HOST_IMPORTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes"}
 TEXT_SUFFIXES = {"", ".css", ".js", ".json", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yml"}
 UNCHECKED_FOLDERS = ("tests/parity/data/", "benchmarks/results/")
@@ -201,6 +205,16 @@ def test_core_never_unpickles():
     ]
     found = calls + allowed + imports_of(core_files(), UNSAFE_IMPORTS)
     assert_none(found, "A checkpoint must not be able to run code: read safetensors only.")
+
+
+def test_files_are_read_by_their_reader():
+    found = [
+        f"{place(path, node.lineno)}: calls {ast.unparse(node.func)}"
+        for path, node in nodes_of([*core_files(), *sorted(NODES.rglob("*.py"))])
+        if isinstance(node, ast.Call) and READERS_OF_THEIR_OWN.search(ast.unparse(node.func))
+        if path.parent != CORE / "files"
+    ]
+    assert_none(found, "JSON, YAML and text are read by easyanimate_core.files, which refuses.")
 
 
 def test_core_never_imports_comfyui():

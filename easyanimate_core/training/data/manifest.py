@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 
 from ...conditioning.camera import read_camera_file
 from ...errors import InputError
+from ...files import DATASET_BYTES, read_json
 from ...media import Fit, align_clip, read_facts, read_image, read_video, resize_cover
 from .records import Record, Sample, Shape
 
@@ -30,11 +30,8 @@ def manifest_records(manifest: Path, root: Path | None, *, fps: float) -> list[R
     """
     if not manifest.is_file():
         raise InputError(f"There is no manifest {manifest}; prepare-data manifest writes one.")
-    try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{manifest} is not valid JSON: {error}.") from error
-    if not isinstance(entries, list) or not entries:
+    entries = read_json(manifest, list, error=InputError, limit=DATASET_BYTES)
+    if not entries:
         raise InputError(f"{manifest} must hold a list of at least one clip.")
     base = root or manifest.parent
     return [_record(entry, number, base, fps) for number, entry in enumerate(entries, start=1)]
@@ -79,7 +76,8 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     else:
         sample = Sample(_clip(paths["file_path"], fps, shape))
     if "control_file_path" in paths:
-        sample = replace(sample, control=_clip(paths["control_file_path"], fps, shape))
+        control = _clip(paths["control_file_path"], fps, shape, keep_lines=True)
+        sample = replace(sample, control=control)
     if "camera_file_path" in paths:
         sample = replace(
             sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
@@ -87,10 +85,16 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     return sample
 
 
-def _clip(path: Path, fps: float, shape: Shape) -> Any:
-    fit = Fit(fps, (shape.height, shape.width))
+def _clip(path: Path, fps: float, shape: Shape, *, keep_lines: bool = False) -> Any:
+    fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
     clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
     aligned = align_clip(
-        clip, height=shape.height, width=shape.width, frames=shape.frames, fps=fps, short="repeat"
+        clip,
+        height=shape.height,
+        width=shape.width,
+        frames=shape.frames,
+        fps=fps,
+        short="repeat",
+        keep_lines=keep_lines,
     )
     return aligned.frames
