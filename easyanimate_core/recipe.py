@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -60,6 +61,8 @@ _MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
 _QUANTIZATION = ("quantization", "text_quantization")
 _LORA = ("file", "sha256", "strength", "blocks", "partial")
 _SAMPLE_BYTES = 65536
+#: In the names of the samples of one run, which share a sidecar.
+_SAMPLE_NUMBER = re.compile(r"_\d+$")
 #: That must be free for a result.
 _ROOM_BYTES = 50_000_000
 
@@ -210,13 +213,14 @@ class Recipe:
     def read_value(path: str | Path) -> dict[str, Any]:
         """The JSON of a recipe, for `files_of` and `from_json`; none of its files is looked at."""
         path = Path(path)
-        if path.suffix.lower() in (".mp4", ".png"):
-            text = read_metadata(path).get(METADATA_KEY)
-            if text is None:
-                raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
-        else:
+        if path.suffix.lower() not in (".mp4", ".png"):
             text = read_text(path, error=RecipeError)
-        return json_value(text, dict, f"The recipe {path}", error=RecipeError)
+            return json_value(text, dict, f"The recipe {path}", error=RecipeError)
+        found = read_metadata(path).get(METADATA_KEY)
+        if found is None:
+            raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
+        value = json_value(found, dict, f"The recipe {path}", error=RecipeError)
+        return _sidecar(path, value) or value
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
@@ -356,6 +360,19 @@ def _from_json(name: str, value: Any) -> Any:
         return _track_text(value["json"])
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
     return _same_file(name, value)
+
+
+def _sidecar(video: Path, value: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON beside a result, where it is the same recipe; it has the paths of files."""
+    for stem in dict.fromkeys((video.stem, _SAMPLE_NUMBER.sub("", video.stem))):
+        file = video.with_name(f"{stem}.json")
+        try:
+            beside = json_value(read_text(file, error=RecipeError), dict, "", error=RecipeError)
+            if without_folders(beside) == value:
+                return beside
+        except RecipeError:
+            continue  # another file of the name
+    return None
 
 
 def _track_text(text: Any) -> str:

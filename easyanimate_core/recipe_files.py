@@ -22,8 +22,8 @@ MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
 #: What the folders are called in which the small model of the package is put together.
 _BUILT_IN = "small-model"
 _SEPARATOR = re.compile(r"[/\\]")
-#: Keyframes lie deepest in a recipe: sources, keyframes, number.
-_DEEPEST = 4
+#: Numbers of a camera path in memory lie deepest: sources, poses, poses, row, column.
+_DEEPEST = 5
 
 
 @dataclass(frozen=True)
