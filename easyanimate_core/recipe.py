@@ -1,8 +1,9 @@
 """The recipe of a video: everything that is needed to make it again.
 
 It is written into the MP4's metadata and into a JSON file beside the video, and read back from
-either. Source files are named with the SHA-256 of their content; a file that has changed since is
-refused, because the result would be another one.
+either. The metadata, which is shared with the video, has the names of files, the JSON file their
+paths; both have the SHA-256 of their content. A file that has changed since is refused, because the
+result would be another one.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from .files import (
     MAX_BYTES,
     SWITCH,
     TEXT,
+    Result,
     Rule,
     check_fields,
+    check_results,
     is_file,
     json_value,
     listed,
@@ -39,9 +42,11 @@ from .files import (
     read_text,
     short,
 )
+from .files.kinds import is_mp4, is_png, json_with
 from .lora import Lora
 from .media import Clip, read_metadata, write_json, write_mp4, write_png
 from .memory import Memory
+from .recipe_files import located, sha256_of_file, without_folders
 from .settings import Settings
 from .tasks import TASKS, Task
 from .version import __version__
@@ -69,6 +74,8 @@ _RULES: Mapping[str, Rule] = {
     "made_with": _OBJECT,
 }
 _SAMPLE_BYTES = 65536
+#: That must be free for a result.
+_ROOM_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -208,7 +215,18 @@ class Recipe:
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
-        """A recipe from a .json file, or from a video or a picture that was made by one."""
+        """A recipe from a .json file, or from a video or a picture that was made by one.
+
+        Files that are not at their paths are looked for by name beside the recipe, in the current
+        folder and in its models folder. A recipe of strangers may name any file of this machine:
+        `files_of` lists what would be opened.
+        """
+        value = cls.read_value(path)
+        return cls.from_json(located(value, [Path(path).parent, *near_folders()]))
+
+    @staticmethod
+    def read_value(path: str | Path) -> dict[str, Any]:
+        """The JSON of a recipe, for `files_of` and `from_json`; none of its files is looked at."""
         path = Path(path)
         if path.suffix.lower() in (".mp4", ".png"):
             text = read_metadata(path).get(METADATA_KEY)
@@ -218,20 +236,21 @@ class Recipe:
             text = read_text(path, error=RecipeError)
         if len(text) > MAX_BYTES:
             raise RecipeError(f"The recipe in {path} has {len(text):,} characters; it is none.")
-        return cls.from_json(json_value(text, dict, f"The recipe {path}", error=RecipeError))
+        return json_value(text, dict, f"The recipe {path}", error=RecipeError)
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
     """Write frames [B, F, H, W, 3] as .mp4 (or .png) with the recipe inside and beside.
 
-    With several samples `_0`, `_1` ... is added to the name. Returns the files written.
+    With several samples `_0`, `_1` ... is added to the name. Earlier results are replaced, other
+    files and the recipe's sources are not. Returns the files written.
     """
-    check_suffix(path, frames.shape[1])
+    check_output(path, frames.shape[1], recipe.task, samples=len(frames), force=True)
     content = recipe.to_json()
-    text = json.dumps(content, ensure_ascii=False)
+    text = json.dumps(without_folders(content), ensure_ascii=False)
     written: list[Path] = []
     for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
-        if path.suffix == ".png":
+        if path.suffix.lower() == ".png":
             write_png(target, sample[0], metadata={METADATA_KEY: text})
         else:
             write_mp4(target, sample, fps=fps, metadata={METADATA_KEY: text})
@@ -241,19 +260,33 @@ def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> li
     return [*written, sidecar]
 
 
-def check_output(path: Path, frames: int, task: Task, *, samples: int = 1) -> None:
-    """Raise `InputError` unless `path` can hold this many frames and no source is written over."""
+def check_output(
+    path: Path,
+    frames: int,
+    task: Task,
+    *,
+    samples: int = 1,
+    sources: Sequence[Path | str] = (),
+    force: bool = False,
+) -> None:
+    """Raise unless `path` can hold this many frames and its files can be written.
+
+    Neither a file of the task nor one of `sources` is written over, nor anything but an earlier
+    result, and that only with `force`.
+    """
     check_suffix(path, frames)
-    written = [file.resolve() for file in (*_targets(path, samples), path.with_suffix(".json"))]
+    read: list[Path | str] = list(sources)
     for field in dataclasses.fields(task):
         value = getattr(task, field.name)
-        for source in value.values() if isinstance(value, Mapping) else (value,):
-            is_file = isinstance(source, str | os.PathLike) and field.name in _FILE_FIELDS
-            if is_file and Path(source).resolve() in written:
-                raise InputError(
-                    f"The result would be written over its own source {source}. Name another "
-                    "output."
-                )
+        if field.name in _FILE_FIELDS:
+            values = value.values() if isinstance(value, Mapping) else (value,)
+            read += [Path(v) for v in values if isinstance(v, str | os.PathLike)]
+    is_picture = path.suffix.lower() == ".png"
+    what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
+    results = [Result(target, what, is_one) for target in _targets(path, samples)]
+    is_recipe = json_with("format", "model", "prompts", "mode")
+    results.append(Result(path.with_suffix(".json"), "recipe", is_recipe))
+    check_results(results, sources=read, force=force, room=_ROOM_BYTES)
 
 
 def _targets(path: Path, samples: int) -> list[Path]:
@@ -264,9 +297,9 @@ def _targets(path: Path, samples: int) -> list[Path]:
 
 def check_suffix(path: Path, frames: int) -> None:
     """Raise `InputError` unless the file name's ending can hold this many frames."""
-    if path.suffix not in (".mp4", ".png"):
+    if path.suffix.lower() not in (".mp4", ".png"):
         raise InputError(f"The output is {path.name!r}; it must end in .mp4 or .png.")
-    if path.suffix == ".png" and frames != 1:
+    if path.suffix.lower() == ".png" and frames != 1:
         raise InputError(f"A .png holds 1 frame, not {frames}. Use .mp4, or --frames 1.")
 
 
@@ -340,17 +373,34 @@ def _from_json(name: str, value: Any) -> Any:
     if set(value) in ({"tracks"}, {"json"}):
         (text,) = value.values()
         _check_texts(f"recipe's {name}", [text])
-        return tracks_from_json(text)[0] if "tracks" in value else text
+        return tracks_from_json(text)[0] if "tracks" in value else _track_text(text)
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
     _check_texts(f"recipe's {name}", list(value.values()))
     return _same_file(name, value)
+
+
+def _track_text(text: Any) -> str:
+    """Tracks as they were given; any other text would be the name of a file to open."""
+    if not isinstance(text, str) or not text.lstrip().startswith("["):
+        raise RecipeError(f"The recipe's tracks are {text!r}, which are no tracks.")
+    return text
+
+
+def near_folders() -> list[Path]:
+    """Where the files of a recipe may lie, beside the recipe's own folder."""
+    here = Path.cwd()
+    models = here / "models"
+    return [here, models, models / "EasyAnimate", models / "loras"]
 
 
 def _same_file(name: str, value: Mapping[str, Any]) -> Path:
     """The file of a recipe; `RecipeError` unless it is there with the content of then."""
     file = named_path(value["file"], f"The recipe's {name}", RecipeError)
     if not is_file(file):
-        raise RecipeError(f"The recipe's {name} is {file}, which is not there. Put it back.")
+        raise RecipeError(
+            f"The recipe's {name} is {file}, which is not there, nor beside the recipe or in the "
+            "current folder. Put it back, or name its folder with --look-in."
+        )
     if sha256_of_file(file) != value["sha256"]:
         raise RecipeError(
             f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
@@ -403,15 +453,6 @@ def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
     plain = pixels.detach().to("cpu", torch.float32).contiguous()
     digest = hashlib.sha256(plain.numpy().tobytes()).hexdigest()
     return {"pixels_sha256": digest, "shape": list(pixels.shape)}
-
-
-def sha256_of_file(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except AttributeError:  # Python 3.10 has no file_digest
-        return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _versions() -> dict[str, str]:

@@ -257,7 +257,7 @@ class Control(_SizedByClip):
 
     def align(self, target: Target) -> Sources:
         """Control video and reference."""
-        control, notes = _aligned(self.video, target, "The control video")
+        control, notes = _aligned(self.video, target, "The control video", keep_lines=True)
         reference, more = _aligned_reference(self.reference, target)
         return Sources(control=control, reference=reference, notes=notes + more)
 
@@ -465,7 +465,9 @@ def _at_rate(clip: Clip, fps: float) -> Clip:
     return replace(clip, fps=clip.fps or fps)
 
 
-def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str, ...]]:
+def _aligned(
+    clip: object, target: Target, name: str, *, keep_lines: bool = False
+) -> tuple[Tensor, tuple[str, ...]]:
     assert isinstance(clip, Clip)
     aligned = align_clip(
         _at_rate(clip, target.fps),
@@ -474,6 +476,7 @@ def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str
         frames=target.frames,
         fps=target.fps,
         short=target.short,
+        keep_lines=keep_lines,
     )
     notes = tuple(f"{name}: {line}" for line in aligned.report.lines())
     return to_model_range(aligned.frames), notes

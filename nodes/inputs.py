@@ -55,6 +55,23 @@ def size_widgets() -> list[io.Input]:
     ]
 
 
+def drawn_size_widgets() -> list[io.Input]:
+    """Width and height that a control video is drawn for, or 0 for the clip's own."""
+    return [
+        io.Int.Input(
+            side,
+            default=0,
+            min=0,
+            max=LARGEST_SIDE,
+            step=SIZE_MULTIPLE,
+            optional=True,
+            tooltip=f"The {side} in EasyAnimate Control: lines are then drawn for that size. The "
+            "clip is scaled to cover it and cropped. 0 for both sides keeps the clip's.",
+        )
+        for side in ("width", "height")
+    ]
+
+
 def _size_tip(side: str) -> str:
     return (
         f"{side} of the video in pixels, a multiple of {SIZE_MULTIPLE}. Trained with areas of "

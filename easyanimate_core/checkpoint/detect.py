@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -13,14 +13,16 @@ from ..errors import CheckpointError
 from ..files import json_value
 from ..specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
+from .json_file import read_json
 from .scaled import check_scales
-from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
+from .spellings import DENOISER_WORDS, VAE_WORDS, prefix_before
+from .tensor_files import TensorFiles, TensorInfo, read_tensor_files
 
 BLOCK_PREFIX = "transformer_blocks."
 #: Key of a single file's metadata: the content of the component's `config.json`.
 CONFIG_KEY = "easyanimate.config"
-#: Prefixes under which a denoiser or a VAE lies in a file that ComfyUI saved.
-DENOISER_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
+#: Tensors that a denoiser and a VAE have whatever their size.
+_DENOISER_MARK, _VAE_MARK = "proj.weight", "quant_conv.weight"
 
 
 class Layout(str, Enum):
@@ -81,8 +83,8 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
             f"{path} has no {' and no '.join(name + '/' for name in missing)}: it is not an "
             "EasyAnimate checkpoint folder, or its download is not complete."
         )
-    transformer_files = read_tensor_files(path / "transformer")
-    vae_files = read_tensor_files(path / "vae")
+    transformer_files = read_denoiser_files(path / "transformer")
+    found_vae = read_tensor_files(path / "vae")
     check_scales(transformer_files, what=str(path / "transformer"))
     transformer = read_transformer_config(path / "transformer", transformer_files)
     vae = VAEConfig.from_dict(read_json(path / "vae" / "config.json"))
@@ -98,7 +100,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
         transformer=transformer,
         transformer_files=transformer_files,
         vae=vae,
-        vae_files=vae_files,
+        vae_files=vae_files(found_vae) or found_vae,
         scheduler=read_json(path / "scheduler" / "scheduler_config.json"),
         text_encoders=tuple(read_tensor_files(path / name) for name in encoders),
     )
@@ -193,6 +195,7 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
     """
     shapes = {key_maps_transformer.to_original(name): info.shape for name, info in tensors.items()}
     try:
+        _check_values(shapes)
         inner, in_channels, patch, _ = shapes["proj.weight"]
         head_dim = shapes[f"{BLOCK_PREFIX}0.attn1.norm_q.weight"][0]
         text = next(s for s in map(shapes.get, ("text_proj.weight", "text_proj.1.weight")) if s)
@@ -204,7 +207,7 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
     except (LookupError, StopIteration, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"These {len(shapes)} tensors are not an EasyAnimate V5 or V5.1 denoiser "
-            f"(looked for {error or 'text_proj.weight'})."
+            f"(looked for {error or 'text_proj.weight'}). Choose another file."
         ) from error
     return {
         "in_channels": in_channels,
@@ -222,11 +225,36 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
     }
 
 
-def without_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
-    """Plain name to stored name; where some names have the prefix, the others are left out."""
-    listed = list(names)
-    prefixed = {name.removeprefix(prefix): name for name in listed if name.startswith(prefix)}
-    return prefixed or {name: name for name in listed}
+def denoiser_files(files: TensorFiles) -> TensorFiles | None:
+    """The denoiser in `files` under its own names, whatever programs put before them.
+
+    None where there is no denoiser; in a file with several networks the others are left out.
+    """
+    return _network_files(files, _DENOISER_MARK, DENOISER_WORDS)
+
+
+def vae_files(files: TensorFiles) -> TensorFiles | None:
+    """The same of a VAE."""
+    return _network_files(files, _VAE_MARK, VAE_WORDS)
+
+
+def read_denoiser_files(path: Path) -> TensorFiles:
+    """The tensors of a denoiser's file or folder; what is none comes as it is, for its refusal."""
+    files = read_tensor_files(path)
+    return denoiser_files(files) or files
+
+
+def _network_files(files: TensorFiles, mark: str, words: Sequence[str]) -> TensorFiles | None:
+    prefix = prefix_before(files, mark, words)
+    if prefix is None:
+        return None
+    return files.renamed({n.removeprefix(prefix): n for n in files if n.startswith(prefix)})
+
+
+def _check_values(shapes: Mapping[str, Sequence[int]]) -> None:
+    empty = next((name for name, shape in shapes.items() if 0 in shape), None)
+    if empty is not None:
+        raise ValueError(f"{empty} with values, which is {tuple(shapes[empty])}")
 
 
 def _count_blocks(names: Mapping[str, Any], part: str) -> int:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
+
+from .options import path_of
+from .streams import escaped
 
 
 def add_parser(commands: Any) -> None:
@@ -17,7 +19,7 @@ def add_parser(commands: Any) -> None:
         "file holds and where it comes from. Only configs and file headers are read.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("path", type=Path, help="checkpoint folder, .safetensors or .gguf")
+    parser.add_argument("path", type=path_of, help="checkpoint folder, .safetensors or .gguf")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -29,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _run_file(arguments)
     facts = describe(inspect_checkpoint(arguments.path))
     if arguments.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json.dumps(facts, indent=2))  # plain ASCII: every console shows it
         return 0
     print(f"{facts['path']}")
     print(f"  EasyAnimate {facts['version']}, {facts['size']}, {facts['head']} head, ", end="")
@@ -51,7 +53,7 @@ def _run_file(arguments: argparse.Namespace) -> int:
 
     facts = describe_file(arguments.path)
     if arguments.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json.dumps(facts, indent=2))  # plain ASCII: every console shows it
         return 0
     known = [f"EasyAnimate {facts['version']}"] if facts["version"] else []
     known += [facts["size"]] + ([f"{facts['head']} head"] if facts["head"] else [])
@@ -63,7 +65,7 @@ def _run_file(arguments: argparse.Namespace) -> int:
     print(f"  {facts['tensors']} tensors, {facts['parameters']:,} parameters, ", end="")
     print(f"{_bytes(facts['bytes'])}, {', '.join(shares)}")
     for key, text in facts["metadata"].items():
-        print(f"  {key:<28}{text}")
+        print(f"  {escaped(key):<28}{escaped(text)}")
     return 0
 
 

@@ -7,12 +7,13 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .options import path_of
 
 if TYPE_CHECKING:
     from ..lora import Lora
 
 #: The ending tells where the file's name ends: it may hold colons and equals signs itself.
-_OPTION = re.compile(r"(?P<file>.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?")
+_OPTION = re.compile(r"(?i)(?P<file>.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?")
 
 
 def add_options(group: Any, *, required: bool = False) -> None:
@@ -49,4 +50,4 @@ def _lora(text: str, *, partial: bool) -> Lora:
         raise InputError(
             f"--lora {text!r} has the strength {match['strength']!r}; it must be a number."
         ) from None
-    return Lora(match["file"], strength, match["blocks"] or "", partial)
+    return Lora(str(path_of(match["file"])), strength, match["blocks"] or "", partial)

@@ -29,6 +29,8 @@ from . import (
     train,
     trajectory,
 )
+from .stopping import stoppable
+from .streams import escaped, output_failure, prepare_streams
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
@@ -37,7 +39,7 @@ _COMMANDS = (
 )  # fmt: skip
 
 EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
+EXIT_OUTPUT_LOST = 1
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,17 +59,33 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 2 for a refusal, 130 after Ctrl-C."""
+    """Run a command; the exit status is 0, 2 for a refusal, 130 after Ctrl-C, 143 after SIGTERM."""
+    prepare_streams()
+    with stoppable() as stop:
+        try:
+            status = _run(arguments)
+        except BaseException as error:
+            # A library may have turned the interruption into an error of its own.
+            if isinstance(error, KeyboardInterrupt) or stop.signal is not None:
+                said = error if isinstance(error, KeyboardInterrupt) else ""
+                print(f"\nStopped. {said or 'No half-written file was left.'}", file=sys.stderr)
+                return stop.status
+            if not isinstance(error, EasyAnimateError):
+                raise
+            print(f"error: {escaped(str(error))}", file=sys.stderr)
+            return EXIT_REFUSED
+    failure = output_failure()
+    if failure is not None:
+        print(f"error: not all of the output could be written: {failure}", file=sys.stderr)
+        return EXIT_OUTPUT_LOST
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = build_parser().parse_args(arguments)
     _set_up_logging(verbose=parsed.verbose)
-    try:
-        return parsed.run(parsed)
-    except EasyAnimateError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        print("\nStopped. No half-written file was left.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    status: int = parsed.run(parsed)
+    return status
 
 
 def _set_up_logging(*, verbose: bool) -> None:

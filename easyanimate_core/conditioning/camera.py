@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError, MediaError
+from ..errors import EasyAnimateError, InputError, MediaError
 from ..files import listed, number, read_text, short
 from ..media import atomic_file
 
@@ -263,6 +263,15 @@ def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
         return from_cameractrl_text(text)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+
+
+def is_camera_file(file: Path) -> bool:
+    """Whether a file holds a camera path."""
+    try:
+        read_camera_file(file)
+    except EasyAnimateError:
+        return False
+    return True
 
 
 def write_camera_file(file: str | os.PathLike[str], path: CameraPath) -> Path:

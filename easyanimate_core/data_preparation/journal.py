@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..errors import InputError
-from ..files import DATASET_BYTES, json_value, read_bytes, text_of
-from ..media.atomic import write_error
+from ..files import DATASET_BYTES, json_value, read_bytes, text_of, write_error
 
 
 class Record(Protocol):

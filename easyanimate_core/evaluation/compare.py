@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
-from ..files import DATASET_BYTES, read_json
+from ..files import DATASET_BYTES, Result, check_results, read_json
+from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
-from .page import page, picture, table, write_differences, write_page
+from .page import (
+    page,
+    page_results,
+    picture,
+    picture_results,
+    table,
+    write_differences,
+    write_page,
+)
 from .statistics import Spread
 
 
@@ -75,6 +85,17 @@ def compare_reports(a: Path, b: Path) -> Comparison:
             differences.append(_difference(name, list(pairs.values())))
             changes[name] = {video: second - first for video, (first, second) in pairs.items()}
     return Comparison((str(a), str(b)), tuple(common), tuple(differences), changes)
+
+
+def check_comparison(folder: Path, reports: Sequence[Path], *, force: bool) -> None:
+    """Raise before the work unless `write_comparison` can write; see `check_results`."""
+    is_one = json_with("names", "videos", "differences", "changes")
+    results = [
+        Result(folder / "compare.json", "comparison", is_one),
+        *page_results(folder, "compare.html"),
+        *picture_results(folder, "differences.png"),
+    ]
+    check_results(results, sources=reports, force=force)
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:

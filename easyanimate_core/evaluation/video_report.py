@@ -6,10 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import Result, check_results
+from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
-from .page import page, picture, table, write_histograms, write_page, write_strip
+from .page import (
+    page,
+    page_results,
+    picture,
+    picture_results,
+    table,
+    write_histograms,
+    write_page,
+    write_strip,
+)
 from .videos import VideoPlan, VideoReport, read_clip
+
+
+def check_videos_report(folder: Path, plan: VideoPlan, *, force: bool) -> None:
+    """Raise before the work unless `write_videos` can write; see `check_results`."""
+    strips = (f"strips/{number:05d}.png" for number in range(len(plan.videos)))
+    results = [
+        Result(folder / "report.json", "report of evaluate", json_with("kind", "run", "videos")),
+        *page_results(folder, "report.html"),
+        *picture_results(folder, "histograms.png", *strips),
+    ]
+    check_results(results, sources=[*plan.videos.values(), *plan.references.values()], force=force)
 
 
 def write_videos(

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checkpoint.pickles import read_pickle
 from . import depth, dwpose, pose
 from .detection import Detection
 from .library import submodule
-from .weights import load_into, read_state
+from .weights import load_into
 
 Array = np.ndarray[Any, Any]
 Detector = Callable[[Array], Array]
@@ -62,7 +63,7 @@ def _hed(
     del detection
     library = submodule("hed")
     path = files["ControlNetHED.pth"]
-    network = load_into(library.ControlNetHED_Apache2, read_state(path), path)
+    network = load_into(library.ControlNetHED_Apache2, read_pickle(path), path)
     return _called(library.HEDdetector(network.to(device)), scribble=scribble)
 
 
@@ -70,7 +71,7 @@ def _pidi(detection: Detection, files: Files, device: torch.device) -> Detector:
     del detection
     library = submodule("pidi")
     path = files["table5_pidinet.pth"]
-    state = read_state(path)
+    state = read_pickle(path)
     state = _without_prefix(state.get("state_dict", state))
     network = load_into(library.pidinet, state, path)
     return _called(library.PidiNetDetector(network.to(device)), scribble=True)
@@ -79,7 +80,7 @@ def _pidi(detection: Detection, files: Files, device: torch.device) -> Detector:
 def _mlsd(detection: Detection, files: Files, device: torch.device) -> Detector:
     library = submodule("mlsd")
     path = files["mlsd_large_512_fp32.pth"]
-    network = load_into(library.MobileV2_MLSD_Large, read_state(path), path).to(device)
+    network = load_into(library.MobileV2_MLSD_Large, read_pickle(path), path).to(device)
     score, length = (detection.options[n] for n in ("score_threshold", "length_threshold"))
 
     def find(picture: Array) -> Array:
@@ -103,7 +104,7 @@ def _lineart_anime(detection: Detection, files: Files, device: torch.device) -> 
     path = files["netG.pth"]
     norm = partial(torch.nn.InstanceNorm2d, affine=False, track_running_stats=False)
     build = partial(library.UnetGenerator, 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
-    network = load_into(build, _without_prefix(read_state(path)), path)
+    network = load_into(build, _without_prefix(read_pickle(path)), path)
     return _called(library.LineartAnimeDetector(network.to(device)))
 
 

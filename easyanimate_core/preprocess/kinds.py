@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
+from typing import Literal
 
 from ..errors import InputError
 
@@ -69,6 +70,9 @@ class WeightFile:
 class Kind:
     """`multiple`: the network's pictures have sides that it divides.
 
+    `draws`: thin "lines" along edges are looked for at the result's own size; "figures" are drawn
+    with lines too, of people whom a network finds better in a larger picture; "areas" are not
+    lines.
     `packages` are what the kind imports beyond the requirements.
     """
 
@@ -78,6 +82,7 @@ class Kind:
     options: tuple[Option, ...] = ()
     multiple: int = 64
     packages: tuple[str, ...] = ()
+    draws: Literal["lines", "figures", "areas"] = "lines"
 
     def complete(self, given: Mapping[str, Value]) -> Mapping[str, Value]:
         """Every option's value, `given` checked and the rest by default."""
@@ -199,6 +204,7 @@ _ALL = (
             Option("hand", default=False, meaning=_HAND),
             Option("face", default=False, meaning=_FACE),
         ),
+        draws="figures",
     ),
     Kind(
         "dwpose",
@@ -210,14 +216,16 @@ _ALL = (
             Option("face", default=True, meaning=_FACE),
         ),
         packages=("onnxruntime",),
+        draws="figures",
     ),
     Kind(
         "depth_midas",
         "Depth (MiDaS)",
         (WeightFile(_ANNOTATORS, "dpt_hybrid-midas-501f0c75.pt"),),
         (_NEAR,),
+        draws="areas",
     ),
-    Kind("depth_zoe", "Depth (ZoeDepth)", _network(_ZOE), (_NEAR,)),
+    Kind("depth_zoe", "Depth (ZoeDepth)", _network(_ZOE), (_NEAR,), draws="areas"),
     Kind(
         "depth_anything_v2",
         "Depth (Depth Anything V2)",
@@ -228,6 +236,7 @@ _ALL = (
                    choices=("Small", "Base", "Large")),
         ),
         multiple=14,  # a side of the network's patches
+        draws="areas",
     ),
 )  # fmt: skip
 

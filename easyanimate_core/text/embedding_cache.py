@@ -20,10 +20,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..cache_folder import cache_folder
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
-from ..files import TEXT, check_fields, json_value, listed
+from ..files import TEXT, cache_folder, check_fields, json_value, listed
 from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
@@ -37,7 +36,7 @@ from .prompts import EncodedPrompt
 
 #: About 500 prompts of V5.1 in bfloat16.
 MAX_BYTES = 2**30
-_ENTRY = re.compile(r"\.?[0-9a-f]{64}\.safetensors(\.[0-9a-f]+\.part)?")
+_ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
 _PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "optimum-quanto")
 
 
@@ -60,13 +59,15 @@ class EmbeddingCache:
     def read(self, prompt: str) -> EncodedPrompt | None:
         """The prompt's entry, None where there is none; `InputError` where it is damaged."""
         path = self._path(prompt)
-        if not path.is_file():
-            return None
         try:
+            if not path.is_file():
+                return None
             tensors, told = read_tensors(path)
             entry = EncodedPrompt(states_from_tensors(tensors, ""), _cut(path, tensors, told))
         except ValueError as error:
             raise InputError(f"{path} is damaged ({error}); it is written again.") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
         with suppress(OSError):  # a folder that is not ours to write to can be read all the same
             os.utime(path)
         return entry
@@ -76,7 +77,8 @@ class EmbeddingCache:
         tensors = states_to_tensors(encoded.states, "")
         path = self._path(prompt)
         write_tensors(path, tensors, {"cut": json.dumps(encoded.cut), "entry": path.stem})
-        self._make_room()
+        with suppress(OSError):  # what cannot be removed now may be at the next entry
+            self._make_room()
 
     def _path(self, prompt: str) -> Path:
         key = json.dumps([self.identity, prompt])

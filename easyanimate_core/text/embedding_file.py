@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
-from ..files import TEXT, check_fields, json_value, listed, optional
-from ..media.atomic import atomic_file
+from ..files import TEXT, atomic_file, check_fields, json_value, listed, optional, save_tensors
 from ..specs import TransformerConfig
 from .embedding import TextStates
 from .tokenize import MAX_TOKENS
@@ -95,7 +95,7 @@ def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
 def check_embeddings_path(path: Path | str) -> Path:
     """The path as a `Path`; `InputError` unless it ends as a file of embeddings does."""
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if path.suffix.lower() != SUFFIX:
         raise InputError(f"The file for embeddings is {path}; its name must end in {SUFFIX}.")
     return path
 
@@ -129,6 +129,15 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
         rows = len(positive.text)
         raise _damaged(path, f"they have {len(prompts)} prompts and {rows} rows")
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
+
+
+def is_embeddings(path: Path) -> bool:
+    """Whether a file is one of `write_embeddings`."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return _FORMAT_KEY in (opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
 
 
 _TEXTS = {"prompts": listed(TEXT, 0, 100_000), "negative_prompt": optional(TEXT)}
@@ -186,10 +195,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
     The tensors' own SHA-256 is added to the metadata.
     """
-    from safetensors.torch import save_file
-
     with atomic_file(path) as temporary:
-        save_file(dict(tensors), temporary, metadata={**metadata, _DIGEST_KEY: _digest(tensors)})
+        save_tensors(temporary, tensors, {**metadata, _DIGEST_KEY: _digest(tensors)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -197,8 +204,6 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Files that an earlier version wrote have no SHA-256, and are read without.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..files import read_json
 from ..media import atomic_file
 from ..progress import Progress, silent
+from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig, parse_config
 from .data.manifest import manifest_records
 from .data.records import Record
@@ -70,6 +71,7 @@ def run_training(
     accelerator = _accelerator(config, cpu=cpu)
     if accelerator.is_main_process:
         _claim_output(config, restart=restart)
+        Checkpoints(config.output / STATES, config.run.keep).check()
     accelerator.wait_for_everyone()
     accelerator.init_trackers("tensorboard")
     with torch.inference_mode(mode=False):  # a host may run everything in it
@@ -173,7 +175,7 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
     path = config.output / _CONFIG_FILE
     wanted = config.model_dump(mode="json")
     if restart and path.is_file():
-        for part in ("checkpoints", "validation", "result", "tensorboard"):
+        for part in (STATES, "validation", "result", "tensorboard"):
             shutil.rmtree(config.output / part, ignore_errors=True)
         (config.output / "log.jsonl").unlink(missing_ok=True)
     elif path.is_file():

@@ -23,11 +23,11 @@ from easyanimate_core.preprocess import (
     ResultCache,
     dwpose,
     find_weights,
+    fit_for,
     preprocess,
     weights,
 )
 from easyanimate_core.preprocess.depth import spread
-from easyanimate_core.preprocess.fit import Fit
 from easyanimate_core.preprocess.library import submodule
 from easyanimate_core.preprocess.pose import draw_hand
 from tests.unit import detector_weights
@@ -104,7 +104,8 @@ def test_canny_of_a_clip_is_the_clip_s(clip):
     assert found.shape == (len(clip.frames), height, width, 3)
     for frame, edges in zip(clip.frames, found, strict=True):
         small = cv2.resize(to_bytes(frame), (256, 144), interpolation=cv2.INTER_AREA)
-        wanted = Fit((144, 256), (height, width), 144, 64).to_result(cv2.Canny(small, 100, 200))
+        fit = fit_for(Detection("canny", 144), (720, 1280), (height, width))
+        wanted = fit.to_result(cv2.Canny(small, 100, 200))
         # What is added beyond the edge changes Canny's answer at the edge itself.
         assert torch.equal(edges[:-4], wanted[:-4])
     assert found.std() > 0.05

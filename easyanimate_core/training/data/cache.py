@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ...media import atomic_file
+from ...files import atomic_file, save_tensors
 from ...media.samples import add_samples
 
 _KEY = "latents"
@@ -59,7 +59,7 @@ class LatentCache:
         """Keep a tensor; `MediaError` where it cannot be written."""
         half = tensor.to("cpu", torch.float16).contiguous()
         with atomic_file(self._path(content)) as scratch:
-            save_file({_KEY: half}, scratch)
+            save_tensors(scratch, {_KEY: half})
 
     def _path(self, content: tuple[object, ...]) -> Path:
         name = digest(self.encoder, *content)

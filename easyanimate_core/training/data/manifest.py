@@ -76,7 +76,8 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     else:
         sample = Sample(_clip(paths["file_path"], fps, shape))
     if "control_file_path" in paths:
-        sample = replace(sample, control=_clip(paths["control_file_path"], fps, shape))
+        control = _clip(paths["control_file_path"], fps, shape, keep_lines=True)
+        sample = replace(sample, control=control)
     if "camera_file_path" in paths:
         sample = replace(
             sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
@@ -84,9 +85,15 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     return sample
 
 
-def _clip(path: Path, fps: float, shape: Shape) -> Any:
+def _clip(path: Path, fps: float, shape: Shape, *, keep_lines: bool = False) -> Any:
     clip = read_video(path, max_seconds=shape.frames / fps)
     aligned = align_clip(
-        clip, height=shape.height, width=shape.width, frames=shape.frames, fps=fps, short="repeat"
+        clip,
+        height=shape.height,
+        width=shape.width,
+        frames=shape.frames,
+        fps=fps,
+        short="repeat",
+        keep_lines=keep_lines,
     )
     return aligned.frames
