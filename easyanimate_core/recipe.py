@@ -485,6 +485,6 @@ def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "diffusers", "transformers", "safetensors", "av")
+    packages = ("torch", "transformers", "safetensors", "av")
     found = {name: metadata.version(name) for name in packages}
     return {"easyanimate_core": __version__, "python": platform.python_version(), **found}

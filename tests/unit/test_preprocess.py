@@ -5,6 +5,7 @@ Weights are random, in the published formats, and go through the real networks o
 
 import pickle
 import socket
+import sys
 
 import cv2
 import numpy as np
@@ -321,14 +322,13 @@ def test_dwpose_of_a_room_without_people(tmp_path):
 def test_a_package_that_is_missing_is_said_before_the_first_frame(tmp_path, monkeypatch):
     for file in KINDS["dwpose"].all_files():
         (tmp_path / file.name).touch()
-    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"DWPose needs the package onnxruntime.* pip install"):
         preprocess(random_frames(), Detection("dwpose"), weights=[tmp_path])
 
 
 def test_importing_a_detector_leaves_the_process_as_it_was():
     import os
-    import sys
 
     submodule("open_pose")
     assert "KMP_DUPLICATE_LIB_OK" not in os.environ
