@@ -65,9 +65,7 @@ class Trainer:
         self._average: Average | None = None
         if config.run.ema:  # of the first network: a discriminator is only used to train it
             self._average = Average(trained(next(iter(plain.values()))), config.run.ema)
-        self._state = RunState(
-            accelerator, plain, self._optimizers, self._schedules, self._average
-        )
+        self._state = RunState(accelerator, plain, self._optimizers, self._schedules, self._average)
 
     def train(self) -> list[Path]:
         """Run to the end; returns the files of the result."""

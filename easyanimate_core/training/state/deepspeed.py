@@ -41,10 +41,10 @@ def optimizer_slots(zero: Any, network: nn.Module) -> Slots:
     _link(zero)
     base = zero.optimizer
     slots = {RATES: rates_slot(base.param_groups)}
-    flat, kept = next(iter(base.state.items()), (None, {}))
+    kept: dict[str, Any] = next(iter(base.state.values()), {})
     for name, parameter in trained(network).items():
         for key, value in kept.items():
-            if isinstance(value, Tensor) and value.shape == flat.shape:
+            if isinstance(value, Tensor) and value.ndim:
                 slots[f"{key}/{name}"] = Slot(
                     torch.float32, _shape(parameter),
                     partial(safe_get_full_optimizer_state, parameter, key),
@@ -80,8 +80,8 @@ def _shape(parameter: Any) -> tuple[int, ...]:
 
 
 def _set_weight(parameter: Any, value: Tensor) -> None:
-    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
     from deepspeed.runtime.zero import GatheredParameters
+    from deepspeed.utils import safe_set_full_fp32_param, safe_set_local_fp32_param
 
     value = value.to(parameter.device)
     if not hasattr(parameter, "ds_id"):
@@ -130,6 +130,4 @@ def _scaler_slots(zero: Any) -> Slots:
         return {}
     slots = {f"scaler/{key}": number_slot(vars(scaler), key) for key in _SCALER}
     last = number_slot(vars(scaler), _LAST_OVERFLOW)  # -1 before the first
-    return slots | {
-        f"scaler/{_LAST_OVERFLOW}": Slot(last.dtype, last.shape, last.get, last.set)
-    }
+    return slots | {f"scaler/{_LAST_OVERFLOW}": Slot(last.dtype, last.shape, last.get, last.set)}
