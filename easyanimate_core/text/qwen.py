@@ -13,10 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import check_materialised
 from .embedding import TextEmbedding, check_prompts, network_device
 from .tokenize import TransformersTokenizer, check_vocabulary, report_removed
-from .weights import Placement, fill_network
+from .weights import Placement, check_filled, fill_network
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 
@@ -98,5 +97,5 @@ def qwen_from_tensors(
     fill_network(network, tensors, rename, name="Qwen2-VL", placement=placement)
     # Its frequencies are computed, not stored, and were computed on the meta device.
     network.rotary_emb = type(network.rotary_emb)(config=text_config).to(placement.device)
-    check_materialised(network)
+    check_filled(network, placement)
     return QwenTextEncoder(network, tokenizer)

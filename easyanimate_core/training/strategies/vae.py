@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...checkpoint.pickles import read_pickle
 from ...checkpoint.component import write_vae
+from ...checkpoint.pickles import read_pickle
 from ...conditioning.encode import from_model_range
 from ...errors import InputError
 from ...geometry import TEMPORAL_FACTOR
