@@ -92,6 +92,5 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if verbose:
         return
-    for name in ("diffusers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # the notes are printed instead
