@@ -102,6 +102,7 @@ def prepare(given: Path) -> None:
     from easyanimate_core.tiny import make_tiny
 
     make_tiny(given / "tiny", version=Version.V5_1, head=Head.INPAINT)
+    make_tiny(given / "trained", version=Version.V5_1, head=Head.T2V)
     _do(("make-clips", str(given / "clips"), "--count", "3", "--size", "64x64"))
     shutil.move(given / "clips" / "clips", given / "videos")
     shutil.rmtree(given / "clips")
@@ -126,7 +127,7 @@ def prepare(given: Path) -> None:
     caption = ("caption", str(given / "data"), "--from", str(given / "captions.json"))
     _do(("prepare-data", *caption))
     run = {
-        "task": "text_to_video", "output": "unused", "model": {"checkpoint": str(given / "tiny")},
+        "task": "text_to_video", "output": "unused", "model": {"checkpoint": str(given / "trained")},
         "data": {
             "synthetic": {"count": 4, "height": 32, "width": 32, "frames": 5},
             "tokens": [8], "frames": [5], "tokens_per_batch": 16,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import errno
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -99,5 +100,6 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if verbose:
         return
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import sets its level anew
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # the notes are printed instead

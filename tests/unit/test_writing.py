@@ -263,7 +263,9 @@ def test_finished_work_is_kept_where_the_target_is_held(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", held)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(MediaError, match=r"a\.txt cannot be replaced.*whole and lies in .*a-2\.txt"):
+    with pytest.raises(
+        MediaError, match=r"a\.txt cannot be replaced.*whole and lies in .*a-2\.txt"
+    ):
         with atomic_file(target) as temporary:
             temporary.write_text("new")
     assert target.read_text() == "older"
