@@ -52,11 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("preprocess needs --kind, a source and an output; or --list.")
     from ..devices import pick_device
     from ..media import write_mp4, write_png
-    from ..preprocess import Detection, find_weights, preprocess
+    from ..preprocess import Detection, check_packages, find_weights, preprocess
 
     _check_replaced(arguments)
     detection = Detection(arguments.kind, arguments.resolution, _options(arguments.option))
-    find_weights(detection.facts, detection.options, folders)  # before the clip is read
+    check_packages(detection.facts)  # before the clip is read
+    find_weights(detection.facts, detection.options, folders)
     clip = _read(arguments.source)
     size = arguments.size or tuple(clip.frames.shape[1:3])
     _check_output(arguments.output, size, len(clip.frames))
