@@ -12,8 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import DATASET_BYTES, json_value, read_text
-from ..media import atomic_file
+from ..files import DATASET_BYTES, atomic_file, json_value, read_text, write_error
 
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
@@ -33,8 +32,11 @@ class Log:
         """Append a row."""
         row = {"step": step, **figures}
         self.rows.append(row)
-        with self.path.open("a") as opened:
-            opened.write(json.dumps(row) + "\n")
+        try:
+            with self.path.open("a") as opened:
+                opened.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
