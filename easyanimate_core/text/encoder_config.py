@@ -89,7 +89,8 @@ def qwen_config(config: Mapping[str, Any]) -> dict[str, Any]:
             f"{name} has mrope_section = {section}; its sum must be {width // heads // 2}, half "
             "the width of a head."
         )
-    return {"model_type": "qwen2_vl", **kept}
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # nothing is generated
+    return {"model_type": "qwen2_vl", **ends, **kept}
 
 
 def bert_config(config: Mapping[str, Any], *, max_tokens: int) -> dict[str, Any]:
