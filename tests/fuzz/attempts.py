@@ -64,7 +64,7 @@ def _outcome(format_: Format, folder: Path) -> Outcome:
         if "\x1b" in said or "\0" in said:
             return Outcome(FAULT, f"control characters in the refusal {said!r}")
         return Outcome(REFUSAL, said)
-    except BaseException as error:  # noqa: BLE001  (whatever it is, it is what is looked for)
+    except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
         place = traceback.extract_tb(error.__traceback__)

@@ -39,7 +39,6 @@ from easyanimate_core.hub.places import find_places
 from easyanimate_core.loading import check_weights
 from easyanimate_core.lora import Lora, LoraSet, matrix_shapes
 from easyanimate_core.media import read_facts, read_image, read_mask, read_video, write_png
-from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.recipe import Recipe
 from easyanimate_core.sampling.schedulers import make_schedule
 from easyanimate_core.settings import Settings
@@ -60,7 +59,7 @@ from easyanimate_core.training.data.manifest import manifest_records
 from easyanimate_core.training.tracking import read_log
 from tests.factories import lora_tensors
 
-from .mutations import Mutation, of_bytes, of_json, of_safetensors, of_text
+from .mutations import Mutation, of_bytes, of_json, of_png, of_safetensors, of_text
 
 Read = Callable[[Path], object]
 
@@ -428,7 +427,8 @@ def _plan(space: Path) -> object:
 _TEXT = "model/tokenizer"
 
 FORMATS: Sequence[Format] = (
-    Format("safetensors", _tensors, ("a.safetensors",), of_safetensors, _read_tensors("a.safetensors")),
+    Format("safetensors", _tensors, ("a.safetensors",), of_safetensors,
+           _read_tensors("a.safetensors")),
     Format("gguf", _gguf, ("a.gguf",), of_bytes, _read_tensors("a.gguf")),
     Format("pytorch file", _pickled, ("a.pt",), of_bytes, _read_tensors("a.pt", pickles=True)),
     Format("index", _index, ("a.safetensors.index.json",), of_json, _read_tensors(".")),
@@ -482,7 +482,8 @@ FORMATS: Sequence[Format] = (
     Format("training log", _log, ("log.jsonl",), of_text,
            lambda space: read_log(space / "log.jsonl")),
     *(
-        Format(name, _picture(suffix, **options), (f"a.{suffix}",), of_bytes, _read_picture(suffix))
+        Format(name, _picture(suffix, **options), (f"a.{suffix}",),
+               of_png if suffix == "png" else of_bytes, _read_picture(suffix))
         for name, suffix, options in (
             ("png", "png", {}), ("jpeg", "jpg", {}), ("webp", "webp", {}), ("tiff", "tiff", {}),
             ("bmp", "bmp", {}), ("gif picture", "gif", {}), ("avif", "avif", {}),
@@ -490,15 +491,17 @@ FORMATS: Sequence[Format] = (
         )
     ),
     *(
-        Format(name, _picture(suffix, animated=True), (f"a.{suffix}",), of_bytes, _read_clip(suffix))
+        Format(name, _picture(suffix, animated=True), (f"a.{suffix}",),
+               of_png if suffix == "png" else of_bytes, _read_clip(suffix))
         for name, suffix in (("apng", "png"), ("animated webp", "webp"), ("animated avif", "avif"))
     ),
     *(
-        Format(f"{suffix} {codec}", _clip(suffix, codec), (f"a.{suffix}",), of_bytes, _read_clip(suffix))
+        Format(f"{suffix} {codec}", _clip(suffix, codec), (f"a.{suffix}",), of_bytes,
+               _read_clip(suffix))
         for suffix, codec in (
             ("mp4", "libx264"), ("mkv", "ffv1"), ("webm", "libvpx-vp9"), ("avi", "mpeg4"),
             ("gif", "gif"), ("mov", "mjpeg"),
         )
     ),
 )  # fmt: skip
-BY_NAME = {format.name: format for format in FORMATS}
+BY_NAME = {format_.name: format_ for format_ in FORMATS}

@@ -1,23 +1,27 @@
 """Changes of a valid file's bytes, by a seeded generator: of bytes, of text, and of structure."""
 
+import copy
 import json
 import struct
+import zlib
 from collections.abc import Callable
 from random import Random
 from typing import Any
 
 #: Values that a reader meets only in hostile or broken files.
 HOSTILE_VALUES: tuple[Any, ...] = (
-    None, True, False, 0, 1, -1, 2, 3, 7, 255, 10**9, -(10**9), 2**31, 2**63, 2**64, 10**60, 10**90,
+    None, True, False, 0, 1, -1, 2, 3, 7, 255, 10**9, -(10**9), 2**31, 2**63, 2**64, 10**60,
+    10**90,
     0.0, -0.5, 0.5, 1e-300, 1e300, float("nan"), float("inf"), float("-inf"),
     "", " ", "x", "0", "1e9", "\0", "a\0b", "..", "../../x", "/", "/dev/zero", "x" * 300, "é" * 300,
     "\ud800", "\u202e", "\x1b[31m", "<b>", "{{ 7 * 7 }}", "%s%n", "好" * 100,
     [], [[]], [0], [1] * 1000, {}, {"": {}}, {"file": "x"}, {"a": [1]},
 )  # fmt: skip
 HOSTILE_TEXTS = (
-    b"\0", b"\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3", b"NaN", b"1e999", b"9" * 5000, b"-", b"\t",
-    b"\r", b"\n\n", b"[" * 3000, b"{" * 3000, b'"', b"'", b"&a *a", b"!!python/none", b"<<: 1", b": ",
-    b"- ", b"#", b"\\", b"\xe2\x80\xa8", b"1:2:3", b"2024-01-01", b".inf", b"0x", b"*", b"| ", b",",
+    b"\0", b"\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\xc3", b"NaN", b"1e999", b"9" * 5000, b"-",
+    b"\t", b"\r", b"\n\n", b"[" * 3000, b"{" * 3000, b'"', b"'", b"&a *a", b"!!python/none",
+    b"<<: 1", b": ", b"- ", b"#", b"\\", b"\xe2\x80\xa8", b"1:2:3", b"2024-01-01", b".inf", b"0x",
+    b"*", b"| ", b",",
 )  # fmt: skip
 _NUMBERS = (0, 1, 2, 7, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40,
             2**63 - 1, 2**63, 2**64 - 1)  # fmt: skip
@@ -110,7 +114,7 @@ def _with_change(value: Any, random: Random) -> Any:
     places = [place for place in _places(value) if place] or [()]
     place = random.choice(places)
     if not place:
-        return random.choice(HOSTILE_VALUES)
+        return _hostile(random)
     holder = value
     for step in place[:-1]:
         holder = holder[step]
@@ -130,8 +134,12 @@ def _with_change(value: Any, random: Random) -> Any:
         case 4 if type(holder[key]) in (int, float):
             holder[key] = holder[key] * random.choice((-1, 0, 2, 16, 1000, 10**9, 10**40))
         case _:
-            holder[key] = random.choice(HOSTILE_VALUES)
+            holder[key] = _hostile(random)
     return value
+
+
+def _hostile(random: Random) -> Any:
+    return copy.deepcopy(random.choice(HOSTILE_VALUES))
 
 
 def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -156,3 +164,33 @@ def of_safetensors(content: bytes, random: Random) -> bytes:
     if random.random() < 0.2:
         body = of_bytes(body, random)
     return struct.pack("<Q", size) + header + body
+
+
+def of_png(content: bytes, random: Random) -> bytes:
+    """What a chunk holds, its check sum made right again; chunks left out, doubled or moved."""
+    if random.random() < 0.2:
+        return of_bytes(content, random)
+    chunks, place = [], 8
+    while place + 8 <= len(content):
+        (size,) = struct.unpack(">I", content[place : place + 4])
+        kind = content[place + 4 : place + 8]
+        chunks.append((kind, content[place + 8 : place + 8 + size]))
+        place += 12 + size
+    number = random.randrange(len(chunks))
+    kind, body = chunks[number]
+    match random.randrange(6):
+        case 0:
+            del chunks[number]
+        case 1:
+            chunks.insert(random.randrange(len(chunks)), (kind, body))
+        case 2:
+            chunks[number] = (random.choice((b"tEXt", b"zTXt", b"iTXt", b"PLTE", b"fdAT")), body)
+        case 3 if kind in (b"IDAT", b"fdAT"):
+            chunks[number] = (kind, zlib.compress(random.randbytes(64)))
+        case _:
+            chunks[number] = (kind, of_bytes(body, random))
+    packed = b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
+    return content[:8] + packed
