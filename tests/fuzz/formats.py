@@ -82,11 +82,19 @@ class Format:
 
 
 def _v5_1(space: Path) -> None:
-    make_tiny(space / "model", version=Version.V5_1, head=Head.INPAINT)
+    _copy_of(space, Version.V5_1, Head.INPAINT)
 
 
 def _v5(space: Path) -> None:
-    make_tiny(space / "model", version=Version.V5, head=Head.T2V)
+    _copy_of(space, Version.V5, Head.T2V)
+
+
+def _copy_of(space: Path, version: Version, head: Head) -> None:
+    """A tiny checkpoint, made once for all workspaces of a folder."""
+    made = space.parent / f"tiny-{version.value}"
+    if not made.exists():
+        make_tiny(made, version=version, head=head)
+    shutil.copytree(made, space / "model")
 
 
 def _read_checkpoint(space: Path) -> None:
@@ -204,12 +212,6 @@ def _read_cache(space: Path) -> None:
 
 
 # What a run is given
-
-
-def _sources(space: Path) -> None:
-    frames = np.arange(5 * 32 * 32 * 3, dtype=np.uint8).reshape(5, 32, 32, 3)
-    Image.fromarray(frames[0]).save(space / "a.png")
-    _clip("mp4", "mpeg4")(space)
 
 
 def _recipe(space: Path) -> None:
