@@ -135,7 +135,7 @@ def test_a_caption_belongs_to_the_file_as_it_was(dataset, tmp_path):
         ("a.json", '{"bikes.mp4": " "}', "no text for bikes.mp4"),
         ("a.json", '{"bikes.mp4": 3}', "no list of"),
         ("a.json", '[{"path": "x"}]', "no list of"),
-        ("a.json", "{", "no list of"),
+        ("a.json", "{", "a.json is not valid JSON"),
         ("a.json", "[]", "has no captions for the files"),
         ("a.csv", "file,text\nbikes.mp4,x\n", "lacks the column file_path or text"),
         ("a.docx", "x", r"neither a .json, a .csv nor a folder"),
