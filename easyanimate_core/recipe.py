@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -34,7 +35,6 @@ from .files import (
     Rule,
     check_fields,
     check_results,
-    is_file,
     json_value,
     listed,
     named_path,
@@ -44,9 +44,22 @@ from .files import (
 )
 from .files.kinds import is_mp4, is_png, json_with
 from .lora import Lora
-from .media import Clip, read_metadata, write_json, write_mp4, write_png
+from .media import (
+    Clip,
+    media_path,
+    read_metadata,
+    write_json,
+    write_mp4,
+    write_png,
+)
 from .memory import Memory
-from .recipe_files import located, sha256_of_file, without_folders
+from .recipe_files import (
+    is_source,
+    located,
+    sha256_of_file,
+    sha256_of_source,
+    without_folders,
+)
 from .settings import Settings
 from .tasks import TASKS, Task
 from .version import __version__
@@ -74,6 +87,8 @@ _RULES: Mapping[str, Rule] = {
     "made_with": _OBJECT,
 }
 _SAMPLE_BYTES = 65536
+#: In the names of the samples of one run, which share a sidecar.
+_SAMPLE_NUMBER = re.compile(r"_\d+$")
 #: That must be free for a result.
 _ROOM_BYTES = 50_000_000
 
@@ -228,15 +243,16 @@ class Recipe:
     def read_value(path: str | Path) -> dict[str, Any]:
         """The JSON of a recipe, for `files_of` and `from_json`; none of its files is looked at."""
         path = Path(path)
-        if path.suffix.lower() in (".mp4", ".png"):
-            text = read_metadata(path).get(METADATA_KEY)
-            if text is None:
-                raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
-        else:
+        if path.suffix.lower() not in (".mp4", ".png"):
             text = read_text(path, error=RecipeError)
-        if len(text) > MAX_BYTES:
-            raise RecipeError(f"The recipe in {path} has {len(text):,} characters; it is none.")
-        return json_value(text, dict, f"The recipe {path}", error=RecipeError)
+            return json_value(text, dict, f"The recipe {path}", error=RecipeError)
+        found = read_metadata(path).get(METADATA_KEY)
+        if found is None:
+            raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
+        if len(found) > MAX_BYTES:
+            raise RecipeError(f"The recipe in {path} has {len(found):,} characters; it is none.")
+        value = json_value(found, dict, f"The recipe {path}", error=RecipeError)
+        return _sidecar(path, value) or value
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
@@ -280,7 +296,7 @@ def check_output(
         value = getattr(task, field.name)
         if field.name in _FILE_FIELDS:
             values = value.values() if isinstance(value, Mapping) else (value,)
-            read += [Path(v) for v in values if isinstance(v, str | os.PathLike)]
+            read += [media_path(v) for v in values if isinstance(v, str | os.PathLike)]
     is_picture = path.suffix.lower() == ".png"
     what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
     results = [Result(target, what, is_one) for target in _targets(path, samples)]
@@ -332,8 +348,8 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
-        file = Path(value).resolve()
-        return {"file": str(file), "sha256": sha256_of_file(file)}
+        file = media_path(value).resolve()
+        return {"file": str(file), "sha256": sha256_of_source(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_json(name, item) for item in value]
     return value
@@ -379,6 +395,19 @@ def _from_json(name: str, value: Any) -> Any:
     return _same_file(name, value)
 
 
+def _sidecar(video: Path, value: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON beside a result, where it is the same recipe; it has the paths of files."""
+    for stem in dict.fromkeys((video.stem, _SAMPLE_NUMBER.sub("", video.stem))):
+        file = video.with_name(f"{stem}.json")
+        try:
+            beside = json_value(read_text(file, error=RecipeError), dict, "", error=RecipeError)
+            if without_folders(beside) == value:
+                return beside
+        except RecipeError:
+            continue  # another file of the name
+    return None
+
+
 def _track_text(text: Any) -> str:
     """Tracks as they were given; any other text would be the name of a file to open."""
     if not isinstance(text, str) or not text.lstrip().startswith("["):
@@ -396,12 +425,12 @@ def near_folders() -> list[Path]:
 def _same_file(name: str, value: Mapping[str, Any]) -> Path:
     """The file of a recipe; `RecipeError` unless it is there with the content of then."""
     file = named_path(value["file"], f"The recipe's {name}", RecipeError)
-    if not is_file(file):
+    if not is_source(file):
         raise RecipeError(
             f"The recipe's {name} is {file}, which is not there, nor beside the recipe or in the "
             "current folder. Put it back, or name its folder with --look-in."
         )
-    if sha256_of_file(file) != value["sha256"]:
+    if sha256_of_source(file) != value["sha256"]:
         raise RecipeError(
             f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
             "would be another one. Restore the file, or run generate with it anew."
@@ -456,6 +485,6 @@ def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "diffusers", "transformers", "safetensors", "av")
+    packages = ("torch", "transformers", "safetensors", "av")
     found = {name: metadata.version(name) for name in packages}
     return {"easyanimate_core": __version__, "python": platform.python_version(), **found}

@@ -11,6 +11,7 @@ from .conditioning.condition import REFERENCE_NOISE
 from .errors import InputError
 from .files import NUMBER, SWITCH, TEXT, check_fields, optional, whole
 from .geometry import LARGEST_SIDE, LONGEST, MOST_VIDEOS, bucket_size, check_frames, check_size
+from .media import Fit
 from .models.vae import Tiles
 from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
 from .specs import Version
@@ -127,6 +128,12 @@ class Settings:
         """How much of a source clip can be used: the rest of its file is not read."""
         frames = DEFAULT_FRAMES if self.frames is None else self.frames
         return frames / self.fps
+
+    def fit(self) -> Fit:
+        """What a source clip is read for: it is scaled while it is decoded."""
+        if self.height is None or self.width is None:
+            return Fit(self.fps)
+        return Fit(self.fps, (self.height, self.width))
 
     def target(self, task: Task) -> Target:
         """Size and length of the result of a loaded task."""

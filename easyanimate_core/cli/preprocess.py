@@ -14,7 +14,6 @@ from .options import add_force, path_of, size_of
 
 _WEIGHTS = Path("models/controlnet_aux")
 _ROOM_BYTES = 50_000_000
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def add_parser(commands: Any) -> None:
@@ -53,11 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("preprocess needs --kind, a source and an output; or --list.")
     from ..devices import pick_device
     from ..media import write_mp4, write_png
-    from ..preprocess import Detection, find_weights, preprocess
+    from ..preprocess import Detection, check_packages, find_weights, preprocess
 
     _check_replaced(arguments)
     detection = Detection(arguments.kind, arguments.resolution, _options(arguments.option))
-    find_weights(detection.facts, detection.options, folders)  # before the clip is read
+    check_packages(detection.facts)  # before the clip is read
+    find_weights(detection.facts, detection.options, folders)
     clip = _read(arguments.source)
     size = arguments.size or tuple(clip.frames.shape[1:3])
     _check_output(arguments.output, size, len(clip.frames))
@@ -114,11 +114,12 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _read(source: Path) -> Any:
-    from ..media import DEFAULT_FPS, Clip, read_image, read_video
+    from ..media import read_any
 
-    if source.suffix.lower() in _PICTURES:
-        return Clip(read_image(source), DEFAULT_FPS)
-    return read_video(source)
+    clip = read_any(source)
+    for note in clip.notes:
+        print(f"note: {note}")
+    return clip
 
 
 def _check_replaced(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from .cache import ResultCache
 from .detection import Detection
 from .fit import fit_for
 from .kinds import KINDS, Kind, Option, WeightFile
+from .library import check_packages
 from .run import preprocess
 from .weights import find_weights, locate
 
@@ -14,6 +15,7 @@ __all__ = [
     "Option",
     "ResultCache",
     "WeightFile",
+    "check_packages",
     "find_weights",
     "fit_for",
     "locate",

@@ -32,9 +32,14 @@ def make_detector(detection: Detection, files: Files, device: torch.device) -> D
 
 def _canny(detection: Detection, files: Files, device: torch.device) -> Detector:
     del files, device
-    find = submodule("canny").CannyDetector()
-    low, high = detection.options["low_threshold"], detection.options["high_threshold"]
-    return _called(find, low_threshold=low, high_threshold=high)
+    low, high = (int(detection.options[name]) for name in ("low_threshold", "high_threshold"))
+
+    def find(picture: Array) -> Array:
+        import cv2
+
+        return cv2.Canny(picture, low, high)
+
+    return find
 
 
 def _xdog(detection: Detection, files: Files, device: torch.device) -> Detector:

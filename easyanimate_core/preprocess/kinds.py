@@ -70,10 +70,12 @@ class WeightFile:
 class Kind:
     """`multiple`: the network's pictures have sides that it divides.
 
+    `modules` are what the kind imports beyond the requirements, `packages` what has to be chosen
+    for the machine.
+
     `draws`: thin "lines" along edges are looked for at the result's own size; "figures" are drawn
     with lines too, of people whom a network finds better in a larger picture; "areas" are not
     lines.
-    `packages` are what the kind imports beyond the requirements.
     """
 
     name: str
@@ -81,6 +83,7 @@ class Kind:
     files: tuple[WeightFile, ...] = ()
     options: tuple[Option, ...] = ()
     multiple: int = 64
+    modules: tuple[str, ...] = ("cv2",)
     packages: tuple[str, ...] = ()
     draws: Literal["lines", "figures", "areas"] = "lines"
 
@@ -135,6 +138,9 @@ def _check_together(values: Mapping[str, Value]) -> None:
         raise InputError("body, hand and face are all off; nothing would be drawn. Turn one on.")
 
 
+_LIBRARY = ("cv2", "controlnet_aux")
+_LIBRARY_EINOPS = (*_LIBRARY, "einops")
+_POSES = (*_LIBRARY, "scipy", "skimage")
 _ANNOTATORS = "lllyasviel/Annotators"
 _DWPOSE = "yzd-v/DWPose"
 _DEPTH_ANYTHING = "depth-anything/Depth-Anything-V2-{size}-hf"
@@ -171,9 +177,24 @@ _ALL = (
                    "more lines.", 1, 64),
         ),
     ),
-    Kind("hed", "Soft edges (HED)", (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),)),
-    Kind("scribble_hed", "Scribble (HED)", (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),)),
-    Kind("scribble_pidi", "Scribble (PiDiNet)", (WeightFile(_ANNOTATORS, "table5_pidinet.pth"),)),
+    Kind(
+        "hed",
+        "Soft edges (HED)",
+        (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),),
+        modules=_LIBRARY_EINOPS,
+    ),
+    Kind(
+        "scribble_hed",
+        "Scribble (HED)",
+        (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),),
+        modules=_LIBRARY_EINOPS,
+    ),
+    Kind(
+        "scribble_pidi",
+        "Scribble (PiDiNet)",
+        (WeightFile(_ANNOTATORS, "table5_pidinet.pth"),),
+        modules=_LIBRARY_EINOPS,
+    ),
     Kind(
         "mlsd",
         "Straight lines (M-LSD)",
@@ -184,12 +205,14 @@ _ALL = (
             Option("length_threshold", 0.1, "Shorter lines than this, in pixels of the network's "
                    "map, are left out.", 0.01, 20.0, 0.01),
         ),
+        modules=_LIBRARY,
     ),
     Kind(
         "lineart_anime",
         "Anime line art",
         (WeightFile(_ANNOTATORS, "netG.pth"),),
         multiple=256,  # the U-Net halves eight times
+        modules=_LIBRARY_EINOPS,
     ),
     Kind(
         "openpose",
@@ -204,6 +227,7 @@ _ALL = (
             Option("hand", default=False, meaning=_HAND),
             Option("face", default=False, meaning=_FACE),
         ),
+        modules=_POSES,
         draws="figures",
     ),
     Kind(
@@ -216,6 +240,7 @@ _ALL = (
             Option("face", default=True, meaning=_FACE),
         ),
         packages=("onnxruntime",),
+        modules=_POSES,
         draws="figures",
     ),
     Kind(
@@ -223,6 +248,7 @@ _ALL = (
         "Depth (MiDaS)",
         (WeightFile(_ANNOTATORS, "dpt_hybrid-midas-501f0c75.pt"),),
         (_NEAR,),
+        modules=(*_LIBRARY_EINOPS, "timm"),
         draws="areas",
     ),
     Kind("depth_zoe", "Depth (ZoeDepth)", _network(_ZOE), (_NEAR,), draws="areas"),

@@ -16,7 +16,7 @@ from .depth import spread
 from .detection import Detection
 from .detectors import make_detector
 from .fit import fit_for
-from .library import check_package
+from .library import check_packages
 from .weights import find_weights
 
 
@@ -43,9 +43,8 @@ def preprocess(
     if min(size) < 1:
         raise InputError(f"size is {size}; both sides must be at least 1 pixel.")
     fit = fit_for(detection, source, size)
+    check_packages(detection.facts)
     files = find_weights(detection.facts, detection.options, weights)
-    for package in detection.facts.packages:
-        check_package(package, detection.facts.display_name)
     settings = (detection.kind, sorted(detection.options.items()), fit)
     key = "" if cache is None else result_key(frames, settings, files)
     kept = None if cache is None else cache.get(key)

@@ -21,7 +21,7 @@ from ...files import (
     read_json,
     short,
 )
-from ...media import align_clip, read_facts, read_image, read_video, resize_cover
+from ...media import Fit, align_clip, read_facts, read_image, read_video, resize_cover
 from .records import Record, Sample, Shape
 
 logger = logging.getLogger(__name__)
@@ -97,7 +97,7 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
     else:
         facts = read_facts(paths["file_path"])
         height, width = facts.height, facts.width
-        frames = int(facts.seconds * fps + 0.5)
+        frames = facts.frames_at(fps)
     return Record(
         identity=repr(stamps),
         captions=(entry.get("text") or "",),
@@ -125,7 +125,8 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
 
 
 def _clip(path: Path, fps: float, shape: Shape, *, keep_lines: bool = False) -> Any:
-    clip = read_video(path, max_seconds=shape.frames / fps)
+    fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
+    clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
     aligned = align_clip(
         clip,
         height=shape.height,
