@@ -5,14 +5,12 @@ The library builds what their files describe. Code in such a folder never runs, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import CheckpointError
 from ..files import read_json, short
-
-T = TypeVar("T")
 
 _REMEDY = "Download the folder again, or name another model's."
 #: Beyond any layer's width and any vocabulary.
@@ -22,8 +20,8 @@ _BYTES = 64 * 2**20
 _KERNELS = ("attn_implementation", "_attn_implementation")
 
 
-def load_foreign(load: Callable[..., T], folder: Path, **options: Any) -> T:
-    """What `load`, a `from_pretrained` of transformers, makes of a folder.
+def load_foreign(kind: Any, folder: Path, **options: Any) -> Any:
+    """What `kind`, a class of transformers, makes of a folder.
 
     Raises:
         CheckpointError: A file is damaged, asks for code, or describes a network beyond any use.
@@ -36,7 +34,9 @@ def load_foreign(load: Callable[..., T], folder: Path, **options: Any) -> T:
             if path.name == "config.json":
                 _check_config(path, content)
     try:
-        return load(folder, local_files_only=True, trust_remote_code=False, **options)
+        return kind.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False, **options
+        )
     except Exception as error:  # of any kind: the library acts on whatever the files say
         said = (str(error).splitlines() or [""])[0]
         raise CheckpointError(

@@ -86,9 +86,9 @@ class CaptionModel:
         self._captioning = captioning
         self._device = pick_device(captioning.device)
         try:
-            self._processor: Any = load_foreign(AutoProcessor.from_pretrained, folder)
+            self._processor: Any = load_foreign(AutoProcessor, folder)
             model: Any = load_foreign(
-                AutoModelForImageTextToText.from_pretrained,
+                AutoModelForImageTextToText,
                 folder,
                 use_safetensors=True,
                 dtype=pick_dtype(captioning.dtype, self._device),

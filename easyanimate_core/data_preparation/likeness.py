@@ -36,9 +36,9 @@ class Likeness:
         check_clip(folder, head)
         self.device = device
         self.identity = f"{folder.name} {identity_of(folder / _WEIGHTS)}"
-        self._clip: Any = load_foreign(CLIPModel.from_pretrained, folder, use_safetensors=True)
+        self._clip: Any = load_foreign(CLIPModel, folder, use_safetensors=True)
         self._clip.eval().to(device)
-        self._processor: Any = load_foreign(AutoProcessor.from_pretrained, folder)
+        self._processor: Any = load_foreign(AutoProcessor, folder)
         size = self._clip.visual_projection.out_features
         self._head = None if head is None else _read_head(head, size)
         self.head_identity = "" if head is None else f"{head.name} {identity_of(head)}"

@@ -34,8 +34,8 @@ class ClipScorer:
                 f"{folder} holds no config.json; name the folder of a CLIP model of transformers, "
                 "such as a copy of openai/clip-vit-base-patch32."
             )
-        model: Any = load_foreign(CLIPModel.from_pretrained, folder, use_safetensors=True)
-        self._processor: Any = load_foreign(CLIPProcessor.from_pretrained, folder)
+        model: Any = load_foreign(CLIPModel, folder, use_safetensors=True)
+        self._processor: Any = load_foreign(CLIPProcessor, folder)
         self._model = model.eval().to(device)
         self._device = device
 

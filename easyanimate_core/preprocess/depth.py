@@ -107,7 +107,7 @@ def _from_transformers(files: Mapping[str, Path], device: torch.device) -> Any:
             "one folder."
         )
     network, report = load_foreign(
-        AutoModelForDepthEstimation.from_pretrained,
+        AutoModelForDepthEstimation,
         folder,
         use_safetensors=True,
         dtype=torch.float32,
