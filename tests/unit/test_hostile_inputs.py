@@ -311,7 +311,7 @@ def test_files_of_a_manifest_that_cannot_be_read_are_named_and_left_out(tmp_path
     assert "2 of 3 files" in caplog.text
     assert "bad.png" in caplog.text and "worse.mp4" in caplog.text
     path.write_text(json.dumps(entries[:1]))
-    with pytest.raises(MediaError, match="No file of .*manifest.json can be read"):
+    with pytest.raises(MediaError, match=r"No file of .*manifest.json can be read"):
         manifest_records(path, None, fps=8)
 
 
