@@ -67,6 +67,7 @@ class Row:
     imports: str = ""
     starts: bool = False
     workflow: str = ""
+    log: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -250,9 +251,10 @@ def try_comfyui(python: str, comfyui: Path, pack: Path, base: Path, row: Row) ->
         finally:
             process.terminate()
             process.wait(30)
+    if row.workflow != "runs":
+        row.log = (base / "server.log").read_text(errors="replace")[-8000:]
     if not row.starts:
-        text = (base / "server.log").read_text(errors="replace")
-        row.workflow = text.strip().splitlines()[-1] if text.strip() else "nothing was said"
+        row.workflow = (row.log.strip().splitlines() or ["nothing was said"])[-1]
 
 
 def dev_port() -> int:

@@ -189,3 +189,20 @@ def test_a_video_that_is_no_control_is_scaled_smoothly(bikes):
 def test_the_resolution_names_the_way_out():
     with pytest.raises(InputError, match="0 in the node, auto on the command line"):
         Detection("canny", 32)
+
+
+@pytest.mark.parametrize("kind", ["canny", "scribble_xdog"])
+def test_a_larger_result_has_the_edges_of_the_clip(bikes, kind):
+    """A scaled-up edge is less steep and is found all the same, in lines of one pixel."""
+    small = preprocess(bikes, Detection(kind), size=(96, 224))
+    clip = align_clip(Clip(bikes, 8.0), height=96, width=224, frames=1, fps=8.0).frames
+    large = preprocess(clip, Detection(kind), size=(384, 896))
+    assert set(large.unique().tolist()) == {0.0, 1.0}
+    near = cv2.dilate(resize_lines(small[:1], 384, 896)[0, ..., 0].numpy(), np.ones((9, 9)))
+    drawn = large[0, ..., 0].numpy()
+    assert (near * drawn).sum() > 0.9 * drawn.sum()
+    far = cv2.dilate(drawn, np.ones((9, 9)))
+    kept = resize_lines(small[:1], 384, 896)[0, ..., 0].numpy()
+    assert (far * kept).sum() > 0.85 * kept.sum()
+    if kind == "canny":
+        assert 0.25 * 0.7 < drawn.mean() / float(small[0].mean()) < 0.5
