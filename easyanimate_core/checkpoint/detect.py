@@ -13,8 +13,9 @@ from ..errors import CheckpointError
 from ..files import json_value
 from ..specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
+from .folder import is_file, is_folder
 from .json_file import read_json
-from .scaled import check_scales
+from .scaled import check_scales, without_side_tensors
 from .spellings import DENOISER_WORDS, VAE_WORDS, prefix_before
 from .tensor_files import TensorFiles, TensorInfo, read_tensor_files
 
@@ -72,7 +73,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
         CheckpointError: The folder or a part of it is missing, damaged, or another model's.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not is_folder(path):
         raise CheckpointError(
             f"{path} is not a folder. Give an EasyAnimate checkpoint folder: it holds "
             "transformer/, vae/, text_encoder/, tokenizer/ and scheduler/."
@@ -147,7 +148,7 @@ def config_path(path: Path) -> Path:
 
 def stated_config(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any] | None:
     """The content of a component's config: its file, else what a single file's metadata hold."""
-    if config_path(path).is_file():
+    if is_file(config_path(path)):
         return read_json(config_path(path))
     text = (metadata or {}).get(CONFIG_KEY)
     if text is None:
@@ -193,7 +194,8 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
     Args:
         tensors: Headers of a denoiser in either layout.
     """
-    shapes = {key_maps_transformer.to_original(name): info.shape for name, info in tensors.items()}
+    weights = without_side_tensors(tensors)
+    shapes = {key_maps_transformer.to_original(name): info.shape for name, info in weights.items()}
     try:
         _check_values(shapes)
         inner, in_channels, patch, _ = shapes["proj.weight"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
@@ -46,7 +46,7 @@ def component_files(path: Path, *, pickles: bool) -> tuple[list[Path], Mapping[s
         found = [file for file in found if not file.name.startswith(".")]
         if found:
             return _chosen(path, found), None
-    refuse_pickles(file for file in listed if file.suffix.lower() in PICKLE_SUFFIXES)
+    refuse_pickles(path, [file for file in listed if file.suffix.lower() in PICKLE_SUFFIXES])
     raise CheckpointError(f"{path} has no .safetensors file. Download the checkpoint again.")
 
 
@@ -58,16 +58,30 @@ def is_file(path: Path) -> bool:
         return False
 
 
-def refuse_pickles(files: Iterable[Path]) -> None:
-    """Raise `CheckpointError` naming the first of `files`, and what makes safetensors of it."""
-    for file in files:
-        target = file.with_suffix(SAFETENSORS_SUFFIX)
-        raise CheckpointError(
-            f"{file} is a pickle. Opening a pickle can run any code that its author put in, so "
-            "only safetensors are read. Download the .safetensors version, or make one: python -m "
-            f'easyanimate_core convert "{file}" "{target}" - which takes tensors alone out of it '
-            "and runs nothing."
-        )
+def is_folder(path: Path) -> bool:
+    """The same for a folder."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False
+
+
+def refuse_pickles(path: Path, files: Sequence[Path]) -> None:
+    """Raise `CheckpointError` if there are `files`, pickles in `path`, and say what to do."""
+    if not files:
+        return
+    target = files[0].with_suffix(SAFETENSORS_SUFFIX)
+    if target == path:  # a pickle by its content
+        target = path.with_name(f"{path.stem}-converted{SAFETENSORS_SUFFIX}")
+    source = files[0]
+    if len(files) > 1:
+        source, target = path, path / f"model{SAFETENSORS_SUFFIX}"
+    raise CheckpointError(
+        f"{files[0]} is a pickle. Opening a pickle can run any code that its author put in, so "
+        "only safetensors are read. Download the .safetensors version, or make one: python -m "
+        f'easyanimate_core convert "{source}" "{target}" - which takes the tensors alone out of it '
+        "and runs nothing."
+    )
 
 
 def check_index(index: Mapping[str, str], names: Iterable[str]) -> None:
@@ -132,14 +146,14 @@ def _find_index(
 
 def _check_shard_name(index: Path, name: str, suffixes: tuple[str, ...]) -> None:
     """Raise `CheckpointError` unless a shard's name is that of a file in the index's folder."""
-    plain = (
-        name == Path(name).name and not set(name) & set("/\\:\0") and name not in ("", ".", "..")
-    )
+    plain = not set(name) & set("/\\:\0") and name not in ("", ".", "..")
     if not plain or len(name.encode(errors="replace")) > _LONGEST_NAME:
         raise CheckpointError(
             f"{index} names the file {name[:100]!r}; a shard is a plain file name, in the folder "
             "of its index. The index is damaged or not to be trusted: download it again."
         )
+    if name.lower().endswith(PICKLE_SUFFIXES) and suffixes != PICKLE_SUFFIXES:
+        refuse_pickles(index.parent, [index.parent / name])
     if not name.lower().endswith(suffixes):
         raise CheckpointError(
             f"{index} names the file {name!r}; its shards must end in {' or '.join(suffixes)}. "

@@ -54,7 +54,10 @@ class TensorInfo:
 
 
 class TensorFiles(Mapping[str, TensorInfo]):
-    """The tensors of one component by name, read from the headers of its files."""
+    """The tensors of one component by name, read from the headers of its files.
+
+    `left_out` names what pickles hold beside tensors.
+    """
 
     def __init__(
         self,
@@ -63,10 +66,12 @@ class TensorFiles(Mapping[str, TensorInfo]):
         metadata: Mapping[str, str],
         *,
         pickles: bool = False,
+        left_out: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.metadata = metadata
         self.pickles = pickles
+        self.left_out = left_out
         self._infos = infos
 
     def __getitem__(self, name: str) -> TensorInfo:
@@ -104,7 +109,9 @@ class TensorFiles(Mapping[str, TensorInfo]):
     def renamed(self, names: Mapping[str, str]) -> TensorFiles:
         """Some of the tensors under other names: `names` maps the new ones to these."""
         infos = {new: self._infos[name] for new, name in names.items()}
-        return TensorFiles(self.path, infos, self.metadata, pickles=self.pickles)
+        return TensorFiles(
+            self.path, infos, self.metadata, pickles=self.pickles, left_out=self.left_out
+        )
 
     def map(self) -> MappedTensors:
         """The tensors themselves, backed by the files' memory maps; GGUF's blocks are unpacked."""
@@ -165,9 +172,13 @@ def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles
     infos: dict[str, TensorInfo] = {}
     metadata: dict[str, str] = {}
     stated: set[str] = set()
+    left_out: list[str] = []
+    has_pickles = False
     for file in files:
         opened = open_tensors(file, pickles=pickles)
         metadata |= opened.metadata() or {}
+        if hasattr(opened, "left_out"):
+            has_pickles, left_out = True, [*left_out, *opened.left_out]
         for stored in opened.keys():  # noqa: SIM118
             name = _checked_name(stored, file)
             if name in infos:
@@ -176,7 +187,7 @@ def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles
             infos[name] = TensorInfo(file, *_dtype_and_shape(opened, stored), stored=stored)
     if index is not None:
         check_index(index, stated)
-    return TensorFiles(path, infos, metadata, pickles=pickles)
+    return TensorFiles(path, infos, metadata, pickles=has_pickles, left_out=tuple(left_out))
 
 
 def open_tensors(file: Path, *, pickles: bool = False) -> Any:
@@ -189,7 +200,7 @@ def open_tensors(file: Path, *, pickles: bool = False) -> Any:
     kind = _kind(file)
     if kind == "pickle":
         if not pickles:
-            refuse_pickles([file])
+            refuse_pickles(file, [file])
         from .pickles import PickleFile
 
         return PickleFile(file)
@@ -223,8 +234,6 @@ def _open_safetensors(file: Path) -> Any:
     from safetensors import SafetensorError, safe_open
 
     size = file.stat().st_size
-    if size == 0:
-        raise CheckpointError(f"{file} is empty: its download was cut off. Download it again.")
     with file.open("rb") as handle:
         header = int.from_bytes(handle.read(_HEADER_AT), "little")
     if _MOST_HEADER_BYTES < header <= size:

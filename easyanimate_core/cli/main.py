@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BaseException as error:
             # A library may have turned the interruption into an error of its own.
             if isinstance(error, KeyboardInterrupt) or stop.signal is not None:
-                said = error if isinstance(error, KeyboardInterrupt) else ""
+                said = str(error) if isinstance(error, KeyboardInterrupt) else ""
                 print(f"\nStopped. {said or 'No half-written file was left.'}", file=sys.stderr)
                 return stop.status
             if not isinstance(error, EasyAnimateError):

@@ -14,7 +14,6 @@ from .options import add_force, path_of, size_of
 
 _WEIGHTS = Path("models/controlnet_aux")
 _ROOM_BYTES = 50_000_000
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def add_parser(commands: Any) -> None:
@@ -115,11 +114,12 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _read(source: Path) -> Any:
-    from ..media import DEFAULT_FPS, Clip, read_image, read_video
+    from ..media import read_any
 
-    if source.suffix.lower() in _PICTURES:
-        return Clip(read_image(source), DEFAULT_FPS)
-    return read_video(source)
+    clip = read_any(source)
+    for note in clip.notes:
+        print(f"note: {note}")
+    return clip
 
 
 def _check_replaced(arguments: argparse.Namespace) -> None:

@@ -85,11 +85,14 @@ class CaptionModel:
         self._captioning = captioning
         self._device = pick_device(captioning.device)
         try:
-            self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+            self._processor: Any = AutoProcessor.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False
+            )
             model = AutoModelForImageTextToText.from_pretrained(
                 folder,
                 local_files_only=True,
                 use_safetensors=True,
+                trust_remote_code=False,
                 dtype=pick_dtype(captioning.dtype, self._device),
             )
         except (OSError, ValueError, KeyError, ImportError) as error:

@@ -39,7 +39,9 @@ class Likeness:
             folder, local_files_only=True, use_safetensors=True
         )
         self._clip.eval().to(device)
-        self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        self._processor: Any = AutoProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
         size = self._clip.visual_projection.out_features
         self._head = None if head is None else _read_head(head, size)
         self.head_identity = "" if head is None else f"{head.name} {identity_of(head)}"

@@ -63,6 +63,8 @@ def optional(rule: Rule) -> Rule:
 
 #: True or false, and nothing that only counts as one of them.
 SWITCH = Rule("true or false", lambda value: type(value) is bool)
+#: Of any size, and not finite ones too: for values whose limits are told with more words.
+NUMBER = Rule("a number", lambda value: type(value) in (int, float))
 TEXT = Rule("text", lambda value: isinstance(value, str))
 
 

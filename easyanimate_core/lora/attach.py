@@ -13,7 +13,7 @@ from .changes import Change, Product
 from .lora_set import LoraSet
 
 #: What a layer's output gets more, of the layer, its input and its output.
-Branch = Callable[[nn.Module, Tensor, Tensor], Tensor]
+Branch = Callable[[Any, Tensor, Tensor], Tensor]
 
 
 @contextmanager
@@ -89,7 +89,7 @@ class _Decomposed:
         self._product = change.inner().to(device, dtype)
         self._strength = change.strength
 
-    def __call__(self, layer: nn.Module, x: Tensor, output: Tensor) -> Tensor:
+    def __call__(self, layer: Any, x: Tensor, output: Tensor) -> Tensor:
         bias = None if layer.bias is None else layer.bias.to(output)
         if self._by_rows:
             own = output if bias is None else output - bias

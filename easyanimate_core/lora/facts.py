@@ -28,6 +28,7 @@ _PLAIN = {
     "rank": ("ss_network_dim", "lora_rank", "network_dim", "rank", "r"),
     "rslora": ("use_rslora", "rs_lora"),
 }
+_LORA_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
 _LARGEST = 1e6
 
 
@@ -74,10 +75,18 @@ def read_facts(files: TensorFiles) -> Facts | None:
     return None
 
 
+def stated_beside(path: Path) -> dict[str, str]:
+    """The config beside a LoRA as a header holds it, for a file that is written elsewhere."""
+    config = path.with_name(_CONFIG)
+    if not path.is_file() or not is_file(config) or not _belongs(path):
+        return {}
+    return {_DIFFUSERS: json.dumps(read_json(config), ensure_ascii=False, sort_keys=True)}
+
+
 def _belongs(file: Path) -> bool:
     """Whether the config in a LoRA's folder is this file's: peft's name, or no other file."""
-    others = [other for other in file.parent.iterdir() if other.suffix.lower() == ".safetensors"]
-    return file.stem.startswith(_OWN_FILE) or len(others) == 1
+    others = [other for other in file.parent.iterdir() if other.suffix.lower() in _LORA_SUFFIXES]
+    return file.stem.startswith(_OWN_FILE) or others == [file]
 
 
 def _plain_facts(plain: Mapping[str, str | None], files: TensorFiles) -> Facts:

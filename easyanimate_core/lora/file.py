@@ -185,12 +185,11 @@ class _Layer:
         parts = tuple(p for p in self._keys if p not in ("alpha", "magnitude", "bias"))
         if not parts and "bias" in self._keys:
             return NOTHING
+        wanted: tuple[str, ...] = DIFFERENCE if parts == DIFFERENCE else LOW_RANK
         if any(part.startswith("hada_") for part in parts):
             wanted = LOHA
         elif any(part.startswith("lokr_") for part in parts):
-            wanted = tuple(name for number in "12" for name in self._lokr(f"lokr_w{number}"))
-        else:
-            wanted = DIFFERENCE if parts == DIFFERENCE else LOW_RANK
+            wanted = self._lokr("lokr_w1") + self._lokr("lokr_w2")
         missing = [part for part in wanted if part not in parts]
         if missing:
             raise CheckpointError(

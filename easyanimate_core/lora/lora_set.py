@@ -60,7 +60,7 @@ class LoraSet:
         return self._changes[module]
 
     def low_rank(self, module: str) -> LowRank | None:
-        """The low-rank changes of one of `modules` as one, of their ranks' sum; None without any."""
+        """The low-rank changes of one of `modules` as one; None without any."""
         low = [change for change in self._changes[module] if change.is_low_rank]
         return joined(low) if low else None
 

@@ -13,9 +13,12 @@ from .canvas import drawn_pixels
 from .clip import Clip, Fit, Masks, VideoFacts
 from .contact_sheet import contact_sheet
 from .film import StreamedFrame
+from .given import Source, load_clip, load_image, load_masks, load_picture
 from .lines import ground_of_lines, resize_lines
-from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, digest_of_source, find_sequence, media_path
+from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, find_sequence, media_path
+from .pictures import is_animation
 from .reader import (
+    read_any,
     read_facts,
     read_image,
     read_mask,
@@ -38,6 +41,7 @@ __all__ = [
     "Clip",
     "Fit",
     "Masks",
+    "Source",
     "StreamedFrame",
     "Timing",
     "VideoFacts",
@@ -48,13 +52,18 @@ __all__ = [
     "check_mask",
     "check_pixels",
     "contact_sheet",
-    "digest_of_source",
     "drawn_pixels",
     "find_sequence",
     "ground_of_lines",
+    "is_animation",
+    "load_clip",
+    "load_image",
+    "load_masks",
+    "load_picture",
     "media_path",
     "open_mp4",
     "pick_frames",
+    "read_any",
     "read_facts",
     "read_image",
     "read_mask",

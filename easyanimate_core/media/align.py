@@ -120,7 +120,8 @@ def align_clip(
     rows = clip.rows(picked)
     consecutive = rows == list(range(frames))  # then a view does, without a copy
     source = clip.frames[:frames] if consecutive else clip.frames[rows]
-    scaled = keep_lines and crop.resized != clip.size
+    is_source = clip.source_size in (None, tuple(clip.frames.shape[1:3]))
+    scaled = keep_lines and is_source and crop.resized != clip.size
     ground = ground_of_lines(source, height, width) if scaled else None
     report = AlignmentReport(
         source_size=clip.size,
@@ -135,7 +136,7 @@ def align_clip(
         repeated_by_rate=len(indices) - num_shown,
         dropped_at_end=length - 1 - indices[-1],
         repeated_at_end=repeated_at_end,
-        kept_lines=ground is not None,
+        kept_lines=ground is not None or clip.kept_lines,
     )
     if ground is None:
         return AlignedClip(resize_cover(source, height, width), report)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..geometry import bucket_size
-from .times import Timing
+from .times import Timing, num_moments
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Clip:
     A clip of a file knows more. `timing` is of every frame that was read (None: all are shown
     equally long); `numbers` tell which of them `frames` are (None: all); `source_size` is the
     (height, width) that the file is shown at. `notes` say what was changed so that it looks here
-    as a player shows it.
+    as a player shows it; `kept_lines`, that it is a drawing which was scaled at full strength.
     """
 
     frames: Tensor
@@ -27,6 +27,7 @@ class Clip:
     numbers: tuple[int, ...] | None = None
     source_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
+    kept_lines: bool = False
 
     @property
     def times(self) -> Timing:
@@ -64,11 +65,13 @@ class Fit:
     """What a file is read for: its frames nearest to moments of `fps`, at `size`.
 
     `size` (height, width) None is the trained size nearest to the source's aspect. Frames are
-    scaled while they are decoded, and the others are not kept: memory follows the result.
+    scaled while they are decoded, and the others are not kept: memory follows the result. With
+    `keep_lines` drawings of thin lines are scaled at full strength.
     """
 
     fps: float
     size: tuple[int, int] | None = None
+    keep_lines: bool = False
 
     def size_for(self, source: tuple[int, int]) -> tuple[int, int]:
         """The size of the result from a source of a (height, width)."""
@@ -93,3 +96,8 @@ class VideoFacts:
     def seconds(self) -> float:
         """How long it is shown."""
         return self.frames / self.fps
+
+    def frames_at(self, fps: float) -> int:
+        """How many frames it gives at another rate."""
+        step = min(1 / (self.even_fps or self.fps), self.seconds)
+        return num_moments(self.seconds - step / 2, fps)

@@ -50,20 +50,51 @@ def ground_of_lines(frames: Tensor, height: int, width: int) -> float | None:
     None for anything else. A drawing is mostly one level, black or white, and what is drawn is
     thin beside the scale. Depth, segmentation and photographs have areas and are none.
     """
-    resized = cover_crop((frames.shape[1], frames.shape[2]), (height, width)).resized
-    scale = max(1.0, frames.shape[1] / resized[0], frames.shape[2] / resized[1])
-    step = max(1, math.ceil(len(frames) / _LOOKED_AT))
-    window = 2 * math.ceil(scale) + 1
-    for ground in _GROUNDS:
-        distance_F1HW = (frames[::step].float() - ground).abs().amax(dim=-1)[:, None]
-        if float((distance_F1HW < _NEAR).float().mean()) < _GROUND_SHARE:
-            continue
-        drawn = (distance_F1HW > _DRAWN).float()
-        inside = -F.max_pool2d(-drawn, window, stride=1, padding=window // 2)
-        num_drawn, num_thick = float(drawn.sum()), float(inside.sum())
-        if num_drawn > 0 and num_thick <= (1 - _THIN_SHARE) * num_drawn:
-            return ground
-    return None
+    look = DrawingLook((frames.shape[1], frames.shape[2]), (height, width))
+    for frame in frames[:: look_step(len(frames))]:
+        look.add(frame)
+    return look.ground()
+
+
+def look_step(num_frames: int) -> int:
+    """Of which frames some are looked at: every one of these."""
+    return max(1, math.ceil(num_frames / _LOOKED_AT))
+
+
+class DrawingLook:
+    """`ground_of_lines` frame by frame, for frames of a (height, width) to be scaled to a size."""
+
+    def __init__(self, source: tuple[int, int], size: tuple[int, int]) -> None:
+        resized = cover_crop(source, size).resized
+        scale = max(1.0, source[0] / resized[0], source[1] / resized[1])
+        self._window = 2 * math.ceil(scale) + 1
+        self._pixels = 0
+        self._near = dict.fromkeys(_GROUNDS, 0.0)
+        self._drawn = dict.fromkeys(_GROUNDS, 0.0)
+        self._thick = dict.fromkeys(_GROUNDS, 0.0)
+
+    def add(self, frame_HWC: Tensor) -> None:
+        """Look at a frame, float in [0, 1]."""
+        self._pixels += frame_HWC.shape[0] * frame_HWC.shape[1]
+        for ground in _GROUNDS:
+            distance_11HW = (frame_HWC.float() - ground).abs().amax(dim=-1)[None, None]
+            self._near[ground] += float((distance_11HW < _NEAR).sum())
+            if self._near[ground] < _GROUND_SHARE * self._pixels:
+                continue  # a photograph, most of all: the rest would only cost time
+            drawn = (distance_11HW > _DRAWN).float()
+            inside = -F.max_pool2d(-drawn, self._window, stride=1, padding=self._window // 2)
+            self._drawn[ground] += float(drawn.sum())
+            self._thick[ground] += float(inside.sum())
+
+    def ground(self) -> float | None:
+        """What the frames are drawn on; None where they are no drawing of thin lines."""
+        for ground in _GROUNDS:
+            num_drawn = self._drawn[ground]
+            is_ground = self._near[ground] >= _GROUND_SHARE * self._pixels
+            is_thin = self._thick[ground] <= (1 - _THIN_SHARE) * num_drawn
+            if is_ground and num_drawn > 0 and is_thin:
+                return ground
+        return None
 
 
 def _strongest(picture_HWC: Tensor, height: int, ground: float) -> Tensor:

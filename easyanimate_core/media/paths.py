@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -93,17 +92,6 @@ def find_sequence(path: str | os.PathLike[str]) -> Sequence | None:
     return Sequence(tuple(found[number] for number in numbers), missing)
 
 
-def digest_of_source(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of a sequence's pictures."""
-    sequence = find_sequence(path)
-    if sequence is None:
-        return _digest(path)
-    total = hashlib.sha256()
-    for picture in sequence.pictures:
-        total.update(f"{picture.name} {_digest(picture)}\n".encode("utf-8", "surrogateescape"))
-    return total.hexdigest()
-
-
 def kind_of(file: Path) -> str:
     """By its first bytes: "png", "webp" and "avif" for Pillow, "" for all others.
 
@@ -154,11 +142,3 @@ def _parts_of(name: str) -> tuple[str, int, str]:
     match = _PATTERN.search(name)
     assert match is not None
     return name[: match.start()], int(match[1] or 1), name[match.end() :]
-
-
-def _digest(file: Path) -> str:
-    total = hashlib.sha256()
-    with file.open("rb") as opened:
-        while block := opened.read(2**20):
-            total.update(block)
-    return total.hexdigest()

@@ -71,6 +71,15 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
         return _look_at(file, image, _stated_colours(file))
 
 
+def is_animation(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a picture that moves; what cannot be read does not."""
+    try:
+        with _open(check_is_file(path)) as image:
+            return image.format != "MPO" and _num_frames(image) > 1
+    except MediaError:
+        return False
+
+
 def is_of_pillow(file: Path) -> bool:
     """Whether it is of a kind whose animations are read here and not by FFmpeg."""
     kind = kind_of(file)

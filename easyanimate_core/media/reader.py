@@ -11,7 +11,8 @@ import math
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from dataclasses import replace
+from itertools import islice, takewhile
 from typing import Any
 
 import numpy as np
@@ -20,8 +21,10 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from ..geometry import cover_crop
 from .clip import Clip, Fit, Masks, VideoFacts
 from .film import Film, StreamedFrame, at_even_moments
+from .lines import DrawingLook, look_step, resize_lines
 from .paths import check_is_file, find_sequence
 from .pictures import (
     NotAPictureError,
@@ -55,6 +58,16 @@ def read_still(path: str | os.PathLike[str]) -> Clip:
     """`read_image` as a clip of one frame without a rate, with notes."""
     picture = read_picture(path)
     return Clip(_to_float(picture.pixels)[None], 0.0, notes=picture.notes)
+
+
+def read_any(path: str | os.PathLike[str], *, fit: Fit | None = None) -> Clip:
+    """`read_video`, or a still picture as a clip of one frame."""
+    if find_sequence(path) is None:
+        try:
+            return replace(read_still(path), fps=DEFAULT_FPS)
+        except NotAPictureError:
+            pass
+    return read_video(path, fit=fit)
 
 
 def read_mask(path: str | os.PathLike[str], *, max_frames: int | None = None) -> Tensor:
@@ -116,9 +129,10 @@ def read_video(
         raise InputError(f"max_frames is {max_frames}; at least 1 frame must be read.")
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
         raise InputError(f"max_seconds is {max_seconds}; it must be a positive number.")
+    ground = _ground_of(path, max_seconds, fit) if fit is not None and fit.keep_lines else None
     starts, end = [], 0.0
     with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps) as film:
-        kept = _Kept(path, fit)
+        kept = _Kept(path, fit, ground)
         for frame in film.frames:
             kept.offer(frame)
             starts.append(frame.start)
@@ -128,8 +142,38 @@ def read_video(
         frames, numbers, size = kept.take_all()
     timing = Timing.of_frames(starts, end, film.rate)
     return Clip(
-        frames, _rate_of(starts, film.rate), timing, numbers, size, tuple(dict.fromkeys(film.notes))
+        frames,
+        _rate_of(starts, film.rate),
+        timing,
+        numbers,
+        size,
+        tuple(dict.fromkeys(film.notes)),
+        kept_lines=ground is not None,
     )
+
+
+def _ground_of(path: str | os.PathLike[str], max_seconds: float | None, fit: Fit) -> float | None:
+    """What the frames of `fit` are drawn on, where they are a drawing that is to be scaled.
+
+    They are looked at in a reading of their own, one by one at their full size.
+    """
+    look = None
+    with _open(path, fps=fit.fps) as film:
+        frames = film.frames
+        if max_seconds is not None:
+            frames = takewhile(lambda frame: frame.start < max_seconds, frames)
+        step = look_step(round((max_seconds or read_facts(path).seconds) * fit.fps))
+        for frame in at_even_moments(frames, fit.fps / step):
+            picture = _to_float(frame.pixels())
+            size = (picture.shape[0], picture.shape[1])
+            if look is None:
+                target = fit.size_for(size)
+                if cover_crop(size, target).resized == size:
+                    return None
+                look = DrawingLook(size, target)
+            look.add(picture)
+    assert look is not None
+    return look.ground()
 
 
 def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
@@ -206,10 +250,10 @@ def _is_of_ffmpeg(path: str | os.PathLike[str]) -> bool:
 class _Kept:
     """Frames while a clip is read: all, or those that `fit` needs, at its size."""
 
-    def __init__(self, path: str | os.PathLike[str], fit: Fit | None) -> None:
+    def __init__(self, path: str | os.PathLike[str], fit: Fit | None, ground: float | None) -> None:
         import psutil
 
-        self._path, self._fit = path, fit
+        self._path, self._fit, self._ground = path, fit, ground
         self._room = psutil.virtual_memory().available
         self._frames: list[Tensor] = []
         self._numbers: list[int] = []
@@ -254,7 +298,7 @@ class _Kept:
             self._size = (pixels.shape[0], pixels.shape[1])
         if fit is not None:
             size = fit.size_for(self._size)
-            pixels = resize_cover(pixels[None].to(torch.float32).div_(255), *size)[0].contiguous()
+            pixels = self._resized(pixels.to(torch.float32).div_(255)[None], size)[0].contiguous()
         self._frames.append(pixels)
         self._numbers.append(frame.number)
         # As float32 they take four bytes per value.
@@ -265,6 +309,11 @@ class _Kept:
                 f"its first {len(self._frames)} frames alone take {needed / 1e9:.1f} GB. Cut it, "
                 "or scale it down."
             )
+
+    def _resized(self, frames: Tensor, size: tuple[int, int]) -> Tensor:
+        if self._ground is None:
+            return resize_cover(frames, *size)
+        return resize_lines(frames, *size, self._ground)
 
 
 def _still_mask(path: str | os.PathLike[str]) -> Masks:

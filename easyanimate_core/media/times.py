@@ -64,11 +64,16 @@ class Timing:
         Its last half step does not count, for a next frame would be nearer.
         """
         half = min(self.step, self.end - self.starts[-1]) / 2
-        return max(1, math.floor((self.end - half) * fps * (1 + 1e-9) + _MARGIN) + 1)
+        return num_moments(self.end - half, fps)
 
     def pick(self, frames: int, fps: float) -> list[int]:
         """The frames nearest to the first `frames` moments i / `fps`."""
         return [self.nearest(i / fps) for i in range(frames)]
+
+
+def num_moments(until: float, fps: float) -> int:
+    """How many moments i / `fps` there are up to a time, and with it."""
+    return max(1, math.floor(until * fps * (1 + 1e-9) + _MARGIN) + 1)
 
 
 def even_rate(usual: float, declared: float) -> float:

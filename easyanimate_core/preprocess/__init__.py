@@ -3,8 +3,8 @@
 from .cache import ResultCache
 from .detection import Detection
 from .fit import fit_for
-from .library import check_packages
 from .kinds import KINDS, Kind, Option, WeightFile
+from .library import check_packages
 from .run import preprocess
 from .weights import find_weights, locate
 

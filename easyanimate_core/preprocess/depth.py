@@ -110,6 +110,7 @@ def _from_transformers(files: Mapping[str, Path], device: torch.device) -> Any:
             folder,
             local_files_only=True,
             use_safetensors=True,
+            trust_remote_code=False,
             dtype=torch.float32,
             output_loading_info=True,
         )

@@ -75,7 +75,8 @@ class Kind:
 
     `draws`: thin "lines" along edges are looked for at the result's own size; "figures" are drawn
     with lines too, of people whom a network finds better in a larger picture; "areas" are not
-    lines."""
+    lines.
+    """
 
     name: str
     display_name: str

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import build_on_meta, check_materialised
+from ..loading import build_on_meta
 from .embedding import TextEmbedding, check_prompts, network_device
 from .encoder_config import bert_config, t5_config
 from .tokenize import Tokenizer, check_vocabulary, report_removed
-from .weights import Placement, fill_network
+from .weights import Placement, check_filled, fill_network
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def bert_from_tensors(
 
     fill_network(network, tensors, rename, name="Bert", placement=placement)
     _restore_bert_buffers(network, placement.device)
-    check_materialised(network)
+    check_filled(network, placement)
     return Reader("Bert", network, tokenizer)
 
 
@@ -137,5 +137,5 @@ def t5_from_tensors(
         for name, module in network.named_modules():
             if name.endswith(".wo"):
                 module.float()
-    check_materialised(network)
+    check_filled(network, placement)
     return Reader("mT5", network, tokenizer)

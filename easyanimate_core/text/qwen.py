@@ -13,11 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import build_on_meta, check_materialised
+from ..loading import build_on_meta
 from .embedding import TextEmbedding, check_prompts, network_device
 from .encoder_config import qwen_config
 from .tokenize import ChatTokenizer, check_vocabulary, report_removed
-from .weights import Placement, fill_network
+from .weights import Placement, check_filled, fill_network
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 
@@ -96,5 +96,5 @@ def qwen_from_tensors(
     fill_network(network, tensors, rename, name="Qwen2-VL", placement=placement)
     # Its frequencies are computed, not stored, and were computed on the meta device.
     network.rotary_emb = type(network.rotary_emb)(config=text_config).to(placement.device)
-    check_materialised(network)
+    check_filled(network, placement)
     return QwenTextEncoder(network, tokenizer)

@@ -54,6 +54,12 @@ def text_encoder_version(tensors: Mapping[str, Any]) -> Version:
     )
 
 
+def is_text_encoder(tensors: Mapping[str, Any]) -> bool:
+    """Whether the tensors are those of a text encoder of either version."""
+    tables = (_QWEN_TABLE, _BERT_TABLE)
+    return _T5_BIAS in tensors or any(table.match(name) for table in tables for name in tensors)
+
+
 def text_encoder_from_files(
     files: tuple[Path, ...],
     vocabularies: Vocabularies,

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..checkpoint.whole import check_whole
 from ..errors import CheckpointError
 from ..files import read_bytes
 from .chat import Chat, chat_of
@@ -181,6 +182,8 @@ def _require(folder: Path, name: str, files: tuple[str, ...]) -> None:
             f"The {name} tokenizer is incomplete: {' and '.join(missing)} missing in {folder}. "
             "Download this folder of the checkpoint completely."
         )
+    for file in ("tokenizer_config.json", *files):
+        check_whole(folder / file)
 
 
 def _from_transformers(class_name: str, folder: Path, name: str, steps: Steps) -> Any:

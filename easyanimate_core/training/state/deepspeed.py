@@ -41,10 +41,10 @@ def optimizer_slots(zero: Any, network: nn.Module) -> Slots:
     _link(zero)
     base = zero.optimizer
     slots = {RATES: rates_slot(base.param_groups)}
-    flat, kept = next(iter(base.state.items()), (None, {}))
+    kept: dict[str, Any] = next(iter(base.state.values()), {})
     for name, parameter in trained(network).items():
         for key, value in kept.items():
-            if isinstance(value, Tensor) and value.shape == flat.shape:
+            if isinstance(value, Tensor) and value.ndim:
                 slots[f"{key}/{name}"] = Slot(
                     torch.float32, _shape(parameter),
                     partial(safe_get_full_optimizer_state, parameter, key),

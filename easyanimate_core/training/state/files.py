@@ -65,8 +65,8 @@ def write_files(folder: Path, parts: Mapping[str, Slots], made: Made, *, writes:
     (folder / INDEX).write_text(text, encoding="utf-8")
 
 
-def read_index(folder: Path) -> tuple[Made, dict[str, Any]]:
-    """By what the state was written, and what is said of its files; all of them are there.
+def read_index(folder: Path, step: int) -> tuple[Made, dict[str, Any]]:
+    """By what the state after `step` was written, and what is said of its files; all are there.
 
     Raises:
         CheckpointError: The index is damaged, or a file is missing or has another size.
@@ -77,6 +77,8 @@ def read_index(folder: Path) -> tuple[Made, dict[str, Any]]:
     if content.get("format") != _FORMAT or stated != _digest(content):
         raise CheckpointError(f"{INDEX} is damaged, or of another version")
     made, listed = _made(content)
+    if made.step != step:
+        raise CheckpointError(f"it was written after step {made.step}")
     for name, told in listed.items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != told["bytes"]:

@@ -5,7 +5,7 @@ The slot of what an optimiser keeps for a parameter is `KEY/NAME`, as `exp_avg/p
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, MutableMapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -71,7 +71,7 @@ def make_state(optimizer: torch.optim.Optimizer) -> None:
 
 
 def forget_others(
-    optimizer: torch.optim.Optimizer, network: nn.Module, names: Mapping[str, object]
+    optimizer: torch.optim.Optimizer, network: nn.Module, names: Collection[str]
 ) -> None:
     """Drop what `make_state` made for parameters that no name in `names` speaks of.
 

@@ -81,22 +81,30 @@ def _is_python(words: Tensor) -> bool:
 
 
 def _numpy() -> Tensor:
-    _, words, position, *_ = np.random.get_state()
+    _, words, position, *_ = _numpy_state()
     return torch.tensor([*words.tolist(), position])
 
 
 def _set_numpy(words: Tensor) -> None:
-    kind, _, _, *gauss = np.random.get_state()
-    np.random.set_state((kind, words[:-1].numpy().astype(np.uint32), int(words[-1]), *gauss))
+    kind, _, _, *gauss = _numpy_state()
+    _set_numpy_state(kind, words[:-1].numpy().astype(np.uint32), int(words[-1]), *gauss)
 
 
 def _numpy_gauss() -> Tensor:
-    return torch.tensor(np.random.get_state()[3:], dtype=torch.float64)
+    return torch.tensor(_numpy_state()[3:], dtype=torch.float64)
 
 
 def _set_numpy_gauss(value: Tensor) -> None:
-    kind, words, position, *_ = np.random.get_state()
-    np.random.set_state((kind, words, position, int(value[0]), float(value[1])))
+    _set_numpy_state(*_numpy_state()[:3], int(value[0]), float(value[1]))
+
+
+def _numpy_state() -> tuple[Any, ...]:
+    """Of the generator that is everybody's: kind, words, position, a number that is left."""
+    return tuple(np.random.get_state())  # noqa: NPY002
+
+
+def _set_numpy_state(*state: Any) -> None:
+    np.random.set_state(state)  # noqa: NPY002
 
 
 def _is_numpy(words: Tensor) -> bool:

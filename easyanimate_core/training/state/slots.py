@@ -44,7 +44,8 @@ def whole(tensor: Tensor) -> Tensor:
     if not isinstance(tensor, DTensor):
         return tensor
     # Parts may lie in main memory while the processes talk from card to card.
-    return tensor.to(tensor.device_mesh.device_type).full_tensor()
+    there: DTensor = tensor.to(tensor.device_mesh.device_type)  # type: ignore[assignment]
+    return there.full_tensor()
 
 
 @torch.no_grad()
