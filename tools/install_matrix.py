@@ -28,6 +28,8 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 import dev
 
 from .comfyui import DIRECT, HOST, server_command, wait_until_ready
@@ -50,7 +52,6 @@ OPENCV = {
 #: Not linked: what the rows choose, and what the pack asks for.
 CHOSEN = {"transformers", "huggingface-hub", "tokenizers", "safetensors", "regex", "hf-xet"}
 RUN_SECONDS = 300
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass
@@ -82,16 +83,18 @@ def normal(name: str) -> str:
 def needed(comfyui: Path, found: dict[str, Distribution]) -> Iterator[Distribution]:
     """What a ComfyUI asks for and what that needs, but for `CHOSEN`."""
     lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = [normal(_NAME.match(line)[0]) for line in lines if _NAME.match(line)]
-    done: set[str] = set()
-    while names:
-        name = names.pop()
-        if name in done or name in CHOSEN or name not in found:
-            continue
-        done.add(name)
-        yield found[name]
-        wanted = [line for line in found[name].requires or () if "extra ==" not in line]
-        names += [normal(_NAME.match(line)[0]) for line in wanted]
+    asked = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    done: set[tuple[str, str]] = set()
+    while asked:
+        wanted = asked.pop()
+        name = normal(wanted.name)
+        for extra in {"", *wanted.extras}:
+            if (name, extra) in done or name in CHOSEN or name not in found:
+                continue
+            done.add((name, extra))
+            yield found[name]
+            further = map(Requirement, found[name].requires or ())
+            asked += [r for r in further if not r.marker or r.marker.evaluate({"extra": extra})]
 
 
 def layer(folder: Path, comfyui: Path, python: str) -> Path:
@@ -214,7 +217,7 @@ def ask(url: str, body: Any = None) -> Any:
 
 
 def run_workflow(url: str, wanted: dict[str, Any]) -> str:
-    """ "runs", or what became of it."""
+    """The word runs, or what became of it."""
     try:
         identity = ask(f"{url}/prompt", {"prompt": wanted})["prompt_id"]
     except urllib.error.HTTPError as error:
