@@ -179,9 +179,11 @@ def prompt(*, draws: bool) -> dict[str, Any]:
     frames, height, width = SIZE
     name = next(name for name, head in NAMES.items() if head is Head.INPAINT)
     size = {"width": width, "height": height, "length": frames, "batch_size": 1}
+    loading = {"checkpoint": name, "weight_dtype": "default", "text_device": "default"}
     sampling = {"seed": 1, "steps": 4, "cfg": 4.0, "denoise": 1.0, "scheduler": "auto"}
+    sampling |= {"guidance_rescale": 0.0, "step_cache": 0.0}
     nodes = {
-        "load": ("EasyAnimateLoadCheckpoint", {"checkpoint": name, "weight_dtype": "default"}),
+        "load": ("EasyAnimateLoadCheckpoint", loading),
         "text": (
             "EasyAnimateTextEncode",
             {"clip": ["load", 1], "positive": "A red circle on plain grey.", "negative": ""},
@@ -197,7 +199,10 @@ def prompt(*, draws: bool) -> dict[str, Any]:
                 **sampling,
             },
         ),
-        "decode": ("EasyAnimateDecode", {"vae": ["load", 2], "samples": ["sample", 0]}),
+        "decode": (
+            "EasyAnimateDecode",
+            {"vae": ["load", 2], "samples": ["sample", 0], "tiles": "auto"},
+        ),
         "save": ("SaveImage", {"images": ["decode", 0], "filename_prefix": "matrix"}),
     }
     if draws:
@@ -313,8 +318,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the rows that were asked for; the exit status is 1 where one is not good."""
-    parser = argparse.ArgumentParser(prog="python -m tools.install_matrix", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.install_matrix",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--transformers", nargs="+", default=list(TRANSFORMERS))
     parser.add_argument("--opencv", nargs="+", default=list(OPENCV))
     parser.add_argument("--version", help="of ComfyUI; default: the newest that is there")
