@@ -179,7 +179,7 @@ def test_a_program_beside_the_weights_is_not_run(tmp_path, monkeypatch):
     source = f"open({str(marker)!r}, 'w').close()\nclass Any: pass\n"
     (folder / "program.py").write_text(source)
     auto = ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor")
-    told = {"model_type": "of_its_own", "auto_map": {name: "program.Any" for name in auto}}
+    told = {"model_type": "of_its_own", "auto_map": dict.fromkeys(auto, "program.Any")}
     for name in ("config.json", "processor_config.json", "preprocessor_config.json"):
         (folder / name).write_text(json.dumps(told))
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
