@@ -13,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -26,12 +27,39 @@ from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
 from .errors import EasyAnimateError, InputError, RecipeError
-from .files import Result, check_results, json_value, read_text
+from .files import (
+    MAX_BYTES,
+    SWITCH,
+    TEXT,
+    Result,
+    Rule,
+    check_fields,
+    check_results,
+    json_value,
+    listed,
+    named_path,
+    number,
+    read_text,
+    short,
+)
 from .files.kinds import is_mp4, is_png, json_with
 from .lora import Lora
-from .media import Clip, read_metadata, write_json, write_mp4, write_png
+from .media import (
+    Clip,
+    media_path,
+    read_metadata,
+    write_json,
+    write_mp4,
+    write_png,
+)
 from .memory import Memory
-from .recipe_files import located, sha256_of_file, without_folders
+from .recipe_files import (
+    is_source,
+    located,
+    sha256_of_file,
+    sha256_of_source,
+    without_folders,
+)
 from .settings import Settings
 from .tasks import TASKS, Task
 from .version import __version__
@@ -45,8 +73,22 @@ _TOP_LEVEL = (*_REQUIRED, "loras", "made_with", "embeddings")
 _MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
 #: Fields of `Memory` that change the result; written where they are used.
 _QUANTIZATION = ("quantization", "text_quantization")
-_LORA = ("file", "sha256", "strength", "blocks", "partial")
+_LORA: Mapping[str, Rule] = {
+    "file": TEXT,
+    "sha256": TEXT,
+    "strength": number(-1000, 1000),
+    "blocks": TEXT,
+    "partial": SWITCH,
+}
+_OBJECT = Rule("a JSON object", lambda value: isinstance(value, dict))
+_RULES: Mapping[str, Rule] = {
+    "prompts": listed(TEXT, 1, 1000),
+    "loras": listed(_OBJECT, 0, 100),
+    "made_with": _OBJECT,
+}
 _SAMPLE_BYTES = 65536
+#: In the names of the samples of one run, which share a sidecar.
+_SAMPLE_NUMBER = re.compile(r"_\d+$")
 #: That must be free for a result.
 _ROOM_BYTES = 50_000_000
 
@@ -144,15 +186,19 @@ class Recipe:
         _check_keys("recipe", value, _TOP_LEVEL, required=_REQUIRED)
         if value["format"] != FORMAT:
             raise RecipeError(
-                f"The recipe has format {value['format']!r}; this version reads {FORMAT}."
+                f"The recipe has format {short(value['format'])}; this version reads {FORMAT}."
             )
         allowed = (*_MODEL, *_QUANTIZATION)
         _check_keys("recipe's model", value["model"], allowed, required=_MODEL)
         _check_texts("recipe's model", list(value["model"].values()))
+        named_path(value["model"]["path"], "The recipe's model", RecipeError)
         _check_texts("recipe's prompts", value["prompts"])
+        check_fields(value, _RULES, "The recipe", RecipeError)
+        made_with = value.get("made_with", {})
+        _check_texts("recipe's made_with", list(made_with.values()))
         if value["mode"] not in list(TASKS):
             raise RecipeError(
-                f"The recipe has mode {value['mode']!r}; it must be one of {', '.join(TASKS)}."
+                f"The recipe has mode {short(value['mode'])}; it must be one of {', '.join(TASKS)}."
             )
         task_class = TASKS[value["mode"]]
         names = [field.name for field in dataclasses.fields(task_class)]
@@ -164,7 +210,7 @@ class Recipe:
             settings = Settings(**value["settings"])
         except EasyAnimateError:
             raise
-        except (TypeError, ValueError) as error:
+        except (ArithmeticError, TypeError, ValueError) as error:
             raise RecipeError(
                 f"The recipe is not complete or has a wrong type: {error}."
             ) from error
@@ -177,7 +223,7 @@ class Recipe:
             task,
             dict(value["sources"]),
             settings,
-            dict(value.get("made_with", {})),
+            dict(made_with),
             embeddings,
             *_loras_from_json(value.get("loras", [])),
         )
@@ -197,13 +243,16 @@ class Recipe:
     def read_value(path: str | Path) -> dict[str, Any]:
         """The JSON of a recipe, for `files_of` and `from_json`; none of its files is looked at."""
         path = Path(path)
-        if path.suffix.lower() in (".mp4", ".png"):
-            text = read_metadata(path).get(METADATA_KEY)
-            if text is None:
-                raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
-        else:
+        if path.suffix.lower() not in (".mp4", ".png"):
             text = read_text(path, error=RecipeError)
-        return json_value(text, dict, f"The recipe {path}", error=RecipeError)
+            return json_value(text, dict, f"The recipe {path}", error=RecipeError)
+        found = read_metadata(path).get(METADATA_KEY)
+        if found is None:
+            raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
+        if len(found) > MAX_BYTES:
+            raise RecipeError(f"The recipe in {path} has {len(found):,} characters; it is none.")
+        value = json_value(found, dict, f"The recipe {path}", error=RecipeError)
+        return _sidecar(path, value) or value
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
@@ -247,7 +296,7 @@ def check_output(
         value = getattr(task, field.name)
         if field.name in _FILE_FIELDS:
             values = value.values() if isinstance(value, Mapping) else (value,)
-            read += [Path(v) for v in values if isinstance(v, str | os.PathLike)]
+            read += [media_path(v) for v in values if isinstance(v, str | os.PathLike)]
     is_picture = path.suffix.lower() == ".png"
     what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
     results = [Result(target, what, is_one) for target in _targets(path, samples)]
@@ -299,8 +348,8 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
-        file = Path(value).resolve()
-        return {"file": str(file), "sha256": sha256_of_file(file)}
+        file = media_path(value).resolve()
+        return {"file": str(file), "sha256": sha256_of_source(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_json(name, item) for item in value]
     return value
@@ -328,7 +377,7 @@ def _from_json(name: str, value: Any) -> Any:
     if not isinstance(value, dict):
         wanted = _FIELD_TYPES.get(name)
         if wanted is not None and type(value) not in wanted:
-            raise RecipeError(f"The recipe's {name} is {value!r}, which is no value for it.")
+            raise RecipeError(f"The recipe's {name} is {short(value)}, which is no value for it.")
         return value
     if "pixels_sha256" in value:
         raise RecipeError(
@@ -337,12 +386,26 @@ def _from_json(name: str, value: Any) -> Any:
         )
     if set(value) == {"poses"}:
         return camera_path_from_rows(value["poses"])
-    if set(value) == {"tracks"}:
-        return tracks_from_json(value["tracks"])[0]
-    if set(value) == {"json"}:
-        return _track_text(value["json"])
+    if set(value) in ({"tracks"}, {"json"}):
+        (text,) = value.values()
+        _check_texts(f"recipe's {name}", [text])
+        return tracks_from_json(text)[0] if "tracks" in value else _track_text(text)
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
+    _check_texts(f"recipe's {name}", list(value.values()))
     return _same_file(name, value)
+
+
+def _sidecar(video: Path, value: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON beside a result, where it is the same recipe; it has the paths of files."""
+    for stem in dict.fromkeys((video.stem, _SAMPLE_NUMBER.sub("", video.stem))):
+        file = video.with_name(f"{stem}.json")
+        try:
+            beside = json_value(read_text(file, error=RecipeError), dict, "", error=RecipeError)
+            if without_folders(beside) == value:
+                return beside
+        except RecipeError:
+            continue  # another file of the name
+    return None
 
 
 def _track_text(text: Any) -> str:
@@ -361,13 +424,13 @@ def near_folders() -> list[Path]:
 
 def _same_file(name: str, value: Mapping[str, Any]) -> Path:
     """The file of a recipe; `RecipeError` unless it is there with the content of then."""
-    file = Path(value["file"])
-    if not file.is_file():
+    file = named_path(value["file"], f"The recipe's {name}", RecipeError)
+    if not is_source(file):
         raise RecipeError(
             f"The recipe's {name} is {file}, which is not there, nor beside the recipe or in the "
             "current folder. Put it back, or name its folder with --look-in."
         )
-    if sha256_of_file(file) != value["sha256"]:
+    if sha256_of_source(file) != value["sha256"]:
         raise RecipeError(
             f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
             "would be another one. Restore the file, or run generate with it anew."
@@ -377,19 +440,10 @@ def _same_file(name: str, value: Mapping[str, Any]) -> Path:
 
 def _loras_from_json(value: Any) -> tuple[tuple[Lora, ...], tuple[str, ...]]:
     """LoRAs, and the SHA-256 of each."""
-    if not isinstance(value, list):
-        raise RecipeError(f"The recipe's loras must be a list, not {value!r}.")
     loras = []
     for item in value:
-        _check_keys("recipe's LoRA", item, _LORA, required=_LORA)
-        for key, kinds in (
-            ("file", (str,)),
-            ("strength", (int, float)),
-            ("blocks", (str,)),
-            ("partial", (bool,)),
-        ):
-            if type(item[key]) not in kinds:
-                raise RecipeError(f"The recipe's LoRA has the {key} {item[key]!r}.")
+        _check_keys("recipe's LoRA", item, tuple(_LORA), required=tuple(_LORA))
+        check_fields(item, _LORA, "The recipe's LoRA", RecipeError)
         file = _same_file("LoRA", item)
         loras.append(Lora(file, item["strength"], item["blocks"], item["partial"]))
     return tuple(loras), tuple(item["sha256"] for item in value)
@@ -399,12 +453,11 @@ def _check_keys(
     what: str, value: Any, allowed: Sequence[str], *, required: Sequence[str] = ()
 ) -> None:
     if not isinstance(value, Mapping):
-        raise RecipeError(f"The {what} must be a JSON object, not {value!r}.")
+        raise RecipeError(f"The {what} must be a JSON object, not {short(value)}.")
     unknown = sorted(set(value) - set(allowed))
     if unknown:
-        raise RecipeError(
-            f"The {what} has the unknown key {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
-        )
+        names = ", ".join(short(key)[1:-1] for key in unknown[:6])
+        raise RecipeError(f"The {what} has the unknown key {names}. Allowed: {', '.join(allowed)}.")
     missing = [key for key in required if key not in value]
     if missing:
         raise RecipeError(f"The {what} lacks {', '.join(missing)}.")
@@ -412,7 +465,7 @@ def _check_keys(
 
 def _check_texts(what: str, value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise RecipeError(f"The {what} must be texts, not {value!r}.")
+        raise RecipeError(f"The {what} must be texts, not {short(value)}.")
 
 
 def _camera_rows(path: CameraPath) -> list[list[float]]:
@@ -432,6 +485,6 @@ def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-    packages = ("torch", "diffusers", "transformers", "safetensors", "av")
+    packages = ("torch", "transformers", "safetensors", "av")
     found = {name: metadata.version(name) for name in packages}
     return {"easyanimate_core": __version__, "python": platform.python_version(), **found}

@@ -12,17 +12,22 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import RecipeError
+from .errors import MediaError, RecipeError
+from .files import is_file, is_folder
+from .media import find_sequence
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
 #: What the folders are called in which the small model of the package is put together.
 _BUILT_IN = "small-model"
 _SEPARATOR = re.compile(r"[/\\]")
-#: Keyframes lie deepest in a recipe: sources, keyframes, number.
-_DEEPEST = 4
+#: Numbers of a camera path in memory lie deepest: sources, poses, poses, row, column.
+_DEEPEST = 5
+#: Beyond the keyframes of the longest video.
+_MOST_FILES = 2000
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class NamedFile:
         """Where it is: at its path, or by its name in one of `folders`. Nothing is opened."""
         paths = [Path(self.path)] if _SEPARATOR.search(self.path) and not self.is_remote else []
         paths += [folder / self.name for folder in folders]
-        is_there = Path.is_dir if self.part == MODEL else Path.is_file
+        is_there = is_folder if self.part == MODEL else is_source
         return [path for path in paths if self.name not in ("", ".", "..") and is_there(path)]
 
 
@@ -67,7 +72,9 @@ def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:
     if isinstance(model, Mapping) and isinstance(model.get("path"), str):
         found.append(NamedFile(MODEL, model["path"], "", ("model", "path")))
     for key, part in (("sources", ""), ("loras", LORA), ("embeddings", EMBEDDINGS)):
-        found += _walk(recipe.get(key), part, (key,))
+        found += islice(_walk(recipe.get(key), part, (key,)), _MOST_FILES)
+    if len(found) >= _MOST_FILES:
+        raise RecipeError(f"The recipe names {_MOST_FILES:,} files or more; no run has so many.")
     return found
 
 
@@ -105,10 +112,29 @@ def sha256_of_file(file: Path) -> str:
     return digest.hexdigest()
 
 
+def is_source(path: Path) -> bool:
+    """Whether there is a file, or pictures that are a clip together."""
+    try:
+        return is_file(path) or find_sequence(path) is not None
+    except MediaError:
+        return False
+
+
+def sha256_of_source(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of the pictures that are a clip together."""
+    sequence = find_sequence(path)
+    if sequence is None:
+        return sha256_of_file(path)
+    total = hashlib.sha256()
+    for picture in sequence.pictures:
+        total.update(f"{picture.name} {sha256_of_file(picture)}\n".encode("utf-8", "replace"))
+    return total.hexdigest()
+
+
 def _has(path: Path, sha256: str) -> bool:
     try:
-        return sha256_of_file(path) == sha256
-    except OSError:
+        return sha256_of_source(path) == sha256
+    except (OSError, MediaError):
         return False
 
 

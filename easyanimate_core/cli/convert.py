@@ -27,7 +27,10 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "source", type=path_of, help="checkpoint folder, folder of one part, .safetensors or .gguf"
+        "source",
+        type=path_of,
+        help="checkpoint folder, folder of one part, a file in .safetensors or .gguf, or a pickle "
+        "of plain tensors (.bin, .pt, .pth, .ckpt), of which nothing is run",
     )
     parser.add_argument(
         "target",

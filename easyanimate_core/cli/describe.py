@@ -16,7 +16,8 @@ def add_parser(commands: Any) -> None:
         "describe",
         help="say what a checkpoint is and can do",
         description="Print a checkpoint's version, head, size, tensors and modes, or what a single "
-        "file holds and where it comes from. Only configs and file headers are read.",
+        "file holds and where it comes from. Only configs and file headers are read; what a run "
+        "would refuse is refused.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("path", type=path_of, help="checkpoint folder, .safetensors or .gguf")
@@ -26,10 +27,17 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print the description."""
     from ..checkpoint import inspect_checkpoint
+    from ..checkpoint.folder import is_file
+    from ..loading import check_weights
+    from ..text import check_text_encoder
 
-    if arguments.path.is_file():
+    if is_file(arguments.path):
         return _run_file(arguments)
-    facts = describe(inspect_checkpoint(arguments.path))
+    info = inspect_checkpoint(arguments.path)
+    check_weights(info)
+    masks = info.transformer.enable_text_attention_mask
+    check_text_encoder(info.path, info.version, use_attention_mask=masks)
+    facts = describe(info)
     if arguments.json:
         print(json.dumps(facts, indent=2))  # plain ASCII: every console shows it
         return 0

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except BaseException as error:
             # A library may have turned the interruption into an error of its own.
             if isinstance(error, KeyboardInterrupt) or stop.signal is not None:
-                said = error if isinstance(error, KeyboardInterrupt) else ""
+                said = str(error) if isinstance(error, KeyboardInterrupt) else ""
                 print(f"\nStopped. {said or 'No half-written file was left.'}", file=sys.stderr)
                 return stop.status
             if not isinstance(error, EasyAnimateError):
@@ -92,6 +92,5 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if verbose:
         return
-    for name in ("diffusers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # the notes are printed instead

@@ -36,12 +36,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file and say what was merged."""
     import torch
 
-    from ..checkpoint import read_tensor_files
+    from ..checkpoint import read_denoiser_files
+    from ..checkpoint.folder import is_folder
     from ..lora import merge_loras
 
     used = loras.given(arguments)
     inside = arguments.model / "transformer"
-    files = read_tensor_files(inside if inside.is_dir() else arguments.model)
+    files = read_denoiser_files(inside if is_folder(inside) else arguments.model)
     dtype = None if arguments.dtype is None else getattr(torch, arguments.dtype)
     with ProgressBars() as bars:
         reports = merge_loras(

@@ -14,7 +14,6 @@ from .options import add_force, path_of, size_of
 
 _WEIGHTS = Path("models/controlnet_aux")
 _ROOM_BYTES = 50_000_000
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 def add_parser(commands: Any) -> None:
@@ -31,8 +30,9 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--kind", help="canny, hed, openpose, depth_midas ...; see --list")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="a setting of the kind; may be repeated")  # fmt: skip
-    parser.add_argument("--resolution", type=int, default=512,
-                        help="short side of what the detector sees, default: 512")  # fmt: skip
+    parser.add_argument("--resolution", type=_short_side, default=None, metavar="PIXELS",
+                        help="short side of what the detector sees; default: auto, which is the "
+                        "size of the result for lines, and 512 for people and depth")  # fmt: skip
     parser.add_argument("--size", type=size_of, metavar="HxW",
                         help="height x width of the result; default: the source's")  # fmt: skip
     parser.add_argument("--weights", type=path_of, action="append", metavar="DIR",
@@ -52,11 +52,12 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("preprocess needs --kind, a source and an output; or --list.")
     from ..devices import pick_device
     from ..media import write_mp4, write_png
-    from ..preprocess import Detection, find_weights, preprocess
+    from ..preprocess import Detection, check_packages, find_weights, preprocess
 
     _check_replaced(arguments)
     detection = Detection(arguments.kind, arguments.resolution, _options(arguments.option))
-    find_weights(detection.facts, detection.options, folders)  # before the clip is read
+    check_packages(detection.facts)  # before the clip is read
+    find_weights(detection.facts, detection.options, folders)
     clip = _read(arguments.source)
     size = arguments.size or tuple(clip.frames.shape[1:3])
     _check_output(arguments.output, size, len(clip.frames))
@@ -98,6 +99,10 @@ def _list(folders: Sequence[Path]) -> int:
     return 0
 
 
+def _short_side(text: str) -> int | None:
+    return None if text == "auto" else int(text)
+
+
 def _options(texts: Sequence[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for text in texts:
@@ -109,11 +114,12 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _read(source: Path) -> Any:
-    from ..media import DEFAULT_FPS, Clip, read_image, read_video
+    from ..media import read_any
 
-    if source.suffix.lower() in _PICTURES:
-        return Clip(read_image(source), DEFAULT_FPS)
-    return read_video(source)
+    clip = read_any(source)
+    for note in clip.notes:
+        print(f"note: {note}")
+    return clip
 
 
 def _check_replaced(arguments: argparse.Namespace) -> None:

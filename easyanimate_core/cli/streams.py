@@ -23,7 +23,7 @@ class _Pipe(io.FileIO):
 
     failure: OSError | None = None
 
-    def write(self, data: Any) -> int:  # type: ignore[override]
+    def write(self, data: Any) -> int:
         try:
             return super().write(data)
         except OSError as error:

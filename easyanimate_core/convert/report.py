@@ -73,6 +73,7 @@ def write_report(fidelity: Fidelity, path: Path) -> Path | None:
 
     Returns the picture's path.
     """
+    check_report(path, [], force=True)
     picture = path.with_suffix(".png") if fidelity.relative_rms else None
     if picture is not None:
         with atomic_file(picture) as temporary:

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
 from ..checkpoint.detect import CONFIG_KEY
+from ..checkpoint.folder import PICKLE_SUFFIXES, SAFETENSORS_SUFFIX
 from ..checkpoint.gguf_file import GGUF_SUFFIX
 from ..checkpoint.gguf_writer import GGUFStream, packed_bytes
 from ..checkpoint.writer import Entry, SafetensorsWriter, check_space, file_bytes, write_index
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError, InputError, printable
 from ..files import Result, atomic_file, atomic_folder, check_folder, check_results
 from ..files.kinds import is_gguf, is_safetensors
+from ..lora.facts import stated_beside
 from ..progress import Progress, silent
 from ..version import __version__
 from .encode import changes, encode, overflows_fp16
 from .fidelity import ErrorSums, Fidelity, LayerError
 from .options import GGUF_DTYPES, Conversion
+from .others import copy_others, other_files
 from .plan import Planned, entries_of, plan, shards
-from .source import Source, is_checkpoint, open_source
+from .source import LORA, Source, is_checkpoint, open_source
 
-_SUFFIXES = (".safetensors", GGUF_SUFFIX)
+_SUFFIXES = (SAFETENSORS_SUFFIX, GGUF_SUFFIX)
 _CHECKPOINT_SUFFIXES = {*_SUFFIXES, ".json", ".txt", ".model", ".md", ".jinja", ""}
 _STEMS = {"transformer": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 _SHOWN = 6
@@ -41,10 +42,12 @@ def convert(
     """Write `target` from `source` and tell how far apart they are.
 
     Args:
-        source: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file.
+        source: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file; a
+            pickle of plain tensors (`.bin`, `.pt`, `.pth`, `.ckpt`) is taken too, and a LoRA.
         target: A name that ends in `.safetensors` or `.gguf` is a file with one component; any
             other is a folder: of the component, or of the whole checkpoint where the source is one
-            and no part is named. The other parts of a checkpoint are hard-linked, or copied.
+            and no part is named. The other parts of a checkpoint are copied, but large files of
+            weights are hard-linked where they can be.
         conversion: What to make of it.
         progress: Reports the stage "convert"; an exception that it raises leaves nothing behind.
 
@@ -56,12 +59,13 @@ def convert(
     begin = time.perf_counter()
     source, target = Path(source), Path(target)
     whole = is_checkpoint(source) and conversion.part is None and not _is_file(target)
-    opened = open_source(source, conversion.part)
+    opened = open_source(source, conversion.part, pickles=True)
     _check_target(source, target, conversion)
     planned = plan(opened, conversion, gguf=target.suffix.lower() == GGUF_SUFFIX)
     if conversion.dtype == "fp16":
         _check_fp16(opened, planned)
     metadata = _metadata(opened, conversion)
+    others = other_files(source) if whole else ()
     if _is_file(target):
         layers, size = _write_file(opened, planned, target, metadata, progress)
     else:
@@ -71,7 +75,7 @@ def convert(
                 opened, planned, part, metadata, conversion.max_shard_bytes, progress
             )
             if whole:
-                _link_others(source, folder)
+                copy_others(source, others, folder)
     return Fidelity(
         source=str(source),
         target=str(target),
@@ -88,6 +92,14 @@ def convert(
 
 def _check_target(source: Path, target: Path, conversion: Conversion) -> None:
     is_file = _is_file(target)
+    places = source.resolve(), target.resolve()
+    # A file beside the pickles that it is made of is what makes their folder readable.
+    beside = is_file and places[1].parent == places[0] and _is_pickled(places[0])
+    inside = places[0] in places[1].parents and not beside
+    if places[0] == places[1] or places[1] in places[0].parents or inside:
+        raise InputError(
+            f"The target {target} and the source {source} lie in each other: name another."
+        )
     if is_file and conversion.max_shard_bytes is not None:
         raise InputError(
             "Only a folder has shards: leave the size of shards out, or name a folder."
@@ -112,6 +124,12 @@ def _is_checkpoint(folder: Path) -> bool:
     files = [path for path in folder.rglob("*") if path.is_file()]
     weights = any(path.suffix.lower() in _SUFFIXES for path in files)
     return weights and {path.suffix.lower() for path in files} <= _CHECKPOINT_SUFFIXES
+
+
+def _is_pickled(folder: Path) -> bool:
+    files = list(folder.iterdir()) if folder.is_dir() else []
+    suffixes = {file.suffix.lower() for file in files}
+    return bool(suffixes & set(PICKLE_SUFFIXES)) and SAFETENSORS_SUFFIX not in suffixes
 
 
 def _check_fp16(source: Source, planned: tuple[Planned, ...]) -> None:
@@ -152,7 +170,9 @@ def _metadata(source: Source, conversion: Conversion) -> dict[str, str]:
             "easyanimate.head": head,
             "modelspec.architecture": f"easyanimate-{version}-{head}".lower(),
         }
-    if source.config is not None:
+    if source.part == LORA:
+        facts = {**source.files.metadata, **stated_beside(source.path), **facts}
+    elif source.config is not None:
         facts[CONFIG_KEY] = json.dumps(source.config, ensure_ascii=False, sort_keys=True)
     return facts
 
@@ -249,17 +269,6 @@ def _gguf_bytes(entries: Mapping[str, Entry]) -> int:
     return sum(packed_bytes(entry) for entry in entries.values())
 
 
-def _link_others(source: Path, target: Path) -> None:
-    """Every file of a checkpoint but those of the transformer: hard-linked, else copied."""
-    for path in sorted(source.rglob("*")):
-        place = path.relative_to(source)
-        if path.is_dir() or place.parts[0] == "transformer" or ".cache" in place.parts:
-            continue
-        (target / place).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path.resolve(), target / place)
-        except OSError:  # another disk, or one without links
-            shutil.copy2(path, target / place)
 
 
 def _notes(
@@ -273,7 +282,8 @@ def _notes(
     notes = []
     if whole:
         notes.append(
-            "The other parts of the checkpoint are linked to the source's files or copied."
+            "The other parts of the checkpoint are copied; their weights are linked to the "
+            "source's files where the disk allows that."
         )
     if conversion.dtype in GGUF_DTYPES:
         odd = [w.name for w in planned if w.kind == "BF16" and _is_matrix(w)]
@@ -282,6 +292,10 @@ def _notes(
                 f"{len(odd)} matrices have rows that are no multiple of 32 and stay bf16: {odd[0]}"
                 f"{' and others' if len(odd) > 1 else ''}."
             )
+    if source.files.left_out:
+        shown = ", ".join(map(printable, source.files.left_out[:_SHOWN]))
+        more = " and others" if len(source.files.left_out) > _SHOWN else ""
+        notes.append(f"Left out, because they are no tensors of the network: {shown}{more}.")
     if source.part == "text_encoder_2" and not source.extra and _is_file(target):
         notes.append(
             "The file holds no tokenizer, which ComfyUI needs: tokenizer_2/spiece.model is missing."

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint.pickles import read_pickle
 from ..errors import CheckpointError, InputError
-from ..preprocess.weights import read_state
 from .files import identity_of
 
 _WEIGHTS = "model.safetensors"
@@ -100,7 +100,7 @@ def _read_head(path: Path, size: int) -> tuple[Tensor, Tensor]:
 
         state: dict[str, Any] = load_file(path)
     else:
-        state = read_state(path)
+        state = read_pickle(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if shapes != {"weight": (1, size), "bias": (1,)}:
         raise CheckpointError(

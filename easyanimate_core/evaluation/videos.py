@@ -16,16 +16,13 @@ from torch import Tensor
 
 from ..errors import InputError, MediaError
 from ..files import DATASET_BYTES, read_json
-from ..media import DEFAULT_FPS, Clip, read_image, read_video
+from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Clip, read_any
 from ..progress import Progress, silent
 from .distribution import VideoFeatures, check_length, frechet_video_distance
 from .metrics import SSIM_WINDOW, check_same_shape, psnr, ssim
 from .statistics import Spread
 from .temporal import flicker, motion
 from .text_match import ClipScorer
-
-_VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -130,9 +127,7 @@ def evaluate_videos(
 
 def read_clip(file: Path) -> Clip:
     """A video, or a picture as one of a single frame."""
-    if file.suffix.lower() in _PICTURES:
-        return Clip(read_image(file), DEFAULT_FPS)
-    return read_video(file)
+    return read_any(file)
 
 
 def spreads_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
@@ -157,7 +152,7 @@ def _measured(clip: Clip, reference: Tensor | None) -> dict[str, float]:
 
 def _found(source: Path) -> dict[str, Path]:
     """Names and files of the videos and pictures at `source`."""
-    known = (*_VIDEOS, *_PICTURES)
+    known = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
     if source.is_file():
         if source.suffix.lower() not in known:
             raise InputError(f"{source} is no video or picture; known are {', '.join(known)}.")

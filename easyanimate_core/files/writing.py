@@ -84,7 +84,7 @@ def check_folder(
                 f"The target {folder} and the source {source} lie in each other: name another."
             )
     if folder.is_file():
-        raise InputError(f"{folder} is a file and would become a folder: name another target.")
+        raise InputError(f"{folder} is a file and would become a folder: name another output.")
     if folder.is_dir() and any(folder.iterdir()):
         if not is_one(folder):
             raise InputError(
@@ -93,7 +93,7 @@ def check_folder(
             )
         if not force:
             raise InputError(
-                f"{folder} is there already. Name another target, or allow to replace it (--force)."
+                f"{folder} is there already. Name another output, or allow to replace it (--force)."
             )
     _check_folder(folder.absolute().parent, [folder], 0)
 
@@ -125,11 +125,11 @@ def _check_replaced(result: Result, *, force: bool) -> None:
     try:
         found = path.lstat()
         if path.is_dir():
-            raise MediaError(f"{path} is a folder; name a file.")
+            raise InputError(f"{path} is a folder; name a file.")
         if not path.is_file():
             if path.is_symlink():
                 return  # it leads nowhere; the link is replaced
-            raise MediaError(f"{path} is no ordinary file: it is not written over.")
+            raise InputError(f"{path} is no ordinary file: it is not written over.")
         if path.stat().st_size == 0 or not found.st_size:
             return
         is_one = result.is_one(path)

@@ -16,7 +16,8 @@ from ..errors import CheckpointError, InputError
 from ..files import Result, atomic_file, check_results
 from ..files.kinds import is_safetensors
 from ..progress import Progress, silent
-from .low_rank import Lora, LoraSet, matrix_shapes
+from .file import Lora, matrix_shapes
+from .lora_set import LoraSet
 
 #: Dtypes that weights can be merged in, by the file's word.
 MERGED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -61,15 +62,31 @@ def merge_loras(
     entries = {name: Entry(words[kinds[name]], info.shape) for name, info in files.items()}
     facts = {**files.metadata, **(metadata or {})}
     check_space(out, file_bytes(entries, facts))
-    changed, tensors = set(change.modules), files.map()
+    tensors = files.map()
+    _check_biases(files, change)
     with atomic_file(out) as scratch, SafetensorsWriter(scratch, entries, facts) as writer:
         for done, name in enumerate(files, start=1):
-            tensor, module = tensors[name], to_original(name).removesuffix(".weight")
-            if module in changed and name.endswith(".weight"):
-                tensor = tensor.float() + change.delta(module)
-            writer.append(name, _cast(name, tensor, kinds[name]))
+            writer.append(name, _cast(name, _changed(name, tensors[name], change), kinds[name]))
             progress("merge", done, len(files))
     return change.reports
+
+
+def _changed(name: str, tensor: Tensor, change: LoraSet) -> Tensor:
+    module, _, kind = to_original(name).rpartition(".")
+    delta = None
+    if module in change.modules:
+        delta = change.delta(module, tensor) if kind == "weight" else change.bias_delta(module)
+    return tensor if delta is None else tensor.float() + delta
+
+
+def _check_biases(files: TensorFiles, change: LoraSet) -> None:
+    biases = {to_original(name) for name in files}
+    for module in change.modules:
+        if change.bias_delta(module) is not None and f"{module}.bias" not in biases:
+            raise CheckpointError(
+                f"The LoRA changes the bias of {module}, which has none in {files.path}: it was "
+                "made for another model. Choose the matching file."
+            )
 
 
 def _check_output(out: Path, sources: Sequence[str | os.PathLike[str]], *, force: bool) -> None:
@@ -90,8 +107,13 @@ def _check_plain(files: TensorFiles) -> None:
 
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if not tensor.isfinite().all():
+        raise CheckpointError(
+            f"{name} has values that are infinite or no numbers (NaN), in the model or with the "
+            "LoRA in it. The model is damaged, or the strength is beyond reason."
+        )
     cast = tensor.to(dtype)
-    if not cast.isfinite().all() and tensor.isfinite().all():
+    if not cast.isfinite().all():
         raise CheckpointError(
             f"{name} has values beyond the range of {str(dtype).removeprefix('torch.')}. Choose "
             "bfloat16 or float32."

@@ -22,16 +22,14 @@ from torch import Tensor
 
 from ..errors import InputError, MediaError
 from ..files import atomic_file, atomic_folder, write_error
-from .align import check_pixels
 from .reader import CONTAINER_TAGS
+from .scale import check_pixels
+from .times import DEFAULT_FPS
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-#: Frames per second of the published models' training clips and of the original's demos.
-DEFAULT_FPS = 8.0
 
 
 def write_mp4(

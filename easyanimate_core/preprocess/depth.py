@@ -13,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checkpoint.pickles import read_pickle
 from ..errors import CheckpointError
 from .detection import Detection
 from .library import submodule
-from .weights import load_into, read_state
+from .weights import load_into
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +35,7 @@ def midas(
     del detection
     (path,) = files.values()
     library = submodule("midas.midas.dpt_depth")
-    state = read_state(path)
+    state = read_pickle(path)
     state = state["model"] if "optimizer" in state else state
     build = partial(library.DPTDepthModel, path=None, backbone="vitb_rn50_384", non_negative=True)
     with warnings.catch_warnings():

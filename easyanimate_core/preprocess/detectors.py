@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checkpoint.pickles import read_pickle
 from . import depth, dwpose, pose
 from .detection import Detection
 from .library import submodule
-from .weights import load_into, read_state
+from .weights import load_into
 
 Array = np.ndarray[Any, Any]
 Detector = Callable[[Array], Array]
@@ -31,9 +32,14 @@ def make_detector(detection: Detection, files: Files, device: torch.device) -> D
 
 def _canny(detection: Detection, files: Files, device: torch.device) -> Detector:
     del files, device
-    find = submodule("canny").CannyDetector()
-    low, high = detection.options["low_threshold"], detection.options["high_threshold"]
-    return _called(find, low_threshold=low, high_threshold=high)
+    low, high = (int(detection.options[name]) for name in ("low_threshold", "high_threshold"))
+
+    def find(picture: Array) -> Array:
+        import cv2
+
+        return cv2.Canny(picture, low, high)
+
+    return find
 
 
 def _xdog(detection: Detection, files: Files, device: torch.device) -> Detector:
@@ -62,7 +68,7 @@ def _hed(
     del detection
     library = submodule("hed")
     path = files["ControlNetHED.pth"]
-    network = load_into(library.ControlNetHED_Apache2, read_state(path), path)
+    network = load_into(library.ControlNetHED_Apache2, read_pickle(path), path)
     return _called(library.HEDdetector(network.to(device)), scribble=scribble)
 
 
@@ -70,7 +76,7 @@ def _pidi(detection: Detection, files: Files, device: torch.device) -> Detector:
     del detection
     library = submodule("pidi")
     path = files["table5_pidinet.pth"]
-    state = read_state(path)
+    state = read_pickle(path)
     state = _without_prefix(state.get("state_dict", state))
     network = load_into(library.pidinet, state, path)
     return _called(library.PidiNetDetector(network.to(device)), scribble=True)
@@ -79,7 +85,7 @@ def _pidi(detection: Detection, files: Files, device: torch.device) -> Detector:
 def _mlsd(detection: Detection, files: Files, device: torch.device) -> Detector:
     library = submodule("mlsd")
     path = files["mlsd_large_512_fp32.pth"]
-    network = load_into(library.MobileV2_MLSD_Large, read_state(path), path).to(device)
+    network = load_into(library.MobileV2_MLSD_Large, read_pickle(path), path).to(device)
     score, length = (detection.options[n] for n in ("score_threshold", "length_threshold"))
 
     def find(picture: Array) -> Array:
@@ -103,7 +109,7 @@ def _lineart_anime(detection: Detection, files: Files, device: torch.device) -> 
     path = files["netG.pth"]
     norm = partial(torch.nn.InstanceNorm2d, affine=False, track_running_stats=False)
     build = partial(library.UnetGenerator, 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
-    network = load_into(build, _without_prefix(read_state(path)), path)
+    network = load_into(build, _without_prefix(read_pickle(path)), path)
     return _called(library.LineartAnimeDetector(network.to(device)))
 
 

@@ -131,7 +131,7 @@ class StoredWeights(Mapping[str, Stored]):
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
             return StoredWeight(self._tensors[name], _broadcast(scale, len(info.shape)))
-        if info.dtype not in ITEM_BYTES:
+        if is_packed(info):
             return PackedWeight(torch.Size(info.shape), lambda: self._tensors[name])
         return self._tensors[name]
 
@@ -190,8 +190,17 @@ def as_tensors(name: str, stored: StoredWeight) -> dict[str, Tensor]:
 
 def note(kind: str) -> Tensor:
     """The JSON for ComfyUI's loader, as bytes."""
-    text = json.dumps({"format": STORAGE_FORMATS[kind].note})
-    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+    return note_of({"format": STORAGE_FORMATS[kind].note})
+
+
+def note_of(content: Mapping[str, object]) -> Tensor:
+    """Any JSON for ComfyUI's loader, as bytes."""
+    return torch.tensor(list(json.dumps(dict(content)).encode()), dtype=torch.uint8)
+
+
+def is_packed(info: TensorInfo) -> bool:
+    """Whether a tensor is stored in GGUF's blocks."""
+    return info.dtype not in ITEM_BYTES
 
 
 def read_note(tensor: Tensor) -> Mapping[str, object]:

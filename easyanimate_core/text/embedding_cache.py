@@ -11,17 +11,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
-from ..files import cache_folder, json_value
+from ..files import TEXT, cache_folder, check_fields, json_value, listed
 from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
@@ -62,10 +63,9 @@ class EmbeddingCache:
             if not path.is_file():
                 return None
             tensors, told = read_tensors(path)
-            cut = json_value(told["cut"], list, f"cut in {path}", error=InputError)
-            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(cut))
-        except (KeyError, ValueError) as error:
-            raise InputError(f"{path} is damaged ({error}). Delete it.") from error
+            entry = EncodedPrompt(states_from_tensors(tensors, ""), _cut(path, tensors, told))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}); it is written again.") from error
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
         with suppress(OSError):  # a folder that is not ours to write to can be read all the same
@@ -75,7 +75,8 @@ class EmbeddingCache:
     def write(self, prompt: str, encoded: EncodedPrompt) -> None:
         """Keep a prompt's embedding; `MediaError` where it cannot be written."""
         tensors = states_to_tensors(encoded.states, "")
-        write_tensors(self._path(prompt), tensors, {"cut": json.dumps(encoded.cut)})
+        path = self._path(prompt)
+        write_tensors(path, tensors, {"cut": json.dumps(encoded.cut), "entry": path.stem})
         with suppress(OSError):  # what cannot be removed now may be at the next entry
             self._make_room()
 
@@ -97,6 +98,15 @@ class EmbeddingCache:
                 return
             path.unlink(missing_ok=True)
             excess -= size
+
+
+def _cut(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> tuple[str, ...]:
+    """The words of an entry that were not read; `ValueError` where it is not this entry whole."""
+    if told.get("entry") != path.stem or "sha256" not in told:
+        raise ValueError("it is another prompt's, or of an earlier version")
+    cut = json_value(told.get("cut", ""), list, "cut", error=InputError)
+    check_fields({"cut": cut}, {"cut": listed(TEXT, len(tensors), len(tensors))}, "It", InputError)
+    return tuple(cut)
 
 
 def encoder_identity(

@@ -11,7 +11,7 @@ from typing import Any
 from ...conditioning.camera import read_camera_file
 from ...errors import InputError
 from ...files import DATASET_BYTES, read_json
-from ...media import align_clip, read_facts, read_image, read_video, resize_cover
+from ...media import Fit, align_clip, read_facts, read_image, read_video, resize_cover
 from .records import Record, Sample, Shape
 
 _KINDS = ("video", "image")
@@ -58,7 +58,7 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
     else:
         facts = read_facts(paths["file_path"])
         height, width = facts.height, facts.width
-        frames = int(facts.seconds * fps + 0.5)
+        frames = facts.frames_at(fps)
     return Record(
         identity=repr(stamps),
         captions=(str(entry.get("text", "")),),
@@ -76,7 +76,8 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     else:
         sample = Sample(_clip(paths["file_path"], fps, shape))
     if "control_file_path" in paths:
-        sample = replace(sample, control=_clip(paths["control_file_path"], fps, shape))
+        control = _clip(paths["control_file_path"], fps, shape, keep_lines=True)
+        sample = replace(sample, control=control)
     if "camera_file_path" in paths:
         sample = replace(
             sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
@@ -84,9 +85,16 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     return sample
 
 
-def _clip(path: Path, fps: float, shape: Shape) -> Any:
-    clip = read_video(path, max_seconds=shape.frames / fps)
+def _clip(path: Path, fps: float, shape: Shape, *, keep_lines: bool = False) -> Any:
+    fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
+    clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
     aligned = align_clip(
-        clip, height=shape.height, width=shape.width, frames=shape.frames, fps=fps, short="repeat"
+        clip,
+        height=shape.height,
+        width=shape.width,
+        frames=shape.frames,
+        fps=fps,
+        short="repeat",
+        keep_lines=keep_lines,
     )
     return aligned.frames
