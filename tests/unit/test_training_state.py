@@ -432,3 +432,15 @@ def test_an_average_is_kept_by_name(tmp_path):
     with averages[1].in_place():
         assert torch.equal(networks[1].weight, networks[0].weight)
     assert torch.equal(networks[1].weight, own)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"loss": 1}', '{"step": "1"}', '{"step": 1, "loss": "a"}', "[1]", "{", DEEP], ids=len
+)
+def test_a_log_of_other_rows_is_refused_and_can_be_deleted(folder, output, line):
+    log = output / "log.jsonl"
+    log.write_text(log.read_text() + line + "\n")
+    assert f"{log}, line 3" in refused(folder, output)
+    log.unlink()
+    train(output, folder, **GOES_ON)
+    assert list(losses(output)) == [3]
