@@ -170,8 +170,8 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
 
 def _is_on_disk(plugin: Any) -> bool:
     zero = plugin.deepspeed_config.get("zero_optimization", {})
-    devices = {(zero.get(f"offload_{part}") or {}).get("device") for part in ("optimizer", "param")}
-    return "nvme" in devices
+    parts = (zero.get(f"offload_{part}") or {} for part in ("optimizer", "param"))
+    return any(part.get("device") == "nvme" for part in parts)
 
 
 def _keep_inputs_whole(accelerator: Any) -> None:
