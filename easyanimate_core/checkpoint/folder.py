@@ -152,7 +152,7 @@ def _check_shard_name(index: Path, name: str, suffixes: tuple[str, ...]) -> None
             f"{index} names the file {name[:100]!r}; a shard is a plain file name, in the folder "
             "of its index. The index is damaged or not to be trusted: download it again."
         )
-    if name.lower().endswith(PICKLE_SUFFIXES) and PICKLE_SUFFIXES != suffixes:
+    if name.lower().endswith(PICKLE_SUFFIXES) and suffixes != PICKLE_SUFFIXES:
         refuse_pickles(index.parent, [index.parent / name])
     if not name.lower().endswith(suffixes):
         raise CheckpointError(

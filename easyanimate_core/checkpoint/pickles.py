@@ -57,8 +57,8 @@ def _refuse_packed(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise CheckpointError(
-                f"{path} is a compressed archive, not a file that PyTorch wrote. Unpack it, or "
-                "download the weights themselves."
+                f"{path} is a compressed archive or a TorchScript program, not weights that "
+                "torch.save wrote. Unpack it, or download the weights themselves."
             )
 
 
