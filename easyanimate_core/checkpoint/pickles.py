@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: Under which trainers put a network's tensors, beside what else they keep.
-_WRAPPERS = ("state_dict", "model_state_dict", "module", "model", "params", "network", "weights")
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "module", "model", "params",
+             "network", "weights")  # fmt: skip
 _MOST_TENSORS = 100_000
 _SHOWN = 4
 

@@ -236,6 +236,8 @@ HEADERS = {
     "kohya, rslora": ({"ss_network_alpha": "2", "ss_network_dim": "4",
                        "ss_network_args": '{"rs_lora": "True"}'}, 1.0),
     "plain": ({"lora_alpha": "8", "r": "4"}, 2.0),
+    "plain, with the network's name": ({"transformer.lora_alpha": "64", "transformer.r": "4",
+                                        "text_encoder.lora_alpha": "1"}, 16.0),
 }  # fmt: skip
 
 
@@ -274,6 +276,13 @@ def test_a_config_of_another_file_is_not_this_one_s(shapes, lora, tmp_path):
     other = lora(pair(), "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text(json.dumps(adapter(r=8)))
     assert "adapter_config.json is of another rank" in LoraSet.read([other], shapes).reports[0]
+
+
+def test_a_header_and_a_config_that_contradict_each_other(shapes, lora, tmp_path):
+    used = lora(pair(), "adapter_model.safetensors", lora_alpha="8")
+    (tmp_path / "adapter_config.json").write_text(json.dumps(adapter()))
+    with pytest.raises(CheckpointError, match=r"header of .* says alpha = 8, .*config.json 16"):
+        LoraSet.read([used], shapes)
 
 
 def test_alpha_in_the_tensors_comes_first(shapes, lora):
