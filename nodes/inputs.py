@@ -57,19 +57,18 @@ def size_widgets() -> list[io.Input]:
 
 def drawn_size_widgets() -> list[io.Input]:
     """Width and height that a control video is drawn for, or 0 for the clip's own."""
+    side = {"default": 0, "min": 0, "max": _LARGEST_SIDE, "step": SIZE_MULTIPLE, "optional": True}
     return [
-        io.Int.Input(
-            side,
-            default=0,
-            min=0,
-            max=LARGEST_SIDE,
-            step=SIZE_MULTIPLE,
-            optional=True,
-            tooltip=f"The {side} in EasyAnimate Control: lines are then drawn for that size. The "
-            "clip is scaled to cover it and cropped. 0 for both sides keeps the clip's.",
-        )
-        for side in ("width", "height")
+        io.Int.Input("width", tooltip=_drawn_size_tip("width"), **side),
+        io.Int.Input("height", tooltip=_drawn_size_tip("height"), **side),
     ]
+
+
+def _drawn_size_tip(side: str) -> str:
+    return (
+        f"The {side} in EasyAnimate Control: lines are then drawn for that size. The clip is "
+        "scaled to cover it and cropped. 0 for both sides keeps the clip's."
+    )
 
 
 def _size_tip(side: str) -> str:

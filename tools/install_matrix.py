@@ -28,6 +28,8 @@ from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from packaging.requirements import Requirement
+
 import dev
 
 from .comfyui import DIRECT, HOST, server_command, wait_until_ready
@@ -50,7 +52,6 @@ OPENCV = {
 #: Not linked: what the rows choose, and what the pack asks for.
 CHOSEN = {"transformers", "huggingface-hub", "tokenizers", "safetensors", "regex", "hf-xet"}
 RUN_SECONDS = 300
-_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 @dataclass
@@ -67,6 +68,7 @@ class Row:
     imports: str = ""
     starts: bool = False
     workflow: str = ""
+    log: str = ""
 
     @property
     def is_good(self) -> bool:
@@ -81,16 +83,18 @@ def normal(name: str) -> str:
 def needed(comfyui: Path, found: dict[str, Distribution]) -> Iterator[Distribution]:
     """What a ComfyUI asks for and what that needs, but for `CHOSEN`."""
     lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    names = [normal(_NAME.match(line)[0]) for line in lines if _NAME.match(line)]
-    done: set[str] = set()
-    while names:
-        name = names.pop()
-        if name in done or name in CHOSEN or name not in found:
-            continue
-        done.add(name)
-        yield found[name]
-        wanted = [line for line in found[name].requires or () if "extra ==" not in line]
-        names += [normal(_NAME.match(line)[0]) for line in wanted]
+    asked = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
+    done: set[tuple[str, str]] = set()
+    while asked:
+        wanted = asked.pop()
+        name = normal(wanted.name)
+        for extra in {"", *wanted.extras}:
+            if (name, extra) in done or name in CHOSEN or name not in found:
+                continue
+            done.add((name, extra))
+            yield found[name]
+            further = map(Requirement, found[name].requires or ())
+            asked += [r for r in further if not r.marker or r.marker.evaluate({"extra": extra})]
 
 
 def layer(folder: Path, comfyui: Path, python: str) -> Path:
@@ -175,9 +179,11 @@ def prompt(*, draws: bool) -> dict[str, Any]:
     frames, height, width = SIZE
     name = next(name for name, head in NAMES.items() if head is Head.INPAINT)
     size = {"width": width, "height": height, "length": frames, "batch_size": 1}
+    loading = {"checkpoint": name, "weight_dtype": "default", "text_device": "default"}
     sampling = {"seed": 1, "steps": 4, "cfg": 4.0, "denoise": 1.0, "scheduler": "auto"}
+    sampling |= {"guidance_rescale": 0.0, "step_cache": 0.0}
     nodes = {
-        "load": ("EasyAnimateLoadCheckpoint", {"checkpoint": name, "weight_dtype": "default"}),
+        "load": ("EasyAnimateLoadCheckpoint", loading),
         "text": (
             "EasyAnimateTextEncode",
             {"clip": ["load", 1], "positive": "A red circle on plain grey.", "negative": ""},
@@ -193,7 +199,10 @@ def prompt(*, draws: bool) -> dict[str, Any]:
                 **sampling,
             },
         ),
-        "decode": ("EasyAnimateDecode", {"vae": ["load", 2], "samples": ["sample", 0]}),
+        "decode": (
+            "EasyAnimateDecode",
+            {"vae": ["load", 2], "samples": ["sample", 0], "tiles": "auto"},
+        ),
         "save": ("SaveImage", {"images": ["decode", 0], "filename_prefix": "matrix"}),
     }
     if draws:
@@ -213,7 +222,7 @@ def ask(url: str, body: Any = None) -> Any:
 
 
 def run_workflow(url: str, wanted: dict[str, Any]) -> str:
-    """ "runs", or what became of it."""
+    """The word runs, or what became of it."""
     try:
         identity = ask(f"{url}/prompt", {"prompt": wanted})["prompt_id"]
     except urllib.error.HTTPError as error:
@@ -250,9 +259,10 @@ def try_comfyui(python: str, comfyui: Path, pack: Path, base: Path, row: Row) ->
         finally:
             process.terminate()
             process.wait(30)
+    if row.workflow != "runs":
+        row.log = (base / "server.log").read_text(errors="replace")[-8000:]
     if not row.starts:
-        text = (base / "server.log").read_text(errors="replace")
-        row.workflow = text.strip().splitlines()[-1] if text.strip() else "nothing was said"
+        row.workflow = (row.log.strip().splitlines() or ["nothing was said"])[-1]
 
 
 def dev_port() -> int:
@@ -308,8 +318,11 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the rows that were asked for; the exit status is 1 where one is not good."""
-    parser = argparse.ArgumentParser(prog="python -m tools.install_matrix", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.install_matrix",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("--transformers", nargs="+", default=list(TRANSFORMERS))
     parser.add_argument("--opencv", nargs="+", default=list(OPENCV))
     parser.add_argument("--version", help="of ComfyUI; default: the newest that is there")

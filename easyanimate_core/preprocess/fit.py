@@ -22,6 +22,8 @@ class Fit:
     The picture is scaled, then its right and lower edges are repeated up to multiples of
     `multiple`. What was added is cut off again, and the map is brought to `size` by the one rule
     of `media` (cover, and crop the centre); with `keep_lines` without averaging lines away.
+    `enlarged` is by how much the picture is larger than the clip where the detector was left to
+    choose its size; 1 where it is not, or was told a size.
     """
 
     source: tuple[int, int]
@@ -29,6 +31,7 @@ class Fit:
     size: tuple[int, int]
     multiple: int
     keep_lines: bool
+    enlarged: float = 1.0
 
     def to_detector(self, frame: Tensor) -> np.ndarray[Any, Any]:
         """A frame [H, W, 3] in [0, 1] as bytes of the detector's size."""
@@ -61,9 +64,12 @@ class Fit:
 def fit_for(detection: Detection, source: tuple[int, int], size: tuple[int, int]) -> Fit:
     """The sizes for a source of `source` (height, width) and a result of `size`."""
     facts = detection.facts
+    enlarged = 1.0
     if detection.resolution is None and facts.draws == "lines":
         scaled = cover_crop(source, size).resized
+        enlarged = max(1.0, scaled[0] / source[0])
     else:
         scale = (detection.resolution or NETWORK_SIDE) / min(source)
         scaled = max(1, round(source[0] * scale)), max(1, round(source[1] * scale))
-    return Fit(source, scaled, size, facts.multiple, keep_lines=facts.draws != "areas")
+    keep_lines = facts.draws != "areas"
+    return Fit(source, scaled, size, facts.multiple, keep_lines=keep_lines, enlarged=enlarged)

@@ -51,7 +51,7 @@ def preprocess(
     if kept is not None:
         progress("detect", len(frames), len(frames))
         return kept
-    detector = make_detector(detection, files, torch.device(device))
+    detector = make_detector(detection, files, torch.device(device), fit.enlarged)
     maps = []
     with torch.inference_mode():
         for index, frame in enumerate(frames):

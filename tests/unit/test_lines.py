@@ -189,3 +189,18 @@ def test_a_video_that_is_no_control_is_scaled_smoothly(bikes):
 def test_the_resolution_names_the_way_out():
     with pytest.raises(InputError, match="0 in the node, auto on the command line"):
         Detection("canny", 32)
+
+
+@pytest.mark.parametrize("kind", ["canny", "scribble_xdog"])
+def test_a_larger_result_has_the_edges_of_the_clip(bikes, kind):
+    """A scaled-up edge is less steep and is found all the same, in lines of one pixel."""
+    clip = align_clip(Clip(bikes, 8.0), height=96, width=224, frames=1, fps=8.0).frames
+    small = preprocess(clip, Detection(kind))
+    large = preprocess(clip, Detection(kind), size=(384, 896))
+    assert set(large.unique().tolist()) == {0.0, 1.0}
+    scaled, drawn = (frames[0, ..., 0].numpy() for frames in (resize_lines(small, 384, 896), large))
+    for lines, others in ((scaled, drawn), (drawn, scaled)):
+        near = cv2.dilate(others, np.ones((11, 11)))
+        assert (near * lines).sum() > 0.8 * lines.sum()
+    if kind == "canny":  # the width stays, the picture grows
+        assert 0.25 * 0.7 < drawn.mean() / float(small.mean()) < 0.5

@@ -57,7 +57,7 @@ def test_a_module_that_was_removed_with_another_package_comes_back(monkeypatch):
     """OpenCV's packages share their files: pip counts one as installed that has none left."""
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setattr(packages, "_release", lambda _: "5.0.0.93")
-    with pytest.raises(InputError, match="--no-deps --force-reinstall opencv-python-headless$"):
+    with pytest.raises(InputError, match=r"--no-deps --force-reinstall opencv-python-headless$"):
         preprocess(FRAMES, Detection("canny"))
 
 
@@ -69,7 +69,7 @@ def test_another_opencv_does(monkeypatch):
 
 def test_weights_in_fewer_bits_say_what_they_need(monkeypatch):
     without(monkeypatch, "optimum.quanto")
-    with pytest.raises(InputError, match="needs optimum-quanto.*--no-deps ninja optimum-quanto$"):
+    with pytest.raises(InputError, match=r"needs optimum-quanto.*--no-deps ninja optimum-quanto$"):
         quantize(torch.rand(64, 64), "qint8")
 
 
