@@ -40,7 +40,9 @@ class Timing:
     def of_frames(cls, starts: Sequence[float], end: float, fps: float) -> Timing:
         """Frames with times of their own; `fps` is what their file says on the average."""
         gaps = [b - a for a, b in pairwise(starts)]
-        return cls(tuple(starts), end, median(gaps) if gaps else min(1 / fps, end))
+        usual = median(gaps) if gaps else min(1 / fps, end)
+        # Of a damaged file more than half of the frames may have one time.
+        return cls(tuple(starts), end or 1 / fps, usual or 1 / fps)
 
     @property
     def is_steady(self) -> bool:
