@@ -373,6 +373,8 @@ def _from_json(name: str, value: Any) -> Any:
     if name == "keyframes" and isinstance(value, dict):
         return {int(key): _from_json("keyframe", item) for key, item in value.items()}
     if isinstance(value, list) and name in ("moves", "tracks"):
+        if any(isinstance(item, list) for item in value):
+            raise RecipeError(f"The recipe's {name} are {short(value)}, a list in a list.")
         return tuple(_from_json(name, item) for item in value)
     if not isinstance(value, dict):
         wanted = _FIELD_TYPES.get(name)
@@ -384,9 +386,9 @@ def _from_json(name: str, value: Any) -> Any:
             f"The recipe's {name} was given as pixels in memory, not as a file, so it cannot be "
             "repeated from the recipe alone. Run the script that made it."
         )
-    if set(value) == {"poses"}:
+    if name == "poses" and set(value) == {"poses"}:
         return camera_path_from_rows(value["poses"])
-    if set(value) in ({"tracks"}, {"json"}):
+    if name == "tracks" and set(value) in ({"tracks"}, {"json"}):
         (text,) = value.values()
         _check_texts(f"recipe's {name}", [text])
         return tracks_from_json(text)[0] if "tracks" in value else _track_text(text)

@@ -139,7 +139,7 @@ def _has(path: Path, sha256: str) -> bool:
 
 
 def _walk(value: Any, part: str, place: tuple[str | int, ...]) -> Iterator[NamedFile]:
-    if len(place) > _DEEPEST:
+    if len(place) > _DEEPEST and isinstance(value, Mapping | list):
         raise RecipeError(f"The recipe's {place[0]} nest deeper than those of any recipe.")
     if isinstance(value, Mapping) and isinstance(value.get("file"), str):
         digest = value.get("sha256")

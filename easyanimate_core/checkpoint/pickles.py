@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 #: Under which trainers put a network's tensors, beside what else they keep.
-_WRAPPERS = ("state_dict", "model_state_dict", "module", "model", "params", "network", "weights")
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "module", "model", "params",
+             "network", "weights")  # fmt: skip
 _MOST_TENSORS = 100_000
 _SHOWN = 4
 
@@ -38,8 +39,13 @@ def read_pickle(path: Path, *, mapped: bool = False) -> dict[Any, Any]:
             _refuse_packed(path)
         mapped = mapped and is_archive
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
-    except (MemoryError, CheckpointError):
+    except CheckpointError:
         raise
+    except MemoryError as error:
+        raise CheckpointError(
+            f"{path} asks for more memory than there is: it is damaged, or too large for this "
+            "machine. Download it again, or the .safetensors version."
+        ) from error
     except Exception as error:  # pickle's own error among others, and pickle is not imported here
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
@@ -57,8 +63,8 @@ def _refuse_packed(path: Path) -> None:
     with zipfile.ZipFile(path) as archive:
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise CheckpointError(
-                f"{path} is a compressed archive, not a file that PyTorch wrote. Unpack it, or "
-                "download the weights themselves."
+                f"{path} is a compressed archive or a TorchScript program, not weights that "
+                "torch.save wrote. Unpack it, or download the weights themselves."
             )
 
 

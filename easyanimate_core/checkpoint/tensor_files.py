@@ -263,7 +263,7 @@ def _checked_name(stored: str, file: Path) -> str:
     if len(stored) > _LONGEST_NAME or printable(stored) != stored:
         shown = printable(stored[:_LONGEST_NAME])
         raise CheckpointError(
-            f"{file} has a tensor of the name {shown!r}: it has control characters or is longer "
+            f"{file} has a tensor of the name '{shown}': it has control characters or is longer "
             f"than {_LONGEST_NAME}. The file is damaged or not to be trusted: download it again."
         )
     return plain_name(stored)

@@ -47,7 +47,7 @@ def check_whole(file: Path) -> None:
     Beside the file, and beside the one that a link of the Hugging Face cache points to, nothing may
     lie that a program keeps until a download is complete. A file that is not there passes.
     """
-    for place in {file, file.resolve()}:
+    for place in dict.fromkeys((file, file.resolve())):
         _check_download(file, place)
     refuse_pointer(file)
     _refuse_page(file)
@@ -99,9 +99,10 @@ def _short_hash(name: str) -> str:
 
 
 def _unfinished(file: Path, control: Path, program: str) -> CheckpointError:
+    where = f"{control.name} beside it" if control.parent == file.parent else str(control)
     return CheckpointError(
-        f"{file} is not completely downloaded: {control} is kept by {program} until it is. Let "
-        f"that download end, or download the file again and remove {control.name}."
+        f"{file} is not completely downloaded: {where} is kept by {program} until it is. Let that "
+        f"download end, or download the file again and remove {control.name}."
     )
 
 

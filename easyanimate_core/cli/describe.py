@@ -6,8 +6,8 @@ import argparse
 import json
 from typing import Any
 
+from ..errors import printable
 from .options import path_of
-from .streams import escaped
 
 
 def add_parser(commands: Any) -> None:
@@ -73,7 +73,7 @@ def _run_file(arguments: argparse.Namespace) -> int:
     print(f"  {facts['tensors']} tensors, {facts['parameters']:,} parameters, ", end="")
     print(f"{_bytes(facts['bytes'])}, {', '.join(shares)}")
     for key, text in facts["metadata"].items():
-        print(f"  {escaped(key):<28}{escaped(text)}")
+        print(f"  {printable(key):<28}{printable(text)}")
     return 0
 
 

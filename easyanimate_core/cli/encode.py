@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from ..errors import printable
 from ..memory import QUANTIZATIONS, Memory
 from .bars import ProgressBars
 from .generate import add_embedding_cache
 from .options import add_force, path_of
-from .streams import escaped
 
 
 def add_parser(commands: Any) -> None:
@@ -64,6 +64,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
     write_embeddings(out, embeddings)
     for note in embeddings.notes:
-        print(f"note: {escaped(note)}")
+        print(f"note: {printable(note)}")
     print(out)
     return 0

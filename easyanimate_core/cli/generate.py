@@ -9,13 +9,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, RecipeError
+from ..errors import InputError, RecipeError, printable
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
 from .options import add_force, path_of, size_of, tracks_of
 from .plan import add_planning, check_planned, planned
-from .streams import escaped
 
 _EXAMPLES = """\
 The mode follows from what is given:
@@ -129,7 +128,7 @@ def run(arguments: argparse.Namespace) -> int:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
     written = result.save(arguments.output)  # before anything that may go wrong
     for note in result.notes:
-        print(f"note: {escaped(note)}")
+        print(f"note: {printable(note)}")
     for file in written:
         print(file)
     print(f"{time.perf_counter() - started:.1f} s")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import EasyAnimateError
+from ..files import write_error
 from ..version import __version__
 from . import (
     camera,
@@ -30,7 +34,7 @@ from . import (
     trajectory,
 )
 from .stopping import stoppable
-from .streams import escaped, output_failure, prepare_streams
+from .streams import output_failure, prepare_streams
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
@@ -39,6 +43,8 @@ _COMMANDS = (
 )  # fmt: skip
 
 EXIT_REFUSED = 2
+#: Faults of a disk, which no command can do anything about: full, or not to be written to.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 EXIT_OUTPUT_LOST = 1
 
 
@@ -70,9 +76,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 said = str(error) if isinstance(error, KeyboardInterrupt) else ""
                 print(f"\nStopped. {said or 'No half-written file was left.'}", file=sys.stderr)
                 return stop.status
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                error = write_error(Path(error.filename or "A file"), error)
             if not isinstance(error, EasyAnimateError):
                 raise
-            print(f"error: {escaped(str(error))}", file=sys.stderr)
+            print(f"error: {error}", file=sys.stderr)
             return EXIT_REFUSED
     failure = output_failure()
     if failure is not None:
@@ -92,5 +100,6 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if verbose:
         return
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import sets its level anew
     logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # the notes are printed instead

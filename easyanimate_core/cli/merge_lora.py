@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import printable
 from . import loras
 from .bars import ProgressBars
 from .options import add_force, path_of
-from .streams import escaped
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
             progress=bars,
         )
     for report in reports:
-        print(f"note: {escaped(report)}")
+        print(f"note: {printable(report)}")
     print(arguments.out)
     return 0
 

@@ -258,6 +258,8 @@ def _caption(arguments: argparse.Namespace) -> int:
                 replace=arguments.replace,
                 progress=bars,
             )
+    for path, why in summary.unreadable.items():
+        print(f"{path} cannot be read and is left out: {why}")
     print(f"{summary.added} captions are new, {summary.without} files have none")
     return 0
 

@@ -6,11 +6,15 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .bars import ProgressBars
 from .options import add_force, path_of, size_of
+
+if TYPE_CHECKING:
+    from ..media import Clip
+    from ..preprocess import Detection
 
 _WEIGHTS = Path("models/controlnet_aux")
 _ROOM_BYTES = 50_000_000
@@ -58,8 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
     detection = Detection(arguments.kind, arguments.resolution, _options(arguments.option))
     check_packages(detection.facts)  # before the clip is read
     find_weights(detection.facts, detection.options, folders)
-    clip = _read(arguments.source)
-    size = arguments.size or tuple(clip.frames.shape[1:3])
+    clip = _read(arguments.source, detection, arguments.size)
+    size = arguments.size or clip.size
     _check_output(arguments.output, size, len(clip.frames))
     started = time.perf_counter()
     with ProgressBars() as bars:
@@ -113,10 +117,16 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _read(source: Path) -> Any:
+def _read(source: Path, detection: Detection, size: tuple[int, int] | None) -> Clip:
+    """The clip, no larger than twice what the detector sees of it."""
     from ..media import read_any
+    from ..preprocess.fit import fit_for
 
-    clip = read_any(source)
+    def size_for(found: tuple[int, int]) -> tuple[int, int]:
+        height, width = fit_for(detection, found, size or found).scaled
+        return min(found, (2 * height, 2 * width))
+
+    clip = read_any(source, size_for=size_for)
     for note in clip.notes:
         print(f"note: {note}")
     return clip

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import RecipeError
-from .streams import escaped
+from ..errors import RecipeError, printable
 
 if TYPE_CHECKING:
     from ..recipe_files import NamedFile
@@ -44,7 +43,7 @@ def ask(arguments: argparse.Namespace, recipe: Mapping[str, Any], folders: Seque
     ]
     if not named:
         return
-    source = escaped(str(arguments.recipe))
+    source = printable(str(arguments.recipe))
     lines = [f"The recipe {source} opens:", *(_line(file, folders) for file in named)]
     print("\n".join(lines), file=sys.stdout if arguments.yes else sys.stderr, flush=True)
     if not arguments.yes and not _agreed():
@@ -61,7 +60,7 @@ def _line(file: NamedFile, folders: Sequence[Path]) -> str:
         found = file.candidates(folders)
         there = " or ".join(map(str, found))
         where = f"{there} (is there)" if found else f"{file.path} (is not there)"
-    return f"  {escaped(file.part):<12} {escaped(where)}"
+    return f"  {printable(file.part):<12} {printable(where)}"
 
 
 def _agreed() -> bool:

@@ -47,13 +47,6 @@ def output_failure() -> OSError | None:
     return getattr(_raw(stream), "failure", None)
 
 
-def escaped(text: str) -> str:
-    """`text` without the characters that would steer a terminal: they are written as escapes."""
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text
-    )
-
-
 def _prepared(stream: Any, original: IO[str] | None) -> Any:
     if not isinstance(stream, io.TextIOWrapper):  # none, or a host's own
         return stream

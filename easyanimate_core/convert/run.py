@@ -269,8 +269,6 @@ def _gguf_bytes(entries: Mapping[str, Entry]) -> int:
     return sum(packed_bytes(entry) for entry in entries.values())
 
 
-
-
 def _notes(
     source: Source,
     planned: tuple[Planned, ...],

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
-from ..files import DATASET_BYTES, Result, check_results, read_json
+from ..files import DATASET_BYTES, TEXT, Result, Rule, check_fields, check_results, read_json
 from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
@@ -164,4 +164,18 @@ def _read(path: Path) -> dict[str, Any]:
     report = read_json(file, object, error=MediaError, limit=DATASET_BYTES, finite=False)
     if not isinstance(report, dict) or not {"kind", "videos"} <= set(report):
         raise InputError(f"{file} is no report of evaluate or evaluate-meaning; name one.")
+    check_fields(report, _RULES, f"The report {file}", InputError)
     return report
+
+
+_NUMBERS = Rule(
+    "an object of numbers by metric",
+    lambda row: isinstance(row, dict) and all(type(v) in (int, float, bool) for v in row.values()),
+)
+_RULES = {
+    "kind": TEXT,
+    "videos": Rule(
+        "an object of numbers by metric, by video",
+        lambda videos: isinstance(videos, dict) and all(map(_NUMBERS.allows, videos.values())),
+    ),
+}

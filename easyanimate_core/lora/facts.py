@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..checkpoint.folder import is_file
 from ..checkpoint.key_maps_transformer import to_diffusers
 from ..checkpoint.spellings import without_words
 from ..errors import CheckpointError
+from ..files import json_value
 from .names import LORA_WORDS
 
 _DIFFUSERS, _CONFIG = "lora_adapter_metadata", "adapter_config.json"
@@ -57,18 +58,43 @@ class Facts:
 
 
 def read_facts(files: TensorFiles) -> Facts | None:
-    """The facts in the file's header, or else in the config beside it; None where there are none.
+    """The facts in the file's header and in the config beside it; None where there are none.
 
     Raises:
-        CheckpointError: They are damaged, or not to be read without guessing.
+        CheckpointError: They are damaged, contradict each other, or are not to be read without
+            guessing.
     """
-    file = files.path
+    inside, beside = _header_facts(files), _config_facts(files.path)
+    if inside is None or beside is None:
+        return inside or beside
+    for name in ("alpha", "rank"):
+        one, other = getattr(inside, name), getattr(beside, name)
+        if one is not None and other is not None and one != other:
+            raise CheckpointError(
+                f"{inside.where} says {name} = {one:g}, {beside.where} {other:g}: it is not clear "
+                "how strongly the LoRA acts. Remove the one that is not this file's."
+            )
+    return replace(
+        beside,
+        alpha=beside.alpha if inside.alpha is None else inside.alpha,
+        rank=beside.rank if inside.rank is None else inside.rank,
+        alphas={**beside.alphas, **inside.alphas},
+        ranks={**beside.ranks, **inside.ranks},
+        rslora=inside.rslora or beside.rslora,
+        dora=inside.dora or beside.dora,
+    )
+
+
+def _header_facts(files: TensorFiles) -> Facts | None:
     if _DIFFUSERS in files.metadata:
-        where = f"{_DIFFUSERS} in the header of {file.name}"
+        where = f"{_DIFFUSERS} in the header of {files.path.name}"
         return _facts(_parsed(files.metadata[_DIFFUSERS], where), where)
-    plain = {name: _first(files.metadata, keys) for name, keys in _PLAIN.items()}
-    if plain["alpha"] is not None:
-        return _plain_facts(plain, files)
+    metadata = {without_words(key, LORA_WORDS): text for key, text in files.metadata.items()}
+    plain = {name: _first(metadata, keys) for name, keys in _PLAIN.items()}
+    return None if plain["alpha"] is None else _plain_facts(plain, files)
+
+
+def _config_facts(file: Path) -> Facts | None:
     config = file.with_name(_CONFIG)
     if file.is_file() and is_file(config) and _belongs(file):
         return _facts(read_json(config), str(config))
@@ -105,10 +131,9 @@ def _plain_facts(plain: Mapping[str, str | None], files: TensorFiles) -> Facts:
 
 def _network_arguments(text: str | None) -> Mapping[str, Any]:
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        return json_value(text or "{}", dict, "ss_network_args", error=CheckpointError)
+    except CheckpointError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _facts(config: Mapping[str, Any], where: str) -> Facts:
@@ -159,16 +184,8 @@ def _for_module(
 
 
 def _parsed(text: str, where: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            f"{where} is no JSON object, so that the LoRA's alpha is not known. The file is "
-            "damaged: download it again."
-        )
-    return value
+    remedy = "So the LoRA's alpha is not known. The file is damaged: download it again."
+    return json_value(text, dict, where, error=CheckpointError, remedy=remedy)
 
 
 def _first(metadata: Mapping[str, str], keys: tuple[str, ...]) -> str | None:

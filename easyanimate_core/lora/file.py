@@ -329,10 +329,10 @@ def _notes(
     notes = []
     if num_without_alpha:
         share = "" if num_without_alpha == total else f" of {num_without_alpha} layers"
-        why = "stands neither in its tensors nor in its header nor in a config beside it"
+        why = "it is not in the tensors, the header or an adapter_config.json"
         if facts is not None:
-            why = f"is not known: {facts.where} is of another rank, or has none"
-        notes.append(f"The alpha{share} {why}; the rank is taken for it, a scale of 1.")
+            why = f"{facts.where} is of another rank, or has none"
+        notes.append(f"The alpha{share} is unknown ({why}): it is taken as the rank, a scale of 1.")
     elif facts is not None and facts.alpha is not None:
         kind = " (rank-stabilised)" if facts.rslora else ""
         notes.append(f"Where a layer has no alpha, it is {facts.alpha:g}{kind}: {facts.where}.")

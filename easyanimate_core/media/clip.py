@@ -39,6 +39,18 @@ class Clip:
         """(height, width) of its source."""
         return self.source_size or (self.frames.shape[1], self.frames.shape[2])
 
+    def at_even_moments(self, fps: float) -> Clip:
+        """For uses that know one rate alone: at each moment i / `fps` the frame nearest to it.
+
+        A clip whose frames are all shown equally long stays as it is.
+        """
+        times = self.times
+        if times.is_even:
+            return self
+        rows = self.rows(times.pick(times.count(fps), fps))
+        note = f"Its frames are not shown equally long; it is taken at {fps:g} frames per second."
+        return Clip(self.frames[rows], fps, source_size=self.source_size, notes=(*self.notes, note))
+
     def rows(self, picked: list[int]) -> list[int]:
         """Where in `frames` the frames of these numbers are."""
         if self.numbers is None:

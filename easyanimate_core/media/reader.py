@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice, takewhile
@@ -60,14 +60,26 @@ def read_still(path: str | os.PathLike[str]) -> Clip:
     return Clip(_to_float(picture.pixels)[None], 0.0, notes=picture.notes)
 
 
-def read_any(path: str | os.PathLike[str], *, fit: Fit | None = None) -> Clip:
-    """`read_video`, or a still picture as a clip of one frame."""
+def read_any(
+    path: str | os.PathLike[str],
+    *,
+    size_for: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+) -> Clip:
+    """A whole clip whose frames are shown equally long, or a still picture as one of one frame.
+
+    `size_for` gives the (height, width) that a video of a (height, width) is wanted at, in its
+    aspect: it is scaled while it is decoded.
+    """
     if find_sequence(path) is None:
         try:
             return replace(read_still(path), fps=DEFAULT_FPS)
         except NotAPictureError:
             pass
-    return read_video(path, fit=fit)
+    facts = read_facts(path)
+    source = (facts.height, facts.width)
+    size = source if size_for is None else size_for(source)
+    fit = None if size == source else Fit(facts.even_fps, size)
+    return read_video(path, fit=fit).at_even_moments(facts.even_fps)
 
 
 def read_mask(path: str | os.PathLike[str], *, max_frames: int | None = None) -> Tensor:

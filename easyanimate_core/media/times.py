@@ -45,8 +45,12 @@ class Timing:
     @property
     def is_steady(self) -> bool:
         """Whether all frames but the last are shown equally long, up to a tenth of it."""
-        gaps = [b - a for a, b in pairwise(self.starts)]
-        return all(abs(gap - self.step) <= 0.1 * self.step for gap in gaps)
+        return all(abs(b - a - self.step) <= 0.1 * self.step for a, b in pairwise(self.starts))
+
+    @property
+    def is_even(self) -> bool:
+        """Whether all frames are."""
+        return self.is_steady and self.end - self.starts[-1] <= 1.5 * self.step
 
     def nearest(self, moment: float) -> int:
         """The frame whose start is nearest; the earlier one where two are as near."""

@@ -67,6 +67,11 @@ def alphas_cumprod(config: Mapping[str, Any], *, rescale: bool = True) -> Tensor
         _number(config, name, default)
         for name, default in (("beta_start", 0.0001), ("beta_end", 0.02))
     )
+    if not 0 < first <= last < 1:
+        raise SchedulerError(
+            f"scheduler_config.json sets beta_start to {first:g} and beta_end to {last:g}; both "
+            "must be between 0 and 1, and not fall."
+        )
     kind = config.get("beta_schedule", "linear")
     if kind == "scaled_linear":
         betas = torch.linspace(first**0.5, last**0.5, TRAINED_STEPS, dtype=torch.float32) ** 2

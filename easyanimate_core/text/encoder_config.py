@@ -35,6 +35,7 @@ _ROPE: Mapping[str, Rule] = {
     "mrope_section": listed(whole(1, 1024), 3, 3),
     "rope_theta": number(1, 1e12),
 }
+_QWEN_SECTION = (16, 24, 24)  # where a config has none
 _BERT: Mapping[str, Rule] = {
     "hidden_size": _WIDTH,
     "intermediate_size": whole(1, 2**20),
@@ -83,13 +84,15 @@ def qwen_config(config: Mapping[str, Any]) -> dict[str, Any]:
             f"num_key_value_heads = {groups}; each must be a multiple of the next, and a head's "
             "width even."
         )
-    section = (kept.get("rope_scaling") or kept.get("rope_parameters") or {}).get("mrope_section")
-    if section is not None and sum(section) != width // heads // 2:
+    rope = kept.get("rope_scaling") or kept.get("rope_parameters") or {}
+    section = rope.get("mrope_section", _QWEN_SECTION)
+    if sum(section) != width // heads // 2:
         raise CheckpointError(
             f"{name} has mrope_section = {section}; its sum must be {width // heads // 2}, half "
             "the width of a head."
         )
-    return {"model_type": "qwen2_vl", **kept}
+    ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # nothing is generated
+    return {"model_type": "qwen2_vl", **ends, **kept}
 
 
 def bert_config(config: Mapping[str, Any], *, max_tokens: int) -> dict[str, Any]:

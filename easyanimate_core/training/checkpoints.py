@@ -79,7 +79,7 @@ class Checkpoints:
                 write_files(folder, state.parts(), made, writes=writes)
         except MediaError as error:
             raise MediaError(
-                f"{error} Start it again when there is room, and {self._before(step)}."
+                f"{error} When that is mended, start it again, and {self._before(step)}."
             ) from error
         if writes:
             for old in self.steps()[: -self._keep]:

@@ -150,6 +150,12 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
             "fsdp_version to 2 in its configuration (`accelerate config`)."
         )
     plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None and (plugin.zero_stage == 0 or _is_on_disk(plugin)):
+        raise InputError(
+            f"accelerate is configured for DeepSpeed with ZeRO stage {plugin.zero_stage}"
+            f"{', on NVMe' if _is_on_disk(plugin) else ''}, whose states cannot be saved. Use stage "
+            "2 or 3, in memory or offloaded to the processor's."
+        )
     if plugin is not None and plugin.zero_stage == 3 and config.run.ema:
         raise InputError(
             f"run.ema is {config.run.ema}, and DeepSpeed's ZeRO stage 3 leaves no weight whole to "
@@ -160,6 +166,12 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
             f"task is vae and accelerate is configured for {kind}, which is for denoisers: a VAE "
             "fits every card. Run it on many cards without."
         )
+
+
+def _is_on_disk(plugin: Any) -> bool:
+    zero = plugin.deepspeed_config.get("zero_optimization", {})
+    parts = (zero.get(f"offload_{part}") or {} for part in ("optimizer", "param"))
+    return any(part.get("device") == "nvme" for part in parts)
 
 
 def _keep_inputs_whole(accelerator: Any) -> None:

@@ -12,8 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import DATASET_BYTES, json_value, read_text
-from ..media import atomic_file
+from ..files import DATASET_BYTES, atomic_file, json_value, read_text, write_error
 
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
@@ -33,8 +32,11 @@ class Log:
         """Append a row."""
         row = {"step": step, **figures}
         self.rows.append(row)
-        with self.path.open("a") as opened:
-            opened.write(json.dumps(row) + "\n")
+        try:
+            with self.path.open("a") as opened:
+                opened.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -44,10 +46,14 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     remedy = "Delete the line, or the file: it holds figures only."
     text = read_text(path, error=InputError, remedy=remedy, limit=DATASET_BYTES)
     whole = text[: text.rfind("\n") + 1].split("\n")[:-1]
-    return [
-        json_value(line, dict, f"{path}, line {n}", error=InputError, remedy=remedy, finite=False)
-        for n, line in enumerate(whole, start=1)
-    ]
+    rows = []
+    for number, line in enumerate(whole, start=1):
+        name = f"{path}, line {number}"
+        row = json_value(line, dict, name, error=InputError, remedy=remedy, finite=False)
+        if type(row.get("step")) is not int or not {float, int}.issuperset(map(type, row.values())):
+            raise InputError(f"{name} holds no step with its figures. {remedy}")
+        rows.append(row)
+    return rows
 
 
 class Means:

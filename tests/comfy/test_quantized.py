@@ -33,6 +33,25 @@ def test_block_strengths_that_do_not_fit_are_explained(found, case, said):
     assert said in found[f"error {case}"][1]
 
 
+@pytest.mark.parametrize("kind", ["alpha", "old", "dora", "loha", "lokr", "bias"])
+def test_a_lora_of_any_kind_acts_as_the_core_s(found, kind):
+    result = found[f"kind {kind}"]
+    assert "1 layers are changed." in result["report"]
+    assert result["patches"] == (2 if kind == "bias" else 1)
+    assert result["to plain"] > 0.01
+    # ComfyUI divides DoRA's lengths by those of the weight alone, and merged files are rounded.
+    assert result["to core"] < (0.5 if kind == "dora" else 0.1) * result["to plain"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("broken", "lora_B.weight of broken.safetensors holds values"), ("odd", "(oft_blocks)")],
+)
+def test_a_lora_that_the_command_line_refuses_is_refused(found, kind, said):
+    assert found[f"kind {kind}"]["error"][0] == "CheckpointError"
+    assert said in found[f"kind {kind}"]["error"][1]
+
+
 @pytest.mark.parametrize("checkpoint", [V51, V5])
 def test_a_text_encoder_in_fewer_bits(found, checkpoint):
     assert found[f"text {checkpoint} default"]["layers"] == 0

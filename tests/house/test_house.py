@@ -245,19 +245,26 @@ def test_models_of_transformers_are_tensors_from_a_folder():
     """Nothing is downloaded, no pickle is read, no program that lies beside the weights runs."""
     found = []
     for path, node in core_nodes():
-        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".from_pretrained"):
-            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
-            kind = ast.unparse(node.func.value)
+        if not isinstance(node, ast.Call):
+            continue
+        function = ast.unparse(node.func)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        wanted = {}
+        if function == "load_foreign":  # which adds the rest
+            kind = ast.unparse(node.args[0])
+            wanted = {"use_safetensors": "True"} if "Model" in kind else {}
+        if function.endswith(".from_pretrained"):
+            kind = function.removesuffix(".from_pretrained")
             wanted = {"local_files_only": "True"}
             if "Model" in kind:
                 wanted["use_safetensors"] = "True"
-            if kind.startswith("Auto"):
+            if kind.startswith("Auto") or kind == "kind":
                 wanted["trust_remote_code"] = "False"
-            found += [
-                f"{place(path, node.lineno)}: {kind} without {name}={value}"
-                for name, value in wanted.items()
-                if given.get(name) != value
-            ]
+        found += [
+            f"{place(path, node.lineno)}: {kind} without {name}={value}"
+            for name, value in wanted.items()
+            if given.get(name) != value
+        ]
     assert_none(found, "What transformers reads is told what it may not read.")
 
 

@@ -136,7 +136,7 @@ def test_a_caption_belongs_to_the_file_as_it_was(dataset, tmp_path):
         ("a.json", '{"bikes.mp4": " "}', "no text for bikes.mp4"),
         ("a.json", '{"bikes.mp4": 3}', "no list of"),
         ("a.json", '[{"path": "x"}]', "no list of"),
-        ("a.json", "{", "no list of"),
+        ("a.json", "{", "a.json is not valid JSON"),
         ("a.json", "[]", "has no captions for the files"),
         ("a.csv", "file,text\nbikes.mp4,x\n", "lacks the column file_path or text"),
         ("a.docx", "x", r"neither a .json, a .csv nor a folder"),
@@ -179,7 +179,7 @@ def test_a_program_beside_the_weights_is_not_run(tmp_path, monkeypatch):
     source = f"open({str(marker)!r}, 'w').close()\nclass Any: pass\n"
     (folder / "program.py").write_text(source)
     auto = ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor")
-    told = {"model_type": "of_its_own", "auto_map": {name: "program.Any" for name in auto}}
+    told = {"model_type": "of_its_own", "auto_map": dict.fromkeys(auto, "program.Any")}
     for name in ("config.json", "processor_config.json", "preprocessor_config.json"):
         (folder / name).write_text(json.dumps(told))
     monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))

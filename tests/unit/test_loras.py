@@ -410,7 +410,7 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     ("option", "message"),
     [
         ("style.gguf=1", "is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file"),
-        ("style.ckpt=1", "easyanimate_core convert \"style.ckpt\" \"style.safetensors\""),
+        ("style.ckpt=1", 'easyanimate_core convert "style.ckpt" "style.safetensors"'),
         ("style.safetensors=much", "has the strength 'much'; it must be a number"),
         ("style.safetensors=inf", "The strength of style.safetensors is inf"),
         ("style.safetensors:0=", "'0=' in the block strengths '0='"),

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -218,6 +219,21 @@ def test_an_index_of_any_bytes_is_refused(folder, output):
         assert "cannot be read" in refused(folder, output), name
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no such files")
+def test_what_is_no_file_is_not_waited_for(folder, output):
+    for name in ("state.json", "random.safetensors"):
+        path = last_state(output) / name
+        before = path.read_bytes()
+        path.unlink()
+        os.mkfifo(path)
+        assert f"{name} is missing" in refused(folder, output)
+        path.unlink()
+        path.symlink_to("/dev/zero")
+        assert f"{name} is missing" in refused(folder, output)
+        path.unlink()
+        path.write_bytes(before)
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -357,7 +373,7 @@ def test_a_full_disk_leaves_the_state_before_and_the_run_goes_on(folder, output,
         resource.setrlimit(resource.RLIMIT_FSIZE, own)
     said = str(error.value)
     assert f"step-00000003 does not fit: {os.strerror(errno.EFBIG)}" in said
-    assert "Start it again when there is room, and the run goes on after step 2." in said
+    assert "When that is mended, start it again, and the run goes on after step 2." in said
     assert before == {
         file: file.read_bytes() for file in sorted((output / "checkpoints").rglob("*.*"))
     }
@@ -421,6 +437,41 @@ def test_a_network_that_has_learnt_nothing_yet_goes_on(folder, tmp_path):
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
 
 
+class Half(torch.nn.Module):
+    """Its first layer is not used, so an optimiser keeps nothing of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.unused, self.used = torch.nn.Linear(3, 3), torch.nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.used(x)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.Adagrad, torch.optim.RMSprop])
+def test_what_an_optimiser_keeps_is_kept_by_name(tmp_path, kind):
+    """Not by its place among those with a state, which a parameter without one would shift."""
+    states = []
+    for steps in (3, 0):
+        state = state_of()
+        network = Half()
+        network, optimizer = state.accelerator.prepare(network, kind(network.parameters(), 0.1))
+        states.append(replace(state, networks={"n": network}, optimizers={"n": optimizer}))
+        for _ in range(steps):
+            network(torch.randn(2, 3)).sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    Checkpoints(tmp_path, keep=1).save(states[0], 1)
+    Checkpoints(tmp_path, keep=1).load_latest(states[1])
+    written, taken = (state.optimizers["n"].optimizer.state_dict() for state in states)
+    assert written["param_groups"] == taken["param_groups"]
+    assert written["state"].keys() == taken["state"].keys()
+    for number, kept in written["state"].items():
+        assert all(torch.equal(kept[key], taken["state"][number][key]) for key in kept)
+    one, other = (state.networks["n"].state_dict() for state in states)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
 def test_an_average_is_kept_by_name(tmp_path):
     networks = [torch.nn.Linear(2, 1), torch.nn.Linear(2, 1)]
     averages = [Average(dict(network.named_parameters()), 0.9) for network in networks]
@@ -432,3 +483,15 @@ def test_an_average_is_kept_by_name(tmp_path):
     with averages[1].in_place():
         assert torch.equal(networks[1].weight, networks[0].weight)
     assert torch.equal(networks[1].weight, own)
+
+
+@pytest.mark.parametrize(
+    "line", ['{"loss": 1}', '{"step": "1"}', '{"step": 1, "loss": "a"}', "[1]", "{", DEEP], ids=len
+)
+def test_a_log_of_other_rows_is_refused_and_can_be_deleted(folder, output, line):
+    log = output / "log.jsonl"
+    log.write_text(log.read_text() + line + "\n")
+    assert f"{log}, line 3" in refused(folder, output)
+    log.unlink()
+    train(output, folder, **GOES_ON)
+    assert list(losses(output)) == [3]

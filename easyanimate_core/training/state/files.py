@@ -72,6 +72,8 @@ def read_index(folder: Path, step: int) -> tuple[Made, dict[str, Any]]:
         CheckpointError: The index is damaged, or a file is missing or has another size.
     """
     path = folder / INDEX
+    if not path.is_file():
+        raise CheckpointError(f"{INDEX} is missing")
     content = read_json(path, dict, error=CheckpointError, limit=_LIMIT)
     stated = content.pop("sha256", None)
     if content.get("format") != _FORMAT or stated != _digest(content):
