@@ -18,9 +18,11 @@ sys.path.insert(0, str(PACK))
 def check() -> int:
     """Say what is there and what is missing; the exit status is always 0."""
     try:
+        from easyanimate_core.cli.streams import prepare_streams
         from easyanimate_core.hub.installed import check_installation
         from easyanimate_core.hub.places import find_places
 
+        prepare_streams()
         print("EasyAnimate")
         for line in check_installation(PACK, find_places(PACK, os.environ)):
             print(f"  {line}")

@@ -23,6 +23,8 @@ import dev
 TAGS = {"0.33": "v0.33.0", "0.8": "v0.8.0"}
 COMFYUI_SOURCE = "https://github.com/Comfy-Org/ComfyUI"
 VIDEO_HELPER_SUITE_SOURCE = "https://github.com/Kosinkadink/ComfyUI-VideoHelperSuite"
+#: The newest frontend that the pack is tested with, beside the one that each ComfyUI brings.
+NEWEST_FRONTEND = "1.58.1"
 #: Packages of the development environment that ComfyUI's requirements must not replace.
 KEPT = ("torch", "torchvision")
 _REQUIREMENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -169,6 +171,20 @@ def ready_python(comfyui: Path, packs: Sequence[Path]) -> str:
             raise
 
     return dev.ready_environment(folder, install)
+
+
+def ready_frontend() -> Path:
+    """The folder for ComfyUI's `--front-end-root` with the newest frontend."""
+    wanted = f"comfyui-frontend-package=={NEWEST_FRONTEND}"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    digest = hashlib.sha256(wanted.encode()).hexdigest()[:12]
+
+    def install(folder: Path, lock: IO[str]) -> None:
+        dev.say(f"Fetching {wanted} into {folder}")
+        dev.run_step([*dev.make_environment(folder, lock), "--no-deps", wanted], lock)
+
+    made = dev.ready_environment(dev.cache_folder() / f"venv-comfyui-{python}-{digest}", install)
+    return _site_packages(Path(made)) / "comfyui_frontend_package" / "static"
 
 
 def _site_packages(python: Path) -> Path:

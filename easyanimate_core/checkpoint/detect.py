@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..files import json_value
 from ..specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
 from .folder import is_file, is_folder
@@ -153,16 +153,11 @@ def stated_config(path: Path, metadata: Mapping[str, str] | None) -> dict[str, A
     text = (metadata or {}).get(CONFIG_KEY)
     if text is None:
         return None
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            f"The metadata of {path} have a damaged {CONFIG_KEY}. Download or convert it again, or "
-            f"put its config beside it as {config_path(path).name}."
-        )
-    return value
+    remedy = (
+        f"Download or convert it again, or put its config beside it as {config_path(path).name}."
+    )
+    name = f"{CONFIG_KEY} in the metadata of {path}"
+    return json_value(text, dict, name, error=CheckpointError, remedy=remedy)
 
 
 def read_vae_config(
@@ -208,24 +203,25 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
         text = next(s for s in map(shapes.get, ("text_proj.weight", "text_proj.1.weight")) if s)
         time_embed_dim = shapes["time_embedding.linear_2.weight"][0]
         out_channels = shapes["proj_out.weight"][0] // (patch * patch)
-        text_width = text[1]
-    except (KeyError, IndexError, StopIteration, ValueError) as error:
+        num_heads, text_embed_dim = inner // head_dim, text[1]
+        t5 = shapes.get("text_proj_t5.weight") or shapes.get("text_proj_t5.1.weight")
+        text_embed_dim_t5 = t5[1] if t5 else None
+    except (LookupError, StopIteration, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"These {len(shapes)} tensors are not an EasyAnimate V5 or V5.1 denoiser "
             f"(looked for {error or 'text_proj.weight'}). Choose another file."
         ) from error
-    t5 = shapes.get("text_proj_t5.weight") or shapes.get("text_proj_t5.1.weight")
     return {
         "in_channels": in_channels,
         "out_channels": out_channels,
-        "num_attention_heads": inner // head_dim,
+        "num_attention_heads": num_heads,
         "attention_head_dim": head_dim,
         "num_layers": _count_blocks(shapes, ""),
         "mmdit_layers": _count_blocks(shapes, "attn2.to_q.weight"),
         "patch_size": patch,
         "time_embed_dim": time_embed_dim,
-        "text_embed_dim": text_width,
-        "text_embed_dim_t5": t5[-1] if t5 else None,
+        "text_embed_dim": text_embed_dim,
+        "text_embed_dim_t5": text_embed_dim_t5,
         "add_norm_text_encoder": "text_proj.1.weight" in shapes,
         "after_norm": f"{BLOCK_PREFIX}0.norm3.weight" in shapes,
     }

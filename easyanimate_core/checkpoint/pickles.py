@@ -39,8 +39,13 @@ def read_pickle(path: Path, *, mapped: bool = False) -> dict[Any, Any]:
             _refuse_packed(path)
         mapped = mapped and is_archive
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped or None)
-    except (MemoryError, CheckpointError):
+    except CheckpointError:
         raise
+    except MemoryError as error:
+        raise CheckpointError(
+            f"{path} asks for more memory than there is: it is damaged, or too large for this "
+            "machine. Download it again, or the .safetensors version."
+        ) from error
     except Exception as error:  # pickle's own error among others, and pickle is not imported here
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(

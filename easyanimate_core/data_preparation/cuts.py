@@ -38,7 +38,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class Cuts:
-    """`cuts` are the numbers of the frames with which a new scene begins."""
+    """`cuts` are the numbers of the frames with which a new scene begins.
+
+    Frames are counted at even moments of `fps`; a video that keeps to no rate has frames repeated.
+    """
 
     frames: int
     fps: float
@@ -56,10 +59,10 @@ def find_cuts(video: Path, detection: Detection, *, threads: int = 1) -> Cuts:
     import cv2
     from scenedetect import FrameTimecode
 
-    fps = read_facts(video).fps
+    fps = read_facts(video).even_fps
     detector = _detector(detection, fps)
     found, number, height, width = [], 0, 0, 0
-    for frame in stream_frames(video, threads=threads):
+    for frame in stream_frames(video, threads=threads, fps=fps):
         number, pixels = frame.number, frame.pixels()
         height, width = pixels.shape[:2]
         scale = min(1.0, _WIDTH / width)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MediaError
+from ..errors import EasyAnimateError, InputError
 from ..media import open_mp4, stream_frames, write_json
 from ..progress import Progress, silent
 from .cuts import Cuts, Detection, find_cuts
@@ -119,9 +119,10 @@ def split_scenes(
 ) -> SceneSummary:
     """Find the scenes of `videos` (a file or a folder) and write them as clips below `out`/clips.
 
-    A second call goes on where the first ended. Clips have the average rate of their source and no
-    sound; of an odd width or height the last column or row is left out: H.264 needs even sides.
-    With `list_only` nothing but the list `out`/preparation/scenes.json is written.
+    A second call goes on where the first ended. Clips have the rate of their source and no sound;
+    one that keeps to no rate is brought to one that has all its frames. Of an odd width or height
+    the last column or row is left out: H.264 needs even sides. With `list_only` nothing but the
+    list `out`/preparation/scenes.json is written.
 
     Raises:
         InputError: There are no videos, `out` was made with other settings, or PySceneDetect is
@@ -170,7 +171,7 @@ def _cuts_of(detection: Detection, job: tuple[str, Path, str]) -> CutRecord:
     name, file, identity = job
     try:
         found = find_cuts(file, detection)
-    except MediaError as error:
+    except EasyAnimateError as error:
         return CutRecord(name, identity, error=str(error))
     return CutRecord(name, identity, **asdict(found))
 
@@ -200,7 +201,7 @@ def _write(
 def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> ClipsRecord:
     file, record = job
     pieces = [piece for scene in pieces_of(record, splitting) for piece in scene]
-    frames = stream_frames(file, threads=1)
+    frames = stream_frames(file, threads=1, fps=record.fps)
     height, width = record.height // 2 * 2, record.width // 2 * 2
     paths = clip_paths(record, splitting)
     for piece, path in zip(pieces, paths, strict=True):

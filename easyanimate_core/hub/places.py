@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+
 CHECKPOINTS, DETECTORS, LORAS = "EasyAnimate", "controlnet_aux", "loras"
 
 #: ComfyUI-Manager tells its scripts where ComfyUI's data and its code lie.
@@ -70,12 +72,9 @@ def _is_base(folder: Path) -> bool:
 
 def _read(file: Path) -> tuple[dict[str, tuple[Path, ...]], frozenset[str]]:
     """As ComfyUI's `utils/extra_config.py` reads it."""
-    import yaml
+    from ..files.yaml_text import read_yaml
 
-    try:
-        sections = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(str(error).replace("\n", " ")) from error
+    sections: Any = read_yaml(file, object, error=InputError) or {}
     found: dict[str, list[Path]] = {CHECKPOINTS: [], DETECTORS: [], LORAS: []}
     first = set()
     for section in sections.values():

@@ -18,6 +18,7 @@ from ..checkpoint.folder import is_file
 from ..checkpoint.key_maps_transformer import to_diffusers
 from ..checkpoint.spellings import without_words
 from ..errors import CheckpointError
+from ..files import json_value
 from .names import LORA_WORDS
 
 _DIFFUSERS, _CONFIG = "lora_adapter_metadata", "adapter_config.json"
@@ -130,10 +131,9 @@ def _plain_facts(plain: Mapping[str, str | None], files: TensorFiles) -> Facts:
 
 def _network_arguments(text: str | None) -> Mapping[str, Any]:
     try:
-        value = json.loads(text or "{}")
-    except (ValueError, RecursionError):
+        return json_value(text or "{}", dict, "ss_network_args", error=CheckpointError)
+    except CheckpointError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _facts(config: Mapping[str, Any], where: str) -> Facts:
@@ -184,16 +184,8 @@ def _for_module(
 
 
 def _parsed(text: str, where: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            f"{where} is no JSON object, so that the LoRA's alpha is not known. The file is "
-            "damaged: download it again."
-        )
-    return value
+    remedy = "So the LoRA's alpha is not known. The file is damaged: download it again."
+    return json_value(text, dict, where, error=CheckpointError, remedy=remedy)
 
 
 def _first(metadata: Mapping[str, str], keys: tuple[str, ...]) -> str | None:

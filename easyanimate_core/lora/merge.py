@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from ..checkpoint import TensorFiles
 from ..checkpoint.key_maps_transformer import to_original
 from ..checkpoint.writer import Entry, SafetensorsWriter, check_space, file_bytes
 from ..errors import CheckpointError, InputError
-from ..media import atomic_file
+from ..files import Result, atomic_file, check_results
+from ..files.kinds import is_safetensors
 from ..progress import Progress, silent
 from .file import Lora, matrix_shapes
 from .lora_set import LoraSet
@@ -28,6 +30,7 @@ def merge_loras(
     *,
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str] | None = None,
+    force: bool = False,
     progress: Progress = silent,
 ) -> tuple[str, ...]:
     """Write `files` with the LoRAs in their weights; returns a sentence on each LoRA's coverage.
@@ -38,18 +41,20 @@ def merge_loras(
     Args:
         files: The denoiser, in float32, bfloat16 or float16.
         loras: What to add.
-        out: A new .safetensors file.
+        out: The .safetensors file.
         dtype: Of every tensor written; None keeps each one's own.
         metadata: For the file's header, beside that of `files`.
+        force: A safetensors file that is there already may be replaced.
         progress: Reports the stage "merge".
 
     Raises:
         CheckpointError: A LoRA does not fit, the weights are quantised, a result is too large for
             the dtype, or the disk is too small.
-        InputError: `out` is no new .safetensors file.
+        InputError: `out` does not end in .safetensors, or something is there that may not be
+            replaced.
         MediaError: `out` cannot be written.
     """
-    _check_output(out)
+    _check_output(out, [*files.files, *(lora.path for lora in loras)], force=force)
     _check_plain(files)
     change = LoraSet.read(loras, matrix_shapes(files))
     words = {kind: word for word, kind in MERGED_DTYPES.items()}
@@ -84,11 +89,11 @@ def _check_biases(files: TensorFiles, change: LoraSet) -> None:
             )
 
 
-def _check_output(out: Path) -> None:
+def _check_output(out: Path, sources: Sequence[str | os.PathLike[str]], *, force: bool) -> None:
     if out.suffix.lower() != ".safetensors":
         raise InputError(f"The output is {out.name!r}; it must end in .safetensors.")
-    if out.exists():
-        raise InputError(f"{out} is there already. Name another output, or remove it first.")
+    result = Result(out, "safetensors file", is_safetensors)
+    check_results([result], sources=sources, force=force)
 
 
 def _check_plain(files: TensorFiles) -> None:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checkpoint.foreign import load_foreign
 from ..checkpoint.pickles import read_pickle
 from ..errors import CheckpointError
 from .detection import Detection
@@ -105,16 +106,13 @@ def _from_transformers(files: Mapping[str, Path], device: torch.device) -> Any:
             f"{files['config.json']} and {files['model.safetensors']} lie apart; put both into "
             "one folder."
         )
-    try:
-        network, report = AutoModelForDepthEstimation.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
+    network, report = load_foreign(
+        AutoModelForDepthEstimation,
+        folder,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
     lacking = sorted(map(str, report["missing_keys"]))
     if lacking:
         raise CheckpointError(

@@ -25,31 +25,44 @@ Detector = Callable[[Array], Array]
 Files = Mapping[str, Path]
 
 
-def make_detector(detection: Detection, files: Files, device: torch.device) -> Detector:
-    """The detector of `detection` on `device`; `files` are paths by file name."""
+def make_detector(
+    detection: Detection, files: Files, device: torch.device, enlarged: float = 1.0
+) -> Detector:
+    """The detector of `detection` on `device`; `files` are paths by file name.
+
+    `enlarged`: the pictures were scaled up by this, and an edge is so much less steep.
+    """
+    if detection.kind in _BY_ARITHMETIC:
+        return _BY_ARITHMETIC[detection.kind](detection, enlarged)
     return _MAKERS[detection.kind](detection, files, device)
 
 
-def _canny(detection: Detection, files: Files, device: torch.device) -> Detector:
-    del files, device
-    find = submodule("canny").CannyDetector()
-    low, high = detection.options["low_threshold"], detection.options["high_threshold"]
-    return _called(find, low_threshold=low, high_threshold=high)
+def _canny(detection: Detection, enlarged: float) -> Detector:
+    low, high = (
+        float(detection.options[name]) / enlarged for name in ("low_threshold", "high_threshold")
+    )
+
+    def find(picture: Array) -> Array:
+        import cv2
+
+        return cv2.Canny(picture, low, high)
+
+    return find
 
 
-def _xdog(detection: Detection, files: Files, device: torch.device) -> Detector:
+def _xdog(detection: Detection, enlarged: float) -> Detector:
     """Extended difference of gaussians, as ControlNet's annotators draw it (the library lacks it).
 
     Dark on light where a fine blur lies below a coarse one.
     """
-    del files, device
     threshold = int(detection.options["threshold"])
+    sigmas = (0.5 * enlarged, 5.0 * enlarged)
 
     def find(picture: Array) -> Array:
         import cv2
 
         pixels = picture.astype(np.float32)
-        fine, coarse = (cv2.GaussianBlur(pixels, (0, 0), sigma) for sigma in (0.5, 5.0))
+        fine, coarse = (cv2.GaussianBlur(pixels, (0, 0), sigma) for sigma in sigmas)
         difference = (255 - np.min(coarse - fine, axis=2)).clip(0, 255).astype(np.uint8)
         drawn = 2 * (255 - difference.astype(np.int32)) > threshold
         return np.where(drawn, 255, 0).astype(np.uint8)
@@ -124,10 +137,11 @@ def _without_prefix(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace("module.", ""): tensor for name, tensor in state.items()}
 
 
+_BY_ARITHMETIC: Mapping[str, Callable[[Detection, float], Detector]] = MappingProxyType(
+    {"canny": _canny, "scribble_xdog": _xdog}
+)
 _MAKERS: Mapping[str, Callable[[Detection, Files, torch.device], Detector]] = MappingProxyType(
     {
-        "canny": _canny,
-        "scribble_xdog": _xdog,
         "hed": _hed,
         "scribble_hed": partial(_hed, scribble=True),
         "scribble_pidi": _pidi,

@@ -17,6 +17,7 @@ from ..checkpoint.scaled import SCALED_DTYPES, check_scales, note_name, scale_na
 from ..checkpoint.tensor_files import TensorFiles, TensorInfo
 from ..checkpoint.writer import ITEM_BYTES
 from ..errors import CheckpointError
+from ..files import json_value, text_of
 
 #: What stored weights become where no dtype is asked for.
 UNPACKED_DTYPE = torch.bfloat16
@@ -205,10 +206,10 @@ def is_packed(info: TensorInfo) -> bool:
 def read_note(tensor: Tensor) -> Mapping[str, object]:
     """The JSON in a note; empty where it is none."""
     try:
-        value = json.loads(bytes(tensor.tolist()))
-    except ValueError:
+        text = text_of(bytes(tensor.tolist()), "The note", error=CheckpointError)
+        return json_value(text, dict, "The note", error=CheckpointError)
+    except (CheckpointError, TypeError, ValueError):  # bytes() of floats, or of numbers above 255
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _check_note(name: str, tensor: Tensor | None, known: set[str]) -> None:

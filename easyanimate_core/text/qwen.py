@@ -13,8 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..loading import build_on_meta
 from .embedding import TextEmbedding, check_prompts, network_device
-from .tokenize import TransformersTokenizer, check_vocabulary, report_removed
+from .encoder_config import qwen_config
+from .tokenize import ChatTokenizer, check_vocabulary, report_removed
 from .weights import Placement, check_filled, fill_network
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
@@ -23,11 +25,10 @@ _LAYER = re.compile(r"layers\.(\d+)\.")
 class QwenTextEncoder:
     """One chat per prompt, padded right to 256 tokens; the penultimate hidden state."""
 
-    def __init__(self, network: nn.Module, tokenizer: TransformersTokenizer) -> None:
+    def __init__(self, network: nn.Module, tokenizer: ChatTokenizer) -> None:
         self.network = network
         self.tokenizer = tokenizer
-        marker = "(the prompt)"
-        self._chat_end = self.chat(marker).partition(marker)[2]
+        self._chat_end = tokenizer.chat.after
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -52,10 +53,7 @@ class QwenTextEncoder:
 
     def chat(self, prompt: str) -> str:
         """The prompt as Qwen2-VL reads it: a system line, the user's turn, the answer's start."""
-        messages = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
-        return self.tokenizer.backend.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        return self.tokenizer.chat(prompt)
 
     @torch.no_grad()
     def _hidden_state(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -70,7 +68,7 @@ class QwenTextEncoder:
 def qwen_from_tensors(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    tokenizer: TransformersTokenizer,
+    tokenizer: ChatTokenizer,
     *,
     placement: Placement | None = None,
 ) -> QwenTextEncoder:
@@ -78,13 +76,14 @@ def qwen_from_tensors(
     from transformers import Qwen2VLConfig, Qwen2VLTextModel
 
     placement = placement or Placement()
-    text_config: Any = Qwen2VLConfig.from_dict(dict(config)).get_text_config()
+    text_config: Any = Qwen2VLConfig.from_dict(qwen_config(config)).get_text_config()
     num_layers = text_config.num_hidden_layers - 1
     text_config.num_hidden_layers = num_layers
     text_config.layer_types = text_config.layer_types[:num_layers]
     check_vocabulary(tokenizer, text_config.vocab_size, "Qwen2-VL")
-    with torch.device("meta"):
-        network: Any = Qwen2VLTextModel(text_config)
+    network: Any = build_on_meta(
+        lambda: Qwen2VLTextModel(text_config), what="Qwen2-VL text encoder"
+    )
     network.norm = nn.Identity()
 
     def rename(key: str) -> str | None:

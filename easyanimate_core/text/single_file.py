@@ -16,6 +16,7 @@ from ..errors import CheckpointError
 from ..loading import Renamed
 from ..specs import Version
 from .bert_t5 import BertT5TextEncoder, bert_from_tensors, t5_from_tensors
+from .chat import QWEN_CHAT
 from .embedding import TextEncoder
 from .qwen import qwen_from_tensors
 from .tokenize import (
@@ -25,13 +26,6 @@ from .tokenize import (
 )
 from .weights import Placement
 
-#: Qwen2-VL's chat without pictures.
-_QWEN_CHAT = (
-    "{% for message in messages %}{% if loop.first %}<|im_start|>system\nYou are a helpful "
-    "assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n{% for part in "
-    "message['content'] %}{{ part['text'] }}{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 _QWEN_TABLE = re.compile(r"^(.*)embed_tokens\.weight$")
 _BERT_TABLE = re.compile(r"^(.*)embeddings\.word_embeddings\.weight$")
 _T5_BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
@@ -103,7 +97,7 @@ def text_encoder_from_files(
 
 def _qwen(files: TensorFiles, vocabulary: Path, placement: Placement) -> TextEncoder:
     config = _derived(files, _qwen_config)
-    tokenizer = load_qwen_tokenizer(vocabulary, chat_template=_QWEN_CHAT)
+    tokenizer = load_qwen_tokenizer(vocabulary, chat=QWEN_CHAT)
     return qwen_from_tensors(config, files.map(), tokenizer, placement=placement)
 
 

@@ -6,10 +6,11 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..errors import InputError
+from ..files import short
+from ..files.yaml_text import read_yaml, yaml_value
 from ..geometry import check_frames
 from ..synthetic.scene import SHAPES, Look
 
@@ -319,12 +320,7 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
     """
     if not path.is_file():
         raise InputError(f"There is no config {path}. The folder configs/ has examples.")
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise InputError(f"{path} is not valid YAML: {error}.") from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds no settings; write `key: value` lines.")
+    content = read_yaml(path, dict, error=InputError)
     for override in overrides:
         _override(content, override)
     return parse_config(content, str(path))
@@ -349,7 +345,7 @@ def _override(content: dict[str, Any], override: str) -> None:
         if not isinstance(below, dict):
             raise InputError(f"--set {override!r}: {section} is a value, not a section.")
         content = below
-    content[last] = yaml.safe_load(value)
+    content[last] = yaml_value(value, object, f"--set {short(override)}", error=InputError)
 
 
 def _fault(detail: Any) -> str:

@@ -22,6 +22,9 @@ DIFFUSION_MODELS, TEXT_ENCODERS, VAES, LORAS = (
     "vae",
     "loras",
 )
+#: The menus of ComfyUI 0.8's frontend take names for HTML, which this keeps a tag from being. It
+#: is not seen.
+_NO_TAG = ("<", "<\N{WORD JOINER}")
 
 
 def register_folders() -> None:
@@ -41,14 +44,14 @@ def list_checkpoints() -> list[str]:
     The small model of the pack, where it came with it, stands at the end: there is always one.
     """
     built_in = list(NAMES) if is_installed() else []
-    return [*sorted({name for name, _ in _checkpoints()}), *built_in]
+    return [*sorted({_listed(name) for name, _ in _checkpoints()}), *built_in]
 
 
 def find_checkpoint(name: str) -> Path:
     """The folder of a name of `list_checkpoints`."""
     if name in NAMES:
         return small_checkpoint(NAMES[name])
-    found = next((path for known, path in _checkpoints() if known == name), None)
+    found = next((path for known, path in _checkpoints() if known == _named(name)), None)
     if found is None:
         raise CheckpointError(
             f"There is no checkpoint folder {name!r}. Put EasyAnimate folders into "
@@ -88,7 +91,7 @@ def _is_checkpoint(folder: Path) -> bool:
 def list_files(key: str) -> list[str]:
     """Names of the safetensors files in one of ComfyUI's folders."""
     names = folder_paths.get_filename_list(key)
-    return [name for name in names if name.lower().endswith(".safetensors")]
+    return [_listed(name) for name in names if name.lower().endswith(".safetensors")]
 
 
 def list_denoisers() -> list[str]:
@@ -96,16 +99,26 @@ def list_denoisers() -> list[str]:
     gguf = []  # ComfyUI's own list has no GGUF
     for root in folder_paths.get_folder_paths(DIFFUSION_MODELS):
         names, _ = folder_paths.recursive_search(root)
-        gguf += [name for name in names if name.lower().endswith(".gguf")]
+        gguf += [_listed(name) for name in names if name.lower().endswith(".gguf")]
     return sorted({*list_files(DIFFUSION_MODELS), *gguf})
 
 
 def find_file(key: str, name: str) -> Path:
     """The file of a name of `list_files` or `list_denoisers`."""
-    path = folder_paths.get_full_path(key, name)
+    path = folder_paths.get_full_path(key, _named(name))
     if path is None:
         places = os.pathsep.join(folder_paths.get_folder_paths(key))
         raise CheckpointError(
             f"There is no file {name!r} in {places}. Put it there and press R to refresh the list."
         )
     return Path(path)
+
+
+def _listed(name: str) -> str:
+    """A file's name as an option of a widget."""
+    return name.replace(*_NO_TAG)
+
+
+def _named(option: str) -> str:
+    """The file's name of an option, or of itself."""
+    return option.replace(*reversed(_NO_TAG))

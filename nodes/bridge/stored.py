@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -21,6 +20,7 @@ from ...easyanimate_core.checkpoint.scaled import (
 )
 from ...easyanimate_core.checkpoint.spellings import DENOISER_WORDS, without_words
 from ...easyanimate_core.errors import CheckpointError
+from ...easyanimate_core.files import json_value
 from ...easyanimate_core.quantization import (
     STORAGE_FORMATS,
     PackedWeight,
@@ -126,11 +126,9 @@ def _stated_notes(text: str | None) -> dict[str, Mapping[str, object]]:
     """The header's notes by the original's names of the weights."""
     if text is None:
         return {}
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        value = None
-    layers = value.get("layers") if isinstance(value, dict) else None
+    remedy = "Download or convert the file again."
+    name = f"{_NOTES} in the file's header"
+    layers = json_value(text, dict, name, error=CheckpointError, remedy=remedy).get("layers")
     if not isinstance(layers, dict) or not all(isinstance(n, dict) for n in layers.values()):
         raise CheckpointError(
             f"{_NOTES} in the file's header is damaged. Download or convert the file again."

@@ -1,6 +1,7 @@
 """Real ComfyUI servers, scripts with ComfyUI's Python, and a browser.
 
-Everything depends on `comfyui`, which runs a test once for every ComfyUI of this machine.
+Everything depends on `comfyui`, which runs a test once for every ComfyUI of this machine; one that
+is marked `newest_frontend` also with the newest frontend on the newest ComfyUI.
 """
 
 import os
@@ -22,16 +23,24 @@ NONE_FOUND = (
 
 
 def pytest_generate_tests(metafunc):
-    """One run of a test per ComfyUI; without one, a skip that says how to get one."""
+    """One run of a test per ComfyUI and frontend; without one, a skip that says how to get one."""
     if "comfyui" in metafunc.fixturenames:
         try:
             folders = comfyui_install.found()
         except SystemExit as wrong_path:
             raise pytest.UsageError(str(wrong_path)) from None
         ids = [comfyui_install.version_of(folder) for folder in folders]
-        if not folders:
-            folders, ids = [pytest.param(None, marks=pytest.mark.skip(reason=NONE_FOUND))], ["none"]
-        metafunc.parametrize("comfyui", folders, ids=ids, indirect=True, scope="session")
+        chosen = [(folder, None) for folder in folders]
+        if metafunc.definition.get_closest_marker("newest_frontend"):
+            frontend = comfyui_install.NEWEST_FRONTEND
+            newest = f"{next(iter(comfyui_install.TAGS))}."
+            for folder, version in zip(folders, tuple(ids), strict=True):
+                if version.startswith(newest):
+                    chosen.append((folder, frontend))
+                    ids.append(f"{version}-frontend-{frontend}")
+        if not chosen:
+            chosen, ids = [pytest.param(None, marks=pytest.mark.skip(reason=NONE_FOUND))], ["none"]
+        metafunc.parametrize("comfyui", chosen, ids=ids, indirect=True, scope="session")
 
 
 @pytest.fixture(scope="session")
@@ -58,12 +67,21 @@ def environment_of(comfyui):
     return done.stdout.splitlines()[-1]
 
 
+def newest_frontend():
+    """Its folder, fetched where it is missing; a skip where it cannot be."""
+    try:
+        return comfyui_install.ready_frontend()
+    except SystemExit as failed:
+        pytest.skip(f"no frontend {comfyui_install.NEWEST_FRONTEND} ({failed}): pip said why")
+
+
 @pytest.fixture(scope="session")
 def comfyui(request, prepared_base, tmp_path_factory):
     """A ComfyUI with its environment and a base directory of its own."""
     from tools.comfyui_base import PACK, VIDEO_HELPER_SUITE, link
 
-    folder = request.param
+    folder, frontend = request.param
+    frontend = frontend and newest_frontend()
     version = comfyui_install.version_of(folder)
     python = environment_of(folder)
     base = tmp_path_factory.mktemp(f"comfyui-{version}") / "base"
@@ -72,7 +90,7 @@ def comfyui(request, prepared_base, tmp_path_factory):
     link(nodes / PACK, ROOT)
     link(nodes / "easyanimate-probe", Path(__file__).with_name("probe_pack"))
     link(nodes / VIDEO_HELPER_SUITE, comfyui_install.ready_video_helper_suite())
-    return Installation(folder, version, python, base, nodes / PACK)
+    return Installation(folder, version, python, base, nodes / PACK, frontend)
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +104,7 @@ def comfy_server(comfyui):
     """A running server; see `tests.comfy.server.Server`."""
     from tests.comfy.server import Server
 
-    server = Server(comfyui)
+    server = Server(comfyui, EASYANIMATE_CACHE=str(comfyui.base / "cache"))
     server.start()
     yield server
     server.stop()

@@ -23,13 +23,17 @@ def child_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Installation:
-    """ComfyUI's folder, its version, its Python and a base directory with this pack."""
+    """ComfyUI's folder, its version, its Python and a base directory with this pack.
+
+    `frontend` is the folder of another frontend than the one that this ComfyUI brings.
+    """
 
     comfyui: Path
     version: str
     python: str
     base: Path
     pack: Path
+    frontend: Path | None = None
 
     def run_script(self, source: str | Path, *args: object, timeout: float = 300) -> str:
         """Standard output of a script; a failure is an AssertionError with all that it said.

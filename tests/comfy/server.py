@@ -202,12 +202,16 @@ class Server:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
+        frontend = self.installation.frontend
         command = server_command(
             self.installation.comfyui,
             self.installation.python,
             self.base,
             port=self.port,
-            extra=["--disable-api-nodes"],
+            extra=[
+                "--disable-api-nodes",
+                *(["--front-end-root", str(frontend)] if frontend else []),
+            ],
         )
         began = time.monotonic()
         with self.log.open("wb") as log:

@@ -155,6 +155,7 @@ def near(point, x, y, within=2):
     return abs(point["x"] - x) <= within and abs(point["y"] - y) <= within
 
 
+@pytest.mark.newest_frontend
 def test_the_editor_is_in_the_node_and_no_value_of_it(editor):
     assert editor.get("canvas").is_visible()
     saved = editor.page.evaluate(f"() => {NODE}.serialize().widgets_values")
@@ -183,6 +184,7 @@ def test_clicks_add_points_at_their_pixels(editor, zoom):
     assert len(editor.tracks) == 4
 
 
+@pytest.mark.newest_frontend
 def test_a_drag_moves_a_point_and_is_one_step_back(editor):
     editor.drag((168, 192), (268, 92))
     assert near(editor.tracks[0], 268, 92)
@@ -339,6 +341,7 @@ def test_time_moves_the_blobs(editor):
     assert editor.text == DEFAULT
 
 
+@pytest.mark.newest_frontend
 def test_a_saved_workflow_comes_back(editor):
     editor.click(336, 64)
     editor.named("Spline").check()
@@ -376,6 +379,7 @@ def test_linked_tracks_are_not_edited(editor):
     assert editor.text == DEFAULT
 
 
+@pytest.mark.newest_frontend
 def test_the_editor_grows_with_the_node(editor, comfy_server, request):
     before = editor.get("canvas").bounding_box()
     corner = editor.page.evaluate(CORNER)
@@ -391,6 +395,40 @@ def test_the_editor_grows_with_the_node(editor, comfy_server, request):
         assert after["height"] > before["height"] + 50
     editor.click(336, 64)
     assert near(editor.tracks[2], 336, 64)
+
+
+@pytest.mark.newest_frontend
+@pytest.mark.parametrize("width", [230, 800])
+def test_the_side_panel_leaves_the_editor_as_it_is(editor, width):
+    page = editor.page
+    page.evaluate(f"(width) => {NODE}.setSize([width, {NODE}.size[1]])", width)
+    editor.look(y=20.0)
+    before = editor.get("canvas").bounding_box()
+    toggle = page.get_by_label("Toggle properties panel").first
+    tracks = [[168, 192], [504, 192]]
+    for number, state in enumerate(("closed", "open", "closed again")):
+        if number:
+            toggle.click()
+            page.wait_for_timeout(300)
+            page.evaluate(f"() => app.canvas.select({NODE})")
+            editor.look(y=20.0)
+            page.evaluate("() => app.canvas.deselectAll()")
+            page.wait_for_timeout(300)
+        assert editor.get("canvas").bounding_box() == before, state
+        frame = page.locator(".ea-tracks").bounding_box()
+        for element in editor.get(":is(button, select, input:not(.ea-tracks-keys))").all():
+            box = element.bounding_box()
+            assert frame["x"] < box["x"], state
+            assert box["x"] + box["width"] < frame["x"] + frame["width"], state
+            assert box["y"] + box["height"] < frame["y"] + frame["height"], state
+        tracks.append([100 + 200 * number, 320])
+        editor.click(*tracks[-1])
+        a_pixel = 672 / (before["width"] - 2 * MARGIN)
+        assert near(editor.tracks[-1], *tracks[-1], within=2 * a_pixel), state
+        assert len(editor.tracks) == len(tracks)
+    editor.named("Undo (Ctrl+Z)").click()
+    editor.named("Remove this track").click()
+    assert editor.tracks == []
 
 
 def test_the_wheel_zooms_the_graph(editor):

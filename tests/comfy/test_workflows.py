@@ -56,9 +56,18 @@ AS_SHIPPED = (
     "Control OpenPose",
     "LoRA",
 )
+PREVIEW = "videopreview"
+#: Of VideoHelperSuite and of the track editor.
+WITH_OWN_WIDGETS = ("EasyAnimate V5.1 - Video to video (VHS)", "EasyAnimate V5.1 - Trajectory (VHS)")
 WIDGETS = """() => Object.fromEntries(app.graph._nodes.map((node) => [
   node.id, Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value])),
 ]))"""
+
+OPEN_AND_READ = f"""async (workflow) => {{
+  await app.loadGraphData(workflow)
+  await new Promise((done) => setTimeout(done, 50))
+  return ({WIDGETS})()
+}}"""
 
 
 def checkpoint_of(name):
@@ -75,17 +84,18 @@ def read(name):
 
 
 def named_values(node):
-    """The values of a node by the names of its widgets."""
+    """The values of a node by the names of its widgets; what VideoHelperSuite previews is none."""
     values = node["widgets_values"]
     if isinstance(values, dict):
-        return values
+        return {name: value for name, value in values.items() if name != PREVIEW}
     return schemas.read()[node["type"]].named(values)
 
 
 def set_values(node, **changed):
-    values = named_values(node) | changed
-    is_named = isinstance(node["widgets_values"], dict)
-    node["widgets_values"] = values if is_named else list(values.values())
+    if isinstance(node["widgets_values"], dict):
+        node["widgets_values"] |= changed
+    else:
+        node["widgets_values"] = list((named_values(node) | changed).values())
 
 
 def small(name):
@@ -224,6 +234,29 @@ def test_a_missing_lora_is_offered_for_download(frontend):
     node["properties"]["models"] = [{**REWARD_LORA, "name": missing}]
     report = frontend.open_workflow(workflow)
     assert any(missing in text for text in (*report.dialogs, *report.errors))
+
+
+@pytest.mark.newest_frontend
+@pytest.mark.parametrize("drawn", ["canvas", "vue"])
+def test_every_widget_has_the_value_of_the_file(frontend, comfy_server, drawn):
+    """All of them on the newest frontend; on the others they are opened below, too."""
+    is_newest = comfy_server.installation.frontend is not None
+    frontend.set_setting("Comfy.VueNodes.Enabled", drawn == "vue")
+    try:
+        for name in FILES if is_newest and drawn == "canvas" else WITH_OWN_WIDGETS:
+            workflow = read(name)
+            for node in workflow["nodes"]:
+                if node["type"] == "LoadVideo":  # without one, some frontends choose the first
+                    set_values(node, file=CLIP)
+            values = frontend.page.evaluate(OPEN_AND_READ, workflow)
+            for node in workflow["nodes"]:
+                shown, wanted = values[str(node["id"])], named_values(node)
+                if isinstance(node["widgets_values"], dict):
+                    wanted[PREVIEW] = node["widgets_values"][PREVIEW]
+                assert {k: shown.get(k) for k in wanted} == wanted, (name, node["type"])
+    finally:
+        frontend.set_setting("Comfy.VueNodes.Enabled", False)
+        frontend.close_dialogs()
 
 
 @pytest.mark.usefixtures("detectors")

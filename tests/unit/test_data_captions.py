@@ -1,6 +1,7 @@
 """Captions by a real vision-language model of random weights, and from files."""
 
 import csv
+import io
 import json
 import shutil
 
@@ -135,7 +136,7 @@ def test_a_caption_belongs_to_the_file_as_it_was(dataset, tmp_path):
         ("a.json", '{"bikes.mp4": " "}', "no text for bikes.mp4"),
         ("a.json", '{"bikes.mp4": 3}', "no list of"),
         ("a.json", '[{"path": "x"}]', "no list of"),
-        ("a.json", "{", "no list of"),
+        ("a.json", "{", "a.json is not valid JSON"),
         ("a.json", "[]", "has no captions for the files"),
         ("a.csv", "file,text\nbikes.mp4,x\n", "lacks the column file_path or text"),
         ("a.docx", "x", r"neither a .json, a .csv nor a folder"),
@@ -169,3 +170,19 @@ def test_models_are_refused(dataset, model, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             Captioning(**change)
+
+
+def test_a_program_beside_the_weights_is_not_run(tmp_path, monkeypatch):
+    """transformers would ask in the terminal, and run it after a yes."""
+    marker, folder = tmp_path / "marker", tmp_path / "model"
+    folder.mkdir()
+    source = f"open({str(marker)!r}, 'w').close()\nclass Any: pass\n"
+    (folder / "program.py").write_text(source)
+    auto = ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor")
+    told = {"model_type": "of_its_own", "auto_map": dict.fromkeys(auto, "program.Any")}
+    for name in ("config.json", "processor_config.json", "preprocessor_config.json"):
+        (folder / name).write_text(json.dumps(told))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    with pytest.raises(CheckpointError, match="cannot be used to caption"):
+        CaptionModel(folder, SHORT)
+    assert not marker.exists()

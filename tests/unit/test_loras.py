@@ -358,7 +358,7 @@ def test_a_recipe_repeats_loras_and_quantization(words, lora_files, tmp_path, ca
     assert recipe.loras == (Lora(lora_files[0], 0.7, "0-1=0.5,2=1"), Lora(lora_files[1]))
     assert recipe.memory == Memory(quantization="qint4", text_quantization="qint8")
     again = tmp_path / "again.mp4"
-    repeat = ["generate", "--recipe", str(tmp_path / "video.mp4"), "--output", str(again)]
+    repeat = ["generate", "--yes", "--recipe", str(tmp_path / "video.mp4"), "--output", str(again)]
     assert main(repeat) == 0
     assert Recipe.read(again).to_json() == recipe.to_json()
     assert again.read_bytes() == (tmp_path / "video.mp4").read_bytes()

@@ -106,7 +106,7 @@ def test_a_file_is_read_and_overridden(tmp_path):
     [
         (None, (), "There is no config"),
         ("a: [", (), "is not valid YAML"),
-        ("- 1", (), "holds no settings"),
+        ("- 1", (), "write `key: value` lines"),
         ("task: vae", ("run.steps",), "has no value; write KEY=VALUE"),
         ("task: vae", ("task.kind=1",), "task is a value, not a section"),
     ],

@@ -250,7 +250,8 @@ def test_widget_values_are_complete(file):
         known = schema.widgets
         if isinstance(values, dict):
             names = [w.name for w in (*known, *schema.format_widgets(values["format"]))]
-            assert sorted(values) == sorted(names), label(node)
+            assert sorted(values) == sorted([*names, "videopreview"]), label(node)
+            assert values["videopreview"] == {"hidden": False, "paused": False, "params": {}}
         else:
             assert len(schema.named(values)) == len(values), label(node)
 

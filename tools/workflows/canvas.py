@@ -42,7 +42,7 @@ SIZES = {
     "EasyAnimateLoadCheckpoint": (360, 240),
     "EasyAnimateLoadLora": (360, 190),
     "EasyAnimatePinFrames": (340, 130),
-    "EasyAnimatePreprocess": (300, 180),
+    "EasyAnimatePreprocess": (300, 230),
     "EasyAnimateSampler": (380, 500),
     "EasyAnimateTextEncode": (360, 300),
     "EasyAnimateTrainLora": (360, 460),
@@ -319,9 +319,14 @@ def pack_origin() -> tuple[str, str]:
 
 
 def _widget_values(node: Node) -> list[Any] | dict[str, Any]:
-    """By position; VideoHelperSuite's by name."""
+    """By position; VideoHelperSuite's by name, as it saves them itself.
+
+    Names of widgets alone become a list on frontends from 1.55, which VideoHelperSuite reads as its
+    old format, one value shifted. Its preview beside them keeps them apart.
+    """
     if node.schema.is_video_helper:
-        return {name: value for name, value in node.values.items() if name != "upload"}
+        named = {name: value for name, value in node.values.items() if name != "upload"}
+        return {**named, "videopreview": {"hidden": False, "paused": False, "params": {}}}
     return [node.values[widget.name] for widget in node.widgets]
 
 

@@ -2,6 +2,7 @@
 
 import { app } from '../../../scripts/app.js'
 import { api } from '../../../scripts/api.js'
+import { addElement } from './element_widget.js'
 import { TrackEditor } from './trajectory/editor.js'
 import { pictureOf } from './trajectory/picture.js'
 import { textsFor } from './trajectory/texts.js'
@@ -27,15 +28,9 @@ app.registerExtension({
 function addEditor(node) {
   const locale = app.extensionManager?.setting?.get('Comfy.Locale') ?? navigator.language
   const editor = new TrackEditor(hostOf(node), textsFor(locale))
-  const widget = node.addDOMWidget('track_editor', 'EASYANIMATE_TRACK_EDITOR', editor.element, {
-    serialize: false, // not a value of the prompt
-    hideOnZoom: false,
-    getMinHeight: () => LEAST_HEIGHT,
-  })
+  addElement(node, 'track_editor', editor.element, { leastHeight: LEAST_HEIGHT })
   const tracks = node.widgets.find(({ name }) => name === 'tracks')
   tracks.options.getMaxHeight = () => TEXT_HEIGHT // what a larger node has more goes to the picture
-  widget.serialize = false // nor of the workflow: widgets_values stays as it is without the editor
-  forwardToGraph(editor.element)
   const [width, height] = node.computeSize()
   node.setSize([Math.max(width, NEW_NODE.width), height + NEW_NODE.height])
 }
@@ -76,22 +71,3 @@ function hostOf(node) {
 /** Under which name the frontend keeps what a node showed: inside a subgraph with its id. */
 const outputsKey = ({ id, graph }) =>
   graph && graph.rootGraph && graph !== graph.rootGraph ? `${graph.id}:${id}` : String(id)
-
-/** The wheel and the middle button still move the graph, as over a text widget. */
-function forwardToGraph(element) {
-  element.addEventListener('wheel', (event) => {
-    if (window.LiteGraph?.vueNodesMode) return
-    event.preventDefault()
-    app.canvas.processMouseWheel(event)
-  })
-  for (const [kind, method] of [
-    ['pointerdown', 'processMouseDown'],
-    ['pointermove', 'processMouseMove'],
-    ['pointerup', 'processMouseUp'],
-  ])
-    element.addEventListener(kind, (event) => {
-      if (window.LiteGraph?.vueNodesMode) return
-      const isMiddle = kind === 'pointermove' ? event.buttons & 4 : event.button === 1
-      if (isMiddle) app.canvas[method](event)
-    })
-}

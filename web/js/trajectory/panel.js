@@ -8,7 +8,9 @@ const STYLE = `
   background: var(--comfy-menu-bg, #202020); color: var(--input-text, #ddd);
   font: 12px/1.2 Inter, Arial, sans-serif; user-select: none; pointer-events: auto;
 }
-.ea-tracks-row { display: flex; align-items: center; gap: 6px; flex: none; min-width: 0; }
+.ea-tracks-row {
+  display: flex; flex-wrap: wrap; align-items: center; gap: 6px; flex: none; min-width: 0;
+}
 .ea-tracks-row label { display: inline-flex; align-items: center; gap: 4px; white-space: nowrap; }
 .ea-tracks-row label + label { margin-left: 6px; }
 .ea-tracks-space { flex: 1 1 0; min-width: 4px; }
@@ -31,7 +33,7 @@ const STYLE = `
 .ea-tracks :focus-visible { outline: 1px solid var(--p-primary-color, #4fc3f7); }
 .ea-tracks-name { min-width: 52px; font-variant-numeric: tabular-nums; }
 .ea-tracks-stage {
-  position: relative; flex: 1 1 0; min-height: 230px; overflow: hidden;
+  position: relative; flex: 1 1 0; min-height: 120px; overflow: hidden;
   border: 1px solid transparent; border-radius: 6px; background: #0e0f11;
 }
 .ea-tracks-stage:has(.ea-tracks-keys:focus) { border-color: var(--p-primary-color, #4fc3f7); }

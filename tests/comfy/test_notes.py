@@ -1,0 +1,128 @@
+"""What nodes say in the browser, with prompts, names and files that try to be HTML."""
+
+import shutil
+
+import pytest
+import torch
+
+from easyanimate_core.text import PromptEmbeddings, TextStates, write_embeddings
+from tests.comfy.prompts import LORA, V51
+
+#: The flag is set when a frontend takes the text for HTML; each part is another way there.
+TAG = "<img src=x onerror='window.hurt=1'>"
+HOSTILE = (
+    f"{TAG}<svg onload=window.hurt=1><b>bold</b> &lt;i&gt; [x](javascript:window.hurt=1) "
+    '[[a|https://e.x/"onmouseover=window.hurt=1]] __LNK0__ https://e.x/"onmouseover=1 <u unclosed '
+)
+NAMED = f"{TAG}.safetensors"
+NEGATIVE = "blurred " * 5000
+TOO_LONG = "a " * 250 + HOSTILE
+RUN = """async ([checkpoint, lora, tooLong, prefix]) => {
+  window.hurt = 0
+  app.clean()
+  app.graph.clear()
+  const add = (type, x, y, values = {}) => {
+    const node = LiteGraph.createNode(type)
+    app.graph.add(node)
+    node.pos = [x, y]
+    for (const widget of node.widgets ?? [])
+      if (widget.name in values) widget.value = values[widget.name]
+    return node
+  }
+  const options = (node, name) => {
+    const { values } = node.widgets.find((widget) => widget.name === name).options
+    return typeof values === 'function' ? values() : values
+  }
+  const load = add('EasyAnimateLoadCheckpoint', 0, 0, { checkpoint })
+  const text = add('EasyAnimateTextEncode', 400, 0, { positive: tooLong })
+  const save = add('EasyAnimateSaveConditioning', 800, 0, { filename_prefix: prefix })
+  const change = add('EasyAnimateLoadLora', 0, 450)
+  const read = add('EasyAnimateLoadConditioning', 400, 450)
+  for (const [node, name] of [[change, 'lora'], [read, 'embeddings']])
+    node.widgets[0].value = options(node, name).find((option) => option.includes('img'))
+  const shown = [add('PreviewAny', 1200, 450), add('PreviewAny', 1200, 700)]
+  load.connect(0, change, 0)
+  load.connect(1, text, 0)
+  text.connect(0, save, 0)
+  text.connect(1, save, 1)
+  change.connect(1, shown[0], 0)
+  read.connect(2, shown[1], 0)
+  app.canvas.ds.scale = 1
+  app.canvas.ds.offset = [250, 80]
+  app.canvas.setDirty(true, true)
+  await app.queuePrompt(0)
+}"""
+#: By the type of the node: what a person sees on it.
+NOTES = """() => Object.fromEntries(app.graph._nodes.flatMap((node) => {
+  const element = node.widgets?.find(({ name }) => name === 'note')?.element
+  return element ? [[node.type, element.innerText || element.textContent]] : []
+}))"""
+#: Where the middle of a node's first widget is on the screen.
+FIRST_WIDGET = """(type) => {
+  const node = app.graph._nodes.find((node) => node.type === type)
+  const [left, top] = app.canvas.ds.offset
+  const widget = node.widgets[0]
+  return [left + node.pos[0] + node.size[0] / 2, top + node.pos[1] + (widget.last_y ?? widget.y) + 10]
+}"""
+CHECKED = ("EasyAnimateTextEncode", "EasyAnimateLoadConditioning", "EasyAnimateSaveConditioning")
+
+
+@pytest.fixture(scope="module")
+def hostile_files(comfy_server):
+    """A LoRA and embeddings whose names and texts are HTML, where the server looks for them."""
+    base = comfy_server.base
+    loras, embeddings = base / "models" / "loras", base / "output" / "EasyAnimate_embeddings"
+    shutil.copy(loras / LORA, loras / NAMED)
+    states = TextStates(torch.zeros(1, 256, 32))
+    write_embeddings(
+        embeddings / NAMED, PromptEmbeddings(states, states, (HOSTILE.strip(),), NEGATIVE)
+    )
+    yield
+    (loras / NAMED).unlink()
+    shutil.rmtree(embeddings)
+
+
+@pytest.fixture(params=["canvas", "vue"])
+def page(browser_page, hostile_files, request):
+    browser_page.set_setting("Comfy.VueNodes.Enabled", request.param == "vue")
+    browser_page.reload()  # it asks for the names of files
+    yield browser_page
+    browser_page.page.evaluate("() => app.graph.clear()")
+    browser_page.set_setting("Comfy.VueNodes.Enabled", False)
+    assert not browser_page.page_errors
+
+
+@pytest.mark.newest_frontend
+def test_texts_are_shown_as_they_are(page, comfy_server, request, tmp_path):
+    drawn = request.node.callspec.params["page"]
+    is_old = comfy_server.version.startswith("0.8.")
+    prefix = f"{drawn} {TAG}"
+    comfy_server.free_memory()  # what is cached is not run again and says nothing
+    page.page.evaluate(RUN, [V51, LORA, f"{drawn} {TOO_LONG}", prefix])
+    page.page.wait_for_timeout(500)
+    comfy_server.wait_until_idle()
+    page.page.wait_for_timeout(1500)  # what is HTML has run by then
+    page.page.screenshot(path=tmp_path / "notes.png")
+
+    notes = page.page.evaluate(NOTES)
+    assert set(notes) >= {*CHECKED, "EasyAnimateLoadCheckpoint", "EasyAnimateLoadLora"}
+    assert TAG in notes["EasyAnimateTextEncode"]
+    assert HOSTILE.strip() in notes["EasyAnimateLoadConditioning"]
+    assert NEGATIVE[:9000] in notes["EasyAnimateLoadConditioning"]
+    assert len(notes["EasyAnimateLoadConditioning"]) < 10_200
+    assert prefix in notes["EasyAnimateSaveConditioning"]
+    if not (is_old and drawn == "vue"):  # its nodes of HTML show no widgets that come later
+        assert page.page.locator(".ea-note:visible").count() == len(notes)
+    assert page.page.locator(".ea-note *").count() == 0
+
+    if drawn == "canvas":
+        for node in ("EasyAnimateLoadLora", "EasyAnimateLoadConditioning"):
+            page.page.mouse.click(*page.page.evaluate(FIRST_WIDGET, node))
+            menu = page.page.locator(".litecontextmenu")
+            menu.wait_for()
+            assert TAG in menu.inner_text().replace("\N{WORD JOINER}", "")
+            page.page.wait_for_timeout(500)
+            page.page.keyboard.press("Escape")
+            page.page.mouse.click(1700, 900)
+    assert page.page.evaluate("() => window.hurt") == 0
+    assert page.page.evaluate("() => JSON.stringify(app.graph.serialize())").count("ea-note") == 0

@@ -1,0 +1,68 @@
+/**
+ * What a node has to say about its last run, under its widgets.
+ *
+ * Prompts, names of files and what files hold are shown as the text that they are. The frontends'
+ * own text under a node is HTML in some versions, and is gone when the run ends in others.
+ */
+
+import { app } from '../../../scripts/app.js'
+import { api } from '../../../scripts/api.js'
+import { addElement } from './element_widget.js'
+
+const EVENT = 'easyanimate-note' // as nodes/bridge/notes.py sends it
+const NAME = 'note'
+const LEAST_HEIGHT = 60
+const STYLE = `
+.ea-note {
+  box-sizing: border-box; width: 100%; height: 100%; min-height: 40px; max-height: 200px;
+  padding: 4px 8px; overflow-y: auto; border-radius: 6px; background: var(--comfy-input-bg, #333);
+  color: var(--input-text, #ddd); font: 11px/1.35 Inter, Arial, sans-serif;
+  overflow-wrap: anywhere; white-space: pre-wrap; user-select: text; pointer-events: auto;
+}
+`
+
+app.registerExtension({
+  name: 'EasyAnimate.Notes',
+  setup() {
+    const style = document.createElement('style')
+    style.textContent = STYLE
+    document.head.append(style)
+    api.addEventListener(EVENT, ({ detail }) => show(detail.node, detail.text))
+    api.addEventListener('execution_error', ({ detail }) => show(detail.node_id, ''))
+  },
+})
+
+/** Show a text on the node of an id of the run; an empty text takes the note away. */
+function show(id, text) {
+  const node = nodeOf(id)
+  if (!node?.comfyClass?.startsWith('EasyAnimate')) return
+  const widget = node.widgets?.find(({ name }) => name === NAME)
+  if (!text) {
+    if (widget) node.removeWidget(widget)
+  } else {
+    const { element } = widget ?? addNote(node)
+    element.textContent = text
+    element.scrollTop = 0
+  }
+  node.setDirtyCanvas(true, true)
+}
+
+function addNote(node) {
+  const element = document.createElement('div')
+  element.className = 'ea-note'
+  element.setAttribute('role', 'status')
+  element.addEventListener('wheel', (event) => {
+    const { scrollHeight, clientHeight } = element
+    if (scrollHeight > clientHeight) event.stopImmediatePropagation() // scrolls the text
+  })
+  return addElement(node, NAME, element, { leastHeight: LEAST_HEIGHT })
+}
+
+/** In subgraphs the ids of the nodes around it stand in front of a node's own. */
+function nodeOf(id) {
+  const ids = String(id).split(':')
+  const own = ids.pop()
+  let graph = app.graph?.rootGraph ?? app.graph
+  for (const each of ids) graph = graph?.getNodeById(each)?.subgraph
+  return graph?.getNodeById(own)
+}
