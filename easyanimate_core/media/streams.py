@@ -120,7 +120,7 @@ def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
     with open_container(path) as container:
         stream = film_stream(path, container)
         rate, tick = declared_rate(path, stream), float(stream.time_base or 0)
-        is_even = abs(float(stream.base_rate or rate) / rate - 1) < 0.02
+        is_even = abs(float(stream.base_rate or rate) / rate - 1) < 0.005
         if stream.frames and stream.duration and tick and is_even:
             return stream.frames, stream.duration * tick, rate, rate
         packets = [(p.pts, p.duration) for p in container.demux(stream) if p.size]

@@ -58,7 +58,7 @@ class Timing:
         quick = gaps[len(gaps) // 5] if gaps else self.step
         alike = [gap for gap in gaps if quick / 1.4 < gap < quick * 1.4]  # up to clock ticks
         usual = 1 / (mean(alike) if alike else quick)
-        return declared if abs(usual / declared - 1) < 0.02 else min(usual, _MAX_EVEN_FPS)
+        return declared if abs(usual / declared - 1) < 0.005 else min(usual, _MAX_EVEN_FPS)
 
     def nearest(self, moment: float) -> int:
         """The frame whose start is nearest; the earlier one where two are as near."""
