@@ -86,8 +86,9 @@ class ClipsRecord:
 
 @dataclass(frozen=True)
 class SceneSummary:
-    """`list_file` tells every scene; `too_short` counts those that gave no clip,
-    and `notes` say what was changed so that a source is seen as a player shows it.
+    """`list_file` tells every scene; `too_short` counts those that gave no clip.
+
+    `notes` say what was changed so that a source is seen as a player shows it.
     """
 
     list_file: Path
