@@ -117,11 +117,14 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     columns file_path and text; a folder has for clips/a.mp4 the text clips/a.txt (which may lie
     beside the clip itself). Paths are those of the dataset.
 
+    A text of a folder that cannot be read is left out, and named in the summary.
+
     Raises:
         InputError: The source is unreadable or names files that the dataset has not.
     """
     files = find_files(folder)
-    texts = dict(_texts_of(source, files))
+    unreadable: dict[str, str] = {}
+    texts = dict(_texts_of(source, files, unreadable))
     by_path = {data.path: data for data in files}
     unknown = [path for path in texts if path not in by_path]
     if unknown:
@@ -130,7 +133,8 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
             f"{some(unknown)}. Write paths as {files[0].path}."
         )
     if not texts:
-        raise InputError(f"{source} has no captions for the files of {folder}.")
+        said = "".join(f" {fault}" for fault in list(unreadable.values())[:1])
+        raise InputError(f"{source} has no captions for the files of {folder}.{said}")
     empty = [path for path, text in texts.items() if not text.strip()]
     if empty:
         raise InputError(
@@ -144,7 +148,7 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
         if latest.get(path) != caption:
             journal.add(caption)
             added += 1
-    return CaptionSummary(added, _without(folder, files))
+    return CaptionSummary(added, _without(folder, files), unreadable)
 
 
 def _journal(folder: Path) -> Journal[Caption]:
@@ -171,10 +175,12 @@ def _batches(files: Sequence[DataFile], size: int) -> Iterator[list[DataFile]]:
         yield batch
 
 
-def _texts_of(source: Path, files: list[DataFile]) -> Mapping[str, str]:
+def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -> Mapping[str, str]:
     if source.is_dir():
         beside = {data.path: (source / data.path).with_suffix(".txt") for data in files}
-        return {path: _read(file) for path, file in beside.items() if file.is_file()}
+        found = {path: _text_of(file) for path, file in beside.items() if file.is_file()}
+        unreadable |= {path: str(t) for path, t in found.items() if isinstance(t, InputError)}
+        return {path: text for path, text in found.items() if isinstance(text, str)}
     if source.suffix == ".json":
         try:
             return _texts_of_json(json_value(_read(source), object, str(source), error=InputError))
@@ -187,12 +193,12 @@ def _texts_of(source: Path, files: list[DataFile]) -> Mapping[str, str]:
             ) from error
     if source.suffix == ".csv":
         try:
-            rows = list(csv.DictReader(_read(source).splitlines(keepends=True), strict=True))
+            rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
         except csv.Error as error:
             raise InputError(f"{source} is no table of CSV: {error}.") from error
         if any(not {"file_path", "text"} <= row.keys() for row in rows):
             raise InputError(f"{source} lacks the column file_path or text in its first line.")
-        return {row["file_path"]: row["text"] or "" for row in rows}
+        return {row["file_path"] or "": row["text"] or "" for row in rows}
     raise InputError(f"{source} is neither a .json, a .csv nor a folder of .txt files.")
 
 
@@ -204,6 +210,13 @@ def _texts_of_json(value: Any) -> dict[str, str]:
     if not all(isinstance(text, str) for pair in texts.items() for text in pair):
         raise TypeError("a path or a text is no string")
     return texts
+
+
+def _text_of(file: Path) -> str | InputError:
+    try:
+        return _read(file)
+    except InputError as error:
+        return error
 
 
 def _read(file: Path) -> str:

@@ -60,6 +60,8 @@ def json_value(
     finite: bool = True,
 ) -> T:
     """The value of JSON text, as `read_json`; `name` is what messages call the text."""
+    if not text.strip():
+        raise error(f"{name} is not valid JSON: it is empty. {remedy}".rstrip())
     number = _finite if finite else float
     try:
         value = json.loads(

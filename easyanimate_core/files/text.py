@@ -14,6 +14,7 @@ MAX_BYTES = 16 * 2**20
 DATASET_BYTES = 512 * 2**20
 
 _LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGES, _HEAD = (b"<!doctype html", b"<html"), 64
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8_MARK = b"\xef\xbb\xbf"
 #: Share of NULs in UTF-16 text of mostly ASCII letters is one half; a stray NUL is no such sign.
@@ -69,6 +70,14 @@ def text_of(content: bytes, name: str, *, error: type[EasyAnimateError], remedy:
                 "it is a git-lfs pointer, which stands for a file that git has not fetched",
                 "Run `git lfs install` and `git lfs pull` in its folder, or download the file "
                 "itself.",
+            )
+        )
+    if content.lstrip()[:_HEAD].lower().startswith(_PAGES):
+        raise error(
+            _told(
+                name,
+                "it is a page of HTML, as a browser saves it, or a server in place of a file",
+                "Download the file itself (on a hub: the link `raw` or `download`).",
             )
         )
     if content.startswith(_UTF_16_MARKS) or content.count(0) > _UTF_16_NULS * len(content):

@@ -75,9 +75,13 @@ def _read(file: Path) -> tuple[dict[str, tuple[Path, ...]], frozenset[str]]:
     from ..files.yaml_text import read_yaml
 
     sections: Any = read_yaml(file, object, error=InputError) or {}
+    if not isinstance(sections, dict):
+        raise InputError("it holds no sections")
     found: dict[str, list[Path]] = {CHECKPOINTS: [], DETECTORS: [], LORAS: []}
     first = set()
-    for section in sections.values():
+    for name, section in sections.items():
+        if not isinstance(section, dict | None):
+            raise InputError(f"{name} is no section: indent what belongs to one under its name")
         entries: dict[str, Any] = dict(section or {})
         base = entries.pop("base_path", "")
         root = file.absolute().parent / os.path.expandvars(Path(base).expanduser())

@@ -209,7 +209,9 @@ def _from_transformers(class_name: str, folder: Path, name: str, steps: Steps) -
 
 
 def _unreadable(folder: Path, name: str, fault: object) -> CheckpointError:
-    return CheckpointError(f"The {name} tokenizer in {folder} cannot be read: {fault}. {REMEDY}")
+    newer = "Update transformers and tokenizers, which may be older than the file; else: "
+    remedy = f"{newer}{REMEDY}" if "did not match any variant" in str(fault) else REMEDY
+    return CheckpointError(f"The {name} tokenizer in {folder} cannot be read: {fault}. {remedy}")
 
 
 def report_removed(removed: Sequence[str], name: str, max_tokens: int) -> None:

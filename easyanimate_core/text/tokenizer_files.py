@@ -85,7 +85,7 @@ def _check_step(path: Path, name: str, step: Any, steps: Steps) -> None:
     if step is None:
         return
     kind = step.get("type") if isinstance(step, Mapping) else None
-    if kind not in getattr(steps, name):
+    if not isinstance(kind, str) or kind not in getattr(steps, name):
         raise _other(path, f"its {name} is {short(step)}")
     if kind == "Sequence":
         below = step.get("pretokenizers")

@@ -186,3 +186,24 @@ def test_a_program_beside_the_weights_is_not_run(tmp_path, monkeypatch):
     with pytest.raises(CheckpointError, match="cannot be used to caption"):
         CaptionModel(folder, SHORT)
     assert not marker.exists()
+
+
+def test_a_caption_in_another_encoding_is_named_and_left_out(dataset, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "bikes.txt").write_bytes("the man\u2019s bike".encode("cp1252"))
+    (folder / "picture.txt").write_bytes(b"\xef\xbb\xbfa picture\r\n")
+    summary = read_captions(dataset, folder)
+    assert (summary.added, summary.without) == (1, 2)
+    assert texts(dataset) == {"picture.png": "a picture"}
+    assert "byte 7 is 0x92, which is no UTF-8. Save it as UTF-8" in summary.unreadable["bikes.mp4"]
+    (folder / "picture.txt").unlink()
+    with pytest.raises(InputError, match=r"has no captions for .*bikes.txt cannot be read"):
+        read_captions(dataset, folder)
+
+
+def test_a_clip_that_cannot_be_shown_to_the_model_is_named_and_left_out(dataset, model):
+    (dataset / "bikes.mp4").write_bytes(b"nothing")
+    summary = caption_files(dataset, model, SHORT)
+    assert summary.added == 2
+    assert list(summary.unreadable) == ["bikes.mp4"]

@@ -274,6 +274,7 @@ def whole_tokenizer(folder: Path) -> Path:
         {"pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "ByteLevel"}] * 100}},
         {"post_processor": {"type": "TemplateProcessing", "single": [1] * 1000, "pair": []}},
         {"decoder": 5},
+        {"decoder": {"type": {"type": "ByteLevel"}}},
         {"model": {"type": "Unigram", "vocab": []}},
         {"model": None},
     ],

@@ -56,7 +56,10 @@ def test_wide_text_is_refused_by_its_name(tmp_path, encoding):
         ('{"a": "好"}'.encode("gbk"), "which is no UTF-8"),
         (b'{"a": 1}\0', "character 8 is NUL"),
         (b"\x80\x04pickle", "no UTF-8"),
-        (b"", "is not valid JSON"),
+        (b"", "is not valid JSON: it is empty. Download it again."),
+        (b" \n", "is not valid JSON: it is empty"),
+        (b"\n<!DOCTYPE html><html>", "it is a page of HTML"),
+        (b"<HTML lang=en>", "Download the file itself"),
     ],
 )
 def test_bytes_that_are_no_text_are_refused(tmp_path, content, said):
