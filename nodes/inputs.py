@@ -57,7 +57,7 @@ def size_widgets() -> list[io.Input]:
 
 def drawn_size_widgets() -> list[io.Input]:
     """Width and height that a control video is drawn for, or 0 for the clip's own."""
-    side = {"default": 0, "min": 0, "max": _LARGEST_SIDE, "step": SIZE_MULTIPLE, "optional": True}
+    side = {"default": 0, "min": 0, "max": LARGEST_SIDE, "step": SIZE_MULTIPLE, "optional": True}
     return [
         io.Int.Input("width", tooltip=_drawn_size_tip("width"), **side),
         io.Int.Input("height", tooltip=_drawn_size_tip("height"), **side),

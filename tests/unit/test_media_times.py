@@ -209,3 +209,9 @@ def test_frames_in_memory_keep_their_plain_rate():
     clip = Clip(torch.zeros(9, 32, 32, 3), 8.0)
     assert clip.times == Timing.steady(9, 8.0)
     assert clip.size == (32, 32)
+
+
+def test_frames_of_one_time_have_a_step():
+    """A damaged WebM may tell so; nothing is divided by it."""
+    assert Timing.of_frames([0.0, 0.0, 0.0], 0.0, 8).step == 1 / 8
+    assert Timing.of_frames([0.0], 0.0, 8).end == 1 / 8
