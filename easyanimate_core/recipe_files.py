@@ -62,7 +62,8 @@ class NamedFile:
         paths = [Path(self.path)] if _SEPARATOR.search(self.path) and not self.is_remote else []
         paths += [folder / self.name for folder in folders]
         is_there = is_folder if self.part == MODEL else is_source
-        return [path for path in paths if self.name not in ("", ".", "..") and is_there(path)]
+        named = () if self.name in ("", ".", "..") else paths
+        return list(dict.fromkeys(path.absolute() for path in named if is_there(path)))
 
 
 def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:
@@ -99,7 +100,7 @@ def located(recipe: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any
         same = (path for path in candidates if not file.sha256 or _has(path, file.sha256))
         found = next(same, candidates[0] if candidates else None)
         if found is not None:
-            changed = _with_path(changed, file.place, str(found.absolute()))
+            changed = _with_path(changed, file.place, str(found))
     return changed
 
 

@@ -183,6 +183,6 @@ class _Reader:
 
     def _damaged(self, what: str) -> CheckpointError:
         return CheckpointError(
-            f"{self._file} is not a whole GGUF file: {what}. It is damaged or its download was cut "
-            "off: download it again."
+            f"{self._file} is not a whole GGUF file ({what}). It is damaged or its download was "
+            "cut off: download it again."
         )

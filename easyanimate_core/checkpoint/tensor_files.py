@@ -33,6 +33,7 @@ _HEADER_AT = 8
 #: The largest published ones have 200 kB.
 _MOST_HEADER_BYTES = 32 * 1024 * 1024
 _LONGEST_NAME = 512
+_MOST_TENSORS = 100_000
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,11 @@ def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles
             name = _checked_name(stored, file)
             if name in infos:
                 raise CheckpointError(_twice(name, infos[name].file, file, path))
+            if len(infos) == _MOST_TENSORS:
+                raise CheckpointError(
+                    f"{path} has more than {_MOST_TENSORS} tensors. It is damaged or not a "
+                    "network's: choose another file."
+                )
             stated.add(stored)
             infos[name] = TensorInfo(file, *_dtype_and_shape(opened, stored), stored=stored)
     if index is not None:

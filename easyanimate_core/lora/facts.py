@@ -97,7 +97,7 @@ def _header_facts(files: TensorFiles) -> Facts | None:
 def _config_facts(file: Path) -> Facts | None:
     config = file.with_name(_CONFIG)
     if file.is_file() and is_file(config) and _belongs(file):
-        return _facts(read_json(config), str(config))
+        return _facts(read_json(config), f"{_CONFIG} beside {file.name}")
     return None
 
 

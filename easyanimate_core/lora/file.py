@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..checkpoint import TensorFiles, TensorInfo, read_tensor_files
-from ..errors import CheckpointError, InputError
+from ..errors import CheckpointError, InputError, printable
 from .blocks import BlockStrengths
 from .facts import Facts, read_facts
 from .names import LoraMatch, match_lora
@@ -96,7 +96,7 @@ class LoraFile:
 
     def report(self, num_changed: int) -> str:
         """What matched, how many layers are changed, and what is to be known."""
-        return " ".join([self.match.report(num_changed), *self.notes])
+        return printable(" ".join([self.match.report(num_changed), *self.notes]))
 
 
 def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:

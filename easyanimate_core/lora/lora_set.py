@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
+from ..errors import printable
 from .blocks import BlockStrengths, num_blocks
 from .changes import Change, LowRank, joined
 from .file import Lora, read_lora
@@ -47,7 +48,7 @@ class LoraSet:
             active = {module: change for module, change in own.items() if change.strength != 0}
             for module, change in active.items():
                 changes.setdefault(module, []).append(change)
-            reports.append(f"{file.name}: {file.report(len(active))}")
+            reports.append(f"{printable(file.name)}: {file.report(len(active))}")
         return cls(changes, tuple(reports))
 
     @property

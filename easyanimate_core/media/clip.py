@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import Tensor
 
 from ..errors import InputError
 from ..geometry import bucket_size
+from .film import check_held
 from .times import Timing, num_moments
 
 
@@ -47,6 +49,8 @@ class Clip:
         times = self.times
         if times.is_even:
             return self
+        for start, end in pairwise((*times.starts, times.end)):
+            check_held(end - start, fps)
         rows = self.rows(times.pick(times.count(fps), fps))
         note = f"Its frames are not shown equally long; it is taken at {fps:g} frames per second."
         return Clip(self.frames[rows], fps, source_size=self.source_size, notes=(*self.notes, note))

@@ -8,8 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from ..errors import MediaError
 from .seen import Seen
 from .times import is_nearer_to_earlier
+
+# Ten minutes at 60 frames per second.
+_MAX_HELD_FRAMES = 36_000
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,34 @@ def at_even_moments(frames: Iterator[StreamedFrame], fps: float) -> Iterator[Str
     """For each moment i / `fps` of a clip the frame nearest to it, numbered by the moments.
 
     The end is that of the last frame, to the nearest moment.
+
+    Raises:
+        MediaError: A frame is shown for longer than a clip that is meant to be watched.
     """
     count, earlier = 0, None
     for later in frames:
+        first = count
         while earlier and is_nearer_to_earlier(count / fps, earlier.start, later.start):
-            yield _numbered(earlier, count, fps)
+            yield _again(earlier, count, first, fps)
             count += 1
         earlier = later
+    first = count
     while earlier and (count == 0 or (count + 0.5) / fps <= earlier.end + 1e-6):
-        yield _numbered(earlier, count, fps)
+        yield _again(earlier, count, first, fps)
         count += 1
 
 
-def _numbered(frame: StreamedFrame, number: int, fps: float) -> StreamedFrame:
+def check_held(seconds: float, fps: float) -> None:
+    """Raise `MediaError` where one picture would stand for too many frames."""
+    if seconds * fps > _MAX_HELD_FRAMES:
+        raise MediaError(
+            f"The clip shows one picture for {seconds:.0f} seconds, which is {seconds * fps:.0f} "
+            f"frames at {fps:g} per second; at most {_MAX_HELD_FRAMES} are made of one. Its times "
+            "may be damaged; cut it, or re-encode it."
+        )
+
+
+def _again(frame: StreamedFrame, number: int, first: int, fps: float) -> StreamedFrame:
+    """`frame` as the one of a `number`; `first` was the number with which it appeared."""
+    check_held((number - first) / fps, fps)
     return StreamedFrame(number, number / fps, (number + 1) / fps, frame._see)

@@ -98,7 +98,10 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of a picture as it is shown; its pixels are not decoded."""
     file = check_is_file(path)
     with _open(file) as image, _decoding(file):
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except _DAMAGE:  # read without its orientation, and told then
+            turned = False
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
@@ -217,14 +220,13 @@ def _num_frames(image: Image.Image) -> int:
 def _look_at(file: Path, opened: Image.Image, colours: ColourSpace) -> Picture:
     with _decoding(file):
         opened.load()
-        image = ImageOps.exif_transpose(opened)
+        image, notes = _upright(opened)
         if image.mode == "F" or image.mode.startswith("I"):
             grey = _float_grey(image, file) if image.mode == "F" else _wide_grey(image, file)
-            return Picture(np.repeat(grey[..., None], 3, axis=-1))
-        notes = []
+            return Picture(np.repeat(grey[..., None], 3, axis=-1), notes=tuple(notes))
         if colours.is_plain:
             image, note = _to_srgb(image)
-            notes = [note] if note else []
+            notes += [note] if note else []
         alpha = image.has_transparency_data
         pixels = np.asarray(image.convert("RGBA" if alpha else "RGB"))
         transparent = alpha and bool(pixels[..., 3].min() < 255)
@@ -235,6 +237,13 @@ def _look_at(file: Path, opened: Image.Image, colours: ColourSpace) -> Picture:
             notes.append(colours.note())
             pixels = colours.to_sdr(pixels.astype(np.uint16) * 257)
         return Picture(np.ascontiguousarray(pixels), transparent, tuple(notes))
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    try:
+        return ImageOps.exif_transpose(image), []
+    except _DAMAGE:
+        return image.copy(), ["Its EXIF data is damaged; it is taken as it is stored."]
 
 
 def _wide_grey(image: Image.Image, file: Path) -> Array:

@@ -36,7 +36,7 @@ from .pictures import (
 )
 from .scale import MASK_THRESHOLD, cover_mask, nothing_left, resize_cover
 from .streams import film_times, open_container, open_film
-from .times import DEFAULT_FPS, Timing, even_rate, is_nearer_to_earlier
+from .times import DEFAULT_FPS, Timing, is_nearer_to_earlier
 
 Array = np.ndarray[Any, Any]
 
@@ -176,6 +176,8 @@ def _ground_of(path: str | os.PathLike[str], max_seconds: float | None, fit: Fit
             frames = takewhile(lambda frame: frame.start < max_seconds, frames)
         step = look_step(round((max_seconds or read_facts(path).seconds) * fit.fps))
         for frame in at_even_moments(frames, fit.fps / step):
+            if max_seconds is not None and frame.start >= max_seconds:
+                break
             picture = _to_float(frame.pixels())
             size = (picture.shape[0], picture.shape[1])
             if look is None:
@@ -202,7 +204,7 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
             frames = list(film.frames)
         timing = Timing.of_frames([frame.start for frame in frames], frames[-1].end, film.rate)
         count, seconds, rate = len(frames), timing.end, film.rate
-        even = even_rate(1 / timing.step, rate)
+        even = timing.even_rate(rate)
     on_rate = abs(count / rate - seconds) <= 0.5 / even
     return VideoFacts(height, width, rate if on_rate else count / seconds, count, even)
 

@@ -16,7 +16,7 @@ from .colours import ColourSpace
 from .film import Film, StreamedFrame
 from .paths import check_is_file
 from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see
-from .times import Timing, even_rate
+from .times import Timing
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -35,6 +35,9 @@ _MISSING_SECONDS = 0.5
 
 # A shorter duration is a container's clock tick, not what a frame is shown for.
 _SHORTEST_SECONDS = 0.002
+
+# Marks of Dolby Vision that only its own players show; others, as of phones, carry HLG or PQ.
+_DOLBY_ALONE = ("dvh1", "dvhe", "dva1", "dvav", "dav1")
 
 # Decoders of FFmpeg's own drop the alpha of these.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -117,9 +120,9 @@ def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
     with open_container(path) as container:
         stream = film_stream(path, container)
         rate, tick = declared_rate(path, stream), float(stream.time_base or 0)
-        if stream.frames and stream.duration and tick:
-            even = even_rate(float(stream.base_rate or rate), rate)
-            return stream.frames, stream.duration * tick, rate, even
+        is_even = abs(float(stream.base_rate or rate) / rate - 1) < 0.005
+        if stream.frames and stream.duration and tick and is_even:
+            return stream.frames, stream.duration * tick, rate, rate
         packets = [(p.pts, p.duration) for p in container.demux(stream) if p.size]
         if not packets:
             raise MediaError(f"{path} has a video stream without frames.")
@@ -127,7 +130,7 @@ def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
         packets.sort(key=lambda packet: -1 if packet[0] is None else packet[0])
         times = [clock.times(i, pts, duration) for i, (pts, duration) in enumerate(packets)]
         timing = Timing.of_frames([start for start, _ in times], times[-1][1], rate)
-        return len(times), timing.end, rate, even_rate(1 / timing.step, rate)
+        return len(times), timing.end, rate, timing.even_rate(rate)
 
 
 def _is_cut_off(file: Path) -> bool:
@@ -306,6 +309,11 @@ def _decoder(path: str | os.PathLike[str], stream: VideoStream, threads: int) ->
 
     context = stream.codec_context
     check_pixels_of(path, context.height, context.width)
+    if context.codec_tag in _DOLBY_ALONE and int(context.color_trc) == UNSPECIFIED:
+        raise MediaError(
+            f"{path} is Dolby Vision without a picture for other players: its colours cannot be "
+            "shown here. Export it as HDR10, HLG or SDR from the camera or the editor."
+        )
     if stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
         try:
             alpha: Any = av.CodecContext.create(_ALPHA_DECODERS[context.name], "r")

@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from statistics import median
+from statistics import mean, median
 
 #: Frames per second of the published models' training clips and of the original's demos, and of
 #: pictures that are read as a clip.
@@ -54,6 +54,14 @@ class Timing:
         """Whether all frames are."""
         return self.is_steady and self.end - self.starts[-1] <= 1.5 * self.step
 
+    def even_rate(self, declared: float) -> float:
+        """A rate whose moments lie on all frames, or next to them: that of the quicker ones."""
+        gaps = sorted(b - a for a, b in pairwise(self.starts) if b > a)
+        quick = gaps[len(gaps) // 5] if gaps else self.step
+        alike = [gap for gap in gaps if quick / 1.4 < gap < quick * 1.4]  # up to clock ticks
+        usual = 1 / (mean(alike) if alike else quick)
+        return declared if abs(usual / declared - 1) < 0.005 else min(usual, _MAX_EVEN_FPS)
+
     def nearest(self, moment: float) -> int:
         """The frame whose start is nearest; the earlier one where two are as near."""
         later = bisect_right(self.starts, moment)
@@ -80,11 +88,6 @@ class Timing:
 def num_moments(until: float, fps: float) -> int:
     """How many moments i / `fps` there are up to a time, and with it."""
     return max(1, math.floor(until * fps * (1 + 1e-9) + _MARGIN) + 1)
-
-
-def even_rate(usual: float, declared: float) -> float:
-    """A rate whose moments lie on the frames of a file: the declared one where it is the usual."""
-    return declared if abs(usual / declared - 1) < 0.02 else min(usual, _MAX_EVEN_FPS)
 
 
 def is_nearer_to_earlier(moment: float, earlier: float, later: float) -> bool:

@@ -153,8 +153,8 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
     if plugin is not None and (plugin.zero_stage == 0 or _is_on_disk(plugin)):
         raise InputError(
             f"accelerate is configured for DeepSpeed with ZeRO stage {plugin.zero_stage}"
-            f"{', on NVMe' if _is_on_disk(plugin) else ''}, whose states cannot be saved. Use stage "
-            "2 or 3, in memory or offloaded to the processor's."
+            f"{', on NVMe' if _is_on_disk(plugin) else ''}, whose states cannot be saved. Use "
+            "stage 2 or 3, in memory or offloaded to the processor's."
         )
     if plugin is not None and plugin.zero_stage == 3 and config.run.ema:
         raise InputError(

@@ -9,8 +9,13 @@ from typing import Any
 import comfy.model_management
 import folder_paths
 
-from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.files import atomic_file, cache_folder
+from ...easyanimate_core.errors import InputError, MediaError
+from ...easyanimate_core.files import (
+    atomic_file,
+    cache_folder,
+    check_writable,
+    temporary_cache,
+)
 from ...easyanimate_core.files.names import file_stem, free_name
 from .paths import LORAS
 from .progress import NodeProgress
@@ -34,7 +39,7 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
     from ...easyanimate_core.training.lora_run import train_lora
 
     stem = file_stem(name, ENDING, what="the LoRA")
-    work = work_folder()
+    work, note = work_folder()
     device = comfy.model_management.get_torch_device()
     comfy.model_management.unload_all_models()
     comfy.model_management.soft_empty_cache()
@@ -55,6 +60,8 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
     old = Path(folder_paths.get_output_directory()) / OLD_FOLDER
     if old.is_dir():
         lines.append(f"Nothing is read from {old} of an earlier version any more; delete it.")
+    if note is not None:
+        lines.append(note)
     return file.name, result.curves, "\n".join(lines)
 
 
@@ -68,8 +75,8 @@ def is_name(name: str | None) -> bool | str:
     return True
 
 
-def work_folder() -> Path:
-    """Where runs are kept: no request to ComfyUI reads or writes there.
+def work_folder() -> tuple[Path, str | None]:
+    """Where runs are kept, which no request to ComfyUI reads or writes, and a note about it.
 
     Raises:
         InputError: The pack's cache lies in one of the folders that requests reach.
@@ -89,7 +96,14 @@ def work_folder() -> Path:
                 f"may read or write files in {place}. Set the environment variable "
                 "EASYANIMATE_CACHE to a folder outside of it and start ComfyUI again."
             )
-    return folder
+    try:
+        check_writable(folder)
+    except MediaError as error:
+        return temporary_cache() / WORK_FOLDER, (
+            f"The state goes when ComfyUI ends: {error} Set the environment variable "
+            "EASYANIMATE_CACHE to a folder that can be written."
+        )
+    return folder, None
 
 
 def _copy(trained: Path, folder: Path, stem: str) -> Path:

@@ -20,7 +20,7 @@ def test_block_strengths_are_factors(found):
     assert found["off"] == 0
     assert found["whole"] == 0
     matched, _, blocks = found["report"].partition(" Blocks ")
-    assert matched == "90 of 90 keys matched, 10 layers are changed."
+    assert matched == "90 of 90 keys matched, 12 layers are changed."
     assert blocks == "0 at 0.5, 1 to 2 at 0 of the strength."
 
 

@@ -178,5 +178,18 @@ def test_what_does_not_fit_is_refused(comfy_server, changes, said):
     assert said in str(error.value)
 
 
+def test_states_lie_where_no_request_reaches(comfy_python, tmp_path):
+    """Else they are refused; where the cache cannot be written they go with the process."""
+    (tmp_path / "file").touch()
+    found = run_script(comfy_python, "training_folder.py", str(tmp_path))
+    assert found.pop("cache") == [str(tmp_path / "cache" / "training"), None]
+    folder, note = found.pop("file")
+    assert not folder.startswith(str(tmp_path))
+    assert note.startswith("The state goes when ComfyUI ends: ")
+    assert sorted(found) == ["input", "models", "output", "temp", "user"]
+    for refusal in found.values():
+        assert "Set the environment variable EASYANIMATE_CACHE to a folder outside of it" in refusal
+
+
 def test_nothing_of_training_is_imported_at_start(comfy_python):
     assert run_script(comfy_python, "start.py") == {"imported": []}

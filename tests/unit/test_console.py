@@ -15,6 +15,7 @@ from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH
 
 ROOT = Path(__file__).parents[2]
 ENCODINGS = ("cp1252", "gbk", "ascii")
+QUICK = ("--steps", 2, "--frames", FRAMES, "--size", f"{HEIGHT}x{WIDTH}")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
 
 
@@ -112,7 +113,7 @@ def test_the_work_is_done_for_a_reader_that_went_away(checkpoint, tmp_path):
     os.close(reader)
     output = tmp_path / "a.mp4"
     words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "word " * 400,
-             "--output", output, "--steps", 1, "--frames", FRAMES, "--size", f"{HEIGHT}x{WIDTH}"]  # fmt: skip
+             "--output", output, *QUICK]  # fmt: skip
     done = subprocess.run(
         [sys.executable, "-m", "easyanimate_core", *map(str, words)],
         cwd=ROOT, env=environment(), stdout=writer, stderr=writer, check=False,
@@ -129,7 +130,8 @@ def test_output_that_is_lost_is_told():
     with full.open("wb") as stream:
         done = subprocess.run(
             [sys.executable, "-m", "easyanimate_core", "download", "--list"],
-            cwd=ROOT, env=environment(), stdout=stream, stderr=subprocess.PIPE, text=True, check=False,
+            cwd=ROOT, env=environment(), stdout=stream, stderr=subprocess.PIPE,
+            text=True, check=False,
         )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr.startswith("error: not all of the output could be written: ")
@@ -158,8 +160,8 @@ def test_a_signal_ends_as_ctrl_c_does(checkpoint, tmp_path, monkeypatch, capsys,
             signal.raise_signal(getattr(signal, name))
 
     monkeypatch.setattr(ProgressBars, "__call__", interrupt)
-    words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "a", "--steps", 2,
-             "--frames", FRAMES, "--size", f"{HEIGHT}x{WIDTH}", "--output", tmp_path / "a.mp4"]  # fmt: skip
+    words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "a", *QUICK,
+             "--output", tmp_path / "a.mp4"]  # fmt: skip
     try:
         assert main([str(word) for word in words]) == status
     finally:
@@ -171,7 +173,7 @@ def test_a_signal_ends_as_ctrl_c_does(checkpoint, tmp_path, monkeypatch, capsys,
 
 @posix
 @pytest.mark.parametrize("after", [0.15, 0.4, 0.8])
-def test_ctrl_c_in_the_first_second_is_quiet(checkpoint, tmp_path, after):
+def test_ctrl_c_in_the_first_second_is_quiet(checkpoint, after):
     process = subprocess.Popen(
         [sys.executable, "-m", "easyanimate_core", "describe", str(checkpoint(V5_1, Head.T2V))],
         cwd=ROOT,

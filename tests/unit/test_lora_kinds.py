@@ -275,13 +275,18 @@ def test_a_config_of_another_file_is_not_this_one_s(shapes, lora, tmp_path):
     assert "alpha is unknown (it is not in the tensors" in loras.reports[0]
     other = lora(pair(), "adapter_model.safetensors")
     (tmp_path / "adapter_config.json").write_text(json.dumps(adapter(r=8)))
-    assert "adapter_config.json is of another rank" in LoraSet.read([other], shapes).reports[0]
+    assert (
+        "adapter_config.json beside adapter_model.safetensors is of another rank"
+        in LoraSet.read([other], shapes).reports[0]
+    )
 
 
 def test_a_header_and_a_config_that_contradict_each_other(shapes, lora, tmp_path):
     used = lora(pair(), "adapter_model.safetensors", lora_alpha="8")
     (tmp_path / "adapter_config.json").write_text(json.dumps(adapter()))
-    with pytest.raises(CheckpointError, match=r"header of .* says alpha = 8, .*config.json 16"):
+    with pytest.raises(
+        CheckpointError, match=r"header of .* says alpha = 8, adapter_config.json beside .* 16"
+    ):
         LoraSet.read([used], shapes)
 
 

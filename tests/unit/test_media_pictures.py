@@ -171,6 +171,16 @@ def test_texts_in_another_encoding_do_not_matter(tmp_path):
     read_metadata(path)["comment"].encode()
 
 
+def test_exif_that_is_damaged_does_not_lose_the_picture(tmp_path):
+    """XMP in another encoding than UTF-8, which Pillow reads for the orientation."""
+    Image.fromarray(grey(0.5)).save(tmp_path / "photo.jpg", xmp=b"<x\xa8\xff tiff:Orientation>")
+    Image.fromarray(grey(0.5)).save(tmp_path / "other.jpg", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff")
+    for name in ("photo.jpg", "other.jpg"):
+        picture = read_still(tmp_path / name)
+        assert picture.frames.mean() == pytest.approx(0.5, abs=0.01)
+        assert all("EXIF data is damaged" in note for note in picture.notes)
+
+
 # Depth and colours
 
 

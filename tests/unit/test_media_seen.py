@@ -300,6 +300,15 @@ def test_matrix_and_range_are_those_of_the_tags(tmp_path, matrix, full):
     assert clip.notes == ()
 
 
+def test_dolby_vision_without_another_picture_is_refused(tmp_path):
+    """Its colours would come out green and magenta."""
+    path = write_film(tmp_path / "clip.mp4", [grey(0.5)] * 3, EIGHTHS[:3], codec="libx265",
+                      **{"x265-params": "log-level=none"})  # fmt: skip
+    path.write_bytes(path.read_bytes().replace(b"hev1", b"dvh1"))
+    with pytest.raises(MediaError, match="is Dolby Vision without a picture for other players"):
+        read_video(path)
+
+
 # Bounds
 
 

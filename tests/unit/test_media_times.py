@@ -11,6 +11,7 @@ from PIL import Image
 from easyanimate_core.data_preparation import Splitting, split_scenes
 from easyanimate_core.data_preparation.files import find_files
 from easyanimate_core.data_preparation.pixels import measure_pixels, sample_frames
+from easyanimate_core.errors import MediaError
 from easyanimate_core.media import (
     Clip,
     Fit,
@@ -37,7 +38,7 @@ SLOW_FIRST = [i / 2 for i in range(6)] + [3 + i / 24 for i in range(24)]
 
 def film(path, times, last=0.5, **options):
     """Its grey tells the moment: 0 s is black, `SECONDS` white."""
-    return write_film(path, [grey(t / SECONDS) for t in times], times, last=last, **options)
+    return write_film(path, [grey(min(1, t / SECONDS)) for t in times], times, last=last, **options)
 
 
 def moments(frames) -> list[float]:
@@ -203,6 +204,29 @@ def test_times_that_run_backwards_go_on(tmp_path):
     clip = read_video(tmp_path / "two.mpg")
     assert list(clip.times.starts) == sorted(clip.times.starts)
     assert clip.times.end == pytest.approx(2, abs=0.1)
+
+
+def test_a_picture_that_stands_for_ever_does_not_stop_the_work(tmp_path):
+    """A clip whose times are damaged: its second picture comes after two days."""
+    path = film(tmp_path / "clip.mkv", [0, 0.1, 0.2, 180_000.0], last=0.1)
+    assert len(read_video(path, max_seconds=1, fit=Fit(8.0, (64, 96))).frames) <= 4
+    for work in (lambda: list(stream_frames(path, fps=24)), lambda: read_any(path)):
+        with pytest.raises(MediaError, match="shows one picture for"):
+            work()
+    data = next(d for d in find_files(tmp_path) if d.file == path)
+    with pytest.raises(MediaError, match="shows one picture for"):
+        measure_pixels(data)
+
+
+def test_a_phone_s_clip_is_prepared_at_its_usual_rate(tmp_path):
+    """30 per second but for a stutter: the rate on which all times lie would be a multiple."""
+    times, moment = [], 0.0
+    for index in range(60):
+        times.append(round(moment, 3))
+        moment += 0.05 if index % 20 == 19 else 1 / 30
+    assert read_facts(film(tmp_path / "clip.mp4", times, last=1 / 30)).even_fps == pytest.approx(
+        30, abs=0.2
+    )
 
 
 def test_frames_in_memory_keep_their_plain_rate():

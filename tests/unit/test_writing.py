@@ -128,7 +128,7 @@ def test_a_folder_is_replaced_only_as_a_whole_of_its_kind(tmp_path):
 
 @pytest.fixture
 def no_work(monkeypatch):
-    def refuse(self, *call):
+    def refuse(*call):
         raise AssertionError(f"the work began: {call}")
 
     monkeypatch.setattr(ProgressBars, "__call__", refuse)
@@ -225,7 +225,7 @@ def test_a_script_does_not_replace_a_foreign_sidecar(pipeline, tmp_path):
     assert names(tmp_path) == ["dog.json", "other.MP4", "other.json"]
 
 
-def test_a_home_folder_is_known_in_every_path(tmp_path, monkeypatch, capsys):
+def test_a_home_folder_is_known_in_every_path(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     (tmp_path / "tracks.json").write_text(TRACKS)
@@ -263,11 +263,9 @@ def test_finished_work_is_kept_where_the_target_is_held(tmp_path, monkeypatch):
 
     monkeypatch.setattr(Path, "replace", held)
     monkeypatch.setattr("time.sleep", lambda _: None)
-    with pytest.raises(
-        MediaError, match=r"a\.txt cannot be replaced.*whole and lies in .*a-2\.txt"
-    ):
-        with atomic_file(target) as temporary:
-            temporary.write_text("new")
+    told = r"a\.txt cannot be replaced.*whole and lies in .*a-2\.txt"
+    with pytest.raises(MediaError, match=told), atomic_file(target) as temporary:
+        temporary.write_text("new")
     assert target.read_text() == "older"
     assert (tmp_path / "a-2.txt").read_text() == "new"
 
