@@ -245,3 +245,9 @@ def test_scenes_tell_what_was_changed(tmp_path):
     (clip,) = (file for file in (tmp_path / "out").rglob("*.mp4") if file.is_file())
     assert read_video(clip).frames.shape[1:3] == (64, 192)
     assert split_scenes(tmp_path / "clip.mp4", tmp_path / "out").notes == summary.notes
+
+
+def test_frames_of_one_time_have_a_step():
+    """A damaged WebM may tell so; nothing is divided by it."""
+    assert Timing.of_frames([0.0, 0.0, 0.0], 0.0, 8).step == 1 / 8
+    assert Timing.of_frames([0.0], 0.0, 8).end == 1 / 8
