@@ -18,7 +18,7 @@ def test_node_gives_what_the_core_gives(found):
     assert found["shape"] == [3, 96, 130, 3]
     assert found["same"]
     assert found["cached"]
-    assert found["report"].startswith("Canny edges of 3 frames, 130 x 96, found at 64.")
+    assert found["report"].startswith("Canny edges of 3 frames, 130 x 96, found at 87 x 64.")
     assert "low_threshold 50" in found["report"]
 
 

@@ -69,7 +69,7 @@ def control(draft: Draft) -> Columns:
     draft.model = other["MODEL"]
     copied = _sampler(draft, "Second: its copy", _SHOWN_SAMPLING)
     draft.latent = copied["latent"]
-    group = Group(SHOWN, [[decode, edges], [preview], [empty, shown]])
+    group = Group(SHOWN, [[decode, edges, preview], [empty, shown]])
     sampling = Group(SAMPLE, [[sampled], [copied]])
     return [[load, prompt], [group, sampling], [draft.save()]]
 
