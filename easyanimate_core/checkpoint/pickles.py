@@ -49,8 +49,8 @@ def read_pickle(path: Path, *, mapped: bool = False) -> dict[Any, Any]:
         ) from error
     except Exception as error:  # pickle's own error among others, and pickle is not imported here
         raise CheckpointError(
-            f"{path} cannot be read as plain tensors ({_reason(error)}). It is damaged, or it holds "
-            "objects that could run code, which are refused. Download it again, or the "
+            f"{path} cannot be read as plain tensors ({_reason(error)}). It is damaged, or it "
+            "holds objects that could run code, which are refused. Download it again, or the "
             ".safetensors version."
         ) from error
     if not isinstance(state, dict):
