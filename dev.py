@@ -222,7 +222,7 @@ def run_test(arguments: list[str]) -> int:
 
 def run_demo(arguments: list[str]) -> int:
     """The command line's own demo."""
-    return call([ready_python(), "-m", "easyanimate_core", "demo", *arguments])
+    return call([ready_python(), "-m", "easyanimate_core", "demo", "--force", *arguments])
 
 
 def run_lint(arguments: list[str]) -> int:

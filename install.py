@@ -6,6 +6,7 @@ the Manager takes a failure for a failed installation.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -18,9 +19,11 @@ sys.path.insert(0, str(PACK))
 def check() -> int:
     """Say what is there and what is missing; the exit status is always 0."""
     try:
+        from easyanimate_core.cli.streams import prepare_streams
         from easyanimate_core.hub.installed import check_installation
         from easyanimate_core.hub.places import find_places
 
+        prepare_streams()
         print("EasyAnimate")
         for line in check_installation(PACK, find_places(PACK, os.environ)):
             print(f"  {line}")
@@ -46,4 +49,6 @@ def fetch(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing has begun: end without a word
     sys.exit(fetch(sys.argv[1:]) if sys.argv[1:] else check())

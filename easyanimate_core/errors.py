@@ -4,9 +4,35 @@ Every message names the value that was found, the rule that it breaks and the re
 derive from `EasyAnimateError`, so a caller can tell a refusal from a programming error.
 """
 
+from __future__ import annotations
+
+import unicodedata
+
+#: Controls, marks that turn the direction of writing, halves of characters, other line ends.
+_UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+#: Two that words and emoji are joined with.
+_JOINERS = "\u200c\u200d"
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """The text with what a terminal or a page would obey, and not show, written as escapes.
+
+    What a file says goes through here before it is shown: a tensor's name may hold the colours,
+    titles and cursor moves of a terminal. `keep` are characters that stay as they are.
+    """
+    return "".join(
+        char
+        if char in keep or char in _JOINERS or unicodedata.category(char) not in _UNSEEN
+        else char.encode("unicode_escape").decode()
+        for char in text
+    )
+
 
 class EasyAnimateError(Exception):
-    """Base class of every deliberate refusal."""
+    """Base class of every deliberate refusal. Its text holds no control characters."""
+
+    def __str__(self) -> str:
+        return printable(super().__str__(), keep="\n")
 
 
 class InputError(EasyAnimateError, ValueError):

@@ -15,6 +15,9 @@ TEMPORAL_FACTOR = 4
 PATCH = 2
 SIZE_MULTIPLE = SPATIAL_FACTOR * PATCH
 
+#: Most that can be asked for: pixels of a side, frames of a video, videos at once.
+LARGEST_SIDE, LONGEST, MOST_VIDEOS = 4096, 1 + 1024, 64
+
 # Aspect-ratio buckets at base resolution 512, as (height, width). Facts of the published training
 # configuration (aigc-apps/EasyAnimate, easyanimate/data/bucket_sampler.py).
 _BUCKETS_512: dict[float, tuple[int, int]] = {

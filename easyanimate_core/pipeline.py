@@ -236,7 +236,7 @@ class Pipeline:
         strength = getattr(task, "strength", 1.0)
         config = self.info.scheduler
         scheduler = settings.scheduler_for(self.info.version, config, strength=strength)
-        loaded = task.load(settings.source_seconds())
+        loaded = task.load(settings.source_seconds(), settings.fit())
         target = settings.target(loaded)
         return _Plan(target, scheduler, loaded.align(target))
 

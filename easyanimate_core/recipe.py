@@ -1,8 +1,9 @@
 """The recipe of a video: everything that is needed to make it again.
 
 It is written into the MP4's metadata and into a JSON file beside the video, and read back from
-either. Source files are named with the SHA-256 of their content; a file that has changed since is
-refused, because the result would be another one.
+either. The metadata, which is shared with the video, has the names of files, the JSON file their
+paths; both have the SHA-256 of their content. A file that has changed since is refused, because the
+result would be another one.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -25,9 +27,39 @@ from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
 from .errors import EasyAnimateError, InputError, RecipeError
+from .files import (
+    MAX_BYTES,
+    SWITCH,
+    TEXT,
+    Result,
+    Rule,
+    check_fields,
+    check_results,
+    json_value,
+    listed,
+    named_path,
+    number,
+    read_text,
+    short,
+)
+from .files.kinds import is_mp4, is_png, json_with
 from .lora import Lora
-from .media import Clip, read_metadata, write_json, write_mp4, write_png
+from .media import (
+    Clip,
+    media_path,
+    read_metadata,
+    write_json,
+    write_mp4,
+    write_png,
+)
 from .memory import Memory
+from .recipe_files import (
+    is_source,
+    located,
+    sha256_of_file,
+    sha256_of_source,
+    without_folders,
+)
 from .settings import Settings
 from .tasks import TASKS, Task
 from .version import __version__
@@ -41,8 +73,24 @@ _TOP_LEVEL = (*_REQUIRED, "loras", "made_with", "embeddings")
 _MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
 #: Fields of `Memory` that change the result; written where they are used.
 _QUANTIZATION = ("quantization", "text_quantization")
-_LORA = ("file", "sha256", "strength", "blocks", "partial")
+_LORA: Mapping[str, Rule] = {
+    "file": TEXT,
+    "sha256": TEXT,
+    "strength": number(-1000, 1000),
+    "blocks": TEXT,
+    "partial": SWITCH,
+}
+_OBJECT = Rule("a JSON object", lambda value: isinstance(value, dict))
+_RULES: Mapping[str, Rule] = {
+    "prompts": listed(TEXT, 1, 1000),
+    "loras": listed(_OBJECT, 0, 100),
+    "made_with": _OBJECT,
+}
 _SAMPLE_BYTES = 65536
+#: In the names of the samples of one run, which share a sidecar.
+_SAMPLE_NUMBER = re.compile(r"_\d+$")
+#: That must be free for a result.
+_ROOM_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -138,15 +186,19 @@ class Recipe:
         _check_keys("recipe", value, _TOP_LEVEL, required=_REQUIRED)
         if value["format"] != FORMAT:
             raise RecipeError(
-                f"The recipe has format {value['format']!r}; this version reads {FORMAT}."
+                f"The recipe has format {short(value['format'])}; this version reads {FORMAT}."
             )
         allowed = (*_MODEL, *_QUANTIZATION)
         _check_keys("recipe's model", value["model"], allowed, required=_MODEL)
         _check_texts("recipe's model", list(value["model"].values()))
+        named_path(value["model"]["path"], "The recipe's model", RecipeError)
         _check_texts("recipe's prompts", value["prompts"])
+        check_fields(value, _RULES, "The recipe", RecipeError)
+        made_with = value.get("made_with", {})
+        _check_texts("recipe's made_with", list(made_with.values()))
         if value["mode"] not in list(TASKS):
             raise RecipeError(
-                f"The recipe has mode {value['mode']!r}; it must be one of {', '.join(TASKS)}."
+                f"The recipe has mode {short(value['mode'])}; it must be one of {', '.join(TASKS)}."
             )
         task_class = TASKS[value["mode"]]
         names = [field.name for field in dataclasses.fields(task_class)]
@@ -158,7 +210,7 @@ class Recipe:
             settings = Settings(**value["settings"])
         except EasyAnimateError:
             raise
-        except (TypeError, ValueError) as error:
+        except (ArithmeticError, TypeError, ValueError) as error:
             raise RecipeError(
                 f"The recipe is not complete or has a wrong type: {error}."
             ) from error
@@ -171,44 +223,50 @@ class Recipe:
             task,
             dict(value["sources"]),
             settings,
-            dict(value.get("made_with", {})),
+            dict(made_with),
             embeddings,
             *_loras_from_json(value.get("loras", [])),
         )
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
-        """A recipe from a .json file, or from a video or a picture that was made by one."""
+        """A recipe from a .json file, or from a video or a picture that was made by one.
+
+        Files that are not at their paths are looked for by name beside the recipe, in the current
+        folder and in its models folder. A recipe of strangers may name any file of this machine:
+        `files_of` lists what would be opened.
+        """
+        value = cls.read_value(path)
+        return cls.from_json(located(value, [Path(path).parent, *near_folders()]))
+
+    @staticmethod
+    def read_value(path: str | Path) -> dict[str, Any]:
+        """The JSON of a recipe, for `files_of` and `from_json`; none of its files is looked at."""
         path = Path(path)
-        if path.suffix in (".mp4", ".png"):
-            text = read_metadata(path).get(METADATA_KEY)
-            if text is None:
-                raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
-        else:
-            try:
-                text = path.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise RecipeError(f"The recipe {path} cannot be read: {error}.") from error
-        try:
-            value = json.loads(text)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise RecipeError(f"The recipe {path} is not valid JSON: {error}.") from error
-        if not isinstance(value, dict):
-            raise RecipeError(f"The recipe {path} is not a JSON object.")
-        return cls.from_json(value)
+        if path.suffix.lower() not in (".mp4", ".png"):
+            text = read_text(path, error=RecipeError)
+            return json_value(text, dict, f"The recipe {path}", error=RecipeError)
+        found = read_metadata(path).get(METADATA_KEY)
+        if found is None:
+            raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
+        if len(found) > MAX_BYTES:
+            raise RecipeError(f"The recipe in {path} has {len(found):,} characters; it is none.")
+        value = json_value(found, dict, f"The recipe {path}", error=RecipeError)
+        return _sidecar(path, value) or value
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
     """Write frames [B, F, H, W, 3] as .mp4 (or .png) with the recipe inside and beside.
 
-    With several samples `_0`, `_1` ... is added to the name. Returns the files written.
+    With several samples `_0`, `_1` ... is added to the name. Earlier results are replaced, other
+    files and the recipe's sources are not. Returns the files written.
     """
-    check_suffix(path, frames.shape[1])
+    check_output(path, frames.shape[1], recipe.task, samples=len(frames), force=True)
     content = recipe.to_json()
-    text = json.dumps(content, ensure_ascii=False)
+    text = json.dumps(without_folders(content), ensure_ascii=False)
     written: list[Path] = []
     for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
-        if path.suffix == ".png":
+        if path.suffix.lower() == ".png":
             write_png(target, sample[0], metadata={METADATA_KEY: text})
         else:
             write_mp4(target, sample, fps=fps, metadata={METADATA_KEY: text})
@@ -218,19 +276,33 @@ def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> li
     return [*written, sidecar]
 
 
-def check_output(path: Path, frames: int, task: Task, *, samples: int = 1) -> None:
-    """Raise `InputError` unless `path` can hold this many frames and no source is written over."""
+def check_output(
+    path: Path,
+    frames: int,
+    task: Task,
+    *,
+    samples: int = 1,
+    sources: Sequence[Path | str] = (),
+    force: bool = False,
+) -> None:
+    """Raise unless `path` can hold this many frames and its files can be written.
+
+    Neither a file of the task nor one of `sources` is written over, nor anything but an earlier
+    result, and that only with `force`.
+    """
     check_suffix(path, frames)
-    written = [file.resolve() for file in (*_targets(path, samples), path.with_suffix(".json"))]
+    read: list[Path | str] = list(sources)
     for field in dataclasses.fields(task):
         value = getattr(task, field.name)
-        for source in value.values() if isinstance(value, Mapping) else (value,):
-            is_file = isinstance(source, str | os.PathLike) and field.name in _FILE_FIELDS
-            if is_file and Path(source).resolve() in written:
-                raise InputError(
-                    f"The result would be written over its own source {source}. Name another "
-                    "output."
-                )
+        if field.name in _FILE_FIELDS:
+            values = value.values() if isinstance(value, Mapping) else (value,)
+            read += [media_path(v) for v in values if isinstance(v, str | os.PathLike)]
+    is_picture = path.suffix.lower() == ".png"
+    what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
+    results = [Result(target, what, is_one) for target in _targets(path, samples)]
+    is_recipe = json_with("format", "model", "prompts", "mode")
+    results.append(Result(path.with_suffix(".json"), "recipe", is_recipe))
+    check_results(results, sources=read, force=force, room=_ROOM_BYTES)
 
 
 def _targets(path: Path, samples: int) -> list[Path]:
@@ -241,9 +313,9 @@ def _targets(path: Path, samples: int) -> list[Path]:
 
 def check_suffix(path: Path, frames: int) -> None:
     """Raise `InputError` unless the file name's ending can hold this many frames."""
-    if path.suffix not in (".mp4", ".png"):
+    if path.suffix.lower() not in (".mp4", ".png"):
         raise InputError(f"The output is {path.name!r}; it must end in .mp4 or .png.")
-    if path.suffix == ".png" and frames != 1:
+    if path.suffix.lower() == ".png" and frames != 1:
         raise InputError(f"A .png holds 1 frame, not {frames}. Use .mp4, or --frames 1.")
 
 
@@ -276,8 +348,8 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
-        file = Path(value).resolve()
-        return {"file": str(file), "sha256": sha256_of_file(file)}
+        file = media_path(value).resolve()
+        return {"file": str(file), "sha256": sha256_of_source(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_json(name, item) for item in value]
     return value
@@ -301,33 +373,66 @@ def _from_json(name: str, value: Any) -> Any:
     if name == "keyframes" and isinstance(value, dict):
         return {int(key): _from_json("keyframe", item) for key, item in value.items()}
     if isinstance(value, list) and name in ("moves", "tracks"):
+        if any(isinstance(item, list) for item in value):
+            raise RecipeError(f"The recipe's {name} are {short(value)}, a list in a list.")
         return tuple(_from_json(name, item) for item in value)
     if not isinstance(value, dict):
         wanted = _FIELD_TYPES.get(name)
         if wanted is not None and type(value) not in wanted:
-            raise RecipeError(f"The recipe's {name} is {value!r}, which is no value for it.")
+            raise RecipeError(f"The recipe's {name} is {short(value)}, which is no value for it.")
         return value
     if "pixels_sha256" in value:
         raise RecipeError(
             f"The recipe's {name} was given as pixels in memory, not as a file, so it cannot be "
             "repeated from the recipe alone. Run the script that made it."
         )
-    if set(value) == {"poses"}:
+    if name == "poses" and set(value) == {"poses"}:
         return camera_path_from_rows(value["poses"])
-    if set(value) == {"tracks"}:
-        return tracks_from_json(value["tracks"])[0]
-    if set(value) == {"json"}:
-        return value["json"]
+    if name == "tracks" and set(value) in ({"tracks"}, {"json"}):
+        (text,) = value.values()
+        _check_texts(f"recipe's {name}", [text])
+        return tracks_from_json(text)[0] if "tracks" in value else _track_text(text)
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
+    _check_texts(f"recipe's {name}", list(value.values()))
     return _same_file(name, value)
+
+
+def _sidecar(video: Path, value: dict[str, Any]) -> dict[str, Any] | None:
+    """The JSON beside a result, where it is the same recipe; it has the paths of files."""
+    for stem in dict.fromkeys((video.stem, _SAMPLE_NUMBER.sub("", video.stem))):
+        file = video.with_name(f"{stem}.json")
+        try:
+            beside = json_value(read_text(file, error=RecipeError), dict, "", error=RecipeError)
+            if without_folders(beside) == value:
+                return beside
+        except RecipeError:
+            continue  # another file of the name
+    return None
+
+
+def _track_text(text: Any) -> str:
+    """Tracks as they were given; any other text would be the name of a file to open."""
+    if not isinstance(text, str) or not text.lstrip().startswith("["):
+        raise RecipeError(f"The recipe's tracks are {text!r}, which are no tracks.")
+    return text
+
+
+def near_folders() -> list[Path]:
+    """Where the files of a recipe may lie, beside the recipe's own folder."""
+    here = Path.cwd()
+    models = here / "models"
+    return [here, models, models / "EasyAnimate", models / "loras"]
 
 
 def _same_file(name: str, value: Mapping[str, Any]) -> Path:
     """The file of a recipe; `RecipeError` unless it is there with the content of then."""
-    file = Path(value["file"])
-    if not file.is_file():
-        raise RecipeError(f"The recipe's {name} is {file}, which is not there. Put it back.")
-    if sha256_of_file(file) != value["sha256"]:
+    file = named_path(value["file"], f"The recipe's {name}", RecipeError)
+    if not is_source(file):
+        raise RecipeError(
+            f"The recipe's {name} is {file}, which is not there, nor beside the recipe or in the "
+            "current folder. Put it back, or name its folder with --look-in."
+        )
+    if sha256_of_source(file) != value["sha256"]:
         raise RecipeError(
             f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
             "would be another one. Restore the file, or run generate with it anew."
@@ -337,19 +442,10 @@ def _same_file(name: str, value: Mapping[str, Any]) -> Path:
 
 def _loras_from_json(value: Any) -> tuple[tuple[Lora, ...], tuple[str, ...]]:
     """LoRAs, and the SHA-256 of each."""
-    if not isinstance(value, list):
-        raise RecipeError(f"The recipe's loras must be a list, not {value!r}.")
     loras = []
     for item in value:
-        _check_keys("recipe's LoRA", item, _LORA, required=_LORA)
-        for key, kinds in (
-            ("file", (str,)),
-            ("strength", (int, float)),
-            ("blocks", (str,)),
-            ("partial", (bool,)),
-        ):
-            if type(item[key]) not in kinds:
-                raise RecipeError(f"The recipe's LoRA has the {key} {item[key]!r}.")
+        _check_keys("recipe's LoRA", item, tuple(_LORA), required=tuple(_LORA))
+        check_fields(item, _LORA, "The recipe's LoRA", RecipeError)
         file = _same_file("LoRA", item)
         loras.append(Lora(file, item["strength"], item["blocks"], item["partial"]))
     return tuple(loras), tuple(item["sha256"] for item in value)
@@ -359,12 +455,11 @@ def _check_keys(
     what: str, value: Any, allowed: Sequence[str], *, required: Sequence[str] = ()
 ) -> None:
     if not isinstance(value, Mapping):
-        raise RecipeError(f"The {what} must be a JSON object, not {value!r}.")
+        raise RecipeError(f"The {what} must be a JSON object, not {short(value)}.")
     unknown = sorted(set(value) - set(allowed))
     if unknown:
-        raise RecipeError(
-            f"The {what} has the unknown key {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
-        )
+        names = ", ".join(short(key)[1:-1] for key in unknown[:6])
+        raise RecipeError(f"The {what} has the unknown key {names}. Allowed: {', '.join(allowed)}.")
     missing = [key for key in required if key not in value]
     if missing:
         raise RecipeError(f"The {what} lacks {', '.join(missing)}.")
@@ -372,7 +467,7 @@ def _check_keys(
 
 def _check_texts(what: str, value: Any) -> None:
     if not isinstance(value, list) or not all(isinstance(text, str) for text in value):
-        raise RecipeError(f"The {what} must be texts, not {value!r}.")
+        raise RecipeError(f"The {what} must be texts, not {short(value)}.")
 
 
 def _camera_rows(path: CameraPath) -> list[list[float]]:
@@ -391,16 +486,7 @@ def _pixels_to_json(pixels: Tensor) -> dict[str, Any]:
     return {"pixels_sha256": digest, "shape": list(pixels.shape)}
 
 
-def sha256_of_file(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
-    try:
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
-    except AttributeError:  # Python 3.10 has no file_digest
-        return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def _versions() -> dict[str, str]:
-    packages = ("torch", "diffusers", "transformers", "safetensors", "av")
+    packages = ("torch", "transformers", "safetensors", "av")
     found = {name: metadata.version(name) for name in packages}
     return {"easyanimate_core": __version__, "python": platform.python_version(), **found}

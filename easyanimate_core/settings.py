@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from .conditioning.condition import REFERENCE_NOISE
 from .errors import InputError
-from .geometry import bucket_size, check_frames, check_size
+from .files import NUMBER, SWITCH, TEXT, check_fields, optional, whole
+from .geometry import LARGEST_SIDE, LONGEST, MOST_VIDEOS, bucket_size, check_frames, check_size
+from .media import Fit
 from .models.vae import Tiles
 from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
 from .specs import Version
@@ -19,6 +21,21 @@ from .tasks import DEFAULT_FRAMES, Target, Task
 #: error, gibberish".
 DEFAULT_NEGATIVE_PROMPT = "扭曲的身体，肢体残缺，文本字幕，漫画，静止，丑陋，错误，乱码。"
 DEFAULT_SIZE = (384, 672)
+#: Kinds of values; what else they must be is told with more words below.
+_RULES = {
+    "guidance_scale": NUMBER,
+    "guidance_rescale": NUMBER,
+    "reference_noise": NUMBER,
+    "negative_prompt": TEXT,
+    "scheduler": optional(TEXT),
+    "keep_known": SWITCH,
+}
+_LIMITS = {
+    "height": optional(whole(1, LARGEST_SIDE)),
+    "width": optional(whole(1, LARGEST_SIDE)),
+    "tile": optional(whole(0, LARGEST_SIDE)),
+    "frames": optional(whole(1, LONGEST)),
+}
 
 
 @dataclass(frozen=True)
@@ -68,18 +85,20 @@ class Settings:
             value = getattr(self, name)
             if value is not None and type(value) is not int:
                 raise InputError(f"{name} is {value!r}; it must be a whole number.")
+        check_fields(vars(self), _RULES, "A run", InputError)
         if (self.height is None) != (self.width is None):
             raise InputError("Give both height and width, or neither.")
         if self.height is not None and self.width is not None:
             check_size(self.height, self.width)
         if self.frames is not None:
             check_frames(self.frames)
+        check_fields(vars(self), _LIMITS, "A run", InputError)
         if not (math.isfinite(self.fps) and 0 < self.fps <= 240):
             raise InputError(f"fps is {self.fps}; it must be above 0 and at most 240.")
-        if type(self.keep_known) is not bool:
-            raise InputError(f"keep_known is {self.keep_known!r}; it must be true or false.")
-        if self.batch < 1:
-            raise InputError(f"batch is {self.batch}; it must be at least 1.")
+        if not 1 <= self.batch <= MOST_VIDEOS:
+            raise InputError(
+                f"batch is {self.batch}; it must be at least 1 and at most {MOST_VIDEOS}."
+            )
         if not 0 <= self.seed < 2**63:
             raise InputError(f"seed is {self.seed}; it must be between 0 and 2**63 - 1.")
         if not 0 <= self.reference_noise <= 1:
@@ -109,6 +128,12 @@ class Settings:
         """How much of a source clip can be used: the rest of its file is not read."""
         frames = DEFAULT_FRAMES if self.frames is None else self.frames
         return frames / self.fps
+
+    def fit(self) -> Fit:
+        """What a source clip is read for: it is scaled while it is decoded."""
+        if self.height is None or self.width is None:
+            return Fit(self.fps)
+        return Fit(self.fps, (self.height, self.width))
 
     def target(self, task: Task) -> Target:
         """Size and length of the result of a loaded task."""

@@ -8,15 +8,17 @@ denoisers; `small_checkpoint` puts them together as the folders that checkpoints
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 from pathlib import Path
-from secrets import token_hex
 
-from .cache_folder import cache_folder
-from .errors import CheckpointError
+from .errors import CheckpointError, MediaError
+from .files import atomic_folder, cache_folder, temporary_cache
 from .specs import Head
 from .version import __version__
+
+logger = logging.getLogger(__name__)
 
 #: Where the package keeps its parts.
 FOLDER = Path(__file__).parent / "small_model_weights"
@@ -40,10 +42,12 @@ def small_checkpoint(head: Head) -> Path:
     """A complete checkpoint folder of the small model with `head`, made at the first call.
 
     It lies in the cache folder; its files are hard links of the package's, or copies where the disk
-    has no links.
+    has no links. Where that folder cannot be written it lies in a temporary one, for as long as the
+    process lives.
 
     Raises:
-        CheckpointError: The small model has no such head, or its weights are not there.
+        CheckpointError: The small model has no such head, or its weights are not there, or there is
+            no place for it.
     """
     if head not in HEADS:
         raise CheckpointError(
@@ -56,20 +60,46 @@ def small_checkpoint(head: Head) -> Path:
             f"{transformer} is missing: this copy of the package came without the small model. "
             "Install it from its repository again."
         )
-    target = cache_folder(_CACHE) / _identity() / head.value
-    if target.is_dir():
-        return target
-    partial = target.with_name(f".{head.value}.{token_hex(4)}.part")
-    for part in _SHARED:
-        _link(FOLDER / part, partial / part)
-    _link(transformer, partial / "transformer")
+    kept = cache_folder(_CACHE) / _identity() / head.value
     try:
-        partial.rename(target)
-    except OSError:  # another process was quicker
-        shutil.rmtree(partial)
-        if not target.is_dir():
+        return _made(kept, transformer)
+    except MediaError as error:
+        logger.warning("%s", error)
+    try:
+        return _made(temporary_cache() / _CACHE / _identity() / head.value, transformer)
+    except (MediaError, OSError) as error:
+        raise CheckpointError(
+            f"The small model takes up to 22 MB beside its package, and neither {kept} nor a "
+            f"temporary folder can be written ({error}). Name a folder that can be with the "
+            "environment variable EASYANIMATE_CACHE."
+        ) from error
+
+
+def lies_in_cache(checkpoint: Path) -> bool:
+    """Whether a folder of `small_checkpoint` is there the next time too."""
+    return cache_folder(_CACHE) in checkpoint.parents
+
+
+def _made(target: Path, transformer: Path) -> Path:
+    """`target`, which is made where it is not there; `MediaError` where it cannot be."""
+    if _is_whole(target):
+        return target
+    try:
+        with atomic_folder(target) as partial:
+            for part in _SHARED:
+                _link(FOLDER / part, partial / part)
+            _link(transformer, partial / "transformer")
+    except MediaError:  # another process was quicker
+        if not _is_whole(target):
             raise
     return target
+
+
+def _is_whole(target: Path) -> bool:
+    try:
+        return target.is_dir()
+    except OSError:  # a cache of somebody else
+        return False
 
 
 def made_again(folder: Path) -> Path | None:

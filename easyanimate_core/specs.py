@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from .errors import CheckpointError
+from .files import SWITCH, Rule, check_fields, listed, number, optional, short, whole
 
 
 class Version(str, Enum):
@@ -43,6 +44,39 @@ class Head(str, Enum):
 #: Channels of the Pluecker embedding of a camera ray: moment and direction.
 PLUCKER_CHANNELS = 6
 
+#: Bounds that no model comes near, and that keep a config from costing memory or time without end.
+_TRANSFORMER_RULES: Mapping[str, Rule] = {
+    "in_channels": whole(1, 1024),
+    "out_channels": whole(1, 512),
+    "num_attention_heads": whole(1, 512),
+    "attention_head_dim": whole(1, 1024),
+    "num_layers": whole(1, 512),
+    "mmdit_layers": whole(0, 1_000_000),
+    "patch_size": whole(1, 16),
+    "time_embed_dim": whole(1, 65_536),
+    "text_embed_dim": whole(1, 65_536),
+    "text_embed_dim_t5": optional(whole(1, 65_536)),
+    "norm_eps": number(0, 1),
+    "sample_width": whole(1, 65_536),
+    "sample_height": whole(1, 65_536),
+    "add_norm_text_encoder": SWITCH,
+    "after_norm": SWITCH,
+    "enable_text_attention_mask": SWITCH,
+    "add_noise_in_inpaint_model": SWITCH,
+}
+_VAE_RULES: Mapping[str, Rule] = {
+    "in_channels": whole(1, 64),
+    "out_channels": whole(1, 64),
+    "latent_channels": whole(1, 512),
+    "block_out_channels": listed(whole(1, 16_384), 1, 16),
+    "layers_per_block": whole(1, 64),
+    "norm_num_groups": whole(1, 1024),
+    "spatial_group_norm": SWITCH,
+    "mini_batch_encoder": whole(1, 1024),
+    "mini_batch_decoder": whole(1, 1024),
+    "scaling_factor": number(1e-6, 1e6),
+}
+
 _HEADS = """the channels beside the noise must be 0 (T2V), latent + 1 (InP), latent or 2 x latent \
 (Control), 6 or 6 + latent (Control-Camera)"""
 
@@ -71,6 +105,14 @@ class TransformerConfig:
     sample_height: int = 60
     enable_text_attention_mask: bool = True
     add_noise_in_inpaint_model: bool = True
+
+    def __post_init__(self) -> None:
+        check_fields(vars(self), _TRANSFORMER_RULES, "The denoiser's config", CheckpointError)
+        if self.out_channels > self.in_channels:
+            raise CheckpointError(
+                f"The denoiser's config has out_channels = {self.out_channels} and in_channels = "
+                f"{self.in_channels}; what comes in holds as many channels or more."
+            )
 
     @property
     def inner_dim(self) -> int:
@@ -156,6 +198,9 @@ class VAEConfig:
     mini_batch_decoder: int = 1
     scaling_factor: float = 0.7125
 
+    def __post_init__(self) -> None:
+        check_fields(vars(self), _VAE_RULES, "The VAE's config", CheckpointError)
+
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> VAEConfig:
         """Read a `vae/config.json` of either layout; refuse what the network does not implement."""
@@ -169,6 +214,7 @@ class VAEConfig:
             "cache_compression_vae": False,
         }
         _refuse_unsupported(config, expected, "VAE")
+        check_fields(config, _VAE_RULES, "The VAE's config.json", CheckpointError)
         depth = len(config.get("block_out_channels", cls.block_out_channels))
         for side in ("down", "up"):
             kind = side.capitalize()
@@ -192,8 +238,8 @@ def _refuse_unsupported(
     for name, value in expected.items():
         if name in config and config[name] != value:
             raise CheckpointError(
-                f"The {network}'s config.json has {name} = {config[name]!r}; EasyAnimate V5 and "
-                f"V5.1 have {value!r}. This is another model or an older version."
+                f"The {network}'s config.json has {name} = {short(config[name])}; EasyAnimate V5 "
+                f"and V5.1 have {value!r}. This is another model or an older version."
             )
 
 
@@ -201,9 +247,10 @@ def _check_block_types(found: Any, wanted: list[str], side: str) -> None:
     """Block names of the original (`SpatialDownBlock3D`) or of diffusers' layout."""
     if found is None:
         return
-    plain = [str(name).replace("EasyAnimate", "") for name in found]
+    listed_types = found if isinstance(found, list) else [found]
+    plain = [str(name).replace("EasyAnimate", "") for name in listed_types]
     if plain != wanted:
         raise CheckpointError(
-            f"The VAE's config.json has {side}_block_types = {list(found)}; EasyAnimate V5 and "
+            f"The VAE's config.json has {side}_block_types = {short(found)}; EasyAnimate V5 and "
             f"V5.1 have {wanted}. This is another model."
         )

@@ -7,7 +7,6 @@ them to the target's size and length by the rules of `media.align`.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -24,21 +23,20 @@ from .errors import HeadError, InputError
 from .geometry import cover_crop, floor_frames
 from .media import (
     Clip,
+    Fit,
+    Masks,
+    Source,
     align_clip,
     align_mask,
     available_frames,
-    check_mask,
-    check_pixels,
+    load_clip,
+    load_image,
+    load_masks,
+    load_picture,
     pick_frames,
-    read_image,
-    read_mask,
-    read_video,
     resize_cover,
 )
 from .specs import Head, TransformerConfig, Version
-
-#: A file, or pixels in memory.
-Source = str | os.PathLike[str] | Tensor
 
 DEFAULT_FRAMES = 49
 
@@ -64,7 +62,7 @@ class TextToVideo:
     mode: ClassVar[str] = "text_to_video"
     heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
 
-    def load(self, max_seconds: float) -> TextToVideo:  # noqa: ARG002
+    def load(self, max_seconds: float, fit: Fit | None = None) -> TextToVideo:  # noqa: ARG002
         """Nothing to read."""
         return self
 
@@ -89,20 +87,20 @@ class ImageToVideo:
     the last) to pictures.
     """
 
-    start: Source | None = None
-    end: Source | None = None
-    keyframes: Mapping[int, Source] = field(default_factory=dict)
+    start: Source | Clip | None = None
+    end: Source | Clip | None = None
+    keyframes: Mapping[int, Source | Clip] = field(default_factory=dict)
     mode: ClassVar[str] = "image_to_video"
     heads: ClassVar[tuple[Head, ...]] = (Head.INPAINT,)
 
-    def load(self, max_seconds: float) -> ImageToVideo:  # noqa: ARG002
+    def load(self, max_seconds: float, fit: Fit | None = None) -> ImageToVideo:  # noqa: ARG002
         """The same with pictures read."""
         if self.start is None and self.end is None and not self.keyframes:
             raise InputError(
                 "Image to video needs a known frame: give a start image, an end image or keyframes."
             )
         keyframes = {
-            int(index): _load_picture(f"keyframe {index}", source)
+            int(index): load_picture(f"keyframe {index}", source)
             for index, source in self.keyframes.items()
         }
         return ImageToVideo(
@@ -125,7 +123,9 @@ class ImageToVideo:
         size = (target.height, target.width)
         video = torch.zeros(target.frames, *size, 3)
         mask = torch.ones(target.frames, *size)
-        notes: list[str] = []
+        notes = [*_told("The start image", self.start), *_told("The end image", self.end)]
+        for index, source in self.keyframes.items():
+            notes += _told(f"The picture of frame {index}", source)
         for index, picture in self._placed(target.frames):
             video[index] = resize_cover(picture.unsqueeze(0), *size)[0]
             mask[index] = 0
@@ -179,7 +179,7 @@ class _SizedByClip:
 class _SizedByReference:
     """A mode whose reference image, where there is one, gives the size."""
 
-    reference: Source | None
+    reference: Source | Clip | None
 
     def source_size(self) -> tuple[int, int] | None:
         """The reference's size."""
@@ -195,9 +195,9 @@ class VideoToVideo(_SizedByClip):
     mode: ClassVar[str] = "video_to_video"
     heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
 
-    def load(self, max_seconds: float) -> VideoToVideo:
+    def load(self, max_seconds: float, fit: Fit | None = None) -> VideoToVideo:
         """The same with the clip read."""
-        return replace(self, video=load_clip("video", self.video, max_seconds))
+        return replace(self, video=load_clip("video", self.video, max_seconds, fit))
 
     def align(self, target: Target) -> Sources:
         """The clip; nothing of it is known to the model."""
@@ -210,30 +210,30 @@ class RegionEdit(_SizedByClip):
     """A region of a clip generated anew: `mask` is 1 there, one for all frames or one per frame."""
 
     video: Source | Clip
-    mask: Source
+    mask: Source | Masks
     strength: float = 1.0
     mode: ClassVar[str] = "region_edit"
     heads: ClassVar[tuple[Head, ...]] = (Head.INPAINT,)
 
-    def load(self, max_seconds: float) -> RegionEdit:
+    def load(self, max_seconds: float, fit: Fit | None = None) -> RegionEdit:
         """The same with clip and mask read."""
-        clip = load_clip("video", self.video, max_seconds)
-        return replace(self, video=clip, mask=load_mask(self.mask, max_frames=len(clip.frames)))
+        clip = load_clip("video", self.video, max_seconds, fit)
+        return replace(self, video=clip, mask=load_masks(self.mask, clip, fit))
 
     def align(self, target: Target) -> Sources:
         """The clip as known pixels outside the mask."""
         video, notes = _aligned(self.video, target, "The video")
-        assert isinstance(self.mask, Tensor)
+        assert isinstance(self.mask, Masks)
         assert isinstance(self.video, Clip)
-        mask = self.mask
+        mask = self.mask.frames
+        notes += _told("The mask", self.mask)
         if len(mask) == len(self.video.frames):  # a mask per source frame goes where its frame goes
             clip = _at_rate(self.video, target.fps)
             picked = pick_frames(clip, frames=target.frames, fps=target.fps, short=target.short)
-            if picked != list(range(len(mask))):
-                notes += (
-                    f"The mask: its {len(mask)} frames are taken as the clip's, one for one.",
-                )
-            mask = mask[picked]
+            length = len(clip.times.starts)
+            if picked != list(range(length)):
+                notes += (f"The mask: its {length} frames are taken as the clip's, one for one.",)
+            mask = mask[clip.rows(picked)]
         mask = align_mask(mask, height=target.height, width=target.width, frames=target.frames)
         return Sources(
             video=video, mask=_batched(mask), whole=True, strength=self.strength, notes=notes
@@ -245,19 +245,18 @@ class Control(_SizedByClip):
     """After a control video (edges, poses, depth ...), with a reference image where V5.1 allows."""
 
     video: Source | Clip
-    reference: Source | None = None
+    reference: Source | Clip | None = None
     mode: ClassVar[str] = "control"
     heads: ClassVar[tuple[Head, ...]] = (Head.CONTROL,)
 
-    def load(self, max_seconds: float) -> Control:
+    def load(self, max_seconds: float, fit: Fit | None = None) -> Control:
         """The same with clip and reference read."""
-        return Control(
-            load_clip("control video", self.video, max_seconds), _load_reference(self.reference)
-        )
+        video = load_clip("control video", self.video, max_seconds, fit, keep_lines=True)
+        return Control(video, _load_reference(self.reference))
 
     def align(self, target: Target) -> Sources:
         """Control video and reference."""
-        control, notes = _aligned(self.video, target, "The control video")
+        control, notes = _aligned(self.video, target, "The control video", keep_lines=True)
         reference, more = _aligned_reference(self.reference, target)
         return Sources(control=control, reference=reference, notes=notes + more)
 
@@ -273,12 +272,12 @@ class Camera(_SizedByReference):
     moves: Sequence[str] = ()
     speed: float = 1.0
     poses: str | os.PathLike[str] | CameraPath | None = None
-    reference: Source | None = None
+    reference: Source | Clip | None = None
     original_timing: bool = True
     mode: ClassVar[str] = "camera"
     heads: ClassVar[tuple[Head, ...]] = (Head.CAMERA,)
 
-    def load(self, max_seconds: float) -> Camera:  # noqa: ARG002
+    def load(self, max_seconds: float, fit: Fit | None = None) -> Camera:  # noqa: ARG002
         """The same with poses and reference read."""
         if bool(self.moves) == (self.poses is not None):
             raise InputError("A camera needs either moves (such as 'Pan Up') or poses, not both.")
@@ -332,11 +331,11 @@ class Trajectory(_SizedByReference):
     """
 
     tracks: str | os.PathLike[str] | Sequence[Track]
-    reference: Source | None = None
+    reference: Source | Clip | None = None
     mode: ClassVar[str] = "trajectory"
     heads: ClassVar[tuple[Head, ...]] = (Head.CONTROL,)
 
-    def load(self, max_seconds: float) -> Trajectory:  # noqa: ARG002
+    def load(self, max_seconds: float, fit: Fit | None = None) -> Trajectory:  # noqa: ARG002
         """The same with tracks and reference read."""
         tracks = self.tracks
         if isinstance(tracks, str | os.PathLike):
@@ -395,45 +394,8 @@ def check_head(task: Task, config: TransformerConfig) -> None:
         )
 
 
-def load_image(name: str, source: Source) -> Tensor:
-    """A picture, or known frames, [F, H, W, 3] in [0, 1], checked."""
-    pixels = source if isinstance(source, Tensor) else read_image(source)
-    check_pixels(name, pixels)
-    return _plain(pixels)
-
-
-def load_mask(source: Source, *, max_frames: int) -> Tensor:
-    """Masks [F, H, W], checked; no more of a file than the clip that they belong to has."""
-    mask = source if isinstance(source, Tensor) else read_mask(source, max_frames=max_frames)
-    check_mask("mask", mask)
-    return _plain(mask)
-
-
-def load_clip(name: str, source: Source | Clip, max_seconds: float) -> Clip:
-    """A clip, checked. Frames in memory without a rate are taken at the target's rate."""
-    if isinstance(source, Tensor):
-        source = Clip(source, fps=0.0)
-    clip = source if isinstance(source, Clip) else read_video(source, max_seconds=max_seconds)
-    check_pixels(name, clip.frames)
-    if not (math.isfinite(clip.fps) and clip.fps >= 0):
-        raise InputError(f"The {name}'s fps is {clip.fps}; it must be a positive number.")
-    return replace(clip, frames=_plain(clip.frames))
-
-
-def _load_picture(name: str, source: Source) -> Tensor:
-    pixels = load_image(name, source)
-    if len(pixels) != 1:
-        raise InputError(f"The {name} has {len(pixels)} frames; give one picture.")
-    return pixels
-
-
-def _load_reference(source: Source | None) -> Tensor | None:
-    return None if source is None else _load_picture("reference image", source)
-
-
-def _plain(pixels: Tensor) -> Tensor:
-    """In the dtype and place that resizing works in, whatever the caller's is."""
-    return pixels.detach().to("cpu", torch.float32)
+def _load_reference(source: Source | Clip | None) -> Clip | None:
+    return None if source is None else load_picture("reference image", source)
 
 
 def _pixels(source: object) -> Tensor:
@@ -447,8 +409,14 @@ def _pixels(source: object) -> Tensor:
 
 
 def _size(source: object) -> tuple[int, int]:
-    height, width = _pixels(source).shape[1:3]
-    return int(height), int(width)
+    assert isinstance(source, Clip)
+    return source.size
+
+
+def _told(name: str, source: object) -> tuple[str, ...]:
+    """What reading a source has changed, for the user."""
+    notes = source.notes if isinstance(source, Clip | Masks) else ()
+    return tuple(f"{name}: {note}" for note in notes)
 
 
 def _batched(mask_FHW: Tensor) -> Tensor:
@@ -465,7 +433,9 @@ def _at_rate(clip: Clip, fps: float) -> Clip:
     return replace(clip, fps=clip.fps or fps)
 
 
-def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str, ...]]:
+def _aligned(
+    clip: object, target: Target, name: str, *, keep_lines: bool = False
+) -> tuple[Tensor, tuple[str, ...]]:
     assert isinstance(clip, Clip)
     aligned = align_clip(
         _at_rate(clip, target.fps),
@@ -474,8 +444,10 @@ def _aligned(clip: object, target: Target, name: str) -> tuple[Tensor, tuple[str
         frames=target.frames,
         fps=target.fps,
         short=target.short,
+        keep_lines=keep_lines,
     )
     notes = tuple(f"{name}: {line}" for line in aligned.report.lines())
+    notes = _told(name, clip) + notes
     return to_model_range(aligned.frames), notes
 
 
@@ -484,7 +456,8 @@ def _aligned_reference(reference: object, target: Target) -> tuple[Tensor | None
         return None, ()
     size = (target.height, target.width)
     pixels = _pixels(reference)
-    notes = tuple(_crop_note("The reference image", pixels[0], size))
+    notes = _told("The reference image", reference)
+    notes += tuple(_crop_note("The reference image", pixels[0], size))
     return to_model_range(resize_cover(pixels, *size)), notes
 
 

@@ -8,9 +8,7 @@ Weights are stored in bfloat16, as the published ones are: whoever reads them me
 
 from __future__ import annotations
 
-import json
 import math
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from torch import Tensor
 
 from .checkpoint.component import write_component, write_transformer, write_vae
 from .errors import InputError
+from .files import atomic_folder, check_folder, read_json
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
 from .sampling import PUBLISHED_CONFIG
@@ -44,24 +43,28 @@ _PIPELINES = {
 
 
 def make_tiny(
-    path: Path | str, *, version: Version, head: Head, reference: bool = True, seed: int = 0
+    path: Path | str,
+    *,
+    version: Version,
+    head: Head,
+    reference: bool = True,
+    seed: int = 0,
+    force: bool = True,
 ) -> Path:
     """Write a tiny checkpoint folder and return `path`.
 
     `reference` gives the heads of V5.1 that can have one (Control, Control-Camera) the channels of
     a reference image. The same arguments write the same bytes. The folder appears complete or not
-    at all; an earlier tiny checkpoint at `path` is replaced.
+    at all; an earlier tiny checkpoint at `path` is replaced, unless `force` is off.
 
     Raises:
         InputError: V5 was asked for a camera head, or `path` holds something else.
+        MediaError: Nothing can be written there.
     """
     path = Path(path)
     config = _transformer_config(version, head, reference=reference)
-    _check_target(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}-") as scratch:
-        folder = Path(scratch) / "new"
-        folder.mkdir()
+    check_folder(path, "tiny checkpoint", _is_tiny, force=force)
+    with atomic_folder(path, replace=True) as folder:
         _write_networks(folder, config, seed)
         if version is Version.V5_1:
             _write_qwen(folder, seed + 2)
@@ -71,9 +74,6 @@ def make_tiny(
         scheduler.mkdir()
         write_json(scheduler / "scheduler_config.json", PUBLISHED_CONFIG[version])
         write_json(folder / "model_index.json", _model_index(version, head))
-        if path.exists():
-            path.rename(Path(scratch) / "old")
-        folder.rename(path)
     return path
 
 
@@ -107,25 +107,10 @@ def _transformer_config(version: Version, head: Head, *, reference: bool) -> Tra
     )
 
 
-def _check_target(path: Path) -> None:
-    if not path.exists():
-        return
-    if not path.is_dir():
-        raise InputError(f"{path} is a file; name a folder that does not exist yet.")
-    if any(path.iterdir()) and not _is_tiny(path):
-        raise InputError(
-            f"{path} is not empty and is no tiny checkpoint, so it is not replaced. Name a new "
-            "folder or empty this one."
-        )
-
-
 def _is_tiny(path: Path) -> bool:
-    index = path / "model_index.json"
-    if not index.is_file():
-        return False
     try:
-        return _MARK in json.loads(index.read_text(encoding="utf-8"))
-    except ValueError:
+        return _MARK in read_json(path / "model_index.json", dict, error=InputError)
+    except InputError:
         return False
 
 

@@ -12,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .errors import CheckpointError
+from .files import json_value
+from .text.chat import QWEN_TEMPLATE
+
 _CORPUS = (
     "A dog is shaking its head. The video is of high quality, and the view is very clear.",
     "High quality, masterpiece, best quality, highres, ultra-detailed, fantastic.",
@@ -37,19 +41,6 @@ _QWEN_SPECIAL = (
     "<|video_pad|>",
 )
 _BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-# What Qwen2-VL's template does with messages of text alone.
-_CHAT_TEMPLATE = (
-    "{% for message in messages %}"
-    "{% if loop.first and message['role'] != 'system' %}"
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "{% endif %}"
-    "<|im_start|>{{ message['role'] }}\n"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
-    "<|im_end|>\n"
-    "{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -64,7 +55,7 @@ def write_qwen_tokenizer(
     *,
     vocabulary_size: int = 400,
     max_tokens: int = 32768,
-    chat_template: str = _CHAT_TEMPLATE,
+    chat_template: str = QWEN_TEMPLATE,
 ) -> dict[str, int]:
     """Write a byte-level BPE learned from `corpus`; returns the special tokens' ids.
 
@@ -80,7 +71,7 @@ def write_qwen_tokenizer(
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(corpus, trainer)
-    model = json.loads(tokenizer.to_str())["model"]
+    model = json_value(tokenizer.to_str(), dict, "tokenizer.json", error=CheckpointError)["model"]
     vocabulary = dict(sorted(model["vocab"].items(), key=lambda item: item[1]))
     special = {token: len(vocabulary) + index for index, token in enumerate(_QWEN_SPECIAL)}
 

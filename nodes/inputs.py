@@ -7,14 +7,19 @@ from typing import Literal
 from comfy_api.latest import io
 
 from ..easyanimate_core.conditioning.condition import REFERENCE_NOISE
-from ..easyanimate_core.geometry import SIZE_MULTIPLE, TEMPORAL_FACTOR
+from ..easyanimate_core.geometry import (
+    LARGEST_SIDE,
+    LONGEST,
+    MOST_VIDEOS,
+    SIZE_MULTIPLE,
+    TEMPORAL_FACTOR,
+)
 from ..easyanimate_core.settings import DEFAULT_SIZE
 from ..easyanimate_core.tasks import DEFAULT_FRAMES, Target
 
 #: What a clip that is too short does.
 SHORT = ("refuse", "repeat last frame")
 
-_LARGEST_SIDE, _LONGEST = 4096, 1 + 1024
 SEED_MAX = 2**63 - 1
 
 
@@ -34,7 +39,7 @@ def vae_socket() -> io.Input:
 def size_widgets() -> list[io.Input]:
     """Width, height and length of the result."""
     height, width = DEFAULT_SIZE
-    side = {"min": SIZE_MULTIPLE, "max": _LARGEST_SIDE, "step": SIZE_MULTIPLE}
+    side = {"min": SIZE_MULTIPLE, "max": LARGEST_SIDE, "step": SIZE_MULTIPLE}
     return [
         io.Int.Input("width", default=width, tooltip=_size_tip("Width"), **side),
         io.Int.Input("height", default=height, tooltip=_size_tip("Height"), **side),
@@ -42,12 +47,28 @@ def size_widgets() -> list[io.Input]:
             "length",
             default=DEFAULT_FRAMES,
             min=1,
-            max=_LONGEST,
+            max=LONGEST,
             step=TEMPORAL_FACTOR,
             tooltip="Frames, 4n + 1; 1 is a picture. Trained up to 49 frames at 8 per second; "
             "longer ones need the node Context Windows (Manual).",
         ),
     ]
+
+
+def drawn_size_widgets() -> list[io.Input]:
+    """Width and height that a control video is drawn for, or 0 for the clip's own."""
+    side = {"default": 0, "min": 0, "max": LARGEST_SIDE, "step": SIZE_MULTIPLE, "optional": True}
+    return [
+        io.Int.Input("width", tooltip=_drawn_size_tip("width"), **side),
+        io.Int.Input("height", tooltip=_drawn_size_tip("height"), **side),
+    ]
+
+
+def _drawn_size_tip(side: str) -> str:
+    return (
+        f"The {side} in EasyAnimate Control: lines are then drawn for that size. The clip is "
+        "scaled to cover it and cropped. 0 for both sides keeps the clip's."
+    )
 
 
 def _size_tip(side: str) -> str:
@@ -63,7 +84,7 @@ def batch_widget() -> io.Input:
         "batch_size",
         default=1,
         min=1,
-        max=64,
+        max=MOST_VIDEOS,
         tooltip="Videos made at once. Memory grows with it.",
     )
 
@@ -153,7 +174,7 @@ def path_length_widget() -> io.Input:
         "length",
         default=DEFAULT_FRAMES,
         min=1,
-        max=_LONGEST,
+        max=LONGEST,
         tooltip="Frames of this path. Joined paths share the frame between them: 25 and 25 make "
         "49.",
     )

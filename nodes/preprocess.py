@@ -6,7 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.preprocess import KINDS, Detection, Kind, Option
+from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.preprocess import KINDS, Detection, Kind, Option, fit_for
 from . import inputs
 from .bridge import notes
 from .bridge.detect import detect
@@ -37,17 +38,18 @@ class PreprocessNode(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "resolution",
-                    default=512,
-                    min=64,
+                    default=0,
+                    min=0,
                     max=4096,
                     step=64,
-                    tooltip="Short side of the picture that the detector sees. More finds finer "
-                    "things and takes longer; the result has the size of the clip.",
+                    tooltip="Short side of the picture that the detector sees. 0 fits the kind: "
+                    "lines are looked for at the size of the result, people and depth at 512.",
                 ),
+                *inputs.drawn_size_widgets(),
             ],
             outputs=[
                 io.Image.Output(
-                    display_name="control_video", tooltip="As many frames, of the same size."
+                    display_name="control_video", tooltip="As many frames as the clip has."
                 ),
                 inputs.report_output(),
             ],
@@ -55,13 +57,27 @@ class PreprocessNode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, image: Any, kind: dict[str, Any], resolution: int) -> io.NodeOutput:
+    def execute(
+        cls, image: Any, kind: dict[str, Any], resolution: int, width: int = 0, height: int = 0
+    ) -> io.NodeOutput:
         options = {name: value for name, value in kind.items() if name != "kind"}
-        detection = Detection(kind["kind"], resolution, options)
-        frames = detect(image, detection)
-        report = _report(detection, frames)
+        detection = Detection(kind["kind"], resolution or None, options)
+        source = (image.shape[1], image.shape[2])
+        size = _size(source, width, height)
+        frames = detect(image, detection, size)
+        report = _report(detection, frames, fit_for(detection, source, size).scaled)
         notes.show(cls.hidden.unique_id, report)
         return io.NodeOutput(frames, report)
+
+
+def _size(source: tuple[int, int], width: int, height: int) -> tuple[int, int]:
+    """(height, width) of the result."""
+    if bool(width) != bool(height):
+        raise InputError(
+            f"width is {width} and height {height}; give both, or 0 for both to keep the clip's "
+            "size."
+        )
+    return (height, width) if width else source
 
 
 def _options(kind: Kind) -> list[io.Input]:
@@ -85,12 +101,12 @@ def _widget(option: Option) -> io.Input:
     return make(option.name, **shared, **limits)
 
 
-def _report(detection: Detection, frames: Any) -> str:
+def _report(detection: Detection, frames: Any, seen: tuple[int, int]) -> str:
     options = ", ".join(f"{name} {value}" for name, value in detection.options.items())
     size = f"{frames.shape[2]} x {frames.shape[1]}"
     return (
         f"{detection.facts.display_name} of {len(frames)} frames, {size}, found at "
-        f"{detection.resolution}. {options}"
+        f"{seen[1]} x {seen[0]}. {options}"
     ).strip()
 
 

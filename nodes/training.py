@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..easyanimate_core.geometry import TEMPORAL_FACTOR
 from . import inputs
 from .bridge import notes, paths
-from .bridge.training import train_and_save
+from .bridge.training import is_name, train_and_save
 
 
 class TrainLora(io.ComfyNode):
@@ -64,9 +64,10 @@ class TrainLora(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
-        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
-        return paths.check_checkpoint(checkpoint)
+    def validate_inputs(cls, checkpoint: str | None = None, name: str | None = None) -> bool | str:
+        """Say where checkpoints go, instead of ComfyUI's "value not in list"; refuse a name now."""
+        found = paths.check_checkpoint(checkpoint)
+        return found if found is not True else is_name(name)
 
     @classmethod
     def execute(cls, checkpoint: str, images: Any, name: str, **settings: Any) -> io.NodeOutput:

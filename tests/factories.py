@@ -2,8 +2,11 @@
 
 import importlib.util
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
+import av
+import numpy as np
 import torch
 
 from easyanimate_core.settings import Settings
@@ -64,3 +67,38 @@ def lora_tensors(shapes, *, seed=0, rank=4, alpha=2.0) -> dict[str, torch.Tensor
         tensors[f"{name}.lora_up.weight"] = torch.randn(outputs, rank, generator=generator) / 4
         tensors[f"{name}.alpha"] = torch.tensor(alpha)
     return tensors
+
+
+def write_film(
+    path, frames, times, *, last=None, codec="libx264", form="yuv420p", set_up=None, **options
+) -> Path:
+    """A video of `frames` [H, W, 3 or 4] uint8 shown at `times` in seconds, the last for `last`.
+
+    `options` are the encoder's; `set_up` is called with the stream before it is opened.
+    """
+    seen = "rgba" if frames[0].shape[-1] == 4 else "rgb24"
+    ends = [*times[1:], times[-1] + (last or times[-1] - times[-2])]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = frames[0].shape[:2]
+        stream.pix_fmt = form
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        stream.options = {"bf": "0", "crf": "8", **options} if codec == "libx264" else options
+        if set_up is not None:
+            set_up(stream)
+        starts = [round(time * 1000) for time in times]
+        durations = dict(zip(starts, np.diff([*starts, round(ends[-1] * 1000)]), strict=True))
+        packets = []
+        for pixels, start in zip(frames, starts, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format=seen)
+            frame.pts, frame.time_base = start, Fraction(1, 1000)
+            packets += stream.encode(frame)
+        for packet in packets + stream.encode():
+            packet.duration = int(durations.get(packet.pts, 0))
+            container.mux(packet)
+    return Path(path)
+
+
+def grey(level, height=64, width=96) -> np.ndarray:
+    """A frame of one grey, `level` in [0, 1]."""
+    return np.full((height, width, 3), round(level * 255), np.uint8)

@@ -13,8 +13,8 @@ from PIL import Image
 from torch import Tensor
 
 import dev
+from easyanimate_core.files import atomic_file
 from easyanimate_core.media import contact_sheet, read_video
-from easyanimate_core.media.atomic import atomic_file
 from easyanimate_core.media.writer import to_bytes
 from easyanimate_core.preprocess import Detection, preprocess
 

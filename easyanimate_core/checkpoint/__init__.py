@@ -3,24 +3,29 @@
 from .detect import (
     CheckpointInfo,
     Layout,
+    denoiser_files,
     inspect_checkpoint,
     model_size,
+    read_denoiser_files,
     read_transformer_config,
     read_vae_config,
-    without_prefix,
+    vae_files,
 )
-from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
+from .json_file import read_json
+from .tensor_files import TensorFiles, TensorInfo, read_tensor_files
 
 __all__ = [
     "CheckpointInfo",
     "Layout",
     "TensorFiles",
     "TensorInfo",
+    "denoiser_files",
     "inspect_checkpoint",
     "model_size",
+    "read_denoiser_files",
     "read_json",
     "read_tensor_files",
     "read_transformer_config",
     "read_vae_config",
-    "without_prefix",
+    "vae_files",
 ]

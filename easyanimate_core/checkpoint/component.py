@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import save_tensors
 from ..specs import TransformerConfig, VAEConfig
 
 if TYPE_CHECKING:
@@ -54,10 +55,8 @@ def write_component(
     folder: Path, file: str, config: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> None:
     """A new folder with `config.json` and one file of `weights`."""
-    from safetensors.torch import save_file
-
     folder.mkdir(parents=True)
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_bytes(text.encode())
     whole = {name: tensor.contiguous() for name, tensor in weights.items()}
-    save_file(whole, folder / file, metadata={"format": "pt"})
+    save_tensors(folder / file, whole, {"format": "pt"})

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..files import json_value
 from ..specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
-from .scaled import check_scales
-from .tensor_files import TensorFiles, TensorInfo, read_json, read_tensor_files
+from .folder import is_file, is_folder
+from .json_file import read_json
+from .scaled import check_scales, without_side_tensors
+from .spellings import DENOISER_WORDS, VAE_WORDS, prefix_before
+from .tensor_files import TensorFiles, TensorInfo, read_tensor_files
 
 BLOCK_PREFIX = "transformer_blocks."
 #: Key of a single file's metadata: the content of the component's `config.json`.
 CONFIG_KEY = "easyanimate.config"
-#: Prefixes under which a denoiser or a VAE lies in a file that ComfyUI saved.
-DENOISER_PREFIX, VAE_PREFIX = "model.diffusion_model.", "first_stage_model."
+#: Tensors that a denoiser and a VAE have whatever their size.
+_DENOISER_MARK, _VAE_MARK = "proj.weight", "quant_conv.weight"
 
 
 class Layout(str, Enum):
@@ -70,7 +73,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
         CheckpointError: The folder or a part of it is missing, damaged, or another model's.
     """
     path = Path(path)
-    if not path.is_dir():
+    if not is_folder(path):
         raise CheckpointError(
             f"{path} is not a folder. Give an EasyAnimate checkpoint folder: it holds "
             "transformer/, vae/, text_encoder/, tokenizer/ and scheduler/."
@@ -81,8 +84,8 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
             f"{path} has no {' and no '.join(name + '/' for name in missing)}: it is not an "
             "EasyAnimate checkpoint folder, or its download is not complete."
         )
-    transformer_files = read_tensor_files(path / "transformer")
-    vae_files = read_tensor_files(path / "vae")
+    transformer_files = read_denoiser_files(path / "transformer")
+    found_vae = read_tensor_files(path / "vae")
     check_scales(transformer_files, what=str(path / "transformer"))
     transformer = read_transformer_config(path / "transformer", transformer_files)
     vae = VAEConfig.from_dict(read_json(path / "vae" / "config.json"))
@@ -98,7 +101,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
         transformer=transformer,
         transformer_files=transformer_files,
         vae=vae,
-        vae_files=vae_files,
+        vae_files=vae_files(found_vae) or found_vae,
         scheduler=read_json(path / "scheduler" / "scheduler_config.json"),
         text_encoders=tuple(read_tensor_files(path / name) for name in encoders),
     )
@@ -145,21 +148,16 @@ def config_path(path: Path) -> Path:
 
 def stated_config(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any] | None:
     """The content of a component's config: its file, else what a single file's metadata hold."""
-    if config_path(path).is_file():
+    if is_file(config_path(path)):
         return read_json(config_path(path))
     text = (metadata or {}).get(CONFIG_KEY)
     if text is None:
         return None
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, dict):
-        raise CheckpointError(
-            f"The metadata of {path} have a damaged {CONFIG_KEY}. Download or convert it again, or "
-            f"put its config beside it as {config_path(path).name}."
-        )
-    return value
+    remedy = (
+        f"Download or convert it again, or put its config beside it as {config_path(path).name}."
+    )
+    name = f"{CONFIG_KEY} in the metadata of {path}"
+    return json_value(text, dict, name, error=CheckpointError, remedy=remedy)
 
 
 def read_vae_config(
@@ -184,7 +182,7 @@ def read_vae_config(
             layers_per_block=_count(tensors, r"encoder\.down_blocks\.0\.convs\.(\d+)\."),
             spatial_group_norm=version is Version.V5_1,
         )
-    except KeyError as error:
+    except (KeyError, IndexError) as error:
         raise CheckpointError(
             f"{file} is not an EasyAnimate V5 or V5.1 VAE (looked for {error}). Choose another."
         ) from error
@@ -196,40 +194,69 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
     Args:
         tensors: Headers of a denoiser in either layout.
     """
-    shapes = {key_maps_transformer.to_original(name): info.shape for name, info in tensors.items()}
+    weights = without_side_tensors(tensors)
+    shapes = {key_maps_transformer.to_original(name): info.shape for name, info in weights.items()}
     try:
+        _check_values(shapes)
         inner, in_channels, patch, _ = shapes["proj.weight"]
         head_dim = shapes[f"{BLOCK_PREFIX}0.attn1.norm_q.weight"][0]
         text = next(s for s in map(shapes.get, ("text_proj.weight", "text_proj.1.weight")) if s)
         time_embed_dim = shapes["time_embedding.linear_2.weight"][0]
         out_channels = shapes["proj_out.weight"][0] // (patch * patch)
-    except (KeyError, StopIteration, ValueError) as error:
+        num_heads, text_embed_dim = inner // head_dim, text[1]
+        t5 = shapes.get("text_proj_t5.weight") or shapes.get("text_proj_t5.1.weight")
+        text_embed_dim_t5 = t5[1] if t5 else None
+    except (LookupError, StopIteration, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"These {len(shapes)} tensors are not an EasyAnimate V5 or V5.1 denoiser "
-            f"(looked for {error or 'text_proj.weight'})."
+            f"(looked for {error or 'text_proj.weight'}). Choose another file."
         ) from error
-    t5 = shapes.get("text_proj_t5.weight") or shapes.get("text_proj_t5.1.weight")
     return {
         "in_channels": in_channels,
         "out_channels": out_channels,
-        "num_attention_heads": inner // head_dim,
+        "num_attention_heads": num_heads,
         "attention_head_dim": head_dim,
         "num_layers": _count_blocks(shapes, ""),
         "mmdit_layers": _count_blocks(shapes, "attn2.to_q.weight"),
         "patch_size": patch,
         "time_embed_dim": time_embed_dim,
-        "text_embed_dim": text[1],
-        "text_embed_dim_t5": t5[1] if t5 else None,
+        "text_embed_dim": text_embed_dim,
+        "text_embed_dim_t5": text_embed_dim_t5,
         "add_norm_text_encoder": "text_proj.1.weight" in shapes,
         "after_norm": f"{BLOCK_PREFIX}0.norm3.weight" in shapes,
     }
 
 
-def without_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
-    """Plain name to stored name; where some names have the prefix, the others are left out."""
-    listed = list(names)
-    prefixed = {name.removeprefix(prefix): name for name in listed if name.startswith(prefix)}
-    return prefixed or {name: name for name in listed}
+def denoiser_files(files: TensorFiles) -> TensorFiles | None:
+    """The denoiser in `files` under its own names, whatever programs put before them.
+
+    None where there is no denoiser; in a file with several networks the others are left out.
+    """
+    return _network_files(files, _DENOISER_MARK, DENOISER_WORDS)
+
+
+def vae_files(files: TensorFiles) -> TensorFiles | None:
+    """The same of a VAE."""
+    return _network_files(files, _VAE_MARK, VAE_WORDS)
+
+
+def read_denoiser_files(path: Path) -> TensorFiles:
+    """The tensors of a denoiser's file or folder; what is none comes as it is, for its refusal."""
+    files = read_tensor_files(path)
+    return denoiser_files(files) or files
+
+
+def _network_files(files: TensorFiles, mark: str, words: Sequence[str]) -> TensorFiles | None:
+    prefix = prefix_before(files, mark, words)
+    if prefix is None:
+        return None
+    return files.renamed({n.removeprefix(prefix): n for n in files if n.startswith(prefix)})
+
+
+def _check_values(shapes: Mapping[str, Sequence[int]]) -> None:
+    empty = next((name for name, shape in shapes.items() if 0 in shape), None)
+    if empty is not None:
+        raise ValueError(f"{empty} with values, which is {tuple(shapes[empty])}")
 
 
 def _count_blocks(names: Mapping[str, Any], part: str) -> int:

@@ -1,6 +1,6 @@
 """Reading GGUF files: one denoiser whose matrices are stored in blocks of few bits.
 
-The package `gguf` reads the headers and does the arithmetic of the blocks.
+The package `gguf` does the arithmetic of the blocks; headers are read in `gguf_header`.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import warnings
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import CheckpointError
+from .gguf_header import GGUFTensor, read_gguf_header
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 GGUF_SUFFIX = ".gguf"
 #: Written into `general.architecture`. No other program has fixed one for these models.
 ARCHITECTURE = "easyanimate"
+#: Fields with the true shape of a tensor that a converter folded into rows of whole blocks.
+_FOLDED = "comfy.gguf.orig_shape."
 #: Values are unpacked in groups of this many, because the arithmetic needs several copies.
 _VALUES_AT_ONCE = 1 << 24
 
@@ -28,20 +31,15 @@ class GGUFFile:
     """The tensors of a GGUF file by name, memory-mapped."""
 
     def __init__(self, file: Path) -> None:
-        from gguf import GGUFReader
-
         self._file = file
-        try:
-            reader = GGUFReader(file)
-        except FileNotFoundError:
-            raise CheckpointError(f"{file} is missing. Download it again.") from None
-        except (ValueError, KeyError, IndexError, OSError, OverflowError) as error:
-            raise CheckpointError(
-                f"{file} is not a whole GGUF file ({error}). It is damaged or its download was cut "
-                "off: download it again."
-            ) from error
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
-        self._fields = reader.fields
+        header = read_gguf_header(file)
+        self._tensors, self._texts = header.tensors, header.texts
+        self._shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
+        for key, shape in header.lists.items():
+            name = key.removeprefix(_FOLDED)
+            if key.startswith(_FOLDED) and name in self._shapes:
+                self._shapes[name] = self._unfolded(name, shape)
+        self._bytes = np.memmap(file, np.uint8, "r")
 
     def keys(self) -> list[str]:
         """The tensors' names."""
@@ -49,18 +47,11 @@ class GGUFFile:
 
     def metadata(self) -> dict[str, str]:
         """The fields that are texts."""
-        from gguf import GGUFValueType
-
-        return {
-            name: str(field.contents())
-            for name, field in self._fields.items()
-            if field.types == [GGUFValueType.STRING]
-        }
+        return self._texts
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
         """The format's name, such as Q8_0 or BF16, and the shape."""
-        tensor = self._tensors[name]
-        return tensor.tensor_type.name, tuple(int(side) for side in reversed(tensor.shape))
+        return self._tensors[name].kind, self._shapes[name]
 
     def get_tensor(self, name: str) -> Tensor:
         """A tensor as it is stored (F32, F16, BF16), or unpacked to float32.
@@ -70,30 +61,40 @@ class GGUFFile:
         """
         import torch
 
-        tensor = self._tensors[name]
-        kind, shape = self.info(name)
+        tensor, shape = self._tensors[name], self._shapes[name]
+        data = self._bytes[tensor.start : tensor.start + tensor.num_bytes]
+        plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
         with warnings.catch_warnings():  # the map is read-only, and nothing is written to it
             warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            if kind in ("F32", "F16"):
-                return torch.from_numpy(tensor.data).reshape(shape)
-            if kind == "BF16":
-                return torch.from_numpy(tensor.data).view(torch.bfloat16).reshape(shape)
-            return torch.from_numpy(self._unpacked(name, tensor, shape)).reshape(shape)
+            if tensor.kind in plain:
+                return torch.from_numpy(data).view(plain[tensor.kind]).reshape(shape)
+            return torch.from_numpy(self._unpacked(name, tensor, data)).reshape(shape)
 
-    def _unpacked(self, name: str, tensor: Any, shape: tuple[int, ...]) -> np.ndarray:
-        from gguf import quants
+    def _unfolded(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+        stored = self._tensors[name].shape
+        if prod(shape) != prod(stored) or min(shape, default=0) < 1:
+            raise CheckpointError(
+                f"{name} of {self._file} is stored as {stored}, and {_FOLDED}{name} says {shape}, "
+                "which are other values in number. The file is damaged: convert or download it "
+                "again."
+            )
+        return shape
 
-        rows = tensor.data.reshape(-1, tensor.data.shape[-1])
-        values = np.empty((rows.shape[0], shape[-1]), np.float32)
-        at_once = max(1, _VALUES_AT_ONCE // shape[-1])
+    def _unpacked(self, name: str, tensor: GGUFTensor, data: np.ndarray) -> np.ndarray:
+        from gguf import GGMLQuantizationType, quants
+
+        width = tensor.shape[-1]
+        num_rows = prod(tensor.shape) // width
+        rows = data.reshape(num_rows, -1)
+        values = np.empty((num_rows, width), np.float32)
+        at_once = max(1, _VALUES_AT_ONCE // width)
         try:
-            for start in range(0, rows.shape[0], at_once):
+            for start in range(0, num_rows, at_once):
                 part = slice(start, start + at_once)
-                values[part] = quants.dequantize(rows[part], tensor.tensor_type)
+                values[part] = quants.dequantize(rows[part], GGMLQuantizationType[tensor.kind])
         except NotImplementedError as error:
             raise CheckpointError(
-                f"{name} of {self._file} is stored as {tensor.tensor_type.name}, which the package "
-                "gguf cannot unpack. Use a file of another type, such as Q8_0 or Q4_K."
+                f"{name} of {self._file} is stored as {tensor.kind}, which the package gguf cannot "
+                "unpack. Use a file of another type, such as Q8_0 or Q4_K."
             ) from error
-        assert values.size == prod(shape)
         return values

@@ -2,7 +2,7 @@
 
 The names are ComfyUI's: beside `X.weight` (fp8 or int8) lie `X.weight_scale` (float32, one value or
 one per output channel) and, for its loader, `X.comfy_quant` (JSON as bytes). `X.input_scale` is of
-activations, which are not quantised here.
+activations, which are not quantised here. Other spellings have become these when a file was read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from ..errors import CheckpointError
 
 SCALE, NOTE, INPUT_SCALE = ".weight_scale", ".comfy_quant", ".input_scale"
 SIDE_TENSORS = (SCALE, NOTE, INPUT_SCALE)
+#: An empty tensor by which programs tell that a file has scales; of two values where the weights
+#: are to be multiplied in full precision.
+MARKER = "scaled_fp8"
 #: Words for dtypes in safetensors headers that hold scaled weights.
 SCALED_DTYPES = ("F8_E4M3", "I8")
 _SHOWN = 4
@@ -33,7 +36,11 @@ class Header(Protocol):
 
 def without_side_tensors(infos: Mapping[str, Info]) -> dict[str, Info]:
     """The tensors that a network has parameters for."""
-    return {name: info for name, info in infos.items() if not name.endswith(SIDE_TENSORS)}
+    return {
+        name: info
+        for name, info in infos.items()
+        if not name.endswith(SIDE_TENSORS) and name != MARKER
+    }
 
 
 def scale_name(weight: str) -> str:
@@ -58,6 +65,8 @@ def check_scales(infos: Mapping[str, Header], *, what: str) -> None:
     any_scale = any(name.endswith(SCALE) for name in infos)
     faults = []
     for name, info in infos.items():
+        if name == MARKER:
+            continue
         if name.endswith(SIDE_TENSORS):
             weight = name.rsplit(".", 1)[0] + ".weight"
             if weight not in infos:

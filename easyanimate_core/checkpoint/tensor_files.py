@@ -1,13 +1,11 @@
 """Reading safetensors: one file, or several with an index, as memory-mapped tensors; and GGUF.
 
 Only these are read. A pickle (`.bin`, `.ckpt`, `.pt`, `.pth`) can run any code when it is
-opened, so it is refused.
+opened, so it is refused, and `convert` takes the tensors alone out of it.
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,30 +13,40 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, printable
+from .folder import PICKLE_SUFFIXES, check_index, component_files, refuse_pickles
 from .gguf_file import GGUF_SUFFIX, GGUFFile
+from .gguf_header import MAGIC
 from .scaled import without_side_tensors
+from .spellings import plain_name
+from .whole import check_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
-_USUAL_NAMES = ("diffusion_pytorch_model.safetensors", "model.safetensors")
 #: A map is renewed after this many bytes were handed out of it.
 _RENEW_BYTES = 256 * 1024 * 1024
-_SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.safetensors$")
+#: How PyTorch's files begin: a zip archive, or a pickle of protocol 2 to 5.
+_PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
+#: Where the JSON of a safetensors header begins, after its length.
+_HEADER_AT = 8
+#: The largest published ones have 200 kB.
+_MOST_HEADER_BYTES = 32 * 1024 * 1024
+_LONGEST_NAME = 512
+_MOST_TENSORS = 100_000
 
 
 @dataclass(frozen=True)
 class TensorInfo:
     """Where a tensor lies and what it is, without its values.
 
-    `dtype` is the file's word: BF16, F8_E4M3, or of GGUF Q8_0.
+    `dtype` is the file's word: BF16, F8_E4M3, or of GGUF Q8_0. `stored` is its name in the file.
     """
 
     file: Path
     dtype: str
     shape: tuple[int, ...]
+    stored: str
 
     @property
     def numel(self) -> int:
@@ -47,11 +55,24 @@ class TensorInfo:
 
 
 class TensorFiles(Mapping[str, TensorInfo]):
-    """The tensors of one component by name, read from the headers of its files."""
+    """The tensors of one component by name, read from the headers of its files.
 
-    def __init__(self, path: Path, infos: dict[str, TensorInfo], metadata: dict[str, str]) -> None:
+    `left_out` names what pickles hold beside tensors.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        infos: Mapping[str, TensorInfo],
+        metadata: Mapping[str, str],
+        *,
+        pickles: bool = False,
+        left_out: tuple[str, ...] = (),
+    ) -> None:
         self.path = path
         self.metadata = metadata
+        self.pickles = pickles
+        self.left_out = left_out
         self._infos = infos
 
     def __getitem__(self, name: str) -> TensorInfo:
@@ -86,6 +107,13 @@ class TensorFiles(Mapping[str, TensorInfo]):
             counts[info.dtype] += info.numel
         return counts
 
+    def renamed(self, names: Mapping[str, str]) -> TensorFiles:
+        """Some of the tensors under other names: `names` maps the new ones to these."""
+        infos = {new: self._infos[name] for new, name in names.items()}
+        return TensorFiles(
+            self.path, infos, self.metadata, pickles=self.pickles, left_out=self.left_out
+        )
+
     def map(self) -> MappedTensors:
         """The tensors themselves, backed by the files' memory maps; GGUF's blocks are unpacked."""
         return MappedTensors(self)
@@ -106,10 +134,14 @@ class MappedTensors(Mapping[str, "Tensor"]):
         self._served_bytes = 0
 
     def __getitem__(self, name: str) -> Tensor:
-        file = self._infos[name].file
-        if file != self._file or self._served_bytes > _RENEW_BYTES:
-            self._file, self._opened, self._served_bytes = file, _open(file), 0
-        tensor: Tensor = self._opened.get_tensor(name)
+        info = self._infos[name]
+        # A pickle that is read again is in memory again: what it gives is kept by nobody.
+        renew = self._served_bytes > _RENEW_BYTES and not self._infos.pickles
+        if info.file != self._file or renew:
+            self._opened = None
+            self._opened = open_tensors(info.file, pickles=self._infos.pickles)
+            self._file, self._served_bytes = info.file, 0
+        tensor: Tensor = self._opened.get_tensor(info.stored)
         self._served_bytes += tensor.nbytes
         return tensor
 
@@ -120,68 +152,103 @@ class MappedTensors(Mapping[str, "Tensor"]):
         return len(self._infos)
 
 
-def read_tensor_files(path: Path) -> TensorFiles:
+def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles:
     """The tensors of a `.safetensors` or `.gguf` file or of a component folder.
 
-    A folder holds one file, or shards with a `*.safetensors.index.json`, or numbered shards.
+    A folder holds one file, or shards with a `*.safetensors.index.json`, or numbered shards. Names
+    come without the wrappers of trainers, and those of scales in one spelling (`spellings`).
+
+    Args:
+        path: File or folder.
+        pickles: Whether pickles of plain tensors are read too, and memory is given for those that
+            cannot be mapped: for converting them.
 
     Raises:
-        CheckpointError: Nothing is there, a file is damaged or a pickle, shards are missing or do
-            not agree with their index, or the choice among several files is not clear.
+        CheckpointError: Nothing is there, a file is damaged, not completely downloaded or a pickle,
+            shards are missing or do not agree with their index, or the choice among several files
+            is not clear.
     """
     path = Path(path)
-    if not path.exists():
-        raise CheckpointError(f"{path} does not exist. Give a checkpoint folder or file.")
-    index = _find_index(path) if path.is_dir() else None
-    files = _files_of(path, index)
+    files, index = component_files(path, pickles=pickles)
     infos: dict[str, TensorInfo] = {}
     metadata: dict[str, str] = {}
+    stated: set[str] = set()
+    left_out: list[str] = []
+    has_pickles = False
     for file in files:
-        opened = _open(file)
+        opened = open_tensors(file, pickles=pickles)
         metadata |= opened.metadata() or {}
-        for name in opened.keys():  # noqa: SIM118
+        if hasattr(opened, "left_out"):
+            has_pickles, left_out = True, [*left_out, *opened.left_out]
+        for stored in opened.keys():  # noqa: SIM118
+            name = _checked_name(stored, file)
             if name in infos:
+                raise CheckpointError(_twice(name, infos[name].file, file, path))
+            if len(infos) == _MOST_TENSORS:
                 raise CheckpointError(
-                    f"{name} is in both {infos[name].file.name} and {file.name} of {path}. "
-                    "Remove the file that does not belong to the checkpoint."
+                    f"{path} has more than {_MOST_TENSORS} tensors. It is damaged or not a "
+                    "network's: choose another file."
                 )
-            infos[name] = TensorInfo(file, *_dtype_and_shape(opened, name))
+            stated.add(stored)
+            infos[name] = TensorInfo(file, *_dtype_and_shape(opened, stored), stored=stored)
     if index is not None:
-        _check_index(index, infos)
-    return TensorFiles(path, infos, metadata)
+        check_index(index, stated)
+    return TensorFiles(path, infos, metadata, pickles=has_pickles, left_out=tuple(left_out))
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, or `CheckpointError` naming the file and the fault."""
+def open_tensors(file: Path, *, pickles: bool = False) -> Any:
+    """A file's tensors by name: an object with `keys`, `metadata` and `get_tensor`.
+
+    Raises:
+        CheckpointError: It is missing, damaged, not completely downloaded, or a pickle.
+    """
+    check_whole(file)
+    kind = _kind(file)
+    if kind == "pickle":
+        if not pickles:
+            refuse_pickles(file, [file])
+        from .pickles import PickleFile
+
+        return PickleFile(file)
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path} is missing. Download the checkpoint again.") from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}.") from error
-    if not isinstance(value, dict):
-        raise CheckpointError(f"{path} holds a {type(value).__name__}, not a JSON object.")
-    return value
-
-
-def _dtype_and_shape(opened: Any, name: str) -> tuple[str, tuple[int, ...]]:
-    if isinstance(opened, GGUFFile):
-        return opened.info(name)
-    part = opened.get_slice(name)
-    return part.get_dtype(), tuple(part.get_shape())
-
-
-def _open(file: Path) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    if file.suffix == GGUF_SUFFIX:
-        return GGUFFile(file)
-    if file.suffix in PICKLE_SUFFIXES:
-        raise CheckpointError(_pickle_message(file))
-    try:
-        return safe_open(file, framework="pt")
+        return GGUFFile(file) if kind == "gguf" else _open_safetensors(file)
     except FileNotFoundError:
         raise CheckpointError(f"{file} is missing. Download the checkpoint again.") from None
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{file} cannot be read: {error}. Check its permissions and its disk."
+        ) from error
+
+
+def _kind(file: Path) -> str:
+    """What a file is by its first bytes; where they tell nothing, by its ending."""
+    suffix = file.suffix.lower()
+    named = {GGUF_SUFFIX: "gguf", **dict.fromkeys(PICKLE_SUFFIXES, "pickle")}.get(suffix, "")
+    try:
+        with file.open("rb") as handle:
+            start = handle.read(_HEADER_AT + 1)
+    except (OSError, ValueError):
+        return named
+    if start.startswith(_PICKLE_STARTS):
+        return "pickle"
+    if start.startswith(MAGIC):
+        return "gguf"
+    return "" if start[_HEADER_AT:] == b"{" else named
+
+
+def _open_safetensors(file: Path) -> Any:
+    from safetensors import SafetensorError, safe_open
+
+    size = file.stat().st_size
+    with file.open("rb") as handle:
+        header = int.from_bytes(handle.read(_HEADER_AT), "little")
+    if _MOST_HEADER_BYTES < header <= size:
+        raise CheckpointError(
+            f"{file} says that its header has {header} bytes; at most {_MOST_HEADER_BYTES} are "
+            "read. It is damaged: download it again."
+        )
+    try:
+        return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{file} is not a whole safetensors file ({error}). It is damaged or its download was "
@@ -189,71 +256,32 @@ def _open(file: Path) -> Any:
         ) from error
 
 
-def _files_of(path: Path, index: dict[str, str] | None) -> list[Path]:
-    if path.is_file():
-        return [path]
-    if index is not None:
-        return sorted({path / name for name in index.values()})
-    found = sorted(path.glob("*.safetensors"))
-    if not found:
-        pickles = sorted(file for file in path.iterdir() if file.suffix in PICKLE_SUFFIXES)
-        if pickles:
-            raise CheckpointError(_pickle_message(pickles[0]))
-        raise CheckpointError(f"{path} has no .safetensors file. Download the checkpoint again.")
-    if len(found) == 1:
-        return found
-    usual = [file for file in found if file.name in _USUAL_NAMES]
-    if len(usual) == 1:
-        return usual
-    shards = [_SHARD.search(file.name) for file in found]
-    totals = {match.group(2) for match in shards if match}
-    if all(shards) and len(totals) == 1:
-        if len(found) != int(next(iter(totals))):
-            raise CheckpointError(
-                f"{path} has {len(found)} of {int(next(iter(totals)))} shards. "
-                "Download the missing ones."
-            )
-        return found
-    raise CheckpointError(
-        f"{path} has {len(found)} .safetensors files and no index: "
-        f"{', '.join(file.name for file in found)}. Keep one, or add the *.safetensors.index.json."
-    )
+def _dtype_and_shape(opened: Any, name: str) -> tuple[str, tuple[int, ...]]:
+    if not hasattr(opened, "get_slice"):
+        info: tuple[str, tuple[int, ...]] = opened.info(name)
+        return info
+    part = opened.get_slice(name)
+    return part.get_dtype(), tuple(part.get_shape())
 
 
-def _find_index(path: Path) -> dict[str, str] | None:
-    """Tensor name to file name, from the folder's index."""
-    found = sorted(path.glob("*.safetensors.index.json"))
-    if not found:
-        return None
-    # The real text-encoder folders come with an index whose shards may have been merged to one.
-    weight_map = read_json(found[0]).get("weight_map")
-    is_map = isinstance(weight_map, dict) and all(isinstance(f, str) for f in weight_map.values())
-    if not is_map or not weight_map:
-        raise CheckpointError(f"{found[0]} has no weight_map. Download it again.")
-    present = [name for name in set(weight_map.values()) if (path / name).is_file()]
-    if not present and any((path / name).is_file() for name in _USUAL_NAMES):
-        return None
-    missing = sorted(name for name in set(weight_map.values()) if not (path / name).is_file())
-    if missing:
+def _checked_name(stored: str, file: Path) -> str:
+    """The plain name; no network and no LoRA has one that cannot be shown."""
+    if len(stored) > _LONGEST_NAME or printable(stored) != stored:
+        shown = printable(stored[:_LONGEST_NAME])
         raise CheckpointError(
-            f"{found[0].name} names {', '.join(missing)}, not found in {path}. "
-            "Download the missing shards."
+            f"{file} has a tensor of the name '{shown}': it has control characters or is longer "
+            f"than {_LONGEST_NAME}. The file is damaged or not to be trusted: download it again."
         )
-    return weight_map
+    return plain_name(stored)
 
 
-def _check_index(index: Mapping[str, str], infos: Mapping[str, TensorInfo]) -> None:
-    absent = sorted(set(index) - set(infos))
-    if absent:
-        raise CheckpointError(
-            f"The index names {len(absent)} tensors that its files do not hold, "
-            f"{absent[0]} among them. Download the checkpoint again."
+def _twice(name: str, first: Path, second: Path, path: Path) -> str:
+    if first == second:
+        return (
+            f"{name} is in {first} twice, in two spellings. The file is damaged: download or "
+            "convert it again."
         )
-
-
-def _pickle_message(file: Path) -> str:
     return (
-        f"{file} is a pickle. Opening a pickle can run any code that its author put in, so only "
-        "safetensors are read. Download the .safetensors version, or convert the file on a machine "
-        "where you trust it."
+        f"{name} is in both {first.name} and {second.name} of {path}. Remove the file that does "
+        "not belong to the checkpoint."
     )

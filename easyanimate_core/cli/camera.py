@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
-from .generate import size_of
+from ..files import read_text
+from .options import add_force, path_of, size_of
 
 _EXAMPLES = """\
 examples:
@@ -34,8 +34,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--moves", nargs="+", action="append", default=[], metavar="MOVE",
                         help="Zoom In, Orbit Left ...; repeat to let more follow; "
                         "a wrong name lists all")  # fmt: skip
-    parser.add_argument("--poses", type=Path, help="CameraCtrl / RealEstate10K text file")
-    parser.add_argument("--keyframes", type=Path,
+    parser.add_argument("--poses", type=path_of, help="CameraCtrl / RealEstate10K text file")
+    parser.add_argument("--keyframes", type=path_of,
                         help="text file with a line per keyframe: frame, x, y, z, yaw, pitch, roll "
                         "(+x right, +y down, +z forward; degrees)")  # fmt: skip
     parser.add_argument("--frames", type=int,
@@ -57,8 +57,9 @@ def add_parser(commands: Any) -> None:
     group.add_argument("--size", type=size_of, default=(384, 672), metavar="HxW",
                        help="height x width of the result, default: 384x672")  # fmt: skip
     group = parser.add_argument_group("what is written")
-    group.add_argument("--out", type=Path, help="text file; without, the text is printed")
-    group.add_argument("--preview", type=Path, help="picture of the path, .png")
+    group.add_argument("--out", type=path_of, help="text file; without, the text is printed")
+    group.add_argument("--preview", type=path_of, help="picture of the path, .png")
+    add_force(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -67,16 +68,34 @@ def run(arguments: argparse.Namespace) -> int:
     from ..conditioning.camera_preview import camera_preview
     from ..media import write_png
 
-    if arguments.preview is not None and arguments.preview.suffix != ".png":
+    if arguments.preview is not None and arguments.preview.suffix.lower() != ".png":
         raise InputError(f"--preview is {arguments.preview}; it must end in .png.")
+    _check_outputs(arguments)
     path = _path(arguments)
+    written = []
     if arguments.out is not None:
-        print(write_camera_file(arguments.out, path))
+        written.append(write_camera_file(arguments.out, path))
     if arguments.preview is not None:
-        print(write_png(arguments.preview, camera_preview(path)[0]))
-    if arguments.out is None and arguments.preview is None:
+        written.append(write_png(arguments.preview, camera_preview(path)[0]))
+    for file in written:
+        print(file)
+    if not written:
         print(to_cameractrl_text(path), end="")
     return 0
+
+
+def _check_outputs(arguments: argparse.Namespace) -> None:
+    from ..conditioning.camera import is_camera_file
+    from ..files import Result, check_results
+    from ..files.kinds import is_png
+
+    results = []
+    if arguments.out is not None:
+        results.append(Result(arguments.out, "camera path", is_camera_file))
+    if arguments.preview is not None:
+        results.append(Result(arguments.preview, "PNG picture", is_png))
+    read = [path for path in (arguments.poses, arguments.keyframes) if path is not None]
+    check_results(results, sources=read, force=arguments.force)
 
 
 def _path(arguments: argparse.Namespace) -> Any:
@@ -118,10 +137,7 @@ def _given(arguments: argparse.Namespace) -> Any:
         return read_camera_file(arguments.poses)
     if arguments.keyframes is None:
         return None
-    try:
-        text = arguments.keyframes.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"{arguments.keyframes} cannot be read: {error}") from error
+    text = read_text(arguments.keyframes, error=MediaError)
     frames = None if arguments.moves else arguments.frames
     return keyframe_path(keyframes_from_text(text), frames=frames, intrinsics=_lens(arguments))
 

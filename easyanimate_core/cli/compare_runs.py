@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
+
+from .options import add_force, path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -16,19 +17,25 @@ def add_parser(commands: Any) -> None:
         "videos either is better, with the sign test's p.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("a", type=Path, metavar="A", help="report.json, or its folder")
-    parser.add_argument("b", type=Path, metavar="B", help="the other one")
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+    parser.add_argument("a", type=path_of, metavar="A", help="report.json, or its folder")
+    parser.add_argument("b", type=path_of, metavar="B", help="the other one")
+    parser.add_argument("--out", type=path_of, required=True, metavar="DIR",
                         help="folder of compare.json and compare.html")  # fmt: skip
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Compare, and say where the result is."""
-    from ..evaluation import compare_reports, comparison_lines, write_comparison
+    from ..evaluation import (
+        check_comparison,
+        compare_reports,
+        comparison_lines,
+        write_comparison,
+    )
 
+    check_comparison(arguments.out, [arguments.a, arguments.b], force=arguments.force)
     comparison = compare_reports(arguments.a, arguments.b)
-    for line in comparison_lines(comparison):
+    written = write_comparison(arguments.out, comparison)
+    for line in (*comparison_lines(comparison), *written):
         print(line)
-    for file in write_comparison(arguments.out, comparison):
-        print(file)
     return 0

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from .bars import ProgressBars
+from .options import add_force, path_of
 
 _UNITS = {"": 1, "MB": 10**6, "GB": 10**9}
 _DTYPES = (
@@ -27,11 +27,14 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "source", type=Path, help="checkpoint folder, folder of one part, .safetensors or .gguf"
+        "source",
+        type=path_of,
+        help="checkpoint folder, folder of one part, a file in .safetensors or .gguf, or a pickle "
+        "of plain tensors (.bin, .pt, .pth, .ckpt), of which nothing is run",
     )
     parser.add_argument(
         "target",
-        type=Path,
+        type=path_of,
         help="a name in .safetensors or .gguf is one file with one part; any other is a folder: of "
         "the part, or of the whole checkpoint where the source is one",
     )
@@ -61,7 +64,7 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument(
         "--report",
-        type=Path,
+        type=path_of,
         metavar="FILE",
         help="write the error of every weight to this .md or .json, a picture of it beside, and "
         "compare source and result on random inputs",
@@ -73,18 +76,18 @@ def add_parser(commands: Any) -> None:
         help="what --report compares: the predictions at three timesteps, decoded frames too, or "
         "nothing; auto: frames of small models only",
     )
-    parser.add_argument("--force", action="store_true", help="replace a target that exists")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, compare and print the summary."""
     from ..checkpoint import Layout
     from ..convert import Conversion, convert, probe, summary, write_report
-    from ..convert.report import check_report_path
+    from ..convert.report import check_report
 
     report = arguments.report
     if report is not None:
-        check_report_path(report)
+        check_report(report, [arguments.source, arguments.target], force=arguments.force)
     conversion = Conversion(
         dtype=arguments.dtype,
         part=arguments.part,
@@ -103,10 +106,12 @@ def run(arguments: argparse.Namespace) -> int:
                 progress=bars,
             )
             result = replace(result, probe=compared)
+    written = "" if report is None else f"  {report}"
+    if report is not None and (picture := write_report(result, report)):
+        written += f", {picture}"
     print("\n".join(summary(result)))
-    if report is not None:
-        picture = write_report(result, report)
-        print(f"  {report}" + (f", {picture}" if picture else ""))
+    if written:
+        print(written)
     return 0
 
 

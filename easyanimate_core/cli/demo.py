@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from ..small_model import SIZE, small_checkpoint
 from ..specs import Head, Version
 from .bars import ProgressBars
+from .options import add_force, path_of
 
 FRAMES, HEIGHT, WIDTH = SIZE
 STEPS, GUIDANCE = 20, 4.0
@@ -40,6 +41,10 @@ class Row:
         return f"{self.version.value} {self.name}"
 
     @property
+    def file_name(self) -> str:
+        return f"{self.title.lower().replace(' ', '_').replace(',', '')}.mp4"
+
+    @property
     def label(self) -> str:
         """What stands above the row."""
         weights = "" if self.version is Version.V5_1 else " (random weights)"
@@ -59,10 +64,11 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument(
         "--out",
-        type=Path,
+        type=path_of,
         default=Path("outputs/demo"),
         help="folder to write (default: %(default)s)",
     )
+    add_force(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
@@ -80,10 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
         height=HEIGHT, width=WIDTH, steps=arguments.steps, guidance_scale=GUIDANCE, frames=FRAMES
     )
     check_steps(arguments.steps, STRENGTH)
+    rows = list(_rows())
+    _check_outputs(arguments, rows)
     strips: list[tuple[str, Any]] = []
     pipelines: dict[tuple[Version, Head], Any] = {}
     print(f"{'mode':<34}{'size':>9}{'frames':>8}{'steps':>7}{'seconds':>9}{'peak memory':>13}")
-    for row in _rows():
+    for row in rows:
         key = (row.version, row.head)
         if key not in pipelines:
             pipelines[key] = _pipeline(arguments, *key)
@@ -93,7 +101,7 @@ def run(arguments: argparse.Namespace) -> int:
                 row.prompt, row.task, replace(settings, frames=row.frames), progress=bars
             )
         seconds = time.perf_counter() - began
-        result.save(arguments.out / f"{row.title.lower().replace(' ', '_').replace(',', '')}.mp4")
+        result.save(arguments.out / row.file_name)
         strips.append((row.label, _strip(row.task, result.frames[0])))
         print(
             f"{row.title:<34}{f'{HEIGHT}x{WIDTH}':>9}{row.frames:>8}{arguments.steps:>7}"
@@ -104,6 +112,17 @@ def run(arguments: argparse.Namespace) -> int:
     sheet = write_png(arguments.out / "contact_sheet.png", picture)
     print(f"\n{sheet}\n{time.perf_counter() - started:.0f} s on {pipelines[key].device}")
     return 0
+
+
+def _check_outputs(arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
+    from ..files import Result, check_results
+    from ..files.kinds import is_png
+    from ..recipe import check_output
+
+    for row in rows:
+        check_output(arguments.out / row.file_name, row.frames, row.task, force=arguments.force)
+    sheet = Result(arguments.out / "contact_sheet.png", "PNG picture", is_png)
+    check_results([sheet], force=arguments.force)
 
 
 def _rows() -> Iterator[Row]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import Any
+
+from ..errors import printable
+from .options import path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -14,22 +16,30 @@ def add_parser(commands: Any) -> None:
         "describe",
         help="say what a checkpoint is and can do",
         description="Print a checkpoint's version, head, size, tensors and modes, or what a single "
-        "file holds and where it comes from. Only configs and file headers are read.",
+        "file holds and where it comes from. Only configs and file headers are read; what a run "
+        "would refuse is refused.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("path", type=Path, help="checkpoint folder, .safetensors or .gguf")
+    parser.add_argument("path", type=path_of, help="checkpoint folder, .safetensors or .gguf")
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the description."""
     from ..checkpoint import inspect_checkpoint
+    from ..checkpoint.folder import is_file
+    from ..loading import check_weights
+    from ..text import check_text_encoder
 
-    if arguments.path.is_file():
+    if is_file(arguments.path):
         return _run_file(arguments)
-    facts = describe(inspect_checkpoint(arguments.path))
+    info = inspect_checkpoint(arguments.path)
+    check_weights(info)
+    masks = info.transformer.enable_text_attention_mask
+    check_text_encoder(info.path, info.version, use_attention_mask=masks)
+    facts = describe(info)
     if arguments.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json.dumps(facts, indent=2))  # plain ASCII: every console shows it
         return 0
     print(f"{facts['path']}")
     print(f"  EasyAnimate {facts['version']}, {facts['size']}, {facts['head']} head, ", end="")
@@ -51,7 +61,7 @@ def _run_file(arguments: argparse.Namespace) -> int:
 
     facts = describe_file(arguments.path)
     if arguments.json:
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(json.dumps(facts, indent=2))  # plain ASCII: every console shows it
         return 0
     known = [f"EasyAnimate {facts['version']}"] if facts["version"] else []
     known += [facts["size"]] + ([f"{facts['head']} head"] if facts["head"] else [])
@@ -63,7 +73,7 @@ def _run_file(arguments: argparse.Namespace) -> int:
     print(f"  {facts['tensors']} tensors, {facts['parameters']:,} parameters, ", end="")
     print(f"{_bytes(facts['bytes'])}, {', '.join(shares)}")
     for key, text in facts["metadata"].items():
-        print(f"  {key:<28}{text}")
+        print(f"  {printable(key):<28}{printable(text)}")
     return 0
 
 

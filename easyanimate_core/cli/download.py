@@ -34,8 +34,8 @@ from ..hub import (
 from ..hub.places import CHECKPOINTS, DETECTORS
 from ..hub.places import LORAS as LORA_FOLDER
 from .bars import ProgressBars
+from .options import path_of
 
-EXIT_INTERRUPTED = 130
 _ALL = "all"
 _PACK = Path(os.path.abspath(__file__)).parents[2]  # noqa: PTH100  (a linked pack stays linked)
 
@@ -67,7 +67,7 @@ def add_parser(commands: Any) -> None:
                         help=f"where from, default: {HUGGINGFACE}")  # fmt: skip
     parser.add_argument("--only", type=_commas, default=(), metavar="PARTS",
                         help="only these folders of a model, as in transformer,vae")  # fmt: skip
-    parser.add_argument("--to", type=Path, metavar="DIR",
+    parser.add_argument("--to", type=path_of, metavar="DIR",
                         help="folder for what is fetched; default: ComfyUI's own")  # fmt: skip
     parser.add_argument("--loras", nargs="*", metavar="NAME",
                         help="these LoRAs; without a name all of them")  # fmt: skip
@@ -91,8 +91,7 @@ def run(arguments: argparse.Namespace) -> int:
         for job in jobs:
             _fetch(job, source)
     except KeyboardInterrupt:
-        print("\nStopped. The same command resumes.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        raise KeyboardInterrupt("The same command resumes.") from None
     return 0
 
 

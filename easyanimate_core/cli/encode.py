@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
+from ..errors import printable
 from ..memory import QUANTIZATIONS, Memory
 from .bars import ProgressBars
-from .generate import add_embedding_cache, check_room
+from .generate import add_embedding_cache
+from .options import add_force, path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -20,12 +21,13 @@ def add_parser(commands: Any) -> None:
         "for the node EasyAnimate Load Conditioning: neither needs a text encoder then.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--model", type=Path, required=True,
+    parser.add_argument("--model", type=path_of, required=True,
                         help="checkpoint folder, original or diffusers layout")  # fmt: skip
     parser.add_argument("--prompt", action="append", required=True,
                         help="what to show; repeat for a batch")  # fmt: skip
     parser.add_argument("--negative-prompt", help="what to avoid; default: as generate has it")
-    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+    parser.add_argument("--out", type=path_of, required=True, help="file to write, .safetensors")
+    add_force(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     group = parser.add_argument_group("memory")
@@ -38,13 +40,14 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Encode, write the file and say where it is."""
+    from ..files import Result, check_results
     from ..pipeline import Pipeline
     from ..settings import DEFAULT_NEGATIVE_PROMPT
     from ..text import write_embeddings
-    from ..text.embedding_file import check_embeddings_path
+    from ..text.embedding_file import check_embeddings_path, is_embeddings
 
-    check_embeddings_path(arguments.out)
-    check_room(arguments.out)
+    out = check_embeddings_path(arguments.out)
+    check_results([Result(out, "file of embeddings", is_embeddings)], force=arguments.force)
     negative = arguments.negative_prompt
     pipeline = Pipeline.load(
         arguments.model,
@@ -59,7 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
             DEFAULT_NEGATIVE_PROMPT if negative is None else negative,
             progress=bars,
         )
+    write_embeddings(out, embeddings)
     for note in embeddings.notes:
-        print(f"note: {note}")
-    print(write_embeddings(arguments.out, embeddings))
+        print(f"note: {printable(note)}")
+    print(out)
     return 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from .bars import ProgressBars
+from .options import add_force, path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -20,19 +20,20 @@ def add_parser(commands: Any) -> None:
         "I3D: CLIP score and FVD. Nothing is downloaded.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("videos", type=Path, help="video or picture, or a folder of them")
-    parser.add_argument("--against", type=Path, metavar="REFERENCES",
+    parser.add_argument("videos", type=path_of, help="video or picture, or a folder of them")
+    parser.add_argument("--against", type=path_of, metavar="REFERENCES",
                         help="folder of references with the names of their videos, or a file for a "
                         "file")  # fmt: skip
-    parser.add_argument("--prompts", type=Path, metavar="MANIFEST",
+    parser.add_argument("--prompts", type=path_of, metavar="MANIFEST",
                         help="JSON list of {file_path, text}, for --clip")  # fmt: skip
-    parser.add_argument("--clip", type=Path, metavar="FOLDER",
+    parser.add_argument("--clip", type=path_of, metavar="FOLDER",
                         help="folder of a CLIP model of transformers, for the CLIP "
                         "score")  # fmt: skip
-    parser.add_argument("--i3d", type=Path, metavar="FILE",
+    parser.add_argument("--i3d", type=path_of, metavar="FILE",
                         help="the I3D TorchScript file (i3d_torchscript.pt), for FVD")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+    parser.add_argument("--out", type=path_of, required=True, metavar="DIR",
                         help="folder of the report")  # fmt: skip
+    add_force(parser)
     parser.add_argument("--device", default="auto",
                         help="of CLIP and I3D: auto, cpu, cuda, cuda:N or mps")  # fmt: skip
 
@@ -40,20 +41,26 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and say where the report is."""
     from ..devices import pick_device
-    from ..evaluation import evaluate_videos, plan_videos, summary_lines, write_videos
+    from ..evaluation import (
+        check_videos_report,
+        evaluate_videos,
+        plan_videos,
+        summary_lines,
+        write_videos,
+    )
 
     options = {name: getattr(arguments, name) for name in ("against", "prompts", "clip", "i3d")}
     plan = plan_videos(arguments.videos, **options)
+    check_videos_report(arguments.out, plan, force=arguments.force)
     device = pick_device(arguments.device)
     started = time.perf_counter()
     with ProgressBars() as bars:
         report = evaluate_videos(plan, device=device, progress=bars)
-    print(f"{len(plan.videos)} videos")
-    for line in summary_lines(report):
-        print(line)
     given = {"videos": arguments.videos, **options}
     told = {name: None if value is None else str(value) for name, value in given.items()}
-    for file in write_videos(arguments.out, report, plan, told):
-        print(file)
+    written = write_videos(arguments.out, report, plan, told)
+    print(f"{len(plan.videos)} videos")
+    for line in (*summary_lines(report), *written):
+        print(line)
     print(f"{time.perf_counter() - started:.1f} s")
     return 0

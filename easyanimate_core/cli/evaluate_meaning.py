@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..memory import Memory
 from .bars import ProgressBars
-from .generate import add_memory, memory_of, size_of
+from .generate import add_memory, memory_of
+from .options import add_force, path_of, size_of
 
 if TYPE_CHECKING:
     from ..evaluation import Ask, Sample
@@ -39,14 +40,15 @@ def add_parser(commands: Any) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
-    parser.add_argument("checkpoints", nargs="*", type=Path, metavar="CHECKPOINT",
+    parser.add_argument("checkpoints", nargs="*", type=path_of, metavar="CHECKPOINT",
                         help="checkpoint folders, each with a report of its own")  # fmt: skip
     parser.add_argument("--rendered", choices=("clean", "soft"),
                         help="in place of checkpoints: judge the rendered scenes themselves, as "
                         "they are or blurred and noisy")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR",
+    parser.add_argument("--out", type=path_of, required=True, metavar="DIR",
                         help="folder of the report: report.json, confusion tables, contact sheets; "
                         "with several checkpoints a folder for each in it")  # fmt: skip
+    add_force(parser)
     parser.add_argument("--tasks", nargs="+", metavar="TASK",
                         help="text, start, start_end, region, control, reference, camera, "
                         "trajectory; default: all that the head can do")  # fmt: skip
@@ -66,6 +68,8 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge every checkpoint and say where the reports are."""
+    from ..evaluation import check_meaning
+
     if bool(arguments.checkpoints) == (arguments.rendered is not None):
         raise InputError("evaluate-meaning needs checkpoints, or --rendered and no checkpoint.")
     if arguments.batch < 1:
@@ -81,6 +85,9 @@ def run(arguments: argparse.Namespace) -> int:
             "so they must differ. Judge them one by one."
         )
     runs = [_prepared(path, arguments, settings) for path in arguments.checkpoints]
+    for name, (_, asks) in zip(names, runs, strict=True):
+        folder = arguments.out if len(runs) == 1 else arguments.out / name
+        check_meaning(folder, dict.fromkeys(ask.task for ask in asks), force=arguments.force)
     for path, name, (pipeline, asks) in zip(arguments.checkpoints, names, runs, strict=True):
         from ..evaluation import make_samples
 
@@ -152,9 +159,10 @@ def _asks(tasks: Iterable[str], arguments: argparse.Namespace, settings: Setting
 
 
 def _judge_rendered(arguments: argparse.Namespace, settings: Settings) -> None:
-    from ..evaluation import TASKS, rendered_samples
+    from ..evaluation import TASKS, check_meaning, rendered_samples
 
     asks = _asks(arguments.tasks or TASKS, arguments, settings)
+    check_meaning(arguments.out, dict.fromkeys(ask.task for ask in asks), force=arguments.force)
     with ProgressBars() as bars:
         samples = rendered_samples(asks, soft=arguments.rendered == "soft", progress=bars)
         made_by = f"rendering, {arguments.rendered}"
@@ -176,7 +184,8 @@ def _report(
     started = time.perf_counter()
     report = judge_all(samples)
     made_with = {"made_by": made_by, "language": arguments.language, "settings": asdict(settings)}
+    written = write_meaning(folder, report, made_with)
     print(report.table())
-    for file in write_meaning(folder, report, made_with):
+    for file in written:
         print(file)
     print(f"{time.perf_counter() - started:.1f} s")

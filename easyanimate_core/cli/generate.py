@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MediaError, RecipeError
+from ..errors import InputError, RecipeError, printable
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
+from .options import add_force, path_of, size_of, tracks_of
 from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
@@ -56,19 +56,27 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument(
         "--model",
-        type=Path,
+        type=path_of,
         help="checkpoint folder, original or diffusers layout; default: the "
         "small model of the package",
     )
-    parser.add_argument("--recipe", type=Path, help="repeat the run of this .json, .mp4 or .png")
+    parser.add_argument("--recipe", type=path_of,
+                        help="repeat the run of this .json, .mp4 or .png; what it would open is "
+                        "shown and asked for")  # fmt: skip
+    parser.add_argument("--yes", action="store_true", default=None,
+                        help="let the recipe open the files that it names")  # fmt: skip
+    parser.add_argument("--look-in", type=path_of, action="append", default=[], metavar="DIR",
+                        help="folder with files of the recipe that are not where they were; may be "
+                        "repeated")  # fmt: skip
     parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
-    parser.add_argument("--embeddings", type=Path, metavar="FILE",
+    parser.add_argument("--embeddings", type=path_of, metavar="FILE",
                         help="what encode wrote, in place of --prompt and --negative-prompt; no "
                         "text encoder is loaded")  # fmt: skip
     parser.add_argument(
-        "--output", type=Path, default=Path("outputs/video.mp4"),
+        "--output", type=path_of, default=Path("outputs/video.mp4"),
         help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
     )  # fmt: skip
+    add_force(parser)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
     _add_sources(parser.add_argument_group("what the mode needs"))
@@ -83,8 +91,6 @@ def add_parser(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Make the video and say where it is."""
     from ..pipeline import Pipeline
-    from ..recipe import check_output
-    from ..tasks import DEFAULT_FRAMES
 
     if arguments.recipe is not None:
         recipe = _read_recipe(arguments)
@@ -93,17 +99,12 @@ def run(arguments: argparse.Namespace) -> int:
         model = arguments.model or _model_of(recipe)
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
+        _refuse_without_recipe(arguments)
         prompts, task, settings = _prompts(arguments), _task(arguments), _settings(arguments)
         model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
         if model is None:
             model, settings = _small_model(task, settings)
-    check_output(
-        arguments.output,
-        settings.frames or DEFAULT_FRAMES,
-        task,
-        samples=len(prompts) * settings.batch,
-    )
-    check_room(arguments.output)
+    _check_output(arguments, prompts, task, settings, used)
     check_planned(arguments)
     pipeline = Pipeline.load(
         model,
@@ -125,55 +126,59 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
+    written = result.save(arguments.output)  # before anything that may go wrong
     for note in result.notes:
-        print(f"note: {note}")
-    for file in result.save(arguments.output):
+        print(f"note: {printable(note)}")
+    for file in written:
         print(file)
     print(f"{time.perf_counter() - started:.1f} s")
     return 0
 
 
-def check_room(output: Path) -> None:
-    """Raise `MediaError` before the work when the result could not be written."""
-    if output.is_dir():
-        raise MediaError(f"{output} is a folder; name a file.")
-    folder = output.parent
-    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not existing.is_dir():
-        raise MediaError(f"{output} cannot be written: {existing} is not a folder.")
-    free = shutil.disk_usage(existing).free
-    if free < _ROOM_BYTES:
-        raise MediaError(
-            f"{existing} has {free / 1e6:.1f} MB free; {_ROOM_BYTES / 1e6:.0f} MB are needed for "
-            "the result. Free some space or choose another --output."
-        )
+def _check_output(
+    arguments: argparse.Namespace, prompts: Any, task: Any, settings: Any, used: Sequence[Any]
+) -> None:
+    """Refuse before the work what could not be written, or would be written over."""
+    from ..recipe import check_output
+    from ..tasks import DEFAULT_FRAMES
 
-
-_ROOM_BYTES = 50_000_000
+    read = [arguments.recipe, arguments.embeddings, *(lora.path for lora in used)]
+    check_output(
+        arguments.output,
+        settings.frames or DEFAULT_FRAMES,
+        task,
+        samples=len(prompts) * settings.batch,
+        sources=[path for path in read if path is not None],
+        force=arguments.force,
+    )
 
 
 def _add_sources(group: Any) -> None:
-    group.add_argument("--start-image", type=Path, help="picture of the first frame")
-    group.add_argument("--end-image", type=Path, help="picture of the last frame")
+    group.add_argument("--start-image", type=path_of, help="picture of the first frame")
+    group.add_argument("--end-image", type=path_of, help="picture of the last frame")
     group.add_argument(
         "--frame", action="append", default=[], metavar="N=FILE",
         help="picture of frame N (0 is the first; the last is --frame=-1=FILE); may be repeated",
     )  # fmt: skip
-    group.add_argument("--video", type=Path, help="clip for video to video or region editing")
+    group.add_argument("--video", type=path_of, help="clip for video to video or region editing")
     group.add_argument(
         "--strength", type=float, help="share of the schedule that is walked, 0 to 1"
     )
-    group.add_argument("--mask", type=Path, help="picture or clip, white = generate")
-    group.add_argument("--control", type=Path, help="control video: edges, poses, depth ...")
+    group.add_argument("--mask", type=path_of, help="picture or clip, white = generate")
+    group.add_argument("--control", type=path_of, help="control video: edges, poses, depth ...")
     group.add_argument("--camera", action="append", default=[], metavar="MOVE",
                        help="Pan Up, Pan Left, Zoom In, CW ...; repeat to combine")  # fmt: skip
     group.add_argument("--camera-speed", type=float, help="of --camera, default: 1")
     group.add_argument("--camera-timing", choices=("original", "exact"),
                        help="of --camera: the original stops a step before the end of the move, "
                        "exact ends with it; default: original")  # fmt: skip
-    group.add_argument("--camera-poses", type=Path, help="CameraCtrl / RealEstate10K text file")
-    group.add_argument("--trajectory", help="JSON file or text: tracks of {x, y} in pixels")
-    group.add_argument("--reference", type=Path, help="reference image (V5.1 control and camera)")
+    group.add_argument("--camera-poses", type=path_of, help="CameraCtrl / RealEstate10K text file")
+    group.add_argument(
+        "--trajectory", type=tracks_of, help="JSON file or text: tracks of {x, y} in pixels"
+    )
+    group.add_argument(
+        "--reference", type=path_of, help="reference image (V5.1 control and camera)"
+    )
 
 
 def _add_settings(group: Any) -> None:
@@ -235,15 +240,6 @@ def memory_of(arguments: argparse.Namespace, otherwise: Memory) -> Memory:
     return dataclasses.replace(otherwise, **told)
 
 
-def size_of(text: str) -> tuple[int, int]:
-    """(height, width) of the text HEIGHTxWIDTH."""
-    try:
-        height, width = (int(part) for part in text.lower().split("x"))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 384x672") from None
-    return height, width
-
-
 def _prompts(arguments: argparse.Namespace) -> Any:
     """The prompts, or the embeddings that stand for them."""
     from ..text import read_embeddings
@@ -284,9 +280,14 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
     """The package's own checkpoint for `task`, and its size and length where none is asked for."""
-    from ..small_model import HEADS, SIZE, small_checkpoint
+    from ..small_model import HEADS, SIZE, lies_in_cache, small_checkpoint
 
     model = small_checkpoint(next(head for head in HEADS if head in task.heads))
+    if not lies_in_cache(model):
+        print(
+            "note: the cache folder cannot be written: the small model is put together anew each "
+            "time. The environment variable EASYANIMATE_CACHE names another folder."
+        )
     frames, height, width = SIZE
     if settings.height is None:
         settings = dataclasses.replace(settings, height=height, width=width)
@@ -367,30 +368,44 @@ def _keyframes(texts: Sequence[str]) -> dict[int, Path]:
             raise InputError(f"--frame {text!r} is not N=FILE, such as 24=middle.png.")
         if int(number) in keyframes:
             raise InputError(f"--frame {number} is given twice; one picture has its place there.")
-        keyframes[int(number)] = Path(file)
+        keyframes[int(number)] = path_of(file)
     return keyframes
 
 
+def _refuse_without_recipe(arguments: argparse.Namespace) -> None:
+    for name in ("yes", "look_in"):
+        if getattr(arguments, name):
+            raise InputError(f"{_flag(name)} is for --recipe; add it, or leave {_flag(name)} out.")
+
+
 def _read_recipe(arguments: argparse.Namespace) -> Any:
+    """The recipe, once it is allowed to open the files that it names."""
     from ..recipe import Recipe
+    from ..recipe_files import located
+    from .recipes import ask, search_folders
 
     memory = (field.name for field in dataclasses.fields(Memory))
     beside = ("command", "run", "verbose", "recipe", "model", "output", "device", "dtype", *memory,
-              "embedding_cache")  # fmt: skip
+              "embedding_cache", "force", "yes", "look_in")  # fmt: skip
     given = [n for n, v in vars(arguments).items() if n not in beside and v not in (None, [])]
     if given:
         raise InputError(
             f"--recipe brings its own prompt, sources and settings; leave "
             f"{', '.join(map(_flag, given))} out."
         )
-    return Recipe.read(arguments.recipe)
+    value = Recipe.read_value(arguments.recipe)
+    folders = search_folders(arguments)
+    ask(arguments, value, folders)
+    return Recipe.from_json(located(value, folders))
 
 
 def _model_of(recipe: Any) -> Path:
     from ..small_model import made_again
 
     named = Path(recipe.model["path"])
-    model = named if named.is_dir() else made_again(named)
+    model = made_again(named)
+    if model is None and named.is_dir():
+        model = named
     if model is None:
         raise RecipeError(f"The recipe's checkpoint {named} is not there. Name it with --model.")
     return model

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import argparse
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from .options import path_of
 
 if TYPE_CHECKING:
     from ..lora import Lora
 
 #: The ending tells where the file's name ends: it may hold colons and equals signs itself.
-_OPTION = re.compile(r"(?P<file>.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?")
+_OPTION = re.compile(
+    r"(?P<file>.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?", re.IGNORECASE
+)
+_PICKLE = re.compile(r"(?P<file>.+\.(?:bin|pt|pth|ckpt))(?:[=:].*)?", re.IGNORECASE)
 
 
 def add_options(group: Any, *, required: bool = False) -> None:
@@ -38,6 +43,14 @@ def _lora(text: str, *, partial: bool) -> Lora:
     from ..lora import Lora
 
     match = _OPTION.fullmatch(text)
+    pickle = _PICKLE.fullmatch(text)
+    if match is None and pickle is not None:
+        file, target = pickle["file"], Path(pickle["file"]).with_suffix(".safetensors")
+        raise InputError(
+            f"--lora {text!r} names a pickle, which can run code when it is opened; give a "
+            "safetensors file. One is made of it, running nothing, by: python -m easyanimate_core "
+            f'convert "{file}" "{target}".'
+        )
     if match is None:
         raise InputError(
             f"--lora {text!r} is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file, such as "
@@ -49,4 +62,4 @@ def _lora(text: str, *, partial: bool) -> Lora:
         raise InputError(
             f"--lora {text!r} has the strength {match['strength']!r}; it must be a number."
         ) from None
-    return Lora(match["file"], strength, match["blocks"] or "", partial)
+    return Lora(str(path_of(match["file"])), strength, match["blocks"] or "", partial)

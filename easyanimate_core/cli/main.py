@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..errors import EasyAnimateError
+from ..files import write_error
 from ..version import __version__
 from . import (
     camera,
@@ -29,6 +33,8 @@ from . import (
     train,
     trajectory,
 )
+from .stopping import stoppable
+from .streams import output_failure, prepare_streams
 
 _COMMANDS = (
     generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
@@ -37,7 +43,9 @@ _COMMANDS = (
 )  # fmt: skip
 
 EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
+#: Faults of a disk, which no command can do anything about: full, or not to be written to.
+_OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+EXIT_OUTPUT_LOST = 1
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -57,23 +65,41 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 2 for a refusal, 130 after Ctrl-C."""
+    """Run a command; the exit status is 0, 2 for a refusal, 130 after Ctrl-C, 143 after SIGTERM."""
+    prepare_streams()
+    with stoppable() as stop:
+        try:
+            status = _run(arguments)
+        except BaseException as error:
+            # A library may have turned the interruption into an error of its own.
+            if isinstance(error, KeyboardInterrupt) or stop.signal is not None:
+                said = str(error) if isinstance(error, KeyboardInterrupt) else ""
+                print(f"\nStopped. {said or 'No half-written file was left.'}", file=sys.stderr)
+                return stop.status
+            if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+                error = write_error(Path(error.filename or "A file"), error)
+            if not isinstance(error, EasyAnimateError):
+                raise
+            print(f"error: {error}", file=sys.stderr)
+            return EXIT_REFUSED
+    failure = output_failure()
+    if failure is not None:
+        print(f"error: not all of the output could be written: {failure}", file=sys.stderr)
+        return EXIT_OUTPUT_LOST
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
     parsed = build_parser().parse_args(arguments)
     _set_up_logging(verbose=parsed.verbose)
-    try:
-        return parsed.run(parsed)
-    except EasyAnimateError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return EXIT_REFUSED
-    except KeyboardInterrupt:
-        print("\nStopped. No half-written file was left.", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    status: int = parsed.run(parsed)
+    return status
 
 
 def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if verbose:
         return
-    for name in ("diffusers", "transformers"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import sets its level anew
+    logging.getLogger("transformers").setLevel(logging.ERROR)
     logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # the notes are printed instead

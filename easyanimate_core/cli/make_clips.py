@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from .bars import ProgressBars
-from .generate import check_room, size_of
+from .options import path_of, size_of
 
 
 def add_parser(commands: Any) -> None:
@@ -20,7 +19,7 @@ def add_parser(commands: Any) -> None:
         "The same seed gives the same clips; another seed gives clips to hold out.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("output", type=Path, help="folder to write, new or empty")
+    parser.add_argument("output", type=path_of, help="folder to write, new or empty")
     parser.add_argument("--count", type=int, required=True, help="how many clips")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--kind", default="mixed",
@@ -54,7 +53,6 @@ def run(arguments: argparse.Namespace) -> int:
         languages=("en", "zh") if both else (arguments.language,),
         controls=tuple(arguments.controls),
     )
-    check_room(arguments.output / "metadata.json")
     with ProgressBars() as bars:
         manifest = write_clips(arguments.output, clips, bars)
     print(manifest)

@@ -7,8 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..errors import printable
 from . import loras
 from .bars import ProgressBars
+from .options import add_force, path_of
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -22,23 +24,25 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "model", type=Path, help="checkpoint folder, or a denoiser's file or folder"
+        "model", type=path_of, help="checkpoint folder, or a denoiser's file or folder"
     )
-    parser.add_argument("out", type=Path, help="the .safetensors file to write")
+    parser.add_argument("out", type=path_of, help="the .safetensors file to write")
     loras.add_options(parser, required=True)
     parser.add_argument("--dtype", choices=_DTYPES, help="of the file; default: as the model's")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file and say what was merged."""
     import torch
 
-    from ..checkpoint import read_tensor_files
+    from ..checkpoint import read_denoiser_files
+    from ..checkpoint.folder import is_folder
     from ..lora import merge_loras
 
     used = loras.given(arguments)
     inside = arguments.model / "transformer"
-    files = read_tensor_files(inside if inside.is_dir() else arguments.model)
+    files = read_denoiser_files(inside if is_folder(inside) else arguments.model)
     dtype = None if arguments.dtype is None else getattr(torch, arguments.dtype)
     with ProgressBars() as bars:
         reports = merge_loras(
@@ -47,10 +51,11 @@ def run(arguments: argparse.Namespace) -> int:
             arguments.out,
             dtype=dtype,
             metadata=_provenance(arguments.model, used),
+            force=arguments.force,
             progress=bars,
         )
     for report in reports:
-        print(f"note: {report}")
+        print(f"note: {printable(report)}")
     print(arguments.out)
     return 0
 

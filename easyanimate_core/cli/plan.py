@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict, fields, replace
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from ..memory import Memory
+from .options import path_of
 
 _EXAMPLES = """\
 examples:
@@ -144,8 +144,9 @@ def facts_of_model(model: str) -> Any:
     from ..hub import find_model
     from ..planning import facts_of, published_facts
 
-    if Path(model).is_dir():
-        return facts_of(inspect_checkpoint(model))
+    folder = path_of(model)
+    if folder.is_dir():
+        return facts_of(inspect_checkpoint(folder))
     published = find_model(model)
     return published_facts(published.version, published.size, published.head)
 

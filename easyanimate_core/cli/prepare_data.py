@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
 from .bars import ProgressBars
+from .options import add_force, path_of
 
 _STEPS = """\
 steps, in this order; each may be left out, and run again after a break:
@@ -44,18 +45,29 @@ def add_parser(commands: Any) -> None:
     _add_deduplicate(steps)
     _add_caption(steps)
     step = _step(steps, "manifest", _manifest, "write the list that a trainer reads")
-    step.add_argument("target", type=Path, metavar="FILE", help="JSON file to write")
+    step.add_argument("target", type=path_of, metavar="FILE", help="JSON file to write")
+    add_force(step)
     _add_workers(step)
     _step(steps, "report", _report, "write preparation/report.html: diagrams and examples")
 
 
 def _step(steps: Any, name: str, run: Any, text: str, **more: Any) -> argparse.ArgumentParser:
     step: argparse.ArgumentParser = steps.add_parser(name, help=text, description=text, **more)
-    step.set_defaults(run=run)
+    step.set_defaults(run=functools.partial(_checked, run))
     if name == "scenes":
-        step.add_argument("videos", type=Path, help="a video, or a folder of videos")
-    step.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset")
+        step.add_argument("videos", type=path_of, help="a video, or a folder of videos")
+    step.add_argument("out", type=path_of, metavar="OUT", help="folder of the dataset")
     return step
+
+
+def _checked(run: Any, arguments: argparse.Namespace) -> int:
+    """Run a step if its records can be written: the first of them may come after an hour."""
+    from ..data_preparation.files import records_of
+    from ..files import check_writable
+
+    check_writable(records_of(arguments.out))
+    status: int = run(arguments)
+    return status
 
 
 def _add_workers(step: argparse.ArgumentParser) -> None:
@@ -92,10 +104,10 @@ def _add_filter(steps: Any) -> None:
                       help="change a limit; may be repeated")  # fmt: skip
     step.add_argument("--ocr", action=argparse.BooleanOptionalAction,
                       help="measure writing; default: where rapidocr is installed")  # fmt: skip
-    step.add_argument("--clip", type=Path, metavar="FOLDER",
+    step.add_argument("--clip", type=path_of, metavar="FOLDER",
                       help="CLIP in the format of transformers, for consistency and, where there "
                       "are captions, similarity")  # fmt: skip
-    step.add_argument("--aesthetic-head", type=Path, metavar="FILE",
+    step.add_argument("--aesthetic-head", type=path_of, metavar="FILE",
                       help="LAION's linear layer for that CLIP, .safetensors or .pth")  # fmt: skip
     step.add_argument("--device", default="auto", help="of CLIP: auto, cpu, cuda, cuda:N or mps")
     _add_workers(step)
@@ -112,9 +124,9 @@ def _add_deduplicate(steps: Any) -> None:
 def _add_caption(steps: Any) -> None:
     text = "give every file a text, by a vision-language model or from files"
     step = _step(steps, "caption", _caption, text)
-    step.add_argument("--model", type=Path, metavar="FOLDER",
+    step.add_argument("--model", type=path_of, metavar="FOLDER",
                       help="vision-language model in the format of transformers")  # fmt: skip
-    step.add_argument("--from", type=Path, dest="source", metavar="FILE",
+    step.add_argument("--from", type=path_of, dest="source", metavar="FILE",
                       help=".json or .csv of file_path and text, or a folder with a .txt for "
                       "each file")  # fmt: skip
     step.add_argument("--prompt", help="what the model is told; {name} is the file's name")
@@ -160,6 +172,8 @@ def _scenes(arguments: argparse.Namespace) -> int:
         f"{' (not written)' if arguments.list_only else ''}; {summary.too_short} scenes are too "
         f"short\n{summary.list_file}"
     )
+    for note in summary.notes:
+        print(f"note: {note}")
     for error in summary.unreadable:
         print(f"left out: {error}")
     return 0
@@ -246,6 +260,8 @@ def _caption(arguments: argparse.Namespace) -> int:
                 replace=arguments.replace,
                 progress=bars,
             )
+    for path, why in summary.unreadable.items():
+        print(f"{path} cannot be read and is left out: {why}")
     print(f"{summary.added} captions are new, {summary.without} files have none")
     return 0
 
@@ -255,7 +271,11 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
     with ProgressBars() as bars:
         summary = write_manifest(
-            arguments.out, arguments.target, workers=arguments.workers, progress=bars
+            arguments.out,
+            arguments.target,
+            force=arguments.force,
+            workers=arguments.workers,
+            progress=bars,
         )
     with_controls = f", {summary.controls} with control video" if summary.controls else ""
     print(f"{summary.file}: {summary.videos} videos, {summary.pictures} pictures{with_controls}")

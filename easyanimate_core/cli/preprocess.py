@@ -6,14 +6,18 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .bars import ProgressBars
-from .generate import check_room, size_of
+from .options import add_force, path_of, size_of
+
+if TYPE_CHECKING:
+    from ..media import Clip
+    from ..preprocess import Detection
 
 _WEIGHTS = Path("models/controlnet_aux")
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_ROOM_BYTES = 50_000_000
 
 
 def add_parser(commands: Any) -> None:
@@ -25,20 +29,22 @@ def add_parser(commands: Any) -> None:
         "the kinds, their options, and which weights are here. Nothing is downloaded.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("source", type=Path, nargs="?", help="clip or picture")
-    parser.add_argument("output", type=Path, nargs="?", help=".mp4, or .png for a picture")
+    parser.add_argument("source", type=path_of, nargs="?", help="clip or picture")
+    parser.add_argument("output", type=path_of, nargs="?", help=".mp4, or .png for a picture")
     parser.add_argument("--kind", help="canny, hed, openpose, depth_midas ...; see --list")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
                         help="a setting of the kind; may be repeated")  # fmt: skip
-    parser.add_argument("--resolution", type=int, default=512,
-                        help="short side of what the detector sees, default: 512")  # fmt: skip
+    parser.add_argument("--resolution", type=_short_side, default=None, metavar="PIXELS",
+                        help="short side of what the detector sees; default: auto, which is the "
+                        "size of the result for lines, and 512 for people and depth")  # fmt: skip
     parser.add_argument("--size", type=size_of, metavar="HxW",
                         help="height x width of the result; default: the source's")  # fmt: skip
-    parser.add_argument("--weights", type=Path, action="append", metavar="DIR",
+    parser.add_argument("--weights", type=path_of, action="append", metavar="DIR",
                         help="folder of weights, searched before the Hugging Face cache; may be "
                         f"repeated; default: {_WEIGHTS.as_posix()}")  # fmt: skip
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
     parser.add_argument("--list", action="store_true", help="list the kinds and end")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -50,14 +56,15 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("preprocess needs --kind, a source and an output; or --list.")
     from ..devices import pick_device
     from ..media import write_mp4, write_png
-    from ..preprocess import Detection, find_weights, preprocess
+    from ..preprocess import Detection, check_packages, find_weights, preprocess
 
+    _check_replaced(arguments)
     detection = Detection(arguments.kind, arguments.resolution, _options(arguments.option))
-    find_weights(detection.facts, detection.options, folders)  # before the clip is read
-    clip = _read(arguments.source)
-    size = arguments.size or tuple(clip.frames.shape[1:3])
+    check_packages(detection.facts)  # before the clip is read
+    find_weights(detection.facts, detection.options, folders)
+    clip = _read(arguments.source, detection, arguments.size)
+    size = arguments.size or clip.size
     _check_output(arguments.output, size, len(clip.frames))
-    check_room(arguments.output)
     started = time.perf_counter()
     with ProgressBars() as bars:
         frames = preprocess(
@@ -96,6 +103,10 @@ def _list(folders: Sequence[Path]) -> int:
     return 0
 
 
+def _short_side(text: str) -> int | None:
+    return None if text == "auto" else int(text)
+
+
 def _options(texts: Sequence[str]) -> dict[str, str]:
     options: dict[str, str] = {}
     for text in texts:
@@ -106,19 +117,43 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
     return options
 
 
-def _read(source: Path) -> Any:
-    from ..media import DEFAULT_FPS, Clip, read_image, read_video
+def _read(source: Path, detection: Detection, size: tuple[int, int] | None) -> Clip:
+    """The clip, no larger than twice what the detector sees of it."""
+    from ..media import read_any
+    from ..preprocess.fit import fit_for
 
-    if source.suffix.lower() in _PICTURES:
-        return Clip(read_image(source), DEFAULT_FPS)
-    return read_video(source)
+    def size_for(found: tuple[int, int]) -> tuple[int, int]:
+        height, width = fit_for(detection, found, size or found).scaled
+        return min(found, (2 * height, 2 * width))
+
+    clip = read_any(source, size_for=size_for)
+    for note in clip.notes:
+        print(f"note: {note}")
+    return clip
+
+
+def _check_replaced(arguments: argparse.Namespace) -> None:
+    from ..files import Result, check_results
+    from ..files.kinds import is_mp4, is_png
+
+    output = arguments.output
+    if output.suffix.lower() not in (".mp4", ".png"):
+        raise InputError(
+            f"{output} ends in {output.suffix!r}; name a .mp4, or a .png for a picture."
+        )
+    is_picture = output.suffix.lower() == ".png"
+    what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
+    check_results(
+        [Result(output, what, is_one)],
+        sources=[arguments.source],
+        force=arguments.force,
+        room=_ROOM_BYTES,
+    )
 
 
 def _check_output(output: Path, size: tuple[int, int], frames: int) -> None:
     """Raise `InputError` before the work when the result would not fit the file."""
     suffix = output.suffix.lower()
-    if suffix not in (".mp4", ".png"):
-        raise InputError(f"{output} ends in {suffix!r}; name a .mp4, or a .png for a picture.")
     if suffix == ".png" and frames != 1:
         raise InputError(f"{output} holds one picture and the source has {frames}; name a .mp4.")
     if suffix == ".mp4" and (size[0] % 2 or size[1] % 2):

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from ..specs import Head, Version
+from .options import add_force, path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -18,12 +18,13 @@ def add_parser(commands: Any) -> None:
         "tokenizers and random weights: it runs in seconds on a CPU and makes noise, not pictures.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("path", type=Path, help="folder to write")
+    parser.add_argument("path", type=path_of, help="folder to write")
     parser.add_argument("--version", choices=[v.value for v in Version], default="V5.1")
     parser.add_argument("--head", choices=[h.value for h in Head], default="InP")
     parser.add_argument("--no-reference", action="store_true",
                         help="a control or camera head without reference image")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of the weights, default: 0")
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -37,6 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
         head=head,
         reference=version is Version.V5_1 and not arguments.no_reference,
         seed=arguments.seed,
+        force=arguments.force,
     )
     print(path)
     return 0

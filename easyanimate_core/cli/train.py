@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from .bars import ProgressBars
+from .options import path_of
 
 _EPILOG = """\
 examples:
@@ -28,7 +28,7 @@ def add_parser(commands: Any) -> None:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("config", type=Path, help="the run's YAML file")
+    parser.add_argument("config", type=path_of, help="the run's YAML file")
     parser.add_argument(
         "--set",
         action="append",
@@ -49,10 +49,12 @@ def run(arguments: argparse.Namespace) -> int:
     from ..training.packages import require_packages
 
     require_packages()
+    from ..files import check_writable
     from ..training.config import read_config
     from ..training.run import run_training
 
     config = read_config(arguments.config, tuple(arguments.set))
+    check_writable(config.output)
     with ProgressBars() as bars:
         for path in run_training(config, restart=arguments.restart, progress=bars):
             print(path)

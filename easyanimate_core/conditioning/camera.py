@@ -18,7 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import InputError, MediaError
+from ..errors import EasyAnimateError, InputError, MediaError
+from ..files import listed, number, read_text, short
 from ..media import atomic_file
 
 _TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
@@ -56,6 +57,7 @@ EASINGS: tuple[str, ...] = tuple(_EASINGS)
 ORIGINAL_SIZE = (720, 1280)
 
 _ROW_LENGTH = 19
+_ROW = listed(number(-1e30, 1e30), _ROW_LENGTH, _ROW_LENGTH)
 
 
 @dataclass(frozen=True)
@@ -186,12 +188,13 @@ def join_paths(first: CameraPath, second: CameraPath) -> CameraPath:
 def camera_path_from_rows(rows: Sequence[Sequence[float]] | Tensor) -> CameraPath:
     """A path from rows of 19 numbers: time, fx, fy, cx, cy, 0, 0 and the 3 x 4 pose, row by row."""
     values = rows.tolist() if isinstance(rows, Tensor) else rows
-    if not len(values):
+    if not isinstance(values, Sequence) or not len(values):
         raise InputError("There are no camera poses; at least 1 is needed.")
     for index, row in enumerate(values):
-        if len(row) != _ROW_LENGTH:
+        if not _ROW.allows(row):
+            count = f"{len(row)} numbers" if isinstance(row, list | tuple) else "no numbers"
             raise InputError(
-                f"Camera pose {index} has {len(row)} numbers; {_ROW_LENGTH} are needed: time, fx, "
+                f"Camera pose {index} has {count}; {_ROW_LENGTH} finite ones are needed: time, fx, "
                 "fy, cx, cy, 0, 0 and the 12 of the world-to-camera matrix."
             )
     table = torch.tensor(values, dtype=torch.float64)
@@ -207,9 +210,9 @@ def from_cameractrl_text(text: str) -> CameraPath:
     The header (a video's address, or nothing) is skipped. An error names the line.
     """
     rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    for place, line in enumerate(text.split("\n"), start=1):
         words = line.split()
-        if number == 1:
+        if place == 1:
             if len(words) == _ROW_LENGTH:
                 raise InputError(
                     "Line 1 holds a camera pose; the format has a header line there. Put an empty "
@@ -220,17 +223,28 @@ def from_cameractrl_text(text: str) -> CameraPath:
             continue
         try:
             row = [float(word) for word in words]
-        except ValueError as error:
-            raise InputError(f"Line {number} of the camera file: {error}.") from error
+        except ValueError:
+            wrong = next(word for word in words if not _is_number(word))
+            raise InputError(
+                f"Line {place} of the camera file holds {short(wrong)}, which is no number."
+            ) from None
         if len(row) != _ROW_LENGTH or not all(math.isfinite(value) for value in row):
             raise InputError(
-                f"Line {number} of the camera file has {len(row)} numbers; {_ROW_LENGTH} finite "
+                f"Line {place} of the camera file has {len(row)} numbers; {_ROW_LENGTH} finite "
                 "ones are needed: time, fx, fy, cx, cy, 0, 0 and a 3 x 4 matrix."
             )
         rows.append(row)
     if not rows:
         raise InputError("The camera file has no poses after its header line.")
     return camera_path_from_rows(rows)
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
 
 
 def to_cameractrl_text(path: CameraPath) -> str:
@@ -244,14 +258,20 @@ def to_cameractrl_text(path: CameraPath) -> str:
 
 def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
     """The path in a CameraCtrl file; `MediaError` when unreadable, `InputError` when malformed."""
-    try:
-        text = Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise MediaError(f"The camera file {file} cannot be read: {error}") from error
+    text = read_text(file, error=MediaError)
     try:
         return from_cameractrl_text(text)
     except InputError as error:
         raise InputError(f"{file}: {error}") from error
+
+
+def is_camera_file(file: Path) -> bool:
+    """Whether a file holds a camera path."""
+    try:
+        read_camera_file(file)
+    except EasyAnimateError:
+        return False
+    return True
 
 
 def write_camera_file(file: str | os.PathLike[str], path: CameraPath) -> Path:

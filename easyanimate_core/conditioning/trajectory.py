@@ -6,15 +6,14 @@ comfyui/comfyui_nodes.py, `gen_gaussian_heatmap` and `CreateTrajectoryBasedOnKJN
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import os
+import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from ..files import json_value, read_text, short
 from .smooth import along_lines, through_points
 
 _BUMP_SIZE = 200  # side of the drawn Gaussian, in pixels
@@ -34,6 +34,7 @@ _LEAST_EXTENT = 3  # a bump clipped to this many pixels or fewer is not drawn
 _POINT = '{"x": number, "y": number}'
 _POINT_KEYS = {"x", "y", "t", "visible"}
 _TRACK_KEYS = {"points", "spline", "size"}
+_CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
         return tuple(track for part in text for track in tracks_from_json(part))
     value = _parse(text)
     if not isinstance(value, list) or not value:
-        raise InputError(f"The tracks are {_short(value)}; a list of {_POINT} is needed.")
+        raise InputError(f"The tracks are {short(value)}; a list of {_POINT} is needed.")
     is_list_of_tracks = all(
         isinstance(track, list) or (isinstance(track, dict) and "points" in track)
         for track in value
@@ -118,12 +119,12 @@ def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
 def read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
     """Tracks from JSON text, or from a file that holds it."""
     text = os.fspath(source)
-    if not text.lstrip().startswith("["):
-        try:
-            text = Path(text).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise MediaError(f"The trajectory file {source} cannot be read: {error}") from error
-    return tracks_from_json(text)
+    if text.lstrip().startswith("["):
+        return tracks_from_json(text)
+    try:
+        return tracks_from_json(read_text(text, error=MediaError))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
 def tracks_to_json(tracks: Sequence[Track]) -> str:
@@ -221,16 +222,18 @@ def _written(track: Track) -> list[dict[str, Any]] | dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """JSON, or else a Python literal (single quotes); neither runs code."""
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as json_error:
-        try:
-            return ast.literal_eval(text.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            raise InputError(
-                f"The tracks are not valid JSON ({json_error}); a list of {_POINT} is needed."
-            ) from json_error
+    """JSON; single quotes and Python's names of the constants are read as JSON's."""
+    plain = text.replace("'", '"')
+    for theirs, ours in _CONSTANTS.items():
+        plain = re.sub(rf"\b{theirs}\b", ours, plain)
+    return json_value(
+        plain,
+        object,
+        "The text of the tracks",
+        error=InputError,
+        remedy=f"A list of {_POINT} is needed.",
+        finite=False,  # a point that is not is refused by its number
+    )
 
 
 def _track(value: list[Any] | dict[str, Any], index: int) -> Track:
@@ -244,11 +247,11 @@ def _track(value: list[Any] | dict[str, Any], index: int) -> Track:
         )
     points, spline, size = value["points"], value.get("spline", False), value.get("size", 1.0)
     if not isinstance(points, list):
-        raise InputError(f"The points of track {index} are {_short(points)}; they must be a list.")
+        raise InputError(f"The points of track {index} are {short(points)}; they must be a list.")
     if type(spline) is not bool:
-        raise InputError(f"The spline of track {index} is {_short(spline)}; it is true or false.")
+        raise InputError(f"The spline of track {index} is {short(spline)}; it is true or false.")
     if not _is_number(size):
-        raise InputError(f"The size of track {index} is {_short(size)}; it must be a number.")
+        raise InputError(f"The size of track {index} is {short(size)}; it must be a number.")
     for number, point in enumerate(points):
         _check_point(point, number, index)
     times = tuple(None if point.get("t") is None else float(point["t"]) for point in points)
@@ -276,16 +279,11 @@ def _check_point(point: Any, index: int, track: int) -> None:
     elif type(point.get("visible", True)) is not bool:
         rule = 'a point whose "visible" is true or false'
     if rule is not None:
-        raise InputError(f"Point {index} of track {track} is {_short(point)}; it must be {rule}.")
+        raise InputError(f"Point {index} of track {track} is {short(point)}; it must be {rule}.")
 
 
 def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else text[:77] + "..."
 
 
 def blob_radius(track: Track, height: int, width: int) -> int:

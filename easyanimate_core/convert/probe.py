@@ -57,7 +57,7 @@ def probe(
     """
     if how not in PROBES:
         raise InputError(f"probe is {how!r}; it must be one of {', '.join(PROBES)}.")
-    both = open_source(source, part), open_source(target, part)
+    both = open_source(source, part, pickles=True), open_source(target, part)
     config = both[0].transformer
     if config is None or how == "none":
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
+from ..files import Result, atomic_file, check_results
+from ..files.kinds import is_png, json_with, text_with
 from .fidelity import Fidelity, LayerError
 
 REPORT_SUFFIXES = (".md", ".json")
@@ -20,10 +23,21 @@ _WIDTH, _MARGIN, _ROW, _BAR, _GAP = 1000, 28, 22, 14, 14
 _BACKGROUND, _TEXT, _FAINT, _ACCENT = (22, 24, 29), (236, 238, 242), (120, 126, 140), (98, 160, 234)
 
 
-def check_report_path(path: Path) -> None:
-    """Raise `InputError` unless the name says which kind of report is wanted."""
-    if path.suffix not in REPORT_SUFFIXES:
+def check_report(path: Path, sources: Sequence[Path], *, force: bool) -> None:
+    """Raise unless the name says which kind of report is wanted, and it can be written.
+
+    Its picture may lie where nothing is, or another picture.
+    """
+    if path.suffix.lower() not in REPORT_SUFFIXES:
         raise InputError(f"The report {path} must end in {' or '.join(REPORT_SUFFIXES)}.")
+    is_json = path.suffix.lower() == ".json"
+    keys, words = ("source", "target", "layers"), "| relative error |"
+    is_report = json_with(*keys) if is_json else text_with(words)
+    results = [
+        Result(path, "report of a conversion", is_report),
+        Result(path.with_suffix(".png"), "PNG picture", is_png),
+    ]
+    check_results(results, sources=sources, force=force)
 
 
 def summary(fidelity: Fidelity) -> list[str]:
@@ -59,16 +73,17 @@ def write_report(fidelity: Fidelity, path: Path) -> Path | None:
 
     Returns the picture's path.
     """
-    check_report_path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    check_report(path, [], force=True)
     picture = path.with_suffix(".png") if fidelity.relative_rms else None
     if picture is not None:
-        draw_errors(fidelity).save(picture)
-    if path.suffix == ".json":
+        with atomic_file(picture) as temporary:
+            draw_errors(fidelity).save(temporary, format="PNG")
+    if path.suffix.lower() == ".json":
         text = json.dumps(_finite(to_json(fidelity)), indent=2, ensure_ascii=False) + "\n"
     else:
         text = to_markdown(fidelity, None if picture is None else picture.name)
-    path.write_text(text, encoding="utf-8")
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
     return picture
 
 

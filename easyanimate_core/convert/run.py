@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from secrets import token_hex
 
 from ..checkpoint.detect import CONFIG_KEY
+from ..checkpoint.folder import PICKLE_SUFFIXES, SAFETENSORS_SUFFIX
 from ..checkpoint.gguf_file import GGUF_SUFFIX
 from ..checkpoint.gguf_writer import GGUFStream, packed_bytes
 from ..checkpoint.writer import Entry, SafetensorsWriter, check_space, file_bytes, write_index
-from ..errors import CheckpointError, InputError
-from ..media.atomic import atomic_file, write_error
+from ..errors import CheckpointError, InputError, printable
+from ..files import Result, atomic_file, atomic_folder, check_folder, check_results
+from ..files.kinds import is_gguf, is_safetensors
+from ..lora.facts import stated_beside
 from ..progress import Progress, silent
 from ..version import __version__
 from .encode import changes, encode, overflows_fp16
 from .fidelity import ErrorSums, Fidelity, LayerError
 from .options import GGUF_DTYPES, Conversion
+from .others import copy_others, other_files
 from .plan import Planned, entries_of, plan, shards
-from .source import Source, is_checkpoint, open_source
+from .source import LORA, Source, is_checkpoint, open_source
 
-_SUFFIXES = (".safetensors", GGUF_SUFFIX)
+_SUFFIXES = (SAFETENSORS_SUFFIX, GGUF_SUFFIX)
+_CHECKPOINT_SUFFIXES = {*_SUFFIXES, ".json", ".txt", ".model", ".md", ".jinja", ""}
 _STEMS = {"transformer": "diffusion_pytorch_model", "vae": "diffusion_pytorch_model"}
 _SHOWN = 6
 
@@ -41,10 +42,12 @@ def convert(
     """Write `target` from `source` and tell how far apart they are.
 
     Args:
-        source: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file.
+        source: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file; a
+            pickle of plain tensors (`.bin`, `.pt`, `.pth`, `.ckpt`) is taken too, and a LoRA.
         target: A name that ends in `.safetensors` or `.gguf` is a file with one component; any
             other is a folder: of the component, or of the whole checkpoint where the source is one
-            and no part is named. The other parts of a checkpoint are hard-linked, or copied.
+            and no part is named. The other parts of a checkpoint are copied, but large files of
+            weights are hard-linked where they can be.
         conversion: What to make of it.
         progress: Reports the stage "convert"; an exception that it raises leaves nothing behind.
 
@@ -55,23 +58,24 @@ def convert(
     """
     begin = time.perf_counter()
     source, target = Path(source), Path(target)
-    whole = is_checkpoint(source) and conversion.part is None and target.suffix not in _SUFFIXES
-    opened = open_source(source, conversion.part)
+    whole = is_checkpoint(source) and conversion.part is None and not _is_file(target)
+    opened = open_source(source, conversion.part, pickles=True)
     _check_target(source, target, conversion)
-    planned = plan(opened, conversion, gguf=target.suffix == GGUF_SUFFIX)
+    planned = plan(opened, conversion, gguf=target.suffix.lower() == GGUF_SUFFIX)
     if conversion.dtype == "fp16":
         _check_fp16(opened, planned)
     metadata = _metadata(opened, conversion)
-    if target.suffix in _SUFFIXES:
+    others = other_files(source) if whole else ()
+    if _is_file(target):
         layers, size = _write_file(opened, planned, target, metadata, progress)
     else:
-        with _new_folder(target, force=conversion.force) as folder:
+        with atomic_folder(target, replace=conversion.force) as folder:
             part = folder / "transformer" if whole else folder
             layers, size = _write_folder(
                 opened, planned, part, metadata, conversion.max_shard_bytes, progress
             )
             if whole:
-                _link_others(source, folder)
+                copy_others(source, others, folder)
     return Fidelity(
         source=str(source),
         target=str(target),
@@ -87,21 +91,45 @@ def convert(
 
 
 def _check_target(source: Path, target: Path, conversion: Conversion) -> None:
+    is_file = _is_file(target)
     places = source.resolve(), target.resolve()
-    if places[0] == places[1] or places[1] in places[0].parents or places[0] in places[1].parents:
+    # A file beside the pickles that it is made of is what makes their folder readable.
+    beside = is_file and places[1].parent == places[0] and _is_pickled(places[0])
+    inside = places[0] in places[1].parents and not beside
+    if places[0] == places[1] or places[1] in places[0].parents or inside:
         raise InputError(
             f"The target {target} and the source {source} lie in each other: name another."
         )
-    if target.exists() and not conversion.force:
-        raise InputError(f"{target} exists. Name another target, or allow to replace it (--force).")
-    is_file = target.suffix in _SUFFIXES
-    if target.exists() and target.is_file() != is_file:
-        kind = "a file" if target.is_file() else "a folder"
-        raise InputError(f"{target} is {kind} and would become another thing: name another target.")
     if is_file and conversion.max_shard_bytes is not None:
         raise InputError(
             "Only a folder has shards: leave the size of shards out, or name a folder."
         )
+    if not is_file:
+        check_folder(target, "checkpoint", _is_checkpoint, sources=[source], force=conversion.force)
+        return
+    is_gguf_file = target.suffix.lower() == GGUF_SUFFIX
+    what, is_one = ("GGUF", is_gguf) if is_gguf_file else ("safetensors", is_safetensors)
+    read = [source] if source.is_file() else [p for p in source.rglob("*") if p.is_file()]
+    result = Result(target, f"{what} file", is_one)
+    check_results([result], sources=read, force=conversion.force)
+
+
+def _is_file(target: Path) -> bool:
+    """Whether the name is that of a file with one component."""
+    return target.suffix.lower() in _SUFFIXES
+
+
+def _is_checkpoint(folder: Path) -> bool:
+    """Whether there is nothing in a folder but what a checkpoint, or a part of one, consists of."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    weights = any(path.suffix.lower() in _SUFFIXES for path in files)
+    return weights and {path.suffix.lower() for path in files} <= _CHECKPOINT_SUFFIXES
+
+
+def _is_pickled(folder: Path) -> bool:
+    files = list(folder.iterdir()) if folder.is_dir() else []
+    suffixes = {file.suffix.lower() for file in files}
+    return bool(suffixes & set(PICKLE_SUFFIXES)) and SAFETENSORS_SUFFIX not in suffixes
 
 
 def _check_fp16(source: Source, planned: tuple[Planned, ...]) -> None:
@@ -142,7 +170,9 @@ def _metadata(source: Source, conversion: Conversion) -> dict[str, str]:
             "easyanimate.head": head,
             "modelspec.architecture": f"easyanimate-{version}-{head}".lower(),
         }
-    if source.config is not None:
+    if source.part == LORA:
+        facts = {**source.files.metadata, **stated_beside(source.path), **facts}
+    elif source.config is not None:
         facts[CONFIG_KEY] = json.dumps(source.config, ensure_ascii=False, sort_keys=True)
     return facts
 
@@ -155,13 +185,13 @@ def _write_file(
     progress: Progress,
 ) -> tuple[tuple[LayerError, ...], int]:
     entries = dict(entries_of(planned))
-    is_gguf = target.suffix == GGUF_SUFFIX
-    if is_gguf:
+    gguf = target.suffix.lower() == GGUF_SUFFIX
+    if gguf:
         metadata = {key: text for key, text in metadata.items() if key != "format"}
-    extra = {} if is_gguf else source.extra
+    extra = {} if gguf else source.extra
     entries |= {name: Entry("U8", tuple(tensor.shape)) for name, tensor in extra.items()}
-    check_space(target, _gguf_bytes(entries) if is_gguf else file_bytes(entries, metadata))
-    stream = GGUFStream if is_gguf else SafetensorsWriter
+    check_space(target, _gguf_bytes(entries) if gguf else file_bytes(entries, metadata))
+    stream = GGUFStream if gguf else SafetensorsWriter
     with atomic_file(target) as temporary, stream(temporary, entries, metadata) as writer:
         layers = _write_weights(source, planned, writer, _Count(progress, len(planned)))
         for name, tensor in extra.items():
@@ -239,40 +269,6 @@ def _gguf_bytes(entries: Mapping[str, Entry]) -> int:
     return sum(packed_bytes(entry) for entry in entries.values())
 
 
-@contextmanager
-def _new_folder(target: Path, *, force: bool) -> Iterator[Path]:
-    """A folder beside `target` that takes its place when the block ends without an exception."""
-    beside = target.parent / f".{target.name}.{token_hex(4)}"
-    new, old = beside.with_name(beside.name + ".part"), beside.with_name(beside.name + ".old")
-    try:
-        new.mkdir(parents=True)
-        yield new
-        if force and target.exists():
-            target.rename(old)
-        new.rename(target)
-    except BaseException as error:
-        shutil.rmtree(new, ignore_errors=True)
-        if old.exists():
-            old.rename(target)
-        if isinstance(error, OSError):
-            raise write_error(target, error) from error
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _link_others(source: Path, target: Path) -> None:
-    """Every file of a checkpoint but those of the transformer: hard-linked, else copied."""
-    for path in sorted(source.rglob("*")):
-        place = path.relative_to(source)
-        if path.is_dir() or place.parts[0] == "transformer" or ".cache" in place.parts:
-            continue
-        (target / place).parent.mkdir(parents=True, exist_ok=True)
-        try:
-            os.link(path.resolve(), target / place)
-        except OSError:  # another disk, or one without links
-            shutil.copy2(path, target / place)
-
-
 def _notes(
     source: Source,
     planned: tuple[Planned, ...],
@@ -284,7 +280,8 @@ def _notes(
     notes = []
     if whole:
         notes.append(
-            "The other parts of the checkpoint are linked to the source's files or copied."
+            "The other parts of the checkpoint are copied; their weights are linked to the "
+            "source's files where the disk allows that."
         )
     if conversion.dtype in GGUF_DTYPES:
         odd = [w.name for w in planned if w.kind == "BF16" and _is_matrix(w)]
@@ -293,7 +290,11 @@ def _notes(
                 f"{len(odd)} matrices have rows that are no multiple of 32 and stay bf16: {odd[0]}"
                 f"{' and others' if len(odd) > 1 else ''}."
             )
-    if source.part == "text_encoder_2" and not source.extra and target.suffix in _SUFFIXES:
+    if source.files.left_out:
+        shown = ", ".join(map(printable, source.files.left_out[:_SHOWN]))
+        more = " and others" if len(source.files.left_out) > _SHOWN else ""
+        notes.append(f"Left out, because they are no tensors of the network: {shown}{more}.")
+    if source.part == "text_encoder_2" and not source.extra and _is_file(target):
         notes.append(
             "The file holds no tokenizer, which ComfyUI needs: tokenizer_2/spiece.model is missing."
         )

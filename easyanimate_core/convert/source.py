@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,20 +16,17 @@ from torch import Tensor
 from ..checkpoint import (
     TensorFiles,
     TensorInfo,
+    denoiser_files,
     model_size,
     read_tensor_files,
     read_transformer_config,
-    without_prefix,
+    vae_files,
 )
-from ..checkpoint.detect import (
-    DENOISER_PREFIX,
-    VAE_PREFIX,
-    config_as_json,
-    stated_config,
-)
+from ..checkpoint.detect import config_as_json, stated_config
+from ..checkpoint.folder import is_folder
 from ..checkpoint.key_maps_transformer import to_original
 from ..checkpoint.scaled import check_scales
-from ..errors import InputError
+from ..errors import CheckpointError, InputError, printable
 from ..loading import Renamed, build_on_meta, check_complete
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
@@ -36,7 +34,11 @@ from ..quantization import Stored, StoredWeights
 from ..specs import TransformerConfig, VAEConfig
 from .options import PARTS
 
-_PREFIXES = {"transformer": DENOISER_PREFIX, "vae": VAE_PREFIX}
+#: What a file with a LoRA is called. It is only rewritten, never a part of a checkpoint.
+LORA = "lora"
+_LORA_NAME = re.compile(r"(?:^|[._])(?:lora|hada|lokr|dora)(?:_|\.)")
+#: Parts of names that denoisers have and text encoders have not.
+_DENOISER_NAME = re.compile(r"(?:^|\.)(?:transformer_blocks|double_blocks|blocks)\.\d+\.")
 #: mT5's tokenizer inside its single file, as in the one that ComfyUI repackaged.
 SPIECE = "spiece_model"
 
@@ -88,16 +90,17 @@ class Source:
 
 def is_checkpoint(path: Path) -> bool:
     """Whether a folder holds a whole checkpoint, not one component."""
-    return (path / "transformer").is_dir() and (path / "vae").is_dir()
+    return is_folder(path / "transformer") and is_folder(path / "vae")
 
 
-def open_source(path: Path | str, part: str | None = None) -> Source:
-    """Open a component, and check that it is one of EasyAnimate and complete.
+def open_source(path: Path | str, part: str | None = None, *, pickles: bool = False) -> Source:
+    """Open a component or a LoRA, and check that it is one of EasyAnimate and complete.
 
     Args:
         path: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file.
         part: One of `PARTS`. For a checkpoint folder None is the transformer; otherwise the tensors
             decide, and `part` must agree with them.
+        pickles: Whether a pickle of plain tensors is taken too.
 
     Raises:
         CheckpointError: Something is missing, damaged, or of another model.
@@ -106,14 +109,11 @@ def open_source(path: Path | str, part: str | None = None) -> Source:
     path = Path(path)
     if is_checkpoint(path):
         path = path / (part or "transformer")
-    files = read_tensor_files(path)
+    found, files = _part_of(read_tensor_files(path, pickles=pickles))
     check_scales(files, what=str(path))
-    found = _part_of(files)
     if part not in (None, found):
         raise InputError(f"{path} is a {found}, not a {part}. Leave the part out, or name {found}.")
-    prefix = _PREFIXES.get(found)
-    stored = list(files.weights)
-    names = without_prefix(stored, prefix) if prefix else {name: name for name in stored}
+    names = {name: name for name in files.weights}
     config = stated_config(path, files.metadata)
     if found == "transformer":
         names = {to_original(name): stored_name for name, stored_name in names.items()}
@@ -143,24 +143,34 @@ def describe_file(path: Path) -> dict[str, Any]:
         "bytes": source.num_bytes,
         "dtypes": dict(files.dtypes.most_common()),
         "metadata": {
-            key: text
+            printable(key): printable(text)
             for key, text in sorted(files.metadata.items())
             if key.startswith(("easyanimate.", "modelspec.")) and key != "easyanimate.config"
         },
     }
 
 
-def _part_of(files: TensorFiles) -> str:
-    names = files.weights
-    if any(name.removeprefix(DENOISER_PREFIX) == "proj.weight" for name in names):
-        return "transformer"
-    if any(name.removeprefix(VAE_PREFIX) == "quant_conv.weight" for name in names):
-        return "vae"
-    from ..text.single_file import text_encoder_version
+def _part_of(files: TensorFiles) -> tuple[str, TensorFiles]:
+    """What the tensors are, and they under its own names."""
+    for part, named in (("transformer", denoiser_files(files)), ("vae", vae_files(files))):
+        if named is not None:
+            return part, named
+    from ..text.single_file import is_text_encoder
 
-    text_encoder_version(names)
-    second = any("relative_attention_bias" in name for name in names)
-    return "text_encoder_2" if second else "text_encoder"
+    names = files.weights
+    if is_text_encoder(names):
+        second = any("relative_attention_bias" in name for name in names)
+        return "text_encoder_2" if second else "text_encoder", files
+    if any(map(_LORA_NAME.search, names)):
+        return LORA, files
+    blocks = next((name for name in names if _DENOISER_NAME.search(name)), None)
+    what = "no part of an EasyAnimate checkpoint: no denoiser, no VAE and no text encoder"
+    if blocks is not None:
+        what = f"a denoiser, but none of EasyAnimate under a name that is known ({blocks})"
+    raise CheckpointError(
+        f"The {len(names)} tensors of {files.path} are {what}. Choose another file, or save it "
+        "with the names that it has in its own program."
+    )
 
 
 def _check_transformer(

@@ -12,8 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..checkpoint.foreign import load_foreign
 from ..devices import pick_device, pick_dtype
 from ..errors import CheckpointError, InputError
+from .chats import render_chats
 from .files import DataFile
 
 PROMPT = (
@@ -85,17 +87,17 @@ class CaptionModel:
         self._captioning = captioning
         self._device = pick_device(captioning.device)
         try:
-            self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
-            model = AutoModelForImageTextToText.from_pretrained(
+            self._processor: Any = load_foreign(AutoProcessor, folder)
+            model: Any = load_foreign(
+                AutoModelForImageTextToText,
                 folder,
-                local_files_only=True,
                 use_safetensors=True,
                 dtype=pick_dtype(captioning.dtype, self._device),
             )
-        except (OSError, ValueError, KeyError, ImportError) as error:
+        except CheckpointError as error:
             raise CheckpointError(
-                f"{folder} cannot be used to caption: {str(error).splitlines()[0]} Name the folder "
-                "of a vision-language model that transformers knows."
+                f"{folder} cannot be used to caption: {error} It must be a vision-language model "
+                "that transformers knows."
             ) from error
         self._model: Any = model.eval().to(self._device)
         # Answers begin where the prompts end, which must be the same place in a batch.
@@ -104,12 +106,8 @@ class CaptionModel:
     @torch.inference_mode()
     def __call__(self, clips: Sequence[tuple[DataFile, list[np.ndarray[Any, Any]]]]) -> list[str]:
         """A text for each (file, its frames as uint8 RGB [H, W, 3])."""
-        prompts = [
-            self._processor.apply_chat_template(
-                self._messages(data, len(frames)), add_generation_prompt=True, tokenize=False
-            )
-            for data, frames in clips
-        ]
+        chats = [self._messages(data, len(frames)) for data, frames in clips]
+        prompts = render_chats(self._processor, chats)
         pictures = [[Image.fromarray(frame) for frame in frames] for _, frames in clips]
         inputs = self._processor(
             text=prompts, images=pictures, padding=True, return_tensors="pt"

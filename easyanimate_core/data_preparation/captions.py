@@ -6,12 +6,15 @@ import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+import numpy as np
+
+from ..errors import InputError, MediaError
+from ..files import DATASET_BYTES, json_value, read_text
 from ..progress import Progress, silent
 from .caption_model import Captioning, CaptionModel, check_model
 from .files import DataFile, find_files, records_of, some
@@ -35,10 +38,14 @@ class Caption:
 
 @dataclass(frozen=True)
 class CaptionSummary:
-    """How many captions were made or read now, and how many files have none."""
+    """How many captions were made or read now, and how many files have none.
+
+    `unreadable` are files that were left out, with the reason.
+    """
 
     added: int
     without: int
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 def captions_of(folder: Path, files: Iterable[DataFile]) -> dict[str, str]:
@@ -77,17 +84,30 @@ def caption_files(
             "the same again, or replace them (--replace)."
         )
     jobs = [d for d in files if d.path not in latest or (replace and latest[d.path].by != by)]
-    done = 0
+    done, unreadable = 0, dict[str, str]()
     progress("caption", 0, len(jobs))
     captioner = CaptionModel(model, captioning) if jobs else None
     for batch in _batches(jobs, captioning.batch):
         assert captioner is not None
-        texts = captioner([(d, sample_frames(d, captioning.frames)) for d in batch])
-        for data, text in zip(batch, texts, strict=True):
+        read = [(data, _frames_of(data, captioning.frames, unreadable)) for data in batch]
+        shown = [(data, frames) for data, frames in read if frames is not None]
+        texts = captioner(shown) if shown else []
+        for (data, _), text in zip(shown, texts, strict=True):
             journal.add(Caption(data.path, data.identity, by, text))
         done += len(batch)
         progress("caption", done, len(jobs))
-    return CaptionSummary(len(jobs), _without(folder, files))
+    return CaptionSummary(len(jobs) - len(unreadable), _without(folder, files), unreadable)
+
+
+def _frames_of(
+    data: DataFile, count: int, unreadable: dict[str, str]
+) -> list[np.ndarray[Any, Any]] | None:
+    """The frames that are shown, None of a file that cannot be read: it goes to `unreadable`."""
+    try:
+        return sample_frames(data, count)
+    except MediaError as error:
+        unreadable[data.path] = str(error)
+        return None
 
 
 def read_captions(folder: Path, source: Path) -> CaptionSummary:
@@ -97,11 +117,14 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     columns file_path and text; a folder has for clips/a.mp4 the text clips/a.txt (which may lie
     beside the clip itself). Paths are those of the dataset.
 
+    A text of a folder that cannot be read is left out, and named in the summary.
+
     Raises:
         InputError: The source is unreadable or names files that the dataset has not.
     """
     files = find_files(folder)
-    texts = dict(_texts_of(source, files))
+    unreadable: dict[str, str] = {}
+    texts = dict(_texts_of(source, files, unreadable))
     by_path = {data.path: data for data in files}
     unknown = [path for path in texts if path not in by_path]
     if unknown:
@@ -110,7 +133,8 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
             f"{some(unknown)}. Write paths as {files[0].path}."
         )
     if not texts:
-        raise InputError(f"{source} has no captions for the files of {folder}.")
+        said = "".join(f" {fault}" for fault in list(unreadable.values())[:1])
+        raise InputError(f"{source} has no captions for the files of {folder}.{said}")
     empty = [path for path, text in texts.items() if not text.strip()]
     if empty:
         raise InputError(
@@ -124,7 +148,7 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
         if latest.get(path) != caption:
             journal.add(caption)
             added += 1
-    return CaptionSummary(added, _without(folder, files))
+    return CaptionSummary(added, _without(folder, files), unreadable)
 
 
 def _journal(folder: Path) -> Journal[Caption]:
@@ -151,23 +175,30 @@ def _batches(files: Sequence[DataFile], size: int) -> Iterator[list[DataFile]]:
         yield batch
 
 
-def _texts_of(source: Path, files: list[DataFile]) -> Mapping[str, str]:
+def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -> Mapping[str, str]:
     if source.is_dir():
         beside = {data.path: (source / data.path).with_suffix(".txt") for data in files}
-        return {path: _read(file) for path, file in beside.items() if file.is_file()}
+        found = {path: _text_of(file) for path, file in beside.items() if file.is_file()}
+        unreadable |= {path: str(t) for path, t in found.items() if isinstance(t, InputError)}
+        return {path: text for path, text in found.items() if isinstance(text, str)}
     if source.suffix == ".json":
         try:
-            return _texts_of_json(json.loads(_read(source)))
+            return _texts_of_json(json_value(_read(source), object, str(source), error=InputError))
+        except InputError:
+            raise
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f'{source} is no list of {{"file_path", "text"}} and no object of text by path '
                 f"({error!r})."
             ) from error
     if source.suffix == ".csv":
-        rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
+        try:
+            rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
+        except csv.Error as error:
+            raise InputError(f"{source} is no table of CSV: {error}.") from error
         if any(not {"file_path", "text"} <= row.keys() for row in rows):
             raise InputError(f"{source} lacks the column file_path or text in its first line.")
-        return {row["file_path"]: row["text"] or "" for row in rows}
+        return {row["file_path"] or "": row["text"] or "" for row in rows}
     raise InputError(f"{source} is neither a .json, a .csv nor a folder of .txt files.")
 
 
@@ -176,13 +207,17 @@ def _texts_of_json(value: Any) -> dict[str, str]:
         value.items() if isinstance(value, dict) else [(v["file_path"], v["text"]) for v in value]
     )
     texts = dict(pairs)
-    if not all(isinstance(text, str) for text in texts.values()):
-        raise TypeError("a text is no string")
+    if not all(isinstance(text, str) for pair in texts.items() for text in pair):
+        raise TypeError("a path or a text is no string")
     return texts
 
 
-def _read(file: Path) -> str:
+def _text_of(file: Path) -> str | InputError:
     try:
-        return file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{file} cannot be read as UTF-8 text: {error}") from error
+        return _read(file)
+    except InputError as error:
+        return error
+
+
+def _read(file: Path) -> str:
+    return read_text(file, error=InputError, limit=DATASET_BYTES)

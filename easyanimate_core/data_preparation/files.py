@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
+from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_animation
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v", ".mpg", ".mpeg", ".ts", ".flv")
-PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 RECORDS = "preparation"
 CONTROLS = "controls"
 _SHOWN = 5
@@ -85,7 +84,7 @@ def find_videos(source: Path) -> list[tuple[str, Path]]:
 
 def data_file(file: Path, folder: Path) -> DataFile:
     """`file` as data of `folder`."""
-    picture = file.suffix.lower() in PICTURE_SUFFIXES
+    picture = file.suffix.lower() in PICTURE_SUFFIXES and not is_animation(file)
     path = file.relative_to(folder).as_posix()
     return DataFile(path, file, identity_of(file), "image" if picture else "video")
 

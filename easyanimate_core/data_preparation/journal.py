@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..errors import InputError
-from ..media.atomic import write_error
+from ..files import DATASET_BYTES, json_value, read_bytes, text_of, write_error
 
 
 class Record(Protocol):
@@ -20,6 +20,8 @@ class Record(Protocol):
 
 
 R = TypeVar("R", bound=Record)
+
+_REMEDY = "Delete the line: what it records is done again."
 
 
 class Journal(Generic[R]):
@@ -66,7 +68,7 @@ class Journal(Generic[R]):
         self.records.append(record)
 
     def _read(self, remedy: str) -> None:
-        content = self.path.read_bytes()
+        content = read_bytes(self.path, error=InputError, limit=DATASET_BYTES)
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(self.path, len(whole))
@@ -78,13 +80,9 @@ class Journal(Generic[R]):
         self.records = [self._made(value, n) for n, value in enumerate(values[1:], start=2)]
 
     def _parsed(self, line: bytes, number: int) -> dict[str, Any]:
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise self._damaged(number, str(error)) from error
-        if not isinstance(value, dict):
-            raise self._damaged(number, "it is no object")
-        return value
+        name = f"{self.path}, line {number}, is damaged: it"
+        text = text_of(line, name, error=InputError, remedy=_REMEDY)
+        return json_value(text, dict, name, error=InputError, remedy=_REMEDY)
 
     def _made(self, value: dict[str, Any], number: int) -> R:
         try:
@@ -93,7 +91,7 @@ class Journal(Generic[R]):
             raise self._damaged(number, str(error)) from error
 
     def _check_settings(self, before: object, remedy: str) -> None:
-        now = json.loads(json.dumps(self._head["settings"]))
+        now = json_value(json.dumps(self._head["settings"]), dict, "Settings", error=InputError)
         if before == now:
             return
         if not isinstance(before, dict):
@@ -103,10 +101,7 @@ class Journal(Generic[R]):
         raise InputError(f"{self.path} was made with other settings: {said}. {remedy}")
 
     def _damaged(self, number: int, why: str) -> InputError:
-        return InputError(
-            f"{self.path}, line {number}, is damaged ({why}). Delete the line: what it records is "
-            "done again."
-        )
+        return InputError(f"{self.path}, line {number}, is damaged ({why}). {_REMEDY}")
 
 
 def _line(value: Mapping[str, object]) -> str:

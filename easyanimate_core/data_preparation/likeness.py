@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checkpoint.foreign import load_foreign
+from ..checkpoint.pickles import read_pickle
 from ..errors import CheckpointError, InputError
-from ..preprocess.weights import read_state
 from .files import identity_of
 
 _WEIGHTS = "model.safetensors"
@@ -35,11 +36,9 @@ class Likeness:
         check_clip(folder, head)
         self.device = device
         self.identity = f"{folder.name} {identity_of(folder / _WEIGHTS)}"
-        self._clip: Any = CLIPModel.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True
-        )
+        self._clip: Any = load_foreign(CLIPModel, folder, use_safetensors=True)
         self._clip.eval().to(device)
-        self._processor: Any = AutoProcessor.from_pretrained(folder, local_files_only=True)
+        self._processor: Any = load_foreign(AutoProcessor, folder)
         size = self._clip.visual_projection.out_features
         self._head = None if head is None else _read_head(head, size)
         self.head_identity = "" if head is None else f"{head.name} {identity_of(head)}"
@@ -98,7 +97,7 @@ def _read_head(path: Path, size: int) -> tuple[Tensor, Tensor]:
 
         state: dict[str, Any] = load_file(path)
     else:
-        state = read_state(path)
+        state = read_pickle(path)
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if shapes != {"weight": (1, size), "bias": (1,)}:
         raise CheckpointError(

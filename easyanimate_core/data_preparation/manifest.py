@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import Result, check_results
+from ..files.kinds import json_list_of
 from ..media import write_json
 from ..progress import Progress, silent
 from .captions import captions_of
@@ -25,20 +27,27 @@ class ManifestSummary:
 
 
 def write_manifest(
-    folder: Path, target: Path, *, workers: int = 1, progress: Progress = silent
+    folder: Path,
+    target: Path,
+    *,
+    force: bool = True,
+    workers: int = 1,
+    progress: Progress = silent,
 ) -> ManifestSummary:
     """Write the files that filter and deduplicate kept as a JSON list.
 
     An entry has file_path (relative to `folder`, which is the data root), text, type ("video" or
     "image"), height, width, frames, and fps of a video. Where `folder`/controls exists, it has a
-    file of the same path for each, and the entry control_file_path too.
+    file of the same path for each, and the entry control_file_path too. `force` lets an earlier
+    manifest be replaced; another file never is.
 
     Raises:
         InputError: A file has no text, cannot be read, or lacks its control video; or nothing is
             left.
     """
-    if target.suffix != ".json":
+    if target.suffix.lower() != ".json":
         raise InputError(f"{target} must end in .json.")
+    check_results([Result(target, "manifest", json_list_of("file_path"))], force=force)
     files = remaining(folder, find_files(folder))
     if not files:
         raise InputError(f"No file of {folder} is kept. Look at the report, and change the limits.")

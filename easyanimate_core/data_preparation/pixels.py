@@ -78,9 +78,10 @@ def sample_frames(data: DataFile, count: int) -> list[np.ndarray[Any, Any]]:
     """`count` frames from the first to the last, or all of a shorter clip; one of a picture."""
     if data.type == "image":
         return [to_bytes(read_image(data.file)[0])]
-    frames = read_facts(data.file).frames
+    facts = read_facts(data.file)
+    frames, fps = facts.frames_at(facts.even_fps), facts.even_fps
     wanted = {round(i * (frames - 1) / max(1, count - 1)) for i in range(count)}
-    return [f.pixels() for f in stream_frames(data.file, threads=1) if f.number in wanted]
+    return [f.pixels() for f in stream_frames(data.file, threads=1, fps=fps) if f.number in wanted]
 
 
 def bar_share(grey_FHW: np.ndarray[Any, Any]) -> float:
@@ -93,20 +94,21 @@ def bar_share(grey_FHW: np.ndarray[Any, Any]) -> float:
 
 def _moments_of(file: Path) -> tuple[list[Moment], float, int]:
     facts = read_facts(file)
-    gap = min(max(1, round(facts.fps * _FLOW_SECONDS)), max(0, facts.frames - 1))
-    last = facts.frames - 1 - gap
+    fps, frames = facts.even_fps, facts.frames_at(facts.even_fps)
+    gap = min(max(1, round(fps * _FLOW_SECONDS)), max(0, frames - 1))
+    last = frames - 1 - gap
     starts = {round(i * last / (MOMENTS - 1)) for i in range(MOMENTS)}
     wanted = starts | {start + gap for start in starts}
     pictures, count = {}, 0
-    for frame in stream_frames(file, threads=1):
+    for frame in stream_frames(file, threads=1, fps=fps):
         count = frame.number + 1
         if frame.number in wanted:
             pictures[frame.number] = frame.pixels()
     moments = [
-        Moment(pictures[start], pictures.get(start + gap) if gap else None, gap / facts.fps)
+        Moment(pictures[start], pictures.get(start + gap) if gap else None, gap / fps)
         for start in sorted(starts & pictures.keys())
     ]
-    return moments, facts.fps, count
+    return moments, fps, count
 
 
 def _grey(frame: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

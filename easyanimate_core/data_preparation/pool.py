@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import wait
+from types import FrameType
 from typing import TypeVar
 
 from ..errors import InputError
@@ -62,15 +63,21 @@ def _alone(function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
 def _parallel(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:
     # A fork would copy the locks of PyTorch's threads in whatever state they are.
     context = multiprocessing.get_context("spawn")
+    others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
     try:
-        for future in as_completed([pool.submit(function, job) for job in jobs]):
+        for future in as_completed([pool.submit(_do, function, job) for job in jobs]):
             yield future.result()
     except BrokenProcessPool as error:
         raise InputError(
             f"One of the {workers} workers was ended from outside, most often for lack of memory. "
             "Start again with fewer workers: what is done is kept."
         ) from error
+    except BaseException:
+        # What they write is removed by themselves; waiting for long jobs would be no end.
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.terminate()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -80,7 +87,22 @@ def _start() -> None:
 
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
+
+
+def _do(function: Callable[[J], R], job: J) -> R:
+    try:
+        return function(job)
+    except SystemExit as end:  # what the job wrote is removed; the pool would give the next one
+        os._exit(end.code if isinstance(end.code, int) else 1)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End as any exception does: a file that is being written is removed."""
+    del frame
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _end_with_the_parent() -> None:

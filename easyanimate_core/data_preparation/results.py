@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..files import DATASET_BYTES, read_json
 from .files import DataFile, records_of, some
 from .measures import Limit, Reason
+
+_FILTER, _DEDUPLICATE = "Run the step filter.", "Run the step deduplicate."
 
 
 @dataclass(frozen=True)
@@ -55,8 +57,8 @@ def read_decisions(folder: Path) -> Decisions:
         InputError: The file is missing or damaged.
     """
     file = records_of(folder) / "decisions.json"
+    value = read_json(file, dict, error=InputError, remedy=_FILTER, limit=DATASET_BYTES)
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
         return Decisions(
             {name: Limit(**limit) for name, limit in value["limits"].items()},
             value["off"],
@@ -65,8 +67,8 @@ def read_decisions(folder: Path) -> Decisions:
                 for f in value["files"]
             ),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({error}). Run the step filter.") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}). {_FILTER}") from error
 
 
 def read_duplicates(folder: Path) -> Duplicates:
@@ -76,12 +78,12 @@ def read_duplicates(folder: Path) -> Duplicates:
         InputError: The file is missing or damaged.
     """
     file = records_of(folder) / "duplicates.json"
+    value = read_json(file, dict, error=InputError, remedy=_DEDUPLICATE, limit=DATASET_BYTES)
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
         dropped = tuple(Duplicate(**duplicate) for duplicate in value["dropped"])
         return Duplicates(value["threshold"], value["compared"], dropped)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} cannot be read ({error}). Run the step deduplicate.") from error
+    except (AttributeError, KeyError, TypeError) as error:
+        raise InputError(f"{file} is damaged ({error!r}). {_DEDUPLICATE}") from error
 
 
 def filtered(folder: Path, files: list[DataFile]) -> list[DataFile]:

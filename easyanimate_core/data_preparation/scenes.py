@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import InputError, MediaError
+from ..errors import EasyAnimateError, InputError
 from ..media import open_mp4, stream_frames, write_json
 from ..progress import Progress, silent
 from .cuts import Cuts, Detection, find_cuts
@@ -72,6 +72,7 @@ class CutRecord:
     width: int = 0
     cuts: Sequence[int] = ()
     error: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,10 @@ class ClipsRecord:
 
 @dataclass(frozen=True)
 class SceneSummary:
-    """`list_file` tells every scene; `too_short` counts those that gave no clip."""
+    """`list_file` tells every scene; `too_short` counts those that gave no clip.
+
+    `notes` say what was changed so that a source is seen as a player shows it.
+    """
 
     list_file: Path
     sources: int
@@ -93,6 +97,7 @@ class SceneSummary:
     scenes: int
     clips: int
     too_short: int
+    notes: tuple[str, ...] = ()
 
 
 def pieces_of(found: Cuts | CutRecord, splitting: Splitting) -> list[list[Piece]]:
@@ -119,9 +124,10 @@ def split_scenes(
 ) -> SceneSummary:
     """Find the scenes of `videos` (a file or a folder) and write them as clips below `out`/clips.
 
-    A second call goes on where the first ended. Clips have the average rate of their source and no
-    sound; of an odd width or height the last column or row is left out: H.264 needs even sides.
-    With `list_only` nothing but the list `out`/preparation/scenes.json is written.
+    A second call goes on where the first ended. Clips have the rate of their source and no sound;
+    one that keeps to no rate is brought to one that has all its frames. Of an odd width or height
+    the last column or row is left out: H.264 needs even sides. With `list_only` nothing but the
+    list `out`/preparation/scenes.json is written.
 
     Raises:
         InputError: There are no videos, `out` was made with other settings, or PySceneDetect is
@@ -170,7 +176,7 @@ def _cuts_of(detection: Detection, job: tuple[str, Path, str]) -> CutRecord:
     name, file, identity = job
     try:
         found = find_cuts(file, detection)
-    except MediaError as error:
+    except EasyAnimateError as error:
         return CutRecord(name, identity, error=str(error))
     return CutRecord(name, identity, **asdict(found))
 
@@ -200,7 +206,7 @@ def _write(
 def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> ClipsRecord:
     file, record = job
     pieces = [piece for scene in pieces_of(record, splitting) for piece in scene]
-    frames = stream_frames(file, threads=1)
+    frames = stream_frames(file, threads=1, fps=record.fps)
     height, width = record.height // 2 * 2, record.width // 2 * 2
     paths = clip_paths(record, splitting)
     for piece, path in zip(pieces, paths, strict=True):
@@ -263,4 +269,5 @@ def _summary(
             )
     list_file = write_json(records_of(out) / "scenes.json", rows)
     unreadable = tuple(record.error for record in known.values() if record.error)
-    return SceneSummary(list_file, len(known), unreadable, len(rows), clips, too_short)
+    notes = tuple(f"{record.source}: {note}" for record in known.values() for note in record.notes)
+    return SceneSummary(list_file, len(known), unreadable, len(rows), clips, too_short, notes)

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
+from ..files import DATASET_BYTES, TEXT, Result, Rule, check_fields, check_results, read_json
+from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
-from .page import page, picture, table, write_differences, write_page
+from .page import (
+    page,
+    page_results,
+    picture,
+    picture_results,
+    table,
+    write_differences,
+    write_page,
+)
 from .statistics import Spread
 
 
@@ -77,6 +87,17 @@ def compare_reports(a: Path, b: Path) -> Comparison:
     return Comparison((str(a), str(b)), tuple(common), tuple(differences), changes)
 
 
+def check_comparison(folder: Path, reports: Sequence[Path], *, force: bool) -> None:
+    """Raise before the work unless `write_comparison` can write; see `check_results`."""
+    is_one = json_with("names", "videos", "differences", "changes")
+    results = [
+        Result(folder / "compare.json", "comparison", is_one),
+        *page_results(folder, "compare.html"),
+        *picture_results(folder, "differences.png"),
+    ]
+    check_results(results, sources=reports, force=force)
+
+
 def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
     """Write compare.json and compare.html with its plot; returns the two."""
     values = {
@@ -140,10 +161,21 @@ def _cells(difference: Difference) -> list[str]:
 
 def _read(path: Path) -> dict[str, Any]:
     file = path / "report.json" if path.is_dir() else path
-    try:
-        report = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"The report {file} cannot be read: {error}") from error
+    report = read_json(file, object, error=MediaError, limit=DATASET_BYTES, finite=False)
     if not isinstance(report, dict) or not {"kind", "videos"} <= set(report):
         raise InputError(f"{file} is no report of evaluate or evaluate-meaning; name one.")
+    check_fields(report, _RULES, f"The report {file}", InputError)
     return report
+
+
+_NUMBERS = Rule(
+    "an object of numbers by metric",
+    lambda row: isinstance(row, dict) and all(type(v) in (int, float, bool) for v in row.values()),
+)
+_RULES = {
+    "kind": TEXT,
+    "videos": Rule(
+        "an object of numbers by metric, by video",
+        lambda videos: isinstance(videos, dict) and all(map(_NUMBERS.allows, videos.values())),
+    ),
+}

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError, InputError
 from ..media import check_pixels
+from .program import load_program
 
 Array = np.ndarray[Any, Any]
 
@@ -31,8 +32,8 @@ I3D_FRAMES = 10
 class VideoFeatures:
     """The network of an `i3d_torchscript.pt`; `CheckpointError` where it is missing or another's.
 
-    TorchScript is a program that runs in PyTorch's interpreter: take the file from a source you
-    trust.
+    TorchScript is a program: one that does more than compute is refused, and none is kept from
+    taking memory and time.
     """
 
     def __init__(self, file: Path, device: torch.device) -> None:
@@ -40,10 +41,7 @@ class VideoFeatures:
             raise CheckpointError(
                 f"{file} is missing; name the I3D TorchScript file (i3d_torchscript.pt)."
             )
-        try:
-            self._network = torch.jit.load(str(file), map_location=device).eval()
-        except RuntimeError as error:
-            raise CheckpointError(f"{file} is no TorchScript file: {error}") from error
+        self._network = load_program(file, device).eval()
         self._file = file
         self._device = device
 

@@ -11,10 +11,13 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import InputError
-from ..media import atomic_file, contact_sheet, write_json, write_png
+from ..files import Result, atomic_file, check_results
+from ..files.kinds import json_with
+from ..media import contact_sheet, write_json, write_png
 from ..synthetic import CAMERAS, COLOURS, SHAPES, TINTS, caption
 from ..synthetic.scene import CHANGES, DIRECTIONS
 from .meaning import TASKS, Labels, Sample, Verdict, clip_of, judge, same_labels
+from .page import picture_results
 from .statistics import Share, Spread
 from .tracking import TURN_BACK
 
@@ -172,6 +175,15 @@ def judge_all(samples: Iterable[Sample], *, seed: int = 0) -> MeaningReport:
         {task: tuple(clips[task]) for task in tasks},
         {task: tuple(shown[task]) for task in tasks},
     )
+
+
+def check_meaning(folder: Path, tasks: Iterable[str], *, force: bool) -> None:
+    """Raise before the work unless `write_meaning` can write; see `check_results`."""
+    is_one = json_with("kind", "run", "tasks")
+    results = [Result(folder / "report.json", "report of evaluate-meaning", is_one)]
+    for task in tasks:
+        results += picture_results(folder, f"confusion_{task}.png", f"sheet_{task}.png")
+    check_results(results, force=force)
 
 
 def write_meaning(folder: Path, report: MeaningReport, run: Mapping[str, Any]) -> list[Path]:

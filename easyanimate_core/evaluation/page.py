@@ -10,7 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..media import atomic_file, resize_cover, write_png
+from ..files import Result, atomic_file
+from ..files.kinds import is_html, is_png
+from ..media import resize_cover, write_png
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 76rem; padding: 0 1rem;
@@ -56,6 +58,16 @@ def write_page(file: Path, text: str) -> Path:
     with atomic_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return file
+
+
+def page_results(folder: Path, *pages: str) -> list[Result]:
+    """Pages that a report will consist of, to ask whether they can be written."""
+    return [Result(folder / name, "page", is_html) for name in pages]
+
+
+def picture_results(folder: Path, *names: str) -> list[Result]:
+    """The same of pictures."""
+    return [Result(folder / name, "PNG picture", is_png) for name in names]
 
 
 def write_strip(file: Path, frames_FHWC: Tensor) -> Path:

@@ -7,10 +7,12 @@ prompt and picture, 0 where it is negative; the mean over frames spread evenly o
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..checkpoint.foreign import load_foreign
 from ..errors import CheckpointError
 from ..media import check_pixels, to_bytes
 
@@ -32,14 +34,9 @@ class ClipScorer:
                 f"{folder} holds no config.json; name the folder of a CLIP model of transformers, "
                 "such as a copy of openai/clip-vit-base-patch32."
             )
-        try:
-            self._model = CLIPModel.from_pretrained(
-                folder, local_files_only=True, use_safetensors=True
-            )
-            self._processor = CLIPProcessor.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError) as error:
-            raise CheckpointError(f"{folder} cannot be read as a CLIP model: {error}") from error
-        self._model = self._model.eval().to(device)
+        model: Any = load_foreign(CLIPModel, folder, use_safetensors=True)
+        self._processor: Any = load_foreign(CLIPProcessor, folder)
+        self._model = model.eval().to(device)
         self._device = device
 
     @torch.inference_mode()

@@ -6,10 +6,32 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import Result, check_results
+from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
-from .page import page, picture, table, write_histograms, write_page, write_strip
+from .page import (
+    page,
+    page_results,
+    picture,
+    picture_results,
+    table,
+    write_histograms,
+    write_page,
+    write_strip,
+)
 from .videos import VideoPlan, VideoReport, read_clip
+
+
+def check_videos_report(folder: Path, plan: VideoPlan, *, force: bool) -> None:
+    """Raise before the work unless `write_videos` can write; see `check_results`."""
+    strips = (f"strips/{number:05d}.png" for number in range(len(plan.videos)))
+    results = [
+        Result(folder / "report.json", "report of evaluate", json_with("kind", "run", "videos")),
+        *page_results(folder, "report.html"),
+        *picture_results(folder, "histograms.png", *strips),
+    ]
+    check_results(results, sources=[*plan.videos.values(), *plan.references.values()], force=force)
 
 
 def write_videos(
@@ -20,7 +42,8 @@ def write_videos(
     `run` says what was measured, for the reader of report.json.
     """
     shown = []
-    for number, (name, file) in enumerate(plan.videos.items()):
+    measured = {name: file for name, file in plan.videos.items() if name in report.videos}
+    for number, (name, file) in enumerate(measured.items()):
         strip = write_strip(folder / "strips" / f"{number:05d}.png", read_clip(file).frames)
         shown.append(picture(f"strips/{strip.name}", name))
     parts = ["<h2>All videos</h2>", _summary(report)]
@@ -31,6 +54,9 @@ def write_videos(
         }
         write_histograms(folder / "histograms.png", values)
         parts.append(picture("histograms.png", "How the videos spread"))
+    if report.unreadable:
+        rows = [[name, why] for name, why in report.unreadable.items()]
+        parts += ["<h2>Left out</h2>", table(["", "why"], rows)]
     parts += ["<h2>Each video</h2>", _rows(report), "<h2>First, middle and last frame</h2>", *shown]
     return [
         write_json(folder / "report.json", {"run": dict(run), **report.to_json()}),
@@ -41,7 +67,12 @@ def write_videos(
 def summary_lines(report: VideoReport) -> list[str]:
     """The means as lines of text."""
     lines = [f"{metric(name).title:<32} {spread}" for name, spread in report.spreads.items()]
-    return lines if report.fvd is None else [*lines, f"{'FVD':<32} {report.fvd:.4g}"]
+    if report.fvd is not None:
+        lines.append(f"{'FVD':<32} {report.fvd:.4g}")
+    if report.unreadable:
+        lines.append(f"{len(report.unreadable)} cannot be read and are left out:")
+        lines += [f"  {name}: {why}" for name, why in report.unreadable.items()]
+    return lines
 
 
 def _summary(report: VideoReport) -> str:

@@ -5,9 +5,8 @@ Shapes: F frames, H and W height and width.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +15,14 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from ..media import DEFAULT_FPS, Clip, read_image, read_video
+from ..files import DATASET_BYTES, named_path, read_json
+from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Clip, read_any
 from ..progress import Progress, silent
 from .distribution import VideoFeatures, check_length, frechet_video_distance
 from .metrics import SSIM_WINDOW, check_same_shape, psnr, ssim
 from .statistics import Spread
 from .temporal import flicker, motion
 from .text_match import ClipScorer
-
-_VIDEOS = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".gif")
-_PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,14 @@ class VideoPlan:
 class VideoReport:
     """`videos` maps names to numbers by metric, `spreads` metrics to their spread over the videos.
 
-    `fvd` is of all together, None where it was not asked for.
+    `fvd` is of all together, None where it was not asked for. `unreadable` are the videos that were
+    left out, with the reason.
     """
 
     videos: dict[str, dict[str, float]]
     spreads: dict[str, Spread]
     fvd: float | None
+    unreadable: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -105,16 +104,25 @@ def evaluate_videos(
 ) -> VideoReport:
     """Measure every video; reports the stage "measure".
 
-    Raises `CheckpointError` where a model's weights do not fit, before any video is measured.
+    A video that cannot be read, or whose reference cannot, is left out and named in the report.
+
+    Raises:
+        CheckpointError: A model's weights do not fit; before any video is measured.
+        MediaError: None of the videos can be read.
     """
     scorer = None if plan.clip is None else ClipScorer(plan.clip, device)
     features = None if plan.i3d is None else VideoFeatures(plan.i3d, device)
     numbers: dict[str, dict[str, float]] = {}
+    unreadable: dict[str, str] = {}
     of_videos, of_references = [], []
     for done, (name, file) in enumerate(plan.videos.items()):
         progress("measure", done, len(plan.videos))
-        clip = read_clip(file)
-        reference = read_clip(plan.references[name]).frames if plan.references else None
+        try:
+            clip = read_clip(file)
+            reference = read_clip(plan.references[name]).frames if plan.references else None
+        except MediaError as error:
+            unreadable[name] = str(error)
+            continue
         numbers[name] = _measured(clip, reference)
         if scorer is not None:
             numbers[name]["clip_score"] = scorer(clip.frames, plan.prompts[name])
@@ -122,17 +130,17 @@ def evaluate_videos(
             of_videos.append(features(clip.frames))
             of_references.append(features(reference))
     progress("measure", len(plan.videos), len(plan.videos))
+    if not numbers:
+        raise MediaError(f"No video can be read. {next(iter(unreadable.values()))}")
     fvd = None
-    if features is not None:
+    if features is not None and len(of_videos) > 1:
         fvd = frechet_video_distance(np.stack(of_videos), np.stack(of_references))
-    return VideoReport(numbers, spreads_of(list(numbers.values())), fvd)
+    return VideoReport(numbers, spreads_of(list(numbers.values())), fvd, unreadable)
 
 
 def read_clip(file: Path) -> Clip:
     """A video, or a picture as one of a single frame."""
-    if file.suffix.lower() in _PICTURES:
-        return Clip(read_image(file), DEFAULT_FPS)
-    return read_video(file)
+    return read_any(file)
 
 
 def spreads_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
@@ -157,7 +165,7 @@ def _measured(clip: Clip, reference: Tensor | None) -> dict[str, float]:
 
 def _found(source: Path) -> dict[str, Path]:
     """Names and files of the videos and pictures at `source`."""
-    known = (*_VIDEOS, *_PICTURES)
+    known = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
     if source.is_file():
         if source.suffix.lower() not in known:
             raise InputError(f"{source} is no video or picture; known are {', '.join(known)}.")
@@ -194,18 +202,16 @@ def _matched(videos: Mapping[str, Path], against: Path, *, alone: bool) -> dict[
 
 def _texts(manifest: Path, videos: Mapping[str, Path]) -> dict[str, str]:
     """The prompt of every video, from a list of {"file_path", "text"}."""
-    try:
-        rows = json.loads(manifest.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MediaError(f"The manifest {manifest} cannot be read: {error}") from error
+    rows = read_json(manifest, list, error=MediaError, limit=DATASET_BYTES)
     texts: dict[str, str] = {}
-    for number, row in enumerate(rows if isinstance(rows, list) else [rows]):
+    for number, row in enumerate(rows):
         file, text = (row.get("file_path"), row.get("text")) if isinstance(row, dict) else (0, 0)
         if not isinstance(file, str) or not isinstance(text, str):
             raise InputError(
                 f"Entry {number} of {manifest} is not an object with the texts file_path and text."
             )
-        path = Path(file).with_suffix("")
+        path = named_path(file, f"file_path of entry {number} of {manifest}", InputError)
+        path = path.with_suffix("") if path.name else path
         texts |= {path.as_posix(): text, path.name: text}
     found = {name: texts.get(name, texts.get(Path(name).name)) for name in videos}
     missing = [name for name, text in found.items() if text is None]
@@ -218,7 +224,10 @@ def _texts(manifest: Path, videos: Mapping[str, Path]) -> dict[str, str]:
 
 
 def _check_pair(name: str, video: Path, reference: Path, *, of_fvd: bool) -> None:
-    pair = read_clip(video).frames, read_clip(reference).frames
+    try:
+        pair = read_clip(video).frames, read_clip(reference).frames
+    except MediaError:
+        return  # left out and named when it is measured
     try:
         check_same_shape(*pair)
         if of_fvd:

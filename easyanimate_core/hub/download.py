@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DownloadError, InputError
+from ..files import read_json
 from ..progress import Progress
 from .sources import RemoteFile, Repository
 from .transfer import Say, disk_error, fetch, matches, part_path
@@ -208,10 +209,10 @@ class _Record:
 def read_record(folder: Path) -> Mapping[str, Any]:
     """What an earlier download has written about a folder; {} where there is nothing to read."""
     try:
-        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_json(folder / _RECORD, dict, error=DownloadError)
+    except DownloadError:
         return {}
-    kinds = [isinstance(record.get(key), dict) for key in ("wanted", "checked")] if record else []
+    kinds = [isinstance(record.get(key), dict) for key in ("wanted", "checked")]
     return record if kinds == [True, True] else {}
 
 

@@ -8,8 +8,16 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..errors import InputError
+from ..files import read_text
+from ..files.packages import command_for, is_installed
 from .places import CHECKPOINTS, DETECTORS, Places
 
+#: Modules of packages that cannot be required without replacing what others brought.
+_BESIDE = {
+    "cv2": ("OpenCV", "control videos"),
+    "controlnet_aux": ("controlnet-aux", "control videos of lines and poses, and depth_midas"),
+}
 #: Packages beyond the requirements, and what needs them.
 _OPTIONAL = {"onnxruntime": "DWPose", "modelscope": "--source modelscope"}
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)$")
@@ -39,7 +47,7 @@ def check_installation(pack: Path, places: Places) -> Iterator[str]:
 
 def _check_packages(requirements: Path) -> Iterator[str]:
     lacking = []
-    for line in requirements.read_text(encoding="utf-8").splitlines():
+    for line in read_text(requirements, error=InputError).splitlines():
         wanted = _REQUIREMENT.match(line.strip())
         if wanted is None:
             continue
@@ -52,6 +60,11 @@ def _check_packages(requirements: Path) -> Iterator[str]:
             yield f"package  {name} {found}"
     if lacking:
         yield f"Install them with: {sys.executable} -m pip install {' '.join(lacking)}"
+    for module, (name, need) in _BESIDE.items():
+        if is_installed(module):
+            yield f"package  {name}"
+        else:
+            yield f"package  {name} is not installed; for {need}: {command_for([module])}"
     for name, need in _OPTIONAL.items():
         found = _version(name)
         yield f"package  {name} {found or f'is not installed; only {need} needs it'}"

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ..errors import InputError
+
 CHECKPOINTS, DETECTORS, LORAS = "EasyAnimate", "controlnet_aux", "loras"
 
 #: ComfyUI-Manager tells its scripts where ComfyUI's data and its code lie.
@@ -70,15 +72,16 @@ def _is_base(folder: Path) -> bool:
 
 def _read(file: Path) -> tuple[dict[str, tuple[Path, ...]], frozenset[str]]:
     """As ComfyUI's `utils/extra_config.py` reads it."""
-    import yaml
+    from ..files.yaml_text import read_yaml
 
-    try:
-        sections = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(str(error).replace("\n", " ")) from error
+    sections: Any = read_yaml(file, object, error=InputError) or {}
+    if not isinstance(sections, dict):
+        raise InputError("it holds no sections")
     found: dict[str, list[Path]] = {CHECKPOINTS: [], DETECTORS: [], LORAS: []}
     first = set()
-    for section in sections.values():
+    for name, section in sections.items():
+        if not isinstance(section, dict | None):
+            raise InputError(f"{name} is no section: indent what belongs to one under its name")
         entries: dict[str, Any] = dict(section or {})
         base = entries.pop("base_path", "")
         root = file.absolute().parent / os.path.expandvars(Path(base).expanduser())

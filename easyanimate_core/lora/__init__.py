@@ -2,7 +2,9 @@
 
 from .attach import attached
 from .blocks import BlockStrengths, num_blocks
-from .low_rank import Lora, LoraSet, LowRank, matrix_shapes
+from .changes import LowRank
+from .file import Lora, LoraFile, LoraLayer, matrix_shapes, read_lora
+from .lora_set import LoraSet
 from .merge import MERGED_DTYPES, merge_loras
 from .names import LoraMatch, match_lora
 
@@ -10,6 +12,8 @@ __all__ = [
     "MERGED_DTYPES",
     "BlockStrengths",
     "Lora",
+    "LoraFile",
+    "LoraLayer",
     "LoraMatch",
     "LoraSet",
     "LowRank",
@@ -18,4 +22,5 @@ __all__ = [
     "matrix_shapes",
     "merge_loras",
     "num_blocks",
+    "read_lora",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from ..checkpoint import TensorFiles
 from ..checkpoint.key_maps_transformer import to_original
 from ..checkpoint.writer import Entry, SafetensorsWriter, check_space, file_bytes
 from ..errors import CheckpointError, InputError
-from ..media import atomic_file
+from ..files import Result, atomic_file, check_results
+from ..files.kinds import is_safetensors
 from ..progress import Progress, silent
-from .low_rank import Lora, LoraSet, matrix_shapes
+from .file import Lora, matrix_shapes
+from .lora_set import LoraSet
 
 #: Dtypes that weights can be merged in, by the file's word.
 MERGED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
@@ -27,6 +30,7 @@ def merge_loras(
     *,
     dtype: torch.dtype | None = None,
     metadata: Mapping[str, str] | None = None,
+    force: bool = False,
     progress: Progress = silent,
 ) -> tuple[str, ...]:
     """Write `files` with the LoRAs in their weights; returns a sentence on each LoRA's coverage.
@@ -37,18 +41,20 @@ def merge_loras(
     Args:
         files: The denoiser, in float32, bfloat16 or float16.
         loras: What to add.
-        out: A new .safetensors file.
+        out: The .safetensors file.
         dtype: Of every tensor written; None keeps each one's own.
         metadata: For the file's header, beside that of `files`.
+        force: A safetensors file that is there already may be replaced.
         progress: Reports the stage "merge".
 
     Raises:
         CheckpointError: A LoRA does not fit, the weights are quantised, a result is too large for
             the dtype, or the disk is too small.
-        InputError: `out` is no new .safetensors file.
+        InputError: `out` does not end in .safetensors, or something is there that may not be
+            replaced.
         MediaError: `out` cannot be written.
     """
-    _check_output(out)
+    _check_output(out, [*files.files, *(lora.path for lora in loras)], force=force)
     _check_plain(files)
     change = LoraSet.read(loras, matrix_shapes(files))
     words = {kind: word for word, kind in MERGED_DTYPES.items()}
@@ -56,22 +62,38 @@ def merge_loras(
     entries = {name: Entry(words[kinds[name]], info.shape) for name, info in files.items()}
     facts = {**files.metadata, **(metadata or {})}
     check_space(out, file_bytes(entries, facts))
-    changed, tensors = set(change.modules), files.map()
+    tensors = files.map()
+    _check_biases(files, change)
     with atomic_file(out) as scratch, SafetensorsWriter(scratch, entries, facts) as writer:
         for done, name in enumerate(files, start=1):
-            tensor, module = tensors[name], to_original(name).removesuffix(".weight")
-            if module in changed and name.endswith(".weight"):
-                tensor = tensor.float() + change.delta(module)
-            writer.append(name, _cast(name, tensor, kinds[name]))
+            writer.append(name, _cast(name, _changed(name, tensors[name], change), kinds[name]))
             progress("merge", done, len(files))
     return change.reports
 
 
-def _check_output(out: Path) -> None:
-    if out.suffix != ".safetensors":
+def _changed(name: str, tensor: Tensor, change: LoraSet) -> Tensor:
+    module, _, kind = to_original(name).rpartition(".")
+    delta = None
+    if module in change.modules:
+        delta = change.delta(module, tensor) if kind == "weight" else change.bias_delta(module)
+    return tensor if delta is None else tensor.float() + delta
+
+
+def _check_biases(files: TensorFiles, change: LoraSet) -> None:
+    biases = {to_original(name) for name in files}
+    for module in change.modules:
+        if change.bias_delta(module) is not None and f"{module}.bias" not in biases:
+            raise CheckpointError(
+                f"The LoRA changes the bias of {module}, which has none in {files.path}: it was "
+                "made for another model. Choose the matching file."
+            )
+
+
+def _check_output(out: Path, sources: Sequence[str | os.PathLike[str]], *, force: bool) -> None:
+    if out.suffix.lower() != ".safetensors":
         raise InputError(f"The output is {out.name!r}; it must end in .safetensors.")
-    if out.exists():
-        raise InputError(f"{out} is there already. Name another output, or remove it first.")
+    result = Result(out, "safetensors file", is_safetensors)
+    check_results([result], sources=sources, force=force)
 
 
 def _check_plain(files: TensorFiles) -> None:
@@ -85,8 +107,13 @@ def _check_plain(files: TensorFiles) -> None:
 
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    if not tensor.isfinite().all():
+        raise CheckpointError(
+            f"{name} has values that are infinite or no numbers (NaN), in the model or with the "
+            "LoRA in it. The model is damaged, or the strength is beyond reason."
+        )
     cast = tensor.to(dtype)
-    if not cast.isfinite().all() and tensor.isfinite().all():
+    if not cast.isfinite().all():
         raise CheckpointError(
             f"{name} has values beyond the range of {str(dtype).removeprefix('torch.')}. Choose "
             "bfloat16 or float32."

@@ -1,8 +1,9 @@
 """Names in LoRA files to modules of the denoiser.
 
 Three habits are read: the original trainer's and kohya's (`lora_unet_` or `lora_unet__`, dots
-turned into underscores), and peft's and diffusers' (dotted names, with or without a prefix). The
-text half of an MMDiT block may carry the original's names or diffusers'.
+turned into underscores), and peft's and diffusers' (dotted names, with or without a prefix), those
+of old diffusers among them, which named attention processors. The text half of an MMDiT block may
+carry the original's names or diffusers'.
 """
 
 from __future__ import annotations
@@ -12,12 +13,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ..checkpoint.key_maps_transformer import to_diffusers, to_original
+from ..checkpoint.spellings import DENOISER_WORDS, without_words
 from ..errors import CheckpointError
 
-_KOHYA = "lora_unet_"
+#: What stands before dotted names; peft's and old diffusers' beside those of weights.
+LORA_WORDS = ("base_model.", "unet.", *DENOISER_WORDS)
+_KOHYA = ("lora_unet_", "lora_transformer_", "lycoris_")
+_FLAT_WORDS = tuple(word.replace(".", "_") for word in LORA_WORDS)
 _TEXT = ("lora_te", "text_encoder.", "text_encoders.")
-_DOTTED = re.compile(r"^(base_model\.model\.|model\.diffusion_model\.|diffusion_model\.|"
-                     r"transformer\.|unet\.)*")  # fmt: skip
+#: to_q.processor.lora.down, processor.to_q_lora.down: the layer, and which matrix of it.
+_PROCESSOR = re.compile(r"\.processor(?=\.)")
+_OLD = re.compile(r"\.(\w+)_lora\.(down|up)\.weight$")
 _SHOWN = 4
 
 
@@ -38,10 +44,11 @@ class LoraMatch:
         """The modules that are changed."""
         return {module for module, _ in self.names.values()}
 
-    def report(self) -> str:
-        """One sentence about what matched."""
+    def report(self, num_changed: int | None = None) -> str:
+        """One sentence about what matched; `num_changed` layers are changed, or all that match."""
         total = len(self.names) + len(self.unmatched)
-        text = f"{len(self.names)} of {total} keys matched, {len(self.modules)} layers are changed."
+        changed = len(self.modules) if num_changed is None else num_changed
+        text = f"{len(self.names)} of {total} keys matched, {changed} layers are changed."
         if self.text:
             text += f" {len(self.text)} keys of a text encoder are not used."
         return text
@@ -104,13 +111,20 @@ def match_lora(names: Iterable[str], modules: Iterable[str]) -> LoraMatch:
 
 
 def _kohya(name: str, underscored: Mapping[str, str]) -> tuple[str, str] | None:
-    flat, _, rest = name.removeprefix(_KOHYA).lstrip("_").partition(".")
-    return (underscored[flat], rest) if flat in underscored else None
+    prefix = next(prefix for prefix in _KOHYA if name.startswith(prefix))
+    flat, _, rest = name.removeprefix(prefix).lstrip("_").partition(".")
+    while flat not in underscored:
+        word = next((word for word in _FLAT_WORDS if flat.startswith(word)), None)
+        if word is None:
+            return None
+        flat = flat.removeprefix(word)
+    return underscored[flat], rest
 
 
 def _dotted(name: str, known: set[str]) -> tuple[str, str] | None:
     """The longest beginning of the name that is a module."""
-    plain = to_original(_DOTTED.sub("", name).replace(".default.", "."))
+    plain = _OLD.sub(r".\1.lora.\2.weight", _PROCESSOR.sub("", without_words(name, LORA_WORDS)))
+    plain = to_original(plain.replace(".default.", ".").replace(".to_out.lora", ".to_out.0.lora"))
     parts = plain.split(".")
     for length in range(len(parts) - 1, 0, -1):
         module = ".".join(parts[:length])

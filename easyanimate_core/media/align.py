@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
 from ..geometry import check_frames, check_size, cover_crop, floor_frames
-from .reader import MASK_THRESHOLD, Clip
+from .clip import Clip
+from .lines import ground_of_lines, resize_lines
+from .scale import MASK_THRESHOLD, check_mask, check_pixels, cover_mask, nothing_left, resize_cover
 
 
 @dataclass(frozen=True)
@@ -26,11 +27,12 @@ class AlignmentReport:
 
     `cropped_fraction` is the share of the scaled picture's area outside the target. The counts are
     frames: left out or shown again to change the rate, cut after the last one used, and copies of
-    the last frame appended.
+    the last frame appended. `kept_lines`: a drawing was scaled so that its thin lines stay.
     """
 
     source_size: tuple[int, int]
     source_fps: float
+    source_is_steady: bool
     source_frames: int
     size: tuple[int, int]
     fps: float
@@ -40,6 +42,7 @@ class AlignmentReport:
     repeated_by_rate: int
     dropped_at_end: int
     repeated_at_end: int
+    kept_lines: bool = False
 
     def lines(self) -> list[str]:
         """One sentence per change; empty when the clip was used as it is."""
@@ -51,7 +54,10 @@ class AlignmentReport:
                 f"Scaled from {source_width} x {source_height} to {width} x {height}, "
                 f"{crop if self.cropped_fraction else 'nothing cropped'}."
             )
-        rate = f"from {self.source_fps:g} to {self.fps:g} frames per second"
+        if self.kept_lines:
+            sentences.append("It is a drawing of thin lines; they were scaled at full strength.")
+        varying = "" if self.source_is_steady else "a varying rate, on the average "
+        rate = f"from {varying}{self.source_fps:g} to {self.fps:g} frames per second"
         if self.dropped_by_rate:
             sentences.append(f"Resampled {rate}: {_frames(self.dropped_by_rate)} left out.")
         if self.repeated_by_rate:
@@ -78,42 +84,6 @@ class AlignedClip:
     report: AlignmentReport
 
 
-def check_pixels(name: str, pixels: Tensor) -> None:
-    """Raise `InputError` unless `pixels` is float [F, H, W, 3] in [0, 1], F >= 1, without NaN."""
-    if pixels.ndim != 4 or pixels.shape[-1] != 3 or 0 in pixels.shape:
-        raise InputError(
-            f"{name} has the shape {tuple(pixels.shape)}; it must be [frames, height, width, 3]."
-        )
-    _check_values(name, pixels)
-
-
-def check_mask(name: str, mask: Tensor) -> None:
-    """Raise `InputError` unless `mask` is float [F, H, W] in [0, 1], F >= 1, without NaN."""
-    if mask.ndim != 3 or 0 in mask.shape:
-        raise InputError(
-            f"{name} has the shape {tuple(mask.shape)}; it must be [frames, height, width]."
-        )
-    _check_values(name, mask)
-
-
-def resize_cover(frames: Tensor, height: int, width: int) -> Tensor:
-    """Scale [F, H, W, C] to cover `height` x `width`, antialiased, and crop the centre.
-
-    The same size is returned untouched. Frames are done one by one: a long clip of a large source
-    needs no second copy of itself.
-    """
-    crop = cover_crop((frames.shape[1], frames.shape[2]), (height, width))
-    if crop.resized == tuple(frames.shape[1:3]):
-        return frames[:, crop.top : crop.top + height, crop.left : crop.left + width]
-    result = frames.new_empty(frames.shape[0], height, width, frames.shape[3])
-    for source, target in zip(frames, result, strict=True):
-        resized = F.interpolate(
-            source.movedim(-1, 0)[None], size=crop.resized, mode="bilinear", antialias=True
-        )[0].movedim(0, -1)
-        target.copy_(resized[crop.top : crop.top + height, crop.left : crop.left + width])
-    return result.clamp_(0, 1)  # the filter's weights sum to 1 only up to rounding
-
-
 def align_clip(
     clip: Clip,
     *,
@@ -122,12 +92,14 @@ def align_clip(
     frames: int | None,
     fps: float,
     short: Literal["refuse", "repeat"] = "refuse",
+    keep_lines: bool = False,
 ) -> AlignedClip:
     """The first `frames` (4n + 1) frames of `clip` at `fps` and `height` x `width`.
 
     Target frame i shows the source frame nearest to i / fps seconds; frames are never blended.
     `frames` None takes the greatest 4n + 1 that the clip gives. A clip that gives fewer than
-    `frames` is refused, or with `short="repeat"` continued by its last frame.
+    `frames` is refused, or with `short="repeat"` continued by its last frame. With `keep_lines` a
+    drawing of thin lines is scaled without averaging them away, as a control video has to be.
     """
     check_pixels("The clip", clip.frames)
     check_size(height, width)
@@ -136,18 +108,25 @@ def align_clip(
             raise InputError(f"{name} is {value}; it must be a positive number.")
     if short not in ("refuse", "repeat"):
         raise InputError(f"short is {short!r}; it must be 'refuse' or 'repeat'.")
-    length = len(clip.frames)
+    length = len(clip.times.starts)
     available = available_frames(clip, fps)
     if frames is None:
         frames = floor_frames(available)
     picked = pick_frames(clip, frames=frames, fps=fps, short=short)
     indices = picked[: min(frames, available)]
     repeated_at_end = max(0, frames - available)
-    crop = cover_crop((clip.frames.shape[1], clip.frames.shape[2]), (height, width))
+    crop = cover_crop(clip.size, (height, width))
     num_shown = len(set(indices))
+    rows = clip.rows(picked)
+    consecutive = rows == list(range(frames))  # then a view does, without a copy
+    source = clip.frames[:frames] if consecutive else clip.frames[rows]
+    is_source = clip.source_size in (None, tuple(clip.frames.shape[1:3]))
+    scaled = keep_lines and is_source and crop.resized != clip.size
+    ground = ground_of_lines(source, height, width) if scaled else None
     report = AlignmentReport(
-        source_size=(clip.frames.shape[1], clip.frames.shape[2]),
+        source_size=clip.size,
         source_fps=clip.fps,
+        source_is_steady=clip.times.is_steady,
         source_frames=length,
         size=(height, width),
         fps=fps,
@@ -157,19 +136,16 @@ def align_clip(
         repeated_by_rate=len(indices) - num_shown,
         dropped_at_end=length - 1 - indices[-1],
         repeated_at_end=repeated_at_end,
+        kept_lines=ground is not None or clip.kept_lines,
     )
-    consecutive = picked == list(range(frames))  # then a view does, without a copy
-    source = clip.frames[:frames] if consecutive else clip.frames[picked]
-    return AlignedClip(resize_cover(source, height, width), report)
+    if ground is None:
+        return AlignedClip(resize_cover(source, height, width), report)
+    return AlignedClip(resize_lines(source, height, width, ground), report)
 
 
 def available_frames(clip: Clip, fps: float) -> int:
     """How many frames at `fps` have a source frame of their own moment."""
-    length, step = len(clip.frames), clip.fps / fps
-    count = int((length - 0.5) / step) + 2
-    while _nearest(count - 1, step) > length - 1:
-        count -= 1
-    return count
+    return clip.times.count(fps)
 
 
 def pick_frames(
@@ -180,11 +156,12 @@ def pick_frames(
     available = available_frames(clip, fps)
     if frames > available and short == "refuse":
         raise InputError(
-            f"The clip gives {available} frames at {fps:g} frames per second ({len(clip.frames)} "
-            f"at {clip.fps:g}); {frames} were asked for. Use {floor_frames(available)} frames or "
-            "fewer, a longer clip, or repeat its last frame (short='repeat')."
+            f"The clip gives {available} frames at {fps:g} frames per second "
+            f"({len(clip.times.starts)} at {clip.fps:g}); {frames} were asked for. Use "
+            f"{floor_frames(available)} frames or fewer, a longer clip, or repeat its last frame "
+            "(short='repeat')."
         )
-    indices = [_nearest(i, clip.fps / fps) for i in range(min(frames, available))]
+    indices = clip.times.pick(min(frames, available), fps)
     return indices + indices[-1:] * (frames - len(indices))
 
 
@@ -202,44 +179,15 @@ def align_mask(mask: Tensor, *, height: int, width: int, frames: int) -> Tensor:
             f"There are {len(mask)} masks for {frames} frames; give one for all frames or one "
             "per frame."
         )
-    crop = cover_crop((mask.shape[1], mask.shape[2]), (height, width))
     binary = (mask >= MASK_THRESHOLD).to(torch.float32)
     if not bool(binary.any()):
         raise InputError(
             "The mask is empty: nothing is to be generated. Paint what is to change in white (1)."
         )
-    resized = F.interpolate(binary[:, None], size=crop.resized, mode="nearest-exact")[:, 0]
-    aligned = resized[:, crop.top : crop.top + height, crop.left : crop.left + width]
+    aligned = cover_mask(binary, height, width)
     if not bool(aligned.any()):
-        raise InputError(
-            f"Nothing of the mask is left after bringing {mask.shape[2]} x {mask.shape[1]} to "
-            f"{width} x {height}: its white part is in the cropped border, or smaller than a "
-            "pixel. Use a size nearer to the source's aspect, or a larger mask."
-        )
+        raise nothing_left((mask.shape[1], mask.shape[2]), (height, width))
     return aligned.expand(frames, -1, -1).contiguous()
-
-
-def _check_values(name: str, values: Tensor) -> None:
-    if not values.dtype.is_floating_point:
-        raise InputError(
-            f"{name} is {values.dtype}; it must be floating point in [0, 1]: divide bytes by 255."
-        )
-    low, high = (float(value) for value in torch.aminmax(values))  # NaN comes through
-    if math.isnan(low) or math.isnan(high):
-        raise InputError(f"{name} contains NaN (not a number); its source is damaged.")
-    if low < 0 or high > 1:
-        raise InputError(
-            f"{name} has values from {low:g} to {high:g}; they must be within [0, 1]. Scale or "
-            "clamp them first."
-        )
-
-
-def _nearest(index: int, step: float) -> int:
-    """Source frame nearest to target frame `index`; `step` source frames pass per target frame.
-
-    A tie goes to the earlier frame; the margin absorbs rounding in `index * step`.
-    """
-    return math.ceil(index * step - 0.5 - 1e-6)
 
 
 def _frames(count: int) -> str:

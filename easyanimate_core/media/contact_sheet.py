@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from ..errors import InputError
-from .align import check_pixels
 from .canvas import drawn_pixels
+from .scale import check_pixels
 from .writer import to_bytes
 
 _BACKGROUND = (22, 24, 29)

@@ -1,117 +1,122 @@
-"""Pictures, masks and video files as tensors.
+"""Pictures, masks and video files as tensors, as a person would see them.
 
 Pictures and clips are float32 [F, H, W, 3] in [0, 1]; masks are float32 [F, H, W] of 0 and 1,
-1 = generate.
+1 = generate. Transparency is laid over white, turned and mirrored pictures are upright, pixels are
+square, interlaced fields are filled in, and HDR and wide gamut are brought to an ordinary screen's.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from dataclasses import replace
+from itertools import islice, takewhile
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError, MediaError
+from ..geometry import cover_crop
+from .clip import Clip, Fit, Masks, VideoFacts
+from .film import Film, StreamedFrame, at_even_moments
+from .lines import DrawingLook, look_step, resize_lines
+from .paths import check_is_file, find_sequence
+from .pictures import (
+    NotAPictureError,
+    is_of_pillow,
+    open_animation,
+    open_sequence,
+    read_picture,
+    read_texts,
+)
+from .scale import MASK_THRESHOLD, cover_mask, nothing_left, resize_cover
+from .streams import film_times, open_container, open_film
+from .times import DEFAULT_FPS, Timing, is_nearer_to_earlier
 
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.frame import VideoFrame
-    from av.video.stream import VideoStream
-
-_log = logging.getLogger(__name__)
-
-#: A mask value of this or more is 1 (generate): 128 of 255 is white, 127 is black.
-MASK_THRESHOLD = 0.5
-
-# Without a list FFmpeg also "plays" text files, playlists that name other files, and pictures.
-_CONTAINERS = "mov,mp4,matroska,webm,avi,gif,mpegts,mpeg,flv,asf,ogg,yuv4mpegpipe,h264,hevc"
-
-_WHITE = (255, 255, 255, 255)
-
-# A file that ends this much before the end it declares is cut off; container clocks are coarse.
-_MISSING_SECONDS = 0.5
+Array = np.ndarray[Any, Any]
 
 #: Tags that the MP4 container writes by itself.
 CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
-
-
-@dataclass(frozen=True)
-class Clip:
-    """`frames` [F, H, W, 3] float32 in [0, 1], shown at `fps` frames per second."""
-
-    frames: Tensor
-    fps: float
-
-
-@dataclass(frozen=True)
-class VideoFacts:
-    """What a video file says of itself: its upright size, average rate and number of frames."""
-
-    height: int
-    width: int
-    fps: float
-    frames: int
-
-    @property
-    def seconds(self) -> float:
-        """How long it is shown."""
-        return self.frames / self.fps
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
     """A picture as [1, H, W, 3], upright by its EXIF orientation.
 
     Transparent pixels are laid over white, as a viewer shows them: the colour stored under full
-    transparency is arbitrary. 16-bit grey is scaled to [0, 1]. Animations are refused.
+    transparency is arbitrary. 16-bit grey is scaled to [0, 1]; floating-point grey must be there.
+    Animations are refused.
     """
-    with _open_image(path) as opened:
-        image = ImageOps.exif_transpose(opened)
-        if _has_transparency(image):
-            rgba = image.convert("RGBA")
-            image = Image.alpha_composite(Image.new("RGBA", rgba.size, _WHITE), rgba)
-        if image.mode.startswith("I"):
-            return _wide_grey(image, path)[..., None].expand(-1, -1, -1, 3).contiguous()
-        return _to_float(np.asarray(image.convert("RGB")))[None]
+    return read_still(path).frames
+
+
+def read_still(path: str | os.PathLike[str]) -> Clip:
+    """`read_image` as a clip of one frame without a rate, with notes."""
+    picture = read_picture(path)
+    return Clip(_to_float(picture.pixels)[None], 0.0, notes=picture.notes)
+
+
+def read_any(
+    path: str | os.PathLike[str],
+    *,
+    size_for: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
+) -> Clip:
+    """A whole clip whose frames are shown equally long, or a still picture as one of one frame.
+
+    `size_for` gives the (height, width) that a video of a (height, width) is wanted at, in its
+    aspect: it is scaled while it is decoded.
+    """
+    if find_sequence(path) is None:
+        try:
+            return replace(read_still(path), fps=DEFAULT_FPS)
+        except NotAPictureError:
+            pass
+    facts = read_facts(path)
+    source = (facts.height, facts.width)
+    size = source if size_for is None else size_for(source)
+    fit = None if size == source else Fit(facts.even_fps, size)
+    return read_video(path, fit=fit).at_even_moments(facts.even_fps)
 
 
 def read_mask(path: str | os.PathLike[str], *, max_frames: int | None = None) -> Tensor:
     """A mask [1, H, W] from a picture, or [F, H, W] from a video, one per frame, of 0 and 1.
 
     Decoding a video ends after `max_frames` frames. Grey (Rec. 601 luma) of at least half is 1
-    (generate). A picture with transparency is refused: whether the transparent part is to be kept
-    or generated cannot be told.
+    (generate). Transparency is refused: whether the transparent part is to be kept or generated
+    cannot be told.
     """
+    return read_masks(path, max_frames=max_frames).frames
+
+
+def read_masks(
+    path: str | os.PathLike[str],
+    *,
+    max_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+) -> Masks:
+    """`read_mask` with notes; with a `size` masks are brought to it while they are decoded."""
     try:
-        with _open_image(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            if _has_transparency(image):
-                raise InputError(
-                    f"The mask {path} has transparency; a mask is black (keep) and white "
-                    "(generate). Save it without an alpha channel."
-                )
-            if image.mode.startswith("I"):
-                grey = _wide_grey(image, path)
-            else:
-                grey = _to_float(np.asarray(image.convert("L")))[None]
-            return _binarised(grey)
-    except _NotAPictureError:
+        if find_sequence(path) is None:
+            return _still_mask(path)
+    except NotAPictureError:
         pass
-    with _open_video(path) as (container, stream):
-        masks = [
-            _binarised(_to_float(np.asarray(Image.fromarray(frame.pixels).convert("L")))).bool()
-            for frame in islice(_decoded(path, container, stream), max_frames)
-        ]
-    return torch.stack(masks).to(torch.float32)
+    masks, before, shape = [], False, (0, 0)
+    with _open(path) as film:
+        for frame in islice(film.frames, max_frames):
+            seen = frame.see(None)
+            if seen.transparent:
+                raise _transparent_mask(path)
+            mask = _binarised(_grey(seen.pixels))
+            before, shape = before or bool(mask.any()), (mask.shape[0], mask.shape[1])
+            masks.append((mask if size is None else cover_mask(mask[None], *size)[0]).bool())
+    together = torch.stack(masks)
+    if size is not None and before and not bool(together.any()):
+        raise nothing_left(shape, size)
+    return Masks(together.to(torch.float32), tuple(film.notes))
 
 
 def read_video(
@@ -119,35 +124,70 @@ def read_video(
     *,
     max_frames: int | None = None,
     max_seconds: float | None = None,
+    fit: Fit | None = None,
 ) -> Clip:
-    """The frames of a video file, upright.
+    """The frames of a video file, an animation, a folder of pictures or a pattern such as %04d.png.
 
-    Decoding ends after `max_frames` frames, or after those that show the first `max_seconds`
-    seconds (and one more, which may be the nearest to the last moment): a long video costs no more
-    memory than what is wanted of it.
+    Decoding ends after `max_frames` frames, or with the first that is shown from `max_seconds` on,
+    which may be the nearest to the last moment. With `fit`, frames are scaled while they are
+    decoded and only those that it needs are kept, so that memory follows the result. Pictures
+    without times have the rate of `fit`.
 
-    `fps` is the declared average rate; where the frames that were read do not keep to it, it is
-    their own average. Raises `MediaError` with the reason: a missing file, a folder, not a video,
+    `fps` of the clip is the declared average rate; where the frames that were read do not keep to
+    it, it is their own average. Raises `MediaError` with the reason: a missing file, not a video,
     no video stream, no frames, damaged or cut off.
     """
     if max_frames is not None and max_frames < 1:
         raise InputError(f"max_frames is {max_frames}; at least 1 frame must be read.")
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
         raise InputError(f"max_seconds is {max_seconds}; it must be a positive number.")
-    with _open_video(path) as (container, stream):
-        rate = _declared_rate(path, stream)
-        limits = [] if max_frames is None else [max_frames]
+    ground = _ground_of(path, max_seconds, fit) if fit is not None and fit.keep_lines else None
+    starts, end = [], 0.0
+    with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps) as film:
+        kept = _Kept(path, fit, ground)
+        for frame in film.frames:
+            kept.offer(frame)
+            starts.append(frame.start)
+            end = frame.end
+            if len(starts) == max_frames or (max_seconds and frame.start >= max_seconds):
+                break
+        frames, numbers, size = kept.take_all()
+    timing = Timing.of_frames(starts, end, film.rate)
+    return Clip(
+        frames,
+        _rate_of(starts, film.rate),
+        timing,
+        numbers,
+        size,
+        tuple(dict.fromkeys(film.notes)),
+        kept_lines=ground is not None,
+    )
+
+
+def _ground_of(path: str | os.PathLike[str], max_seconds: float | None, fit: Fit) -> float | None:
+    """What the frames of `fit` are drawn on, where they are a drawing that is to be scaled.
+
+    They are looked at in a reading of their own, one by one at their full size.
+    """
+    look = None
+    with _open(path, fps=fit.fps) as film:
+        frames = film.frames
         if max_seconds is not None:
-            limits.append(math.ceil(max_seconds * rate) + 1)
-        # Bytes are kept until the length is known: the float frames are allocated once.
-        decoded = list(islice(_decoded(path, container, stream), min(limits, default=None)))
-    sizes = {frame.pixels.shape for frame in decoded}
-    if len(sizes) > 1:
-        raise MediaError(f"{path} changes its picture size within the video. {_REENCODE}")
-    frames = torch.empty(len(decoded), *decoded[0].pixels.shape, dtype=torch.float32)
-    for target, frame in zip(frames, decoded, strict=True):
-        target.copy_(torch.from_numpy(frame.pixels)).div_(255)
-    return Clip(frames, _rate_of(decoded, rate))
+            frames = takewhile(lambda frame: frame.start < max_seconds, frames)
+        step = look_step(round((max_seconds or read_facts(path).seconds) * fit.fps))
+        for frame in at_even_moments(frames, fit.fps / step):
+            if max_seconds is not None and frame.start >= max_seconds:
+                break
+            picture = _to_float(frame.pixels())
+            size = (picture.shape[0], picture.shape[1])
+            if look is None:
+                target = fit.size_for(size)
+                if cover_crop(size, target).resized == size:
+                    return None
+                look = DrawingLook(size, target)
+            look.add(picture)
+    assert look is not None
+    return look.ground()
 
 
 def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
@@ -155,208 +195,175 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
 
     A damaged or cut off file may hold fewer frames than it says; decoding all of it tells.
     """
-    with _open_video(path) as (container, stream):
-        fps = _declared_rate(path, stream)
-        frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
-    first = next(stream_frames(path, threads=1))
-    height, width = first.pixels().shape[:2]
-    return VideoFacts(height, width, fps, frames)
+    with _open(path, threads=1) as film:
+        height, width = next(film.frames).pixels().shape[:2]
+        notes = tuple(film.notes)
+    if _is_of_ffmpeg(path):
+        count, seconds, rate, even = film_times(path)
+    else:
+        with _open(path) as film:
+            frames = list(film.frames)
+        timing = Timing.of_frames([frame.start for frame in frames], frames[-1].end, film.rate)
+        count, seconds, rate = len(frames), timing.end, film.rate
+        even = timing.even_rate(rate)
+    on_rate = abs(count / rate - seconds) <= 0.5 / even
+    fps = rate if on_rate else count / seconds
+    return VideoFacts(height, width, fps, count, even, notes)
 
 
-@dataclass(frozen=True)
-class StreamedFrame:
-    """A decoded frame, `number` from 0, whose `pixels` are made when they are asked for."""
+def stream_frames(
+    path: str | os.PathLike[str], *, threads: int = 0, fps: float | None = None
+) -> Iterator[StreamedFrame]:
+    """The frames of a video one by one: no more than two are held.
 
-    number: int
-    _decoded: VideoFrame
-    _path: str | os.PathLike[str]
-
-    def pixels(self) -> np.ndarray[Any, Any]:
-        """uint8 RGB [H, W, 3], upright."""
-        return _upright(self._decoded, self._path)
-
-
-def stream_frames(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[StreamedFrame]:
-    """The frames of a video one by one: no more than one is held.
-
-    `threads` is the decoder's number of threads, 0 for as many as it likes.
+    `threads` is the decoder's number of threads, 0 for as many as it likes. With `fps`, frames
+    whose times are their own come as those nearest to even moments.
 
     Raises:
         MediaError: As `read_video`, and when the picture size changes within the video.
     """
-    size = None
-    with _open_video(path) as (container, stream):
-        if threads:
-            stream.codec_context.thread_count = threads
-        for number, frame in enumerate(_decoded_frames(path, container, stream)):
-            if size not in (None, (frame.height, frame.width)):
-                raise MediaError(f"{path} changes its picture size within the video. {_REENCODE}")
-            size = (frame.height, frame.width)
-            yield StreamedFrame(number, frame, path)
+    with _open(path, threads=threads) as film:
+        yield from film.frames if fps is None else at_even_moments(film.frames, fps)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The texts stored in an MP4 or a PNG by `write_mp4` or `write_png`."""
+    """The texts stored in an MP4 or a PNG by `write_mp4` or `write_png`.
+
+    What is no UTF-8 in texts of others is replaced.
+    """
     try:
-        with _open_image(path) as image:
-            return {key: str(text) for key, text in getattr(image, "text", {}).items()}
-    except _NotAPictureError:
-        pass
-    with _open_container(path) as container:
-        return {key: text for key, text in container.metadata.items() if key not in CONTAINER_TAGS}
-
-
-_REENCODE = "Re-encode it, for example with: ffmpeg -i input -r 24 output.mp4"
-
-
-class _NotAPictureError(MediaError):
-    """The file is whole as far as is known, but no still picture."""
-
-
-def _check_is_file(path: str | os.PathLike[str]) -> Path:
-    file = Path(path)
-    if file.is_dir():
-        raise MediaError(f"{file} is a folder; name a file.")
-    if not file.exists():
-        raise MediaError(f"{file} does not exist.")
-    if not file.stat().st_size:
-        raise MediaError(f"{file} is empty: it has no bytes.")
-    return file
+        texts = read_texts(path)
+    except NotAPictureError:
+        with open_container(path) as container:
+            texts = dict(container.metadata)
+    return {
+        key: text.encode("utf-8", "replace").decode("utf-8")
+        for key, text in texts.items()
+        if key not in CONTAINER_TAGS
+    }
 
 
 @contextmanager
-def _open_image(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """A still picture, decoded. MPO is a photograph with a preview, not an animation."""
-    file = _check_is_file(path)
-    try:
-        with Image.open(file) as image:
-            if getattr(image, "is_animated", False) and image.format != "MPO":
-                raise _NotAPictureError(f"{file} is an animation; read it as a video.")
-            image.load()
-            yield image
-    except UnidentifiedImageError as error:
-        raise _NotAPictureError(f"{file} is not a picture in a known format.") from error
-    # Pillow reports damage by several types, SyntaxError for a broken PNG among them.
-    except (OSError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
-        raise MediaError(f"{file} is damaged or cannot be read: {error}") from error
+def _open(
+    path: str | os.PathLike[str], *, fps: float = DEFAULT_FPS, threads: int = 0
+) -> Iterator[Film]:
+    sequence = find_sequence(path)
+    if sequence is not None:
+        opened = open_sequence(path, sequence, fps)
+    elif _is_of_ffmpeg(path):
+        opened = open_film(path, threads=threads)
+    else:
+        opened = open_animation(path)
+    with opened as film:
+        yield film
 
 
-def _has_transparency(image: Image.Image) -> bool:
-    if not image.has_transparency_data:
-        return False
-    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
-    return bool(alpha.min() < 255)
+def _is_of_ffmpeg(path: str | os.PathLike[str]) -> bool:
+    """Whether FFmpeg reads it; Pillow reads animations with the transparency and times of all."""
+    return find_sequence(path) is None and not is_of_pillow(check_is_file(path))
 
 
-def _wide_grey(image: Image.Image, path: str | os.PathLike[str]) -> Tensor:
-    """16-bit grey as [1, H, W]. Pillow's own conversion would clip it at 255."""
-    values = np.asarray(image).astype(np.int64)
-    if values.min() < 0 or values.max() > 65535:
-        raise MediaError(f"{path} has grey values beyond 16 bits; save it with 8 or 16 bits.")
-    return torch.from_numpy(values.astype(np.float32) / 65535)[None]
+class _Kept:
+    """Frames while a clip is read: all, or those that `fit` needs, at its size."""
+
+    def __init__(self, path: str | os.PathLike[str], fit: Fit | None, ground: float | None) -> None:
+        import psutil
+
+        self._path, self._fit, self._ground = path, fit, ground
+        self._room = psutil.virtual_memory().available
+        self._frames: list[Tensor] = []
+        self._numbers: list[int] = []
+        self._size = (0, 0)
+        self._moments = 0
+        self._earlier: StreamedFrame | None = None
+
+    def offer(self, frame: StreamedFrame) -> None:
+        """The next frame; with a `fit`, the one before is kept if it is nearest to a moment."""
+        if self._fit is None:
+            self._keep(frame)
+            return
+        earlier = self._earlier
+        if earlier is not None:
+            taken = False
+            while earlier.start < frame.start and is_nearer_to_earlier(
+                self._moments / self._fit.fps, earlier.start, frame.start
+            ):
+                self._moments, taken = self._moments + 1, True
+            if taken:
+                self._keep(earlier)
+        self._earlier = frame
+
+    def take_all(self) -> tuple[Tensor, tuple[int, ...] | None, tuple[int, int]]:
+        """float32 frames [F, H, W, 3], their numbers (None: all), and the (height, width) seen."""
+        if self._fit is not None:
+            assert self._earlier is not None
+            self._keep(self._earlier)
+            return torch.stack(self._frames), tuple(self._numbers), self._size
+        # Bytes are kept until the length is known: the float frames are allocated once.
+        frames = torch.empty(len(self._frames), *self._frames[0].shape, dtype=torch.float32)
+        for target, pixels in zip(frames, self._frames, strict=True):
+            target.copy_(pixels).div_(255)
+        return frames, None, self._size
+
+    def _keep(self, frame: StreamedFrame) -> None:
+        fit = self._fit
+        cover = None if fit is None or not self._frames else fit.size_for(self._size)
+        seen = frame.see(cover)
+        pixels = torch.from_numpy(seen.pixels)
+        if not self._frames:
+            self._size = (pixels.shape[0], pixels.shape[1])
+        if fit is not None:
+            size = fit.size_for(self._size)
+            pixels = self._resized(pixels.to(torch.float32).div_(255)[None], size)[0].contiguous()
+        self._frames.append(pixels)
+        self._numbers.append(frame.number)
+        # As float32 they take four bytes per value.
+        needed = len(self._frames) * pixels.numel() * 4
+        if needed > self._room:
+            raise MediaError(
+                f"{self._path} is too long to be read whole at {self._size[1]} x {self._size[0]}: "
+                f"its first {len(self._frames)} frames alone take {needed / 1e9:.1f} GB. Cut it, "
+                "or scale it down."
+            )
+
+    def _resized(self, frames: Tensor, size: tuple[int, int]) -> Tensor:
+        if self._ground is None:
+            return resize_cover(frames, *size)
+        return resize_lines(frames, *size, self._ground)
 
 
-def _to_float(pixels: np.ndarray[Any, Any]) -> Tensor:
-    return torch.from_numpy(np.array(pixels)).to(torch.float32).div_(255)
+def _still_mask(path: str | os.PathLike[str]) -> Masks:
+    picture = read_picture(path)
+    if picture.transparent:
+        raise _transparent_mask(path)
+    return Masks(_binarised(_grey(picture.pixels))[None], picture.notes)
+
+
+def _transparent_mask(path: str | os.PathLike[str]) -> InputError:
+    return InputError(
+        f"The mask {path} has transparency; a mask is black (keep) and white (generate). Save it "
+        "without an alpha channel."
+    )
+
+
+def _rate_of(starts: Sequence[float], declared: float) -> float:
+    """The declared rate, unless it misplaces the last frame by more than half a frame."""
+    steps, seconds = len(starts) - 1, starts[-1]
+    if not seconds or abs(seconds * declared - steps) <= 0.5:
+        return declared
+    return steps / seconds
+
+
+def _grey(pixels: Array) -> Tensor:
+    if pixels.dtype != np.uint8:  # deep grey, the same in every channel
+        return torch.from_numpy(pixels[..., 0].copy())
+    return _to_float(np.asarray(Image.fromarray(pixels).convert("L")))
+
+
+def _to_float(pixels: Array) -> Tensor:
+    values = torch.from_numpy(np.array(pixels))
+    return values.to(torch.float32).div_(255) if values.dtype == torch.uint8 else values
 
 
 def _binarised(grey: Tensor) -> Tensor:
     return (grey >= MASK_THRESHOLD).to(torch.float32)
-
-
-@contextmanager
-def _open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
-    import av
-
-    file = _check_is_file(path)
-    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    try:
-        with av.open(f"file:{file}", options=options) as container:
-            yield container
-    except (av.FFmpegError, OSError) as error:
-        raise MediaError(
-            f"{file} is not a video in a known format, or is damaged or cut off: {error.strerror}."
-        ) from error
-
-
-@contextmanager
-def _open_video(
-    path: str | os.PathLike[str],
-) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """The container and its first video stream. Cover pictures of audio files are no video."""
-    import av
-
-    with _open_container(path) as container:
-        streams = [
-            stream
-            for stream in container.streams.video
-            if not stream.disposition & av.stream.Disposition.attached_pic
-        ]
-        if not streams:
-            raise MediaError(f"{path} has no video stream.")
-        streams[0].thread_type = "AUTO"
-        yield container, streams[0]
-
-
-class _Frame(NamedTuple):
-    """`pixels` [H, W, 3] uint8 RGB, shown at `moment` seconds (None: the file does not say)."""
-
-    pixels: np.ndarray[Any, Any]
-    moment: float | None
-
-
-def _declared_rate(path: str | os.PathLike[str], stream: VideoStream) -> float:
-    rate = stream.average_rate or stream.guessed_rate
-    if not rate:
-        raise MediaError(f"{path} does not say its frame rate. {_REENCODE}")
-    return float(rate)
-
-
-def _rate_of(frames: list[_Frame], declared: float) -> float:
-    """The declared rate, unless it misplaces the last frame by more than half a frame."""
-    first, last = frames[0].moment, frames[-1].moment
-    if first is None or last is None or last <= first:
-        return declared
-    steps, seconds = len(frames) - 1, last - first
-    return declared if abs(seconds * declared - steps) <= 0.5 else steps / seconds
-
-
-def _decoded(
-    path: str | os.PathLike[str], container: InputContainer, stream: VideoStream
-) -> Iterator[_Frame]:
-    """Every frame, upright."""
-    for frame in _decoded_frames(path, container, stream):
-        yield _Frame(_upright(frame, path), frame.time)
-
-
-def _decoded_frames(
-    path: str | os.PathLike[str], container: InputContainer, stream: VideoStream
-) -> Iterator[VideoFrame]:
-    """Every frame as it is stored; `MediaError` when the file ends before its declared end."""
-    ratio = stream.sample_aspect_ratio
-    if ratio not in (None, 0, 1):
-        _log.warning("%s has pixels of aspect %s; they are read as square.", path, ratio)
-    num_frames, last = 0, None
-    for packet in container.demux(stream):
-        if packet.is_corrupt:
-            raise MediaError(f"{path} is damaged or cut off after {num_frames} frames. {_REENCODE}")
-        for frame in packet.decode():
-            num_frames, last = num_frames + 1, frame
-            yield frame
-    if last is None:
-        raise MediaError(f"{path} has a video stream without frames.")
-    if stream.duration and stream.time_base and last.pts is not None:
-        end = (stream.start_time or 0) + stream.duration
-        missing = float((end - last.pts) * stream.time_base)
-        if missing > _MISSING_SECONDS + 2 / float(stream.average_rate or 1):
-            raise MediaError(
-                f"{path} is cut off: it ends {missing:.1f} seconds before the end it declares, "
-                f"after {num_frames} frames. Copy it again, or re-encode what is left."
-            )
-
-
-def _upright(frame: VideoFrame, path: str | os.PathLike[str]) -> np.ndarray[Any, Any]:
-    pixels = frame.to_ndarray(format="rgb24")
-    if frame.rotation % 90:
-        raise MediaError(f"{path} is to be shown turned by {frame.rotation} degrees. {_REENCODE}")
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90))

@@ -21,17 +21,15 @@ from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from .align import check_pixels
-from .atomic import atomic_file, atomic_folder, write_error
+from ..files import atomic_file, atomic_folder, write_error
 from .reader import CONTAINER_TAGS
+from .scale import check_pixels
+from .times import DEFAULT_FPS
 
 if TYPE_CHECKING:
     from av.container import OutputContainer
     from av.video.frame import VideoFrame
     from av.video.stream import VideoStream
-
-#: Frames per second of the published models' training clips and of the original's demos.
-DEFAULT_FPS = 8.0
 
 
 def write_mp4(

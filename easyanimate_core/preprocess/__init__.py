@@ -2,7 +2,9 @@
 
 from .cache import ResultCache
 from .detection import Detection
+from .fit import fit_for
 from .kinds import KINDS, Kind, Option, WeightFile
+from .library import check_packages
 from .run import preprocess
 from .weights import find_weights, locate
 
@@ -13,7 +15,9 @@ __all__ = [
     "Option",
     "ResultCache",
     "WeightFile",
+    "check_packages",
     "find_weights",
+    "fit_for",
     "locate",
     "preprocess",
 ]

@@ -13,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..checkpoint.foreign import load_foreign
+from ..checkpoint.pickles import read_pickle
 from ..errors import CheckpointError
 from .detection import Detection
 from .library import submodule
-from .weights import load_into, read_state
+from .weights import load_into
 
 Array = np.ndarray[Any, Any]
 
@@ -34,7 +36,7 @@ def midas(
     del detection
     (path,) = files.values()
     library = submodule("midas.midas.dpt_depth")
-    state = read_state(path)
+    state = read_pickle(path)
     state = state["model"] if "optimizer" in state else state
     build = partial(library.DPTDepthModel, path=None, backbone="vitb_rn50_384", non_negative=True)
     with warnings.catch_warnings():
@@ -104,16 +106,13 @@ def _from_transformers(files: Mapping[str, Path], device: torch.device) -> Any:
             f"{files['config.json']} and {files['model.safetensors']} lie apart; put both into "
             "one folder."
         )
-    try:
-        network, report = AutoModelForDepthEstimation.from_pretrained(
-            folder,
-            local_files_only=True,
-            use_safetensors=True,
-            dtype=torch.float32,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointError(f"{folder} cannot be loaded: {error}") from error
+    network, report = load_foreign(
+        AutoModelForDepthEstimation,
+        folder,
+        use_safetensors=True,
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
     lacking = sorted(map(str, report["missing_keys"]))
     if lacking:
         raise CheckpointError(

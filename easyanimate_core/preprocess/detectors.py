@@ -14,41 +14,55 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checkpoint.pickles import read_pickle
 from . import depth, dwpose, pose
 from .detection import Detection
 from .library import submodule
-from .weights import load_into, read_state
+from .weights import load_into
 
 Array = np.ndarray[Any, Any]
 Detector = Callable[[Array], Array]
 Files = Mapping[str, Path]
 
 
-def make_detector(detection: Detection, files: Files, device: torch.device) -> Detector:
-    """The detector of `detection` on `device`; `files` are paths by file name."""
+def make_detector(
+    detection: Detection, files: Files, device: torch.device, enlarged: float = 1.0
+) -> Detector:
+    """The detector of `detection` on `device`; `files` are paths by file name.
+
+    `enlarged`: the pictures were scaled up by this, and an edge is so much less steep.
+    """
+    if detection.kind in _BY_ARITHMETIC:
+        return _BY_ARITHMETIC[detection.kind](detection, enlarged)
     return _MAKERS[detection.kind](detection, files, device)
 
 
-def _canny(detection: Detection, files: Files, device: torch.device) -> Detector:
-    del files, device
-    find = submodule("canny").CannyDetector()
-    low, high = detection.options["low_threshold"], detection.options["high_threshold"]
-    return _called(find, low_threshold=low, high_threshold=high)
+def _canny(detection: Detection, enlarged: float) -> Detector:
+    low, high = (
+        float(detection.options[name]) / enlarged for name in ("low_threshold", "high_threshold")
+    )
+
+    def find(picture: Array) -> Array:
+        import cv2
+
+        return cv2.Canny(picture, low, high)
+
+    return find
 
 
-def _xdog(detection: Detection, files: Files, device: torch.device) -> Detector:
+def _xdog(detection: Detection, enlarged: float) -> Detector:
     """Extended difference of gaussians, as ControlNet's annotators draw it (the library lacks it).
 
     Dark on light where a fine blur lies below a coarse one.
     """
-    del files, device
     threshold = int(detection.options["threshold"])
+    sigmas = (0.5 * enlarged, 5.0 * enlarged)
 
     def find(picture: Array) -> Array:
         import cv2
 
         pixels = picture.astype(np.float32)
-        fine, coarse = (cv2.GaussianBlur(pixels, (0, 0), sigma) for sigma in (0.5, 5.0))
+        fine, coarse = (cv2.GaussianBlur(pixels, (0, 0), sigma) for sigma in sigmas)
         difference = (255 - np.min(coarse - fine, axis=2)).clip(0, 255).astype(np.uint8)
         drawn = 2 * (255 - difference.astype(np.int32)) > threshold
         return np.where(drawn, 255, 0).astype(np.uint8)
@@ -62,7 +76,7 @@ def _hed(
     del detection
     library = submodule("hed")
     path = files["ControlNetHED.pth"]
-    network = load_into(library.ControlNetHED_Apache2, read_state(path), path)
+    network = load_into(library.ControlNetHED_Apache2, read_pickle(path), path)
     return _called(library.HEDdetector(network.to(device)), scribble=scribble)
 
 
@@ -70,7 +84,7 @@ def _pidi(detection: Detection, files: Files, device: torch.device) -> Detector:
     del detection
     library = submodule("pidi")
     path = files["table5_pidinet.pth"]
-    state = read_state(path)
+    state = read_pickle(path)
     state = _without_prefix(state.get("state_dict", state))
     network = load_into(library.pidinet, state, path)
     return _called(library.PidiNetDetector(network.to(device)), scribble=True)
@@ -79,7 +93,7 @@ def _pidi(detection: Detection, files: Files, device: torch.device) -> Detector:
 def _mlsd(detection: Detection, files: Files, device: torch.device) -> Detector:
     library = submodule("mlsd")
     path = files["mlsd_large_512_fp32.pth"]
-    network = load_into(library.MobileV2_MLSD_Large, read_state(path), path).to(device)
+    network = load_into(library.MobileV2_MLSD_Large, read_pickle(path), path).to(device)
     score, length = (detection.options[n] for n in ("score_threshold", "length_threshold"))
 
     def find(picture: Array) -> Array:
@@ -103,7 +117,7 @@ def _lineart_anime(detection: Detection, files: Files, device: torch.device) -> 
     path = files["netG.pth"]
     norm = partial(torch.nn.InstanceNorm2d, affine=False, track_running_stats=False)
     build = partial(library.UnetGenerator, 3, 1, 8, 64, norm_layer=norm, use_dropout=False)
-    network = load_into(build, _without_prefix(read_state(path)), path)
+    network = load_into(build, _without_prefix(read_pickle(path)), path)
     return _called(library.LineartAnimeDetector(network.to(device)))
 
 
@@ -123,10 +137,11 @@ def _without_prefix(state: Mapping[str, Any]) -> dict[str, Any]:
     return {name.replace("module.", ""): tensor for name, tensor in state.items()}
 
 
+_BY_ARITHMETIC: Mapping[str, Callable[[Detection, float], Detector]] = MappingProxyType(
+    {"canny": _canny, "scribble_xdog": _xdog}
+)
 _MAKERS: Mapping[str, Callable[[Detection, Files, torch.device], Detector]] = MappingProxyType(
     {
-        "canny": _canny,
-        "scribble_xdog": _xdog,
         "hed": _hed,
         "scribble_hed": partial(_hed, scribble=True),
         "scribble_pidi": _pidi,

@@ -9,30 +9,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..media import resize_cover
+from ..geometry import cover_crop
+from ..media import resize_cover, resize_lines
 from ..media.writer import to_bytes
+from .detection import NETWORK_SIDE, Detection
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A source of `source` (height, width) is detected with the short side `resolution`.
+    """A source of `source` (height, width) is detected at the size `scaled`, in its aspect.
 
-    The aspect is kept: the picture is scaled, then its right and lower edges are repeated up to
-    multiples of `multiple`. What was added is cut off again, and the map is brought to `size` by
-    the one rule of `media` (cover, and crop the centre).
+    The picture is scaled, then its right and lower edges are repeated up to multiples of
+    `multiple`. What was added is cut off again, and the map is brought to `size` by the one rule
+    of `media` (cover, and crop the centre); with `keep_lines` without averaging lines away.
+    `enlarged` is by how much the picture is larger than the clip where the detector was left to
+    choose its size; 1 where it is not, or was told a size.
     """
 
     source: tuple[int, int]
+    scaled: tuple[int, int]
     size: tuple[int, int]
-    resolution: int
     multiple: int
-
-    @property
-    def scaled(self) -> tuple[int, int]:
-        """(height, width) of the picture as the detector sees it, without what is added."""
-        height, width = self.source
-        scale = self.resolution / min(height, width)
-        return max(1, round(height * scale)), max(1, round(width * scale))
+    keep_lines: bool
+    enlarged: float = 1.0
 
     def to_detector(self, frame: Tensor) -> np.ndarray[Any, Any]:
         """A frame [H, W, 3] in [0, 1] as bytes of the detector's size."""
@@ -58,4 +57,19 @@ class Fit:
         pixels = torch.from_numpy(np.array(found)).to(torch.float32).div_(255)
         if pixels.ndim == 2:
             pixels = pixels[..., None].expand(-1, -1, 3)
-        return resize_cover(pixels[None], *self.size)[0]
+        resize = resize_lines if self.keep_lines else resize_cover
+        return resize(pixels[None], *self.size)[0]
+
+
+def fit_for(detection: Detection, source: tuple[int, int], size: tuple[int, int]) -> Fit:
+    """The sizes for a source of `source` (height, width) and a result of `size`."""
+    facts = detection.facts
+    enlarged = 1.0
+    if detection.resolution is None and facts.draws == "lines":
+        scaled = cover_crop(source, size).resized
+        enlarged = max(1.0, scaled[0] / source[0])
+    else:
+        scale = (detection.resolution or NETWORK_SIDE) / min(source)
+        scaled = max(1, round(source[0] * scale)), max(1, round(source[1] * scale))
+    keep_lines = facts.draws != "areas"
+    return Fit(source, scaled, size, facts.multiple, keep_lines=keep_lines, enlarged=enlarged)

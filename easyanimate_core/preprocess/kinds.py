@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import product
 from types import MappingProxyType
+from typing import Literal
 
 from ..errors import InputError
 
@@ -69,7 +70,12 @@ class WeightFile:
 class Kind:
     """`multiple`: the network's pictures have sides that it divides.
 
-    `packages` are what the kind imports beyond the requirements.
+    `modules` are what the kind imports beyond the requirements, `packages` what has to be chosen
+    for the machine.
+
+    `draws`: thin "lines" along edges are looked for at the result's own size; "figures" are drawn
+    with lines too, of people whom a network finds better in a larger picture; "areas" are not
+    lines.
     """
 
     name: str
@@ -77,7 +83,9 @@ class Kind:
     files: tuple[WeightFile, ...] = ()
     options: tuple[Option, ...] = ()
     multiple: int = 64
+    modules: tuple[str, ...] = ("cv2",)
     packages: tuple[str, ...] = ()
+    draws: Literal["lines", "figures", "areas"] = "lines"
 
     def complete(self, given: Mapping[str, Value]) -> Mapping[str, Value]:
         """Every option's value, `given` checked and the rest by default."""
@@ -130,6 +138,9 @@ def _check_together(values: Mapping[str, Value]) -> None:
         raise InputError("body, hand and face are all off; nothing would be drawn. Turn one on.")
 
 
+_LIBRARY = ("cv2", "controlnet_aux")
+_LIBRARY_EINOPS = (*_LIBRARY, "einops")
+_POSES = (*_LIBRARY, "scipy", "skimage")
 _ANNOTATORS = "lllyasviel/Annotators"
 _DWPOSE = "yzd-v/DWPose"
 _DEPTH_ANYTHING = "depth-anything/Depth-Anything-V2-{size}-hf"
@@ -166,9 +177,24 @@ _ALL = (
                    "more lines.", 1, 64),
         ),
     ),
-    Kind("hed", "Soft edges (HED)", (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),)),
-    Kind("scribble_hed", "Scribble (HED)", (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),)),
-    Kind("scribble_pidi", "Scribble (PiDiNet)", (WeightFile(_ANNOTATORS, "table5_pidinet.pth"),)),
+    Kind(
+        "hed",
+        "Soft edges (HED)",
+        (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),),
+        modules=_LIBRARY_EINOPS,
+    ),
+    Kind(
+        "scribble_hed",
+        "Scribble (HED)",
+        (WeightFile(_ANNOTATORS, "ControlNetHED.pth"),),
+        modules=_LIBRARY_EINOPS,
+    ),
+    Kind(
+        "scribble_pidi",
+        "Scribble (PiDiNet)",
+        (WeightFile(_ANNOTATORS, "table5_pidinet.pth"),),
+        modules=_LIBRARY_EINOPS,
+    ),
     Kind(
         "mlsd",
         "Straight lines (M-LSD)",
@@ -179,12 +205,14 @@ _ALL = (
             Option("length_threshold", 0.1, "Shorter lines than this, in pixels of the network's "
                    "map, are left out.", 0.01, 20.0, 0.01),
         ),
+        modules=_LIBRARY,
     ),
     Kind(
         "lineart_anime",
         "Anime line art",
         (WeightFile(_ANNOTATORS, "netG.pth"),),
         multiple=256,  # the U-Net halves eight times
+        modules=_LIBRARY_EINOPS,
     ),
     Kind(
         "openpose",
@@ -199,6 +227,8 @@ _ALL = (
             Option("hand", default=False, meaning=_HAND),
             Option("face", default=False, meaning=_FACE),
         ),
+        modules=_POSES,
+        draws="figures",
     ),
     Kind(
         "dwpose",
@@ -210,14 +240,18 @@ _ALL = (
             Option("face", default=True, meaning=_FACE),
         ),
         packages=("onnxruntime",),
+        modules=_POSES,
+        draws="figures",
     ),
     Kind(
         "depth_midas",
         "Depth (MiDaS)",
         (WeightFile(_ANNOTATORS, "dpt_hybrid-midas-501f0c75.pt"),),
         (_NEAR,),
+        modules=(*_LIBRARY_EINOPS, "timm"),
+        draws="areas",
     ),
-    Kind("depth_zoe", "Depth (ZoeDepth)", _network(_ZOE), (_NEAR,)),
+    Kind("depth_zoe", "Depth (ZoeDepth)", _network(_ZOE), (_NEAR,), draws="areas"),
     Kind(
         "depth_anything_v2",
         "Depth (Depth Anything V2)",
@@ -228,6 +262,7 @@ _ALL = (
                    choices=("Small", "Base", "Large")),
         ),
         multiple=14,  # a side of the network's patches
+        draws="areas",
     ),
 )  # fmt: skip
 

@@ -27,29 +27,31 @@ import warnings
 from types import ModuleType
 
 from ..errors import InputError
+from ..files.packages import is_installed, require
+from .kinds import Kind
 
 _ROOT = "_easyanimate_controlnet_aux"
 _SWITCH = "KMP_DUPLICATE_LIB_OK"
 
 
-def check_package(name: str, wanted_by: str) -> None:
-    """Raise `InputError` unless a package beyond the requirements is installed."""
-    if importlib.util.find_spec(name) is None:
-        raise InputError(
-            f"{wanted_by} needs the package {name}, which is not installed. Install it with: "
-            f"{sys.executable} -m pip install {name}"
-        )
+def check_packages(facts: Kind) -> None:
+    """Raise `InputError` unless what a kind imports is installed."""
+    require(facts.display_name, facts.modules)
+    for name in facts.packages:
+        if not is_installed(name):
+            raise InputError(
+                f"{facts.display_name} needs the package {name}, which is not installed. Install "
+                f"it with: {sys.executable} -m pip install {name}"
+            )
 
 
 def submodule(name: str) -> ModuleType:
     """`controlnet_aux.NAME`, imported without the package's own start."""
     if _ROOT not in sys.modules:
+        require("This kind of control video", ["controlnet_aux"])
         spec = importlib.util.find_spec("controlnet_aux")
-        if spec is None or spec.submodule_search_locations is None:
-            raise InputError(
-                "controlnet-aux is not installed; this kind of control video needs it. Install it "
-                f"with: {sys.executable} -m pip install controlnet-aux"
-            )
+        assert spec is not None
+        assert spec.submodule_search_locations is not None
         root = ModuleType(_ROOT)
         root.__path__ = list(spec.submodule_search_locations)
         sys.modules[_ROOT] = root

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..checkpoint.pickles import read_pickle
 from .detection import Detection
 from .library import submodule
-from .weights import load_into, read_state
+from .weights import load_into
 
 Array = np.ndarray[Any, Any]
 
@@ -64,7 +65,7 @@ def _part(file: str, name: str, network: str, path: Path | None, device: torch.d
         return None
     library = submodule(f"open_pose.{file}")
     models = library if name == "Face" else submodule("open_pose.model")
-    build, state = getattr(models, network), read_state(path)
+    build, state = getattr(models, network), read_pickle(path)
     if name != "Face":  # the file lacks the first part of the names ("model0.")
         with torch.device("meta"):
             names = {key.split(".", 1)[1]: key for key in build().state_dict()}

@@ -15,8 +15,8 @@ from .cache import ResultCache, result_key
 from .depth import spread
 from .detection import Detection
 from .detectors import make_detector
-from .fit import Fit
-from .library import check_package
+from .fit import fit_for
+from .library import check_packages
 from .weights import find_weights
 
 
@@ -39,19 +39,19 @@ def preprocess(
     """
     check_pixels("The clip", frames)
     source = (frames.shape[1], frames.shape[2])
-    fit = Fit(source, size or source, detection.resolution, detection.facts.multiple)
-    if min(fit.size) < 1:
-        raise InputError(f"size is {fit.size}; both sides must be at least 1 pixel.")
+    size = size or source
+    if min(size) < 1:
+        raise InputError(f"size is {size}; both sides must be at least 1 pixel.")
+    fit = fit_for(detection, source, size)
+    check_packages(detection.facts)
     files = find_weights(detection.facts, detection.options, weights)
-    for package in detection.facts.packages:
-        check_package(package, detection.facts.display_name)
-    settings = (detection.kind, detection.resolution, sorted(detection.options.items()), fit.size)
+    settings = (detection.kind, sorted(detection.options.items()), fit)
     key = "" if cache is None else result_key(frames, settings, files)
     kept = None if cache is None else cache.get(key)
     if kept is not None:
         progress("detect", len(frames), len(frames))
         return kept
-    detector = make_detector(detection, files, torch.device(device))
+    detector = make_detector(detection, files, torch.device(device), fit.enlarged)
     maps = []
     with torch.inference_mode():
         for index, frame in enumerate(frames):

@@ -60,29 +60,6 @@ def find_weights(
     return {name: path for name, path in found.items() if path is not None}
 
 
-def read_state(path: Path) -> dict[str, Any]:
-    """A checkpoint of tensors. The published weights of these detectors are pickles.
-
-    `weights_only` builds tensors and plain containers and refuses everything else, so that a file
-    cannot run code; it holds for every supported PyTorch, where the library relies on the default.
-    """
-    import torch
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # pickle's own error among others, and pickle is not imported here
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise CheckpointError(
-            f"{path} cannot be read as plain tensors ({said}). It is damaged, or it holds objects "
-            "that could run code, which are refused. Download it again from its repository."
-        ) from error
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a network's tensors.")
-    return state
-
-
 def load_into(build: Callable[[], Any], state: Mapping[str, Any], path: Path) -> Any:
     """The network that `build` makes, with exactly the tensors of `state`, ready to run.
 

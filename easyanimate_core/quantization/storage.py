@@ -17,6 +17,7 @@ from ..checkpoint.scaled import SCALED_DTYPES, check_scales, note_name, scale_na
 from ..checkpoint.tensor_files import TensorFiles, TensorInfo
 from ..checkpoint.writer import ITEM_BYTES
 from ..errors import CheckpointError
+from ..files import json_value, text_of
 
 #: What stored weights become where no dtype is asked for.
 UNPACKED_DTYPE = torch.bfloat16
@@ -130,7 +131,7 @@ class StoredWeights(Mapping[str, Stored]):
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
             return StoredWeight(self._tensors[name], _broadcast(scale, len(info.shape)))
-        if info.dtype not in ITEM_BYTES:
+        if is_packed(info):
             return PackedWeight(torch.Size(info.shape), lambda: self._tensors[name])
         return self._tensors[name]
 
@@ -189,17 +190,26 @@ def as_tensors(name: str, stored: StoredWeight) -> dict[str, Tensor]:
 
 def note(kind: str) -> Tensor:
     """The JSON for ComfyUI's loader, as bytes."""
-    text = json.dumps({"format": STORAGE_FORMATS[kind].note})
-    return torch.tensor(list(text.encode()), dtype=torch.uint8)
+    return note_of({"format": STORAGE_FORMATS[kind].note})
+
+
+def note_of(content: Mapping[str, object]) -> Tensor:
+    """Any JSON for ComfyUI's loader, as bytes."""
+    return torch.tensor(list(json.dumps(dict(content)).encode()), dtype=torch.uint8)
+
+
+def is_packed(info: TensorInfo) -> bool:
+    """Whether a tensor is stored in GGUF's blocks."""
+    return info.dtype not in ITEM_BYTES
 
 
 def read_note(tensor: Tensor) -> Mapping[str, object]:
     """The JSON in a note; empty where it is none."""
     try:
-        value = json.loads(bytes(tensor.tolist()))
-    except ValueError:
+        text = text_of(bytes(tensor.tolist()), "The note", error=CheckpointError)
+        return json_value(text, dict, "The note", error=CheckpointError)
+    except (CheckpointError, TypeError, ValueError):  # bytes() of floats, or of numbers above 255
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _check_note(name: str, tensor: Tensor | None, known: set[str]) -> None:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from ..files.packages import require
 from ..ops import ManualCast
 from .layers import is_quantized
 
@@ -28,6 +29,7 @@ from .layers import is_quantized
 GROUP_SIZES = (128, 96, 64, 32)
 #: Values that are quantised at a time: 256 KiB in float32.
 _PART_VALUES = 64 * 1024
+_WANTED_BY = "Keeping weights in 8 or 4 bits"
 _STORED = {
     torch.float8_e4m3fn: "qfloat8_e4m3fn",
     torch.float8_e5m2: "qfloat8_e5m2",
@@ -78,6 +80,7 @@ def quantize(weight_OI: Tensor, kind: str) -> Tensor:
     The 8-bit kinds have a scale per output channel. qint4 has a scale and a shift per group of
     input features: 128 of them, or as many of `GROUP_SIZES` as divide the width, else all.
     """
+    require(_WANTED_BY, ["optimum.quanto"])
     from optimum.quanto import qtypes
 
     qtype = qtypes[kind]
@@ -95,6 +98,7 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
     Raises:
         CheckpointError: The dtype is another, or the scale has another shape.
     """
+    require(_WANTED_BY, ["optimum.quanto"])
     from optimum.quanto import WeightQBytesTensor, qtypes
 
     if values_OI.dtype not in _STORED:

@@ -5,10 +5,8 @@ Shapes: B batch, C latent channels, F latent frames, H and W latent height and w
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -57,17 +55,11 @@ def denoise(
         generators: One per sample, for schedulers that add noise at each step (Euler A).
         progress: Reports the stage "denoise"; may raise to cancel.
     """
-    scheduler = schedule.scheduler
-    options: dict[str, Any] = {"return_dict": False}
-    if "generator" in inspect.signature(scheduler.step).parameters:
-        options["generator"] = list(generators) if len(generators) > 1 else generators[0]
+    solver = schedule.solver
     total = len(schedule.timesteps)
     progress("denoise", 0, total)
     for index, timestep in enumerate(schedule.timesteps):
-        model_input = latents_BCFHW
-        if hasattr(scheduler, "scale_model_input"):
-            model_input = scheduler.scale_model_input(latents_BCFHW, timestep)
-        velocity = denoiser(model_input, timestep)
-        latents_BCFHW = scheduler.step(velocity, timestep, latents_BCFHW, **options)[0]
+        velocity = denoiser(solver.model_input(latents_BCFHW), timestep)
+        latents_BCFHW = solver.step(velocity, latents_BCFHW, generators)
         progress("denoise", index + 1, total)
     return latents_BCFHW

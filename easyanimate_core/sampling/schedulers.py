@@ -1,8 +1,7 @@
-"""The original's six schedulers by name: diffusers' classes, built from the checkpoint's config."""
+"""The original's six schedulers by name, built from the checkpoint's config."""
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,15 +12,17 @@ from torch import Tensor
 
 from ..errors import SchedulerError
 from ..specs import Version
+from .noise_levels import TRAINED_STEPS, check_config
+from .solvers import Solver, make_solver
 
-#: Name to (diffusers class, prediction type that it can sample).
-SCHEDULERS: dict[str, tuple[str, str]] = {
-    "Flow": ("FlowMatchEulerDiscreteScheduler", "flow"),
-    "Euler": ("EulerDiscreteScheduler", "v_prediction"),
-    "Euler A": ("EulerAncestralDiscreteScheduler", "v_prediction"),
-    "DPM++": ("DPMSolverMultistepScheduler", "v_prediction"),
-    "PNDM": ("PNDMScheduler", "v_prediction"),
-    "DDIM": ("DDIMScheduler", "v_prediction"),
+#: Name to the prediction type that it can sample.
+SCHEDULERS: dict[str, str] = {
+    "Flow": "flow",
+    "Euler": "v_prediction",
+    "Euler A": "v_prediction",
+    "DPM++": "v_prediction",
+    "PNDM": "v_prediction",
+    "DDIM": "v_prediction",
 }
 
 DEFAULT_SCHEDULER = {Version.V5: "DDIM", Version.V5_1: "Flow"}
@@ -53,9 +54,6 @@ PUBLISHED_CONFIG: dict[Version, dict[str, Any]] = {
     },
 }
 
-#: Timesteps of the noise schedule that the published models were trained with.
-TRAINED_STEPS = 1000
-
 #: The original calls the flow scheduler's dynamic shift with mu = 1: a shift of e, whatever `shift`
 #: the config holds.
 FLOW_SHIFT = math.e
@@ -68,13 +66,13 @@ _FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A scheduler with its timesteps set for one run. A run needs its own: schedulers have state.
+    """A solver with its timesteps set for one run. A run needs its own: solvers have state.
 
     `timesteps` are those that are walked: all of them, or the last part where `strength` < 1.
     """
 
     name: str
-    scheduler: Any
+    solver: Solver
     timesteps: Tensor
     strength: float
 
@@ -87,12 +85,9 @@ class Schedule:
                 strength < 1, when it must be given.
         """
         if self.strength == 1.0:
-            return noise * getattr(self.scheduler, "init_noise_sigma", 1.0)
+            return self.solver.start(noise)
         assert known_latents is not None
-        first = self.timesteps[:1].to(noise.device).repeat(noise.shape[0])
-        if self.name == "Flow":
-            return self.scheduler.scale_noise(known_latents, first, noise)
-        return self.scheduler.add_noise(known_latents, noise, first)
+        return self.solver.noised(known_latents, noise)
 
     def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """Clean latents at the noise level of a timestep, as the denoiser is shown them."""
@@ -111,11 +106,8 @@ class Schedule:
 
     def _levels(self, timestep: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
         """How much of the clean latents and of noise there is at a timestep."""
-        if self.name == "Flow":
-            spread = (timestep / TRAINED_STEPS).to(like)
-            return 1 - spread, spread
-        share = self.scheduler.alphas_cumprod[int(timestep)].to(like)
-        return share.sqrt(), (1 - share).sqrt()
+        signal, spread = self.solver.levels(timestep)
+        return signal.to(like), spread.to(like)
 
 
 def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> None:
@@ -131,10 +123,10 @@ def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> N
             f"There is no scheduler {name!r}. Choose from {', '.join(SCHEDULERS)}."
         )
     wanted = version.prediction_type
-    fitting = ", ".join(key for key, (_, kind) in SCHEDULERS.items() if kind == wanted)
-    if SCHEDULERS[name][1] != wanted:
+    fitting = ", ".join(key for key, kind in SCHEDULERS.items() if kind == wanted)
+    if SCHEDULERS[name] != wanted:
         raise SchedulerError(
-            f"{name} samples {SCHEDULERS[name][1]} models; EasyAnimate {version.value} predicts "
+            f"{name} samples {SCHEDULERS[name]} models; EasyAnimate {version.value} predicts "
             f"{wanted}, and the result would be noise. Use {fitting}."
         )
     stated = config.get("_class_name")
@@ -146,6 +138,7 @@ def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> N
             f"EasyAnimate {version.value} predicts {wanted}: the config belongs to another model. "
             "Download scheduler/scheduler_config.json again."
         )
+    check_config(config)
 
 
 def make_schedule(
@@ -168,25 +161,14 @@ def make_schedule(
         device: Where the latents are.
 
     Raises:
-        SchedulerError: steps or strength are out of range, or together leave no step.
+        SchedulerError: steps or strength are out of range, or together leave no step; or the
+            config asks for what is not known.
     """
     check_steps(steps, strength, name)
-    import diffusers
-
-    scheduler_class = getattr(diffusers, SCHEDULERS[name][0])
-    # The config is of one class and serves several: each takes the fields that it knows.
-    accepted = inspect.signature(scheduler_class.__init__).parameters
-    scheduler = scheduler_class(**{k: v for k, v in config.items() if k in accepted})
-    if name == "Flow":
-        scheduler.set_timesteps(steps, device=device, mu=math.log(flow_shift))
-    else:
-        scheduler.set_timesteps(steps, device=device)
-    if name in ("Euler", "Euler A"):
-        # With zero terminal SNR sigma starts at 4096, and what is left of a sigma after the first
-        # step is a difference of numbers of that size: float32 would lose half its digits.
-        scheduler.sigmas = scheduler.sigmas.double()
-    skipped = steps - min(int(steps * strength), steps)
-    return Schedule(name, scheduler, scheduler.timesteps[skipped * scheduler.order :], strength)
+    solver = make_solver(name, config, steps, flow_shift, device)
+    skipped = (steps - min(int(steps * strength), steps)) * solver.order
+    solver.begin(skipped)
+    return Schedule(name, solver, solver.timesteps[skipped:], strength)
 
 
 def check_steps(steps: int, strength: float, name: str | None = None) -> None:

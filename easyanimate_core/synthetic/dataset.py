@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, MediaError
+from ..errors import InputError
+from ..files import atomic_folder, check_folder
 from ..progress import Progress, silent
 from .caption import LANGUAGES, caption
 from .render import CONTROLS, Rendered, camera_of, control_video, render, tracks_of
@@ -82,16 +83,18 @@ def write_clips(folder: Path, clips: ClipSet, progress: Progress = silent) -> Pa
     `metadata.json` lists {"file_path", "text", "type"} for every clip and language, with paths
     relative to `folder`. The first control is its "control_file_path"; every further one has a
     manifest of its own, metadata_NAME.json. A clip in which nothing moves has no tracks, and no
-    control path for them. `contact_sheet.png` shows the first clips. `metadata.json` comes last: a
-    folder without it is not whole.
+    control path for them. `contact_sheet.png` shows the first clips. The folder appears whole or
+    not at all.
     """
+    check_folder(folder, "place for new clips", lambda _: False)
+    with atomic_folder(folder) as scratch:
+        _write_all(scratch, clips, progress)
+    return folder / "metadata.json"
+
+
+def _write_all(folder: Path, clips: ClipSet, progress: Progress) -> None:
     from ..media import contact_sheet, write_json, write_png
 
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise MediaError(
-            f"{folder} is not an empty folder: clips of two runs would mix. Name a new folder or "
-            "empty this one."
-        )
     names: tuple[str | None, ...] = clips.controls or (None,)
     manifests: dict[str | None, list[dict[str, str]]] = {name: [] for name in names}
     rows: list[tuple[str, Tensor]] = []
@@ -109,7 +112,7 @@ def write_clips(folder: Path, clips: ClipSet, progress: Progress = silent) -> Pa
     write_png(folder / "contact_sheet.png", contact_sheet(rows, cell_width=_SHEET_CELL))
     for name in names[1:]:
         write_json(folder / f"metadata_{name}.json", manifests[name])
-    return write_json(folder / "metadata.json", manifests[names[0]])
+    write_json(folder / "metadata.json", manifests[names[0]])
 
 
 def _entries(

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import check_materialised
+from ..loading import build_on_meta
 from .embedding import TextEmbedding, check_prompts, network_device
+from .encoder_config import bert_config, t5_config
 from .tokenize import Tokenizer, check_vocabulary, report_removed
-from .weights import Placement, fill_network
+from .weights import Placement, check_filled, fill_network
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,11 @@ def bert_from_tensors(
     from transformers import BertConfig, BertModel
 
     placement = placement or Placement()
-    bert_config = BertConfig.from_dict(dict(config))
-    check_vocabulary(tokenizer, bert_config.vocab_size, "Bert")
-    with torch.device("meta"):
-        network = BertModel(bert_config, add_pooling_layer=False)
+    sizes: Any = BertConfig.from_dict(bert_config(config, max_tokens=tokenizer.max_tokens))
+    check_vocabulary(tokenizer, sizes.vocab_size, "Bert")
+    network = build_on_meta(
+        lambda: BertModel(sizes, add_pooling_layer=False), what="Bert text encoder"
+    )
 
     def rename(key: str) -> str | None:
         # Releases of transformers before 4.31 stored the positions 0, 1, 2, ...
@@ -88,7 +90,7 @@ def bert_from_tensors(
 
     fill_network(network, tensors, rename, name="Bert", placement=placement)
     _restore_bert_buffers(network, placement.device)
-    check_materialised(network)
+    check_filled(network, placement)
     return Reader("Bert", network, tokenizer)
 
 
@@ -118,10 +120,10 @@ def t5_from_tensors(
     placement = placement or Placement()
     # The two differ in their defaults only, which old config.json files rely on.
     is_mt5 = config.get("model_type") == "mt5"
-    t5_config: Any = (MT5Config if is_mt5 else T5Config).from_dict(dict(config))
-    check_vocabulary(tokenizer, t5_config.vocab_size, "mT5")
-    with torch.device("meta"):
-        network = (MT5EncoderModel if is_mt5 else T5EncoderModel)(t5_config)
+    sizes: Any = (MT5Config if is_mt5 else T5Config).from_dict(t5_config(config))
+    check_vocabulary(tokenizer, sizes.vocab_size, "mT5")
+    model: Any = MT5EncoderModel if is_mt5 else T5EncoderModel
+    network = build_on_meta(lambda: model(sizes), what="mT5 text encoder")
     del network.encoder.embed_tokens  # the same table as `shared`; files hold either name or both
 
     def rename(key: str) -> str | None:
@@ -135,5 +137,5 @@ def t5_from_tensors(
         for name, module in network.named_modules():
             if name.endswith(".wo"):
                 module.float()
-    check_materialised(network)
+    check_filled(network, placement)
     return Reader("mT5", network, tokenizer)

@@ -17,6 +17,17 @@ from .tokenize import load_bert_tokenizer, load_qwen_tokenizer, load_t5_tokenize
 from .weights import Placement, read_config
 
 
+def check_text_encoder(folder: Path, version: Version, *, use_attention_mask: bool) -> None:
+    """Raise `CheckpointError` as `build_text_encoder` does; no weight is read."""
+    build_text_encoder(
+        folder,
+        version,
+        use_attention_mask=use_attention_mask,
+        dtype=torch.float32,
+        device="meta",
+    )
+
+
 def build_text_encoder(
     folder: Path,
     version: Version,

@@ -11,17 +11,18 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from ..cache_folder import cache_folder
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
+from ..files import TEXT, cache_folder, check_fields, json_value, listed
 from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
@@ -35,7 +36,7 @@ from .prompts import EncodedPrompt
 
 #: About 500 prompts of V5.1 in bfloat16.
 MAX_BYTES = 2**30
-_ENTRY = re.compile(r"\.?[0-9a-f]{64}\.safetensors(\.[0-9a-f]+\.part)?")
+_ENTRY = re.compile(r"[0-9a-f]{64}\.safetensors")
 _PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "optimum-quanto")
 
 
@@ -58,13 +59,15 @@ class EmbeddingCache:
     def read(self, prompt: str) -> EncodedPrompt | None:
         """The prompt's entry, None where there is none; `InputError` where it is damaged."""
         path = self._path(prompt)
-        if not path.is_file():
-            return None
         try:
+            if not path.is_file():
+                return None
             tensors, told = read_tensors(path)
-            entry = EncodedPrompt(states_from_tensors(tensors, ""), tuple(json.loads(told["cut"])))
-        except (KeyError, TypeError, ValueError) as error:
-            raise InputError(f"{path} is damaged ({error}). Delete it.") from error
+            entry = EncodedPrompt(states_from_tensors(tensors, ""), _cut(path, tensors, told))
+        except ValueError as error:
+            raise InputError(f"{path} is damaged ({error}); it is written again.") from error
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
         with suppress(OSError):  # a folder that is not ours to write to can be read all the same
             os.utime(path)
         return entry
@@ -72,8 +75,10 @@ class EmbeddingCache:
     def write(self, prompt: str, encoded: EncodedPrompt) -> None:
         """Keep a prompt's embedding; `MediaError` where it cannot be written."""
         tensors = states_to_tensors(encoded.states, "")
-        write_tensors(self._path(prompt), tensors, {"cut": json.dumps(encoded.cut)})
-        self._make_room()
+        path = self._path(prompt)
+        write_tensors(path, tensors, {"cut": json.dumps(encoded.cut), "entry": path.stem})
+        with suppress(OSError):  # what cannot be removed now may be at the next entry
+            self._make_room()
 
     def _path(self, prompt: str) -> Path:
         key = json.dumps([self.identity, prompt])
@@ -93,6 +98,15 @@ class EmbeddingCache:
                 return
             path.unlink(missing_ok=True)
             excess -= size
+
+
+def _cut(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> tuple[str, ...]:
+    """The words of an entry that were not read; `ValueError` where it is not this entry whole."""
+    if told.get("entry") != path.stem or "sha256" not in told:
+        raise ValueError("it is another prompt's, or of an earlier version")
+    cut = json_value(told.get("cut", ""), list, "cut", error=InputError)
+    check_fields({"cut": cut}, {"cut": listed(TEXT, len(tensors), len(tensors))}, "It", InputError)
+    return tuple(cut)
 
 
 def encoder_identity(

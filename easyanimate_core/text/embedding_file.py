@@ -1,12 +1,13 @@
 """Embeddings of prompts as a file, with which a run needs no text encoder.
 
 A safetensors file. `positive.text` [P, L, D] and `negative.text` [1, L, D] are the states, V5 has
-`positive.text_t5` and `negative.text_t5` beside them. The metadata holds the format's number and,
-where they are known, the prompts as JSON.
+`positive.text_t5` and `negative.text_t5` beside them. The metadata holds the format's number, the
+SHA-256 of the tensors and, where they are known, the prompts as JSON.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +15,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
-from ..media.atomic import atomic_file
+from ..files import TEXT, atomic_file, check_fields, json_value, listed, optional, save_tensors
 from ..specs import TransformerConfig
 from .embedding import TextStates
+from .tokenize import MAX_TOKENS
 
 SUFFIX = ".safetensors"
+_REMEDY = "Make them anew with encode."
 _FORMAT_KEY, _FORMAT = "easyanimate_embeddings", "1"
 _SIDES = ("positive", "negative")
+_DIGEST_KEY = "sha256"
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 @dataclass(frozen=True)
@@ -89,7 +95,7 @@ def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
 def check_embeddings_path(path: Path | str) -> Path:
     """The path as a `Path`; `InputError` unless it ends as a file of embeddings does."""
     path = Path(path)
-    if path.suffix != SUFFIX:
+    if path.suffix.lower() != SUFFIX:
         raise InputError(f"The file for embeddings is {path}; its name must end in {SUFFIX}.")
     return path
 
@@ -114,12 +120,41 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
         )
     positive, negative = (_states(path, tensors, f"{side}.") for side in _SIDES)
     _check_one(path, negative)
-    try:
-        texts = json.loads(metadata["texts"])
-        prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
-        raise _damaged(path, error) from error
+    _check_alike(path, positive, negative)
+    name = f"The embeddings {path} are damaged: their text"
+    texts = json_value(metadata.get("texts", ""), dict, name, error=InputError, remedy=_REMEDY)
+    check_fields(texts, _TEXTS, f"The text of {path}", InputError)
+    prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
+    if prompts and len(prompts) != len(positive.text):
+        rows = len(positive.text)
+        raise _damaged(path, f"they have {len(prompts)} prompts and {rows} rows")
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
+
+
+def is_embeddings(path: Path) -> bool:
+    """Whether a file is one of `write_embeddings`."""
+    try:
+        with safe_open(path, framework="pt") as opened:
+            return _FORMAT_KEY in (opened.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
+_TEXTS = {"prompts": listed(TEXT, 0, 100_000), "negative_prompt": optional(TEXT)}
+
+
+def _check_alike(path: Path, positive: TextStates, negative: TextStates) -> None:
+    """A denoiser reads both sides at once: as many tokens, as wide."""
+    shapes = [
+        [None if t is None else tuple(t.shape[1:]) for t in (states.text, states.text_t5)]
+        for states in (positive, negative)
+    ]
+    if shapes[0] != shapes[1]:
+        told = " and ".join(
+            f"{side} of {', '.join(f'{s[0]} x {s[1]}' for s in found if s)}"
+            for side, found in zip(_SIDES, shapes, strict=True)
+        )
+        raise _damaged(path, f"they have tokens x width {told}, which must be equal")
 
 
 def _check_one(path: Path, negative: TextStates) -> None:
@@ -142,31 +177,51 @@ def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextState
     """Back from `states_to_tensors`; `ValueError` where they do not fit together."""
     text, t5 = tensors.get(f"{prefix}text"), tensors.get(f"{prefix}text_t5")
     for states in (text, t5):
-        if states is not None and (states.ndim != 3 or not states.is_floating_point()):
+        if states is None:
+            continue
+        if states.ndim != 3 or states.dtype not in _DTYPES or 0 in states.shape:
             raise ValueError(f"{prefix}text is {states.dtype} of shape {tuple(states.shape)}")
+        if states.shape[1] > MAX_TOKENS:
+            raise ValueError(f"{prefix}text has {states.shape[1]} tokens; {MAX_TOKENS} is the most")
+        if not bool(states.isfinite().all()):
+            raise ValueError(f"{prefix}text holds values that are not finite")
     if text is None or not len(text) or (t5 is not None and len(t5) != len(text)):
         raise ValueError(f"{prefix}text is missing, empty, or has other rows than {prefix}text_t5")
     return TextStates(text, t5)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """A safetensors file, whole or not at all; `MediaError` where it cannot be written."""
-    from safetensors.torch import save_file
+    """A safetensors file, whole or not at all; `MediaError` where it cannot be written.
 
+    The tensors' own SHA-256 is added to the metadata.
+    """
     with atomic_file(path) as temporary:
-        save_file(dict(tensors), temporary, metadata=dict(metadata))
+        save_tensors(temporary, tensors, {**metadata, _DIGEST_KEY: _digest(tensors)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; `ValueError` where it is damaged."""
-    from safetensors import SafetensorError, safe_open
+    """Tensors and metadata of a safetensors file; `ValueError` where it is damaged.
 
+    Files that an earlier version wrote have no SHA-256, and are read without.
+    """
     try:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            return tensors, opened.metadata() or {}
+            metadata = opened.metadata() or {}
     except (SafetensorError, OSError) as error:
         raise ValueError(str(error)) from error
+    if metadata.get(_DIGEST_KEY, found := _digest(tensors)) != found:
+        raise ValueError("the tensors' SHA-256 is not the one that was written with them")
+    return tensors, metadata
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _states(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> TextStates:
@@ -176,5 +231,5 @@ def _states(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> TextState
         raise _damaged(path, error) from error
 
 
-def _damaged(path: Path, error: Exception) -> EasyAnimateError:
-    return InputError(f"The embeddings {path} are damaged ({error}). Make them anew with encode.")
+def _damaged(path: Path, error: object) -> EasyAnimateError:
+    return InputError(f"The embeddings {path} are damaged ({error}). {_REMEDY}")

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import check_materialised
+from ..loading import build_on_meta
 from .embedding import TextEmbedding, check_prompts, network_device
-from .tokenize import TransformersTokenizer, check_vocabulary, report_removed
-from .weights import Placement, fill_network
+from .encoder_config import qwen_config
+from .tokenize import ChatTokenizer, check_vocabulary, report_removed
+from .weights import Placement, check_filled, fill_network
 
 _LAYER = re.compile(r"layers\.(\d+)\.")
 
@@ -24,11 +25,10 @@ _LAYER = re.compile(r"layers\.(\d+)\.")
 class QwenTextEncoder:
     """One chat per prompt, padded right to 256 tokens; the penultimate hidden state."""
 
-    def __init__(self, network: nn.Module, tokenizer: TransformersTokenizer) -> None:
+    def __init__(self, network: nn.Module, tokenizer: ChatTokenizer) -> None:
         self.network = network
         self.tokenizer = tokenizer
-        marker = "(the prompt)"
-        self._chat_end = self.chat(marker).partition(marker)[2]
+        self._chat_end = tokenizer.chat.after
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -53,10 +53,7 @@ class QwenTextEncoder:
 
     def chat(self, prompt: str) -> str:
         """The prompt as Qwen2-VL reads it: a system line, the user's turn, the answer's start."""
-        messages = [{"role": "user", "content": [{"type": "text", "text": prompt}]}]
-        return self.tokenizer.backend.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=True
-        )
+        return self.tokenizer.chat(prompt)
 
     @torch.no_grad()
     def _hidden_state(self, ids: Tensor, mask: Tensor) -> Tensor:
@@ -71,21 +68,19 @@ class QwenTextEncoder:
 def qwen_from_tensors(
     config: Mapping[str, Any],
     tensors: Mapping[str, Tensor],
-    tokenizer: TransformersTokenizer,
+    tokenizer: ChatTokenizer,
     *,
     placement: Placement | None = None,
 ) -> QwenTextEncoder:
     """Build the encoder from a Qwen2-VL `config.json` (flat or nested) and its tensors."""
-    from transformers import Qwen2VLConfig, Qwen2VLTextModel
-
     placement = placement or Placement()
-    text_config: Any = Qwen2VLConfig.from_dict(dict(config)).get_text_config()
+    network_class, text_config = _text_network(qwen_config(config))
     num_layers = text_config.num_hidden_layers - 1
     text_config.num_hidden_layers = num_layers
-    text_config.layer_types = text_config.layer_types[:num_layers]
+    if hasattr(text_config, "layer_types"):
+        text_config.layer_types = text_config.layer_types[:num_layers]
     check_vocabulary(tokenizer, text_config.vocab_size, "Qwen2-VL")
-    with torch.device("meta"):
-        network: Any = Qwen2VLTextModel(text_config)
+    network: Any = build_on_meta(lambda: network_class(text_config), what="Qwen2-VL text encoder")
     network.norm = nn.Identity()
 
     def rename(key: str) -> str | None:
@@ -96,7 +91,35 @@ def qwen_from_tensors(
         return None if last_layer or unused else name
 
     fill_network(network, tensors, rename, name="Qwen2-VL", placement=placement)
-    # Its frequencies are computed, not stored, and were computed on the meta device.
-    network.rotary_emb = type(network.rotary_emb)(config=text_config).to(placement.device)
-    check_materialised(network)
+    # Its frequencies are computed, not stored, and were computed on the meta device. Before
+    # transformers 5 every layer has its own.
+    for module in list(network.modules()):
+        if hasattr(module, "rotary_emb"):
+            rotary = type(module.rotary_emb)(config=text_config)
+            module.rotary_emb = rotary.to(placement.device)
+    check_filled(network, placement)
     return QwenTextEncoder(network, tokenizer)
+
+
+def _text_network(config: Mapping[str, Any]) -> tuple[Any, Any]:
+    """The class of Qwen2-VL's text network and its configuration, of a flat config.
+
+    Before transformers 4.52 the class had the name that the whole model has now; before 5 the
+    config had `rope_scaling` and `rope_theta` for what is in `rope_parameters` since.
+    """
+    import transformers
+    from transformers.models.qwen2_vl import modeling_qwen2_vl
+
+    stated = dict(config)
+    if int(transformers.__version__.partition(".")[0]) < 5 and stated.get("rope_parameters"):
+        rope = dict(stated.pop("rope_parameters"))
+        stated["rope_theta"] = rope.pop("rope_theta", stated.get("rope_theta", 1_000_000.0))
+        stated["rope_scaling"] = {
+            "type": "mrope",
+            "mrope_section": rope.get("mrope_section", [16, 24, 24]),
+        }
+    network_class = getattr(modeling_qwen2_vl, "Qwen2VLTextModel", None)
+    if network_class is None:
+        network_class = modeling_qwen2_vl.Qwen2VLModel
+    config_class: Any = transformers.Qwen2VLConfig
+    return network_class, config_class.from_dict(stated).get_text_config()

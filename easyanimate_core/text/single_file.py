@@ -16,6 +16,7 @@ from ..errors import CheckpointError
 from ..loading import Renamed
 from ..specs import Version
 from .bert_t5 import BertT5TextEncoder, bert_from_tensors, t5_from_tensors
+from .chat import QWEN_CHAT
 from .embedding import TextEncoder
 from .qwen import qwen_from_tensors
 from .tokenize import (
@@ -25,13 +26,6 @@ from .tokenize import (
 )
 from .weights import Placement
 
-#: Qwen2-VL's chat without pictures.
-_QWEN_CHAT = (
-    "{% for message in messages %}{% if loop.first %}<|im_start|>system\nYou are a helpful "
-    "assistant.<|im_end|>\n{% endif %}<|im_start|>{{ message['role'] }}\n{% for part in "
-    "message['content'] %}{{ part['text'] }}{% endfor %}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
-)
 _QWEN_TABLE = re.compile(r"^(.*)embed_tokens\.weight$")
 _BERT_TABLE = re.compile(r"^(.*)embeddings\.word_embeddings\.weight$")
 _T5_BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
@@ -58,6 +52,12 @@ def text_encoder_version(tensors: Mapping[str, Any]) -> Version:
         f"These {len(tensors)} tensors are no text encoder of EasyAnimate: V5.1 reads Qwen2-VL, V5 "
         "Bert and mT5. Choose another file."
     )
+
+
+def is_text_encoder(tensors: Mapping[str, Any]) -> bool:
+    """Whether the tensors are those of a text encoder of either version."""
+    tables = (_QWEN_TABLE, _BERT_TABLE)
+    return _T5_BIAS in tensors or any(table.match(name) for table in tables for name in tensors)
 
 
 def text_encoder_from_files(
@@ -96,10 +96,32 @@ def text_encoder_from_files(
 
 
 def _qwen(files: TensorFiles, vocabulary: Path, placement: Placement) -> TextEncoder:
+    config = _derived(files, _qwen_config)
+    tokenizer = load_qwen_tokenizer(vocabulary, chat=QWEN_CHAT)
+    return qwen_from_tensors(config, files.map(), tokenizer, placement=placement)
+
+
+def _derived(files: TensorFiles, read: Callable[[TensorFiles], dict[str, Any]]) -> dict[str, Any]:
+    """A configuration that the tensors tell; `CheckpointError` where they do not."""
+    try:
+        config = read(files)
+    except (LookupError, ValueError, ZeroDivisionError, StopIteration) as error:
+        raise CheckpointError(
+            f"{files.path.name} lacks tensors of a text encoder, or has them in other shapes "
+            f"({error}). It is damaged or another model's: download it again."
+        ) from error
+    if not all(config.values()):
+        raise CheckpointError(
+            f"{files.path.name} has tensors without values. It is damaged: download it again."
+        )
+    return config
+
+
+def _qwen_config(files: TensorFiles) -> dict[str, Any]:
     table, hidden = files[_name(files, _QWEN_TABLE)].shape
     layer = _name(files, _QWEN_TABLE).removesuffix("embed_tokens.weight") + "layers.{}."
     first = {part: files[layer.format(0) + part].shape[0] for part in _QWEN_PARTS}
-    config = {
+    return {
         "model_type": "qwen2_vl",
         "hidden_size": hidden,
         "intermediate_size": first["mlp.gate_proj.weight"],
@@ -112,8 +134,6 @@ def _qwen(files: TensorFiles, vocabulary: Path, placement: Placement) -> TextEnc
         "rope_theta": 1e6,
         "vocab_size": table,
     }
-    tokenizer = load_qwen_tokenizer(vocabulary, chat_template=_QWEN_CHAT)
-    return qwen_from_tensors(config, files.map(), tokenizer, placement=placement)
 
 
 _QWEN_PARTS = ("mlp.gate_proj.weight", "self_attn.q_proj.weight", "self_attn.k_proj.weight")
@@ -127,21 +147,10 @@ def _bert_t5(
             f"{t5.path.name} holds no {_SPIECE}, mT5's tokenizer. Use ComfyUI's repackaged file "
             "(mt5xl), or the checkpoint folder, which has tokenizer_2/."
         )
-    prefix = _name(bert, _BERT_TABLE).removesuffix("embeddings.word_embeddings.weight")
-    plain = {name.removeprefix(prefix): bert[name].shape for name in bert}
-    table, hidden = plain["embeddings.word_embeddings.weight"]
-    bert_config = {
-        "model_type": "bert",
-        "hidden_size": hidden,
-        "intermediate_size": plain["encoder.layer.0.intermediate.dense.weight"][0],
-        "max_position_embeddings": plain["embeddings.position_embeddings.weight"][0],
-        "num_attention_heads": hidden // _HEAD_DIM["bert"],
-        "num_hidden_layers": _layers(plain, "encoder.layer.{}."),
-        "vocab_size": table,
-    }
+    prefix = _bert_prefix(bert)
     names = {name: name.removeprefix(prefix) for name in bert if name.startswith(prefix)}
     reader = bert_from_tensors(
-        bert_config,
+        _derived(bert, _bert_config),
         Renamed(bert.map(), names.get),
         load_bert_tokenizer(vocabulary),
         placement=placement,
@@ -150,9 +159,28 @@ def _bert_t5(
     spiece = bytes(tensors[_SPIECE].numpy().tobytes())
     weights: Mapping[str, Tensor] = Renamed(tensors, lambda n: None if n == _SPIECE else n)
     second = t5_from_tensors(
-        _t5_config(t5), weights, SentencePieceTokenizer(spiece), placement=placement
+        _derived(t5, _t5_config), weights, SentencePieceTokenizer(spiece), placement=placement
     )
     return BertT5TextEncoder(reader, second, use_attention_mask=Version.V5.masks_text)
+
+
+def _bert_prefix(files: TensorFiles) -> str:
+    return _name(files, _BERT_TABLE).removesuffix("embeddings.word_embeddings.weight")
+
+
+def _bert_config(files: TensorFiles) -> dict[str, Any]:
+    prefix = _bert_prefix(files)
+    plain = {name.removeprefix(prefix): files[name].shape for name in files}
+    table, hidden = plain["embeddings.word_embeddings.weight"]
+    return {
+        "model_type": "bert",
+        "hidden_size": hidden,
+        "intermediate_size": plain["encoder.layer.0.intermediate.dense.weight"][0],
+        "max_position_embeddings": plain["embeddings.position_embeddings.weight"][0],
+        "num_attention_heads": hidden // _HEAD_DIM["bert"],
+        "num_hidden_layers": _layers(plain, "encoder.layer.{}."),
+        "vocab_size": table,
+    }
 
 
 def _t5_config(files: TensorFiles) -> dict[str, Any]:
@@ -178,7 +206,7 @@ def _name(files: Mapping[str, Any], pattern: re.Pattern[str]) -> str:
 
 def _layers(names: Mapping[str, Any], layer: str) -> int:
     """How many layers there are; `layer` is the beginning of their names with {} for the number."""
-    count = 0
-    while any(name.startswith(layer.format(count)) for name in names):
-        count += 1
-    return count
+    before, after = map(re.escape, layer.split("{}"))
+    found = (re.match(rf"{before}(\d{{1,6}}){after}", name) for name in names)
+    numbers = {int(match[1]) for match in found if match}
+    return next(count for count in range(len(numbers) + 1) if count not in numbers)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +11,23 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..checkpoint.whole import check_whole
 from ..errors import CheckpointError
+from ..files import read_bytes
+from .chat import Chat, chat_of
+from .tokenizer_files import (
+    BERT_STEPS,
+    QWEN_STEPS,
+    REMEDY,
+    Steps,
+    check_tokenizer_file,
+    read_tokenizer_config,
+)
 
 logger = logging.getLogger(__name__)
+
+#: mT5's takes 4 MB.
+_SPIECE_BYTES = 64 * 2**20
 
 #: Token count that both generations pad to (V5's Bert tokenizer declares fewer: 77).
 MAX_TOKENS = 256
@@ -58,7 +71,7 @@ class TransformersTokenizer:
     @property
     def num_tokens(self) -> int:
         """Size of the vocabulary, special tokens included."""
-        return len(self.backend)
+        return 1 + max(self.backend.get_vocab().values())
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Token ids of a batch."""
@@ -79,6 +92,14 @@ class TransformersTokenizer:
         return Tokens(
             torch.tensor(batch["input_ids"]), torch.tensor(batch["attention_mask"]), tuple(removed)
         )
+
+
+class ChatTokenizer(TransformersTokenizer):
+    """One for the chat that a language model reads."""
+
+    def __init__(self, backend: Any, chat: Chat) -> None:
+        super().__init__(backend)
+        self.chat = chat
 
 
 class SentencePieceTokenizer:
@@ -121,34 +142,30 @@ class SentencePieceTokenizer:
         return Tokens(torch.tensor(rows), torch.tensor(masks), tuple(removed))
 
 
-def load_qwen_tokenizer(folder: Path, *, chat_template: str | None = None) -> TransformersTokenizer:
-    """Qwen2-VL's byte-level BPE with its chat template, or with the one given."""
+def load_qwen_tokenizer(folder: Path, *, chat: Chat | None = None) -> ChatTokenizer:
+    """Qwen2-VL's byte-level BPE, and the chat that its folder states, or the one given."""
     _require(folder, "Qwen2-VL", _vocabulary(folder, ("vocab.json", "merges.txt")))
     # The "Fast" names are those of transformers 4; in transformers 5 there are no others.
-    tokenizer = _from_transformers("Qwen2TokenizerFast", folder, "Qwen2-VL")
-    tokenizer.chat_template = chat_template or tokenizer.chat_template
-    if not tokenizer.chat_template:
-        raise CheckpointError(
-            f"The Qwen2-VL tokenizer in {folder} has no chat template; its tokenizer_config.json "
-            "(or chat_template.jinja) must hold one. Download the folder again."
-        )
-    return TransformersTokenizer(tokenizer)
+    tokenizer = _from_transformers("Qwen2TokenizerFast", folder, "Qwen2-VL", QWEN_STEPS)
+    return ChatTokenizer(tokenizer, chat or chat_of(tokenizer.chat_template, str(folder)))
 
 
 def load_bert_tokenizer(folder: Path) -> TransformersTokenizer:
     """Bert's WordPiece tokenizer."""
     _require(folder, "Bert", _vocabulary(folder, ("vocab.txt",)))
-    return TransformersTokenizer(_from_transformers("BertTokenizerFast", folder, "Bert"))
+    tokenizer = _from_transformers("BertTokenizerFast", folder, "Bert", BERT_STEPS)
+    return TransformersTokenizer(tokenizer)
 
 
 def load_t5_tokenizer(folder: Path) -> SentencePieceTokenizer:
     """mT5's sentencepiece tokenizer."""
     _require(folder, "mT5", ("spiece.model",))
+    longest = read_tokenizer_config(folder).get("model_max_length") or MAX_TOKENS
+    path = folder / "spiece.model"
+    model = read_bytes(path, error=CheckpointError, remedy=REMEDY, limit=_SPIECE_BYTES)
     try:
-        config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
-        model_max_length = int(config.get("model_max_length") or MAX_TOKENS)
-        return SentencePieceTokenizer((folder / "spiece.model").read_bytes(), model_max_length)
-    except (ValueError, AttributeError, OSError, RuntimeError) as error:
+        return SentencePieceTokenizer(model, int(longest))
+    except (ValueError, RuntimeError) as error:
         raise _unreadable(folder, "mT5", error) from error
 
 
@@ -165,22 +182,36 @@ def _require(folder: Path, name: str, files: tuple[str, ...]) -> None:
             f"The {name} tokenizer is incomplete: {' and '.join(missing)} missing in {folder}. "
             "Download this folder of the checkpoint completely."
         )
+    for file in ("tokenizer_config.json", *files):
+        check_whole(folder / file)
 
 
-def _from_transformers(class_name: str, folder: Path, name: str) -> Any:
+def _from_transformers(class_name: str, folder: Path, name: str, steps: Steps) -> Any:
     import transformers
 
+    read_tokenizer_config(folder)
+    if (folder / "tokenizer.json").is_file():
+        check_tokenizer_file(folder / "tokenizer.json", steps)
     try:
-        return getattr(transformers, class_name).from_pretrained(str(folder), local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare `Exception` on damaged files
+        tokenizer = getattr(transformers, class_name).from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+        tried = TransformersTokenizer(tokenizer).tokenize(["a"])
+    except BaseException as error:
+        # The tokenizers library raises bare `Exception` on damaged files, and what its Rust panics
+        # with is no `Exception` at all.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
         raise _unreadable(folder, name, error) from error
+    if not 0 <= tried.ids.min() <= tried.ids.max() < TransformersTokenizer(tokenizer).num_tokens:
+        raise _unreadable(folder, name, "it gives ids that it does not have")
+    return tokenizer
 
 
-def _unreadable(folder: Path, name: str, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"The {name} tokenizer in {folder} cannot be read: {error}. "
-        "Download this folder of the checkpoint again."
-    )
+def _unreadable(folder: Path, name: str, fault: object) -> CheckpointError:
+    newer = "Update transformers and tokenizers, which may be older than the file; else: "
+    remedy = f"{newer}{REMEDY}" if "did not match any variant" in str(fault) else REMEDY
+    return CheckpointError(f"The {name} tokenizer in {folder} cannot be read: {fault}. {remedy}")
 
 
 def report_removed(removed: Sequence[str], name: str, max_tokens: int) -> None:

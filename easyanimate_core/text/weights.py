@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..checkpoint import read_json
 from ..errors import CheckpointError
-from ..loading import Renamed, assign_tensors, check_complete
+from ..loading import Renamed, assign_tensors, check_complete, check_materialised
 from ..progress import Progress, silent
 from ..quantization import Quantizer
 
@@ -21,7 +21,7 @@ _COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the weights go. `dtype` None keeps the stored one.
+    """Where the weights go. `dtype` None keeps the stored one; on "meta" no value is read.
 
     `quantization`, one of `memory.QUANTIZATIONS`, is what the linear layers are kept in.
     """
@@ -59,6 +59,12 @@ def fill_network(
         quantizer=_quantizer(network, placement.quantization),
         progress=placement.progress,
     )
+
+
+def check_filled(network: nn.Module, placement: Placement) -> None:
+    """An invariant: nothing is left on the meta device, unless the network was to stay there."""
+    if torch.device(placement.device).type != "meta":
+        check_materialised(network)
 
 
 def _quantizer(network: nn.Module, kind: str) -> Quantizer | None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
-from diffusers.training_utils import EMAModel
-from torch import Tensor, nn
+import torch
+from torch import nn
 from torch.distributed.fsdp import FSDPModule
-from torch.distributed.tensor import DTensor, distribute_tensor
 
+from .state.optimizers import number_slot
+from .state.slots import Slots, slot
 
-def whole(tensor: Tensor) -> Tensor:
-    """The tensor that the processes hold parts of; every process must call it."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+_STEPS = "steps"
 
 
 def take_apart(network: nn.Module) -> None:
@@ -22,23 +22,38 @@ def take_apart(network: nn.Module) -> None:
             module.reshard()
 
 
-class Average(EMAModel):
-    """diffusers' moving average. Its state is whole, so that one process can write it."""
+class Average:
+    """A moving average of `parameters`. The decay is small at first and grows to `decay`."""
 
-    def state_dict(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().state_dict()
-        return state | {"shadow_params": [whole(tensor) for tensor in self.shadow_params]}
+    def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
+        self._parameters = dict(parameters)
+        self._decay = decay
+        self._values = {name: p.detach().clone() for name, p in parameters.items()}
+        self._made = {_STEPS: 0}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        own = self.shadow_params
-        super().load_state_dict(state_dict)
-        loaded = zip(self.shadow_params, own, strict=True)
-        self.shadow_params = [_like(tensor, mine) for tensor, mine in loaded]
+    @torch.no_grad()
+    def step(self) -> None:
+        """Take in the parameters as they are."""
+        before = self._made[_STEPS]
+        self._made[_STEPS] += 1
+        decay = min((1 + before) / (10 + before), self._decay) if before else 0.0
+        for name, parameter in self._parameters.items():
+            value = self._values[name]
+            value.sub_((1 - decay) * (value - parameter))
 
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The averaged weights in place inside the block."""
+        own = {name: p.detach().cpu().clone() for name, p in self._parameters.items()}
+        for name, parameter in self._parameters.items():
+            parameter.data.copy_(self._values[name].data)
+        try:
+            yield
+        finally:
+            for name, parameter in self._parameters.items():
+                parameter.data.copy_(own[name].data)
 
-def _like(tensor: Tensor, own: Tensor) -> Tensor:
-    """`tensor` on the device of `own`, or this process's part of it."""
-    tensor = tensor.to(own.device)
-    if not isinstance(own, DTensor):
-        return tensor
-    return distribute_tensor(tensor, own.device_mesh, own.placements)
+    def slots(self) -> Slots:
+        """What a state keeps of it."""
+        slots = {name: slot(value) for name, value in self._values.items()}
+        return {_STEPS: number_slot(self._made, _STEPS), **slots}

@@ -1,28 +1,44 @@
-"""Complete states of a run on disk: whole or not there, the oldest removed.
-
-A state holds weights, optimisers, schedules, averaged weights and the random states of every rank
-(through accelerate, so that FSDP's and DeepSpeed's are complete too), and the step. Frozen weights
-are left out, because they come from the checkpoint: a LoRA's state is as small as the LoRA. FSDP
-and DeepSpeed write them all the same.
-"""
+"""Complete states of a run on disk: whole or not there, the oldest removed."""
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
-from ..errors import CheckpointError
-from ..media.atomic import write_error
+from ..errors import CheckpointError, MediaError
+from ..files import atomic_folder, sweep
+from .state.files import (
+    INDEX,
+    Made,
+    check_hashes,
+    opened_parts,
+    read_index,
+    take,
+    write_files,
+)
+from .state.run_state import RANDOM, RunState
 
+#: The folder of the states in the run's.
+STATES = "checkpoints"
 _STEP = re.compile(r"step-(\d{8})")
-_POSITION = "position.json"
+_LEFT = re.compile(r"\.step-\d{8}\.(part|old)")
+#: In every state of the versions before, beside pickles.
+_OLD_INDEX = "position.json"
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """The step that a run goes on after, 0 for a new one, and what there is to say about it."""
+
+    step: int
+    notes: tuple[str, ...] = ()
 
 
 class Checkpoints:
@@ -32,11 +48,6 @@ class Checkpoints:
         self.folder = folder
         self._keep = keep
 
-    def watch(self, accelerator: Any) -> None:
-        """Leave frozen weights out of the states of `accelerator`; call it once."""
-        accelerator.register_save_state_pre_hook(_leave_frozen_out)
-        accelerator.register_load_state_pre_hook(_load_networks)
-
     def steps(self) -> list[int]:
         """Steps with a complete state, in order."""
         if not self.folder.is_dir():
@@ -44,71 +55,124 @@ class Checkpoints:
         found = (_STEP.fullmatch(path.name) for path in self.folder.iterdir())
         return sorted(int(match[1]) for match in found if match)
 
-    def save(self, accelerator: Any, step: int) -> None:
-        """Write the state after `step` steps. Every rank must call it.
+    def check(self) -> None:
+        """Raise `CheckpointError` now where it is plain that the last state cannot be read.
+
+        What killed runs have left is deleted. One process calls it.
+        """
+        self._sweep()
+        steps = self.steps()
+        if steps:
+            self._index(steps[-1])
+
+    def save(self, state: RunState, step: int) -> None:
+        """Write the state after `step` steps. Every process must call it.
 
         Raises:
             MediaError: The disk is full or cannot be written to; the states before stay.
         """
-        final = self.folder / f"step-{step:08d}"
-        partial = self.folder / f".step-{step:08d}.part"
-        if accelerator.is_main_process:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
-        accelerator.wait_for_everyone()
+        accelerator = state.accelerator
+        writes = accelerator.is_main_process
+        made = Made(step, accelerator.num_processes, accelerator.device.type)
         try:
-            accelerator.save_state(str(partial))
-        except OSError as error:
-            raise write_error(partial, error) from error
-        accelerator.wait_for_everyone()
-        if accelerator.is_main_process:
-            (partial / _POSITION).write_text(json.dumps({"step": step}))
-            shutil.rmtree(final, ignore_errors=True)
-            partial.replace(final)
+            with self._new(step) if writes else nullcontext(self.folder) as folder:
+                write_files(folder, state.parts(), made, writes=writes)
+        except MediaError as error:
+            raise MediaError(
+                f"{error} When that is mended, start it again, and {self._before(step)}."
+            ) from error
+        if writes:
             for old in self.steps()[: -self._keep]:
-                shutil.rmtree(self.folder / f"step-{old:08d}")
+                self._remove(old)
         accelerator.wait_for_everyone()
 
-    def load_latest(self, accelerator: Any) -> int:
-        """Go back to the last complete state; returns its step, 0 where there is none.
+    def load_latest(self, state: RunState) -> Resumed:
+        """Go back to the last complete state.
 
         Raises:
-            CheckpointError: The state does not fit this run.
+            CheckpointError: The state is damaged or does not fit this run.
         """
         steps = self.steps()
-        if not steps:
-            return 0
-        folder = self.folder / f"step-{steps[-1]:08d}"
+        step = steps[-1] if steps else 0
+        accelerator = state.accelerator
+        _agree(accelerator, step, self.folder)
+        if not step:
+            return Resumed(0)
+        made, listed = self._index(step)
+        folder = self._final(step)
+        own = Made(step, accelerator.num_processes, accelerator.device.type)
         try:
-            accelerator.load_state(str(folder))
-            return int(json.loads((folder / _POSITION).read_text())["step"])
-        except (OSError, KeyError, ValueError, RuntimeError, SafetensorError) as error:
+            if accelerator.is_main_process:
+                check_hashes(folder, listed)
+            with opened_parts(folder, listed) as opened:
+                parts = state.parts_for({name: set(file.keys()) for name, file in opened.items()})
+                if made != own:
+                    del parts[RANDOM]
+                    opened.pop(RANDOM, None)
+                take(opened, parts)
+        except (CheckpointError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise self._unreadable(step, error) from error
+        state.follow(step)
+        return Resumed(step, () if made == own else (_elsewhere(made, own),))
+
+    def _index(self, step: int) -> tuple[Made, dict[str, Any]]:
+        folder = self._final(step)
+        if not (folder / INDEX).exists() and (folder / _OLD_INDEX).exists():
             raise CheckpointError(
-                f"The state {folder} cannot be read: {error}. Delete this folder to go on from "
-                "the state before it, or start anew with --restart."
-            ) from error
+                f"The state {folder} is that of an earlier version, in pickles. Opening a pickle "
+                "can run any code that its author put in, so it is not read. Delete "
+                f"{self.folder}, or give --restart: the run then begins anew. The version that "
+                "wrote the state can finish the run."
+            )
+        try:
+            return read_index(folder, step)
+        except (CheckpointError, OSError) as error:
+            raise self._unreadable(step, error) from error
+
+    def _new(self, step: int) -> AbstractContextManager[Path]:
+        return atomic_folder(self._final(step), replace=True)
+
+    def _final(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"
+
+    def _remove(self, step: int) -> None:
+        """Delete a state, under a name that is none first: half of one must not look whole."""
+        aside = self.folder / f".step-{step:08d}.old"
+        self._final(step).replace(aside)
+        shutil.rmtree(aside)
+
+    def _sweep(self) -> None:
+        sweep(self.folder)
+        if self.folder.is_dir():
+            for path in self.folder.iterdir():
+                if _LEFT.fullmatch(path.name):
+                    shutil.rmtree(path)
+
+    def _before(self, step: int) -> str:
+        earlier = [known for known in self.steps() if known < step]
+        return f"the run goes on after step {earlier[-1]}" if earlier else "the run begins anew"
+
+    def _unreadable(self, step: int, error: Exception) -> CheckpointError:
+        return CheckpointError(
+            f"The state {self._final(step)} cannot be read: {error}. Delete this folder, and "
+            f"{self._before(step)}."
+        )
 
 
-def _leave_frozen_out(
-    networks: list[nn.Module],
-    weights: list[dict[str, Tensor]],
-    folder: str,  # noqa: ARG001
-) -> None:
-    for network, tensors in zip(networks, weights, strict=False):
-        for name in _frozen(network) & set(tensors):
-            del tensors[name]
+def _agree(accelerator: Any, step: int, folder: Path) -> None:
+    """Every process has to see the same states."""
+    if accelerator.num_processes == 1:
+        return
+    seen = accelerator.gather(torch.tensor([step], device=accelerator.device)).tolist()
+    if len(set(seen)) > 1:
+        raise CheckpointError(
+            f"The processes see different states in {folder}: after the steps "
+            f"{', '.join(map(str, seen))}. Put the run's output on a disk that all machines share."
+        )
 
 
-def _load_networks(networks: list[nn.Module], folder: str) -> None:
-    """In accelerate's place, which would miss the frozen weights; it loads what is left to it."""
-    for index, network in enumerate(networks):
-        file = Path(folder) / ("model.safetensors" if index == 0 else f"model_{index}.safetensors")
-        missing, unexpected = network.load_state_dict(load_file(file), strict=False)
-        faults = [*unexpected, *(set(missing) - _frozen(network))]
-        if faults:
-            raise ValueError(f"{file.name} belongs to another network ({faults[0]})")
-    networks.clear()
-
-
-def _frozen(network: nn.Module) -> set[str]:
-    return {name for name, p in network.named_parameters() if not p.requires_grad}
+def _elsewhere(made: Made, own: Made) -> str:
+    return (
+        f"The state was written by {made.ranks} process(es) on {made.device}, and this is a run of "
+        f"{own.ranks} on {own.device}: its weights are the same, its draws and losses are not."
+    )

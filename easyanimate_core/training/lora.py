@@ -12,10 +12,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..media import atomic_file
+from ..files import atomic_file, save_tensors
 from .config import LoraConfig
 
 _PREFIX = "lora_unet__"
@@ -75,7 +74,7 @@ def write_lora(weights: Mapping[str, Tensor], config: LoraConfig, path: Path) ->
             tensors[f"{file_layer}.lora_{part}.weight"] = tensor.detach().cpu().contiguous()
             tensors[f"{file_layer}.alpha"] = torch.tensor(float(config.alpha))
     with atomic_file(path) as scratch:
-        save_file(tensors, scratch, metadata={"format": "pt"})
+        save_tensors(scratch, tensors, {"format": "pt"})
 
 
 def _add_branch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

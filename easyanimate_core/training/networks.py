@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from ..checkpoint import read_json, read_tensor_files
+from ..checkpoint import read_denoiser_files, read_json, read_tensor_files
 from ..checkpoint.key_maps_transformer import to_original
 from ..errors import InputError
 from ..loading import load_network
@@ -117,7 +117,7 @@ def _vae_sizes(network: dict[str, Any], weights: Path | None) -> VAEConfig:
 
 def _read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
     """By the original's names; what is stored in 8 bits or in blocks is unpacked to `dtype`."""
-    stored = StoredWeights(read_tensor_files(folder))
+    stored = StoredWeights(read_denoiser_files(folder))
     return {
         to_original(name): weight if isinstance(weight, Tensor) else weight.to(dtype=dtype)
         for name, weight in stored.items()

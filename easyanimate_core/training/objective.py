@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..sampling.schedulers import TRAINED_STEPS
+from ..sampling.noise_levels import TRAINED_STEPS, alphas_cumprod
 from ..specs import Version
 from .config import ObjectiveConfig
 
@@ -50,14 +50,14 @@ class VPrediction:
     """V5: diffusion in `TRAINED_STEPS` steps; the velocity of Salimans and Ho, arXiv 2202.00512."""
 
     def __init__(self, scheduler_config: Mapping[str, Any]) -> None:
-        from diffusers import DDIMScheduler
-
-        self._scheduler: Any = DDIMScheduler.from_config(dict(scheduler_config))
+        self._shares = alphas_cumprod(scheduler_config)
 
     def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
         steps = (times_B * TRAINED_STEPS).long().clamp(0, TRAINED_STEPS - 1)
-        noisy = self._scheduler.add_noise(latents_BCFHW, noise_BCFHW, steps)
-        target = self._scheduler.get_velocity(latents_BCFHW, noise_BCFHW, steps)
+        shares = self._shares.to(latents_BCFHW)[steps].view(-1, 1, 1, 1, 1)
+        signal, spread = shares.sqrt(), (1 - shares).sqrt()
+        noisy = signal * latents_BCFHW + spread * noise_BCFHW
+        target = signal * noise_BCFHW - spread * latents_BCFHW
         return Question(noisy, steps.to(latents_BCFHW.dtype), target)
 
 

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 
 from ..errors import InputError
+from ..files import read_json
 from ..media import atomic_file
 from ..progress import Progress, silent
+from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig, parse_config
 from .data.manifest import manifest_records
 from .data.records import Record
@@ -69,6 +71,7 @@ def run_training(
     accelerator = _accelerator(config, cpu=cpu)
     if accelerator.is_main_process:
         _claim_output(config, restart=restart)
+        Checkpoints(config.output / STATES, config.run.keep).check()
     accelerator.wait_for_everyone()
     accelerator.init_trackers("tensorboard")
     with torch.inference_mode(mode=False):  # a host may run everything in it
@@ -147,6 +150,12 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
             "fsdp_version to 2 in its configuration (`accelerate config`)."
         )
     plugin = accelerator.state.deepspeed_plugin
+    if plugin is not None and (plugin.zero_stage == 0 or _is_on_disk(plugin)):
+        raise InputError(
+            f"accelerate is configured for DeepSpeed with ZeRO stage {plugin.zero_stage}"
+            f"{', on NVMe' if _is_on_disk(plugin) else ''}, whose states cannot be saved. Use "
+            "stage 2 or 3, in memory or offloaded to the processor's."
+        )
     if plugin is not None and plugin.zero_stage == 3 and config.run.ema:
         raise InputError(
             f"run.ema is {config.run.ema}, and DeepSpeed's ZeRO stage 3 leaves no weight whole to "
@@ -157,6 +166,12 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
             f"task is vae and accelerate is configured for {kind}, which is for denoisers: a VAE "
             "fits every card. Run it on many cards without."
         )
+
+
+def _is_on_disk(plugin: Any) -> bool:
+    zero = plugin.deepspeed_config.get("zero_optimization", {})
+    parts = (zero.get(f"offload_{part}") or {} for part in ("optimizer", "param"))
+    return any(part.get("device") == "nvme" for part in parts)
 
 
 def _keep_inputs_whole(accelerator: Any) -> None:
@@ -172,12 +187,12 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
     path = config.output / _CONFIG_FILE
     wanted = config.model_dump(mode="json")
     if restart and path.is_file():
-        for part in ("checkpoints", "validation", "result", "tensorboard"):
+        for part in (STATES, "validation", "result", "tensorboard"):
             shutil.rmtree(config.output / part, ignore_errors=True)
         (config.output / "log.jsonl").unlink(missing_ok=True)
     elif path.is_file():
         # Through the model, so that settings which are newer than the run have their defaults.
-        before = parse_config(json.loads(path.read_text()), str(path))
+        before = parse_config(read_json(path, dict, error=InputError), str(path))
         changed = _changed(before.model_dump(mode="json"), wanted)
         if changed:
             raise InputError(

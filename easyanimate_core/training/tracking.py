@@ -11,7 +11,8 @@ from typing import Any
 
 from torch import Tensor
 
-from ..media import atomic_file
+from ..errors import InputError
+from ..files import DATASET_BYTES, atomic_file, json_value, read_text, write_error
 
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
@@ -31,14 +32,28 @@ class Log:
         """Append a row."""
         row = {"step": step, **figures}
         self.rows.append(row)
-        with self.path.open("a") as opened:
-            opened.write(json.dumps(row) + "\n")
+        try:
+            with self.path.open("a") as opened:
+                opened.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
     """The rows of a log; a last line that was cut off by a crash is left out."""
-    lines = path.read_text().splitlines(keepends=True) if path.is_file() else []
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    if not path.is_file():
+        return []
+    remedy = "Delete the line, or the file: it holds figures only."
+    text = read_text(path, error=InputError, remedy=remedy, limit=DATASET_BYTES)
+    whole = text[: text.rfind("\n") + 1].split("\n")[:-1]
+    rows = []
+    for number, line in enumerate(whole, start=1):
+        name = f"{path}, line {number}"
+        row = json_value(line, dict, name, error=InputError, remedy=remedy, finite=False)
+        if type(row.get("step")) is not int or not {float, int}.issuperset(map(type, row.values())):
+            raise InputError(f"{name} holds no step with its figures. {remedy}")
+        rows.append(row)
+    return rows
 
 
 class Means:

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from ..progress import Progress, silent
-from .average import Average, take_apart, whole
-from .checkpoints import Checkpoints
+from .average import Average, take_apart
+from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
 from .data.buckets import Draw
 from .optimizers import SHARDED, make_optimizer, make_schedule
+from .state.run_state import RunState
+from .state.slots import trained, whole
 from .strategies.base import Batch, Strategy, Weights
 from .tracking import CURVES_FILE, Log, Means, Pace, Report, describe, draw_curves, print_line
 
@@ -46,11 +48,10 @@ class Trainer:
         self._progress = progress
         self._sharded = accelerator.distributed_type.value in SHARDED
         self._report = report if accelerator.is_main_process else lambda _: None
-        self._checkpoints = Checkpoints(config.output / "checkpoints", config.run.keep)
-        self._checkpoints.watch(accelerator)
+        self._checkpoints = Checkpoints(config.output / STATES, config.run.keep)
         self._networks: dict[str, nn.Module] = {}
         self._optimizers: dict[str, Any] = {}
-        self._schedules: list[Any] = []
+        self._schedules: dict[str, Any] = {}
         for name, network in strategy.networks.items():
             optimizer = make_optimizer(
                 config.optimizer,
@@ -58,17 +59,21 @@ class Trainer:
                 accelerator.distributed_type.value,
                 bf16=config.run.precision == "bf16",
             )
-            self._schedules.append(make_schedule(config.optimizer, optimizer, config.run.steps))
+            self._schedules[name] = make_schedule(config.optimizer, optimizer, config.run.steps)
             self._networks[name], self._optimizers[name] = accelerator.prepare(network, optimizer)
-        accelerator.register_for_checkpointing(*self._schedules)
-        self._average = self._averaged_weights() if config.run.ema else None
+        plain = self._plain_networks()
+        self._average: Average | None = None
+        if config.run.ema:  # of the first network: a discriminator is only used to train it
+            self._average = Average(trained(next(iter(plain.values()))), config.run.ema)
+        self._state = RunState(accelerator, plain, self._optimizers, self._schedules, self._average)
 
     def train(self) -> list[Path]:
         """Run to the end; returns the files of the result."""
         run = self._config.run
-        step = self._checkpoints.load_latest(self._accelerator)
+        resumed = self._checkpoints.load_latest(self._state)
+        step = resumed.step
         if step:
-            self._report(f"Going on after step {step}.")
+            self._report(" ".join((f"Going on after step {step}.", *resumed.notes)))
         log = Log(self._config.output, step) if self._accelerator.is_main_process else None
         pace = Pace(step, run.steps)
         batches = self._batches(step * run.accumulate)
@@ -79,14 +84,14 @@ class Trainer:
             step += 1
             if log is not None and (step % run.log_every == 0 or step == run.steps):
                 row = means.take()
-                row["learning_rate"] = self._schedules[0].get_last_lr()[0]
+                row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
                 row |= pace.figures(step)
                 _check_finite(row, step)
                 log.add(step, row)
                 self._accelerator.log(row, step=step)
                 self._report(describe(step, run.steps, row))
             if step % run.save_every == 0 or step == run.steps:
-                self._checkpoints.save(self._accelerator, step)
+                self._checkpoints.save(self._state, step)
             if run.validate_every and (step % run.validate_every == 0 or step == run.steps):
                 self._validate(step, log)
             self._progress("train", step, run.steps)
@@ -103,10 +108,10 @@ class Trainer:
             with self._accelerator.accumulate(*self._networks.values()):
                 for name in self._networks:
                     self._learn(name, batch, sums)
-        for schedule in self._schedules:
+        for schedule in self._schedules.values():
             schedule.step()
         if self._average is not None:
-            self._average.step(self._averaged_parameters())
+            self._average.step()
         means = {name: value / self._config.run.accumulate for name, value in sums.items()}
         return {name: self._accelerator.reduce(v, "mean") for name, v in means.items()}
 
@@ -187,25 +192,11 @@ class Trainer:
     def _plain_networks(self) -> dict[str, nn.Module]:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}
 
-    def _averaged_weights(self) -> Any:
-        average = Average(self._averaged_parameters(), decay=self._config.run.ema)
-        average.to(self._accelerator.device)
-        self._accelerator.register_for_checkpointing(average)
-        return average
-
-    def _averaged_parameters(self) -> list[nn.Parameter]:
-        """Of the first network: the others (a discriminator) are only used to train it."""
-        first = next(iter(self._networks.values()))
-        return [p for p in first.parameters() if p.requires_grad]
-
     def _averaged(self) -> Any:
         """The averaged weights in place inside the block, where there are any."""
         stack = ExitStack()
         if self._average is not None:
-            parameters = self._averaged_parameters()
-            self._average.store(parameters)
-            self._average.copy_to(parameters)
-            stack.callback(self._average.restore, parameters)
+            stack.enter_context(self._average.in_place())
         for network in self._networks.values():
             stack.callback(take_apart, network)
         return stack

@@ -32,13 +32,14 @@ def weight_folders() -> list[Path]:
     return own + [folder for folder in others if folder.is_dir()]
 
 
-def detect(frames: Tensor, detection: Detection) -> Tensor:
-    """The control signal of `frames`, of their size, on ComfyUI's device."""
+def detect(frames: Tensor, detection: Detection, size: tuple[int, int]) -> Tensor:
+    """The control signal of `frames` at `size` (height, width), made on ComfyUI's device."""
     return preprocess(
         frames.float(),
         detection,
         weights=weight_folders(),
         device=comfy.model_management.get_torch_device(),
+        size=size,
         cache=_results(),
         progress=NodeProgress(),
     )

@@ -9,26 +9,21 @@ from typing import Any
 
 import comfy.model_management
 import comfy.sd
-import comfy.utils
 import torch
-from torch import Tensor
 
 from ...easyanimate_core.checkpoint import (
     CheckpointInfo,
-    TensorFiles,
     inspect_checkpoint,
     model_size,
+    read_denoiser_files,
     read_json,
     read_tensor_files,
     read_transformer_config,
     read_vae_config,
-    without_prefix,
+    vae_files,
 )
-from ...easyanimate_core.checkpoint.detect import DENOISER_PREFIX, VAE_PREFIX
-from ...easyanimate_core.checkpoint.gguf_file import GGUF_SUFFIX
-from ...easyanimate_core.checkpoint.key_maps_transformer import to_original
-from ...easyanimate_core.loading import Renamed, check_weights
-from ...easyanimate_core.quantization import PackedWeight, StoredWeights
+from ...easyanimate_core.loading import check_weights
+from ...easyanimate_core.quantization import PackedWeight
 from ...easyanimate_core.sampling import PUBLISHED_CONFIG
 from ...easyanimate_core.specs import Version
 from ...easyanimate_core.text import build_text_encoder
@@ -38,7 +33,7 @@ from .loading import DEFAULT_DTYPE, DenoiserFiles, make_model, preview_colours
 from .patcher import remember_how
 from .paths import TEXT_ENCODERS, find_checkpoint, find_file, list_checkpoints
 from .progress import NodeProgress
-from .stored import ReadableWeights, stored_dtype
+from .stored import ReadableWeights, denoiser_weights, stored_dtype
 from .text import compute_dtype, make_clip
 from .vae import make_vae
 
@@ -68,7 +63,7 @@ def load_checkpoint(
     colours = preview_colours(vae)
     files = DenoiserFiles(
         DenoiserInfo(info.transformer, info.scheduler, info.size, info.vae.scaling_factor),
-        ReadableWeights(Renamed(info.transformer_files.map(), to_original)),
+        denoiser_weights(info.transformer_files),
     )
     model = make_model(files, weight_dtype, colours)
     clip = folder_clip(folder, info.version, text_device, text_dtype)
@@ -164,11 +159,9 @@ def _stored_dtype(version: Version, device: torch.device) -> torch.dtype | None:
 
 def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, str]:
     """MODEL of a single file, and a sentence about it. `vae` gives the previews' colours."""
-    stored = read_tensor_files(file)
-    names = without_prefix(stored, DENOISER_PREFIX)
-    infos = {to_original(name): stored[names[name]] for name in names}
-    config = read_transformer_config(file, infos, stored.metadata)
-    tensors = _denoiser_tensors(file, stored, names)
+    stored = read_denoiser_files(file)
+    config = read_transformer_config(file, stored, stored.metadata)
+    tensors = denoiser_weights(stored)
     scheduler = PUBLISHED_CONFIG[config.version]
     info = DenoiserInfo(config, scheduler, model_size(stored.num_parameters))
     colours = None if vae is None else preview_colours(vae)
@@ -177,18 +170,6 @@ def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, 
         f"EasyAnimate {config.version.value} {info.size}, {config.head.value} head; {file.name}."
     )
     return model, report + _unpacking(tensors, weight_dtype)
-
-
-def _denoiser_tensors(
-    file: Path, stored: TensorFiles, names: Mapping[str, str]
-) -> Mapping[str, Any]:
-    """The original's names to tensors as this ComfyUI can take them."""
-    if file.suffix == GGUF_SUFFIX:
-        plain = {stored_name: to_original(name) for name, stored_name in names.items()}
-        return Renamed(StoredWeights(stored), plain.get)
-    tensors, metadata = dict(_renamed(stored, names, to_original)), dict(stored.metadata)
-    tensors, _ = comfy.utils.convert_old_quants(tensors, "", metadata=metadata)
-    return ReadableWeights(tensors)
 
 
 def _unpacking(tensors: Mapping[str, Any], weight_dtype: str) -> str:
@@ -210,16 +191,7 @@ def _word(dtype: torch.dtype) -> str:
 
 def load_vae_file(file: Path, version: Version) -> Any:
     """VAE of a single file."""
-    stored = read_tensor_files(file)
-    names = without_prefix(stored, VAE_PREFIX)
-    infos = {name: stored[names[name]] for name in names}
-    config = read_vae_config(file, infos, version, stored.metadata)
-    tensors = _renamed(stored, names, lambda name: name)
-    return make_vae(config, tensors, f"{version.value} VAE")
-
-
-def _renamed(
-    stored: TensorFiles, names: Mapping[str, str], rename: Callable[[str], str]
-) -> Mapping[str, Tensor]:
-    plain = {stored_name: rename(name) for name, stored_name in names.items()}
-    return Renamed(stored.map(), plain.get)
+    found = read_tensor_files(file)
+    stored = vae_files(found) or found
+    config = read_vae_config(file, stored, version, stored.metadata)
+    return make_vae(config, stored.map(), f"{version.value} VAE")

@@ -6,25 +6,29 @@ from pathlib import Path
 from typing import Any
 
 import comfy.lora
+import torch
+from torch import Tensor
 
-from ...easyanimate_core.checkpoint import read_tensor_files
-from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.lora import BlockStrengths, match_lora
+from ...easyanimate_core.errors import CheckpointError, InputError
+from ...easyanimate_core.lora import BlockStrengths, Lora, LoraLayer, read_lora
 from .denoiser import denoiser_info
 
 _PREFIX = "diffusion_model."
+#: The core's names of a layer's parts, where ComfyUI's reader has others.
+_NAMES = {"down": "lora_down.weight", "up": "lora_up.weight", "difference": "diff"}
 
 
 def with_lora(
     model: Any, file: Path, strength: float, *, partial: bool, blocks: str = ""
 ) -> tuple[Any, str]:
-    """A MODEL with the LoRA added to its patches, and how many keys matched.
+    """A MODEL with the LoRA added to its patches, and what ComfyUI took of it.
 
     The weights of `model` stay as they are: ComfyUI adds patches when it loads a model. `blocks`
-    are factors on the strength by block, such as "0-17=0.5,18-35=1".
+    are factors on the strength by block, such as "0-17=0.5,18-35=1". The core reads the file, and
+    refuses what the command line refuses; the arithmetic is ComfyUI's.
 
     Raises:
-        CheckpointError: The file fits no layer, or another model's.
+        CheckpointError: The file fits no layer, another model's, or is taken in part only.
         InputError: The model is another's, or the blocks are none of its.
     """
     info = denoiser_info(model)
@@ -35,25 +39,58 @@ def with_lora(
         )
     factors = BlockStrengths.parse(blocks)
     factors.check(info.transformer.num_layers)
-    files = read_tensor_files(file)
-    network = model.model.diffusion_model
-    modules = {
-        name: tuple(module.weight.shape)
-        for name, module in network.named_modules()
-        if getattr(module, "weight", None) is not None
-    }
-    match = match_lora(files, modules)
-    shapes = {name: info.shape for name, info in files.items()}
-    shapes |= {f"{name}.weight": shape for name, shape in modules.items()}
-    match.check(file.name, shapes, partial=partial)
-    tensors = files.map()
-    lora = {f"{module}.{rest}": tensors[name] for name, (module, rest) in match.names.items()}
-    layers = {module: f"{_PREFIX}{module}.weight" for module in match.modules}
-    patches = comfy.lora.load_lora(lora, layers)
+    read = read_lora(Lora(file, strength, blocks, partial), _matrix_shapes(model))
+    tensors: dict[str, Tensor] = {}
+    for module, layer in read.layers.items():
+        tensors |= {f"{module}.{name}": tensor for name, tensor in _for_comfyui(layer).items()}
+    layers = {module: f"{_PREFIX}{module}.weight" for module in read.layers}
+    patches = comfy.lora.load_lora(tensors, layers)
     patched = model.clone()
+    changed = set()
     for key, patch in patches.items():
-        patched.add_patches({key: patch}, strength * factors.factor(key.removeprefix(_PREFIX)))
-    return patched, _report(match.report(), factors)
+        module = key.removeprefix(_PREFIX).rpartition(".")[0]
+        factor = strength * factors.factor(module)
+        if not patched.add_patches({key: patch}, factor):
+            raise CheckpointError(
+                f"{file.name} changes {key}, which this model has not. Choose the matching file."
+            )
+        if factor:
+            changed.add(module)
+    _check_taken(file, read.layers, patches)
+    return patched, _report(read.report(len(changed)), factors)
+
+
+def _matrix_shapes(model: Any) -> dict[str, tuple[int, ...]]:
+    """The same layers as on the command line: those with a matrix."""
+    return {
+        name: tuple(module.weight.shape)
+        for name, module in model.model.diffusion_model.named_modules()
+        if getattr(module, "weight", None) is not None and len(module.weight.shape) == 2
+    }
+
+
+def _for_comfyui(layer: LoraLayer) -> dict[str, Tensor]:
+    """A layer's tensors under the names that ComfyUI's reader knows since its oldest version."""
+    found = {_NAMES.get(name, name): tensor for name, tensor in layer.tensors.items()}
+    if layer.rank is not None:
+        found["alpha"] = torch.tensor(layer.scale * layer.rank)
+    if layer.magnitude is not None:
+        found["dora_scale"] = layer.magnitude
+    if layer.bias is not None:
+        found["diff_b"] = layer.bias
+    return found
+
+
+def _check_taken(file: Path, layers: dict[str, LoraLayer], patches: dict[str, Any]) -> None:
+    wanted = {f"{_PREFIX}{name}.weight" for name, layer in layers.items() if layer.tensors}
+    wanted |= {f"{_PREFIX}{n}.bias" for n, layer in layers.items() if layer.bias is not None}
+    left = sorted(wanted - set(patches))
+    if left:
+        raise CheckpointError(
+            f"ComfyUI's reader takes {len(wanted) - len(left)} of {len(wanted)} changes of "
+            f"{file.name}; it leaves out {left[0]}. Update ComfyUI, or merge the file into the "
+            "model on the command line: python -m easyanimate_core merge-lora."
+        )
 
 
 def _report(matched: str, factors: BlockStrengths) -> str:

@@ -91,7 +91,7 @@ def _is_checkpoint(folder: Path) -> bool:
 def list_files(key: str) -> list[str]:
     """Names of the safetensors files in one of ComfyUI's folders."""
     names = folder_paths.get_filename_list(key)
-    return [_listed(name) for name in names if name.endswith(".safetensors")]
+    return [_listed(name) for name in names if name.lower().endswith(".safetensors")]
 
 
 def list_denoisers() -> list[str]:
@@ -99,7 +99,7 @@ def list_denoisers() -> list[str]:
     gguf = []  # ComfyUI's own list has no GGUF
     for root in folder_paths.get_folder_paths(DIFFUSION_MODELS):
         names, _ = folder_paths.recursive_search(root)
-        gguf += [_listed(name) for name in names if name.endswith(".gguf")]
+        gguf += [_listed(name) for name in names if name.lower().endswith(".gguf")]
     return sorted({*list_files(DIFFUSION_MODELS), *gguf})
 
 

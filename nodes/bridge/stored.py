@@ -9,42 +9,96 @@ import comfy.quant_ops
 import torch
 from torch import Tensor
 
-from ...easyanimate_core.checkpoint.scaled import NOTE, SIDE_TENSORS, note_name, scale_name
+from ...easyanimate_core.checkpoint import TensorFiles
+from ...easyanimate_core.checkpoint.key_maps_transformer import to_original
+from ...easyanimate_core.checkpoint.scaled import (
+    INPUT_SCALE,
+    MARKER,
+    SIDE_TENSORS,
+    note_name,
+    scale_name,
+)
+from ...easyanimate_core.checkpoint.spellings import DENOISER_WORDS, without_words
 from ...easyanimate_core.errors import CheckpointError
-from ...easyanimate_core.quantization import STORAGE_FORMATS, PackedWeight, StoredWeight
-from ...easyanimate_core.quantization.storage import UNPACKED_DTYPE, read_note
+from ...easyanimate_core.files import json_value
+from ...easyanimate_core.quantization import (
+    STORAGE_FORMATS,
+    PackedWeight,
+    StoredWeight,
+    StoredWeights,
+)
+from ...easyanimate_core.quantization.storage import (
+    UNPACKED_DTYPE,
+    is_packed,
+    note_of,
+    read_note,
+    stored_format,
+)
 
 _OURS = {kind.note: name for name, kind in STORAGE_FORMATS.items()}
+#: ComfyUI's key of a header that holds the notes of all layers.
+_NOTES = "_quantization_metadata"
+
+
+def denoiser_weights(files: TensorFiles) -> Mapping[str, Any]:
+    """A denoiser's tensors by the original's names, as this ComfyUI can take them."""
+    files = files.renamed({to_original(name): name for name in files})
+    if any(is_packed(info) for info in files.values()):
+        return StoredWeights(files)
+    return ReadableWeights(files)
 
 
 class ReadableWeights(Mapping[str, Any]):
     """Tensors as this ComfyUI can take them.
 
-    Weights of which its layers know the format stay as they are, beside their scales. Others that
-    the core knows come as `StoredWeight`, without the tensors beside them; `unpacked` names their
-    formats.
+    Weights of which its layers know the format stay as they are, beside their scales and a note,
+    which is made where the file has none. Others that the core knows come as `StoredWeight`,
+    without the tensors beside them; `unpacked` names their formats.
 
     Raises:
         CheckpointError: A format that neither knows, or a scale that is missing.
     """
 
-    def __init__(self, tensors: Mapping[str, Any]) -> None:
-        self._tensors = tensors
+    def __init__(self, files: TensorFiles) -> None:
+        self._tensors: Mapping[str, Any] = files.map()
         self._scaled: dict[str, str] = {}
+        self._made: dict[str, Tensor] = {}
+        self._hidden = {MARKER}
         native = getattr(comfy.quant_ops, "QUANT_ALGOS", {})
-        for name in tensors:
-            if not name.endswith(NOTE):
-                continue
-            weight = name.removesuffix(NOTE) + ".weight"
-            stated = read_note(tensors[name]).get("format")
-            if stated in _OURS and scale_name(weight) not in tensors:
+        for weight, content in self._formats(files).items():
+            stated = content.get("format")
+            if stated in _OURS and scale_name(weight) not in files:
                 raise CheckpointError(
                     f"{weight} is stored as {stated} and has no scale ({scale_name(weight)}). "
                     "Download or convert the file again."
                 )
             if stated not in native:
                 self._scaled[weight] = _known(weight, stated)
-        self._hidden = {side(weight) for weight in self._scaled for side in (scale_name, note_name)}
+                self._hidden |= {side(weight) for side in (scale_name, note_name)}
+            elif note_name(weight) not in files:
+                self._made[note_name(weight)] = note_of(content)
+        # A scale of 1 for activations is a placeholder: with it they would be cut off in fp8.
+        self._hidden |= {
+            name
+            for name in files
+            if name.endswith(INPUT_SCALE) and bool((self._tensors[name] == 1).all())
+        }
+        self._names = [name for name in files if name not in self._hidden] + list(self._made)
+
+    def _formats(self, files: TensorFiles) -> dict[str, Mapping[str, object]]:
+        """What is said about every scaled weight: by its note, by the header, or by its scale."""
+        stated = _stated_notes(files.metadata.get(_NOTES))
+        marker = files.get(MARKER)
+        full = {"full_precision_matrix_mult": True} if marker and marker.numel == 2 else {}
+        found: dict[str, Mapping[str, object]] = {}
+        for weight in files.weights:
+            if note_name(weight) in files:
+                found[weight] = read_note(self._tensors[note_name(weight)])
+            elif weight in stated:
+                found[weight] = stated[weight]
+            elif (kind := stored_format(files, weight)) is not None:
+                found[weight] = {"format": STORAGE_FORMATS[kind].note, **full}
+        return found
 
     @property
     def unpacked(self) -> set[str]:
@@ -52,18 +106,37 @@ class ReadableWeights(Mapping[str, Any]):
         return set(self._scaled.values())
 
     def __getitem__(self, name: str) -> Any:
+        if name in self._made:
+            return self._made[name]
+        if name in self._hidden:
+            raise KeyError(name)
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
             return StoredWeight(self._tensors[name], scale)
-        if name in self._hidden:
-            raise KeyError(name)
         return self._tensors[name]
 
     def __iter__(self) -> Iterator[str]:
-        return (name for name in self._tensors if name not in self._hidden)
+        return iter(self._names)
 
     def __len__(self) -> int:
-        return len(self._tensors) - len(self._hidden)
+        return len(self._names)
+
+
+def _stated_notes(text: str | None) -> dict[str, Mapping[str, object]]:
+    """The header's notes by the original's names of the weights."""
+    if text is None:
+        return {}
+    remedy = "Download or convert the file again."
+    name = f"{_NOTES} in the file's header"
+    layers = json_value(text, dict, name, error=CheckpointError, remedy=remedy).get("layers")
+    if not isinstance(layers, dict) or not all(isinstance(n, dict) for n in layers.values()):
+        raise CheckpointError(
+            f"{_NOTES} in the file's header is damaged. Download or convert the file again."
+        )
+    return {
+        to_original(f"{without_words(layer, DENOISER_WORDS)}.weight"): note
+        for layer, note in layers.items()
+    }
 
 
 def is_native(tensors: Mapping[str, Any], name: str) -> bool:

@@ -9,13 +9,22 @@ from typing import Any
 import comfy.model_management
 import folder_paths
 
-from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.errors import InputError, MediaError
+from ...easyanimate_core.files import (
+    atomic_file,
+    cache_folder,
+    check_writable,
+    temporary_cache,
+)
+from ...easyanimate_core.files.names import file_stem, free_name
 from .paths import LORAS
 from .progress import NodeProgress
 
-#: Below ComfyUI's output folder: states of runs, and the cache of latents and captions.
-WORK_FOLDER = "EasyAnimate_training"
-_FORBIDDEN = set('/\\:*?"<>|')
+#: In the pack's cache folder: states of runs, and the cache of latents and captions.
+WORK_FOLDER = "training"
+#: In ComfyUI's output folder, where earlier versions kept them.
+OLD_FOLDER = "EasyAnimate_training"
+ENDING = ".safetensors"
 
 
 def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
@@ -29,7 +38,8 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
     """
     from ...easyanimate_core.training.lora_run import train_lora
 
-    check_name(name)
+    stem = file_stem(name, ENDING, what="the LoRA")
+    work, note = work_folder()
     device = comfy.model_management.get_torch_device()
     comfy.model_management.unload_all_models()
     comfy.model_management.soft_empty_cache()
@@ -38,36 +48,68 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
     try:
         result = train_lora(
             job,
-            Path(folder_paths.get_output_directory()) / WORK_FOLDER,
+            work,
             precision="bf16" if fits else "no",
             cpu=not on_card,
             progress=NodeProgress(),
         )
     finally:
         comfy.model_management.soft_empty_cache()
-    file = _copy(result.file, Path(folder_paths.get_folder_paths(LORAS)[0]), name)
-    return file.name, result.curves, f"{file}\n{result.report}"
+    file = _copy(result.file, Path(folder_paths.get_folder_paths(LORAS)[0]), stem)
+    lines = [str(file), result.report]
+    old = Path(folder_paths.get_output_directory()) / OLD_FOLDER
+    if old.is_dir():
+        lines.append(f"Nothing is read from {old} of an earlier version any more; delete it.")
+    if note is not None:
+        lines.append(note)
+    return file.name, result.curves, "\n".join(lines)
 
 
-def check_name(name: str) -> None:
-    """Raise `InputError` unless `name` can be a file's name."""
-    bare = name.removesuffix(".safetensors").strip()
-    if not bare or bare.startswith(".") or _FORBIDDEN & set(bare):
-        raise InputError(
-            f"The name of the LoRA is {name!r}; give a file name without a folder, such as "
-            "my_style."
+def is_name(name: str | None) -> bool | str:
+    """True, or what is wrong with a LoRA's name; there is none yet where a node gives it."""
+    try:
+        if name is not None:
+            file_stem(name, ENDING, what="the LoRA")
+    except InputError as error:
+        return str(error)
+    return True
+
+
+def work_folder() -> tuple[Path, str | None]:
+    """Where runs are kept, which no request to ComfyUI reads or writes, and a note about it.
+
+    Raises:
+        InputError: The pack's cache lies in one of the folders that requests reach.
+    """
+    folder = cache_folder(WORK_FOLDER)
+    reached = (
+        folder_paths.get_input_directory(),
+        folder_paths.get_output_directory(),
+        folder_paths.get_temp_directory(),
+        folder_paths.get_user_directory(),
+        folder_paths.models_dir,
+    )
+    for place in map(Path, reached):
+        if folder.resolve().is_relative_to(place.resolve()):
+            raise InputError(
+                f"States of training would lie in {folder}, and everybody who reaches this ComfyUI "
+                f"may read or write files in {place}. Set the environment variable "
+                "EASYANIMATE_CACHE to a folder outside of it and start ComfyUI again."
+            )
+    try:
+        check_writable(folder)
+    except MediaError as error:
+        return temporary_cache() / WORK_FOLDER, (
+            f"The state goes when ComfyUI ends: {error} Set the environment variable "
+            "EASYANIMATE_CACHE to a folder that can be written."
         )
+    return folder, None
 
 
-def _copy(trained: Path, folder: Path, name: str) -> Path:
-    """`name.safetensors` in `folder`, or `name_2.safetensors` and so on; whole or not there."""
-    from ...easyanimate_core.media import atomic_file
-
-    bare = name.removesuffix(".safetensors").strip()
-    path, number = folder / f"{bare}.safetensors", 1
-    while path.exists():
-        number += 1
-        path = folder / f"{bare}_{number}.safetensors"
+def _copy(trained: Path, folder: Path, stem: str) -> Path:
+    """`stem.safetensors` in `folder`, or `stem_2.safetensors` and so on; whole or not there."""
+    taken = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    path = folder / free_name(stem, ENDING, taken)
     with atomic_file(path) as scratch:
         shutil.copyfile(trained, scratch)
     return path

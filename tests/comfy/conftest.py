@@ -104,7 +104,7 @@ def comfy_server(comfyui):
     """A running server; see `tests.comfy.server.Server`."""
     from tests.comfy.server import Server
 
-    server = Server(comfyui)
+    server = Server(comfyui, EASYANIMATE_CACHE=str(comfyui.base / "cache"))
     server.start()
     yield server
     server.stop()

@@ -11,6 +11,9 @@ NEAR = {
     "fp32": (0, 0.02),
     "fp8": (0.05, 0.1),
     "fp8-channel": (0.05, 0.06),
+    "no notes": (0.05, 0.1),
+    "scale_weight": (0.05, 0.1),
+    "wrapped": (0.05, 0.1),
     "int8": (0.02, 0.06),
     "bf16.gguf": (0, 0),
     "q8_0.gguf": (0.02, 0.03),
@@ -35,7 +38,8 @@ def test_a_converted_file_gives_nearly_the_same_video(found, case):
 
 
 def test_what_comfyui_computes_with_is_held_as_it_is_stored(found):
-    assert found["fp8"]["held as"] == "torch.float8_e4m3fn"
+    for case in ("fp8", "no notes", "scale_weight", "wrapped"):
+        assert found[case]["held as"] == "torch.float8_e4m3fn"
     native = "int8_tensorwise" in found["native"]
     assert found["int8"]["held as"] == ("torch.int8" if native else "torch.bfloat16")
     assert ("unpacked" in found["int8"]["report"]) != native

@@ -18,7 +18,7 @@ def test_node_gives_what_the_core_gives(found):
     assert found["shape"] == [3, 96, 130, 3]
     assert found["same"]
     assert found["cached"]
-    assert found["report"].startswith("Canny edges of 3 frames, 130 x 96, found at 64.")
+    assert found["report"].startswith("Canny edges of 3 frames, 130 x 96, found at 87 x 64.")
     assert "low_threshold 50" in found["report"]
 
 
@@ -94,4 +94,4 @@ WIDGETS = """([kind]) => {
 )
 def test_a_choice_brings_its_own_widgets(browser_page, kind, options):
     found = dict(browser_page.page.evaluate(WIDGETS, [kind]))
-    assert found == {"kind": kind, **options, "resolution": 512}
+    assert found == {"kind": kind, **options, "resolution": 0, "width": 0, "height": 0}

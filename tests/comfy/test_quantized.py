@@ -20,7 +20,7 @@ def test_block_strengths_are_factors(found):
     assert found["off"] == 0
     assert found["whole"] == 0
     matched, _, blocks = found["report"].partition(" Blocks ")
-    assert matched == "90 of 90 keys matched, 30 layers are changed."
+    assert matched == "90 of 90 keys matched, 12 layers are changed."
     assert blocks == "0 at 0.5, 1 to 2 at 0 of the strength."
 
 
@@ -31,6 +31,25 @@ def test_block_strengths_are_factors(found):
 def test_block_strengths_that_do_not_fit_are_explained(found, case, said):
     assert found[f"error {case}"][0] == "InputError"
     assert said in found[f"error {case}"][1]
+
+
+@pytest.mark.parametrize("kind", ["alpha", "old", "dora", "loha", "lokr", "bias"])
+def test_a_lora_of_any_kind_acts_as_the_core_s(found, kind):
+    result = found[f"kind {kind}"]
+    assert "1 layers are changed." in result["report"]
+    assert result["patches"] == (2 if kind == "bias" else 1)
+    assert result["to plain"] > 0.01
+    # ComfyUI divides DoRA's lengths by those of the weight alone, and merged files are rounded.
+    assert result["to core"] < (0.5 if kind == "dora" else 0.1) * result["to plain"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("broken", "lora_B.weight of broken.safetensors holds values"), ("odd", "(oft_blocks)")],
+)
+def test_a_lora_that_the_command_line_refuses_is_refused(found, kind, said):
+    assert found[f"kind {kind}"]["error"][0] == "CheckpointError"
+    assert said in found[f"kind {kind}"]["error"][1]
 
 
 @pytest.mark.parametrize("checkpoint", [V51, V5])

@@ -1,5 +1,13 @@
 """A LoRA trained on a real server, used in the same prompt, cancelled, and gone on with."""
 
+import os
+import pickle
+import urllib.error
+import urllib.parse
+import urllib.request
+import uuid
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -7,6 +15,7 @@ from safetensors.torch import load_file
 from tests.comfy.findings import run_script
 from tests.comfy.prompts import V51, node, text_to_video
 from tests.comfy.server import PromptError
+from tools.comfyui import DIRECT
 
 
 def training(checkpoint=V51, *, name="fox", frames=5, steps=3, **settings):
@@ -83,18 +92,80 @@ def test_cancel_ends_it_and_the_next_run_goes_on(comfy_server):
         run.finish()
     assert error.value.kind == "execution_interrupted"
     assert loras(comfy_server) == before
-    kept = comfy_server.base / "output" / "EasyAnimate_training"
-    (state,) = kept.glob("*/checkpoints/step-*[1-9]0")
+    (state,) = comfy_server.base.glob("cache/training/*/checkpoints/step-*[1-9]0")
     step = int(state.name.removeprefix("step-"))
     said = report_of(comfy_server.run_prompt(training(steps=step + 1, name="fox_long")))
     assert f"Going on after step {step}." in said
     assert loras(comfy_server) == sorted([*before, "fox_long.safetensors"])
 
 
+class Attack:
+    """Its unpickling makes a file."""
+
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return (Path.touch, (self.marker,))
+
+
+def upload(server, name, content, subfolder, kind):
+    """As the browser does; the status of the answer."""
+    edge = uuid.uuid4().hex
+    fields = {"type": kind, "subfolder": subfolder, "overwrite": "true"}
+    parts = [f'name="{key}"\r\n\r\n{value}\r\n'.encode() for key, value in fields.items()]
+    parts.append(f'name="image"; filename="{name}"\r\n\r\n'.encode() + content + b"\r\n")
+    head = f"--{edge}\r\nContent-Disposition: form-data; ".encode()
+    body = b"".join(head + part for part in parts) + f"--{edge}--\r\n".encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary={edge}"}
+    return status(server, "/upload/image", body, kind)
+
+
+def status(server, path, body=None, headers=None):
+    request = urllib.request.Request(server.url + path, body, headers or {})
+    try:
+        with DIRECT.open(request, timeout=60) as answer:
+            return answer.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+def test_what_is_uploaded_is_no_part_of_a_state(comfy_server):
+    """Everything that requests can write is written where they can write, then a run goes on."""
+    server = comfy_server
+    marker = server.base / "marker"
+    comfy_server.run_prompt(training(steps=2, name="fox_safe", seed=11))
+    states = server.base.rglob("checkpoints/step-*")
+    state = max(states, key=lambda path: path.stat().st_mtime_ns)
+    before = {file.name: file.read_bytes() for file in state.iterdir()}
+    names = [*before, "custom_checkpoint_0.pkl", "optimizer.bin", "random_states_0.pkl"]
+    names += ["scheduler.bin", "position.json", "pytorch_model.bin"]
+    pickled = pickle.dumps(Attack(marker), 2)
+    below = "/".join(state.parts[-3:])
+    for kind in ("input", "output", "temp"):
+        (server.base / kind).mkdir(exist_ok=True)
+        across = os.path.relpath(state, server.base / kind)
+        for name in names:
+            for folder in (f"EasyAnimate_training/{below}", f"training/{below}"):
+                assert upload(server, name, pickled, folder, kind) == 200
+            assert upload(server, name, pickled, across, kind) >= 400
+            where = urllib.parse.urlencode({"filename": name, "subfolder": across, "type": kind})
+            assert status(server, f"/view?{where}") >= 400
+    across = urllib.parse.quote(os.path.relpath(state, server.base / "user" / "default"), safe="")
+    for name in names:
+        assert status(server, f"/userdata/{across}%2F{name}?overwrite=true", pickled) >= 400
+    assert {file.name: file.read_bytes() for file in state.iterdir()} == before
+    said = report_of(server.run_prompt(training(steps=3, name="fox_safe", seed=11)))
+    assert "Going on after step 2." in said
+    assert "EasyAnimate_training of an earlier version" in said
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "a/b"}, "give a file name without a folder"),
+        ({"name": "a/b"}, "it names a folder. Give a file name without a folder"),
+        ({"name": "nul"}, "it is the name of a device on Windows"),
         ({"frames_per_clip": 9}, "the number of images must be a multiple of it"),
         ({"captions": ""}, "captions has an empty line or no line"),
         ({"checkpoint": f"{V51}-Control"}, "needs a control video for every clip"),
@@ -104,7 +175,20 @@ def test_cancel_ends_it_and_the_next_run_goes_on(comfy_server):
 def test_what_does_not_fit_is_refused(comfy_server, changes, said):
     with pytest.raises(PromptError) as error:
         comfy_server.run_prompt(training(**changes))
-    assert said in error.value.message
+    assert said in str(error.value)
+
+
+def test_states_lie_where_no_request_reaches(comfy_python, tmp_path):
+    """Else they are refused; where the cache cannot be written they go with the process."""
+    (tmp_path / "file").touch()
+    found = run_script(comfy_python, "training_folder.py", str(tmp_path))
+    assert found.pop("cache") == [str(tmp_path / "cache" / "training"), None]
+    folder, note = found.pop("file")
+    assert not folder.startswith(str(tmp_path))
+    assert note.startswith("The state goes when ComfyUI ends: ")
+    assert sorted(found) == ["input", "models", "output", "temp", "user"]
+    for refusal in found.values():
+        assert "Set the environment variable EASYANIMATE_CACHE to a folder outside of it" in refusal
 
 
 def test_nothing_of_training_is_imported_at_start(comfy_python):

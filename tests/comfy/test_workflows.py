@@ -58,8 +58,9 @@ AS_SHIPPED = (
 )
 PREVIEW = "videopreview"
 #: Of VideoHelperSuite and of the track editor.
-WITH_OWN_WIDGETS = tuple(
-    f"EasyAnimate V5.1 - {mode} (VHS)" for mode in ("Video to video", "Trajectory")
+WITH_OWN_WIDGETS = (
+    "EasyAnimate V5.1 - Video to video (VHS)",
+    "EasyAnimate V5.1 - Trajectory (VHS)",
 )
 WIDGETS = """() => Object.fromEntries(app.graph._nodes.map((node) => [
   node.id, Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value])),

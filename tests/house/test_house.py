@@ -23,12 +23,24 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "easyanimate_core"
 NODES = ROOT / "nodes"
 BRIDGE = NODES / "bridge"
+#: Runs a TorchScript file, after a check of what it calls.
+PROGRAMS = CORE / "evaluation" / "program.py"
 MAX_FILE_LINES = 500
 MAX_FUNCTION_LINES = 60
 #: A node's `execute` hands on to the core; its inputs alone are a line each.
 MAX_EXECUTE_STATEMENTS = 15
 #: Loading with these runs code from the file that is loaded.
 UNSAFE_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "marshal", "shelve"}
+#: Calls that read pickles, or programs, or write what only they read: of accelerate, of DeepSpeed,
+#: of PyTorch and of numpy.
+UNPICKLING = re.compile(
+    r"(^|\.)((load|save)_(state|checkpoint)|register_for_checkpointing|load_checkpoint_\w+"
+    r"|jit\.load|hub\.load\w*|load_url|load_state_dict_from_url|(np|numpy)\.load)$"
+)
+#: What raises a dozen kinds of errors, or reads without a bound.
+READERS_OF_THEIR_OWN = re.compile(
+    r"(json|yaml)\.(\w+_)?load(s|_all)?$|\.read_text$|literal_eval$|tomllib\.loads?$"
+)
 HOST_IMPORTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes"}
 TEXT_SUFFIXES = {"", ".css", ".js", ".json", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yml"}
 UNCHECKED_FOLDERS = ("tests/parity/data/", "benchmarks/results/")
@@ -177,20 +189,20 @@ def test_init_files_only_re_export():
 
 
 def reads_tensors_only(path: Path, call: ast.Call) -> bool:
-    """Detectors' published weights are pickles: theirs are read by the loader that runs no code.
+    """Published text encoders and detectors may be pickles: one module reads them, running no code.
 
     The argument has to be spelled out: below PyTorch 2.6 it is off by default.
     """
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     only_tensors = ast.unparse(call.func) == "torch.load" and given.get("weights_only") == "True"
-    return only_tensors and path.parent == CORE / "preprocess"
+    return only_tensors and path == CORE / "checkpoint" / "pickles.py"
 
 
 def test_core_never_unpickles():
     calls = [
         f"{place(path, node.lineno)}: calls {ast.unparse(node.func)}"
         for path, node in core_nodes()
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("torch.load", "jit.load")
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"
         if not reads_tensors_only(path, node)
     ]
     allowed = [
@@ -201,6 +213,59 @@ def test_core_never_unpickles():
     ]
     found = calls + allowed + imports_of(core_files(), UNSAFE_IMPORTS)
     assert_none(found, "A checkpoint must not be able to run code: read safetensors only.")
+
+
+def test_files_are_read_by_their_reader():
+    found = [
+        f"{place(path, node.lineno)}: calls {ast.unparse(node.func)}"
+        for path, node in nodes_of([*core_files(), *sorted(NODES.rglob("*.py"))])
+        if isinstance(node, ast.Call) and READERS_OF_THEIR_OWN.search(ast.unparse(node.func))
+        if path.parent != CORE / "files"
+    ]
+    assert_none(found, "JSON, YAML and text are read by easyanimate_core.files, which refuses.")
+
+
+def test_no_library_unpickles_for_us():
+    files = [path for path in own_files() if NODES not in path.parents and path != PROGRAMS]
+    found = [
+        f"{place(path, node.lineno)}: calls {ast.unparse(node.func)}"
+        for path, node in nodes_of(files)
+        if isinstance(node, ast.Call) and UNPICKLING.search(ast.unparse(node.func))
+    ]
+    found += [
+        f"{place(path, node.lineno)}: imports {name}"
+        for path, node in nodes_of(files)
+        for name in imported_names(node)
+        if name.startswith(("torch.distributed.checkpoint", "torch.package"))
+    ]
+    assert_none(found, "States and weights are safetensors and JSON, which cannot run code.")
+
+
+def test_models_of_transformers_are_tensors_from_a_folder():
+    """Nothing is downloaded, no pickle is read, no program that lies beside the weights runs."""
+    found = []
+    for path, node in core_nodes():
+        if not isinstance(node, ast.Call):
+            continue
+        function = ast.unparse(node.func)
+        given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+        wanted = {}
+        if function == "load_foreign":  # which adds the rest
+            kind = ast.unparse(node.args[0])
+            wanted = {"use_safetensors": "True"} if "Model" in kind else {}
+        if function.endswith(".from_pretrained"):
+            kind = function.removesuffix(".from_pretrained")
+            wanted = {"local_files_only": "True"}
+            if "Model" in kind:
+                wanted["use_safetensors"] = "True"
+            if kind.startswith("Auto") or kind == "kind":
+                wanted["trust_remote_code"] = "False"
+        found += [
+            f"{place(path, node.lineno)}: {kind} without {name}={value}"
+            for name, value in wanted.items()
+            if given.get(name) != value
+        ]
+    assert_none(found, "What transformers reads is told what it may not read.")
 
 
 def test_core_never_imports_comfyui():

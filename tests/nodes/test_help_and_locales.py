@@ -26,7 +26,7 @@ CHINESE = re.compile("[\u4e00-\u9fff]")
 #: Words in help pages that are no input, output or choice of a node of this pack.
 OTHER_WORDS = {"EasyAnimate", "Pan", "Zoom", "checkpoints", "context_length", "diffusers"}
 OTHER_WORDS |= {
-    "EasyAnimate_training",
+    "training",
     "diffusion_models",
     "dim",
     "prompt",

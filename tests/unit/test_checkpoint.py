@@ -239,7 +239,7 @@ def test_a_missing_shard_of_an_index_is_named(checkpoint_copy):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "is not readable JSON"),
+        ("{", "is not valid JSON"),
         ("[]", "holds a list, not a JSON object"),
         ("{}", "has no weight_map"),
         ('{"weight_map": {"proj.weight": 5}}', "has no weight_map"),

@@ -242,7 +242,8 @@ def test_a_recipe_repeats_the_video(generate, tmp_path, source):
     status, _, output = generate(V5_1, Head.INPAINT, "--start-image", "@picture.png")
     again = tmp_path / "again" / "again.mp4"
     recipe = output.parent / source
-    assert main(["generate", "--recipe", str(recipe), "--output", str(again)]) == status == 0
+    words = ["generate", "--yes", "--recipe", str(recipe), "--output", str(again)]
+    assert main(words) == status == 0
     assert torch.equal(read_video(again).frames, read_video(output).frames)
     assert again.read_bytes() == output.read_bytes()
     assert again.with_suffix(".json").read_bytes() == output.with_suffix(".json").read_bytes()
@@ -251,7 +252,7 @@ def test_a_recipe_repeats_the_video(generate, tmp_path, source):
 def test_a_recipe_repeats_the_dtype(generate, tmp_path, capsys):
     _, _, output = generate(V5_1, Head.T2V, "--dtype", "bfloat16")
     again = tmp_path / "again.mp4"
-    assert main(["generate", "--recipe", str(output), "--output", str(again)]) == 0
+    assert main(["generate", "--yes", "--recipe", str(output), "--output", str(again)]) == 0
     assert "in bfloat16" in capsys.readouterr().out
     assert again.read_bytes() == output.read_bytes()
 
@@ -265,7 +266,8 @@ def test_a_recipe_with_another_checkpoint_needs_to_be_told(
     assert main([*words, "--output", str(out)]) == 0
     shutil.rmtree(folder)
     shutil.copytree(checkpoint(V5_1, Head.T2V, seed=1), folder)
-    repeat = ["generate", "--recipe", str(out), "--output", str(tmp_path / "new" / "again.mp4")]
+    repeat = ["generate", "--yes", "--recipe", str(out)]
+    repeat += ["--output", str(tmp_path / "new" / "again.mp4")]
     capsys.readouterr()
     assert main(repeat) == 2
     assert "is not the checkpoint that the recipe was made with" in capsys.readouterr().err
@@ -282,7 +284,7 @@ def test_a_moved_checkpoint_is_named_with_model(checkpoint, checkpoint_copy, tmp
     words = ["generate", "--model", str(folder), "--prompt", "A dog.", *QUICK]
     assert main([*words, "--output", str(out)]) == 0
     shutil.rmtree(folder)
-    repeat = ["generate", "--recipe", str(out), "--output", str(again)]
+    repeat = ["generate", "--yes", "--recipe", str(out), "--output", str(again)]
     capsys.readouterr()
     assert main(repeat) == 2
     error = capsys.readouterr().err

@@ -28,7 +28,8 @@ def camera(tmp_path, capsys):
 
     def run(*options):
         file = tmp_path / "out" / "path.txt"
-        assert main(["camera", *map(str, options), "--out", str(file)]) == 0, capsys.readouterr()
+        words = ["camera", *map(str, options), "--out", str(file), "--force"]
+        assert main(words) == 0, capsys.readouterr()
         assert capsys.readouterr().out.splitlines()[0] == str(file)
         return read_camera_file(file)
 
@@ -130,7 +131,7 @@ def test_trajectory_writes_what_the_model_sees(tmp_path, capsys):
     assert (clip.frames - expected).abs().mean() < 0.02
     over = read_image(preview)
     assert over.shape == (1, 64, 96, 3)
-    assert main([*words, "--preview", str(preview)]) == 0
+    assert main([*words, "--preview", str(preview), "--force"]) == 0
     assert not torch.equal(read_image(preview), over)
 
 

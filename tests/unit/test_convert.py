@@ -164,8 +164,10 @@ def test_a_whole_checkpoint_generates_nearly_the_same(source, tmp_path, dtype):
     assert 0 < difference < {"fp8": 0.03, "fp8-channel": 0.03, "int8": 0.01}[dtype]
     others = [p for p in source.rglob("*") if p.is_file() and p.parent.name != "transformer"]
     assert others
-    for path in others:
-        assert (tmp_path / "small" / path.relative_to(source)).samefile(path)
+    for path in others:  # copies: editing one leaves the other as it is
+        copy = tmp_path / "small" / path.relative_to(source)
+        assert copy.read_bytes() == path.read_bytes()
+        assert not copy.samefile(path)
 
 
 # Formats
@@ -372,13 +374,13 @@ def test_an_existing_target_needs_force(source, tmp_path):
     file, folder = tmp_path / "one.safetensors", tmp_path / "folder"
     for target in (file, folder):
         convert(source, target, Conversion())
-        refused(source, target, "exists. Name another target", dtype="fp32")
+        refused(source, target, "is there already. Name another output", dtype="fp32")
     convert(source, file, Conversion(dtype="fp32", force=True))
     assert load_file(file)[LAYER].dtype == torch.float32
     convert(source, folder, Conversion(dtype="fp32", force=True))
     assert load_file(folder / WEIGHTS)[LAYER].dtype == torch.float32
     (tmp_path / "dir.safetensors").mkdir()
-    refused(source, tmp_path / "dir.safetensors", "is a folder and would become", force=True)
+    refused(source, tmp_path / "dir.safetensors", "is a folder; name a file", force=True)
     assert in_folder(tmp_path) == ["dir.safetensors", "folder", "one.safetensors"]
 
 
@@ -633,7 +635,7 @@ def test_the_command(source, tmp_path, capsys):
     assert report.with_suffix(".png").is_file()
     assert len(inspect_checkpoint(target).transformer_files.files) > 1
     assert main(command) == 2
-    assert "exists. Name another target" in capsys.readouterr().err
+    assert "is there already. Name another output" in capsys.readouterr().err
     assert main([*command[:2], str(tmp_path / "x"), "--report", "x.txt"]) == 2
     assert not (tmp_path / "x").exists()
     with pytest.raises(SystemExit):

@@ -1,6 +1,7 @@
 """Captions by a real vision-language model of random weights, and from files."""
 
 import csv
+import io
 import json
 import shutil
 
@@ -15,6 +16,7 @@ from easyanimate_core.data_preparation import (
     read_captions,
 )
 from easyanimate_core.data_preparation.caption_model import CaptionModel
+from easyanimate_core.data_preparation.chats import render_chats
 from easyanimate_core.data_preparation.files import find_files
 from easyanimate_core.data_preparation.pixels import sample_frames
 from easyanimate_core.errors import CheckpointError, InputError
@@ -135,7 +137,7 @@ def test_a_caption_belongs_to_the_file_as_it_was(dataset, tmp_path):
         ("a.json", '{"bikes.mp4": " "}', "no text for bikes.mp4"),
         ("a.json", '{"bikes.mp4": 3}', "no list of"),
         ("a.json", '[{"path": "x"}]', "no list of"),
-        ("a.json", "{", "no list of"),
+        ("a.json", "{", "a.json is not valid JSON"),
         ("a.json", "[]", "has no captions for the files"),
         ("a.csv", "file,text\nbikes.mp4,x\n", "lacks the column file_path or text"),
         ("a.docx", "x", r"neither a .json, a .csv nor a folder"),
@@ -169,3 +171,68 @@ def test_models_are_refused(dataset, model, tmp_path):
     ):
         with pytest.raises(InputError, match=message):
             Captioning(**change)
+
+
+def test_a_program_beside_the_weights_is_not_run(tmp_path, monkeypatch):
+    """transformers would ask in the terminal, and run it after a yes."""
+    marker, folder = tmp_path / "marker", tmp_path / "model"
+    folder.mkdir()
+    source = f"open({str(marker)!r}, 'w').close()\nclass Any: pass\n"
+    (folder / "program.py").write_text(source)
+    auto = ("AutoConfig", "AutoModelForImageTextToText", "AutoProcessor")
+    told = {"model_type": "of_its_own", "auto_map": dict.fromkeys(auto, "program.Any")}
+    for name in ("config.json", "processor_config.json", "preprocessor_config.json"):
+        (folder / name).write_text(json.dumps(told))
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 9))
+    with pytest.raises(CheckpointError, match="cannot be used to caption"):
+        CaptionModel(folder, SHORT)
+    assert not marker.exists()
+
+
+def test_a_caption_in_another_encoding_is_named_and_left_out(dataset, tmp_path):
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    (folder / "bikes.txt").write_bytes("the man\u2019s bike".encode("cp1252"))
+    (folder / "picture.txt").write_bytes(b"\xef\xbb\xbfa picture\r\n")
+    summary = read_captions(dataset, folder)
+    assert (summary.added, summary.without) == (1, 2)
+    assert texts(dataset) == {"picture.png": "a picture"}
+    assert "byte 7 is 0x92, which is no UTF-8. Save it as UTF-8" in summary.unreadable["bikes.mp4"]
+    (folder / "picture.txt").unlink()
+    with pytest.raises(InputError, match=r"has no captions for .*bikes.txt cannot be read"):
+        read_captions(dataset, folder)
+
+
+def test_a_clip_that_cannot_be_shown_to_the_model_is_named_and_left_out(dataset, model):
+    (dataset / "bikes.mp4").write_bytes(b"nothing")
+    summary = caption_files(dataset, model, SHORT)
+    assert summary.added == 2
+    assert list(summary.unreadable) == ["bikes.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (
+            "{% set x = namespace(v='a') %}{% for i in range(60) %}{% set x.v = x.v ~ x.v %}"
+            "{% endfor %}",
+            "it needs too much memory",
+        ),
+        ("{{ 'a' * 10 ** 11 }}", "it needs too much memory"),
+        ("{{ 'a' * 10 ** 7 }}", "it makes 10,000,000 characters"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "cannot be run"),
+        ("{{ messages.__class__.__mro__ }}", "cannot be run"),
+        ("{% for", "cannot be run"),
+        pytest.param(
+            "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
+            "it does not end",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_template_that_loops_or_grows_is_ended(model, template, said):
+    processor = CaptionModel(model, SHORT)._processor
+    processor.chat_template = template
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]
+    with pytest.raises(CheckpointError, match=said):
+        render_chats(processor, [chat])

@@ -312,7 +312,10 @@ def test_encode_and_generate_with_its_file(checkpoint, tmp_path, capsys):
         output = tmp_path / f"{name}.mp4"
         assert run("generate", "--model", model, *text, *QUICK, "--output", output) == 0
     assert (tmp_path / "a_1.mp4").stat().st_size > 0
-    assert run("generate", "--recipe", tmp_path / "a.json", "--output", tmp_path / "c.mp4") == 0
+    assert (
+        run("generate", "--yes", "--recipe", tmp_path / "a.json", "--output", tmp_path / "c.mp4")
+        == 0
+    )
     for sample in ("0", "1"):
         frames = [video_bytes(tmp_path / f"{name}_{sample}.mp4") for name in "abc"]
         assert frames[0] == frames[1] == frames[2]
@@ -329,9 +332,12 @@ def test_a_recipe_refuses_another_file_of_embeddings(checkpoint, tmp_path, capsy
     assert run("encode", "--model", model, "--prompt", DOG, "--out", kept) == 0
     output = ("--output", tmp_path / "a.mp4")
     assert run("generate", "--model", model, "--embeddings", kept, *QUICK, *output) == 0
-    assert run("encode", "--model", model, "--prompt", CAT, "--out", kept) == 0
+    assert run("encode", "--model", model, "--prompt", CAT, "--out", kept, "--force") == 0
     capsys.readouterr()
-    assert run("generate", "--recipe", tmp_path / "a.mp4", "--output", tmp_path / "b.mp4") == 2
+    assert (
+        run("generate", "--yes", "--recipe", tmp_path / "a.mp4", "--output", tmp_path / "b.mp4")
+        == 2
+    )
     assert "has changed since the recipe was made" in capsys.readouterr().err
     kept.unlink()
     with pytest.raises(RecipeError, match="which is not there"):

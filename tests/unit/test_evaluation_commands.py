@@ -95,9 +95,8 @@ def test_a_picture_alone_has_likeness_and_no_motion(folders, command):
             "one: The video has 5 frames of 48 x 32 and its reference 4 frames",
         ),
         (lambda f: write_png(f / "bad/one.png", clip(0)[:1]), "have the same name"),
-        (lambda f: (f / "bad/one.mp4").write_bytes(b"nothing"), "not a video in a known format"),
     ],
-    ids=["missing", "shorter", "same name", "damaged"],
+    ids=["missing", "shorter", "same name"],
 )
 def test_videos_that_do_not_fit_are_refused_before_the_work(folders, command, change, message):
     change(folders)
@@ -108,6 +107,22 @@ def test_videos_that_do_not_fit_are_refused_before_the_work(folders, command, ch
     assert status == 2
     assert message in said.err
     assert not out.exists()
+
+
+@pytest.mark.parametrize("damaged", ["bad/one.mp4", "references/one.mp4"])
+def test_a_video_that_cannot_be_read_is_named_and_left_out(folders, command, damaged):
+    (folders / damaged).write_bytes(b"nothing")
+    out = folders / "out"
+    words = [folders / "bad", "--against", folders / "references", "--out", out]
+    status, said = command("evaluate", *words)
+    assert (status, "1 cannot be read and are left out:\n  one: " in said.out) == (0, True)
+    report = read(out)
+    assert list(report["videos"]) == ["sub/two"]
+    assert "not a video" in report["unreadable"]["one"]
+    for file in (folders / "bad").rglob("*.mp4"):
+        file.write_bytes(b"nothing")
+    status, said = command("evaluate", *words, "--force")
+    assert (status, "No video can be read." in said.err) == (2, True)
 
 
 @pytest.mark.parametrize(

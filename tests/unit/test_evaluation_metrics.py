@@ -178,6 +178,51 @@ def test_a_file_that_is_not_i3d_is_refused(tmp_path):
         VideoFeatures(tmp_path / "absent.pt", CPU)
 
 
+class Writes(torch.nn.Module):
+    """Its state is set while it is loaded, by a program of its own."""
+
+    def __init__(self, goal):
+        super().__init__()
+        self.goal = goal
+        self.training = False
+
+    @torch.jit.export
+    def __getstate__(self):
+        return (self.goal, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[str, bool]):
+        self.goal, self.training = state
+        torch.save(torch.ones(1), self.goal)
+
+    def forward(self, video):
+        return video
+
+
+class Reads(torch.nn.Module):
+    """Its features are somebody's file."""
+
+    def forward(self, video, rescale: bool, resize: bool, return_features: bool):
+        assert rescale == resize
+        assert return_features
+        assert video.ndim == 5
+        return torch.from_file("/etc/hostname", False, 8, dtype=torch.uint8)
+
+
+def test_a_program_that_does_more_than_compute_is_not_run(tmp_path):
+    file, goal = tmp_path / "i3d.pt", tmp_path / "written"
+    torch.jit.script(Writes(str(goal))).save(str(file))
+    with pytest.raises(CheckpointError, match=r"does more than compute: it calls 'save'"):
+        VideoFeatures(file, CPU)
+    assert not goal.exists()
+    torch.jit.script(Reads()).save(str(file))
+    with pytest.raises(CheckpointError, match=r"does more than compute: it calls 'from_file'"):
+        VideoFeatures(file, CPU)
+    file.write_bytes(b"PTMF" + file.read_bytes())
+    with pytest.raises(CheckpointError, match="is no TorchScript file"):
+        VideoFeatures(file, CPU)
+
+
 # Prompts
 
 

@@ -100,8 +100,8 @@ def test_noise_levels_go_both_ways(name):
     if name == "Flow":
         torch.testing.assert_close(velocity, noise - clean, atol=1e-4, rtol=1e-4)
     else:
-        share = schedule.scheduler.alphas_cumprod[int(timestep)]
-        wanted = share.sqrt() * noise - (1 - share).sqrt() * clean
+        signal, spread = schedule.solver.levels(timestep)
+        wanted = signal * noise - spread * clean
         torch.testing.assert_close(velocity, wanted, atol=1e-3, rtol=1e-3)
 
 

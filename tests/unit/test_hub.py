@@ -449,7 +449,22 @@ empty:
     assert places.folders("controlnet_aux") == [models / "controlnet_aux"]
 
 
-@pytest.mark.parametrize("text", ["a: [", "- b", "easyanimate: {EasyAnimate: [a]}", "a: text"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: [",
+        "- b",
+        "easyanimate: {EasyAnimate: [a]}",
+        "a: text",
+        "base_path: /models\nloras: x",
+        "a:\n\tloras: x",
+        'a:\n  base_path: "C:\\stable-diffusion"',
+        "a: {loras: !!binary aGk=}",
+        "a: &a [*a]",
+        "a: {base_path: 5}",
+        "a: {loras: 2024-01-01, base_path: [x]}",
+    ],
+)
 def test_a_broken_file_of_extra_paths_is_told(tmp_path, text):
     places = find_places(comfyui(tmp_path, text), {})
     assert "extra_model_paths.yaml cannot be read" in places.problem

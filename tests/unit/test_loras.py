@@ -303,7 +303,8 @@ def test_block_strengths_are_read():
     [
         (("lora_up.weight", None), r"has no up matrix of transformer_blocks.0.attn2.to_q"),
         (("lora_up.weight", torch.zeros(32, 3)), r"\(4, 32\) and .*lora_up.weight \(32, 3\)"),
-        (("hada_w1_a", torch.zeros(4, 4)), r"is no part of a LoRA \(hada_w1_a\): LoHa"),
+        (("hada_w1_a", torch.zeros(4, 4)), r"has no hada_w1_b and no hada_w2_a and no hada_w2_b"),
+        (("oft_blocks", torch.zeros(4, 4, 4)), r"of a kind that is not read \(oft_blocks\)"),
     ],
 )
 def test_a_file_that_is_damaged(shapes, lora_files, tmp_path, change, message):
@@ -357,7 +358,7 @@ def test_a_recipe_repeats_loras_and_quantization(words, lora_files, tmp_path, ca
     assert recipe.loras == (Lora(lora_files[0], 0.7, "0-1=0.5,2=1"), Lora(lora_files[1]))
     assert recipe.memory == Memory(quantization="qint4", text_quantization="qint8")
     again = tmp_path / "again.mp4"
-    repeat = ["generate", "--recipe", str(tmp_path / "video.mp4"), "--output", str(again)]
+    repeat = ["generate", "--yes", "--recipe", str(tmp_path / "video.mp4"), "--output", str(again)]
     assert main(repeat) == 0
     assert Recipe.read(again).to_json() == recipe.to_json()
     assert again.read_bytes() == (tmp_path / "video.mp4").read_bytes()
@@ -408,7 +409,8 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("style.ckpt=1", "is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file"),
+        ("style.gguf=1", "is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file"),
+        ("style.ckpt=1", 'easyanimate_core convert "style.ckpt" "style.safetensors"'),
         ("style.safetensors=much", "has the strength 'much'; it must be a number"),
         ("style.safetensors=inf", "The strength of style.safetensors is inf"),
         ("style.safetensors:0=", "'0=' in the block strengths '0='"),

@@ -1,7 +1,6 @@
 import errno
 import importlib.util
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -367,19 +366,6 @@ def test_rotation_is_applied(tmp_path, video):
     turned.write_bytes(data)
     upright, stored = read_video(turned).frames, read_video(video).frames
     assert torch.equal(upright, torch.rot90(stored, -1, (1, 2)))
-
-
-def test_pixels_that_are_not_square_are_told(tmp_path, caplog):
-    path = tmp_path / "wide.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        stream.codec_context.sample_aspect_ratio = Fraction(4, 3)
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8))))
-        container.mux(stream.encode())
-    with caplog.at_level(logging.WARNING):
-        read_video(path)
-    assert "pixels of aspect 4/3" in caplog.text
 
 
 # Reading pictures and masks

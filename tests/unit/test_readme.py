@@ -245,7 +245,7 @@ def test_table_of_schedulers(readme):
     assert {row[0] for row in table} == {version.value for version in Version}
     for version, names, default in table:
         fits = Version(version).prediction_type
-        assert set(code_spans(names)) == {n for n, (_, kind) in SCHEDULERS.items() if kind == fits}
+        assert set(code_spans(names)) == {n for n, kind in SCHEDULERS.items() if kind == fits}
         assert code_spans(default) == [DEFAULT_SCHEDULER[Version(version)]]
 
 

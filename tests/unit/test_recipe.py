@@ -256,7 +256,7 @@ def test_files_that_hold_no_recipe(tmp_path):
         (video, RecipeError, "has no recipe in its metadata"),
         (picture, RecipeError, "has no recipe in its metadata"),
         (broken, RecipeError, "is not valid JSON"),
-        (tmp_path / "list.json", RecipeError, "is not a JSON object"),
+        (tmp_path / "list.json", RecipeError, "holds a list, not a JSON object"),
         (tmp_path / "deep.json", RecipeError, "is not valid JSON"),
         (tmp_path / "bytes.json", RecipeError, "cannot be read"),
         (tmp_path / "missing.json", RecipeError, "cannot be read"),

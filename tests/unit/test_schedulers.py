@@ -46,7 +46,7 @@ def test_each_fits_its_version_and_no_other(name, configs):
     with pytest.raises(SchedulerError) as caught:
         check_scheduler(name, other, configs[other])
     message = str(caught.value)
-    assert message.startswith(f"{name} samples {SCHEDULERS[name][1]} models")
+    assert message.startswith(f"{name} samples {SCHEDULERS[name]} models")
     assert f"EasyAnimate {other.value} predicts {other.prediction_type}" in message
     assert message.endswith("Use Flow." if other is V5_1 else f"Use {', '.join(V5_NAMES)}.")
 
@@ -73,6 +73,27 @@ def test_a_config_of_another_model_is_refused(name, version, config):
         check_scheduler(name, version, config)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"use_karras_sigmas": True}, "use_karras_sigmas to True"),
+        ({"num_train_timesteps": 10**9}, "num_train_timesteps to 1000000000"),
+        ({"trained_betas": [0.1]}, "trained_betas to [0.1]"),
+        ({"beta_schedule": "cosine"}, "beta_schedule to 'cosine'"),
+        ({"timestep_spacing": 7}, "timestep_spacing to 7"),
+        ({"beta_end": "0.02"}, "beta_end to '0.02'"),
+        ({"beta_end": float("nan")}, "beta_end to nan"),
+        ({"steps_offset": None}, "steps_offset to None"),
+    ],
+)
+def test_what_a_config_asks_for_is_done_or_refused(configs, change, said):
+    """Nothing of it is left out silently, and nothing is taken for what it is not."""
+    config = configs[V5] | {"timestep_spacing": "leading"} | change
+    with pytest.raises(SchedulerError) as caught:
+        make_schedule("DDIM", config, steps=5)
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_same_name_gives_the_same_walk_twice(name, configs):
     """A schedule has state; a second one starts afresh and the config is left as it was."""
@@ -94,7 +115,7 @@ def test_strength_walks_the_last_part(name, configs):
     config = config_for(name, configs)
     whole = make_schedule(name, config, steps=20).timesteps
     part = make_schedule(name, config, steps=20, strength=0.3).timesteps
-    num_skipped = 14 * make_schedule(name, config, steps=20).scheduler.order
+    num_skipped = 14 * make_schedule(name, config, steps=20).solver.order
     assert torch.equal(part, whole[num_skipped:])
     assert (part <= whole[0]).all()
     if name != "PNDM":  # its Runge-Kutta start visits timesteps twice

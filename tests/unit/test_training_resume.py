@@ -101,7 +101,7 @@ def test_an_exception_from_the_progress_stops_the_run_and_it_goes_on(folder, tmp
 def test_a_state_of_a_lora_has_the_lora_alone(folder, tmp_path):
     train(tmp_path / "run", folder, model__lora={"rank": 2, "alpha": 2.0})
     (state,) = (tmp_path / "run" / "checkpoints").iterdir()
-    kept = load_file(next(state.glob("model*.safetensors")))
+    kept = load_file(next(state.glob("*-weights.safetensors")))
     assert kept
     assert all(".lora." in name for name in kept)
 
@@ -122,7 +122,7 @@ def test_a_half_written_state_is_no_state(tmp_path):
 def test_a_damaged_state_is_refused_with_the_remedy(folder, tmp_path):
     train(tmp_path / "run", folder)
     (state,) = (tmp_path / "run" / "checkpoints").iterdir()
-    (file,) = state.glob("model*.safetensors")
+    (file,) = state.glob("*-weights.safetensors")
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match=r"step-00000002 cannot be read.*Delete this folder"):
         train(tmp_path / "run", folder, run__steps=4)

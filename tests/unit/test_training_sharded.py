@@ -12,8 +12,9 @@ import yaml
 from safetensors.torch import load_file
 
 from easyanimate_core.specs import Head
+from easyanimate_core.training.run import run_training
 from tests.factories import V5_1
-from tests.training_runs import losses, settings
+from tests.training_runs import config, losses, settings
 
 ROOT = Path(__file__).parents[2]
 RUN = {
@@ -33,14 +34,14 @@ def folder(checkpoint):
 
 def launch(path, kind, output, *options, fails=False, **changes):
     """Two processes; returns what they print. `kind` None is plain data parallelism."""
-    config = path / f"{output.name}.yaml"
-    config.write_text(yaml.safe_dump(settings(output, **changes)))
+    file = path / f"{output.name}.yaml"
+    file.write_text(yaml.safe_dump(settings(output, **changes)))
     start = ["-m", "easyanimate_core", "train"]
     if kind is not None:
         start = ["tests/sharded_on_cpu.py", kind]
     done = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-         *start, str(config), *options],
+         *start, str(file), *options],
         cwd=ROOT, capture_output=True, text=True, check=False,
         env={
             **os.environ, "OMP_NUM_THREADS": "1", "DS_ACCELERATOR": "cpu",
@@ -80,6 +81,12 @@ def test_averaged_weights(folder, tmp_path, kind):
     assert "Going on after step 2" in launch(tmp_path, kind, tmp_path / "parts", **run)
     assert_same_run(tmp_path / "plain", tmp_path / "parts")
     assert len(list((tmp_path / "parts" / "validation").glob("*.png"))) == 2
+    # What two processes have written is whole: one goes on with it.
+    said = []
+    more = {**run, "run__steps": 5, "run__validate_every": 0}
+    run_training(config(tmp_path / "parts", **more), report=said.append)
+    assert said[0].startswith("Going on after step 4. The state was written by 2 process(es)")
+    assert list(losses(tmp_path / "parts")) == [1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("kind", ["fsdp", ZERO2, ZERO3])
@@ -112,6 +119,7 @@ def test_bf16(folder, tmp_path, kind):
         ("fsdp1", {}, "Set fsdp_version to 2"),
         ("fsdp", {"task": "vae"}, "accelerate is configured for FSDP, which is for denoisers"),
         ("fsdp", {"optimizer__kind": "muon"}, "needs whole weights, and FSDP"),
+        pytest.param("zero0", {}, "whose states cannot be saved. Use stage 2", marks=DEEPSPEED),
         pytest.param("zero3", {"run__ema": 0.9}, "set run.ema to 0", marks=DEEPSPEED),
     ],
 )

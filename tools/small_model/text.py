@@ -24,6 +24,7 @@ from easyanimate_core.checkpoint.component import write_component
 from easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
 from easyanimate_core.synthetic.caption import LANGUAGES, caption
 from easyanimate_core.synthetic.scene import Scene, make_scene
+from easyanimate_core.text.chat import BARE_TEMPLATE
 from easyanimate_core.text.tokenize import load_qwen_tokenizer
 from easyanimate_core.tiny_tokenizers import write_qwen_tokenizer
 
@@ -31,13 +32,6 @@ SEED = 7
 CAPTIONS = 4000
 VOCABULARY = 640
 MAX_TOKENS = 24
-#: The user's turn alone: a system line would cost the denoiser tokens that are always the same.
-CHAT_TEMPLATE = (
-    "{% for message in messages %}<|im_start|>"
-    "{% if message['content'] is string %}{{ message['content'] }}"
-    "{% else %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
-    "<|im_end|>{% endfor %}"
-)
 #: A caption is left empty this often: then nothing is said of any part.
 _EMPTY_SHARE = 0.05
 _LOG_EVERY = 200
@@ -65,7 +59,7 @@ def main() -> int:
         [*corpus.captions, *[DEFAULT_NEGATIVE_PROMPT] * 50],
         vocabulary_size=VOCABULARY,
         max_tokens=MAX_TOKENS,
-        chat_template=CHAT_TEMPLATE,
+        chat_template=BARE_TEMPLATE,
     )
     tokenizer: Any = load_qwen_tokenizer(arguments.out / "tokenizer")
     chats = [f"<|im_start|>{text}<|im_end|>" for text in corpus.captions]

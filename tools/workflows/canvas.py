@@ -42,7 +42,7 @@ SIZES = {
     "EasyAnimateLoadCheckpoint": (360, 240),
     "EasyAnimateLoadLora": (360, 190),
     "EasyAnimatePinFrames": (340, 130),
-    "EasyAnimatePreprocess": (300, 180),
+    "EasyAnimatePreprocess": (300, 208),
     "EasyAnimateSampler": (380, 500),
     "EasyAnimateTextEncode": (360, 300),
     "EasyAnimateTrainLora": (360, 460),

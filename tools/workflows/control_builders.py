@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from easyanimate_core.settings import DEFAULT_SIZE
+
 from .builders import Columns
 from .canvas import Group, Node, Output
 from .drafts import LENGTH, SHOWN, Clip, Draft
@@ -114,7 +116,15 @@ def example_poses() -> str:
 def _drawn(draft: Draft, clip: Clip, kind: str, which: str = "") -> list[Node]:
     """A detector, and what it draws."""
     title = f"{which}control video" if which else None
-    detector = draft.add("EasyAnimatePreprocess", title=title, image=clip.images, kind=kind)
+    height, width = DEFAULT_SIZE  # of EasyAnimate Control
+    detector = draft.add(
+        "EasyAnimatePreprocess",
+        title=title,
+        image=clip.images,
+        kind=kind,
+        width=width,
+        height=height,
+    )
     preview = _preview(
         draft, f"{which}what it draws" if which else DRAWN, detector["control_video"]
     )

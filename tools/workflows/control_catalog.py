@@ -21,14 +21,18 @@ from .notes import (
     Weights,
 )
 
-ASPECT = "Set a size with the aspect of your clip in *EasyAnimate Control*."
+ASPECT = (
+    "Set a size with the aspect of your clip, the same in *EasyAnimate Control Video* and in "
+    "*EasyAnimate Control*."
+)
 LOOK = "Press **Run**. The preview shows the control video before the sampler begins."
 RATE_TIP = (
     "**Clips**: every frame that is loaded is drawn, so cut them to the seconds you need. What was "
     "drawn once is kept while ComfyUI runs."
 )
 RESOLUTION_TIP = (
-    "**resolution** is the short side of what the detector sees: more finds finer things."
+    "**resolution** 0 looks for lines at the size of the result, and for people and depth at 512. "
+    "A larger one finds finer things."
 )
 FOUND_TIP = (
     "**Detectors' weights** are also found in the Hugging Face cache and in the folder of the pack "

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from ...media import atomic_file
+from ...errors import MediaError
+from ...files import atomic_file, save_tensors
 from ...media.samples import add_samples
+
+logger = logging.getLogger(__name__)
 
 _KEY = "latents"
 _DIGEST_BYTES = 20
@@ -29,6 +34,15 @@ def digest_of_files(*paths: Path) -> str:
     for path in paths:
         add_samples(total, path)
     return total.hexdigest()
+
+
+@functools.lru_cache(maxsize=16)
+def _tell_once(folder: Path) -> None:
+    logger.error(
+        "Nothing can be kept in %s, which is full or not to be written to: what is missing there "
+        "is encoded anew in every epoch.",
+        folder,
+    )
 
 
 @dataclass(frozen=True)
@@ -56,10 +70,13 @@ class LatentCache:
         return self._path(content).is_file()
 
     def write(self, tensor: Tensor, *content: object) -> None:
-        """Keep a tensor; `MediaError` where it cannot be written."""
+        """Keep a tensor; where that cannot be, it is said once and the run goes on without."""
         half = tensor.to("cpu", torch.float16).contiguous()
-        with atomic_file(self._path(content)) as scratch:
-            save_file({_KEY: half}, scratch)
+        try:
+            with atomic_file(self._path(content)) as scratch:
+                save_tensors(scratch, {_KEY: half})
+        except MediaError:
+            _tell_once(self.folder)
 
     def _path(self, content: tuple[object, ...]) -> Path:
         name = digest(self.encoder, *content)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -10,11 +10,28 @@ from pathlib import Path
 from typing import Any
 
 from ...conditioning.camera import read_camera_file
-from ...errors import InputError
-from ...media import align_clip, read_facts, read_image, read_video, resize_cover
+from ...errors import InputError, MediaError
+from ...files import (
+    DATASET_BYTES,
+    TEXT,
+    check_fields,
+    is_file,
+    named_path,
+    optional,
+    read_json,
+    short,
+)
+from ...media import Fit, align_clip, read_facts, read_image, read_video, resize_cover
 from .records import Record, Sample, Shape
 
+logger = logging.getLogger(__name__)
+
 _KINDS = ("video", "image")
+_RULES = {
+    "control_file_path": optional(TEXT),
+    "camera_file_path": optional(TEXT),
+    "text": optional(TEXT),
+}
 
 
 def manifest_records(manifest: Path, root: Path | None, *, fps: float) -> list[Record]:
@@ -24,35 +41,54 @@ def manifest_records(manifest: Path, root: Path | None, *, fps: float) -> list[R
     `control_file_path` and `camera_file_path`. Paths are relative to `root`, or to the manifest's
     folder. Clips are taken at `fps`.
 
+    Clips and pictures that cannot be read are left out; a warning names and counts them.
+
     Raises:
         InputError: The manifest is missing or malformed, or a file it names is missing.
-        MediaError: A file is damaged.
+        MediaError: No file can be read.
     """
     if not manifest.is_file():
         raise InputError(f"There is no manifest {manifest}; prepare-data manifest writes one.")
-    try:
-        entries = json.loads(manifest.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{manifest} is not valid JSON: {error}.") from error
-    if not isinstance(entries, list) or not entries:
+    entries = read_json(manifest, list, error=InputError, limit=DATASET_BYTES)
+    if not entries:
         raise InputError(f"{manifest} must hold a list of at least one clip.")
     base = root or manifest.parent
-    return [_record(entry, number, base, fps) for number, entry in enumerate(entries, start=1)]
+    found = [_record_or_fault(entry, n, base, fps) for n, entry in enumerate(entries, start=1)]
+    records = [record for record in found if isinstance(record, Record)]
+    unreadable = [fault for fault in found if isinstance(fault, str)]
+    if not records:
+        raise MediaError(f"No file of {manifest} can be read. {unreadable[0]}")
+    if unreadable:
+        logger.warning(
+            "%d of %d files of %s cannot be read and are left out:\n  %s",
+            len(unreadable), len(entries), manifest, "\n  ".join(unreadable),
+        )  # fmt: skip
+    return records
+
+
+def _record_or_fault(entry: Any, number: int, base: Path, fps: float) -> Record | str:
+    try:
+        return _record(entry, number, base, fps)
+    except MediaError as error:
+        return str(error)
 
 
 def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
     if not isinstance(entry, Mapping) or not isinstance(entry.get("file_path"), str):
-        raise InputError(f"Entry {number} of the manifest is {entry!r}; it needs a file_path.")
+        raise InputError(f"Entry {number} of the manifest is {short(entry)}; it needs a file_path.")
+    check_fields(entry, _RULES, f"Entry {number} of the manifest", InputError)
     kind = entry.get("type", "video")
     if kind not in _KINDS:
-        raise InputError(f"Entry {number}: type is {kind!r}; it must be video or image.")
+        raise InputError(f"Entry {number}: type is {short(kind)}; it must be video or image.")
     paths = {
-        name: base / entry[name]
+        name: base / named_path(entry[name], f"{name} of entry {number}", InputError)
         for name in ("file_path", "control_file_path", "camera_file_path")
         if entry.get(name)
     }
+    if "file_path" not in paths:
+        raise InputError(f"Entry {number} of the manifest has an empty file_path.")
     for name, path in paths.items():
-        if not path.is_file():
+        if not is_file(path):
             raise InputError(f"Entry {number}: {name} {path} does not exist.")
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths.values()]
     if kind == "image":
@@ -61,10 +97,10 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
     else:
         facts = read_facts(paths["file_path"])
         height, width = facts.height, facts.width
-        frames = int(facts.seconds * fps + 0.5)
+        frames = facts.frames_at(fps)
     return Record(
         identity=repr(stamps),
-        captions=(str(entry.get("text", "")),),
+        captions=(entry.get("text") or "",),
         frames=frames,
         height=height,
         width=width,
@@ -79,7 +115,8 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     else:
         sample = Sample(_clip(paths["file_path"], fps, shape))
     if "control_file_path" in paths:
-        sample = replace(sample, control=_clip(paths["control_file_path"], fps, shape))
+        control = _clip(paths["control_file_path"], fps, shape, keep_lines=True)
+        sample = replace(sample, control=control)
     if "camera_file_path" in paths:
         sample = replace(
             sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
@@ -87,9 +124,16 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     return sample
 
 
-def _clip(path: Path, fps: float, shape: Shape) -> Any:
-    clip = read_video(path, max_seconds=shape.frames / fps)
+def _clip(path: Path, fps: float, shape: Shape, *, keep_lines: bool = False) -> Any:
+    fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
+    clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
     aligned = align_clip(
-        clip, height=shape.height, width=shape.width, frames=shape.frames, fps=fps, short="repeat"
+        clip,
+        height=shape.height,
+        width=shape.width,
+        frames=shape.frames,
+        fps=fps,
+        short="repeat",
+        keep_lines=keep_lines,
     )
     return aligned.frames

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from ...checkpoint.component import write_vae
+from ...checkpoint.pickles import read_pickle
 from ...conditioning.encode import from_model_range
 from ...errors import InputError
 from ...geometry import TEMPORAL_FACTOR
 from ...media import contact_sheet, write_png
 from ...models.vae import AutoencoderKLMagvit
-from ...preprocess.weights import read_state
 from ...progress import Progress
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
@@ -285,7 +285,7 @@ def _perceptual(objective: Any) -> Any:
             f"There is no file {path} (vae_objective.lpips_weights). Give torchvision's vgg16 "
             "weights (vgg16-397923af.pth), or set vae_objective.perceptual to 0."
         )
-    weights = read_state(path)
+    weights = read_pickle(path)
     features = {k.removeprefix("features."): v for k, v in weights.items() if "features." in k}
     slices = network.net.state_dict()
     try:

@@ -6,6 +6,7 @@ from pathlib import Path
 import comfy.quant_ops
 import folder_paths
 import torch
+from safetensors.torch import load_file, save_file
 
 sys.path.append(str(Path(__file__).parent))
 from probing import Probe, empty, encode, gap, ksampler
@@ -49,6 +50,20 @@ def same_denoiser(name, dtype="default"):
     }
 
 
+def spellings(stored):
+    """Scaled fp8 as other programs write it, with and without prefixes."""
+    bare = {name: tensor for name, tensor in stored.items() if not name.endswith(".comfy_quant")}
+    old = {name.replace(".weight_scale", ".scale_weight"): tensor for name, tensor in bare.items()}
+    old |= {name.replace(".scale_weight", ".scale_input"): torch.ones(1)
+            for name in old if name.endswith(".scale_weight")}  # fmt: skip
+    old["scaled_fp8"] = torch.zeros(2, dtype=torch.float8_e4m3fn)
+    return {
+        "no notes": {f"transformer.{name}": tensor for name, tensor in bare.items()},
+        "scale_weight": {f"model.diffusion_model.{name}": t for name, t in old.items()},
+        "wrapped": {f"module._orig_mod.{name}": tensor for name, tensor in stored.items()},
+    }
+
+
 with torch.inference_mode():
     loaded = probe.load(f"{V51}-InP")
     texts = encode(loaded.clip, "a red fox runs", "blurred")
@@ -60,6 +75,10 @@ with torch.inference_mode():
     for dtype in DTYPES:
         name = converted(f"diffusion_models/{dtype}.safetensors", dtype)
         found[dtype] = same_denoiser(name)
+    stored = load_file(models / "diffusion_models" / "fp8.safetensors")
+    for name, spelt in spellings(stored).items():
+        save_file(spelt, models / "diffusion_models" / f"{name}.safetensors")
+        found[name] = same_denoiser(f"{name}.safetensors")
     for dtype in GGUF:
         name = converted(f"diffusion_models/{dtype}.gguf", dtype)
         found[f"{dtype}.gguf"] = same_denoiser(name)

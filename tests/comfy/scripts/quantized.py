@@ -44,6 +44,61 @@ def block_strengths(model, texts):
         found[f"error {case}"] = probe.error(lambda blocks=blocks: result(LORA, blocks))
 
 
+def kinds(model, texts):
+    """What ComfyUI makes of a LoRA, against the core's reader and what it merges."""
+    core = probe.module("easyanimate_core.lora")
+    folder = probe.paths.find_checkpoint(V51)
+    files = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder).transformer_files
+    plain = ksampler(model, texts, empty())
+    loras = probe.paths.find_file("loras", LORA).parent
+    for name, (tensors, metadata) in lora_kinds().items():
+        save_file(tensors, loras / f"{name}.safetensors", metadata)
+        file = {"lora": f"{name}.safetensors", "strength": 1.0, "allow_partial": False}
+        error = probe.error(lambda file=file: probe.run("EasyAnimateLoadLora", model=model, **file))
+        if error is not None:
+            found[f"kind {name}"] = {"error": error}
+            continue
+        patched, report = probe.run("EasyAnimateLoadLora", model=model, **file)
+        merged = Path(loras.parent) / "diffusion_models" / f"{name}.safetensors"
+        merged.unlink(missing_ok=True)
+        core.merge_loras(files, [core.Lora(loras / f"{name}.safetensors")], merged)
+        by_core = probe.run("EasyAnimateLoadDiffusionModel", diffusion_model=merged.name)[0]
+        by_node, by_core = (ksampler(m, texts, empty()) for m in (patched, by_core))
+        found[f"kind {name}"] = {
+            "report": report,
+            "patches": len(patched.patches),
+            "to core": relative(by_node, by_core),
+            "to plain": relative(by_node, plain),
+        }
+
+
+def lora_kinds():
+    """Files of several kinds for one layer of 32 features: tensors and metadata."""
+    layer = "transformer_blocks.0.attn1.to_q."
+    flat = "lora_unet_transformer_blocks_0_attn1_to_q."
+
+    def random(*shape, seed=0):
+        return torch.randn(shape, generator=torch.Generator().manual_seed(seed)) / 2
+
+    down, up = random(4, 32), random(32, 4, seed=1)
+    peft = {f"transformer.{layer}lora_A.weight": down, f"transformer.{layer}lora_B.weight": up}
+    broken = {name: tensor.clone() for name, tensor in peft.items()}
+    broken[f"transformer.{layer}lora_B.weight"][3, 1] = float("nan")
+    old = {f"{layer[:-5]}processor.to_q_lora.down.weight": down,
+           f"{layer[:-5]}processor.to_q_lora.up.weight": up}  # fmt: skip
+    dora = peft | {f"transformer.{layer}lora_magnitude_vector": random(32, seed=2).abs() + 1}
+    loha = {f"{flat}hada_w{n}_{p}": random(*((32, 4) if p == "a" else (4, 32)), seed=n)
+            for n in (1, 2) for p in "ab"}  # fmt: skip
+    lokr = {f"{flat}lokr_w1": random(4, 8), f"{flat}lokr_w2": random(8, 4, seed=1)}
+    bias = peft | {f"transformer.{layer}diff_b": random(32, seed=3)}
+    odd = peft | {f"transformer.{layer}oft_blocks": random(4, 4, 4)}
+    return {
+        "alpha": (peft, {"transformer.lora_alpha": "16", "transformer.r": "4"}),
+        "old": (old, None), "dora": (dora, None), "loha": (loha, None), "lokr": (lokr, None),
+        "bias": (bias, None), "broken": (broken, None), "odd": (odd, None),
+    }  # fmt: skip
+
+
 def states_of(clip, text):
     ((states, extra),) = encode(clip, text)[0]
     t5 = extra.get(probe.module("nodes.bridge.shown").TEXT_T5)
@@ -93,6 +148,7 @@ with torch.inference_mode():
     loaded = probe.load(V51)
     texts = encode(loaded.clip, "a red fox runs", "blurred")
     block_strengths(loaded.model, texts)
+    kinds(loaded.model, texts)
     text_dtypes()
     whole = probe.run("EasyAnimateLoadCheckpoint", checkpoint=V51, text_dtype="scaled int8")
     found["checkpoint"] = type(whole[1].cond_stage_model).__name__

@@ -1,0 +1,35 @@
+"""What several commands share: paths, sizes and leave to replace."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ..files.home import expanded
+
+
+def path_of(text: str) -> Path:
+    """A path, with `~` as the home folder; the type of every option that names a file or folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    return expanded(text)
+
+
+def tracks_of(text: str) -> str:
+    """Tracks as JSON text, or a path."""
+    return text if text.lstrip().startswith("[") else str(path_of(text))
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """(height, width) of the text HEIGHTxWIDTH."""
+    try:
+        height, width = (int(part) for part in text.lower().split("x"))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 384x672") from None
+    return height, width
+
+
+def add_force(parser: Any) -> None:
+    """The option that lets earlier results be replaced."""
+    parser.add_argument("--force", action="store_true", help="replace an earlier result")

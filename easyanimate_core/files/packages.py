@@ -1,0 +1,75 @@
+"""Packages that a part needs and others do without: what is missing, and how it is added.
+
+The command adds what is missing and nothing else (`--no-deps`), so that it cannot replace a package
+that something beside this project relies on: OpenCV comes in four packages of one module, and
+another huggingface-hub or NumPy than the one that is there breaks what was made for that one.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+
+from ..errors import InputError
+
+#: Modules to what pip calls their packages, and what of a package's own needs nobody brings.
+_PACKAGES = {
+    "controlnet_aux": ("controlnet-aux",),
+    "cv2": ("opencv-python-headless",),
+    "einops": ("einops",),
+    "optimum.quanto": ("optimum-quanto", "ninja"),
+    "scipy": ("scipy",),
+    "skimage": ("scikit-image", "imageio", "tifffile", "lazy-loader", "networkx"),
+    "timm": ("timm",),
+}
+#: OpenCV's releases from this one on are made for NumPy 2.
+_OPENCV_OF_NUMPY_2 = "4.12"
+
+
+def is_installed(module: str) -> bool:
+    """Whether a module could be imported; nothing is imported but the packages that hold it."""
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):  # what holds it is missing, or it has no file
+        return False
+
+
+def require(wanted_by: str, modules: Iterable[str]) -> None:
+    """Raise `InputError` with the command that helps where modules are not installed."""
+    missing = [module for module in modules if not is_installed(module)]
+    if not missing:
+        return
+    raise InputError(
+        f"{wanted_by} needs {' and '.join(_PACKAGES[module][0] for module in missing)}, which "
+        f"{'is' if len(missing) == 1 else 'are'} not installed. This adds what is missing and "
+        f"changes nothing else: {command_for(missing)}"
+    )
+
+
+def command_for(modules: Iterable[str]) -> str:
+    """The command that adds the packages of these modules as far as they are missing."""
+    named = [_PACKAGES[module] for module in modules]
+    # A module can be gone while its package counts as installed: another package of the same
+    # module was removed, as happens with OpenCV's.
+    again = [own for own, *_ in named if _release(own) is not None]
+    needed = {name for names in named for name in names if _release(name) is None} | {*again}
+    flags = "--no-deps --force-reinstall" if again else "--no-deps"
+    return f"{sys.executable} -m pip install {flags} {' '.join(map(_fitting, sorted(needed)))}"
+
+
+def _fitting(name: str) -> str:
+    """What to ask pip for: of OpenCV a release for the NumPy that is there."""
+    numpy = re.match(r"\d+", _release("numpy") or "")
+    if name == "opencv-python-headless" and numpy and int(numpy[0]) < 2:
+        return f'"{name}<{_OPENCV_OF_NUMPY_2}"'
+    return name
+
+
+def _release(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

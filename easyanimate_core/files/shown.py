@@ -1,0 +1,18 @@
+"""Values of files as a message shows them: short, in one line, without control characters."""
+
+from __future__ import annotations
+
+import reprlib
+from typing import Any
+
+_LENGTH = 80
+
+
+def short(value: Any, length: int = _LENGTH) -> str:
+    """`repr(value)` with its middle left out where it is long."""
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = shortened.maxlong = length
+    text = shortened.repr(value)
+    if len(text) <= length:
+        return text
+    return f"{text[: length - 4]}...{text[-1]}"

@@ -1,0 +1,102 @@
+"""Text files: UTF-8, with or without a byte order mark, of a bounded size."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import EasyAnimateError
+from .shown import short
+
+#: Largest text that is read where no other limit is given: an index of shards takes 0.1 MB.
+MAX_BYTES = 16 * 2**20
+#: The same for what grows with a dataset: a million captions take about 300 MB.
+DATASET_BYTES = 512 * 2**20
+
+_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGES, _HEAD = (b"<!doctype html", b"<html"), 64
+_UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF_8_MARK = b"\xef\xbb\xbf"
+#: Share of NULs in UTF-16 text of mostly ASCII letters is one half; a stray NUL is no such sign.
+_UTF_16_NULS = 0.2
+
+
+def read_text(
+    path: str | os.PathLike[str],
+    *,
+    error: type[EasyAnimateError],
+    remedy: str = "",
+    limit: int = MAX_BYTES,
+) -> str:
+    r"""The text of a file, its line ends as `\n`; an `error` names the file and what is wrong."""
+    content = read_bytes(path, error=error, remedy=remedy, limit=limit)
+    return text_of(content, os.fspath(path), error=error, remedy=remedy)
+
+
+def read_bytes(
+    path: str | os.PathLike[str],
+    *,
+    error: type[EasyAnimateError],
+    remedy: str = "",
+    limit: int = MAX_BYTES,
+) -> bytes:
+    """The content of a file of at most `limit` bytes; an `error` names it and what is wrong."""
+    try:
+        with Path(path).open("rb") as opened:
+            content = opened.read(limit + 1)
+    except FileNotFoundError:
+        raise error(_told(path, "it does not exist", remedy)) from None
+    except IsADirectoryError:
+        raise error(_told(path, "it is a folder", remedy)) from None
+    except OSError as fault:
+        raise error(_told(path, fault.strerror or str(fault), remedy)) from fault
+    except ValueError as fault:  # a NUL or a lone surrogate in the name
+        raise error(
+            _told(short(os.fspath(path)), f"no file has this name ({fault})", remedy)
+        ) from None
+    if len(content) > limit:
+        raise error(
+            _told(path, f"it is larger than {limit:,} bytes, the most for its kind", remedy)
+        )
+    return content
+
+
+def text_of(content: bytes, name: str, *, error: type[EasyAnimateError], remedy: str = "") -> str:
+    r"""The text of a file's content, its line ends as `\n`; `name` is what messages call it."""
+    if content.startswith(_LFS_POINTER):
+        raise error(
+            _told(
+                name,
+                "it is a git-lfs pointer, which stands for a file that git has not fetched",
+                "Run `git lfs install` and `git lfs pull` in its folder, or download the file "
+                "itself.",
+            )
+        )
+    if content.lstrip()[:_HEAD].lower().startswith(_PAGES):
+        raise error(
+            _told(
+                name,
+                "it is a page of HTML, as a browser saves it, or a server in place of a file",
+                "Download the file itself (on a hub: the link `raw` or `download`).",
+            )
+        )
+    if content.startswith(_UTF_16_MARKS) or content.count(0) > _UTF_16_NULS * len(content):
+        raise error(
+            _told(
+                name,
+                "it is UTF-16 text, as PowerShell's > writes it, and UTF-8 is needed",
+                "Save it as UTF-8 (PowerShell: | Out-File -Encoding utf8 NAME).",
+            )
+        )
+    try:
+        text = content.removeprefix(_UTF_8_MARK).decode("utf-8")
+    except UnicodeDecodeError as fault:
+        where = f"byte {fault.start} is {content[fault.start]:#04x}, which is no UTF-8"
+        raise error(_told(name, where, remedy or "Save it as UTF-8.")) from None
+    if "\0" in text:
+        raise error(_told(name, f"character {text.index(chr(0))} is NUL, so it is no text", remedy))
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _told(name: str | os.PathLike[str], fault: str, remedy: str) -> str:
+    return f"{os.fspath(name)} cannot be read: {fault}. {remedy}".rstrip()

@@ -1,0 +1,149 @@
+"""YAML: the one reader of it. Plain values only, of a bounded number, and no surprises.
+
+A date stays the text that it is, a key is there once and is text, tags are refused, and aliases
+count as what they stand for, so that a small file cannot stand for an endless one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from typing import Any, TypeVar
+
+import yaml
+
+from ..errors import EasyAnimateError
+from .shown import short
+from .text import read_text
+
+T = TypeVar("T")
+
+#: The longest of the project's own has 3 kB. The reader needs about 10 s for a megabyte.
+_MAX_BYTES = 2**18
+_DEPTH = 32
+_MAX_NODES = 100_000
+_MAX_DIGITS = 100
+_TAGS = {
+    f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "str", "seq", "map")
+}
+_MERGE = "tag:yaml.org,2002:merge"
+_KINDS: dict[Any, str] = {dict: "`key: value` lines", list: "a list"}
+
+
+def read_yaml(
+    path: str | os.PathLike[str], kind: type[T], *, error: type[EasyAnimateError], remedy: str = ""
+) -> T:
+    """The value in a YAML file; an `error` names the file and what is wrong.
+
+    Args:
+        path: The file, in UTF-8 with or without a byte order mark.
+        kind: What the value must be: `dict`, `list`, or `object` for any. An empty file is None.
+        error: The type of error that is raised.
+        remedy: What to do about a file that is missing or damaged, as a sentence.
+    """
+    text = read_text(path, error=error, remedy=remedy, limit=_MAX_BYTES)
+    return yaml_value(text, kind, os.fspath(path), error=error, remedy=remedy)
+
+
+def yaml_value(
+    text: str, kind: type[T], name: str, *, error: type[EasyAnimateError], remedy: str = ""
+) -> T:
+    """The value of YAML text, as `read_yaml`; `name` is what messages call the text."""
+    loader = None
+    try:
+        loader = _Loader(text)
+        loader.name = name
+        root = loader.get_single_node()
+        if root is not None:
+            _check(root)
+        value = None if root is None else loader.construct_document(root)
+    except RecursionError:
+        raise error(f"{name} is not valid YAML: it is nested too deep. {remedy}".rstrip()) from None
+    except (yaml.YAMLError, ValueError) as fault:
+        said = " ".join(str(fault).split())
+        raise error(f"{name} is not valid YAML: {said}. {remedy}".rstrip()) from fault
+    except (KeyError, IndexError, AttributeError, TypeError) as fault:  # PyYAML's, of `!!bool 7`
+        said = f"a value does not fit its tag ({fault})"
+        raise error(f"{name} is not valid YAML: {said}. {remedy}".rstrip()) from fault
+    finally:
+        if loader is not None:
+            loader.dispose()
+    if not isinstance(value, kind):
+        held = "nothing" if value is None else short(value)
+        raise error(f"{name} holds {held}; write {_KINDS[kind]}. {remedy}".rstrip())
+    return value
+
+
+class _Loader(yaml.SafeLoader):
+    """Without dates; numbers are of a size that can be used."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag in {*_TAGS, _MERGE}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
+    if len(node.value) > _MAX_DIGITS:
+        raise ValueError(f"a number has {len(node.value)} digits{_place(node)}")
+    return loader.construct_yaml_int(node)
+
+
+def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
+    value = loader.construct_yaml_float(node)
+    if not math.isfinite(value):
+        raise ValueError(f"{short(node.value)} is no finite number{_place(node)}")
+    return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _whole)
+_Loader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+def _check(root: yaml.Node) -> None:
+    """Depth, number and tags of all nodes, an alias counted as what it stands for."""
+    counts: dict[int, int] = {}
+    _count(root, (), counts)
+
+
+def _count(node: yaml.Node, above: tuple[int, ...], counts: dict[int, int]) -> int:
+    if id(node) in above:
+        raise ValueError(f"a value holds itself by an alias{_place(node)}")
+    if id(node) in counts:
+        return counts[id(node)]
+    if len(above) > _DEPTH:
+        raise RecursionError
+    if node.tag not in _TAGS:
+        raise ValueError(f"the tag {short(node.tag)} is not read{_place(node)}; write plain values")
+    below: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        below = _checked_pairs(node)
+    elif isinstance(node, yaml.SequenceNode):
+        below = node.value
+    count = 1 + sum(_count(item, (*above, id(node)), counts) for item in below)
+    if count > _MAX_NODES:
+        raise ValueError(
+            f"its aliases stand for more than {_MAX_NODES:,} values{_place(node)}; write fewer out"
+        )
+    counts[id(node)] = count
+    return count
+
+
+def _checked_pairs(node: yaml.MappingNode) -> list[yaml.Node]:
+    """The values of a mapping whose keys are texts, each there once."""
+    seen = set()
+    for key, _ in node.value:
+        if key.tag == _MERGE:
+            continue
+        if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
+            said = short(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
+            raise ValueError(f"the key {said} is no text{_place(key)}; put it in quotes")
+        if key.value in seen:
+            raise ValueError(f"the key {short(key.value)} is there twice{_place(key)}")
+        seen.add(key.value)
+    return [value for _, value in node.value]
+
+
+def _place(node: yaml.Node) -> str:
+    return f" (line {node.start_mark.line + 1})"

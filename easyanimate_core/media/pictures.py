@@ -1,0 +1,328 @@
+"""Still pictures and animations by Pillow, opened by a list of formats and never by another."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ..errors import EasyAnimateError, MediaError
+from .colours import ColourSpace, over_white
+from .film import Film, StreamedFrame
+from .paths import Sequence, check_is_file, kind_of
+from .seen import Seen, check_pixels_of
+from .streams import open_container
+
+Array = np.ndarray[Any, Any]
+
+#: Pillow knows many more, some of which start other programs.
+FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+
+# Damage is reported by many types, SyntaxError for a broken PNG among them.
+_DAMAGE = (
+    OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, ArithmeticError,
+    AttributeError, RuntimeError, MemoryError, AssertionError, struct.error, zlib.error,
+    Image.DecompressionBombError,
+)  # fmt: skip
+
+# As browsers do: a shorter time means that the file does not say one.
+_SHORTEST_MS, _UNSAID_MS = 10, 100
+
+
+class NotAPictureError(MediaError):
+    """The file is whole as far as is known, but no still picture."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """`pixels` [H, W, 3] as a viewer shows them: uint8, or float32 in [0, 1] of deeper grey.
+
+    `transparent` where the white under them shows; `notes` say what was changed.
+    """
+
+    pixels: Array
+    transparent: bool = False
+    notes: tuple[str, ...] = ()
+
+
+def read_picture(path: str | os.PathLike[str]) -> Picture:
+    """A still picture.
+
+    Raises:
+        NotAPictureError: An animation, or no known format.
+        MediaError: The file is missing, damaged, or too large.
+    """
+    file = check_is_file(path)
+    with _open(file) as image:
+        # MPO is a photograph with a preview, not an animation.
+        if image.format != "MPO" and _num_frames(image) > 1:
+            raise NotAPictureError(f"{file} is an animation; read it as a video.")
+        return _look_at(file, image, _stated_colours(file))
+
+
+def is_animation(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a picture that moves; what cannot be read does not."""
+    try:
+        with _open(check_is_file(path)) as image:
+            return image.format != "MPO" and _num_frames(image) > 1
+    except MediaError:
+        return False
+
+
+def is_of_pillow(file: Path) -> bool:
+    """Whether it is of a kind whose animations are read here and not by FFmpeg."""
+    kind = kind_of(file)
+    return bool(kind) and kind.upper() in _formats()
+
+
+def read_texts(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The texts in a picture's header."""
+    file = check_is_file(path)
+    with _open(file) as image, _decoding(file):
+        image.load()  # PNG has some of them behind its pixels
+        return {key: str(text) for key, text in getattr(image, "text", {}).items()}
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of a picture as it is shown; its pixels are not decoded."""
+    file = check_is_file(path)
+    with _open(file) as image, _decoding(file):
+        try:
+            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+        except _DAMAGE:  # read without its orientation, and told then
+            turned = False
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+@contextmanager
+def open_animation(path: str | os.PathLike[str]) -> Iterator[Film]:
+    """An animated WebP, PNG or AVIF, with its own times."""
+    file = check_is_file(path)
+    with _open(file) as image:
+        count = _num_frames(image)
+        if count < 2:
+            raise MediaError(f"{file} is not a video but a single picture.")
+        first = 1 if image.info.get("default_image") else 0  # shown where nothing moves
+        notes: list[str] = []
+        seconds = _load(file, image, first)
+        yield Film(1 / seconds, _moving(file, image, range(first, count), notes), notes)
+
+
+@contextmanager
+def open_sequence(name: str | os.PathLike[str], sequence: Sequence, fps: float) -> Iterator[Film]:
+    """Pictures as a clip: they have no times, so `fps` gives them."""
+    notes = [f"It is {len(sequence.pictures)} pictures, shown at {fps:g} frames per second."]
+    if sequence.missing:
+        notes.append(f"{sequence.missing} of its numbers have no picture; the others move up.")
+    size = picture_size(sequence.pictures[0])
+
+    def see(file: Path, _cover: object) -> Seen:
+        found = picture_size(file)
+        if found != size:
+            raise MediaError(
+                f"{file} is {found[1]} x {found[0]}, and the first picture of {name} is {size[1]} "
+                f"x {size[0]}; those of a clip have one size."
+            )
+        return _seen(read_picture(file), notes)
+
+    frames = (
+        StreamedFrame(number, number / fps, (number + 1) / fps, partial(see, file))
+        for number, file in enumerate(sequence.pictures)
+    )
+    yield Film(fps, frames, notes)
+
+
+def _moving(
+    file: Path, image: Image.Image, numbers: range, notes: list[str]
+) -> Iterator[StreamedFrame]:
+    colours, start = _stated_colours(file), 0.0
+    for number, place in enumerate(numbers):
+        seconds = _load(file, image, place)
+        see = partial(_see_copy, file, image.copy(), colours, notes)
+        yield StreamedFrame(number, start, start + seconds, see)
+        start += seconds
+
+
+def _see_copy(
+    file: Path, image: Image.Image, colours: ColourSpace, notes: list[str], _cover: object
+) -> Seen:
+    return _seen(_look_at(file, image, colours), notes)
+
+
+def _seen(picture: Picture, notes: list[str]) -> Seen:
+    notes += [note for note in picture.notes if note not in notes]
+    pixels = picture.pixels
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels * 255).astype(np.uint8)
+    return Seen(pixels, picture.transparent)
+
+
+def _load(file: Path, image: Image.Image, number: int) -> float:
+    """Decode a frame of an animation; returns how long it is shown."""
+    with _decoding(file):
+        image.seek(number)
+        image.load()
+        milliseconds = float(image.info.get("duration") or 0)
+    return (milliseconds if milliseconds > _SHORTEST_MS else _UNSAID_MS) / 1000
+
+
+@contextmanager
+def _open(file: Path) -> Iterator[Image.Image]:
+    """A picture, its header read and its size within bounds."""
+    kind_of(file)
+    with _decoding(file), warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounds are below
+        image = Image.open(file, formats=_formats())
+    with image:
+        check_pixels_of(file, image.height, image.width)
+        yield image
+
+
+@contextmanager
+def _decoding(file: Path) -> Iterator[None]:
+    """Pillow's errors as our own."""
+    try:
+        yield
+    except EasyAnimateError:
+        raise
+    except UnidentifiedImageError as error:
+        names = ", ".join(name for name in _formats() if name != "MPO")
+        raise NotAPictureError(
+            f"{file} is not a picture in a known format. Known are {names}."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise MediaError(f"{file} has too many pixels to be read. Scale it down first.") from error
+    except _DAMAGE as error:
+        raise MediaError(f"{file} is damaged or cannot be read: {error}") from error
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+def _num_frames(image: Image.Image) -> int:
+    with _decoding(Path(str(getattr(image, "filename", "")))):
+        return int(getattr(image, "n_frames", 1))
+
+
+def _look_at(file: Path, opened: Image.Image, colours: ColourSpace) -> Picture:
+    with _decoding(file):
+        opened.load()
+        image, notes = _upright(opened)
+        if image.mode == "F" or image.mode.startswith("I"):
+            grey = _float_grey(image, file) if image.mode == "F" else _wide_grey(image, file)
+            return Picture(np.repeat(grey[..., None], 3, axis=-1), notes=tuple(notes))
+        if colours.is_plain:
+            image, note = _to_srgb(image)
+            notes += [note] if note else []
+        alpha = image.has_transparency_data
+        pixels = np.array(image.convert("RGBA" if alpha else "RGB"))
+        transparent = alpha and bool(pixels[..., 3].min() < 255)
+        if transparent:
+            pixels = over_white(pixels)
+        pixels = pixels[..., :3]
+        if not colours.is_plain:
+            notes.append(colours.note())
+            pixels = colours.to_sdr(pixels.astype(np.uint16) * 257)
+        return Picture(np.ascontiguousarray(pixels), transparent, tuple(notes))
+
+
+def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    try:
+        return ImageOps.exif_transpose(image), []
+    except _DAMAGE:
+        return image.copy(), ["Its EXIF data is damaged; it is taken as it is stored."]
+
+
+def _wide_grey(image: Image.Image, file: Path) -> Array:
+    """16-bit grey in [0, 1]. Pillow's own conversion would clip it at 255."""
+    values = np.asarray(image).astype(np.int64)
+    if values.min() < 0 or values.max() > 65535:
+        raise MediaError(f"{file} has grey values beyond 16 bits; save it with 8 or 16 bits.")
+    return values.astype(np.float32) / 65535
+
+
+def _float_grey(image: Image.Image, file: Path) -> Array:
+    values = np.asarray(image, np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not (low >= 0 and high <= 1):  # NaN is neither
+        raise MediaError(
+            f"{file} has floating-point values from {low:g} to {high:g}; they must be within "
+            "[0, 1]. Scale them, or save the picture with 8 or 16 bits."
+        )
+    return values
+
+
+def _to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
+    """By the picture's colour profile, where it has one that is not sRGB's, and what to say."""
+    stored = image.info.get("icc_profile")
+    if not stored:
+        return image, ""
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(stored))
+        name = ImageCms.getProfileDescription(profile).strip()
+        if "srgb" in name.lower():
+            return image, ""
+        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[profile.profile.xcolor_space.strip()]
+        alpha = image.has_transparency_data and mode == "RGB"
+        if mode != image.mode:
+            image = image.convert("RGBA" if alpha else mode)
+        converted = ImageCms.profileToProfile(
+            image,
+            profile,
+            ImageCms.createProfile("sRGB"),
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            outputMode="RGBA" if alpha else "RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+    except (ImageCms.PyCMSError, *_DAMAGE):
+        return image, "Its colour profile cannot be used; its colours are taken as they are."
+    assert converted is not None
+    shown = "".join(letter for letter in name[:60] if letter.isprintable())
+    return converted, f"Its colours are of the profile {shown!r}; they are brought to sRGB."
+
+
+def _stated_colours(file: Path) -> ColourSpace:
+    """What a PNG (chunk cICP) or an AVIF says of its colours by the numbers of H.273."""
+    kind = kind_of(file)
+    if kind == "png":
+        return _png_colours(file)
+    if kind == "avif":
+        return _avif_colours(file)
+    return ColourSpace()
+
+
+def _png_colours(file: Path) -> ColourSpace:
+    with file.open("rb") as opened:
+        opened.seek(8)
+        while len(head := opened.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
+            length = int.from_bytes(head[:4], "big")
+            if head[4:] == b"cICP" and length == 4:
+                primaries, transfer = opened.read(2)
+                return ColourSpace(transfer, primaries)
+            opened.seek(length + 4, os.SEEK_CUR)
+    return ColourSpace()
+
+
+def _avif_colours(file: Path) -> ColourSpace:
+    try:
+        with open_container(file) as container:
+            for stream in container.streams.video:
+                context = stream.codec_context
+                if context is not None:
+                    return ColourSpace(int(context.color_trc), int(context.color_primaries))
+    except MediaError:  # FFmpeg reads fewer of them than Pillow
+        pass
+    return ColourSpace()

@@ -1,0 +1,169 @@
+"""A decoded frame as a person would see it."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from ..errors import MediaError
+from .colours import ColourSpace, over_white
+
+if TYPE_CHECKING:
+    from av.video.frame import VideoFrame
+
+Array = np.ndarray[Any, Any]
+
+#: More pixels than these are refused before memory is taken: 8192 x 8192.
+MAX_PIXELS = 2**26
+
+#: Of the numbers of H.273.
+UNSPECIFIED = 2
+
+_BT709 = 1
+# Matrices of H.273 that FFmpeg's scaler knows: RGB, BT.709, unspecified, FCC, both BT.601s, SMPTE
+# 240M and BT.2020.
+_KNOWN_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """`pixels` uint8 RGB [H, W, 3]; `transparent` where the white under them shows."""
+
+    pixels: Array
+    transparent: bool = False
+
+
+@dataclass(frozen=True)
+class Look:
+    """How the frames of a stream are to be shown.
+
+    `aspect` is the width of a pixel by its height, `colours` what the numbers mean, `matrix` that
+    of Y'CbCr by H.273.
+    """
+
+    aspect: Fraction
+    colours: ColourSpace
+    matrix: int
+
+    def notes(self, frame: VideoFrame) -> list[str]:
+        """What is done to frames such as this that a user should know, or cannot be done."""
+        notes = [self.colours.note()] if self.colours.note() else []
+        if self.aspect != 1:
+            shown = round(frame.width * self.aspect)
+            notes.append(
+                f"Its pixels are not square ({self.aspect.numerator}:{self.aspect.denominator}): "
+                f"{frame.width} x {frame.height} are shown as {shown} x {frame.height}."
+            )
+        if self.matrix not in _KNOWN_MATRICES:
+            notes.append(
+                f"Its colour matrix ({self.matrix} of H.273) is not known here; colours may be off."
+            )
+        return notes
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """Exchange the axes, then mirror along them."""
+
+    across: bool = False
+    mirror_x: bool = False
+    mirror_y: bool = False
+
+    @classmethod
+    def of(cls, name: str | os.PathLike[str], frame: VideoFrame) -> Orientation:
+        """What the display matrix of a frame asks for: turns by 90 degrees and flips."""
+        stored: Any = frame.side_data.get("DISPLAYMATRIX")
+        if stored is None:
+            return cls()
+        # A point (x, y) is shown at (a x + c y, b x + d y), y down.
+        values = np.frombuffer(bytes(stored), np.int32)[:5]
+        a, b, _, c, d = (0.0 if abs(value) < 2**10 else float(value) for value in values)
+        if a * d and not b and not c:
+            return cls(False, a < 0, d < 0)
+        if b * c and not a and not d:
+            return cls(True, c < 0, b < 0)
+        raise MediaError(
+            f"{name} is to be shown turned by {frame.rotation} degrees. Re-encode it, for example "
+            "with: ffmpeg -i input -r 24 output.mp4"
+        )
+
+    def applied(self, pixels: Array) -> Array:
+        """The pixels [H, W, 3] upright."""
+        shown = pixels.swapaxes(0, 1) if self.across else pixels
+        shown = shown[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
+        return np.ascontiguousarray(shown)
+
+
+def check_pixels_of(name: str | os.PathLike[str], height: int, width: int) -> None:
+    """Raise `MediaError` where a picture is too large to be read, before it is."""
+    if height * width > MAX_PIXELS:
+        raise MediaError(
+            f"{name} is {width} x {height}, {height * width / 1e6:.0f} million pixels; at most "
+            f"{MAX_PIXELS / 1e6:.0f} million are read. Scale it down first."
+        )
+
+
+def see(
+    name: str | os.PathLike[str],
+    frame: VideoFrame,
+    look: Look,
+    orientation: Orientation,
+    cover: tuple[int, int] | None,
+) -> Seen:
+    """The frame of a video file: upright, of square pixels, opaque, in the colours of a screen.
+
+    Where colours are converted, which takes time, it is not larger than `cover` needs.
+    """
+    colours = look.colours
+    alpha = any(part.is_alpha for part in frame.format.components)
+    scale = 1.0
+    if cover is not None and not alpha and not colours.is_plain:
+        height, width = cover[::-1] if orientation.across else cover
+        shown = frame.width * float(look.aspect)
+        scale = min(1.0, max(width / shown, height / frame.height))
+    pixels = _to_rgb(name, frame, look, alpha=alpha, scale=scale)
+    transparent = False
+    if alpha:
+        transparent = bool(pixels[..., 3].min() < np.iinfo(pixels.dtype).max)
+        pixels = over_white(pixels) if transparent else pixels[..., :3]
+    if not colours.is_plain:
+        pixels = colours.to_sdr(pixels)
+    pixels = to_square(name, pixels, look.aspect)
+    return Seen(orientation.applied(pixels), transparent)
+
+
+def to_square(name: str | os.PathLike[str], pixels: Array, aspect: Fraction) -> Array:
+    """uint8 RGB [H, W, 3] whose pixels are `aspect` times as wide as high, with square ones."""
+    height, width = pixels.shape[:2]
+    shown = round(width * aspect)
+    if shown == width:
+        return pixels
+    if shown < 1:
+        raise MediaError(f"{name} has pixels of aspect {aspect}: nothing is left of its width.")
+    check_pixels_of(name, height, shown)
+    return np.array(Image.fromarray(pixels).resize((shown, height), Image.Resampling.BICUBIC))
+
+
+def _to_rgb(
+    name: str | os.PathLike[str], frame: VideoFrame, look: Look, *, alpha: bool, scale: float
+) -> Array:
+    """[H, W, 3], or 4 with alpha, uint8; uint16 where colours are yet to be converted."""
+    import av
+
+    form = ("rgba" if alpha else "rgb24") if look.colours.is_plain else "rgb48le"
+    changes: dict[str, Any] = {"format": "rgba64le" if alpha and form == "rgb48le" else form}
+    if look.matrix == UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
+        changes["src_colorspace"] = _BT709  # as players guess
+    if scale < 1:
+        changes["width"] = max(1, math.ceil(frame.width * scale))
+        changes["height"] = max(1, math.ceil(frame.height * scale))
+    try:
+        return frame.reformat(**changes).to_ndarray()
+    except (av.FFmpegError, ValueError) as error:
+        raise MediaError(f"{name} has colours that cannot be converted: {error}.") from error

@@ -1,0 +1,346 @@
+"""Video files by FFmpeg: the stream that a player shows, decoded, with the times of its frames."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..errors import MediaError
+from .colours import ColourSpace
+from .film import Film, StreamedFrame
+from .paths import check_is_file
+from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see
+from .times import Timing
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.filter import Graph
+    from av.video.codeccontext import VideoCodecContext
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+REENCODE = "Re-encode it, for example with: ffmpeg -i input -r 24 output.mp4"
+
+# Without a list FFmpeg also "plays" text files, playlists that name other files, and pictures.
+_CONTAINERS = "mov,mp4,matroska,webm,avi,gif,mpegts,mpeg,flv,asf,ogg,yuv4mpegpipe,h264,hevc"
+
+# A file that ends this much before the end it declares is cut off; container clocks are coarse.
+_MISSING_SECONDS = 0.5
+
+# A shorter duration is a container's clock tick, not what a frame is shown for.
+_SHORTEST_SECONDS = 0.002
+
+# Marks of Dolby Vision that only its own players show; others, as of phones, carry HLG or PQ.
+_DOLBY_ALONE = ("dvh1", "dvhe", "dva1", "dvav", "dav1")
+
+# Decoders of FFmpeg's own drop the alpha of these.
+_ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+
+
+@contextmanager
+def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
+    """A file in FFmpeg's hands; its errors become `MediaError`."""
+    import av
+
+    file = check_is_file(path)
+    options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
+    # Texts in another encoding than UTF-8 are read as well as they can be; PyAV 19 does so itself.
+    texts: dict[str, Any] = {}
+    if int(av.__version__.split(".")[0]) < 19:
+        texts = {"metadata_errors": "replace"}
+    try:
+        with av.open(f"file:{file}", options=options, **texts) as container:
+            yield container
+    except (av.FFmpegError, OSError) as error:
+        raise MediaError(
+            f"{file} is not a video in a known format, or is damaged or cut off: {error.strerror}."
+        ) from error
+
+
+@contextmanager
+def open_film(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[Film]:
+    """A video file's frames; `threads` is the decoder's number of threads, 0 for its choice.
+
+    Raises:
+        MediaError: The file is missing, no video, has no frames, is damaged or cut off; some of it
+            only while the frames are read.
+    """
+    with open_container(path) as container:
+        stream = film_stream(path, container)
+        notes: list[str] = []
+        frames = _frames(path, container, stream, notes, threads)
+        yield Film(declared_rate(path, stream), frames, notes)
+
+
+def film_stream(path: str | os.PathLike[str], container: InputContainer) -> VideoStream:
+    """The stream that a player shows: of several pictures, the default one, the largest.
+
+    Cover pictures of audio files are no video.
+    """
+    import av
+
+    streams = [
+        stream
+        for stream in container.streams.video
+        if stream.codec_context is not None
+        and not stream.disposition & av.stream.Disposition.attached_pic
+    ]
+    if not streams:
+        if not len(container.streams) and _is_cut_off(Path(path).expanduser()):
+            raise MediaError(f"{path} is cut off: its index is not whole. Copy it again.")
+        raise MediaError(f"{path} has no video stream.")
+
+    def importance(stream: VideoStream) -> tuple[bool, bool, int]:
+        context = stream.codec_context
+        default = bool(stream.disposition & av.stream.Disposition.default)
+        return stream.frames != 1, default, context.width * context.height
+
+    return max(streams, key=importance)
+
+
+def declared_rate(path: str | os.PathLike[str], stream: VideoStream) -> float:
+    """Frames per second, by what the file says."""
+    rate = stream.average_rate or stream.guessed_rate
+    if not rate:
+        raise MediaError(f"{path} does not say its frame rate. {REENCODE}")
+    return float(rate)
+
+
+def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
+    """Of a video file: frames, seconds, declared rate, and a rate whose moments lie on its frames.
+
+    The header says it; where it does not, the file is read through, without decoding.
+    """
+    with open_container(path) as container:
+        stream = film_stream(path, container)
+        rate, tick = declared_rate(path, stream), float(stream.time_base or 0)
+        is_even = abs(float(stream.base_rate or rate) / rate - 1) < 0.005
+        if stream.frames and stream.duration and tick and is_even:
+            return stream.frames, stream.duration * tick, rate, rate
+        packets = [(p.pts, p.duration) for p in container.demux(stream) if p.size]
+        if not packets:
+            raise MediaError(f"{path} has a video stream without frames.")
+        clock = _Clock(rate, tick)
+        packets.sort(key=lambda packet: -1 if packet[0] is None else packet[0])
+        times = [clock.times(i, pts, duration) for i, (pts, duration) in enumerate(packets)]
+        timing = Timing.of_frames([start for start, _ in times], times[-1][1], rate)
+        return len(times), timing.end, rate, timing.even_rate(rate)
+
+
+def _is_cut_off(file: Path) -> bool:
+    """Whether a box of an MP4 ends behind the end of the file."""
+    size, place = file.stat().st_size, 0
+    with file.open("rb") as opened:
+        while place + 8 <= size:
+            opened.seek(place)
+            head = opened.read(16)
+            length = int.from_bytes(head[:4], "big")
+            if length == 1:
+                length = int.from_bytes(head[8:16], "big")
+            if length < 8:  # to the end, or no box at all
+                return False
+            place += length
+    return place != size
+
+
+class _Clock:
+    """Times of frames in seconds after the first, as they come."""
+
+    def __init__(self, rate: float, tick: float) -> None:
+        self._rate, self._tick = rate, tick
+        # A frame that is off its declared rate by no more than the file's clock can tell is on it.
+        self._tolerance = min(1.01 * tick, 0.25 / rate)
+        self._first: int | None = None
+        self._jump = 0.0
+        self._last, self._gap = 0.0, 1 / rate
+
+    def times(self, number: int, pts: int | None, duration: int | None) -> tuple[float, float]:
+        """Start and end; times that run backwards go on from the frame before."""
+        even = number / self._rate
+        start = even
+        if pts is not None and self._tick:
+            self._first = pts if self._first is None else self._first
+            start = (pts - self._first) * self._tick + self._jump
+            if start < self._last:
+                self._jump += self._last + self._gap - start
+                start = self._last + self._gap
+            start = self._on_rate(start, number)
+        self._gap = (start - self._last) or self._gap
+        self._last = start
+        seconds = (duration or 0) * self._tick
+        if seconds < _SHORTEST_SECONDS:
+            seconds = self._gap
+        return start, self._on_rate(start + seconds, number + 1)
+
+    def _on_rate(self, moment: float, number: int) -> float:
+        even = number / self._rate
+        return even if abs(moment - even) <= self._tolerance else moment
+
+
+def _frames(
+    path: str | os.PathLike[str],
+    container: InputContainer,
+    stream: VideoStream,
+    notes: list[str],
+    threads: int,
+) -> Iterator[StreamedFrame]:
+    """Every frame with its time; `MediaError` when the file ends before its declared end."""
+    clock = _Clock(declared_rate(path, stream), float(stream.time_base or 0))
+    decoder = _decoder(path, stream, threads)
+    look = None
+    decoded = _without_fields(_decoded(path, container, stream, decoder), notes)
+    for number, picture in enumerate(decoded):
+        if look is None:
+            look = _look_of(stream, decoder)
+            notes += look.notes(picture.frame)
+        start, end = clock.times(number, picture.pts, picture.duration)
+        seen = partial(see, path, picture.frame, look, picture.orientation)
+        yield StreamedFrame(number, start, end, seen)
+
+
+class _Decoded(NamedTuple):
+    """A frame as it is stored. What filters may lose is taken before them."""
+
+    frame: VideoFrame
+    orientation: Orientation
+    pts: int | None
+    duration: int | None
+
+
+def _decoded(
+    path: str | os.PathLike[str],
+    container: InputContainer,
+    stream: VideoStream,
+    decoder: VideoCodecContext,
+) -> Iterator[_Decoded]:
+    durations: dict[int | None, int | None] = {}
+    number, size, picture = 0, None, None
+    orientations: dict[int, Orientation] = {}
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise MediaError(f"{path} is damaged or cut off after {number} frames. {REENCODE}")
+        durations[packet.pts] = packet.duration
+        for frame in decoder.decode(packet):
+            if size not in (None, (frame.height, frame.width)):
+                raise MediaError(f"{path} changes its picture size within the video. {REENCODE}")
+            size = (frame.height, frame.width)
+            pts = frame.dts if frame.pts is None else frame.pts
+            # Looking at its side data keeps a frame until Python's cycles are collected: 12 MB each
+            # of a 4K video.
+            if frame.rotation not in orientations:
+                orientations[frame.rotation] = Orientation.of(path, frame)
+            upright = orientations[frame.rotation]
+            picture = _Decoded(frame, upright, pts, durations.pop(pts, None))
+            yield picture
+            number += 1
+    if picture is None:
+        raise MediaError(f"{path} has a video stream without frames.")
+    if stream.duration and stream.time_base and picture.pts is not None:
+        end = (stream.start_time or 0) + stream.duration
+        missing = float((end - picture.pts - (picture.duration or 0)) * stream.time_base)
+        if missing > _MISSING_SECONDS + 2 / float(stream.average_rate or 1):
+            raise MediaError(
+                f"{path} is cut off: it ends {missing:.1f} seconds before the end it declares, "
+                f"after {number} frames. Copy it again, or re-encode what is left."
+            )
+
+
+def _without_fields(decoded: Iterator[_Decoded], notes: list[str]) -> Iterator[_Decoded]:
+    """Frames of one moment each: of the two in an interlaced one the first, its lines filled in."""
+    graph, waiting = None, deque[_Decoded]()
+    for picture in decoded:
+        if graph is None:
+            if not picture.frame.interlaced_frame:
+                yield picture
+                continue
+            graph = _deinterlacer(picture.frame)
+            notes.append(
+                "Its pictures hold two moments each, in alternating lines (interlaced); they are "
+                "deinterlaced."
+            )
+        waiting.append(picture)
+        graph.push(picture.frame)
+        yield from _pulled(graph, waiting)
+    if graph is not None:
+        graph.push(None)
+        yield from _pulled(graph, waiting)
+
+
+def _deinterlacer(frame: VideoFrame) -> Graph:
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(
+        width=frame.width,
+        height=frame.height,
+        format=frame.format,
+        time_base=frame.time_base or Fraction(1, 1000),
+    )
+    # One frame per frame; those that are not marked as interlaced are left alone.
+    filtered = graph.add("bwdif", "mode=send_frame:deint=interlaced")
+    sink = graph.add("buffersink")
+    source.link_to(filtered)
+    filtered.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: Graph, waiting: deque[_Decoded]) -> Iterator[_Decoded]:
+    import av
+
+    while waiting:
+        try:
+            frame = graph.vpull()
+        except (av.BlockingIOError, av.EOFError):
+            return
+        yield waiting.popleft()._replace(frame=frame)
+
+
+def _decoder(path: str | os.PathLike[str], stream: VideoStream, threads: int) -> VideoCodecContext:
+    """The decoder that shows all of the stream, transparency too, within bounds of memory."""
+    import av
+    from av.codec.codec import UnknownCodecError
+
+    context = stream.codec_context
+    check_pixels_of(path, context.height, context.width)
+    if context.codec_tag in _DOLBY_ALONE and int(context.color_trc) == UNSPECIFIED:
+        raise MediaError(
+            f"{path} is Dolby Vision without a picture for other players: its colours cannot be "
+            "shown here. Export it as HDR10, HLG or SDR from the camera or the editor."
+        )
+    if stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
+        try:
+            alpha: Any = av.CodecContext.create(_ALPHA_DECODERS[context.name], "r")
+        except UnknownCodecError as error:
+            raise MediaError(
+                f"{path} has transparency that this PyAV cannot decode (it lacks libvpx). Install "
+                "PyAV from PyPI: pip install --force-reinstall av"
+            ) from error
+        alpha.extradata = context.extradata
+        context = alpha
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.thread_type = "AUTO"
+    if threads:
+        context.thread_count = threads
+    return context
+
+
+def _look_of(stream: VideoStream, decoder: VideoCodecContext) -> Look:
+    """Of the decoder, which knows what the frames say, or of the container."""
+    container = stream.codec_context
+
+    def stated(name: str) -> int:
+        values = [int(getattr(context, name)) for context in (decoder, container)]
+        return next((value for value in values if value != UNSPECIFIED), UNSPECIFIED)
+
+    return Look(
+        aspect=Fraction(stream.sample_aspect_ratio or 1),
+        colours=ColourSpace(stated("color_trc"), stated("color_primaries")),
+        matrix=stated("colorspace"),
+    )

@@ -1,0 +1,162 @@
+"""The files that a recipe names: listing them before anything is opened, and finding them again.
+
+A video carries the names alone, because videos are shared; the sidecar has the whole paths. Either
+is enough where the files are near: the content decides, by its hash.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .errors import MediaError, RecipeError
+from .files import is_file, is_folder
+from .media import find_sequence
+
+MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
+#: What the folders are called in which the small model of the package is put together.
+_BUILT_IN = "small-model"
+_SEPARATOR = re.compile(r"[/\\]")
+#: Numbers of a camera path in memory lie deepest: sources, poses, poses, row, column.
+_DEEPEST = 5
+#: Beyond the keyframes of the longest video.
+_MOST_FILES = 2000
+
+
+@dataclass(frozen=True)
+class NamedFile:
+    """A file of a recipe, or the folder of its model: its `part` in the run, and its `path`.
+
+    `sha256` is the content's, "" of a folder; `place` leads to the path in the recipe's JSON.
+    """
+
+    part: str
+    path: str
+    sha256: str
+    place: tuple[str | int, ...]
+
+    @property
+    def name(self) -> str:
+        """The last part of the path, of whatever system it is."""
+        return _SEPARATOR.split(self.path.rstrip("/\\"))[-1]
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether it is the package's own model, which is made again and never opened by path."""
+        return self.part == MODEL and _SEPARATOR.split(self.path)[-3:-2] == [_BUILT_IN]
+
+    @property
+    def is_remote(self) -> bool:
+        """A path of Windows at which even a look sends the user's name to another machine."""
+        return os.name == "nt" and self.path.replace("/", "\\").startswith("\\\\")
+
+    def candidates(self, folders: Sequence[Path]) -> list[Path]:
+        """Where it is: at its path, or by its name in one of `folders`. Nothing is opened."""
+        paths = [Path(self.path)] if _SEPARATOR.search(self.path) and not self.is_remote else []
+        paths += [folder / self.name for folder in folders]
+        is_there = is_folder if self.part == MODEL else is_source
+        named = () if self.name in ("", ".", "..") else paths
+        return list(dict.fromkeys(path.absolute() for path in named if is_there(path)))
+
+
+def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:
+    """Everything that a recipe's JSON names, so everything that a run of it would open."""
+    model = recipe.get("model")
+    found = []
+    if isinstance(model, Mapping) and isinstance(model.get("path"), str):
+        found.append(NamedFile(MODEL, model["path"], "", ("model", "path")))
+    for key, part in (("sources", ""), ("loras", LORA), ("embeddings", EMBEDDINGS)):
+        found += islice(_walk(recipe.get(key), part, (key,)), _MOST_FILES)
+    if len(found) >= _MOST_FILES:
+        raise RecipeError(f"The recipe names {_MOST_FILES:,} files or more; no run has so many.")
+    return found
+
+
+def without_folders(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe with names in place of paths."""
+    changed = dict(recipe)
+    for file in files_of(recipe):
+        kept = _SEPARATOR.split(file.path)[-3:] if file.is_built_in else [file.name]
+        changed = _with_path(changed, file.place, "/".join(kept))
+    return changed
+
+
+def located(recipe: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
+    """The recipe with the paths at which its files are now; what is not found stays as it is.
+
+    Of several candidates the first counts that has the hash. Files are read for it: a recipe of
+    strangers is to be shown before (`files_of`).
+    """
+    changed = dict(recipe)
+    for file in files_of(recipe):
+        candidates = [] if file.is_built_in else file.candidates(folders)
+        same = (path for path in candidates if not file.sha256 or _has(path, file.sha256))
+        found = next(same, candidates[0] if candidates else None)
+        if found is not None:
+            changed = _with_path(changed, file.place, str(found))
+    return changed
+
+
+def sha256_of_file(file: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    digest = hashlib.sha256()
+    with file.open("rb") as opened:
+        while chunk := opened.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def is_source(path: Path) -> bool:
+    """Whether there is a file, or pictures that are a clip together."""
+    try:
+        return is_file(path) or find_sequence(path) is not None
+    except MediaError:
+        return False
+
+
+def sha256_of_source(path: Path) -> str:
+    """SHA-256 of a file, or of the names and contents of the pictures that are a clip together."""
+    sequence = find_sequence(path)
+    if sequence is None:
+        return sha256_of_file(path)
+    total = hashlib.sha256()
+    for picture in sequence.pictures:
+        total.update(f"{picture.name} {sha256_of_file(picture)}\n".encode("utf-8", "replace"))
+    return total.hexdigest()
+
+
+def _has(path: Path, sha256: str) -> bool:
+    try:
+        return sha256_of_source(path) == sha256
+    except (OSError, MediaError):
+        return False
+
+
+def _walk(value: Any, part: str, place: tuple[str | int, ...]) -> Iterator[NamedFile]:
+    if len(place) > _DEEPEST and isinstance(value, Mapping | list):
+        raise RecipeError(f"The recipe's {place[0]} nest deeper than those of any recipe.")
+    if isinstance(value, Mapping) and isinstance(value.get("file"), str):
+        digest = value.get("sha256")
+        sha256 = digest if isinstance(digest, str) else "none"
+        yield NamedFile(part, value["file"], sha256, (*place, "file"))
+    elif isinstance(value, Mapping | list):
+        items = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for key, item in items:
+            name = part if isinstance(key, int) or part == LORA else f"{part} {key}".strip()
+            yield from _walk(item, name, (*place, key))
+
+
+def _with_path(value: Any, place: tuple[str | int, ...], path: str) -> Any:
+    """A copy of `value` in which `path` stands at `place`."""
+    if not place:
+        return path
+    changed = copy.copy(value)
+    changed[place[0]] = _with_path(value[place[0]], place[1:], path)
+    return changed

@@ -1,0 +1,348 @@
+"""The solvers behind the schedulers: one step from a noise level to the next, by a velocity.
+
+A solver belongs to one run: it counts its steps and remembers what its order needs. `shares` are
+the picture's shares of the variance (`noise_levels.alphas_cumprod`). The arithmetic is that of
+diffusers' schedulers of the same names, against which the tests compare them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .noise_levels import (
+    LEAST_SHARE,
+    TRAINED_STEPS,
+    alphas_cumprod,
+    check_config,
+    spaced_timesteps,
+)
+
+Generators = Sequence[torch.Generator]
+
+
+class Solver(Protocol):
+    """`timesteps` are all of them; a run of less strength leaves `begin` out at the start.
+
+    `order` is how many timesteps a step of the schedule has.
+    """
+
+    timesteps: Tensor
+    order: int
+
+    def begin(self, index: int) -> None:
+        """Start at this timestep."""
+
+    def start(self, noise: Tensor) -> Tensor:
+        """Unit noise as the first latents."""
+
+    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
+        """Clean latents with the noise of the timestep at which the run starts."""
+
+    def model_input(self, latents: Tensor) -> Tensor:
+        """The latents as the denoiser was trained to see them."""
+
+    def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:
+        """The latents of the next timestep."""
+
+    def levels(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of the clean latents and of the noise at a timestep, in the denoiser's scale."""
+
+
+class _Walk:
+    """What the solvers share: their timesteps, and where they are."""
+
+    order = 1
+
+    def __init__(self, timesteps: Tensor) -> None:
+        self.timesteps = timesteps
+        self._index = 0
+
+    def begin(self, index: int) -> None:
+        self._index = index
+
+    def start(self, noise: Tensor) -> Tensor:
+        return noise
+
+    def model_input(self, latents: Tensor) -> Tensor:
+        return latents
+
+
+class Flow(_Walk):
+    """Euler's method along the straight lines of flow matching (Lipman et al., arXiv 2210.02747).
+
+    With a dynamic shift, as the published models have it, the timesteps are moved by `shift`; a
+    config without one has a shift of its own.
+    """
+
+    def __init__(
+        self, config: Mapping[str, Any], steps: int, shift: float, device: torch.device | str
+    ) -> None:
+        low = float(np.float32(1 / TRAINED_STEPS))  # as the published models were sampled
+        if not config.get("use_dynamic_shifting"):
+            shift = float(config.get("shift", 1.0))
+            low = shift * low / (1 + (shift - 1) * low)
+        even = np.linspace(TRAINED_STEPS, TRAINED_STEPS * low, steps) / TRAINED_STEPS
+        moved = shift / (shift + (1 / even - 1))
+        sigmas = torch.from_numpy(moved).to(torch.float32)
+        super().__init__((sigmas * TRAINED_STEPS).to(device))
+        self._sigmas = torch.cat([sigmas, torch.zeros(1)])
+
+    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
+        sigma = self._sigmas[self._index]
+        return sigma * noise + (1.0 - sigma) * clean
+
+    def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
+        now, following = self._sigmas[self._index], self._sigmas[self._index + 1]
+        self._index += 1
+        return latents + (following - now) * velocity
+
+    def levels(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        spread = timestep / TRAINED_STEPS
+        return 1 - spread, spread
+
+
+class _Diffusion(_Walk):
+    """Of a noise schedule that keeps the variance."""
+
+    def __init__(self, shares: Tensor, timesteps: Tensor) -> None:
+        super().__init__(timesteps)
+        self.shares = shares
+
+    def levels(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
+        share = self.shares[int(timestep)]
+        return share.sqrt(), (1 - share).sqrt()
+
+    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
+        signal, spread = self.levels(self.timesteps[self._index])
+        return signal * clean + spread * noise
+
+
+class _Strided(_Diffusion):
+    """A step leads a fixed number of timesteps down, below which lies the picture itself."""
+
+    def __init__(self, shares: Tensor, timesteps: Tensor, steps: int, *, is_clean: bool) -> None:
+        super().__init__(shares, timesteps)
+        self._stride = TRAINED_STEPS // steps
+        self._last = torch.tensor(1.0) if is_clean else shares[0]
+
+    def _share(self, timestep: int) -> Tensor:
+        return self.shares[timestep] if timestep >= 0 else self._last
+
+
+class Ddim(_Strided):
+    """Song et al., arXiv 2010.02502, without noise of its own."""
+
+    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
+        spaced = spaced_timesteps(config, steps, "leading").round()
+        timesteps = torch.from_numpy(spaced.astype(np.int64)).to(device)
+        is_clean = bool(config.get("set_alpha_to_one", True))
+        super().__init__(alphas_cumprod(config), timesteps, steps, is_clean=is_clean)
+        is_clipped = config.get("clip_sample", True)
+        self._clip = config.get("clip_sample_range", 1.0) if is_clipped else None
+
+    def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
+        timestep = int(self.timesteps[self._index])
+        share, following = self._share(timestep), self._share(timestep - self._stride)
+        signal, spread = share**0.5, (1 - share) ** 0.5
+        clean = signal * latents - spread * velocity
+        noise = signal * velocity + spread * latents
+        if self._clip is not None:
+            clean = clean.clamp(-self._clip, self._clip)
+        self._index += 1
+        return following**0.5 * clean + (1 - following) ** 0.5 * noise
+
+
+class Pndm(_Strided):
+    """Liu et al., arXiv 2202.09778: three Runge-Kutta steps, then Adams and Bashforth's method.
+
+    A Runge-Kutta step has four timesteps: its own, twice the middle, and the end.
+    """
+
+    _START, _PARTS = 3, 4
+
+    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
+        spaced = spaced_timesteps(config, steps, "leading").round().astype(np.int64).tolist()
+        self._half = TRAINED_STEPS // steps // 2
+        start: list[int] = []
+        for now, following in pairwise(spaced[: self._START + 1]):
+            start += [now, following + self._half, following + self._half, following]
+        timesteps = torch.tensor([*start, *spaced[self._START :]], device=device)
+        shares = alphas_cumprod(config, rescale=False)
+        is_clean = bool(config.get("set_alpha_to_one", False))
+        super().__init__(shares, timesteps, steps, is_clean=is_clean)
+        self._made = 0
+        self._before: list[Tensor] = []
+
+    def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
+        timestep = int(self.timesteps[self._index])
+        self._index += 1
+        self._made += 1
+        if self._made > self._START * self._PARTS:
+            velocity = self._extrapolated(velocity)
+            return self._moved(latents, timestep, timestep - self._stride, velocity)
+        part = (self._made - 1) % self._PARTS
+        if part == 0:
+            self._before.append(velocity)
+            self._from, self._sum = latents, velocity / 6
+        elif part < self._PARTS - 1:
+            self._sum = self._sum + velocity / 3
+        else:
+            velocity = self._sum + velocity / 6
+        origin = int(self.timesteps[self._made - 1 - part])
+        return self._moved(self._from, origin, timestep - (0, self._half)[part % 2 == 0], velocity)
+
+    def _extrapolated(self, velocity: Tensor) -> Tensor:
+        """The velocity up to the next timestep, of this one and three before."""
+        first, second, third = self._before[-3:]
+        self._before = [second, third, velocity]
+        return (55 * velocity - 59 * third + 37 * second - 9 * first) / 24
+
+    def _moved(self, latents: Tensor, timestep: int, following: int, velocity: Tensor) -> Tensor:
+        """Formula (9) of the paper."""
+        share, then = self._share(timestep), self._share(following)
+        noise = share**0.5 * velocity + (1 - share) ** 0.5 * latents
+        divisor = share * (1 - then) ** 0.5 + (share * (1 - share) * then) ** 0.5
+        return (then / share) ** 0.5 * latents - (then - share) * noise / divisor
+
+
+class _BySigma(_Diffusion):
+    """By the noise per unit of picture, `sigma`, which is 0 at the end."""
+
+    def __init__(
+        self, config: Mapping[str, Any], spaced: np.ndarray[Any, Any], timesteps: Tensor
+    ) -> None:
+        shares = alphas_cumprod(config)
+        if config.get("rescale_betas_zero_snr"):
+            shares[-1] = LEAST_SHARE
+        super().__init__(shares, timesteps)
+        of_all = ((1 - shares) / shares) ** 0.5
+        sigmas = np.interp(spaced, np.arange(TRAINED_STEPS), of_all.numpy())
+        self._sigmas = torch.from_numpy(np.append(sigmas, 0.0)).to(torch.float32)
+
+
+class Euler(_BySigma):
+    """Karras et al., arXiv 2206.00364, algorithm 1 without noise of its own.
+
+    Sigmas are float64: with a zero terminal SNR the first is 4096, and what is left of a sigma
+    after the first step is a difference of numbers of that size.
+    """
+
+    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
+        spaced = spaced_timesteps(config, steps, "linspace").astype(np.float32)
+        super().__init__(config, spaced, torch.from_numpy(spaced).to(device))
+        largest = self._sigmas.max()
+        is_leading = config.get("timestep_spacing", "linspace") == "leading"
+        self._first = (largest**2 + 1) ** 0.5 if is_leading else largest
+        self._sigmas = self._sigmas.double()
+
+    def start(self, noise: Tensor) -> Tensor:
+        return noise * self._first
+
+    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
+        return clean + noise * self._sigmas[self._index]
+
+    def model_input(self, latents: Tensor) -> Tensor:
+        return latents / (self._sigmas[self._index] ** 2 + 1) ** 0.5
+
+    def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:
+        now, following = self._sigmas[self._index], self._sigmas[self._index + 1]
+        target, added = self._target(now, following)
+        clean = velocity * (-now / (now**2 + 1) ** 0.5) + latents / (now**2 + 1)
+        moved = latents + (latents - clean) / now * (target - now)
+        self._index += 1
+        return moved if added is None else moved + _noise_like(velocity, generators) * added
+
+    def _target(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The sigma that a step leads to, and that of the noise which is added."""
+        del now
+        return following, None
+
+
+class EulerAncestral(Euler):
+    """Euler's method a part of the way further, and new noise up to the next sigma."""
+
+    def _target(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor | None]:
+        added = (following**2 * (now**2 - following**2) / now**2) ** 0.5
+        return (following**2 - added**2) ** 0.5, added
+
+
+class DpmSolver(_BySigma):
+    """DPM-Solver++ of second order, by the midpoint (Lu et al., arXiv 2211.01095)."""
+
+    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
+        spaced = spaced_timesteps(config, steps, "linspace", points=steps + 1).round()
+        super().__init__(config, spaced, torch.from_numpy(spaced.astype(np.int64)).to(device))
+        self._before: Tensor | None = None
+
+    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
+        signal, spread = self._factors(self._index)
+        return signal * clean + spread * noise
+
+    def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
+        index = self._index
+        signal, spread = self._factors(index)
+        signal_then, spread_then = self._factors(index + 1)
+        clean = signal * latents - spread * velocity
+        distance = self._log_ratio(index + 1) - self._log_ratio(index)
+        factor = signal_then * (torch.exp(-distance) - 1.0)
+        moved = spread_then / spread * latents - factor * clean
+        if self._before is not None and index < len(self.timesteps) - 1:
+            ratio = (self._log_ratio(index) - self._log_ratio(index - 1)) / distance
+            moved = moved - 0.5 * factor * ((clean - self._before) / ratio)
+        self._before = clean
+        self._index += 1
+        return moved
+
+    def _factors(self, index: int) -> tuple[Tensor, Tensor]:
+        signal = 1 / (self._sigmas[index] ** 2 + 1) ** 0.5
+        return signal, self._sigmas[index] * signal
+
+    def _log_ratio(self, index: int) -> Tensor:
+        signal, spread = self._factors(index)
+        return torch.log(signal) - torch.log(spread)
+
+
+def _noise_like(velocity: Tensor, generators: Generators) -> Tensor:
+    """Noise of one generator per sample, or of the only one."""
+    shape, device = velocity.shape, generators[0].device
+    if len(generators) > 1:
+        shape = torch.Size((1, *shape[1:]))
+    drawn = [
+        torch.randn(shape, generator=g, dtype=velocity.dtype, device=device) for g in generators
+    ]
+    return torch.cat(drawn).to(velocity.device)
+
+
+#: Name to the solver of a diffusion model.
+_DIFFUSION: Mapping[str, Any] = {
+    "Euler": Euler,
+    "Euler A": EulerAncestral,
+    "DPM++": DpmSolver,
+    "PNDM": Pndm,
+    "DDIM": Ddim,
+}
+
+
+def make_solver(
+    name: str,
+    config: Mapping[str, Any],
+    steps: int,
+    flow_shift: float,
+    device: torch.device | str,
+) -> Solver:
+    """The solver of a scheduler's name.
+
+    Raises:
+        SchedulerError: The config asks for what it does not do.
+    """
+    check_config(config)
+    if name == "Flow":
+        return Flow(config, steps, flow_shift, device)
+    solver: Solver = _DIFFUSION[name](config, steps, device)
+    return solver

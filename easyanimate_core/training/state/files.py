@@ -1,0 +1,187 @@
+"""A state's folder: safetensors, and `state.json` with the size and the hash of each.
+
+Nothing in it can run code, and nothing in it is believed: names, dtypes and shapes are the run's
+own, and a file that has others is refused before a value of it is taken. The hashes tell damage;
+whoever can write to the folder can write them, too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from ...checkpoint.writer import Entry, SafetensorsWriter
+from ...errors import CheckpointError
+from ...files import read_json
+from .slots import Slots
+
+INDEX = "state.json"
+_FORMAT = "EasyAnimate training state 1"
+_LIMIT = 2**16
+_BLOCK = 2**22
+_NAME = re.compile(r"[a-z]+(-[a-z]+)?\.safetensors")
+_MOST_STEPS = 10**8
+_WORDS = {
+    torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",
+    torch.int64: "I64", torch.int32: "I32", torch.int16: "I16", torch.int8: "I8",
+    torch.uint8: "U8", torch.bool: "BOOL",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Made:
+    """By what a state was written: after how many steps, by how many processes, on what."""
+
+    step: int
+    ranks: int
+    device: str
+
+
+def write_files(folder: Path, parts: Mapping[str, Slots], made: Made, *, writes: bool) -> None:
+    """The files of `parts`, then the index. Every process must call it; the one that `writes` does.
+
+    Raises:
+        OSError: The disk is full or cannot be written to.
+    """
+    listed = {}
+    for name, slots in parts.items():
+        path = folder / _file(name)
+        _write(path, slots, writes=writes)
+        if writes:
+            listed[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+    if not writes:
+        return
+    content = {"format": _FORMAT, **asdict(made), "files": listed}
+    text = json.dumps({**content, "sha256": _digest(content)}, indent=2) + "\n"
+    (folder / INDEX).write_text(text, encoding="utf-8")
+
+
+def read_index(folder: Path, step: int) -> tuple[Made, dict[str, Any]]:
+    """By what the state after `step` was written, and what is said of its files; all are there.
+
+    Raises:
+        CheckpointError: The index is damaged, or a file is missing or has another size.
+    """
+    path = folder / INDEX
+    if not path.is_file():
+        raise CheckpointError(f"{INDEX} is missing")
+    content = read_json(path, dict, error=CheckpointError, limit=_LIMIT)
+    stated = content.pop("sha256", None)
+    if content.get("format") != _FORMAT or stated != _digest(content):
+        raise CheckpointError(f"{INDEX} is damaged, or of another version")
+    made, listed = _made(content)
+    if made.step != step:
+        raise CheckpointError(f"it was written after step {made.step}")
+    for name, told in listed.items():
+        file = folder / name
+        if not file.is_file() or file.stat().st_size != told["bytes"]:
+            raise CheckpointError(f"{name} is missing or has not the size that was written")
+    return made, listed
+
+
+def check_hashes(folder: Path, listed: Mapping[str, Any]) -> None:
+    """Raise `CheckpointError` where a file is not what was written."""
+    for name, told in listed.items():
+        if _sha256(folder / name) != told["sha256"]:
+            raise CheckpointError(f"{name} is damaged: its SHA-256 is not that of {INDEX}")
+
+
+@contextmanager
+def opened_parts(folder: Path, listed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The files by the names of their parts; of a header alone is nothing believed."""
+    with ExitStack() as stack:
+        yield {Path(name).stem: stack.enter_context(_opened(folder / name)) for name in listed}
+
+
+def take(opened: Mapping[str, Any], parts: Mapping[str, Slots]) -> None:
+    """Set every slot of `parts` from its file, after all of them were checked."""
+    if opened.keys() != parts.keys():
+        raise CheckpointError(
+            f"it holds {', '.join(sorted(opened))}, and this run has {', '.join(sorted(parts))}"
+        )
+    for name, slots in parts.items():
+        _check(_file(name), opened[name], slots)
+    for name, slots in parts.items():
+        for key, slot in slots.items():
+            slot.set(opened[name].get_tensor(key))
+
+
+def _check(name: str, opened: Any, slots: Slots) -> None:
+    for key in sorted(slots.keys() ^ set(opened.keys())):
+        raise CheckpointError(f"{name} belongs to another run: {key!r} is not in both")
+    for key, slot in slots.items():
+        header = opened.get_slice(key)
+        found = (header.get_dtype(), tuple(header.get_shape()))
+        if found != (_WORDS[slot.dtype], slot.shape):
+            raise CheckpointError(
+                f"{name} belongs to another run: {key!r} is {found[0]} {list(found[1])} and has to "
+                f"be {_WORDS[slot.dtype]} {list(slot.shape)}"
+            )
+        if not slot.valid(opened.get_tensor(key)):
+            raise CheckpointError(f"{name} is damaged: {key!r} has a value that cannot be")
+
+
+def _write(path: Path, slots: Slots, *, writes: bool) -> None:
+    entries = {name: Entry(_WORDS[slot.dtype], slot.shape) for name, slot in slots.items()}
+    with ExitStack() as stack:
+        writer = stack.enter_context(SafetensorsWriter(path, entries, {})) if writes else None
+        for name, slot in slots.items():
+            value = slot.get()
+            if writer is not None:
+                writer.append(name, value.detach().to("cpu", slot.dtype))
+
+
+def _opened(path: Path) -> Any:
+    try:
+        return safe_open(path, framework="pt")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path.name} is no safetensors file ({error})") from error
+
+
+def _made(content: Mapping[str, Any]) -> tuple[Made, dict[str, Any]]:
+    """What an index says, where it is what this version writes."""
+    step, ranks, device = (content.get(name) for name in ("step", "ranks", "device"))
+    listed = content.get("files")
+    if (
+        type(step) is int
+        and 0 < step < _MOST_STEPS
+        and type(ranks) is int
+        and isinstance(device, str)
+        and isinstance(listed, dict)
+        and all(_NAME.fullmatch(name) and _is_told(told) for name, told in listed.items())
+    ):
+        return Made(step, ranks, device), listed
+    raise CheckpointError(f"{INDEX} does not say what this version writes")
+
+
+def _is_told(told: object) -> bool:
+    return (
+        isinstance(told, dict)
+        and type(told.get("bytes")) is int
+        and isinstance(told.get("sha256"), str)
+    )
+
+
+def _file(part: str) -> str:
+    return f"{part}.safetensors"
+
+
+def _digest(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    total = hashlib.sha256()
+    with path.open("rb") as opened:
+        while block := opened.read(_BLOCK):
+            total.update(block)
+    return total.hexdigest()

@@ -1,0 +1,114 @@
+"""Everything that a run changes, as the parts of a state."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..average import Average
+from . import deepspeed
+from .optimizers import RATES, forget_others, make_state, number_slot, optimizer_slots
+from .random_numbers import random_slots
+from .slots import Slot, Slots, buffers, slot, trained
+
+RANDOM = "random"
+_AVERAGE = "average"
+_SCALER = "scaler"
+_SCALE, _TRACKER = "scale", "_growth_tracker"
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What is kept of a run. Networks, optimisers and schedules have the networks' names.
+
+    Frozen weights are left out, because they come from the checkpoint: a LoRA's state is as small
+    as the LoRA. So is what follows from the step: the schedules, and the place in the data.
+    """
+
+    accelerator: Any
+    networks: Mapping[str, nn.Module]
+    optimizers: Mapping[str, Any]
+    schedules: Mapping[str, Any]
+    average: Average | None
+
+    def parts(self) -> dict[str, Slots]:
+        """All of it, by part."""
+        return self._weights() | self._optimizers() | self._others()
+
+    def parts_for(self, names: Mapping[str, Collection[str]]) -> dict[str, Slots]:
+        """The parts of a run that has yet to start, for a state that holds these `names`."""
+        for name, optimizer in self.optimizers.items():
+            held = names.get(_optimizer(name), ())
+            if set(held) <= {RATES}:
+                continue
+            if self._is_deepspeed():
+                deepspeed.make_zero_state(optimizer.optimizer)
+            else:
+                make_state(optimizer.optimizer)
+                forget_others(optimizer.optimizer, self.networks[name], held)
+        return self.parts()
+
+    def follow(self, step: int) -> None:
+        """Set what follows from the step, and from the rates that were read."""
+        for name, schedule in self.schedules.items():
+            rates = [group["lr"] for group in self._groups(name)]
+            own = schedule.state_dict()
+            own |= {"last_epoch": step, "_step_count": step + 1, "_last_lr": rates}
+            schedule.load_state_dict(own)
+
+    def _groups(self, name: str) -> Any:
+        optimizer = self.optimizers[name].optimizer
+        return (optimizer.optimizer if self._is_deepspeed() else optimizer).param_groups
+
+    def _weights(self) -> dict[str, Slots]:
+        if self._is_deepspeed():
+            return {f"{n}-weights": deepspeed.weight_slots(x) for n, x in self.networks.items()}
+        return {
+            f"{name}-weights": {
+                key: slot(tensor)
+                for key, tensor in {**trained(network), **buffers(network)}.items()
+            }
+            for name, network in self.networks.items()
+        }
+
+    def _optimizers(self) -> dict[str, Slots]:
+        slots = deepspeed.optimizer_slots if self._is_deepspeed() else optimizer_slots
+        return {
+            _optimizer(name): slots(optimizer.optimizer, self.networks[name])
+            for name, optimizer in self.optimizers.items()
+        }
+
+    def _others(self) -> dict[str, Slots]:
+        parts = {RANDOM: random_slots(self.accelerator)}
+        if self.average is not None:
+            parts[_AVERAGE] = self.average.slots()
+        if self.accelerator.scaler is not None:
+            parts[_SCALER] = _scaler_slots(self.accelerator.scaler)
+        return parts
+
+    def _is_deepspeed(self) -> bool:
+        return bool(self.accelerator.distributed_type.value == "DEEPSPEED")
+
+
+def _optimizer(name: str) -> str:
+    return f"{name}-optimizer"
+
+
+def _scaler_slots(scaler: Any) -> Slots:
+    """The factor of float16's losses, and for how many steps it was right."""
+    own = scaler.state_dict()
+
+    def put(slot_set: Any, value: torch.Tensor) -> None:
+        slot_set(value)
+        scaler.load_state_dict(own)
+
+    slots = {key: number_slot(own, key) for key in (_SCALE, _TRACKER)}
+    return {
+        key: Slot(one.dtype, one.shape, one.get, partial(put, one.set), one.valid)
+        for key, one in slots.items()
+    }

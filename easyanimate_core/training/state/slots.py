@@ -1,0 +1,94 @@
+"""What a state is made of: whole tensors by name, wherever their values lie.
+
+A slot knows how a tensor is read from the run and set in it. So one writer and one reader serve
+weights, optimisers, averages and random states, on one device and on many, and a file is checked
+against the run before anything of it is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+
+def anything(_: Tensor) -> bool:
+    """For values of which none does harm."""
+    return True
+
+
+@dataclass(frozen=True)
+class Slot:
+    """One tensor of a state.
+
+    `get` returns it whole and `set` takes it whole, on any device; every process must call them.
+    `valid` tells values that the run can go on with.
+    """
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+    get: Callable[[], Tensor]
+    set: Callable[[Tensor], None]
+    valid: Callable[[Tensor], bool] = anything
+
+
+Slots = dict[str, Slot]
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """The tensor that the processes hold parts of; every process must call it."""
+    if not isinstance(tensor, DTensor):
+        return tensor
+    # Parts may lie in main memory while the processes talk from card to card.
+    there: DTensor = tensor.to(tensor.device_mesh.device_type)  # type: ignore[assignment]
+    return there.full_tensor()
+
+
+@torch.no_grad()
+def assign(own: Tensor, value: Tensor) -> None:
+    """Copy a whole `value` into a tensor, or this process's part of it."""
+    if isinstance(own, DTensor):
+        mesh = own.device_mesh
+        value = distribute_tensor(value.to(mesh.device_type), mesh, own.placements).to_local()
+        own = own.to_local()
+    own.copy_(value)
+
+
+def slot(tensor: Tensor, valid: Callable[[Tensor], bool] = anything) -> Slot:
+    """The slot of a tensor that stays where it is."""
+    return Slot(
+        tensor.dtype,
+        tuple(tensor.shape),
+        partial(whole, tensor),
+        partial(assign, tensor),
+        valid,
+    )
+
+
+def trained(network: nn.Module) -> Mapping[str, nn.Parameter]:
+    """The parameters that are trained, by the network's own names."""
+    return {
+        plain_name(name): parameter
+        for name, parameter in network.named_parameters()
+        if parameter.requires_grad
+    }
+
+
+def buffers(network: nn.Module) -> Mapping[str, Tensor]:
+    """The buffers that belong to the weights."""
+    kept = network.state_dict().keys()
+    return {plain_name(name): b for name, b in network.named_buffers() if name in kept}
+
+
+def plain_name(name: str) -> str:
+    """Without the layers that compiling and checkpointing put around others."""
+    return name.replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
+
+
+def not_negative(value: Tensor) -> bool:
+    """A count, a rate: neither negative nor infinite."""
+    return bool(torch.isfinite(value.double()).all() and (value >= 0).all())

@@ -1,0 +1,221 @@
+"""Consoles of other encodings, readers that go away, and signals: the work done decides."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from easyanimate_core.cli.main import _COMMANDS, build_parser, main
+from easyanimate_core.specs import Head
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH
+
+ROOT = Path(__file__).parents[2]
+ENCODINGS = ("cp1252", "gbk", "ascii")
+QUICK = ("--steps", 2, "--frames", FRAMES, "--size", f"{HEIGHT}x{WIDTH}")
+posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+
+
+def environment(**more):
+    return {**os.environ, "OMP_NUM_THREADS": "1", **more}
+
+
+def command(*words, encoding="utf-8", **more):
+    """A command in a process of its own, with a console of `encoding`."""
+    return subprocess.run(
+        [sys.executable, "-m", "easyanimate_core", *map(str, words)],
+        cwd=ROOT,
+        env=environment(PYTHONIOENCODING=encoding, **more),
+        capture_output=True,
+        check=False,
+    )
+
+
+def all_commands():
+    parsers = next(a for a in build_parser()._actions if a.dest == "command").choices
+    assert len(parsers) == len(_COMMANDS)
+    return [*parsers]
+
+
+# Encodings
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("name", all_commands())
+def test_every_help_on_every_console(name, encoding):
+    words = [name, "scenes", "--help"] if name == "prepare-data" else [name, "--help"]
+    done = command(*words, encoding=encoding)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert f"usage: python -m easyanimate_core {name}" in done.stdout.decode(encoding)
+
+
+def test_what_a_console_lacks_is_escaped(checkpoint, tmp_path):
+    folder = tmp_path / "模型"
+    folder.symlink_to(checkpoint(V5_1, Head.T2V), target_is_directory=True)
+    done = command("describe", folder, encoding="cp1252")
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert rb"\u6a21\u578b" in done.stdout
+    done = command("describe", folder, "--json", encoding="ascii")
+    assert b'"path": "' in done.stdout
+    assert rb"\u6a21\u578b" in done.stdout
+    missing = command("describe", tmp_path / "不", encoding="gbk")
+    assert missing.returncode == 2
+    assert "不".encode("gbk") in missing.stderr
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_result_whose_name_the_console_lacks(tmp_path, encoding):
+    tracks = '[[{"x": 10, "y": 10}, {"x": 80, "y": 40}]]'
+    output = tmp_path / "猫😀.mp4"
+    done = command(
+        "trajectory", tracks, output, "--size", "64x96", "--frames", "5", encoding=encoding
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert output.is_file()
+    assert rb"\U0001f600.mp4" in done.stdout
+
+
+def test_names_that_are_no_text(tmp_path):
+    if sys.platform == "win32":
+        pytest.skip("names are text on Windows")
+    folder = tmp_path / os.fsdecode(b"\xff\x1b[2J")
+    folder.mkdir()
+    done = command("describe", folder)
+    assert done.returncode == 2
+    assert rb"\udcff\x1b[2J" in done.stderr
+
+
+# Pipes
+
+
+@pytest.mark.parametrize("words", [["preprocess", "--list"], ["download", "--list"], ["--help"]])
+@pytest.mark.parametrize("buffered", ["", "1"])
+def test_a_reader_that_goes_away_ends_nothing(words, buffered):
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "easyanimate_core", *words],
+        cwd=ROOT,
+        env=environment(PYTHONUNBUFFERED=buffered),
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_work_is_done_for_a_reader_that_went_away(checkpoint, tmp_path):
+    reader, writer = os.pipe()
+    os.close(reader)
+    output = tmp_path / "a.mp4"
+    words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "word " * 400,
+             "--output", output, *QUICK]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "easyanimate_core", *map(str, words)],
+        cwd=ROOT, env=environment(), stdout=writer, stderr=writer, check=False,
+    )  # fmt: skip
+    os.close(writer)
+    assert done.returncode == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.mp4"]
+
+
+def test_output_that_is_lost_is_told():
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("this system has no /dev/full")
+    with full.open("wb") as stream:
+        done = subprocess.run(
+            [sys.executable, "-m", "easyanimate_core", "download", "--list"],
+            cwd=ROOT, env=environment(), stdout=stream, stderr=subprocess.PIPE,
+            text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: not all of the output could be written: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_closed_console():
+    words = f'"{sys.executable}" -m easyanimate_core download --list >&- 2>&-'
+    assert subprocess.run(words, shell=True, cwd=ROOT, check=False).returncode == 0
+
+
+# Signals
+
+
+@posix
+@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 143), ("SIGHUP", 129), ("SIGINT", 130)])
+def test_a_signal_ends_as_ctrl_c_does(checkpoint, tmp_path, monkeypatch, capsys, name, status):
+    from easyanimate_core.cli.bars import ProgressBars
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    shown = ProgressBars.__call__
+
+    def interrupt(self, stage, done, total):
+        shown(self, stage, done, total)
+        if stage == "denoise":
+            signal.raise_signal(getattr(signal, name))
+
+    monkeypatch.setattr(ProgressBars, "__call__", interrupt)
+    words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "a", *QUICK,
+             "--output", tmp_path / "a.mp4"]  # fmt: skip
+    try:
+        assert main([str(word) for word in words]) == status
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err.endswith("\nStopped. No half-written file was left.\n")
+    assert not list(tmp_path.iterdir())
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@posix
+@pytest.mark.parametrize("after", [0.15, 0.4, 0.8])
+def test_ctrl_c_in_the_first_second_is_quiet(checkpoint, after):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "easyanimate_core", "describe", str(checkpoint(V5_1, Head.T2V))],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Background jobs of a shell, and so their children, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    time.sleep(after)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    begun = "frozen site" not in said  # Python itself is not ours
+    assert not begun or process.returncode in (0, 130, -signal.SIGINT)
+    assert not begun or said in ("", "\nStopped. No half-written file was left.\n")
+
+
+@posix
+def test_workers_end_with_their_parent(tmp_path):
+    """Two processes that write clips of long videos."""
+    import torch
+
+    from easyanimate_core.media import write_mp4
+
+    frames = torch.rand(240, 96, 96, 3, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "videos").mkdir()
+    for name in ("one", "two"):
+        write_mp4(tmp_path / "videos" / f"{name}.mp4", frames, fps=8)
+    words = ["prepare-data", "scenes", tmp_path / "videos", tmp_path / "data", "--workers", 2]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "easyanimate_core", *map(str, words)],
+        cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and process.poll() is None:
+        if list(tmp_path.rglob("*.part")):
+            break
+        time.sleep(0.005)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    if process.returncode:
+        assert process.returncode == 143, said
+        assert "Traceback" not in said
+    assert not list(tmp_path.rglob("*.part"))
