@@ -7,11 +7,9 @@ from typing import Any
 
 from .. import files
 from ..errors import CheckpointError
-from .whole import refuse_pointer
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file, or `CheckpointError` naming the file and the fault."""
-    refuse_pointer(path)
     remedy = "Download this folder of the checkpoint again."
     return files.read_json(path, dict, error=CheckpointError, remedy=remedy)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import re
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..files.stand_ins import START_BYTES, stand_in
 
 #: Endings of the files that programs keep beside, or in place of, one that they are fetching.
 _CONTROL_SUFFIXES = {
@@ -32,11 +32,6 @@ _CONTROL_SUFFIXES = {
     ".td": "Thunder",
     ".fdmdownload": "Free Download Manager",
 }
-_POINTER = b"version https://git-lfs.github.com/spec/"
-#: A pointer is three short lines.
-_POINTER_BYTES = 1024
-_PAGE = re.compile(rb"\s*(?:<!doctype html|<html|<\?xml)", re.IGNORECASE)
-_START_BYTES = 512
 #: Folders above a file in which huggingface_hub may keep what it is fetching.
 _DEEPEST = 4
 
@@ -49,26 +44,14 @@ def check_whole(file: Path) -> None:
     """
     for place in dict.fromkeys((file, file.resolve())):
         _check_download(file, place)
-    refuse_pointer(file)
-    _refuse_page(file)
+    refuse_stand_in(file)
 
 
-def refuse_pointer(file: Path) -> None:
-    """Raise `CheckpointError` if a file is git-lfs's note about it, as a clone without it has."""
-    start = _start(file, _POINTER_BYTES)
-    if not start.startswith(_POINTER):
-        return
-    size = re.search(rb"^size (\d+)$", start, re.MULTILINE)
-    stands = f" of {int(size[1][:20]):,} bytes" if size else ""
-    root = next((folder for folder in file.resolve().parents if (folder / ".git").exists()), None)
-    remedy = "Download the file itself"
-    if root is not None:
-        remedy = f'Install git-lfs and run: git -C "{root}" lfs pull - or download the file itself'
-    raise CheckpointError(
-        f"{file} is git-lfs's pointer to a file{stands}, not the file: it was cloned or packed "
-        f"without git-lfs. {remedy} (from its page, by hf download, or for a published checkpoint "
-        "by python -m easyanimate_core download)."
-    )
+def refuse_stand_in(file: Path) -> None:
+    """Raise `CheckpointError` if git-lfs's pointer or a web page lies in a file's place."""
+    other = stand_in(_start(file), file)
+    if other:
+        raise CheckpointError(f"{file} {other.what}. {other.remedy}")
 
 
 def _check_download(file: Path, place: Path) -> None:
@@ -106,17 +89,9 @@ def _unfinished(file: Path, control: Path, program: str) -> CheckpointError:
     )
 
 
-def _refuse_page(file: Path) -> None:
-    if _PAGE.match(_start(file, _START_BYTES)):
-        raise CheckpointError(
-            f"{file} is a web page, not the file: its page was saved in its place. Use the page's "
-            "download button, or the address with /resolve/ in place of /blob/."
-        )
-
-
-def _start(file: Path, num_bytes: int) -> bytes:
+def _start(file: Path) -> bytes:
     try:
         with file.open("rb") as handle:
-            return handle.read(num_bytes)
+            return handle.read(START_BYTES)
     except (OSError, ValueError):
         return b""

@@ -7,14 +7,13 @@ from pathlib import Path
 
 from ..errors import EasyAnimateError
 from .shown import short
+from .stand_ins import START_BYTES, stand_in
 
 #: Largest text that is read where no other limit is given: an index of shards takes 0.1 MB.
 MAX_BYTES = 16 * 2**20
 #: The same for what grows with a dataset: a million captions take about 300 MB.
 DATASET_BYTES = 512 * 2**20
 
-_LFS_POINTER = b"version https://git-lfs.github.com/spec/"
-_PAGES, _HEAD = (b"<!doctype html", b"<html"), 64
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8_MARK = b"\xef\xbb\xbf"
 #: Share of NULs in UTF-16 text of mostly ASCII letters is one half; a stray NUL is no such sign.
@@ -63,23 +62,9 @@ def read_bytes(
 
 def text_of(content: bytes, name: str, *, error: type[EasyAnimateError], remedy: str = "") -> str:
     r"""The text of a file's content, its line ends as `\n`; `name` is what messages call it."""
-    if content.startswith(_LFS_POINTER):
-        raise error(
-            _told(
-                name,
-                "it is a git-lfs pointer, which stands for a file that git has not fetched",
-                "Run `git lfs install` and `git lfs pull` in its folder, or download the file "
-                "itself.",
-            )
-        )
-    if content.lstrip()[:_HEAD].lower().startswith(_PAGES):
-        raise error(
-            _told(
-                name,
-                "it is a page of HTML, as a browser saves it, or a server in place of a file",
-                "Download the file itself (on a hub: the link `raw` or `download`).",
-            )
-        )
+    other = stand_in(content[:START_BYTES], name)
+    if other:
+        raise error(f"{name} {other.what}. {other.remedy}")
     if content.startswith(_UTF_16_MARKS) or content.count(0) > _UTF_16_NULS * len(content):
         raise error(
             _told(

@@ -51,14 +51,14 @@ def test_wide_text_is_refused_by_its_name(tmp_path, encoding):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (POINTER, "git lfs pull"),
+        (POINTER, "is git-lfs's pointer to a file of 5 bytes"),
         ('{"a": "é"}'.encode("latin-1"), "byte 7 is 0xe9, which is no UTF-8"),
         ('{"a": "好"}'.encode("gbk"), "which is no UTF-8"),
         (b'{"a": 1}\0', "character 8 is NUL"),
         (b"\x80\x04pickle", "no UTF-8"),
         (b"", "is not valid JSON: it is empty. Download it again."),
         (b" \n", "is not valid JSON: it is empty"),
-        (b"\n<!DOCTYPE html><html>", "it is a page of HTML"),
+        (b"\n<!DOCTYPE html><html>", "is a web page, not the file"),
         (b"<HTML lang=en>", "Download the file itself"),
     ],
 )

@@ -1,0 +1,56 @@
+"""What comes in a file's place: git-lfs's pointer, or the web page about it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+#: Bytes of a file's start that tell: a pointer is three short lines.
+START_BYTES = 1024
+_POINTER = b"version https://git-lfs.github.com/spec/"
+_PAGE = re.compile(rb"\s*(?:<!doctype html|<html|<\?xml)", re.IGNORECASE)
+
+
+class StandIn(NamedTuple):
+    """What the file is, as the rest of a sentence, and what to do about it."""
+
+    what: str
+    remedy: str
+
+
+def stand_in(start: bytes, path: str | os.PathLike[str]) -> StandIn | None:
+    """What a file of this `start` is in place of the wanted one; None where it may be that one."""
+    if start.startswith(_POINTER):
+        return _pointer(start, path)
+    if _PAGE.match(start):
+        return StandIn(
+            "is a web page, not the file: its page was saved in its place, or a server sent one",
+            "Use the page's download button, or the address with /resolve/ in place of /blob/.",
+        )
+    return None
+
+
+def _pointer(start: bytes, path: str | os.PathLike[str]) -> StandIn:
+    size = re.search(rb"^size (\d+)$", start[:START_BYTES], re.MULTILINE)
+    stands = f" of {int(size[1][:20]):,} bytes" if size else ""
+    remedy = "Download the file itself"
+    root = _clone(path)
+    if root is not None:
+        remedy = f'Install git-lfs and run: git -C "{root}" lfs pull - or download the file itself'
+    return StandIn(
+        f"is git-lfs's pointer to a file{stands}, not the file: it was cloned or packed without "
+        "git-lfs",
+        f"{remedy} (from its page, by hf download, or for a published checkpoint by "
+        "python -m easyanimate_core download).",
+    )
+
+
+def _clone(path: str | os.PathLike[str]) -> Path | None:
+    """The git checkout that a file lies in."""
+    try:
+        parents = Path(path).resolve().parents
+        return next((folder for folder in parents if (folder / ".git").exists()), None)
+    except (OSError, ValueError, RuntimeError):  # a name that no file has
+        return None
