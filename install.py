@@ -6,6 +6,7 @@ the Manager takes a failure for a failed installation.
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -48,4 +49,6 @@ def fetch(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing has begun: end without a word
     sys.exit(fetch(sys.argv[1:]) if sys.argv[1:] else check())

@@ -7,6 +7,7 @@ every supported PyTorch, where the library relies on the default.
 
 from __future__ import annotations
 
+import re
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,15 +48,26 @@ def read_pickle(path: Path, *, mapped: bool = False) -> dict[Any, Any]:
             "machine. Download it again, or the .safetensors version."
         ) from error
     except Exception as error:  # pickle's own error among others, and pickle is not imported here
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path} cannot be read as plain tensors ({said}). It is damaged, or it holds objects "
-            "that could run code, which are refused. Download it again, or the .safetensors "
-            "version."
+            f"{path} cannot be read as plain tensors ({_reason(error)}). It is damaged, or it "
+            "holds objects that could run code, which are refused. Download it again, or the "
+            ".safetensors version."
         ) from error
     if not isinstance(state, dict):
         raise CheckpointError(f"{path} holds a {type(state).__name__}, not a network's tensors.")
     return state
+
+
+def _reason(error: Exception) -> str:
+    """The fault alone: PyTorch's message goes on to tell how to open the file all the same."""
+    text = str(error)
+    found = re.search(
+        r"unsupported (?:global: )?(?:GLOBAL|class|operand) [\w.]+", text, re.IGNORECASE
+    )
+    lines = text.splitlines()
+    if found is not None:
+        return found[0]
+    return lines[0] if lines and "Weights only" not in lines[0] else type(error).__name__
 
 
 def _refuse_packed(path: Path) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import Any
+
+from ..files.home import expanded
 
 
 def path_of(text: str) -> Path:
     """A path, with `~` as the home folder; the type of every option that names a file or folder."""
     if not text or "\0" in text:
         raise argparse.ArgumentTypeError(f"{text!r} is no path")
-    return Path(os.path.expanduser(text))  # noqa: PTH111  (keeps ~name where nobody is called so)
+    return expanded(text)
 
 
 def tracks_of(text: str) -> str:

@@ -172,6 +172,8 @@ def _scenes(arguments: argparse.Namespace) -> int:
         f"{' (not written)' if arguments.list_only else ''}; {summary.too_short} scenes are too "
         f"short\n{summary.list_file}"
     )
+    for note in summary.notes:
+        print(f"note: {note}")
     for error in summary.unreadable:
         print(f"left out: {error}")
     return 0

@@ -119,9 +119,12 @@ def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
 def read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
     """Tracks from JSON text, or from a file that holds it."""
     text = os.fspath(source)
-    if not text.lstrip().startswith("["):
-        text = read_text(text, error=MediaError)
-    return tracks_from_json(text)
+    if text.lstrip().startswith("["):
+        return tracks_from_json(text)
+    try:
+        return tracks_from_json(read_text(text, error=MediaError))
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from error
 
 
 def tracks_to_json(tracks: Sequence[Track]) -> str:

@@ -15,6 +15,7 @@ from PIL import Image
 from ..checkpoint.foreign import load_foreign
 from ..devices import pick_device, pick_dtype
 from ..errors import CheckpointError, InputError
+from .chats import render_chats
 from .files import DataFile
 
 PROMPT = (
@@ -105,12 +106,8 @@ class CaptionModel:
     @torch.inference_mode()
     def __call__(self, clips: Sequence[tuple[DataFile, list[np.ndarray[Any, Any]]]]) -> list[str]:
         """A text for each (file, its frames as uint8 RGB [H, W, 3])."""
-        prompts = [
-            self._processor.apply_chat_template(
-                self._messages(data, len(frames)), add_generation_prompt=True, tokenize=False
-            )
-            for data, frames in clips
-        ]
+        chats = [self._messages(data, len(frames)) for data, frames in clips]
+        prompts = render_chats(self._processor, chats)
         pictures = [[Image.fromarray(frame) for frame in frames] for _, frames in clips]
         inputs = self._processor(
             text=prompts, images=pictures, padding=True, return_tensors="pt"

@@ -41,6 +41,7 @@ class Cuts:
     """`cuts` are the numbers of the frames with which a new scene begins.
 
     Frames are counted at even moments of `fps`; a video that keeps to no rate has frames repeated.
+    `notes` say what was changed so that it is seen as a player shows it.
     """
 
     frames: int
@@ -48,6 +49,7 @@ class Cuts:
     height: int
     width: int
     cuts: tuple[int, ...]
+    notes: tuple[str, ...] = ()
 
 
 def find_cuts(video: Path, detection: Detection, *, threads: int = 1) -> Cuts:
@@ -59,7 +61,8 @@ def find_cuts(video: Path, detection: Detection, *, threads: int = 1) -> Cuts:
     import cv2
     from scenedetect import FrameTimecode
 
-    fps = read_facts(video).even_fps
+    facts = read_facts(video)
+    fps = facts.even_fps
     detector = _detector(detection, fps)
     found, number, height, width = [], 0, 0, 0
     for frame in stream_frames(video, threads=threads, fps=fps):
@@ -71,7 +74,7 @@ def find_cuts(video: Path, detection: Detection, *, threads: int = 1) -> Cuts:
         found += detector.process_frame(FrameTimecode(number, fps), small)
     found += detector.post_process(FrameTimecode(number, fps))
     cuts = tuple(sorted({cut.frame_num for cut in found}))
-    return Cuts(number + 1, fps, height, width, cuts)
+    return Cuts(number + 1, fps, height, width, cuts, facts.notes)
 
 
 def _detector(detection: Detection, fps: float) -> Any:

@@ -72,6 +72,7 @@ class CutRecord:
     width: int = 0
     cuts: Sequence[int] = ()
     error: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,10 @@ class ClipsRecord:
 
 @dataclass(frozen=True)
 class SceneSummary:
-    """`list_file` tells every scene; `too_short` counts those that gave no clip."""
+    """`list_file` tells every scene; `too_short` counts those that gave no clip.
+
+    `notes` say what was changed so that a source is seen as a player shows it.
+    """
 
     list_file: Path
     sources: int
@@ -93,6 +97,7 @@ class SceneSummary:
     scenes: int
     clips: int
     too_short: int
+    notes: tuple[str, ...] = ()
 
 
 def pieces_of(found: Cuts | CutRecord, splitting: Splitting) -> list[list[Piece]]:
@@ -264,4 +269,5 @@ def _summary(
             )
     list_file = write_json(records_of(out) / "scenes.json", rows)
     unreadable = tuple(record.error for record in known.values() if record.error)
-    return SceneSummary(list_file, len(known), unreadable, len(rows), clips, too_short)
+    notes = tuple(f"{record.source}: {note}" for record in known.values() for note in record.notes)
+    return SceneSummary(list_file, len(known), unreadable, len(rows), clips, too_short, notes)

@@ -158,8 +158,7 @@ def _check_folder(folder: Path, paths: Sequence[Path], room: int) -> None:
         raise _unwritable(first, error) from error
     if not existing.is_dir():
         raise MediaError(f"{first} cannot be written: {existing} is not a folder.")
-    free = shutil.disk_usage(existing).free
-    if free < room:
+    if room and (free := shutil.disk_usage(existing).free) < room:
         raise MediaError(
             f"{existing} has {free / 1e6:.1f} MB free; {room / 1e6:.0f} MB are needed for the "
             "result. Free some space or choose another output."

@@ -99,7 +99,8 @@ class VideoFacts:
     """What a video file says of itself: the size it is shown at, average rate, number of frames.
 
     `even_fps` is a rate whose moments lie on all its frames, or next to them where they keep to no
-    rate; where every frame is shown equally long, it is `fps`.
+    rate; where every frame is shown equally long, it is `fps`. `notes`
+    are those of its first frame, as of a clip.
     """
 
     height: int
@@ -107,6 +108,7 @@ class VideoFacts:
     fps: float
     frames: int
     even_fps: float = field(default=0.0, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def seconds(self) -> float:

@@ -228,7 +228,7 @@ def _look_at(file: Path, opened: Image.Image, colours: ColourSpace) -> Picture:
             image, note = _to_srgb(image)
             notes += [note] if note else []
         alpha = image.has_transparency_data
-        pixels = np.asarray(image.convert("RGBA" if alpha else "RGB"))
+        pixels = np.array(image.convert("RGBA" if alpha else "RGB"))
         transparent = alpha and bool(pixels[..., 3].min() < 255)
         if transparent:
             pixels = over_white(pixels)

@@ -195,8 +195,9 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
 
     A damaged or cut off file may hold fewer frames than it says; decoding all of it tells.
     """
-    first = next(stream_frames(path, threads=1))
-    height, width = first.pixels().shape[:2]
+    with _open(path, threads=1) as film:
+        height, width = next(film.frames).pixels().shape[:2]
+        notes = tuple(film.notes)
     if _is_of_ffmpeg(path):
         count, seconds, rate, even = film_times(path)
     else:
@@ -206,7 +207,8 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
         count, seconds, rate = len(frames), timing.end, film.rate
         even = timing.even_rate(rate)
     on_rate = abs(count / rate - seconds) <= 0.5 / even
-    return VideoFacts(height, width, rate if on_rate else count / seconds, count, even)
+    fps = rate if on_rate else count / seconds
+    return VideoFacts(height, width, fps, count, even, notes)
 
 
 def stream_frames(

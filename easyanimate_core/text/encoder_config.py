@@ -35,6 +35,7 @@ _ROPE: Mapping[str, Rule] = {
     "mrope_section": listed(whole(1, 1024), 3, 3),
     "rope_theta": number(1, 1e12),
 }
+_FRACTIONS = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_theta"}
 _QWEN_SECTION = (16, 24, 24)  # where a config has none
 _BERT: Mapping[str, Rule] = {
     "hidden_size": _WIDTH,
@@ -122,4 +123,6 @@ def t5_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _kept(config: Mapping[str, Any], rules: Mapping[str, Rule], name: str) -> dict[str, Any]:
     check_fields(config, rules, name, CheckpointError)
-    return {key: config[key] for key in rules if key in config}
+    kept = {key: config[key] for key in rules if key in config}
+    # JSON has one kind of numbers, and releases of transformers refuse a whole one for these.
+    return {key: float(value) if key in _FRACTIONS else value for key, value in kept.items()}

@@ -6,14 +6,25 @@ import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from ..errors import InputError
 from ..files import short
+from ..files.home import expanded
 from ..files.yaml_text import read_yaml, yaml_value
 from ..geometry import check_frames
 from ..synthetic.scene import SHAPES, Look
 
+#: A path, with `~` as the home folder.
+HomePath = Annotated[Path, AfterValidator(expanded)]
 TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
 #: What of a clip is known to an inpaint denoiser while it learns.
 MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
@@ -49,12 +60,12 @@ class ModelConfig(_Section):
     network gets the sizes of `network` and fresh weights, or those of `weights` where they fit.
     """
 
-    checkpoint: Path | None = Field(None, description="Checkpoint folder to start from")
-    vae: Path | None = Field(None, description="Folder of a VAE; default CHECKPOINT/vae")
-    text: Path | None = Field(
+    checkpoint: HomePath | None = Field(None, description="Checkpoint folder to start from")
+    vae: HomePath | None = Field(None, description="Folder of a VAE; default CHECKPOINT/vae")
+    text: HomePath | None = Field(
         None, description="Folder with text_encoder/ and tokenizer/; default CHECKPOINT"
     )
-    weights: Path | None = Field(
+    weights: HomePath | None = Field(
         None, description="Folder of weights to start a new network from; default none"
     )
     network: dict[str, Any] | None = Field(
@@ -110,8 +121,10 @@ class SyntheticConfig(_Section):
 class DataConfig(_Section):
     """What is trained on, and in which sizes."""
 
-    manifest: Path | None = Field(None, description="JSON list of file_path, text and type")
-    root: Path | None = Field(None, description="What file_path is relative to; default its folder")
+    manifest: HomePath | None = Field(None, description="JSON list of file_path, text and type")
+    root: HomePath | None = Field(
+        None, description="What file_path is relative to; default its folder"
+    )
     synthetic: SyntheticConfig | None = None
     tokens: tuple[int, ...] = Field(
         (3328, 13312), min_length=1, description="Token lengths of the buckets"
@@ -130,7 +143,7 @@ class DataConfig(_Section):
         0.0, ge=0, le=1, description="VAE: share of the crops that hold a place of the clip's mask"
     )
     clips_per_batch: int = Field(4, ge=1, description="VAE: clips of a batch on one device")
-    cache: Path | None = Field(
+    cache: HomePath | None = Field(
         None, description="Folder for latents and embeddings; default OUTPUT/cache"
     )
     draws: int = Field(
@@ -199,7 +212,7 @@ class VAEObjectiveConfig(_Section):
 
     kl: float = Field(1e-6, ge=0)
     perceptual: float = Field(0.0, ge=0, description="LPIPS; needs `lpips_weights`")
-    lpips_weights: Path | None = Field(None, description="torchvision's vgg16 state dict")
+    lpips_weights: HomePath | None = Field(None, description="torchvision's vgg16 state dict")
     adversarial: float = Field(0.0, ge=0, description="3-D patch discriminator")
     adversarial_start: int = Field(0, ge=0, description="Step from which it judges")
     discriminator_channels: int = Field(32, ge=8)
@@ -276,7 +289,7 @@ class ValidationConfig(_Section):
 
     clips: int = Field(8, ge=1, description="Held-out clips whose loss is measured")
     seed: int = Field(10_000, ge=0, description="Synthetic clips: their seed")
-    manifest: Path | None = None
+    manifest: HomePath | None = None
     videos: int = Field(4, ge=0, description="How many are made and saved")
     steps: int = Field(20, ge=1)
     guidance: float = Field(4.0, ge=1)
@@ -286,7 +299,7 @@ class TrainConfig(_Section):
     """One training run."""
 
     task: TaskName
-    output: Path = Field(description="Folder of the run: checkpoints, curves, the result")
+    output: HomePath = Field(description="Folder of the run: checkpoints, curves, the result")
     seed: int = Field(0, ge=0)
     model: ModelConfig
     data: DataConfig

@@ -62,7 +62,8 @@ FIRST_WIDGET = """(type) => {
   const node = app.graph._nodes.find((node) => node.type === type)
   const [left, top] = app.canvas.ds.offset
   const widget = node.widgets[0]
-  return [left + node.pos[0] + node.size[0] / 2, top + node.pos[1] + (widget.last_y ?? widget.y) + 10]
+  const y = widget.last_y ?? widget.y
+  return [left + node.pos[0] + node.size[0] / 2, top + node.pos[1] + y + 10]
 }"""
 CHECKED = ("EasyAnimateTextEncode", "EasyAnimateLoadConditioning", "EasyAnimateSaveConditioning")
 
@@ -83,7 +84,7 @@ def hostile_files(comfy_server):
 
 
 @pytest.fixture(params=["canvas", "vue"])
-def page(browser_page, hostile_files, request):
+def page(browser_page, request):
     browser_page.set_setting("Comfy.VueNodes.Enabled", request.param == "vue")
     browser_page.reload()  # it asks for the names of files
     yield browser_page
@@ -93,6 +94,7 @@ def page(browser_page, hostile_files, request):
 
 
 @pytest.mark.newest_frontend
+@pytest.mark.usefixtures("hostile_files")
 def test_texts_are_shown_as_they_are(page, comfy_server, request, tmp_path):
     drawn = request.node.callspec.params["page"]
     is_old = comfy_server.version.startswith("0.8.")

@@ -15,7 +15,7 @@ from .formats import FORMATS
 
 ROOT = Path(__file__).parents[2]
 #: Of one attempt. The slowest takes a second on a machine of its own.
-SECONDS = 30
+SECONDS = 60
 _START_SECONDS = 300
 
 

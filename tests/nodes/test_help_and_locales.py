@@ -33,6 +33,7 @@ OTHER_WORDS |= {
     "size",
     "spiece_model",
     "spline",
+    "EASYANIMATE_CACHE",
 }
 
 #: Inputs that choices of a dynamic combo bring, from the core's table: COMBO_INPUT.

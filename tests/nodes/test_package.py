@@ -22,6 +22,7 @@ SHIPPED = {
     "LICENSE",
     "README.md",
     "README_zh-CN.md",
+    "SECURITY.md",
     "__init__.py",
     "configs",
     "easyanimate_core",

@@ -16,6 +16,7 @@ from easyanimate_core.data_preparation import (
     read_captions,
 )
 from easyanimate_core.data_preparation.caption_model import CaptionModel
+from easyanimate_core.data_preparation.chats import render_chats
 from easyanimate_core.data_preparation.files import find_files
 from easyanimate_core.data_preparation.pixels import sample_frames
 from easyanimate_core.errors import CheckpointError, InputError
@@ -207,3 +208,31 @@ def test_a_clip_that_cannot_be_shown_to_the_model_is_named_and_left_out(dataset,
     summary = caption_files(dataset, model, SHORT)
     assert summary.added == 2
     assert list(summary.unreadable) == ["bikes.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        (
+            "{% set x = namespace(v='a') %}{% for i in range(60) %}{% set x.v = x.v ~ x.v %}"
+            "{% endfor %}",
+            "it needs too much memory",
+        ),
+        ("{{ 'a' * 10 ** 11 }}", "it needs too much memory"),
+        ("{{ 'a' * 10 ** 7 }}", "it makes 10,000,000 characters"),
+        ("{% for i in range(10 ** 9) %}{% endfor %}", "cannot be run"),
+        ("{{ messages.__class__.__mro__ }}", "cannot be run"),
+        ("{% for", "cannot be run"),
+        pytest.param(
+            "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
+            "it does not end",
+            marks=pytest.mark.slow,
+        ),
+    ],
+)
+def test_a_template_that_loops_or_grows_is_ended(model, template, said):
+    processor = CaptionModel(model, SHORT)._processor
+    processor.chat_template = template
+    chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]
+    with pytest.raises(CheckpointError, match=said):
+        render_chats(processor, [chat])

@@ -166,6 +166,12 @@ def test_a_text_encoders_value_is_refused_by_its_name(
         encoder_of(folder, version)
 
 
+def test_whole_numbers_are_read_where_fractions_are_meant(checkpoint_copy):
+    folder = checkpoint_copy(V5_1, Head.T2V)
+    change_json(folder / "text_encoder" / "config.json", rope_theta=10_000, rms_norm_eps=0)
+    assert encoder_of(folder).encode(["a dog"]).text.isfinite().all()
+
+
 def test_code_that_a_folder_names_never_runs(checkpoint_copy, tmp_path):
     folder = checkpoint_copy(V5_1, Head.T2V)
     before = encoder_of(folder).encode(["a dog"]).text

@@ -233,3 +233,21 @@ def test_frames_in_memory_keep_their_plain_rate():
     clip = Clip(torch.zeros(9, 32, 32, 3), 8.0)
     assert clip.times == Timing.steady(9, 8.0)
     assert clip.size == (32, 32)
+
+
+def test_scenes_tell_what_was_changed(tmp_path):
+    def wide(stream):
+        stream.codec_context.sample_aspect_ratio = 2
+
+    write_film(tmp_path / "clip.mp4", [grey(0.5)] * 25, [i / 8 for i in range(25)], set_up=wide)
+    summary = split_scenes(tmp_path / "clip.mp4", tmp_path / "out")
+    assert summary.notes[0].startswith("clip.mp4: Its pixels are not square (2:1)")
+    (clip,) = (file for file in (tmp_path / "out").rglob("*.mp4") if file.is_file())
+    assert read_video(clip).frames.shape[1:3] == (64, 192)
+    assert split_scenes(tmp_path / "clip.mp4", tmp_path / "out").notes == summary.notes
+
+
+def test_frames_of_one_time_have_a_step():
+    """A damaged WebM may tell so; nothing is divided by it."""
+    assert Timing.of_frames([0.0, 0.0, 0.0], 0.0, 8).step == 1 / 8
+    assert Timing.of_frames([0.0], 0.0, 8).end == 1 / 8

@@ -44,7 +44,8 @@ def test_config_from_tensors_alone(file):
     stated = json.loads(file.read_text())
     config = TransformerConfig.from_dict(stated["config"])
     infos = {
-        name: TensorInfo(file, "BF16", tuple(shape)) for name, shape in stated["tensors"].items()
+        name: TensorInfo(file, "BF16", tuple(shape), name)
+        for name, shape in stated["tensors"].items()
     }
     for name, value in transformer_config_fields(infos).items():
         expected = config.num_mmdit_layers if name == "mmdit_layers" else getattr(config, name)

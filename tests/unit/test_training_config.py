@@ -122,3 +122,14 @@ def test_a_file_that_is_none_is_refused(tmp_path, text, overrides, said):
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_that_ships_is_read(path):
     assert read_config(path).output.parts[0] == "runs"
+
+
+def test_a_home_folder_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    file = tmp_path / "run.yaml"
+    text = "{task: vae, output: ~/runs/one, data: {manifest: ~/clips.json}, run: {steps: 1}}"
+    file.write_text(text)
+    read = read_config(file, ("model.checkpoint=~/model",))
+    assert (read.output, read.model.checkpoint) == (tmp_path / "runs/one", tmp_path / "model")
+    assert read.data.manifest == tmp_path / "clips.json"

@@ -8,7 +8,7 @@ import { pictureOf } from './trajectory/picture.js'
 import { textsFor } from './trajectory/texts.js'
 
 const NODE = 'EasyAnimateTrajectory'
-const LEAST_HEIGHT = 380 // of the widget: the panel's own least height and the frontend's margins
+const LEAST_HEIGHT = 400 // of the widget: the panel's own least height and the frontend's margins
 const NEW_NODE = { width: 480, height: 60 } // the height is beyond what the widgets need
 const TEXT_HEIGHT = 90
 

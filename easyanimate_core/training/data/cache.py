@@ -39,8 +39,8 @@ def digest_of_files(*paths: Path) -> str:
 @functools.lru_cache(maxsize=16)
 def _tell_once(folder: Path) -> None:
     logger.error(
-        "Nothing can be kept in %s, which is full or not to be written to: what is missing there is "
-        "encoded anew in every epoch.",
+        "Nothing can be kept in %s, which is full or not to be written to: what is missing there "
+        "is encoded anew in every epoch.",
         folder,
     )
 

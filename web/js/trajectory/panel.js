@@ -2,7 +2,7 @@
 
 const STYLE = `
 .ea-tracks {
-  position: relative; box-sizing: border-box; width: 100%; height: 100%; min-height: 360px;
+  position: relative; box-sizing: border-box; width: 100%; height: 100%; min-height: 380px;
   display: flex; flex-direction: column; gap: 6px; padding: 8px; overflow: hidden;
   border: 1px solid var(--border-color, #4e4e4e); border-radius: 8px;
   background: var(--comfy-menu-bg, #202020); color: var(--input-text, #ddd);
