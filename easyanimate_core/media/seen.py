@@ -21,6 +21,8 @@ Array = np.ndarray[Any, Any]
 
 #: More pixels than these are refused before memory is taken: 8192 x 8192.
 MAX_PIXELS = 2**26
+#: A row costs time of its own: JPEG and WebP allow no longer sides either.
+MAX_SIDE = 65_535
 
 #: Of the numbers of H.273.
 UNSPECIFIED = 2
@@ -102,6 +104,10 @@ class Orientation:
 
 def check_pixels_of(name: str | os.PathLike[str], height: int, width: int) -> None:
     """Raise `MediaError` where a picture is too large to be read, before it is."""
+    if max(height, width) > MAX_SIDE:
+        raise MediaError(
+            f"{name} is {width} x {height}; a side of at most {MAX_SIDE} pixels is read. Crop it."
+        )
     if height * width > MAX_PIXELS:
         raise MediaError(
             f"{name} is {width} x {height}, {height * width / 1e6:.0f} million pixels; at most "

@@ -85,20 +85,26 @@ def test_heic_is_told_what_it_is(tmp_path):
 # Bounds and damage
 
 
-def huge_png(path, side=13_300) -> Path:
+def huge_png(path, width, height) -> Path:
     """One bit per pixel, and so nothing to speak of on the disk."""
-    head = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    row = bytes(1 + (side + 7) // 8)
+    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    row = bytes(1 + (width + 7) // 8)
     compressor = zlib.compressobj(9)
-    data = b"".join(compressor.compress(row) for _ in range(side)) + compressor.flush()
+    data = b"".join(compressor.compress(row) for _ in range(height)) + compressor.flush()
     chunks = [(b"IHDR", head), (b"IDAT", data), (b"IEND", b"")]
     path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks))
     return path
 
 
+@pytest.mark.parametrize("size", [(40, 1_000_000), (1_000_000, 40)])
+def test_a_picture_of_endless_rows_is_refused(tmp_path, size):
+    with pytest.raises(MediaError, match="a side of at most 65535 pixels is read"):
+        read_image(huge_png(tmp_path / "long.png", *size))
+
+
 @pytest.mark.parametrize("side", [13_300, 20_000])
 def test_a_picture_of_too_many_pixels_is_refused_before_it_is_decoded(tmp_path, side):
-    path = huge_png(tmp_path / "huge.png", side)
+    path = huge_png(tmp_path / "huge.png", side, side)
     assert path.stat().st_size < 60_000
     for read in (read_image, read_mask):
         with pytest.raises(MediaError, match=r"too many pixels|million pixels; at most 67 million"):
