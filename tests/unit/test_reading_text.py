@@ -59,7 +59,7 @@ def test_wide_text_is_refused_by_its_name(tmp_path, encoding):
         (b"", "is not valid JSON: it is empty. Download it again."),
         (b" \n", "is not valid JSON: it is empty"),
         (b"\n<!DOCTYPE html><html>", "is a web page, not the file"),
-        (b"<HTML lang=en>", "Download the file itself"),
+        (b"<HTML lang=en>", "download button"),
     ],
 )
 def test_bytes_that_are_no_text_are_refused(tmp_path, content, said):
