@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import MediaError, RecipeError
+from .errors import InputError, MediaError, RecipeError
 from .files import is_file, is_folder
 from .media import find_sequence
 
@@ -105,11 +105,17 @@ def located(recipe: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any
 
 
 def sha256_of_file(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """SHA-256 of a file's content, in hexadecimal; `InputError` where it cannot be read."""
     digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while chunk := opened.read(2**20):
-            digest.update(chunk)
+    try:
+        with file.open("rb") as opened:
+            while chunk := opened.read(2**20):
+                digest.update(chunk)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"{file} cannot be read: {reason}. Give a file that is there and may be read."
+        ) from error
     return digest.hexdigest()
 
 
@@ -135,7 +141,7 @@ def sha256_of_source(path: Path) -> str:
 def _has(path: Path, sha256: str) -> bool:
     try:
         return sha256_of_source(path) == sha256
-    except (OSError, MediaError):
+    except (InputError, MediaError):
         return False
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import EasyAnimateError
+from ..errors import EasyAnimateError, MediaError
 from ..files import write_error
 from ..version import __version__
 from . import (
@@ -78,6 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 return stop.status
             if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
                 error = write_error(Path(error.filename or "A file"), error)
+            elif isinstance(error, OSError) and error.filename:  # the system's word on a file
+                error = MediaError(f"{error.filename} cannot be used: {error.strerror}.")
             if not isinstance(error, EasyAnimateError):
                 raise
             print(f"error: {error}", file=sys.stderr)

@@ -402,7 +402,7 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     with pytest.raises(RecipeError, match=r"The recipe's LoRA is .*mine.safetensors, which is not"):
         Recipe.from_json(content)
     content["loras"][0]["strength"] = "much"
-    with pytest.raises(RecipeError, match=r"The recipe's LoRA has the strength 'much'"):
+    with pytest.raises(RecipeError, match=r"The recipe's LoRA has strength = 'much'"):
         Recipe.from_json(content)
 
 
@@ -420,6 +420,13 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
 def test_lora_options_that_are_refused(words, capsys, option, message):
     assert main([*words, "--lora", option]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_lora_that_is_not_there_is_refused_by_merge_lora(folder, tmp_path, capsys):
+    out = tmp_path / "merged.safetensors"
+    assert main(["merge-lora", str(folder), str(out), "--lora", "gone.safetensors"]) == 2
+    assert "gone.safetensors cannot be read: No such file or directory." in capsys.readouterr().err
+    assert not out.exists()
 
 
 def test_partial_alone_has_no_effect(words, capsys):
