@@ -410,7 +410,7 @@ def test_a_weight_that_is_not_finite_is_named(checkpoint_copy, tmp_path):
 
 def test_a_full_disk_is_told_before(source, tmp_path, monkeypatch):
     usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr("easyanimate_core.convert.run.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr("easyanimate_core.checkpoint.writer.shutil.disk_usage", lambda _: usage)
     for name in ("one.safetensors", "one.gguf", "folder"):
         with pytest.raises(CheckpointError, match="GB are free on that disk"):
             convert(source, tmp_path / name, Conversion(part="transformer"))
