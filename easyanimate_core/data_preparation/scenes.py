@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EasyAnimateError, InputError
+from ..files import Result, check_results
+from ..files.kinds import is_mp4
 from ..media import open_mp4, stream_frames, write_json
 from ..progress import Progress, silent
 from .cuts import Cuts, Detection, find_cuts
@@ -130,8 +133,8 @@ def split_scenes(
     list `out`/preparation/scenes.json is written.
 
     Raises:
-        InputError: There are no videos, `out` was made with other settings, or PySceneDetect is
-            not installed.
+        InputError: There are no videos, `out` was made with other settings, a file of another kind
+            lies where a clip would, or PySceneDetect is not installed.
     """
     check_package("scenedetect", "Finding scenes")
     detection, splitting = detection or Detection(), splitting or Splitting()
@@ -196,8 +199,15 @@ def _write(
         if record.error or (name in last and last[name].identity == record.identity):
             continue
         for path in last[name].clips if name in last else ():  # of the source as it was before
-            (out / path).unlink(missing_ok=True)
+            if _is_clip_of(name, path):  # a journal may come from elsewhere
+                (out / path).unlink(missing_ok=True)
         jobs.append((file, record))
+    clips = [out / path for _, record in jobs for path in clip_paths(record, splitting)]
+    check_results(
+        [Result(clip, "MP4 video", is_mp4) for clip in clips],
+        sources=[file for _, file in sources],
+        force=True,  # what a run that was killed has written is written anew
+    )
     function = functools.partial(_clips_of, out, splitting)
     for written in each(function, jobs, workers=workers, stage="clips", progress=progress):
         journal.add(written)
@@ -225,6 +235,13 @@ def clip_paths(record: CutRecord, splitting: Splitting) -> list[str]:
     """The names of the clips of a source, in the order of its pieces."""
     num_pieces = sum(len(scene) for scene in pieces_of(record, splitting))
     return [f"{CLIPS}/{record.source}/{number:04d}.mp4" for number in range(num_pieces)]
+
+
+def _is_clip_of(source: str, path: object) -> bool:
+    """Whether `clip_paths` names so a clip of this source."""
+    return isinstance(path, str) and bool(
+        re.fullmatch(rf"{CLIPS}/{re.escape(source)}/\d{{4,}}\.mp4", path)
+    )
 
 
 def _parts(first: int, last: int, fps: float, splitting: Splitting) -> list[Piece]:

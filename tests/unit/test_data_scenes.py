@@ -109,6 +109,27 @@ def test_a_changed_source_is_split_again(videos, tmp_path):
     assert sorted(file.name for file in out.rglob("0*.mp4")) == ["0000.mp4"]
 
 
+def test_a_journal_of_elsewhere_removes_nothing(videos, tmp_path):
+    out, kept = tmp_path / "data", tmp_path / "kept.mp4"
+    split_scenes(videos, out, splitting=SPLITTING)
+    kept.write_bytes(b"mine")
+    journal = out / "preparation" / "clips.jsonl"
+    head, record = map(json.loads, journal.read_text().splitlines())
+    record |= {"identity": "another", "clips": [str(kept), "../kept.mp4", "clips/../../kept.mp4"]}
+    journal.write_text(f"{json.dumps(head)}\n{json.dumps(record)}\n")
+    assert split_scenes(videos, out, splitting=SPLITTING).clips == 4
+    assert kept.read_bytes() == b"mine"
+
+
+def test_a_file_where_a_clip_would_lie_is_kept(videos, tmp_path):
+    name = "clips/day/long.mp4/0000.mp4"
+    (tmp_path / name).parent.mkdir(parents=True)
+    (tmp_path / name).write_text("notes")
+    with pytest.raises(InputError, match=r"0000\.mp4 is there already and is no MP4 video"):
+        split_scenes(videos, tmp_path, splitting=SPLITTING)
+    assert (tmp_path / name).read_text() == "notes"
+
+
 def test_odd_sides_lose_a_row_and_damage_is_told(tmp_path):
     import av
 
