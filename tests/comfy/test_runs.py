@@ -28,13 +28,14 @@ def alive(server):
 
 def settled(server):
     """What is alive when nothing is loaded and nothing cached."""
-    server.free_memory()
-    server.wait_until_idle()
-    for _ in range(100):  # the server frees in its own time
-        objects, size = alive(server)
-        if not objects["Denoiser"]:
-            break
-        time.sleep(0.1)
+    for _ in range(10):
+        server.free_memory()  # one that comes while a prompt is put away is heard at the next
+        server.wait_until_idle()
+        for _ in range(10):  # the server frees in its own time
+            objects, size = alive(server)
+            if not objects["Denoiser"]:
+                return objects, size
+            time.sleep(0.1)
     return objects, size
 
 

@@ -44,6 +44,15 @@ def folder(checkpoint):
     return checkpoint(V5_1, Head.T2V)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """As in the runs that are killed: sums of several threads round otherwise."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
     """A run of two steps that was stopped, and what three steps give."""
