@@ -342,3 +342,14 @@ def test_dependencies_are_requirements():
     assert declared == required, (
         f"pyproject.toml: dependencies {declared} must be the lines of requirements.txt {required}"
     )
+
+
+def test_promises_of_security_name_tests_that_exist():
+    named = set(re.findall(r"`([\w/]*test_\w+(?:\.py)?)`", (ROOT / "SECURITY.md").read_text()))
+    assert len(named) > 10
+    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
+    functions = {
+        name for text in files.values() for name in re.findall(r"^def (test_\w+)", text, re.M)
+    }
+    found = {name for name in named if name.rpartition("/")[2] in files or name in functions}
+    assert_none(sorted(named - found), "A promise is shown by a test of that name.")
