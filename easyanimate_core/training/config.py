@@ -17,14 +17,19 @@ from pydantic import (
 )
 
 from ..errors import InputError
-from ..files import short
+from ..files import named_path, short
 from ..files.home import expanded
 from ..files.yaml_text import read_yaml, yaml_value
 from ..geometry import check_frames
 from ..synthetic.scene import SHAPES, Look
 
-#: A path, with `~` as the home folder.
-HomePath = Annotated[Path, AfterValidator(expanded)]
+
+def _path(path: Path) -> Path:
+    return named_path(str(expanded(path)), "It", InputError)
+
+
+#: A path, with `~` as the home folder, that a file can have.
+HomePath = Annotated[Path, AfterValidator(_path)]
 TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
 #: What of a clip is known to an inpaint denoiser while it learns.
 MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
@@ -372,10 +377,10 @@ def _fault(detail: Any) -> str:
         return f"{where} is unknown.{hint} Allowed: {', '.join(allowed)}."
     if detail["type"] == "missing":
         return f"{where} is missing; it is required."
-    message = detail["msg"].removeprefix("Value error, ")
+    message = detail["msg"].removeprefix("Value error, ").rstrip(".")
     if isinstance(detail["input"], dict):
         return f"{where}: {message}."
-    return f"{where} is {detail['input']!r}: {message}."
+    return f"{where} is {short(detail['input'])}: {message}."
 
 
 def _section(place: list[str]) -> type[BaseModel]:

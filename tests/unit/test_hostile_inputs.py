@@ -35,7 +35,7 @@ from easyanimate_core.text.embedding import TextStates
 from easyanimate_core.text.embedding_cache import EmbeddingCache
 from easyanimate_core.text.embedding_file import PromptEmbeddings
 from easyanimate_core.text.prompts import EncodedPrompt
-from easyanimate_core.training.config import read_config
+from easyanimate_core.training.config import parse_config, read_config
 from easyanimate_core.training.data.manifest import manifest_records
 from tests.factories import V5_1, pixels
 
@@ -370,8 +370,6 @@ def test_a_report_of_other_values_is_refused(tmp_path, videos):
         "seed: 1\nseed: 2",
         "no: 1",
         "model: {network: {in_channels: 1000000000}}",
-        'output: "a\\0b"',
-        "output: " + "x" * 300,
     ],
 )
 def test_a_training_config_of_any_other_value_is_refused(tmp_path, line):
@@ -380,3 +378,24 @@ def test_a_training_config_of_any_other_value_is_refused(tmp_path, line):
     with pytest.raises(InputError) as refused:
         read_config(path)
     assert "run.yaml" in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["output", "checkpoint", "manifest"])
+@pytest.mark.parametrize(
+    ("name", "said"), [("a\0b", "holds a NUL character"), ("x" * 300, "has a part of 300 bytes")]
+)
+def test_paths_of_a_training_config_that_no_file_has_are_refused(key, name, said):
+    named = {"output": "run", "checkpoint": "model", "manifest": "clips.json", key: name}
+    content = {
+        "task": "text_to_video",
+        "output": named["output"],
+        "model": {"checkpoint": named["checkpoint"]},
+        "data": {"manifest": named["manifest"], "tokens": [45], "frames": [1]},
+        "run": {"steps": 1},
+    }
+    with pytest.raises(InputError) as refused:
+        parse_config(content)
+    (fault,) = str(refused.value).splitlines()[1:]
+    assert f"{key} is " in fault
+    assert said in fault
+    assert len(fault) < 400
