@@ -75,7 +75,8 @@ def run_training(
     accelerator.wait_for_everyone()
     accelerator.init_trackers("tensorboard")
     with torch.inference_mode(mode=False):  # a host may run everything in it
-        strategy = make_strategy(config, records)
+        told = report if accelerator.is_main_process else _tell_nobody
+        strategy = make_strategy(config, records, report=told)
         share = slice(accelerator.process_index, None, accelerator.num_processes)
         strategy.encode_ahead(accelerator.device, share, progress)
         accelerator.wait_for_everyone()
@@ -83,10 +84,15 @@ def run_training(
         return trainer.train()
 
 
-def make_strategy(config: TrainConfig, records: Sequence[Record] | None = None) -> Strategy:
+def make_strategy(
+    config: TrainConfig, records: Sequence[Record] | None = None, *, report: Report = print_line
+) -> Strategy:
     """The strategy of `config.task` with its clips, or with `records`."""
-    held_out = _held_out(config) if records is None else records[: config.validation.clips]
-    records = _records(config) if records is None else records
+    if records is None:
+        records = _records(config, report)
+        held_out = _held_out(config, records, report)
+    else:
+        held_out = records[: config.validation.clips]
     if config.task == "vae":
         from .strategies.vae import VAEStrategy
 
@@ -96,25 +102,29 @@ def make_strategy(config: TrainConfig, records: Sequence[Record] | None = None) 
     return DenoiserStrategy(config, records, held_out)
 
 
-def _records(config: TrainConfig) -> list[Record]:
+def _tell_nobody(line: str) -> None:
+    """What every process of a run knows is told by one."""
+
+
+def _records(config: TrainConfig, report: Report) -> list[Record]:
     data = config.data
     if data.synthetic is not None:
         return synthetic_records(data.synthetic)
     if data.manifest is None:
         raise InputError("data has no clips: give data.manifest, or data.synthetic.")
-    return manifest_records(data.manifest, data.root, fps=data.fps)
+    return manifest_records(data.manifest, data.root, fps=data.fps, report=report)
 
 
-def _held_out(config: TrainConfig) -> Sequence[Record]:
+def _held_out(config: TrainConfig, trained: Sequence[Record], report: Report) -> Sequence[Record]:
     """Clips for validation: those of its manifest, other synthetic ones, or the first trained."""
     data, validation = config.data, config.validation
     if validation.manifest is not None:
-        records = manifest_records(validation.manifest, data.root, fps=data.fps)
+        records = manifest_records(validation.manifest, data.root, fps=data.fps, report=report)
         return records[: validation.clips]
     if data.synthetic is not None:
         held_out = data.synthetic.model_copy(update={"count": validation.clips})
         return synthetic_records(held_out, seed=validation.seed)
-    return _records(config)[: validation.clips]
+    return trained[: validation.clips]
 
 
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:

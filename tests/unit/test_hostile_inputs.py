@@ -2,10 +2,11 @@
 
 import codecs
 import json
-import logging
 import time
 from dataclasses import replace
 
+import av
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -295,7 +296,7 @@ def test_a_kept_embedding_must_be_whole_and_its_own_prompts(tmp_path):
 # Datasets, reports and training
 
 
-def test_files_of_a_manifest_that_cannot_be_read_are_named_and_left_out(tmp_path, caplog):
+def test_files_of_a_manifest_that_cannot_be_read_are_named_and_left_out(tmp_path):
     write_png(tmp_path / "good.png", pixels(1)[0])
     (tmp_path / "bad.png").write_bytes(b"nothing")
     (tmp_path / "worse.mp4").write_bytes(b"nothing")
@@ -305,14 +306,32 @@ def test_files_of_a_manifest_that_cannot_be_read_are_named_and_left_out(tmp_path
     ]
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(entries))
-    with caplog.at_level(logging.WARNING, logger="easyanimate_core"):
-        (record,) = manifest_records(path, None, fps=8)
+    told = []
+    (record,) = manifest_records(path, None, fps=8, report=told.append)
     assert record.height == pixels(1).shape[1]
-    assert "2 of 3 files" in caplog.text
-    assert "bad.png" in caplog.text and "worse.mp4" in caplog.text
+    (said,) = told
+    assert "2 of 3 files" in said
+    assert "bad.png" in said and "worse.mp4" in said
     path.write_text(json.dumps(entries[:1]))
     with pytest.raises(MediaError, match=r"No file of .*manifest.json can be read"):
-        manifest_records(path, None, fps=8)
+        manifest_records(path, None, fps=8, report=told.append)
+
+
+def test_what_is_changed_in_a_clip_of_a_manifest_is_told(tmp_path):
+    with av.open(str(tmp_path / "wide.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width, stream.height, stream.pix_fmt = 32, 48, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = 2
+        for _ in range(9):
+            frame = av.VideoFrame.from_ndarray(np.zeros((48, 32, 3), np.uint8))
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps([{"file_path": "wide.mp4", "text": "a"}]))
+    told = []
+    (record,) = manifest_records(path, None, fps=8, report=told.append)
+    assert (record.height, record.width) == (48, 64)
+    assert told == ["wide.mp4: Its pixels are not square (2:1): 32 x 48 are shown as 64 x 48."]
 
 
 @pytest.mark.parametrize(
@@ -334,7 +353,7 @@ def test_an_entry_of_a_manifest_that_is_none_is_refused(tmp_path, entry):
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps([entry]))
     with pytest.raises(InputError, match=r"Entry 1|of entry 1"):
-        manifest_records(path, None, fps=8)
+        manifest_records(path, None, fps=8, report=print)
 
 
 @pytest.mark.parametrize(

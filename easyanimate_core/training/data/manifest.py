@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,10 +20,8 @@ from ...files import (
     read_json,
     short,
 )
-from ...media import Fit, align_clip, read_facts, read_image, read_video, resize_cover
+from ...media import Fit, align_clip, read_facts, read_still, read_video, resize_cover
 from .records import Record, Sample, Shape
-
-logger = logging.getLogger(__name__)
 
 _KINDS = ("video", "image")
 _RULES = {
@@ -34,14 +31,17 @@ _RULES = {
 }
 
 
-def manifest_records(manifest: Path, root: Path | None, *, fps: float) -> list[Record]:
+def manifest_records(
+    manifest: Path, root: Path | None, *, fps: float, report: Callable[[str], None]
+) -> list[Record]:
     """Read a manifest; headers of the files are read, not their frames.
 
     An entry has `file_path`, `text` and `type` ("video" or "image"), and may have
     `control_file_path` and `camera_file_path`. Paths are relative to `root`, or to the manifest's
     folder. Clips are taken at `fps`.
 
-    Clips and pictures that cannot be read are left out; a warning names and counts them.
+    Clips and pictures that cannot be read are left out; `report` is told their names and number,
+    and what is changed in others so that they are seen as a player shows them.
 
     Raises:
         InputError: The manifest is missing or malformed, or a file it names is missing.
@@ -59,10 +59,14 @@ def manifest_records(manifest: Path, root: Path | None, *, fps: float) -> list[R
     if not records:
         raise MediaError(f"No file of {manifest} can be read. {unreadable[0]}")
     if unreadable:
-        logger.warning(
-            "%d of %d files of %s cannot be read and are left out:\n  %s",
-            len(unreadable), len(entries), manifest, "\n  ".join(unreadable),
-        )  # fmt: skip
+        left_out = "\n  ".join(unreadable)
+        report(
+            f"{len(unreadable)} of {len(entries)} files of {manifest} cannot be read and are left "
+            f"out:\n  {left_out}"
+        )
+    for record in records:
+        for note in record.notes:
+            report(note)
     return records
 
 
@@ -92,12 +96,13 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
             raise InputError(f"Entry {number}: {name} {path} does not exist.")
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths.values()]
     if kind == "image":
-        height, width = read_image(paths["file_path"]).shape[1:3]
-        frames = 1
+        picture = read_still(paths["file_path"])
+        height, width = picture.size
+        frames, notes = 1, picture.notes
     else:
         facts = read_facts(paths["file_path"])
         height, width = facts.height, facts.width
-        frames = facts.frames_at(fps)
+        frames, notes = facts.frames_at(fps), facts.notes
     return Record(
         identity=repr(stamps),
         captions=(entry.get("text") or "",),
@@ -105,12 +110,13 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
         height=height,
         width=width,
         load=partial(_load, paths, kind, fps),
+        notes=tuple(f"{entry['file_path']}: {note}" for note in notes),
     )
 
 
 def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sample:
     if kind == "image":
-        picture = read_image(paths["file_path"])
+        picture = read_still(paths["file_path"]).frames
         sample = Sample(resize_cover(picture, shape.height, shape.width))
     else:
         sample = Sample(_clip(paths["file_path"], fps, shape))

@@ -48,7 +48,7 @@ class Record:
     """A clip that is not read yet.
 
     `identity` changes whenever its content does; `captions` mean the same (one is drawn at a time);
-    `load` brings it to a shape.
+    `load` brings it to a shape. `notes` say what is changed in it first.
     """
 
     identity: str
@@ -57,6 +57,7 @@ class Record:
     height: int
     width: int
     load: Callable[[Shape], Sample]
+    notes: tuple[str, ...] = ()
 
 
 def generator_of(*parts: int | str) -> np.random.Generator:
