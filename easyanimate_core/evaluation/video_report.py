@@ -72,6 +72,7 @@ def summary_lines(report: VideoReport) -> list[str]:
     if report.unreadable:
         lines.append(f"{len(report.unreadable)} cannot be read and are left out:")
         lines += [f"  {name}: {why}" for name, why in report.unreadable.items()]
+    lines += [f"note: {name}: {note}" for name, notes in report.notes.items() for note in notes]
     return lines
 
 

@@ -45,13 +45,15 @@ class VideoReport:
     """`videos` maps names to numbers by metric, `spreads` metrics to their spread over the videos.
 
     `fvd` is of all together, None where it was not asked for. `unreadable` are the videos that were
-    left out, with the reason.
+    left out, with the reason; `notes` say what was changed in others and in their references so
+    that they are seen as a player shows them.
     """
 
     videos: dict[str, dict[str, float]]
     spreads: dict[str, Spread]
     fvd: float | None
     unreadable: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -114,15 +116,20 @@ def evaluate_videos(
     features = None if plan.i3d is None else VideoFeatures(plan.i3d, device)
     numbers: dict[str, dict[str, float]] = {}
     unreadable: dict[str, str] = {}
+    notes: dict[str, tuple[str, ...]] = {}
     of_videos, of_references = [], []
     for done, (name, file) in enumerate(plan.videos.items()):
         progress("measure", done, len(plan.videos))
         try:
             clip = read_clip(file)
-            reference = read_clip(plan.references[name]).frames if plan.references else None
+            against = read_clip(plan.references[name]) if plan.references else None
         except MediaError as error:
             unreadable[name] = str(error)
             continue
+        reference = None if against is None else against.frames
+        of_reference = [] if against is None else [f"Its reference: {n}" for n in against.notes]
+        if clip.notes or of_reference:
+            notes[name] = (*clip.notes, *of_reference)
         numbers[name] = _measured(clip, reference)
         if scorer is not None:
             numbers[name]["clip_score"] = scorer(clip.frames, plan.prompts[name])
@@ -135,7 +142,7 @@ def evaluate_videos(
     fvd = None
     if features is not None and len(of_videos) > 1:
         fvd = frechet_video_distance(np.stack(of_videos), np.stack(of_references))
-    return VideoReport(numbers, spreads_of(list(numbers.values())), fvd, unreadable)
+    return VideoReport(numbers, spreads_of(list(numbers.values())), fvd, unreadable, notes)
 
 
 def read_clip(file: Path) -> Clip:

@@ -9,10 +9,10 @@ import torch
 from easyanimate_core.cli.main import main
 from easyanimate_core.evaluation import compare_reports
 from easyanimate_core.evaluation.meaning import clip_of
-from easyanimate_core.media import write_mp4, write_png
+from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.specs import Head
 from easyanimate_core.synthetic import make_scene
-from tests.factories import V5_1
+from tests.factories import V5_1, grey, write_film
 
 
 def clip(index):
@@ -123,6 +123,21 @@ def test_a_video_that_cannot_be_read_is_named_and_left_out(folders, command, dam
         file.write_bytes(b"nothing")
     status, said = command("evaluate", *words, "--force")
     assert (status, "No video can be read." in said.err) == (2, True)
+
+
+def test_what_is_changed_in_a_video_is_told(tmp_path, command):
+    def wide(stream):
+        stream.codec_context.sample_aspect_ratio = 2
+
+    write_film(tmp_path / "a.mp4", [grey(0.5)] * 9, [i / 8 for i in range(9)], set_up=wide)
+    write_mp4(tmp_path / "square.mp4", read_video(tmp_path / "a.mp4").frames, fps=8)
+    note = "Its pixels are not square (2:1): 96 x 64 are shown as 192 x 64."
+    out, square = tmp_path / "out", tmp_path / "square.mp4"
+    status, said = command("evaluate", tmp_path / "a.mp4", "--against", square, "--out", out)
+    assert (status, f"note: a: {note}" in said.out) == (0, True)
+    assert read(out)["notes"] == {"a": [note]}
+    words = ["evaluate", square, "--against", tmp_path / "a.mp4", "--out", out, "--force"]
+    assert f"note: square: Its reference: {note}" in command(*words)[1].out
 
 
 @pytest.mark.parametrize(

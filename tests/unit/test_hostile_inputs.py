@@ -5,8 +5,6 @@ import json
 import time
 from dataclasses import replace
 
-import av
-import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -38,7 +36,7 @@ from easyanimate_core.text.embedding_file import PromptEmbeddings
 from easyanimate_core.text.prompts import EncodedPrompt
 from easyanimate_core.training.config import parse_config, read_config
 from easyanimate_core.training.data.manifest import manifest_records
-from tests.factories import V5_1, pixels
+from tests.factories import V5_1, grey, pixels, write_film
 
 POINTS = [{"x": 1, "y": 2}, {"x": 50, "y": 60}]
 LONG_NAME = "é" * 200 + ".png"
@@ -318,14 +316,11 @@ def test_files_of_a_manifest_that_cannot_be_read_are_named_and_left_out(tmp_path
 
 
 def test_what_is_changed_in_a_clip_of_a_manifest_is_told(tmp_path):
-    with av.open(str(tmp_path / "wide.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=8)
-        stream.width, stream.height, stream.pix_fmt = 32, 48, "yuv420p"
+    def wide(stream):
         stream.codec_context.sample_aspect_ratio = 2
-        for _ in range(9):
-            frame = av.VideoFrame.from_ndarray(np.zeros((48, 32, 3), np.uint8))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
+
+    frames = [grey(0.5, 48, 32)] * 9
+    write_film(tmp_path / "wide.mp4", frames, [i / 8 for i in range(9)], set_up=wide)
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps([{"file_path": "wide.mp4", "text": "a"}]))
     told = []
