@@ -3,8 +3,11 @@
 import json
 import os
 import pickle
+import re
+import shlex
 import shutil
 import struct
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -458,6 +461,32 @@ def test_pointers_of_git_lfs(copied, capsys, name):
     (copied / ".git").mkdir()
     assert main(["describe", str(copied)]) == 2
     assert f'git -C "{copied.resolve()}" lfs pull' in capsys.readouterr().err
+
+
+def test_the_remedy_for_a_pointer_works(checkpoint_copy, tmp_path, capsys):
+    """A checkpoint that was cloned without git-lfs, and the command that the refusal names."""
+    if shutil.which("git") is None or shutil.which("git-lfs") is None:
+        pytest.skip("git-lfs is not installed here")
+    environment = {**os.environ, "HOME": str(tmp_path), "GIT_CONFIG_NOSYSTEM": "1"}
+
+    def git(*words, **more):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b.c"]
+        subprocess.run(
+            ["git", *who, *map(str, words)], check=True, capture_output=True, env=environment | more
+        )
+
+    there, here = checkpoint_copy(V5_1, Head.T2V), tmp_path / "clone"
+    git("lfs", "install")
+    git("-C", there, "init")
+    git("-C", there, "lfs", "track", "*.safetensors")
+    git("-C", there, "add", ".")
+    git("-C", there, "commit", "-m", "a checkpoint")
+    git("clone", f"file://{there}", here, GIT_LFS_SKIP_SMUDGE="1")
+    assert main(["describe", str(here)]) == 2
+    said = capsys.readouterr().err
+    remedy = re.search(r"run: (git -C .* lfs pull) - or", said)[1]
+    subprocess.run(shlex.split(remedy), check=True, capture_output=True, env=environment)
+    assert main(["describe", str(here)]) == 0
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "gguf", "bin"])
