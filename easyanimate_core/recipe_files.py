@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, MediaError, RecipeError
-from .files import is_file, is_folder
+from .files import is_file, is_folder, sha256_of
 from .media import find_sequence
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
@@ -106,17 +106,13 @@ def located(recipe: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any
 
 def sha256_of_file(file: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal; `InputError` where it cannot be read."""
-    digest = hashlib.sha256()
     try:
-        with file.open("rb") as opened:
-            while chunk := opened.read(2**20):
-                digest.update(chunk)
+        return sha256_of(file)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
             f"{file} cannot be read: {reason}. Give a file that is there and may be read."
         ) from error
-    return digest.hexdigest()
 
 
 def is_source(path: Path) -> bool:

@@ -5,6 +5,7 @@ YAML is read by `files.yaml_text`, which needs a package that an installation ma
 
 from .atomic import atomic_file, atomic_folder, write_error
 from .cache_folder import cache_folder, temporary_cache
+from .digest import sha256_of
 from .fields import (
     NUMBER,
     SWITCH,
@@ -52,6 +53,7 @@ __all__ = [
     "read_json",
     "read_text",
     "save_tensors",
+    "sha256_of",
     "short",
     "sweep",
     "temporary_cache",

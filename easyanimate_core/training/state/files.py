@@ -21,13 +21,12 @@ from safetensors import SafetensorError, safe_open
 
 from ...checkpoint.writer import Entry, SafetensorsWriter
 from ...errors import CheckpointError
-from ...files import read_json
+from ...files import read_json, sha256_of
 from .slots import Slots
 
 INDEX = "state.json"
 _FORMAT = "EasyAnimate training state 1"
 _LIMIT = 2**16
-_BLOCK = 2**22
 _NAME = re.compile(r"[a-z]+(-[a-z]+)?\.safetensors")
 _MOST_STEPS = 10**8
 _WORDS = {
@@ -57,7 +56,7 @@ def write_files(folder: Path, parts: Mapping[str, Slots], made: Made, *, writes:
         path = folder / _file(name)
         _write(path, slots, writes=writes)
         if writes:
-            listed[path.name] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+            listed[path.name] = {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
     if not writes:
         return
     content = {"format": _FORMAT, **asdict(made), "files": listed}
@@ -91,7 +90,7 @@ def read_index(folder: Path, step: int) -> tuple[Made, dict[str, Any]]:
 def check_hashes(folder: Path, listed: Mapping[str, Any]) -> None:
     """Raise `CheckpointError` where a file is not what was written."""
     for name, told in listed.items():
-        if _sha256(folder / name) != told["sha256"]:
+        if sha256_of(folder / name) != told["sha256"]:
             raise CheckpointError(f"{name} is damaged: its SHA-256 is not that of {INDEX}")
 
 
@@ -177,11 +176,3 @@ def _file(part: str) -> str:
 
 def _digest(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    total = hashlib.sha256()
-    with path.open("rb") as opened:
-        while block := opened.read(_BLOCK):
-            total.update(block)
-    return total.hexdigest()
