@@ -477,7 +477,8 @@ FORMATS: Sequence[Format] = (
     Format("duplicates", _dataset, (f"data/{RECORDS}/duplicates.json",), of_json,
            lambda space: read_duplicates(space / "data")),
     Format("manifest", _dataset, ("manifest.json",), of_json,
-           lambda space: manifest_records(space / "manifest.json", space / "data", fps=8)),
+           lambda space: manifest_records(
+               space / "manifest.json", space / "data", fps=8, report=str)),
     Format("evaluation prompts", _dataset, ("captions.json",), of_json, _plan),
     Format("evaluation report", _report, ("a.json",), of_json,
            lambda space: compare_reports(space / "a.json", space / "b.json")),

@@ -96,7 +96,7 @@ def test_training_and_data_preparation_see_the_same_moments(varying, tmp_path):
     path, _ = varying
     entries = [{"file_path": str(path), "text": "", "type": "video"}]
     (tmp_path / "clips.json").write_text(json.dumps(entries))
-    (record,) = manifest_records(tmp_path / "clips.json", None, fps=8.0)
+    (record,) = manifest_records(tmp_path / "clips.json", None, fps=8.0, report=print)
     assert record.frames == available_frames(read_video(path), 8.0)
     sample = record.load(Shape(frames=25, height=64, width=96))
     assert moments(sample.frames)[8:25:8] == pytest.approx([1, 2, 3], abs=0.3)
