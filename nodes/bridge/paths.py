@@ -90,8 +90,15 @@ def _is_checkpoint(folder: Path) -> bool:
 
 def list_files(key: str) -> list[str]:
     """Names of the safetensors files in one of ComfyUI's folders."""
-    names = folder_paths.get_filename_list(key)
-    return [_listed(name) for name in names if name.lower().endswith(".safetensors")]
+    return [_listed(name) for name in _file_names(key) if name.lower().endswith(".safetensors")]
+
+
+def _file_names(key: str) -> list[str]:
+    try:
+        return folder_paths.get_filename_list(key)
+    except FileNotFoundError:  # ComfyUI asks its last answer's folders for their times
+        folder_paths.filename_list_cache.pop(key, None)
+        return folder_paths.get_filename_list(key)
 
 
 def list_denoisers() -> list[str]:

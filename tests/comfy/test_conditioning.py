@@ -1,9 +1,12 @@
 """Saving and loading encoded prompts inside ComfyUI."""
 
+import shutil
+
 import pytest
 
 from tests.comfy.findings import run_script
 
+EMBEDDINGS = "EasyAnimate_embeddings"
 V51, V5 = "EasyAnimateV5.1-7b-zh", "EasyAnimateV5-7b-zh"
 PROMPT = "a red fox runs 一只红色的狐狸"
 
@@ -58,3 +61,12 @@ def test_a_file_that_is_gone_is_explained(found):
 
 def test_one_text_may_be_both_prompts(found):
     assert found["same text twice"]
+
+
+def test_a_folder_that_was_removed_leaves_the_node_in_the_menu(comfy_server):
+    node, folder = "EasyAnimateLoadConditioning", comfy_server.base / "output" / EMBEDDINGS
+    (folder / "mine").mkdir(parents=True, exist_ok=True)
+    (folder / "mine" / "fox.safetensors").touch()
+    assert "mine/fox.safetensors" in str(comfy_server.object_info(node))
+    shutil.rmtree(folder)
+    assert "mine/fox.safetensors" not in str(comfy_server.object_info(node))

@@ -197,7 +197,11 @@ def test_the_snapshot_is_what_the_server_says(comfy_server):
             {k: v for k, v in nodes.items() if k.startswith(schemas.PACK_PREFIX)}
             for nodes in (found, known)
         )
-    changed = {k for k in found.keys() | known.keys() if found.get(k) != known.get(k)}
+    changed = {
+        name: (found.get(name), known.get(name))
+        for name in found.keys() | known.keys()
+        if found.get(name) != known.get(name)
+    }
     assert not changed, f"write them again: python -m tools.workflows --schemas ({changed})"
 
 
