@@ -295,7 +295,9 @@ class Pipeline:
         progress: Progress,
     ) -> Condition:
         with self._networks.vae(progress) as vae:
-            tiled = None if settings.tile is None else TiledEncoder(vae, Tiles(settings.tile))
+            tiled = (
+                None if settings.tile is None else TiledEncoder(vae, Tiles.of_side(settings.tile))
+            )
             return make_condition(
                 tiled or vae,
                 self.info.transformer,
@@ -320,7 +322,7 @@ class Pipeline:
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
         """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
-        tiles = None if settings.tile is None else Tiles(settings.tile)
+        tiles = None if settings.tile is None else Tiles.of_side(settings.tile)
         with self._networks.vae(progress) as vae:
             return torch.stack(
                 [

@@ -108,7 +108,7 @@ class Settings:
         if self.short not in ("refuse", "repeat"):
             raise InputError(f"short is {self.short!r}; it must be 'refuse' or 'repeat'.")
         if self.tile is not None:
-            Tiles(self.tile)  # its own checks
+            Tiles.of_side(self.tile)  # its own checks
         check_steps(self.steps, 1.0)
         self.guidance  # noqa: B018  (its own checks)
 

@@ -205,7 +205,7 @@ def _add_settings(group: Any) -> None:
     group.add_argument(
         "--tile",
         type=int,
-        help="side of the VAE's tiles in pixels, a multiple of 8 from 256 on; saves memory",
+        help="side of the VAE's tiles in pixels, a multiple of 8 from 128 on; saves memory",
     )
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from ...conditioning.camera import plucker_embedding
 from ...conditioning.control import beside_reference, camera_condition
 from ...conditioning.encode import to_model_range
-from ...conditioning.inpaint import HIDDEN, resize_to_latents
+from ...conditioning.inpaint import mask_channel, masked_video
 from ...errors import HeadError, InputError
 from ...specs import Head, TransformerConfig
 from ..config import ObjectiveConfig, TrainConfig
@@ -125,8 +125,8 @@ class InpaintStreams(TextToVideoStreams):
         mask = draw_mask(shape, sample, objective.masks, random)[None, None]
         amplitude = float(np.exp(random.normal(objective.noise_mean, objective.noise_std)))
         noise = torch.from_numpy(random.standard_normal(video.shape, np.float32)) * amplitude
-        masked = torch.where(mask > 0.5, torch.tensor(HIDDEN), video + noise)
-        return Stream(masked, lambda size, scale: resize_to_latents(1 - mask, size)[0] * scale)
+        masked = masked_video(video, mask, noise)
+        return Stream(masked, lambda size, scale: mask_channel(mask, size, scale)[0])
 
     def channels(
         self,
