@@ -304,7 +304,9 @@ class Pipeline:
                 _sources_to(plan.sources, self.device, self.dtype),
                 size,
                 noise_amplitude=settings.reference_noise,
-                keep_known=settings.keep_known,
+                keep_known=self.info.transformer.keep_known
+                if settings.keep_known is None
+                else settings.keep_known,
                 generators=generators,
                 progress=progress,
             )

@@ -80,7 +80,7 @@ class ImageToVideoNode(io.ComfyNode):
         end_image: Any = None,
         keyframes: Any = None,
         strict: bool = False,
-        keep_known: bool = True,
+        keep_known: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
@@ -170,7 +170,7 @@ class InpaintNode(io.ComfyNode):
         source_fps: float,
         if_short: str,
         strict: bool,
-        keep_known: bool = True,
+        keep_known: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
         task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
