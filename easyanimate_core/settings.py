@@ -58,8 +58,8 @@ class Settings:
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
         keep_known: Hold what is known (image to video, region editing): what is outside a region,
             and the first frames, come out as the VAE shows the source. Without it they may drift,
-            as in the original. None is what the checkpoint's own config asks for, which no published
-            one does.
+            as in the original. None is what the checkpoint's own config asks for; no published one
+            does.
         short: What happens to a source clip that is too short: "refuse", or "repeat" its last
             frame.
         tile: Side in pixels of the VAE's tiles, against memory; None takes whole frames.
