@@ -52,7 +52,7 @@ def test_a_side_says_how_far_tiles_overlap(side, overlap):
 
 
 def test_a_side_without_room_for_its_overlap_is_refused():
-    with pytest.raises(InputError, match="overlap is 64 and the size 120.*Use larger tiles"):
+    with pytest.raises(InputError, match=r"overlap is 64 and the size 120.*Use larger tiles"):
         Tiles.of_side(120)
 
 
