@@ -13,7 +13,7 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, held_latent, known_pixels, video_latent
+from .bridge.encode import empty_latent, encode_known, held_latent, video_latent
 from .bridge.shown import attach
 
 CATEGORY = "EasyAnimate/conditioning"
@@ -85,7 +85,7 @@ class ImageToVideoNode(io.ComfyNode):
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
         sources = ImageToVideo(start_image, end_image, placed).load(0).align(target)
-        shown = known_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
+        shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         if keep_known:
@@ -176,7 +176,7 @@ class InpaintNode(io.ComfyNode):
         task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
         sources = task.align(target)
         sources = replace(sources, mask=shape_mask(sources.mask, grow=grow_mask, blur=blur_mask))
-        shown = known_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
+        shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)
         if keep_known:
             latent = held_latent(vae, latent, sources)

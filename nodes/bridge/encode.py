@@ -81,7 +81,7 @@ def pinned_latent(
     return {**latent, "samples": samples, "noise_mask": mask}
 
 
-def known_pixels(vae: Any, sources: Sources, *, noise_amplitude: float, seed: int) -> Shown:
+def encode_known(vae: Any, sources: Sources, *, noise_amplitude: float, seed: int) -> Shown:
     """Known pixels of a video for an InP model.
 
     The noise on them is the second draw of `seed`, after the noise that sampling starts from.
@@ -99,13 +99,13 @@ def known_pixels(vae: Any, sources: Sources, *, noise_amplitude: float, seed: in
     )
 
 
-def control_video(vae: Any, sources: Sources, strength: float) -> Shown:
+def encode_control(vae: Any, sources: Sources, strength: float) -> Shown:
     """A control video, and a reference image where there is one, for a Control model."""
     assert sources.control is not None
     return shown_control(EncodingVAE(vae), sources.control, sources.reference, strength=strength)
 
 
-def camera_rays(vae: Any, sources: Sources, target: Target) -> Shown:
+def encode_camera(vae: Any, sources: Sources, target: Target) -> Shown:
     """Camera rays, and a reference image where there is one, for a Control-Camera model."""
     assert sources.plucker is not None
     size = latent_shape(target.frames, target.height, target.width)
