@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EasyAnimateError, InputError
-from ..files import Result, check_results
+from ..files import Result, check_results, remove, write_error
 from ..files.kinds import is_mp4
 from ..media import open_mp4, stream_frames, write_json
 from ..progress import Progress, silent
@@ -200,7 +200,7 @@ def _write(
             continue
         for path in last[name].clips if name in last else ():  # of the source as it was before
             if _is_clip_of(name, path):  # a journal may come from elsewhere
-                (out / path).unlink(missing_ok=True)
+                _remove(out / path)
         jobs.append((file, record))
     clips = [out / path for _, record in jobs for path in clip_paths(record, splitting)]
     check_results(
@@ -211,6 +211,13 @@ def _write(
     function = functools.partial(_clips_of, out, splitting)
     for written in each(function, jobs, workers=workers, stage="clips", progress=progress):
         journal.add(written)
+
+
+def _remove(clip: Path) -> None:
+    try:
+        remove(clip)
+    except OSError as error:
+        raise write_error(clip, error) from error
 
 
 def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> ClipsRecord:
