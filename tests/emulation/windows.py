@@ -257,9 +257,9 @@ def _check_cut(place: str) -> None:
         _refuse(_IS_MAPPED, "A mapping of the file is open", place)
 
 
-def _symlink(src: Any, dst: Any, *_: Any, **__: Any):
+def _symlink(_: Any, dst: Any, *__: Any, **___: Any):
     _refuse(_NO_PRIVILEGE, "A required privilege is not held by the client", os.fsdecode(dst))
 
 
-def _no_link(src: Any, dst: Any, **_: Any):
+def _no_link(_: Any, dst: Any, **__: Any):
     _refuse(_NO_LINKS, "Incorrect function", os.fsdecode(dst))
