@@ -25,6 +25,8 @@ T = TypeVar("T")
 
 #: Seconds before each further attempt; 3.1 in all.
 _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.6)
+#: Which attempt a collection follows: it takes longer than most programs look at a file.
+_COLLECT_AT = 3
 #: Denied, shared otherwise, a part locked, not empty because what was in it is still going, a
 #: mapping open. Python makes a PermissionError of the first three alone.
 _WINDOWS_CODES = (5, 32, 33, 145, 1224)
@@ -45,7 +47,7 @@ def patiently(action: Callable[[], T], *, wait: bool = True) -> T:
         except OSError as error:
             if not is_held(error):
                 raise
-        if number == 0:
+        if number == _COLLECT_AT:
             gc.collect()  # of this process's own maps, those that nothing but a circle keeps
         time.sleep(seconds)
     return action()
@@ -83,6 +85,8 @@ def remove_tree(folder: Path, *, wait: bool = True) -> None:
                 _take_away(path, path.rmdir, wait=waits)
             elif isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
                 faults.append(error)
+        except FileNotFoundError:
+            pass
         except OSError as fault:
             faults.append(fault)
 
