@@ -228,7 +228,13 @@ def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> C
     paths = clip_paths(record, splitting)
     for piece, path in zip(pieces, paths, strict=True):
         with open_mp4(
-            out / path, height=height, width=width, fps=record.fps, crf=splitting.crf, threads=1
+            out / path,
+            height=height,
+            width=width,
+            fps=record.fps,
+            crf=splitting.crf,
+            threads=1,
+            spare=False,  # beside the clips it would be another clip
         ) as add_frame:
             for frame in frames:
                 if frame.number >= piece.start:

@@ -14,6 +14,7 @@ from pathlib import Path
 from ..errors import HeldError, MediaError
 from .leftovers import sweep, temporary_name
 from .moving import gather, is_held, patiently, remove, remove_tree, rename, replace
+from .named import by_name
 
 #: The longest path that Windows knows where long ones are not enabled, its end included.
 _WINDOWS_PATH = 260
@@ -54,7 +55,7 @@ def atomic_folder(
 
     With `replace` it takes the place of what is there.
     """
-    target = Path(path)
+    target = by_name(path)
     if target.is_file():
         raise MediaError(f"{target} is a file; name a folder to write to.")
     if not replace and target.is_dir() and any(target.iterdir()):

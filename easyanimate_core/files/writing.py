@@ -17,6 +17,7 @@ from ..errors import InputError, MediaError
 from .atomic import write_error
 from .leftovers import sweep, temporary_name
 from .moving import check_free, remove
+from .named import by_name
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,7 @@ def check_folder(
     force: bool = False,
 ) -> None:
     """The same for a folder that will be new, or take the place of an earlier one as a whole."""
+    folder = by_name(folder)
     for source in sources:
         there, here = folder.resolve(), source.resolve()
         if there == here or there in here.parents or here in there.parents:

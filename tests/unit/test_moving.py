@@ -23,6 +23,7 @@ from easyanimate_core.errors import HeldError, MediaError
 from easyanimate_core.files import (
     atomic_file,
     atomic_folder,
+    check_folder,
     moving,
     remove,
     remove_tree,
@@ -516,3 +517,18 @@ def test_a_video_that_is_written_frame_by_frame_is_kept_too(tmp_path, player):
     with pytest.raises(HeldError), open_mp4(target, height=32, width=32, fps=8) as add:
         add(frame)
     assert (tmp_path / "a-2.mp4").is_file()
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("name", [".", "../here", ".."])
+def test_the_current_folder_is_kept_beside(tmp_path, monkeypatch, name):
+    """Nothing takes its place: a terminal stands in it."""
+    here = tmp_path / "here"
+    (here / "below").mkdir(parents=True)
+    monkeypatch.chdir(here / "below" if name == ".." else here)
+    with pytest.raises(MediaError, match="cannot be replaced"):
+        check_folder(Path(name), "checkpoint", lambda _: True, force=True)
+    with pytest.raises(HeldError) as held, atomic_folder(name, replace=True) as folder:
+        written(folder / "weights")
+    assert held.value.kept.resolve() == tmp_path / "here-2"
+    assert names(tmp_path / "here-2") == ["weights"]
