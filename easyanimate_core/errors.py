@@ -67,6 +67,10 @@ class HeldError(MediaError):
         super().__init__(message)
         self.kept = kept
 
+    def __reduce__(self) -> tuple[type[HeldError], tuple[str, Path]]:
+        """Worker processes raise it too."""
+        return type(self), (self.args[0], self.kept)
+
 
 class RecipeError(EasyAnimateError):
     """A recipe file is not valid or does not fit this version."""

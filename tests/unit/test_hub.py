@@ -541,3 +541,24 @@ def test_a_record_that_is_held_stops_no_download(hub, tmp_path):
     with (tmp_path / ".easyanimate-download.json").open():
         run(repository, tmp_path)
     assert files_of(tmp_path) == READ
+
+
+@imitated
+@pytest.mark.usefixtures("windows")
+def test_a_scanner_that_holds_what_has_just_come_costs_nothing_of_it(hub, tmp_path):
+    """Large files reach 100 % and are looked at then, for longer than anybody waits."""
+    repository = HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+    scanned = []
+
+    def look(stage, done, total):
+        if (stage, done) == ("download", total):  # the largest comes last
+            (part,) = tmp_path.rglob("*.part")
+            scanned.append(part.open("rb"))
+
+    with pytest.raises(DownloadError, match="What was fetched is kept"):
+        run(repository, tmp_path, progress=look)
+    scanned[0].close()
+    hub.requests.clear()
+    run(repository, tmp_path)
+    assert not hub.requests
+    assert files_of(tmp_path) == READ

@@ -2,6 +2,7 @@
 
 import gc
 import os
+import pickle
 import shutil
 import stat
 import subprocess
@@ -21,6 +22,7 @@ from easyanimate_core.convert.report import write_report
 from easyanimate_core.data_preparation.journal import Journal
 from easyanimate_core.errors import HeldError, MediaError
 from easyanimate_core.files import (
+    Together,
     atomic_file,
     atomic_folder,
     check_folder,
@@ -370,6 +372,20 @@ def test_of_several_results_the_others_are_written(tmp_path, player, result, whi
     assert (tmp_path / which).read_bytes() == before[which]
     for name in before.keys() - {which, "v.json"}:
         assert (tmp_path / name).read_bytes() != before[name]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_rest_of_a_report_is_written(tmp_path, player):
+    player(written(tmp_path / "a.json"), written(tmp_path / "c.json"))
+    with pytest.raises(HeldError) as held, Together() as together:
+        files = [together.write(write_json, tmp_path / f"{name}.json", 1) for name in "abc"]
+    assert [file.name for file in files] == ["a-2.json", "b.json", "c-2.json"]
+    assert all(f"lies in {tmp_path / name}-2.json" in str(held.value) for name in "ac")
+    again = pickle.loads(pickle.dumps(held.value))  # as a worker's
+    assert (str(again), again.kept) == (str(held.value), files[0])
+    with pytest.raises(ValueError, match="else"), Together() as together:
+        together.write(write_json, tmp_path / "a.json", 1)
+        raise ValueError("something else")
 
 
 # Asked before the work
