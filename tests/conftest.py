@@ -1,7 +1,13 @@
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+if os.environ.get("EASYANIMATE_EMULATE"):
+    from tests.emulation.windows import install_from_environment
+
+    install_from_environment()
 
 #: Where large shared fixtures lie when the project is developed beside them.
 SHARED = Path(__file__).parents[2] / "shared"

@@ -126,9 +126,11 @@ def run(arguments: argparse.Namespace) -> int:
     started = time.perf_counter()
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
-    written = result.save(arguments.output)  # before anything that may go wrong
-    for note in result.notes:
-        print(f"note: {printable(note)}")
+    try:
+        written = result.save(arguments.output)  # before anything that may go wrong
+    finally:
+        for note in result.notes:
+            print(f"note: {printable(note)}")
     for file in written:
         print(file)
     print(f"{time.perf_counter() - started:.1f} s")

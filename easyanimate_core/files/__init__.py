@@ -20,10 +20,12 @@ from .fields import (
 )
 from .json_text import json_value, read_json
 from .leftovers import sweep
+from .moving import is_held, patiently, remove, remove_tree, rename, replace
 from .named import is_file, is_folder, named_path
 from .shown import short
 from .tensors import save_tensors
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
+from .together import Together
 from .writing import Result, check_folder, check_results, check_writable
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "TEXT",
     "Result",
     "Rule",
+    "Together",
     "atomic_file",
     "atomic_folder",
     "cache_folder",
@@ -43,15 +46,21 @@ __all__ = [
     "check_writable",
     "is_file",
     "is_folder",
+    "is_held",
     "json_value",
     "listed",
     "named_path",
     "number",
     "one_of",
     "optional",
+    "patiently",
     "read_bytes",
     "read_json",
     "read_text",
+    "remove",
+    "remove_tree",
+    "rename",
+    "replace",
     "save_tensors",
     "sha256_of",
     "short",

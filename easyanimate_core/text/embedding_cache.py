@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
-from ..files import TEXT, cache_folder, check_fields, json_value, listed
+from ..files import TEXT, cache_folder, check_fields, json_value, listed, remove
 from ..media.samples import add_samples
 from ..version import __version__
 from .embedding_file import (
@@ -76,7 +76,8 @@ class EmbeddingCache:
         """Keep a prompt's embedding; `MediaError` where it cannot be written."""
         tensors = states_to_tensors(encoded.states, "")
         path = self._path(prompt)
-        write_tensors(path, tensors, {"cut": json.dumps(encoded.cut), "entry": path.stem})
+        told = {"cut": json.dumps(encoded.cut), "entry": path.stem}
+        write_tensors(path, tensors, told, spare=False)
         with suppress(OSError):  # what cannot be removed now may be at the next entry
             self._make_room()
 
@@ -96,8 +97,9 @@ class EmbeddingCache:
         for _, size, path in sorted(entries):
             if excess <= 0:
                 return
-            path.unlink(missing_ok=True)
-            excess -= size
+            with suppress(OSError):  # an entry that is in use makes no room now
+                remove(path, wait=False)
+                excess -= size
 
 
 def _cut(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> tuple[str, ...]:

@@ -189,12 +189,14 @@ def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextState
     return TextStates(text, t5)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, spare: bool = True
+) -> None:
     """A safetensors file, whole or not at all; `MediaError` where it cannot be written.
 
-    The tensors' own SHA-256 is added to the metadata.
+    The tensors' own SHA-256 is added to the metadata. `spare` is that of `atomic_file`.
     """
-    with atomic_file(path) as temporary:
+    with atomic_file(path, spare=spare) as temporary:
         save_tensors(temporary, tensors, {**metadata, _DIGEST_KEY: _digest(tensors)})
 
 

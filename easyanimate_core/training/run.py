@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import InputError
-from ..files import read_json
-from ..media import atomic_file
+from ..errors import InputError, MediaError
+from ..files import atomic_file, read_json, remove, remove_tree, rename
+from ..files.leftovers import temporary_name
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig, parse_config
@@ -22,7 +22,7 @@ from .data.records import Record
 from .data.synthetic import synthetic_records
 from .optimizers import SHARDED
 from .strategies.base import Strategy
-from .tracking import Report, print_line
+from .tracking import LOG_FILE, Report, print_line
 from .trainer import Trainer
 
 _CONFIG_FILE = "config.json"
@@ -197,9 +197,7 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
     path = config.output / _CONFIG_FILE
     wanted = config.model_dump(mode="json")
     if restart and path.is_file():
-        for part in (STATES, "validation", "result", "tensorboard"):
-            shutil.rmtree(config.output / part, ignore_errors=True)
-        (config.output / "log.jsonl").unlink(missing_ok=True)
+        _remove_all(config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE))
     elif path.is_file():
         # Through the model, so that settings which are newer than the run have their defaults.
         before = parse_config(read_json(path, dict, error=InputError), str(path))
@@ -215,6 +213,29 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
         )
     with atomic_file(path) as scratch:
         scratch.write_text(json.dumps(wanted, indent=2) + "\n")
+
+
+def _remove_all(folder: Path, names: Sequence[str]) -> None:
+    """Delete parts of an earlier run, all of them or none: each is put aside first, as a whole."""
+    aside: dict[Path, Path] = {}
+    for part in (folder / name for name in names):
+        if not part.exists():
+            continue
+        aside[part] = folder / temporary_name(part.name)
+        try:
+            rename(part, aside[part])
+        except OSError as error:
+            del aside[part]
+            for moved, place in aside.items():
+                rename(place, moved)
+            raise MediaError(
+                f"{part} cannot be deleted: {error.strerror or error}. Another program has it "
+                "open, or something in it. Close that program, or name another output. Nothing was "
+                "deleted."
+            ) from error
+    for place in aside.values():
+        with suppress(OSError):  # it is out of the way, and the next process removes it
+            (remove_tree if place.is_dir() else remove)(place)
 
 
 def _changed(

@@ -72,7 +72,7 @@ class LatentCache:
         """Keep a tensor; where that cannot be, it is said once and the run goes on without."""
         half = tensor.to("cpu", torch.float16).contiguous()
         try:
-            with atomic_file(self._path(content)) as scratch:
+            with atomic_file(self._path(content), spare=False) as scratch:
                 save_tensors(scratch, {_KEY: half})
         except MediaError:
             _tell_once(self.folder)
