@@ -26,14 +26,15 @@ class Log:
         self.path = folder / LOG_FILE
         self.rows = [row for row in read_log(self.path) if row["step"] <= step]
         with atomic_file(self.path) as scratch:
-            scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            scratch.write_text(text, encoding="utf-8")
 
     def add(self, step: int, figures: Mapping[str, float]) -> None:
         """Append a row."""
         row = {"step": step, **figures}
         self.rows.append(row)
         try:
-            with self.path.open("a") as opened:
+            with self.path.open("a", encoding="utf-8") as opened:
                 opened.write(json.dumps(row) + "\n")
         except OSError as error:
             raise write_error(self.path, error) from error

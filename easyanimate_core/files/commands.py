@@ -1,0 +1,53 @@
+"""Commands as they can be typed here: messages name them, and people copy them.
+
+`python` on PATH is often another Python than the one that runs. ComfyUI's portable version has its
+own, which finds modules neither beside a script nor in the current folder.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from pathlib import Path
+
+#: The folder of `easyanimate_core`; a pack that is linked into custom_nodes stays linked.
+PACK = Path(os.path.abspath(__file__)).parents[2]  # noqa: PTH100
+_SCRIPT = "easyanimate.py"
+#: Scripts of the pack that are started by their path.
+_SCRIPTS = (_SCRIPT, "install.py")
+#: What cmd.exe takes as it stands.
+_PLAIN = re.compile(r"[\w.:\\/+-]+")
+
+
+def quoted(word: str | os.PathLike[str], *, windows: bool = sys.platform == "win32") -> str:
+    """A word of a command as the system's shell wants it."""
+    text = os.fspath(word)
+    if not windows:
+        return shlex.quote(text)
+    return text if _PLAIN.fullmatch(text) else f'"{text}"'
+
+
+def python_command(*words: str | os.PathLike[str]) -> str:
+    """This Python with `words`; without the user's own packages where it runs without them."""
+    alone = ("-s",) if sys.flags.no_user_site else ()
+    typed: list[str | os.PathLike[str]] = [sys.executable or "python", *alone, *words]
+    return " ".join(quoted(word) for word in typed)
+
+
+def own_command(*words: str | os.PathLike[str]) -> str:
+    """A command of this package, which works in any folder."""
+    script = PACK / _SCRIPT
+    if script.is_file():
+        return python_command(script, *words)
+    return python_command("-m", "easyanimate_core", *words)
+
+
+def program() -> str:
+    """How the commands were started, as far as it was typed."""
+    typed = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
+    if not typed or Path(sys.argv[0]).name not in _SCRIPTS:
+        return "python -m easyanimate_core"
+    script = Path(typed[-1]).with_name(_SCRIPT)
+    return " ".join(quoted(word) for word in (*typed[:-1], script))
