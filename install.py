@@ -29,8 +29,8 @@ def check() -> int:
         print("EasyAnimate")
         for line in check_installation(PACK, find_places(PACK, os.environ)):
             print(f"  {line}")
-        command = python_command(PACK / "install.py")
-        print(f"  Models are fetched with: {command} NAME; names: {command} --list")
+        print(f"  Models are fetched by: {python_command(PACK / 'install.py')} NAME")
+        print("  Their names are shown by the same with --list")
     except Exception as error:
         said = f"EasyAnimate could not be checked: {type(error).__name__}: {error}"
         print(said.encode("ascii", "backslashreplace").decode())  # on a console of any encoding

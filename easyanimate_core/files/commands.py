@@ -21,19 +21,18 @@ _SCRIPTS = (_SCRIPT, "install.py")
 _PLAIN = re.compile(r"[\w.:\\/+-]+")
 
 
-def quoted(word: str | os.PathLike[str], *, windows: bool = sys.platform == "win32") -> str:
-    """A word of a command as the system's shell wants it."""
-    text = os.fspath(word)
+def joined(*words: str | os.PathLike[str], windows: bool = sys.platform == "win32") -> str:
+    """A command as the system's shell wants it."""
+    texts = [os.fspath(word) for word in words]
     if not windows:
-        return shlex.quote(text)
-    return text if _PLAIN.fullmatch(text) else f'"{text}"'
+        return shlex.join(texts)
+    return " ".join(text if _PLAIN.fullmatch(text) else f'"{text}"' for text in texts)
 
 
 def python_command(*words: str | os.PathLike[str]) -> str:
     """This Python with `words`; without the user's own packages where it runs without them."""
-    alone = ("-s",) if sys.flags.no_user_site else ()
-    typed: list[str | os.PathLike[str]] = [sys.executable or "python", *alone, *words]
-    return " ".join(quoted(word) for word in typed)
+    alone = ["-s"] if sys.flags.no_user_site else []
+    return joined(sys.executable or "python", *alone, *words)
 
 
 def own_command(*words: str | os.PathLike[str]) -> str:
@@ -49,5 +48,4 @@ def program() -> str:
     typed = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv) + 1]
     if not typed or Path(sys.argv[0]).name not in _SCRIPTS:
         return "python -m easyanimate_core"
-    script = Path(typed[-1]).with_name(_SCRIPT)
-    return " ".join(quoted(word) for word in (*typed[:-1], script))
+    return joined(*typed[:-1], Path(typed[-1]).with_name(_SCRIPT))

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import InputError
-from .commands import PACK, python_command, quoted
+from .commands import PACK, joined, python_command
 
 #: Modules to what pip calls their packages, and what of a package's own needs nobody brings.
 _PACKAGES = {
@@ -66,8 +66,7 @@ def pip_command(*words: str | os.PathLike[str]) -> str:
     """The command that installs into this Python; environments that uv has made have no pip."""
     if is_installed("pip"):
         return python_command("-m", "pip", "install", *words)
-    own = ("--python", sys.executable or "python")
-    return " ".join(["uv pip install", *(quoted(word) for word in (*own, *words))])
+    return joined("uv", "pip", "install", "--python", sys.executable or "python", *words)
 
 
 def command_for_training() -> str:
