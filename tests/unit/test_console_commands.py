@@ -78,7 +78,7 @@ def lines_of(given, out):
                     ["镜.txt", "镜.png"])],
         "trajectory": [([tracks, out / "轨.mp4", *SIZE, "--frames", FRAMES], ["轨.mp4"])],
         "prepare-data": [
-            (["scenes", clips, out / "场", "--min-seconds", "0.2", "--workers", 2],
+            (["scenes", clips, out / "场", "--min-seconds", "0.2", "--workers", 1],
              ["场/preparation/scenes.json"]),
             (["filter", data, "--no-ocr", "--workers", 1], []),
             (["deduplicate", data, "--workers", 1], []),
