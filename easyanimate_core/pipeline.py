@@ -434,7 +434,8 @@ def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str,
         raise InputError(f"The prompt is {prompt!r}; give a text, or a list of at least one text.")
     if any("\ud800" <= letter <= "\udfff" for text in prompts for letter in text):
         raise InputError(
-            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew."
+            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew, or "
+            "start Python with -X utf8."
         )
     return prompts
 
