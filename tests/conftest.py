@@ -3,6 +3,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.emulation import start_method
+
+start_method.use_from_environment()
+
 #: Where large shared fixtures lie when the project is developed beside them.
 SHARED = Path(__file__).parents[2] / "shared"
 
