@@ -312,7 +312,7 @@ def test_a_prefix_means_the_same_on_every_system(text, prefix):
 
 @pytest.mark.parametrize("text", ["a:b", "C:\\x", "foxes/nul", "aux.v2/a", "what?", "a\nb", "a./b"])
 def test_a_prefix_that_some_system_cannot_write_is_refused(text):
-    with pytest.raises(InputError, match="filename_prefix is .* Give another, such as prompt"):
+    with pytest.raises(InputError, match=r"filename_prefix is .* Give another, such as prompt"):
         file_prefix(text)
 
 
