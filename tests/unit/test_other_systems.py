@@ -8,10 +8,22 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import pytest
 import yaml
 
+from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.cli.main import main
+from easyanimate_core.conditioning.camera import (
+    camera_path,
+    read_camera_file,
+    to_cameractrl_text,
+)
+from easyanimate_core.conditioning.trajectory import read_tracks
 from easyanimate_core.data_preparation.captions import captions_of, read_captions
 from easyanimate_core.data_preparation.files import find_files
-from easyanimate_core.errors import InputError, RecipeError
+from easyanimate_core.errors import (
+    CheckpointError,
+    EasyAnimateError,
+    InputError,
+    RecipeError,
+)
 from easyanimate_core.evaluation.videos import plan_videos
 from easyanimate_core.files import foreign_system, json_value, parts_of, path_below
 from easyanimate_core.files.names import check_here, file_prefix
@@ -253,6 +265,43 @@ def test_paths_of_windows_in_a_config_are_refused_before_a_folder_is_made(tmp_pa
     with pytest.raises(InputError) as error:
         read_config(config)
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["sub\\a", "..\\a", "C:a", "C:\\x\\a", "a:b", "..\\..\\nul"])
+def test_an_index_of_shards_names_no_path_of_windows(checkpoint_copy, name):
+    folder = checkpoint_copy(V5_1, Head.T2V) / "transformer"
+    (weights,) = folder.glob("*.safetensors")
+    index = {"weight_map": {"x": f"{name}.safetensors"}}
+    Path(f"{weights}.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match="a shard is a plain file name"):
+        inspect_checkpoint(folder.parent)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le"])
+def test_what_powershell_writes_is_refused_with_a_remedy_by_every_reader(dataset, encoding):
+    root = dataset("clips/a.png").parent
+    texts = {
+        "manifest.json": '[{"file_path": "clips/a.png", "text": "a", "type": "image"}]',
+        "captions.csv": "file_path,text\r\nclips/a.png,a\r\n",
+        "train.yaml": "task: vae\r\n",
+        "tracks.json": '[{"x": 1, "y": 2}, {"x": 3, "y": 4}]',
+        "poses.txt": to_cameractrl_text(camera_path(["Pan Up"], frames=5)),
+    }
+    for name, text in texts.items():
+        (root / name).write_bytes(text.encode(encoding))
+    readers = {
+        "manifest.json": lambda file: manifest_records(file, root, fps=8, report=print),
+        "captions.csv": lambda file: read_captions(root, file),
+        "train.yaml": read_config,
+        "tracks.json": lambda file: read_tracks(str(file)),
+        "poses.txt": read_camera_file,
+    }
+    for name, read in readers.items():
+        with pytest.raises(EasyAnimateError, match=r"UTF-16 text.* Out-File -Encoding utf8"):
+            read(root / name)
+        (root / name).write_bytes(texts[name].replace("\n", "\r\n").encode("utf-8-sig"))
+        if name != "train.yaml":
+            read(root / name)
 
 
 def test_backslashes_that_begin_no_character_are_explained():
