@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RecipeError, printable
+from ..files import foreign_system, is_folder
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
@@ -405,12 +406,16 @@ def _read_recipe(arguments: argparse.Namespace) -> Any:
 def _model_of(recipe: Any) -> Path:
     from ..small_model import made_again
 
-    named = Path(recipe.model["path"])
+    named = recipe.model["path"]
     model = made_again(named)
-    if model is None and named.is_dir():
-        model = named
+    if model is None and is_folder(Path(named)):
+        model = Path(named)
     if model is None:
-        raise RecipeError(f"The recipe's checkpoint {named} is not there. Name it with --model.")
+        system = foreign_system(named)
+        known = f" (a path of {system})" if system else ""
+        raise RecipeError(
+            f"The recipe's checkpoint {named}{known} is not there. Name it with --model."
+        )
     return model
 
 

@@ -6,6 +6,7 @@ YAML is read by `files.yaml_text`, which needs a package that an installation ma
 from .atomic import atomic_file, atomic_folder, write_error
 from .cache_folder import cache_folder, temporary_cache
 from .digest import sha256_of
+from .elsewhere import foreign_system, parts_of, path_below
 from .fields import (
     NUMBER,
     SWITCH,
@@ -44,6 +45,7 @@ __all__ = [
     "check_folder",
     "check_results",
     "check_writable",
+    "foreign_system",
     "is_file",
     "is_folder",
     "is_held",
@@ -53,6 +55,8 @@ __all__ = [
     "number",
     "one_of",
     "optional",
+    "parts_of",
+    "path_below",
     "patiently",
     "read_bytes",
     "read_json",
