@@ -153,10 +153,11 @@ def test_auto_takes_the_first_card_that_pytorch_can_use_and_tells_of_the_others(
 
 @pytest.mark.parametrize("name", ["auto", "cuda", "cuda:0"])
 @pytest.mark.parametrize(
-    ("number", "remedy"), [(61, "the build for CUDA 12.6"), (130, "Install a newer one")]
+    ("number", "kernels", "remedy"),
+    [(61, CUDA_13, "the build for CUDA 12.6"), (120, CUDA_12, "Install a newer one")],
 )
-def test_a_card_that_pytorch_was_not_built_for_is_refused(machine, name, number, remedy):
-    machine(cuda=[nvidia("a card", number)], kernels=CUDA_13)
+def test_a_card_that_pytorch_was_not_built_for_is_refused(machine, name, number, kernels, remedy):
+    machine(cuda=[nvidia("a card", number)], kernels=kernels)
     with pytest.raises(InputError, match=remedy):
         pick_device(name)
 
