@@ -14,7 +14,15 @@ from ..files import foreign_system, is_folder
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
-from .options import add_force, path_of, size_of, tracks_of
+from .options import (
+    add_device,
+    add_dtype,
+    add_force,
+    path_of,
+    print_device_notes,
+    size_of,
+    tracks_of,
+)
 from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
@@ -78,8 +86,8 @@ def add_parser(commands: Any) -> None:
         help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
     )  # fmt: skip
     add_force(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
     loras.add_options(parser.add_argument_group("LoRA"))
@@ -124,6 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{task.mode.replace('_', ' ')}, on {pipeline.device} in "
         f"{str(pipeline.dtype).removeprefix('torch.')}"
     )
+    print_device_notes(arguments, pipeline)
     started = time.perf_counter()
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
