@@ -1,7 +1,6 @@
 """Whole runs on a Mac's GPU, as `tests/apple_gpu.py` plays it."""
 
 import pytest
-import torch
 
 from easyanimate_core.models.transformer import kernel
 from easyanimate_core.pipeline import Pipeline
