@@ -59,5 +59,9 @@ class MediaError(EasyAnimateError):
     """A picture or a video cannot be read or written."""
 
 
+class PrecisionError(EasyAnimateError):
+    """A computation left the range of its dtype, or the device cannot compute in it."""
+
+
 class RecipeError(EasyAnimateError):
     """A recipe file is not valid or does not fit this version."""

@@ -8,12 +8,13 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from .checkpoint import CheckpointInfo
-from .devices import pick_device
+from .devices import pick_device, text_dtype
 from .loading import load_transformer, load_vae
 from .memory import Memory
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
 from .offload import placed
+from .precision import wide
 from .progress import Progress
 from .text import TextEncoder, build_text_encoder
 
@@ -32,8 +33,10 @@ class Networks:
         self.info = info
         self.device = device
         self.dtype = dtype
+        self.vae_dtype = wide(dtype)
         self.memory = memory
         self.text_device = device if memory.text_device is None else pick_device(memory.text_device)
+        self.text_dtype = text_dtype(dtype, self.text_device)
         self._transformer: EasyAnimateTransformer3DModel | None = None
         self._vae: AutoencoderKLMagvit | None = None
 
@@ -45,7 +48,7 @@ class Networks:
             self.info.path,
             self.info.version,
             use_attention_mask=self.info.transformer.enable_text_attention_mask,
-            dtype=self.dtype,
+            dtype=self.text_dtype,
             device="cpu" if in_blocks else self.text_device,
             quantization=self.memory.text_quantization,
             progress=progress,
@@ -61,7 +64,7 @@ class Networks:
         if self._transformer is None:
             self._transformer = load_transformer(
                 self.info,
-                dtype=self._storage_dtype,
+                dtype=self._stored_in(self.dtype),
                 quantization=self.memory.quantization,
                 progress=progress,
             )
@@ -72,13 +75,17 @@ class Networks:
     def vae(self, progress: Progress) -> Iterator[AutoencoderKLMagvit]:
         """The VAE, ready to use inside the block."""
         if self._vae is None:
-            self._vae = load_vae(self.info, dtype=self._storage_dtype, progress=progress)
+            stored = self._stored_in(self.vae_dtype)
+            self._vae = load_vae(self.info, dtype=stored, progress=progress)
         # Its activations, not its 0.5 GB of weights, are what takes memory.
         how = "module" if self.memory.offload == "block" else self.memory.offload
         with placed(self._vae, self.device, how):
             yield self._vae
 
-    @property
-    def _storage_dtype(self) -> torch.dtype | None:
-        """On a CPU the stored dtype is kept, so weights stay mapped; layers cast them when used."""
-        return None if self.device.type == "cpu" else self.dtype
+    def _stored_in(self, compute: torch.dtype) -> torch.dtype | None:
+        """What weights are held in; None keeps the files' dtype, and layers cast them when used.
+
+        On a CPU they stay mapped so. For float32, cast weights are the same to the bit and take
+        half the memory.
+        """
+        return None if self.device.type == "cpu" or compute is torch.float32 else compute

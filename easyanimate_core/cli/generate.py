@@ -13,7 +13,7 @@ from ..errors import InputError, RecipeError, printable
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
-from .options import add_force, path_of, size_of, tracks_of
+from .options import add_device, add_dtype, add_force, path_of, size_of, tracks_of
 from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
@@ -77,8 +77,8 @@ def add_parser(commands: Any) -> None:
         help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
     )  # fmt: skip
     add_force(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
     loras.add_options(parser.add_argument_group("LoRA"))

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..device_names import DEVICE_NAMES, DTYPE_NAMES
 from ..files.home import expanded
 
 
@@ -28,6 +29,16 @@ def size_of(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 384x672") from None
     return height, width
+
+
+def add_device(parser: Any, of: str = "") -> None:
+    """The option that says where to compute; `of` begins its help, such as "of CLIP: "."""
+    parser.add_argument("--device", default="auto", help=of + DEVICE_NAMES)
+
+
+def add_dtype(parser: Any) -> None:
+    """The option that says in which dtype to compute."""
+    parser.add_argument("--dtype", default="auto", help=DTYPE_NAMES)
 
 
 def add_force(parser: Any) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..memory import Memory
-from .options import path_of
+from .options import add_dtype, path_of
 
 _EXAMPLES = """\
 examples:
@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--batch", type=int, default=1, help="videos at once, default: 1")
     parser.add_argument("--no-guidance", action="store_true", help="for a guidance scale of 1")
     add_limits(parser)
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_dtype(parser)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 

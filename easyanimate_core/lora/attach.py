@@ -23,7 +23,8 @@ def attached(
     """Inside the block every changed layer gives `y + up(down(x))` in place of `y`.
 
     The matrices lie on `device` in `dtype` until the block ends, however it ends; nothing of them
-    is left on the network. It works on quantised weights as on any other. Other kinds than LoRA are
+    is left on the network. Where a layer's input is in another dtype they are cast when they are
+    used. It works on quantised weights as on any other. Other kinds than LoRA are
     added by their own arithmetic.
     """
     handles = []
@@ -67,7 +68,7 @@ def _hook(branches: list[Branch]) -> Callable[[nn.Module, tuple[Any, ...], Tenso
 
 
 def _times(product: Product) -> Branch:
-    return lambda _, x, __: product.times(x)
+    return lambda _, x, __: product.to(x.device, x.dtype).times(x)
 
 
 def _constant(bias_O: Tensor) -> Branch:
@@ -90,12 +91,13 @@ class _Decomposed:
         self._strength = change.strength
 
     def __call__(self, layer: Any, x: Tensor, output: Tensor) -> Tensor:
+        product = self._product.to(x.device, x.dtype)
         bias = None if layer.bias is None else layer.bias.to(output)
         if self._by_rows:
             own = output if bias is None else output - bias
-            more = own * self._more + self._product.times(x) * self._lengths
+            more = own * self._more + product.times(x) * self._lengths
         else:
             own = layer.forward(x * self._more)
             own = own if bias is None else own - bias
-            more = own + self._product.times(x * self._lengths)
+            more = own + product.times(x * self._lengths)
         return more * self._strength

@@ -34,6 +34,7 @@ from ...easyanimate_core.models.transformer import (
 )
 from ...easyanimate_core.planning.activations import denoiser_bytes
 from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
+from ...easyanimate_core.precision import check_finite
 from ...easyanimate_core.sampling import FLOW_SHIFT
 from ...easyanimate_core.specs import TransformerConfig, Version
 from .preview import PreviewColours
@@ -189,7 +190,7 @@ class Denoiser(EasyAnimateTransformer3DModel):
     ) -> Tensor:
         channels = self.config.out_channels
         condition = x[:, channels:] if self.config.condition_channels else None
-        return super().forward(
+        velocity = super().forward(
             x[:, :channels],
             timestep,
             context,
@@ -198,6 +199,8 @@ class Denoiser(EasyAnimateTransformer3DModel):
             attention=partial(_attention, options=options),
             around_block=_around_block(options),
         )
+        check_finite(velocity, "What the denoiser predicts", x.dtype)
+        return velocity
 
 
 def _attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, *, options: Any) -> Tensor:
