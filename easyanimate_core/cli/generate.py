@@ -13,7 +13,15 @@ from ..errors import InputError, RecipeError, printable
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
-from .options import add_device, add_dtype, add_force, path_of, size_of, tracks_of
+from .options import (
+    add_device,
+    add_dtype,
+    add_force,
+    path_of,
+    print_device_notes,
+    size_of,
+    tracks_of,
+)
 from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
@@ -123,6 +131,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{task.mode.replace('_', ' ')}, on {pipeline.device} in "
         f"{str(pipeline.dtype).removeprefix('torch.')}"
     )
+    print_device_notes(arguments, pipeline)
     started = time.perf_counter()
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)

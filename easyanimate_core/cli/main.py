@@ -19,6 +19,7 @@ from . import (
     convert,
     demo,
     describe,
+    doctor,
     download,
     encode,
     evaluate,
@@ -37,7 +38,7 @@ from .stopping import stoppable
 from .streams import output_failure, prepare_streams
 
 _COMMANDS = (
-    generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
+    generate, encode, plan, doctor, download, describe, convert, merge_lora, preprocess, camera,
     trajectory, prepare_data, train, make_clips, evaluate, evaluate_meaning, compare_runs, tiny,
     demo,
 )  # fmt: skip

@@ -41,6 +41,14 @@ def add_dtype(parser: Any) -> None:
     parser.add_argument("--dtype", default="auto", help=DTYPE_NAMES)
 
 
+def print_device_notes(arguments: argparse.Namespace, pipeline: Any) -> None:
+    """What a user has to know of the device of a `Pipeline`, and of its dtype."""
+    from ..devices import device_notes
+
+    for note in device_notes(arguments.device, pipeline.device, pipeline.dtype):
+        print(f"note: {note}")
+
+
 def add_force(parser: Any) -> None:
     """The option that lets earlier results be replaced."""
     parser.add_argument("--force", action="store_true", help="replace an earlier result")
