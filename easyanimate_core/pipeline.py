@@ -19,12 +19,12 @@ from torch import Tensor
 from .checkpoint import CheckpointInfo, inspect_checkpoint
 from .conditioning.condition import Condition, Sources, make_condition
 from .conditioning.encode import from_model_range
-from .devices import device_notes, pick_device, pick_dtype
+from .devices import card_of, device_notes, pick_device, pick_dtype
 from .errors import InputError
 from .geometry import latent_shape
 from .loading import check_weights
 from .lora import Lora, LoraSet, attached, matrix_shapes
-from .memory import Memory
+from .memory import Memory, quantizations_on
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
@@ -234,7 +234,8 @@ class Pipeline:
             guidance=settings.guidance.active,
             encodes=any(s is not None for s in (sources.video, sources.control, sources.reference)),
         )
-        return choose(facts_of(self.info), job, limits, compute=self.dtype)
+        kinds = quantizations_on(card_of(self.device))
+        return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
 
     def _plan(self, task: Task, settings: Settings) -> _Plan:
         """Every check and every file read, before any weight is loaded."""

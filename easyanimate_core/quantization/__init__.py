@@ -7,6 +7,7 @@ from .storage import (
     Stored,
     StoredWeight,
     StoredWeights,
+    stored_format,
     to_storage,
 )
 from .weights import (
@@ -32,6 +33,7 @@ __all__ = [
     "quantize",
     "quantized_from_values",
     "stored_bytes",
+    "stored_format",
     "to_storage",
     "use_quantized_layers",
 ]
