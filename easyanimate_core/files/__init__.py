@@ -22,7 +22,7 @@ from .json_text import json_value, read_json
 from .leftovers import sweep
 from .named import is_file, is_folder, named_path
 from .shown import short
-from .tensors import save_tensors
+from .tensors import read_tensors, save_tensors, write_tensors
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
 from .writing import Result, check_folder, check_results, check_writable
 
@@ -51,6 +51,7 @@ __all__ = [
     "optional",
     "read_bytes",
     "read_json",
+    "read_tensors",
     "read_text",
     "save_tensors",
     "sha256_of",
@@ -60,4 +61,5 @@ __all__ = [
     "text_of",
     "whole",
     "write_error",
+    "write_tensors",
 ]

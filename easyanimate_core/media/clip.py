@@ -20,7 +20,8 @@ class Clip:
     A clip of a file knows more. `timing` is of every frame that was read (None: all are shown
     equally long); `numbers` tell which of them `frames` are (None: all); `source_size` is the
     (height, width) that the file is shown at. `notes` say what was changed so that it looks here
-    as a player shows it; `kept_lines`, that it is a drawing which was scaled at full strength.
+    as a player shows it; `kept_lines`, that it is a drawing which was scaled at full strength;
+    `is_damaged`, that some of the frames that were read are in part what the decoder made up.
     """
 
     frames: Tensor
@@ -30,6 +31,7 @@ class Clip:
     source_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     kept_lines: bool = False
+    is_damaged: bool = False
 
     @property
     def times(self) -> Timing:
@@ -53,7 +55,13 @@ class Clip:
             check_held(end - start, fps)
         rows = self.rows(times.pick(times.count(fps), fps))
         note = f"Its frames are not shown equally long; it is taken at {fps:g} frames per second."
-        return Clip(self.frames[rows], fps, source_size=self.source_size, notes=(*self.notes, note))
+        return Clip(
+            self.frames[rows],
+            fps,
+            source_size=self.source_size,
+            notes=(*self.notes, note),
+            is_damaged=self.is_damaged,
+        )
 
     def rows(self, picked: list[int]) -> list[int]:
         """Where in `frames` the frames of these numbers are."""

@@ -142,13 +142,14 @@ def read_video(
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
         raise InputError(f"max_seconds is {max_seconds}; it must be a positive number.")
     ground = _ground_of(path, max_seconds, fit) if fit is not None and fit.keep_lines else None
-    starts, end = [], 0.0
+    starts, end, is_damaged = [], 0.0, False
     with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps) as film:
         kept = _Kept(path, fit, ground)
         for frame in film.frames:
             kept.offer(frame)
             starts.append(frame.start)
             end = frame.end
+            is_damaged = is_damaged or frame.is_damaged
             if len(starts) == max_frames or (max_seconds and frame.start >= max_seconds):
                 break
         frames, numbers, size = kept.take_all()
@@ -161,6 +162,7 @@ def read_video(
         size,
         tuple(dict.fromkeys(film.notes)),
         kept_lines=ground is not None,
+        is_damaged=is_damaged,
     )
 
 

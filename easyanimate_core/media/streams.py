@@ -193,7 +193,7 @@ def _frames(
     """Every frame with its time; `MediaError` when the file ends before its declared end."""
     clock = _Clock(declared_rate(path, stream), float(stream.time_base or 0))
     decoder = _decoder(path, stream, threads)
-    look = None
+    look, is_damaged = None, False
     decoded = _without_fields(_decoded(path, container, stream, decoder), notes)
     for number, picture in enumerate(decoded):
         if look is None:
@@ -201,7 +201,10 @@ def _frames(
             notes += look.notes(picture.frame)
         start, end = clock.times(number, picture.pts, picture.duration)
         seen = partial(see, path, picture.frame, look, picture.orientation)
-        yield StreamedFrame(number, start, end, seen)
+        if picture.is_damaged and not is_damaged:
+            is_damaged = True
+            notes.append(f"It is damaged from frame {number} on; players fill in what is missing.")
+        yield StreamedFrame(number, start, end, seen, picture.is_damaged)
 
 
 class _Decoded(NamedTuple):
@@ -211,6 +214,7 @@ class _Decoded(NamedTuple):
     orientation: Orientation
     pts: int | None
     duration: int | None
+    is_damaged: bool
 
 
 def _decoded(
@@ -236,7 +240,8 @@ def _decoded(
             if frame.rotation not in orientations:
                 orientations[frame.rotation] = Orientation.of(path, frame)
             upright = orientations[frame.rotation]
-            picture = _Decoded(frame, upright, pts, durations.pop(pts, None))
+            duration = durations.pop(pts, None)
+            picture = _Decoded(frame, upright, pts, duration, frame.is_corrupt)
             yield picture
             number += 1
     if picture is None:

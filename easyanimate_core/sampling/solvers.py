@@ -30,7 +30,7 @@ class Solver(Protocol):
     """A walk over the timesteps that `begin` gives; noise and latents are of the first of them."""
 
     def begin(self, skipped: int) -> Tensor:
-        """Leave out the first steps, as a run of less strength does; the timesteps that are left."""
+        """Leave out the first steps, as runs of less strength do; the timesteps that are left."""
 
     def start(self, noise: Tensor) -> Tensor:
         """Unit noise as the first latents."""

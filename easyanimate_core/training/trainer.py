@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import EasyAnimateError, InputError
 from ..progress import Progress, silent
 from .average import Average, take_apart
 from .checkpoints import STATES, Checkpoints
@@ -150,6 +151,8 @@ class Trainer:
             num_workers=self._config.data.workers,
         )
         for number, (draws, content) in enumerate(loader):
+            if isinstance(content, EasyAnimateError):
+                raise content
             tokens = sum(draw.shape.tokens for draw in draws)
             yield Batch(position + number, rank, ranks, len(draws), tokens, content)
 
@@ -203,13 +206,19 @@ class Trainer:
 
 
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Draws to what the strategy reads of them."""
+    """Draws to what the strategy reads of them, or to what is wrong with them.
+
+    A worker's exception would come with its traceback in its message.
+    """
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
 
     def __getitem__(self, draws: list[Draw]) -> tuple[list[Draw], Any]:
-        return draws, self._strategy.read(draws)
+        try:
+            return draws, self._strategy.read(draws)
+        except EasyAnimateError as error:
+            return draws, error
 
 
 class _Endless(torch.utils.data.Sampler[Any]):
@@ -228,8 +237,6 @@ def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
 
 
 def _check_finite(row: Mapping[str, float], step: int) -> None:
-    from ..errors import InputError
-
     bad = [name for name, value in row.items() if not math.isfinite(value)]
     if bad:
         raise InputError(
