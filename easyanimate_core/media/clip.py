@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry import bucket_size
 from .film import check_held
-from .times import Timing, num_moments
+from .times import Timing, num_moments, uneven_note
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,11 @@ class Clip:
         for start, end in pairwise((*times.starts, times.end)):
             check_held(end - start, fps)
         rows = self.rows(times.pick(times.count(fps), fps))
-        note = f"Its frames are not shown equally long; it is taken at {fps:g} frames per second."
         return Clip(
             self.frames[rows],
             fps,
             source_size=self.source_size,
-            notes=(*self.notes, note),
+            notes=(*self.notes, uneven_note(fps)),
             is_damaged=self.is_damaged,
         )
 
@@ -107,8 +106,8 @@ class VideoFacts:
     """What a video file says of itself: the size it is shown at, average rate, number of frames.
 
     `even_fps` is a rate whose moments lie on all its frames, or next to them where they keep to no
-    rate; where every frame is shown equally long, it is `fps`. `notes`
-    are those of its first frame, as of a clip.
+    rate; where every frame is shown equally long (`is_even`), it is `fps`. `notes` are those of its
+    first frame, as of a clip.
     """
 
     height: int
@@ -117,6 +116,12 @@ class VideoFacts:
     frames: int
     even_fps: float = field(default=0.0, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    is_even: bool = field(default=True, compare=False)
+
+    @property
+    def even_notes(self) -> tuple[str, ...]:
+        """`notes` of one that is taken at even moments of `even_fps`."""
+        return self.notes if self.is_even else (*self.notes, uneven_note(self.even_fps))
 
     @property
     def seconds(self) -> float:

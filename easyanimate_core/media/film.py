@@ -69,6 +69,13 @@ def at_even_moments(frames: Iterator[StreamedFrame], fps: float) -> Iterator[Str
         count += 1
 
 
+def damaged(path: object) -> MediaError:
+    """For uses that want no picture which a decoder has made up in part."""
+    return MediaError(
+        f"{path} is damaged: parts of its frames are missing. Copy it again, or cut them off."
+    )
+
+
 def check_held(seconds: float, fps: float) -> None:
     """Raise `MediaError` where one picture would stand for too many frames."""
     if seconds * fps > _MAX_HELD_FRAMES:

@@ -201,16 +201,16 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
         height, width = next(film.frames).pixels().shape[:2]
         notes = tuple(film.notes)
     if _is_of_ffmpeg(path):
-        count, seconds, rate, even = film_times(path)
+        count, seconds, rate, even, is_even = film_times(path)
     else:
         with _open(path) as film:
             frames = list(film.frames)
         timing = Timing.of_frames([frame.start for frame in frames], frames[-1].end, film.rate)
         count, seconds, rate = len(frames), timing.end, film.rate
-        even = timing.even_rate(rate)
+        even, is_even = timing.even_rate(rate), timing.is_even
     on_rate = abs(count / rate - seconds) <= 0.5 / even
     fps = rate if on_rate else count / seconds
-    return VideoFacts(height, width, fps, count, even, notes)
+    return VideoFacts(height, width, fps, count, even, notes, is_even)
 
 
 def stream_frames(

@@ -112,17 +112,18 @@ def declared_rate(path: str | os.PathLike[str], stream: VideoStream) -> float:
     return float(rate)
 
 
-def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
+def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float, bool]:
     """Of a video file: frames, seconds, declared rate, and a rate whose moments lie on its frames.
 
-    The header says it; where it does not, the file is read through, without decoding.
+    Last whether all its frames are shown equally long. The header says it; where it does not, the
+    file is read through, without decoding.
     """
     with open_container(path) as container:
         stream = film_stream(path, container)
         rate, tick = declared_rate(path, stream), float(stream.time_base or 0)
         is_even = abs(float(stream.base_rate or rate) / rate - 1) < 0.005
         if stream.frames and stream.duration and tick and is_even:
-            return stream.frames, stream.duration * tick, rate, rate
+            return stream.frames, stream.duration * tick, rate, rate, True
         packets = [(p.pts, p.duration) for p in container.demux(stream) if p.size]
         if not packets:
             raise MediaError(f"{path} has a video stream without frames.")
@@ -130,7 +131,7 @@ def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
         packets.sort(key=lambda packet: -1 if packet[0] is None else packet[0])
         times = [clock.times(i, pts, duration) for i, (pts, duration) in enumerate(packets)]
         timing = Timing.of_frames([start for start, _ in times], times[-1][1], rate)
-        return len(times), timing.end, rate, timing.even_rate(rate)
+        return len(times), timing.end, rate, timing.even_rate(rate), timing.is_even
 
 
 def _is_cut_off(file: Path) -> bool:

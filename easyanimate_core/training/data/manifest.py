@@ -23,6 +23,7 @@ from ...files import (
 from ...media import (
     Fit,
     align_clip,
+    damaged,
     ground_of_lines,
     read_facts,
     read_still,
@@ -147,9 +148,7 @@ def _clip(fps: float, path: Path, shape: Shape, *, keep_lines: bool = False) -> 
     fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
     clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
     if clip.is_damaged:
-        raise MediaError(
-            f"{path} is damaged: parts of its frames are missing. Copy it again, or cut them off."
-        )
+        raise damaged(path)
     aligned = align_clip(
         clip,
         height=shape.height,
