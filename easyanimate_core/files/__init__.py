@@ -24,7 +24,7 @@ from .leftovers import sweep
 from .moving import is_held, patiently, remove, remove_tree, rename, replace
 from .named import is_file, is_folder, named_path
 from .shown import short
-from .tensors import save_tensors
+from .tensors import read_tensors, save_tensors, write_tensors
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
 from .together import Together
 from .writing import Result, check_folder, check_results, check_writable
@@ -60,6 +60,7 @@ __all__ = [
     "patiently",
     "read_bytes",
     "read_json",
+    "read_tensors",
     "read_text",
     "remove",
     "remove_tree",
@@ -73,4 +74,5 @@ __all__ = [
     "text_of",
     "whole",
     "write_error",
+    "write_tensors",
 ]

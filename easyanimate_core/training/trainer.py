@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import EasyAnimateError, HeldError
+from ..errors import EasyAnimateError, HeldError, InputError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .average import Average, take_apart
@@ -251,8 +251,6 @@ def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
 
 
 def _check_finite(row: Mapping[str, float], step: int) -> None:
-    from ..errors import InputError
-
     bad = [name for name, value in row.items() if not math.isfinite(value)]
     if bad:
         raise InputError(
