@@ -18,7 +18,7 @@ from easyanimate_core.devices import (
     text_dtype,
 )
 from easyanimate_core.errors import InputError
-from easyanimate_core.hardware import ADAPTERS, graphics_makers
+from easyanimate_core.files.graphics import ADAPTERS, graphics_makers
 from easyanimate_core.tested import DEVICES, MEANS, SYSTEMS, evidence_for
 
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
