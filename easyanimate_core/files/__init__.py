@@ -20,7 +20,7 @@ from .fields import (
 )
 from .json_text import json_value, read_json
 from .leftovers import sweep
-from .moving import is_held, patiently, remove, remove_tree, rename, replace
+from .moving import discard, is_held, patiently, remove, remove_tree, rename, replace
 from .named import is_file, is_folder, named_path
 from .shown import short
 from .tensors import save_tensors
@@ -44,6 +44,7 @@ __all__ = [
     "check_folder",
     "check_results",
     "check_writable",
+    "discard",
     "is_file",
     "is_folder",
     "is_held",
