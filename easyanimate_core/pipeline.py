@@ -295,14 +295,18 @@ class Pipeline:
         progress: Progress,
     ) -> Condition:
         with self._networks.vae(progress) as vae:
-            tiled = None if settings.tile is None else TiledEncoder(vae, Tiles(settings.tile))
+            tiled = (
+                None if settings.tile is None else TiledEncoder(vae, Tiles.of_side(settings.tile))
+            )
             return make_condition(
                 tiled or vae,
                 self.info.transformer,
                 _sources_to(plan.sources, self.device, self.dtype),
                 size,
                 noise_amplitude=settings.reference_noise,
-                keep_known=settings.keep_known,
+                keep_known=self.info.transformer.keep_known
+                if settings.keep_known is None
+                else settings.keep_known,
                 generators=generators,
                 progress=progress,
             )
@@ -320,7 +324,7 @@ class Pipeline:
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
         """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
-        tiles = None if settings.tile is None else Tiles(settings.tile)
+        tiles = None if settings.tile is None else Tiles.of_side(settings.tile)
         with self._networks.vae(progress) as vae:
             return torch.stack(
                 [
@@ -430,7 +434,8 @@ def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str,
         raise InputError(f"The prompt is {prompt!r}; give a text, or a list of at least one text.")
     if any("\ud800" <= letter <= "\udfff" for text in prompts for letter in text):
         raise InputError(
-            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew."
+            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew, or "
+            "start Python with -X utf8."
         )
     return prompts
 

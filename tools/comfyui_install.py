@@ -191,5 +191,7 @@ def ready_frontend() -> Path:
 
 
 def _site_packages(python: Path) -> Path:
-    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    script = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    command = [str(python), "-X", "utf8", "-c", script]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return Path(done.stdout.strip())

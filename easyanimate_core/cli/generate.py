@@ -199,15 +199,16 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--batch", type=int, help="videos per prompt, with the seeds after --seed")
     group.add_argument("--reference-noise", type=float,
                        help="noise amplitude on known pixels, default: 0.0563")  # fmt: skip
-    group.add_argument("--no-keep-known", dest="keep_known", action="store_false", default=None,
-                       help="let start frames and what is outside a region drift, as in the "
-                       "original; default: hold them to the source")  # fmt: skip
+    group.add_argument("--keep-known", action=argparse.BooleanOptionalAction, default=None,
+                       help="hold start frames and what is outside a region to the source; "
+                       "default: let them drift, as the original does, unless the checkpoint's own "
+                       "config asks for it")  # fmt: skip
     group.add_argument("--short", choices=("refuse", "repeat"),
                        help="too short a clip: refuse it, or repeat its last frame")  # fmt: skip
     group.add_argument(
         "--tile",
         type=int,
-        help="side of the VAE's tiles in pixels, a multiple of 8 from 256 on; saves memory",
+        help="side of the VAE's tiles in pixels, a multiple of 8 from 128 on; saves memory",
     )
 
 

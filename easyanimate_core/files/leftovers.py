@@ -31,10 +31,12 @@ _DEAD_AFTER_SECONDS = 24 * 3600
 
 def temporary_name(name: str) -> str:
     """A new hidden name for what becomes `name`; it ends in .part."""
-    short = name.encode("utf-8", "surrogateescape")[:_LONGEST].decode("utf-8", "ignore")
+    written = os.fsencode(name)
+    if len(written) > _LONGEST:
+        name = written[:_LONGEST].decode(sys.getfilesystemencoding(), "ignore")
     pid = os.getpid()
     owner = f"{_machine()}-{pid}-{_began(pid) or 0:x}-{secrets.token_hex(4)}"
-    return f".{short}.{owner}.part"
+    return f".{name}.{owner}.part"
 
 
 def sweep(folder: Path, *, below: bool = False) -> None:

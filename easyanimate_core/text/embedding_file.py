@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..errors import EasyAnimateError, InputError
+from ..errors import CheckpointError, EasyAnimateError, InputError
 from ..files import TEXT, atomic_file, check_fields, json_value, listed, optional, save_tensors
+from ..files.safetensors_file import HeaderError, SafetensorsFile
 from ..specs import TransformerConfig
 from .embedding import TextStates
 from .tokenize import MAX_TOKENS
@@ -134,9 +134,8 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
 def is_embeddings(path: Path) -> bool:
     """Whether a file is one of `write_embeddings`."""
     try:
-        with safe_open(path, framework="pt") as opened:
-            return _FORMAT_KEY in (opened.metadata() or {})
-    except (SafetensorError, OSError):
+        return _FORMAT_KEY in SafetensorsFile(path).metadata()
+    except (HeaderError, OSError):
         return False
 
 
@@ -204,13 +203,14 @@ def write_tensors(
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; `ValueError` where it is damaged.
 
-    Files that an earlier version wrote have no SHA-256, and are read without.
+    They are in memory, so the file may be replaced or removed. Files that an earlier version wrote
+    have no SHA-256, and are read without.
     """
     try:
-        with safe_open(path, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        opened = SafetensorsFile(path)
+        tensors = {name: opened.read_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata()
+    except (CheckpointError, OSError) as error:
         raise ValueError(str(error)) from error
     if metadata.get(_DIGEST_KEY, found := _digest(tensors)) != found:
         raise ValueError("the tensors' SHA-256 is not the one that was written with them")

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
 from ..errors import CheckpointError, HeldError, MediaError
 from ..files import atomic_folder, remove_tree, rename, sweep
@@ -110,13 +109,13 @@ class Checkpoints:
         try:
             if accelerator.is_main_process:
                 check_hashes(folder, listed)
-            with opened_parts(folder, listed) as opened:
-                parts = state.parts_for({name: set(file.keys()) for name, file in opened.items()})
-                if made != own:
-                    del parts[RANDOM]
-                    opened.pop(RANDOM, None)
-                take(opened, parts)
-        except (CheckpointError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+            opened = opened_parts(folder, listed)
+            parts = state.parts_for({name: set(file.keys()) for name, file in opened.items()})
+            if made != own:
+                del parts[RANDOM]
+                opened.pop(RANDOM, None)
+            take(opened, parts)
+        except (CheckpointError, OSError, ValueError, RuntimeError) as error:
             raise self._unreadable(step, error) from error
         state.follow(step)
         return Resumed(step, () if made == own else (_elsewhere(made, own),))

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointInfo, inspect_checkpoint
 from ..errors import HeadError, HeldError, InputError
+from ..files.commands import own_command
 from ..geometry import SIZE_MULTIPLE, check_frames, num_tokens
 from ..media import check_pixels, read_image, resize_cover
 from ..progress import Progress, silent
@@ -142,7 +143,7 @@ def _task(info: CheckpointInfo) -> str:
         needs = "camera path" if info.head is Head.CAMERA else "control video"
         raise HeadError(
             f"This is a {info.head.value} checkpoint: its training needs a {needs} for every clip, "
-            "which the command line has (python -m easyanimate_core train). Choose a T2V or an InP "
+            f"which the command line has: {own_command('train')} - or choose a T2V or an InP "
             "checkpoint."
         )
     return task

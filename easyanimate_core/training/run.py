@@ -211,7 +211,7 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
             f"{config.output} is not empty and holds no run. Name a new folder for the output."
         )
     with atomic_file(path) as scratch:
-        scratch.write_text(json.dumps(wanted, indent=2) + "\n")
+        scratch.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
 
 
 def _remove_all(folder: Path, names: Sequence[str]) -> None:

@@ -38,7 +38,8 @@ class Log:
         self.path = folder / LOG_FILE
         self.rows = [row for row in read_log(self.path) if row["step"] <= step]
         with atomic_file(self.path) as scratch:
-            scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            scratch.write_text(text, encoding="utf-8")
         self._num_written = len(self.rows)
 
     def add(self, step: int, figures: Mapping[str, float]) -> tuple[str, ...]:
@@ -46,7 +47,7 @@ class Log:
         self.rows.append({"step": step, **figures})
         lines = [json.dumps(row) + "\n" for row in self.rows[self._num_written :]]
         try:
-            with patiently(lambda: self.path.open("a"), wait=len(lines) == 1) as opened:
+            with patiently(lambda: self.path.open("a", encoding="utf-8"), wait=len(lines) == 1) as opened:
                 opened.write("".join(lines))
         except OSError as error:
             if not is_held(error):

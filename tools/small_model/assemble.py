@@ -50,6 +50,8 @@ def main() -> int:
             FOLDER / f"transformer-{head}",
             Conversion(dtype="fp8-channel", part="transformer"),
         )
+    config = FOLDER / "transformer-InP" / "config.json"
+    write_json(config, {**read_json(config), "keep_known": True})
     (FOLDER / "scheduler").mkdir()
     write_json(FOLDER / "scheduler" / "scheduler_config.json", PUBLISHED_CONFIG[Version.V5_1])
     for made in HEADS:

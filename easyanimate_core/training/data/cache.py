@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ...errors import MediaError
+from ...errors import CheckpointError, MediaError
 from ...files import atomic_file, save_tensors
+from ...files.safetensors_file import HeaderError, SafetensorsFile
 from ...media.samples import add_samples
 
 logger = logging.getLogger(__name__)
@@ -61,8 +60,8 @@ class LatentCache:
         if not path.is_file():
             return None
         try:
-            return load_file(path)[_KEY].float()
-        except (SafetensorError, KeyError, OSError):
+            return SafetensorsFile(path).read_tensor(_KEY).float()
+        except (CheckpointError, HeaderError, KeyError, OSError):
             return None
 
     def has(self, *content: object) -> bool:
