@@ -21,7 +21,7 @@ from .fields import (
 )
 from .json_text import json_value, read_json
 from .leftovers import sweep
-from .moving import is_held, patiently, remove, remove_tree, rename, replace
+from .moving import discard, is_held, patiently, remove, remove_tree, rename, replace
 from .named import is_file, is_folder, named_path
 from .shown import short
 from .tensors import read_tensors, save_tensors, write_tensors
@@ -45,6 +45,7 @@ __all__ = [
     "check_folder",
     "check_results",
     "check_writable",
+    "discard",
     "foreign_system",
     "is_file",
     "is_folder",
