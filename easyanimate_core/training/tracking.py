@@ -47,7 +47,9 @@ class Log:
         self.rows.append({"step": step, **figures})
         lines = [json.dumps(row) + "\n" for row in self.rows[self._num_written :]]
         try:
-            with patiently(lambda: self.path.open("a", encoding="utf-8"), wait=len(lines) == 1) as opened:
+            with patiently(
+                lambda: self.path.open("a", encoding="utf-8"), wait=len(lines) == 1
+            ) as opened:
                 opened.write("".join(lines))
         except OSError as error:
             if not is_held(error):
