@@ -60,6 +60,10 @@ class MediaError(EasyAnimateError):
     """A picture or a video cannot be read or written."""
 
 
+class PrecisionError(EasyAnimateError):
+    """A computation left the range of its dtype, or the device cannot compute in it."""
+
+
 class HeldError(MediaError):
     """A finished result lies under another name, `kept`: another program holds what it replaces."""
 

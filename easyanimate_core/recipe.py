@@ -36,6 +36,7 @@ from .files import (
     Together,
     check_fields,
     check_results,
+    foreign_system,
     json_value,
     listed,
     named_path,
@@ -192,7 +193,7 @@ class Recipe:
         allowed = (*_MODEL, *_QUANTIZATION)
         _check_keys("recipe's model", value["model"], allowed, required=_MODEL)
         _check_texts("recipe's model", list(value["model"].values()))
-        named_path(value["model"]["path"], "The recipe's model", RecipeError)
+        named_path(value["model"]["path"], "The recipe's model", RecipeError, of_any_system=True)
         _check_texts("recipe's prompts", value["prompts"])
         check_fields(value, _RULES, "The recipe", RecipeError)
         made_with = value.get("made_with", {})
@@ -434,11 +435,14 @@ def near_folders() -> list[Path]:
 
 def _same_file(name: str, value: Mapping[str, Any]) -> Path:
     """The file of a recipe; `RecipeError` unless it is there with the content of then."""
-    file = named_path(value["file"], f"The recipe's {name}", RecipeError)
+    text = value["file"]
+    file = named_path(text, f"The recipe's {name}", RecipeError, of_any_system=True)
     if not is_source(file):
+        system = foreign_system(text)
+        known = f" (a path of {system})" if system else ""
         raise RecipeError(
-            f"The recipe's {name} is {file}, which is not there, nor beside the recipe or in the "
-            "current folder. Put it back, or name its folder with --look-in."
+            f"The recipe's {name} is {text}{known}, which is not there, nor beside the recipe or "
+            "in the current folder. Put it there, or name its folder with --look-in."
         )
     if sha256_of_source(file) != value["sha256"]:
         raise RecipeError(

@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RecipeError, printable
+from ..files import foreign_system, is_folder
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
-from .options import add_force, path_of, size_of, tracks_of
+from .options import (
+    add_device,
+    add_dtype,
+    add_force,
+    path_of,
+    print_device_notes,
+    size_of,
+    tracks_of,
+)
 from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
@@ -77,8 +86,8 @@ def add_parser(commands: Any) -> None:
         help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
     )  # fmt: skip
     add_force(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
     loras.add_options(parser.add_argument_group("LoRA"))
@@ -123,6 +132,7 @@ def run(arguments: argparse.Namespace) -> int:
         f"{task.mode.replace('_', ' ')}, on {pipeline.device} in "
         f"{str(pipeline.dtype).removeprefix('torch.')}"
     )
+    print_device_notes(arguments, pipeline)
     started = time.perf_counter()
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
@@ -405,12 +415,16 @@ def _read_recipe(arguments: argparse.Namespace) -> Any:
 def _model_of(recipe: Any) -> Path:
     from ..small_model import made_again
 
-    named = Path(recipe.model["path"])
+    named = recipe.model["path"]
     model = made_again(named)
-    if model is None and named.is_dir():
-        model = named
+    if model is None and is_folder(Path(named)):
+        model = Path(named)
     if model is None:
-        raise RecipeError(f"The recipe's checkpoint {named} is not there. Name it with --model.")
+        system = foreign_system(named)
+        known = f" (a path of {system})" if system else ""
+        raise RecipeError(
+            f"The recipe's checkpoint {named}{known} is not there. Name it with --model."
+        )
     return model
 
 

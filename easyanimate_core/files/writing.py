@@ -18,6 +18,7 @@ from .atomic import write_error
 from .leftovers import sweep, temporary_name
 from .moving import check_free, discard, remove
 from .named import by_name
+from .names import check_here
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ def check_results(
     read = {identity: path for path in sources for identity in _identities(Path(path))}
     written: set[object] = set()
     for result in results:
+        check_here(result.path)
         identities = _identities(result.path)
         source = next((read[identity] for identity in identities if identity in read), None)
         if source is not None:
@@ -91,6 +93,7 @@ def check_folder(
             raise InputError(
                 f"The target {folder} and the source {source} lie in each other: name another."
             )
+    check_here(folder)
     if folder.is_file():
         raise InputError(f"{folder} is a file and would become a folder: name another output.")
     if folder.is_dir() and any(folder.iterdir()):

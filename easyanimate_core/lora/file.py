@@ -328,7 +328,8 @@ def _notes(
 ) -> tuple[str, ...]:
     notes = []
     if num_without_alpha:
-        share = "" if num_without_alpha == total else f" of {num_without_alpha} layers"
+        some = f" of {num_without_alpha} layer{'s' * (num_without_alpha > 1)}"
+        share = "" if num_without_alpha == total else some
         why = "it is not in the tensors, the header or an adapter_config.json"
         if facts is not None:
             why = f"{facts.where} is of another rank, or has none"

@@ -22,16 +22,19 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
-from ..files import TEXT, cache_folder, check_fields, json_value, listed, remove
-from ..media.samples import add_samples
-from ..version import __version__
-from .embedding_file import (
-    SUFFIX,
+from ..files import (
+    TEXT,
+    cache_folder,
+    check_fields,
+    json_value,
+    listed,
     read_tensors,
-    states_from_tensors,
-    states_to_tensors,
+    remove,
     write_tensors,
 )
+from ..media.samples import add_samples
+from ..version import __version__
+from .embedding_file import SUFFIX, states_from_tensors, states_to_tensors
 from .prompts import EncodedPrompt
 
 #: About 500 prompts of V5.1 in bfloat16.

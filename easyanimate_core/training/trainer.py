@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import HeldError
+from ..errors import EasyAnimateError, HeldError, InputError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .average import Average, take_apart
@@ -147,13 +147,18 @@ class Trainer:
         """This rank's batches from `position` on, read ahead by the config's workers."""
         accelerator, strategy = self._accelerator, self._strategy
         rank, ranks = accelerator.process_index, accelerator.num_processes
+        workers = self._config.data.workers
         loader: Any = torch.utils.data.DataLoader(
-            _Reader(strategy),
+            _Reader(strategy.read),
             sampler=_Endless(strategy.batches(rank, ranks, position)),
             batch_size=None,
-            num_workers=self._config.data.workers,
+            num_workers=workers,
+            # On every system: a fork would copy the locks of PyTorch's and of decoders' threads.
+            multiprocessing_context="spawn" if workers else None,
         )
         for number, (draws, content) in enumerate(loader):
+            if isinstance(content, EasyAnimateError):
+                raise content
             tokens = sum(draw.shape.tokens for draw in draws)
             yield Batch(position + number, rank, ranks, len(draws), tokens, content)
 
@@ -215,13 +220,19 @@ class Trainer:
 
 
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Draws to what the strategy reads of them."""
+    """Draws to what is read of them, or to why it cannot be read.
 
-    def __init__(self, strategy: Strategy) -> None:
-        self._strategy = strategy
+    Raised in a worker, an error would come with the traceback of that process in its message.
+    """
+
+    def __init__(self, read: Callable[[Sequence[Draw]], Any]) -> None:
+        self._read = read
 
     def __getitem__(self, draws: list[Draw]) -> tuple[list[Draw], Any]:
-        return draws, self._strategy.read(draws)
+        try:
+            return draws, self._read(draws)
+        except EasyAnimateError as error:
+            return draws, error
 
 
 class _Endless(torch.utils.data.Sampler[Any]):
@@ -240,8 +251,6 @@ def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
 
 
 def _check_finite(row: Mapping[str, float], step: int) -> None:
-    from ..errors import InputError
-
     bad = [name for name, value in row.items() if not math.isfinite(value)]
     if bad:
         raise InputError(

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..conditioning.condition import Condition
-from ..errors import HeldError
+from ..errors import HeldError, PrecisionError
 from ..media import contact_sheet, write_mp4, write_png
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
@@ -41,7 +41,8 @@ def make_videos(
 ) -> None:
     """One MP4 per clip, and a picture with two strips: the clip through the VAE, and what is made.
 
-    The picture is `path`; the videos lie beside it. Without a path nothing is written.
+    The picture is `path`; the videos lie beside it. Without a path nothing is written. A clip whose
+    values are not finite is left out, and the log says so.
     """
     device = next(transformer.parameters()).device
     strips = []
@@ -55,13 +56,17 @@ def make_videos(
             strength=1.0,
             device=device,
         )
-        made = sample_latents(
-            transformer,
-            Sampler(schedule, Guidance(config.guidance), generators),
-            text=(unconditional, text),
-            condition=Condition(channels, None),
-            noise=draw_noise(latents.shape[1:], generators).to(device),
-        )
+        try:
+            made = sample_latents(
+                transformer,
+                Sampler(schedule, Guidance(config.guidance), generators),
+                text=(unconditional, text),
+                condition=Condition(channels, None),
+                noise=draw_noise(latents.shape[1:], generators).to(device),
+            )
+        except PrecisionError as error:  # the training goes on, and needs no traceback
+            logger.error("Clip %d of the validation is left out: %s", number, error)  # noqa: TRY400
+            continue
         if path is None:
             continue
         for kind, values in (("clip", latents), ("made", made)):
@@ -70,7 +75,7 @@ def make_videos(
         if len(frames) > 1:
             file = path.with_name(f"{path.stem}-{number}.mp4")
             write_shown(partial(write_mp4, file, frames, fps=fps))
-    if path is not None:
+    if path is not None and strips:
         write_shown(lambda: write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES)))
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
+import comfy.ops
 import torch
 from torch import Tensor
 
@@ -91,6 +92,9 @@ def make_model(
         None if quantised else dtype, load_device, _COMPUTE_DTYPES
     )
     config.set_inference_dtype(dtype, compute)
+    if not quantised and (compute or dtype) is torch.float16:
+        # In float16 some layers get inputs in float32, and only these cast their weights to it.
+        config.custom_operations = comfy.ops.manual_cast
     if quantised:
         config.quant_config = {"mixed_ops": True}
     # Quantised layers move their weights themselves, to the device that they were built for.

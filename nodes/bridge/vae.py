@@ -21,6 +21,7 @@ from ...easyanimate_core.models.vae.model import Posterior
 from ...easyanimate_core.pipeline import from_model_range
 from ...easyanimate_core.planning import activations
 from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
+from ...easyanimate_core.precision import check_finite
 from ...easyanimate_core.progress import Progress, silent
 from ...easyanimate_core.specs import VAEConfig
 from .patcher import make_patcher, remember_how
@@ -34,13 +35,17 @@ class VideoVAE(AutoencoderKLMagvit):
 
     def encode(self, video_BCFHW: Tensor) -> Tensor:  # type: ignore[override]
         """Unscaled latents of a video in [-1, 1]."""
-        return super().encode(video_BCFHW, progress=NodeProgress()).mean
+        latents = super().encode(video_BCFHW, progress=NodeProgress()).mean
+        check_finite(latents, "What the VAE encodes", video_BCFHW.dtype)
+        return latents
 
     def decode(
         self, latents_BCThw: Tensor, *, progress: Progress | None = None, **options: Any
     ) -> Tensor:
         """Video of unscaled latents, about [-1, 1]."""
-        return super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
+        video = super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
+        check_finite(video, "What the VAE decodes", latents_BCThw.dtype)
+        return video
 
 
 class EncodingVAE:

@@ -337,6 +337,44 @@ def test_text_hygiene():
     assert_none(found, "Text is UTF-8 with LF line ends, tidy, and true on every machine.")
 
 
+def opens_text(call: ast.Call) -> bool:
+    """Whether a call opens a file, or what a program prints, as text."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if name in ("run", "Popen", "check_output", "check_call", "call"):
+        return "text" in given or "universal_newlines" in given
+    if ast.unparse(call.func) == "read_text":  # the package's own, which reads UTF-8
+        return False
+    if name in ("read_text", "write_text", "TextIOWrapper"):
+        return True
+    if name not in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile"):
+        return False
+    literals = [v.value for v in (*call.args, *given.values()) if isinstance(v, ast.Constant)]
+    modes = [v for v in literals if isinstance(v, str) and re.fullmatch(r"[rwax][bt+]*", v)]
+    is_pythons_own = isinstance(call.func, ast.Name) and name == "open"
+    return any("b" not in mode for mode in modes) or (is_pythons_own and not modes)
+
+
+def test_text_has_an_encoding():
+    """Without one it is the machine's: cp1252 or GBK on Windows."""
+    scripts = [ROOT / name for name in ("__init__.py", "dev.py", "easyanimate.py", "install.py")]
+    found = [
+        f"{place(path, node.lineno)}: {ast.unparse(node.func)}"
+        for path, node in nodes_of([*own_files(), *scripts])
+        if isinstance(node, ast.Call) and opens_text(node)
+        if "encoding" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert_none(found, "Text is read and written with an encoding, which is named.")
+
+
+def test_requirements_are_ascii():
+    """pip reads them in the machine's encoding."""
+    found = [
+        file.name for file in ROOT.glob("requirements*.txt") if not file.read_bytes().isascii()
+    ]
+    assert_none(found, "Requirements are plain ASCII.")
+
+
 def test_dependencies_are_requirements():
     with (ROOT / "pyproject.toml").open("rb") as file:
         declared = tomllib.load(file)["project"]["dependencies"]

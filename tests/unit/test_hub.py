@@ -249,6 +249,32 @@ def test_a_path_that_leaves_the_folder_is_refused(hub, path):
         HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
 
 
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("transformer/nul.safetensors", "a device on Windows"),
+        ("con/config.json", "a device on Windows"),
+        ("AUX", "a device on Windows"),
+        ("com1.json", "a device on Windows"),
+        ("LPT\u00b3.txt", "a device on Windows"),
+        ("what?.json", "Windows allows no \\?"),
+        ("config.json:hidden", "Windows allows no :"),
+        ("a*/b.json", "Windows allows no \\*"),
+        ("trailing./b.json", "Windows drops a dot"),
+        ("trailing /b.json", "Windows drops a space"),
+        ("tab\there.json", "invisible character U\\+0009"),
+        ("gnp\u202egpj.json", "invisible character U\\+202E"),
+        ("x" * 240 + ".json", "takes 245 bytes"),
+        ("字" * 80 + ".json", "takes 245 bytes"),
+    ],
+)
+def test_a_name_that_some_system_cannot_hold_is_refused(hub, repository, path, fault):
+    for files in hub.repositories.values():
+        files[path] = b"{}"
+    with pytest.raises(DownloadError, match=f"which no folder can take on every .*{fault}"):
+        repository()
+
+
 # The disk
 
 

@@ -1,8 +1,8 @@
 """Commands as users of ComfyUI's portable version type them: an isolated Python, a script's path.
 
-The portable Python is the embeddable one: a ._pth file beside it is all that says where modules lie.
-It reads no environment variable and looks neither beside the script nor in the current folder.
-Python 3.11 and newer take such a file on other systems too.
+The portable Python is the embeddable one: a ._pth file beside it alone says where modules lie. It
+reads no environment variable and looks neither beside the script nor in the current folder. Python
+3.11 and newer take such a file on other systems too.
 """
 
 import json

@@ -66,6 +66,30 @@ class _Content:
     made: Tensor | None = None
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What batches are read with."""
+
+    config: TrainConfig
+    records: Sequence[Record]
+
+    def __call__(self, draws: Sequence[Draw]) -> _Content:
+        data = self.config.data
+        random = generator_of(self.config.seed, draws[0].index, draws[0].epoch, "vae")
+        clips, masks = [], []
+        for draw in draws:
+            sample = self.records[draw.index].load(draw.shape)
+            if sample.masks is None and data.crop_masks:
+                raise no_masks("data.crop_masks", data.crop_masks)
+            own = torch.zeros(draw.shape) if sample.masks is None else sample.masks
+            cut: tuple[slice, ...] = ()
+            if data.crop is not None:
+                cut = _cut(own, Shape(*data.crop), data.crop_masks, random)
+            clips.append(sample.frames[cut])
+            masks.append(own[cut])
+        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1, torch.stack(masks).unsqueeze(1))
+
+
 class VAEStrategy:
     """Trains a VAE, and with an adversarial loss its discriminator."""
 
@@ -115,22 +139,9 @@ class VAEStrategy:
         )
         return batches.of_rank(rank, position)
 
-    def read(self, draws: Sequence[Draw]) -> _Content:
-        random = generator_of(self._config.seed, draws[0].index, draws[0].epoch, "vae")
-        clips, masks = [], []
-        for draw in draws:
-            sample = self._records[draw.index].load(draw.shape)
-            if sample.masks is None and self._config.data.crop_masks:
-                raise no_masks("data.crop_masks", self._config.data.crop_masks)
-            own = torch.zeros(draw.shape) if sample.masks is None else sample.masks
-            cut: tuple[slice, ...] = ()
-            if self._config.data.crop is not None:
-                cut = _cut(
-                    own, Shape(*self._config.data.crop), self._config.data.crop_masks, random
-                )
-            clips.append(sample.frames[cut])
-            masks.append(own[cut])
-        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1, torch.stack(masks).unsqueeze(1))
+    @property
+    def read(self) -> _Reading:
+        return _Reading(self._config, self._records)
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
