@@ -261,25 +261,20 @@ def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> li
     """Write frames [B, F, H, W, 3] as .mp4 (or .png) with the recipe inside and beside.
 
     With several samples `_0`, `_1` ... is added to the name. Earlier results are replaced, other
-    files and the recipe's sources are not. Returns the files written.
-
-    Raises:
-        HeldError: Another program holds an earlier result; all files are written, this one under
-            another name.
+    files and the recipe's sources are not. Returns the files written; `HeldError` where one is kept
+    under another name, once all are written.
     """
     check_output(path, frames.shape[1], recipe.task, samples=len(frames), force=True, held=True)
     content = recipe.to_json()
     text = json.dumps(without_folders(content), ensure_ascii=False)
-    metadata = {METADATA_KEY: text}
-    written: list[Path] = []
+    told = {METADATA_KEY: text}
     with Together() as together:
-        for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
-            if path.suffix.lower() == ".png":
-                written.append(together.write(write_png, target, sample[0], metadata=metadata))
-            else:
-                written.append(
-                    together.write(write_mp4, target, sample, fps=fps, metadata=metadata)
-                )
+        written = [
+            together.write(write_png, target, sample[0], metadata=told)
+            if path.suffix.lower() == ".png"
+            else together.write(write_mp4, target, sample, fps=fps, metadata=told)
+            for target, sample in zip(_targets(path, len(frames)), frames, strict=True)
+        ]
         written.append(together.write(write_json, path.with_suffix(".json"), content))
     return written
 
