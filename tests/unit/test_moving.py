@@ -36,8 +36,8 @@ from easyanimate_core.files import (
 from easyanimate_core.files.leftovers import temporary_name
 from easyanimate_core.media import write_frames, write_json, write_mp4, write_png
 from easyanimate_core.media.writer import open_mp4
+from easyanimate_core.output import save_videos
 from easyanimate_core.pipeline import Pipeline
-from easyanimate_core.recipe import save_videos
 from easyanimate_core.small_model import is_installed, lies_in_cache, small_checkpoint
 from easyanimate_core.specs import Head
 from easyanimate_core.tasks import TextToVideo
