@@ -339,7 +339,7 @@ def opens_text(call: ast.Call) -> bool:
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     if name in ("run", "Popen", "check_output", "check_call", "call"):
         return "text" in given or "universal_newlines" in given
-    if ast.unparse(call.func) == "read_text":  # the package's own, which reads UTF-8
+    if ast.unparse(call.func) in ("read_text", "av.open"):  # the package's own reads UTF-8
         return False
     if name in ("read_text", "write_text", "TextIOWrapper"):
         return True
