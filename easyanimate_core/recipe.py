@@ -34,6 +34,7 @@ from .files import (
     Result,
     Rule,
     check_fields,
+    check_is_text,
     check_results,
     json_value,
     listed,
@@ -297,6 +298,8 @@ def check_output(
         if field.name in _FILE_FIELDS:
             values = value.values() if isinstance(value, Mapping) else (value,)
             read += [media_path(v) for v in values if isinstance(v, str | os.PathLike)]
+    for source in read:
+        check_is_text(source)
     is_picture = path.suffix.lower() == ".png"
     what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
     results = [Result(target, what, is_one) for target in _targets(path, samples)]

@@ -20,7 +20,7 @@ from .fields import (
 )
 from .json_text import json_value, read_json
 from .leftovers import sweep
-from .named import is_file, is_folder, named_path
+from .named import check_is_text, is_file, is_folder, named_path
 from .shown import short
 from .tensors import save_tensors
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
@@ -39,6 +39,7 @@ __all__ = [
     "cache_folder",
     "check_fields",
     "check_folder",
+    "check_is_text",
     "check_results",
     "check_writable",
     "is_file",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..errors import EasyAnimateError
+from ..errors import EasyAnimateError, InputError
 from .shown import short
 
 #: Of one part of a path, on every usual file system.
@@ -30,6 +30,17 @@ def named_path(text: str, what: str, error: type[EasyAnimateError]) -> Path:
     if fault is not None:
         raise error(f"{what} is {short(text)}, which {fault}. Name another file.")
     return path
+
+
+def check_is_text(path: str | os.PathLike[str]) -> None:
+    """Raise `InputError` for a name that no recipe and no record of a run could hold."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"The name {short(os.fspath(path))} is no text in UTF-8, so nothing that is written "
+            "can name the file. Rename it."
+        ) from None
 
 
 def is_file(path: Path) -> bool:

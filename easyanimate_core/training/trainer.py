@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..errors import EasyAnimateError
 from ..progress import Progress, silent
+from ..streams import prepare_streams
 from .average import Average, take_apart
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
@@ -148,8 +150,11 @@ class Trainer:
             sampler=_Endless(strategy.batches(rank, ranks, position)),
             batch_size=None,
             num_workers=self._config.data.workers,
+            worker_init_fn=_begin,
         )
         for number, (draws, content) in enumerate(loader):
+            if isinstance(content, EasyAnimateError):
+                raise content
             tokens = sum(draw.shape.tokens for draw in draws)
             yield Batch(position + number, rank, ranks, len(draws), tokens, content)
 
@@ -202,14 +207,26 @@ class Trainer:
         return stack
 
 
+def _begin(worker: int) -> None:
+    """What each of the loader's processes does first."""
+    del worker
+    prepare_streams()
+
+
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Draws to what the strategy reads of them."""
+    """Draws to what the strategy reads of them, or to its refusal.
+
+    PyTorch would put the traceback of the loader's process into the refusal's message.
+    """
 
     def __init__(self, strategy: Strategy) -> None:
         self._strategy = strategy
 
     def __getitem__(self, draws: list[Draw]) -> tuple[list[Draw], Any]:
-        return draws, self._strategy.read(draws)
+        try:
+            return draws, self._strategy.read(draws)
+        except EasyAnimateError as error:
+            return draws, error
 
 
 class _Endless(torch.utils.data.Sampler[Any]):

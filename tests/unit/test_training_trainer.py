@@ -11,6 +11,7 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
+from easyanimate_core.errors import MediaError
 from easyanimate_core.loading import load_transformer
 from easyanimate_core.lora import Lora, LoraSet, attached
 from easyanimate_core.specs import Head
@@ -304,3 +305,20 @@ def test_inference_imports_no_training(does):
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == ""
+
+
+class Gone(Lines):
+    """A strategy whose clips were deleted while it trains."""
+
+    def read(self, draws):
+        raise MediaError("clip.mp4 is not there any more.")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_refusal_in_a_process_of_the_loader_is_told_as_any_other(tmp_path, workers):
+    """PyTorch puts the tracebacks of its processes into messages."""
+    wanted = config(tmp_path / "run", "checkpoint", data__workers=workers)
+    trainer = Trainer(wanted, Gone(1), _accelerator(wanted), report=lambda _: None)
+    with pytest.raises(MediaError) as caught:
+        trainer.train()
+    assert str(caught.value) == "clip.mp4 is not there any more."
