@@ -311,14 +311,16 @@ class Gone(Lines):
     """A strategy whose clips were deleted while it trains."""
 
     def read(self, draws):
-        raise MediaError("clip.mp4 is not there any more.")
+        raise MediaError(f"{len(draws)} clips are not there any more.")
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_refusal_in_a_process_of_the_loader_is_told_as_any_other(tmp_path, workers):
     """PyTorch puts the tracebacks of its processes into messages."""
     wanted = config(tmp_path / "run", "checkpoint", data__workers=workers)
+    from easyanimate_core.training.run import _accelerator
+
     trainer = Trainer(wanted, Gone(1), _accelerator(wanted), report=lambda _: None)
     with pytest.raises(MediaError) as caught:
         trainer.train()
-    assert str(caught.value) == "clip.mp4 is not there any more."
+    assert str(caught.value) == "1 clips are not there any more."
