@@ -21,6 +21,7 @@ from . import (
     convert,
     demo,
     describe,
+    doctor,
     download,
     encode,
     evaluate,
@@ -38,7 +39,7 @@ from . import (
 from .stopping import stoppable
 
 _COMMANDS = (
-    generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
+    generate, encode, plan, doctor, download, describe, convert, merge_lora, preprocess, camera,
     trajectory, prepare_data, train, make_clips, evaluate, evaluate_meaning, compare_runs, tiny,
     demo,
 )  # fmt: skip

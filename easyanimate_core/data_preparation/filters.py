@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,7 +29,8 @@ _CLIP_FRAMES = 8
 class Measured:
     """`values` of a file by name, taken by `source`; `definition` tells how, and by which network.
 
-    Other values of the same source are newer or older ones; `error` says why there are none.
+    Other values of the same source are newer or older ones; `error` says why there are none, and
+    `notes` of the pixels what was changed in them.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Measured:
     definition: str
     values: Mapping[str, float]
     error: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ class Measurements:
         found = self.of(data, Source.PIXELS)
         return found.error if found is not None else ""
 
+    def notes(self, data: DataFile) -> tuple[str, ...]:
+        """What is changed in the file so that it is seen as a player shows it."""
+        found = self.of(data, Source.PIXELS)
+        return () if found is None else tuple(found.notes)
+
 
 def filter_files(
     folder: Path,
@@ -123,7 +130,10 @@ def filter_files(
         _measure_likeness(folder, readable, measurements, measuring, progress)
     active = {name: limit for name, limit in wanted.items() if name not in off}
     decisions = Decisions(
-        limits=active, off=off, files=tuple(_decide(d, measurements, active) for d in files)
+        limits=active,
+        off=off,
+        files=tuple(_decide(d, measurements, active) for d in files),
+        notes={d.path: notes for d in files if (notes := measurements.notes(d))},
     )
     write_json(records_of(folder) / "decisions.json", asdict(decisions))
     return read_decisions(folder)
@@ -164,9 +174,10 @@ def _measure(
 def _measured(source: Source, definition: str, data: DataFile) -> Measured:
     try:
         values, error = _TAKEN_BY[source](data), ""
+        notes = pixels.notes_of(data) if source is Source.PIXELS else ()
     except EasyAnimateError as refused:
-        values, error = {}, str(refused)
-    return Measured(data.path, data.identity, source.value, definition, values, error)
+        values, error, notes = {}, str(refused), ()
+    return Measured(data.path, data.identity, source.value, definition, values, error, notes)
 
 
 def _measure_likeness(

@@ -22,7 +22,7 @@ _PACKAGES = {
     "controlnet_aux": ("controlnet-aux",),
     "cv2": ("opencv-python-headless",),
     "einops": ("einops",),
-    "optimum.quanto": ("optimum-quanto", "ninja"),
+    "optimum.quanto": ("optimum-quanto",),
     "scipy": ("scipy",),
     "skimage": ("scikit-image", "imageio", "tifffile", "lazy-loader", "networkx"),
     "timm": ("timm",),

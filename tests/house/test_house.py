@@ -41,6 +41,10 @@ UNPICKLING = re.compile(
 READERS_OF_THEIR_OWN = re.compile(
     r"(json|yaml)\.(\w+_)?load(s|_all)?$|\.read_text$|literal_eval$|tomllib\.loads?$"
 )
+#: What Windows refuses for a moment, or for good, while another program looks at a file.
+MOVES = re.compile(
+    r"(\.(unlink|rename|rmdir)|(^|\.)os\.(remove|replace|renames|removedirs)|rmtree|shutil\.move)$"
+)
 HOST_IMPORTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes"}
 TEXT_SUFFIXES = {"", ".css", ".js", ".json", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yml"}
 UNCHECKED_FOLDERS = ("tests/parity/data/", "benchmarks/results/")
@@ -391,3 +395,16 @@ def test_promises_of_security_name_tests_that_exist():
     }
     found = {name for name in named if name.rpartition("/")[2] in files or name in functions}
     assert_none(sorted(named - found), "A promise is shown by a test of that name.")
+
+
+def test_files_are_moved_and_removed_by_one_helper():
+    """`Path.replace` takes one value, and those of texts, dates and dataclasses do not."""
+    found = []
+    for path, node in nodes_of([*core_files(), *NODES.rglob("*.py"), ROOT / "install.py"]):
+        if CORE / "files" in path.parents or not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        one = len(node.args) == 1 and not isinstance(node.args[0], ast.Starred)
+        if (called.endswith(".replace") and one and not node.keywords) or MOVES.search(called):
+            found.append(f"{place(path, node.lineno)}: {called}")
+    assert_none(found, "What another program may hold is moved and removed by files.moving")

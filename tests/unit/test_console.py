@@ -14,7 +14,7 @@ import pytest
 from easyanimate_core.cli.main import _COMMANDS, build_parser, main
 from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.specs import Head
-from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, pixels
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link, pixels
 
 ROOT = Path(__file__).parents[2]
 ENCODINGS = ("cp1252", "gbk", "ascii")
@@ -57,7 +57,7 @@ def test_every_help_on_every_console(name, encoding):
 
 def test_what_a_console_lacks_is_escaped(checkpoint, tmp_path):
     folder = tmp_path / "模型"
-    folder.symlink_to(checkpoint(V5_1, Head.T2V), target_is_directory=True)
+    make_link(folder, checkpoint(V5_1, Head.T2V))
     done = command("describe", folder, encoding="cp1252")
     assert (done.returncode, done.stderr) == (0, b"")
     assert rb"\u6a21\u578b" in done.stdout

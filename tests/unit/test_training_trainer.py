@@ -11,19 +11,18 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from easyanimate_core.errors import MediaError
 from easyanimate_core.loading import load_transformer
 from easyanimate_core.lora import Lora, LoraSet, attached
 from easyanimate_core.specs import Head
 from easyanimate_core.training.config import LoraConfig
 from easyanimate_core.training.data.buckets import Draw
 from easyanimate_core.training.lora import LoraBranch, add_lora, write_lora
-from easyanimate_core.training.run import make_strategy, run_training
+from easyanimate_core.training.run import run_training
 from easyanimate_core.training.strategies.base import Batch, Losses
 from easyanimate_core.training.trainer import Trainer
 from tests.factories import V5, V5_1
 from tests.ports import free_port
-from tests.training_runs import SHAPE, clips, config, losses, settings, train
+from tests.training_runs import SHAPE, clips, config, losses, settings, strategy_of, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -42,7 +41,7 @@ def batch_of(strategy, count=2):
 
 
 def gradients(wanted, **draws):
-    strategy = make_strategy(wanted)
+    strategy = strategy_of(wanted)
     strategy.loss("denoiser", strategy.networks, batch_of(strategy, **draws)).total.backward()
     return {name: p.grad for name, p in strategy.networks["denoiser"].named_parameters()}
 
@@ -67,7 +66,7 @@ class Still(nn.Module):
 
 
 def test_a_share_of_the_loss_counts_the_regions_alone(folder, tmp_path):
-    strategy = make_strategy(config(tmp_path, folder, objective={"region_share": 0.25}))
+    strategy = strategy_of(config(tmp_path, folder, objective={"region_share": 0.25}))
     batch, network = batch_of(strategy), Still()
     found = strategy.loss("denoiser", {"denoiser": network}, batch)
     content = batch.content
@@ -82,7 +81,7 @@ def test_a_share_of_the_loss_counts_the_regions_alone(folder, tmp_path):
 
 
 def test_all_devices_train_the_vae_on_single_frames_at_once(folder, tmp_path):
-    strategy = make_strategy(
+    strategy = strategy_of(
         config(tmp_path, folder, task="vae", data__clips_per_batch=2, vae_objective={"images": 0.5})
     )
     seen = []
@@ -305,22 +304,3 @@ def test_inference_imports_no_training(does):
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == ""
-
-
-class Gone(Lines):
-    """A strategy whose clips were deleted while it trains."""
-
-    def read(self, draws):
-        raise MediaError(f"{len(draws)} clips are not there any more.")
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_refusal_in_a_process_of_the_loader_is_told_as_any_other(tmp_path, workers):
-    """PyTorch puts the tracebacks of its processes into messages."""
-    wanted = config(tmp_path / "run", "checkpoint", data__workers=workers)
-    from easyanimate_core.training.run import _accelerator
-
-    trainer = Trainer(wanted, Gone(1), _accelerator(wanted), report=lambda _: None)
-    with pytest.raises(MediaError) as caught:
-        trainer.train()
-    assert str(caught.value) == "1 clips are not there any more."
