@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from easyanimate_core.cli.main import _COMMANDS, build_parser, main
-from easyanimate_core.media import read_video
+from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.specs import Head
-from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link, pixels
 
 ROOT = Path(__file__).parents[2]
 ENCODINGS = ("cp1252", "gbk", "ascii")
@@ -102,6 +102,34 @@ def test_names_that_are_no_text(tmp_path):
     done = command("describe", folder)
     assert done.returncode == 2
     assert rb"\udcff\x1b[2J" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on this system")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--model", "tiny", "--prompt", "a", "--start-image", "{name}.png",
+         "--output", "a.mp4", *map(str, QUICK)],
+        ["evaluate", "{name}.mp4", "--out", "report"],
+        ["evaluate", ".", "--out", "report"],
+        ["prepare-data", "scenes", ".", "out", "--workers", "1"],
+        ["prepare-data", "filter", ".", "--no-ocr", "--workers", "1"],
+    ],
+)  # fmt: skip
+def test_sources_whose_names_are_no_text(words, checkpoint, tmp_path, monkeypatch, capsys):
+    """Of an archive that was packed on a Chinese Windows: no recipe or report could hold them."""
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").symlink_to(checkpoint(V5_1, Head.INPAINT), target_is_directory=True)
+    name = os.fsdecode("猫狗".encode("gbk"))
+    write_png(Path(f"{name}.png"), pixels()[0])
+    write_mp4(Path(f"{name}.mp4"), pixels(frames=5), fps=8)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert main([word.format(name=name) for word in words]) == 2
+    said = capsys.readouterr().err
+    assert "The name '" in said
+    assert r"è\udcb9\udcb7" in said
+    assert "is no text in UTF-8" in said
+    assert {path.name for path in tmp_path.iterdir()} - {"out"} == before
 
 
 # Pipes
