@@ -14,7 +14,7 @@ from ..files import foreign_system, is_folder
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
-from .options import add_force, path_of, size_of, tracks_of
+from .options import add_force, path_in, path_of, size_of, tracks_of
 from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
@@ -369,7 +369,7 @@ def _keyframes(texts: Sequence[str]) -> dict[int, Path]:
             raise InputError(f"--frame {text!r} is not N=FILE, such as 24=middle.png.")
         if int(number) in keyframes:
             raise InputError(f"--frame {number} is given twice; one picture has its place there.")
-        keyframes[int(number)] = path_of(file)
+        keyframes[int(number)] = path_in(file)
     return keyframes
 
 

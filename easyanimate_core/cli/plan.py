@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..memory import Memory
-from .options import path_of
+from .options import path_in
 
 _EXAMPLES = """\
 examples:
@@ -144,7 +144,7 @@ def facts_of_model(model: str) -> Any:
     from ..hub import find_model
     from ..planning import facts_of, published_facts
 
-    folder = path_of(model)
+    folder = path_in(model)
     if folder.is_dir():
         return facts_of(inspect_checkpoint(folder))
     published = find_model(model)

@@ -314,9 +314,20 @@ def test_backslashes_that_begin_no_character_are_explained():
 
 def test_an_output_on_a_drive_is_refused_where_there_are_none(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        main(["generate", "--prompt", "a", "--output", "C:\\Users\\me\\a.mp4"])
-    assert "C:\\Users\\me\\a.mp4, which is a path of Windows" in capsys.readouterr().err
+    for option, value in (
+        ("--output", "C:\\Users\\me\\a.mp4"),
+        ("--start-image", "\\\\server\\share\\a.png"),
+        ("--frame", "2=C:\\a.png"),
+        ("--lora", "C:\\loras\\a.safetensors=0.7:0-3"),
+        ("--trajectory", "D:\\tracks.json"),
+    ):
+        try:
+            assert main(["generate", "--prompt", "a", option, value]) == 2
+        except SystemExit as end:
+            assert end.code == 2
+        said = capsys.readouterr().err
+        path = value.removeprefix("2=").removesuffix("=0.7:0-3")
+        assert f"The path is {path}, which is a path of Windows" in said
     assert not list(tmp_path.iterdir())
 
 
