@@ -33,6 +33,7 @@ from .files import (
     TEXT,
     Result,
     Rule,
+    Together,
     check_fields,
     check_results,
     foreign_system,
@@ -261,20 +262,26 @@ def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> li
 
     With several samples `_0`, `_1` ... is added to the name. Earlier results are replaced, other
     files and the recipe's sources are not. Returns the files written.
+
+    Raises:
+        HeldError: Another program holds an earlier result; all files are written, this one under
+            another name.
     """
-    check_output(path, frames.shape[1], recipe.task, samples=len(frames), force=True)
+    check_output(path, frames.shape[1], recipe.task, samples=len(frames), force=True, held=True)
     content = recipe.to_json()
     text = json.dumps(without_folders(content), ensure_ascii=False)
+    metadata = {METADATA_KEY: text}
     written: list[Path] = []
-    for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
-        if path.suffix.lower() == ".png":
-            write_png(target, sample[0], metadata={METADATA_KEY: text})
-        else:
-            write_mp4(target, sample, fps=fps, metadata={METADATA_KEY: text})
-        written.append(target)
-    sidecar = path.with_suffix(".json")
-    write_json(sidecar, content)
-    return [*written, sidecar]
+    with Together() as together:
+        for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
+            if path.suffix.lower() == ".png":
+                written.append(together.write(write_png, target, sample[0], metadata=metadata))
+            else:
+                written.append(
+                    together.write(write_mp4, target, sample, fps=fps, metadata=metadata)
+                )
+        written.append(together.write(write_json, path.with_suffix(".json"), content))
+    return written
 
 
 def check_output(
@@ -285,11 +292,12 @@ def check_output(
     samples: int = 1,
     sources: Sequence[Path | str] = (),
     force: bool = False,
+    held: bool = False,
 ) -> None:
     """Raise unless `path` can hold this many frames and its files can be written.
 
     Neither a file of the task nor one of `sources` is written over, nor anything but an earlier
-    result, and that only with `force`.
+    result, and that only with `force`. `held` is that of `check_results`.
     """
     check_suffix(path, frames)
     read: list[Path | str] = list(sources)
@@ -303,7 +311,7 @@ def check_output(
     results = [Result(target, what, is_one) for target in _targets(path, samples)]
     is_recipe = json_with("format", "model", "prompts", "mode")
     results.append(Result(path.with_suffix(".json"), "recipe", is_recipe))
-    check_results(results, sources=read, force=force, room=_ROOM_BYTES)
+    check_results(results, sources=read, force=force, room=_ROOM_BYTES, held=held)
 
 
 def _targets(path: Path, samples: int) -> list[Path]:

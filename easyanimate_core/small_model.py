@@ -85,7 +85,7 @@ def _made(target: Path, transformer: Path) -> Path:
     if _is_whole(target):
         return target
     try:
-        with atomic_folder(target) as partial:
+        with atomic_folder(target, spare=False) as partial:
             for part in _SHARED:
                 _link(FOLDER / part, partial / part)
             _link(transformer, partial / "transformer")

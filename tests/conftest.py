@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -5,6 +6,10 @@ import torch
 
 from tests.emulation import start_method
 
+if os.environ.get("EASYANIMATE_EMULATE"):
+    from tests.emulation.windows import install_from_environment
+
+    install_from_environment()
 start_method.use_from_environment()
 
 #: Where large shared fixtures lie when the project is developed beside them.

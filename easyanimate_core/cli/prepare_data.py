@@ -6,11 +6,12 @@ import argparse
 import functools
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
 from .bars import ProgressBars
-from .options import add_force, path_of
+from .options import add_device, add_dtype, add_force, path_of
 
 _STEPS = """\
 steps, in this order; each may be left out, and run again after a break:
@@ -109,7 +110,7 @@ def _add_filter(steps: Any) -> None:
                       "are captions, similarity")  # fmt: skip
     step.add_argument("--aesthetic-head", type=path_of, metavar="FILE",
                       help="LAION's linear layer for that CLIP, .safetensors or .pth")  # fmt: skip
-    step.add_argument("--device", default="auto", help="of CLIP: auto, cpu, cuda, cuda:N or mps")
+    add_device(step, "of CLIP: ")
     _add_workers(step)
 
 
@@ -136,8 +137,8 @@ def _add_caption(steps: Any) -> None:
     step.add_argument(
         "--replace", action="store_true", help="make captions anew that others have made or given"
     )
-    step.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    step.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(step)
+    add_dtype(step)
 
 
 class _ListMeasures(argparse.Action):
@@ -200,7 +201,18 @@ def _filter(arguments: argparse.Namespace) -> int:
     for name, count in reasons.most_common():
         print(f"  {count} outside {name} ({decisions.limits[name]})" if name in decisions.limits
               else f"  {count} unreadable")  # fmt: skip
+    for decision in decisions.files:
+        for reason in decision.reasons:
+            if reason.measure == "unreadable":
+                print(f"left out: {decision.path}: {reason.said}")
+    _print_notes(decisions.notes)
     return 0
+
+
+def _print_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    for path, said in notes.items():
+        for note in said:
+            print(f"note: {path}: {note}")
 
 
 def _limit(text: str) -> tuple[str, Any]:
@@ -262,6 +274,7 @@ def _caption(arguments: argparse.Namespace) -> int:
             )
     for path, why in summary.unreadable.items():
         print(f"{path} cannot be read and is left out: {why}")
+    _print_notes(summary.notes)
     print(f"{summary.added} captions are new, {summary.without} files have none")
     return 0
 

@@ -19,7 +19,7 @@ from ..progress import Progress, silent
 from .caption_model import Captioning, CaptionModel, check_model
 from .files import DataFile, find_files, records_of, some
 from .journal import Journal
-from .pixels import sample_frames
+from .pixels import notes_of, sample_frames
 from .results import remaining
 
 #: What `by` says of a caption that was read from a file.
@@ -40,12 +40,14 @@ class Caption:
 class CaptionSummary:
     """How many captions were made or read now, and how many files have none.
 
-    `unreadable` are files that were left out, with the reason.
+    `unreadable` are files that were left out, with the reason; `notes` say what was changed in
+    others so that the model sees them as a player shows them.
     """
 
     added: int
     without: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def captions_of(folder: Path, files: Iterable[DataFile]) -> dict[str, str]:
@@ -84,19 +86,20 @@ def caption_files(
             "the same again, or replace them (--replace)."
         )
     jobs = [d for d in files if d.path not in latest or (replace and latest[d.path].by != by)]
-    done, unreadable = 0, dict[str, str]()
+    done, unreadable, notes = 0, dict[str, str](), dict[str, Sequence[str]]()
     progress("caption", 0, len(jobs))
     captioner = CaptionModel(model, captioning) if jobs else None
     for batch in _batches(jobs, captioning.batch):
         assert captioner is not None
         read = [(data, _frames_of(data, captioning.frames, unreadable)) for data in batch]
         shown = [(data, frames) for data, frames in read if frames is not None]
+        notes |= {data.path: said for data, _ in shown if (said := notes_of(data))}
         texts = captioner(shown) if shown else []
         for (data, _), text in zip(shown, texts, strict=True):
             journal.add(Caption(data.path, data.identity, by, text))
         done += len(batch)
         progress("caption", done, len(jobs))
-    return CaptionSummary(len(jobs) - len(unreadable), _without(folder, files), unreadable)
+    return CaptionSummary(len(jobs) - len(unreadable), _without(folder, files), unreadable, notes)
 
 
 def _frames_of(

@@ -21,10 +21,12 @@ from .fields import (
 )
 from .json_text import json_value, read_json
 from .leftovers import sweep
+from .moving import is_held, patiently, remove, remove_tree, rename, replace
 from .named import is_file, is_folder, named_path
 from .shown import short
-from .tensors import save_tensors
+from .tensors import read_tensors, save_tensors, write_tensors
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
+from .together import Together
 from .writing import Result, check_folder, check_results, check_writable
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "TEXT",
     "Result",
     "Rule",
+    "Together",
     "atomic_file",
     "atomic_folder",
     "cache_folder",
@@ -45,6 +48,7 @@ __all__ = [
     "foreign_system",
     "is_file",
     "is_folder",
+    "is_held",
     "json_value",
     "listed",
     "named_path",
@@ -53,9 +57,15 @@ __all__ = [
     "optional",
     "parts_of",
     "path_below",
+    "patiently",
     "read_bytes",
     "read_json",
+    "read_tensors",
     "read_text",
+    "remove",
+    "remove_tree",
+    "rename",
+    "replace",
     "save_tensors",
     "sha256_of",
     "short",
@@ -64,4 +74,5 @@ __all__ = [
     "text_of",
     "whole",
     "write_error",
+    "write_tensors",
 ]

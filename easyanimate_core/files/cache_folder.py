@@ -5,9 +5,11 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
+
+from .moving import remove_tree
 
 
 def cache_folder(name: str) -> Path:
@@ -30,5 +32,10 @@ def temporary_cache() -> Path:
     Raises `OSError` where there is no temporary folder either.
     """
     folder = Path(tempfile.mkdtemp(prefix="easyanimate-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(_discard, folder)
     return folder
+
+
+def _discard(folder: Path) -> None:
+    with suppress(OSError):  # the process is at its end, and what it has mapped is its own still
+        remove_tree(folder, wait=False)

@@ -67,3 +67,9 @@ def _is(path: Path, asked: Callable[[Path], bool]) -> bool:
         return asked(path)
     except (OSError, ValueError):
         return False
+
+
+def by_name(path: str | os.PathLike[str]) -> Path:
+    """The path, by the folder's own name where it is `.` or ends in `..`."""
+    named = Path(path)
+    return named if named.name not in ("", "..") else named.resolve()

@@ -7,13 +7,13 @@ token is never printed, and is sent to the hub's own host alone; see `transfer`.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import DownloadError
 from ..files.names import name_fault
+from ..files.packages import pip_command
 from .zoo import HUGGINGFACE, MODELSCOPE
 
 #: Seconds in which a hub has to answer a question about a repository.
@@ -125,7 +125,7 @@ class ModelScope:
         except ImportError as error:
             raise DownloadError(
                 "ModelScope's library is not installed (modelscope 1.38 or newer). Install it "
-                f"with: {sys.executable} -m pip install modelscope"
+                f"with: {pip_command('modelscope')}"
             ) from error
         api = HubApi(endpoint=self._endpoint)
         client = api.legacy

@@ -9,6 +9,7 @@ import folder_paths
 
 from ...easyanimate_core.errors import CheckpointError
 from ...easyanimate_core.files import parts_of
+from ...easyanimate_core.files.commands import own_command
 from ...easyanimate_core.small_model import NAMES, is_installed, small_checkpoint
 
 #: Key of folders that hold whole checkpoints, and folders of ComfyUI's that may hold some.
@@ -57,8 +58,8 @@ def find_checkpoint(name: str) -> Path:
         raise CheckpointError(
             f"There is no checkpoint folder {name!r}. Put EasyAnimate folders into "
             f"{Path(folder_paths.models_dir) / CHECKPOINTS} (or a path of extra_model_paths.yaml "
-            f"under {CHECKPOINTS}), then press R to refresh the list. In the folder of this pack "
-            "python install.py --list shows what can be fetched."
+            f"under {CHECKPOINTS}), then press R to refresh the list. What can be fetched is shown "
+            f"by: {own_command('download', '--list')}"
         )
     return found
 

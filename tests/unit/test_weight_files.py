@@ -27,6 +27,7 @@ from easyanimate_core.checkpoint import (
 from easyanimate_core.cli.main import main
 from easyanimate_core.convert import Conversion, convert, describe_file
 from easyanimate_core.errors import CheckpointError, EasyAnimateError, InputError, printable
+from easyanimate_core.files.commands import own_command
 from easyanimate_core.lora import Lora, LoraSet, matrix_shapes
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.quantization import StoredWeight, StoredWeights
@@ -526,7 +527,7 @@ def test_convert_reads_pickles_of_tensors(tensors, tmp_path, ending, wrap):
     source, target = tmp_path / f"x.{ending}", tmp_path / "y.safetensors"
     torch.save(wrap(tensors), source, _use_new_zipfile_serialization=ending != "pt")
     said = refusal(source)
-    assert f'easyanimate_core convert "{source}" "{source.with_suffix(".safetensors")}"' in said
+    assert said.endswith(own_command("convert", source, source.with_suffix(".safetensors")))
     result = convert(source, target, Conversion())
     found = load_file(target)
     assert found.keys() == tensors.keys()
@@ -599,7 +600,7 @@ def test_the_remedy_for_a_pickled_text_encoder_works(copied, capsys, num_shards)
         (place / "pytorch_model.bin.index.json").write_text(text)
     assert main(["describe", str(copied)]) == 2
     said = capsys.readouterr().err
-    source, target = said.split("easyanimate_core convert ")[1].split('"')[1:4:2]
+    source, target = shlex.split(said)[-2:]
     assert main(["convert", source, target]) == 0
     assert main(["describe", str(copied)]) == 0
     Pipeline.load(copied, embedding_cache=False).generate("A dog.", settings=quick())
@@ -619,7 +620,7 @@ def test_a_pickle_under_the_name_of_safetensors(tensors, tmp_path):
     source = tmp_path / "x.safetensors"
     torch.save(tensors, source)
     said = refusal(source)
-    found, target = said.split("easyanimate_core convert ")[1].split('"')[1:4:2]
+    found, target = shlex.split(said)[-2:]
     convert(found, target, Conversion())
     assert describe_file(Path(target))["part"] == "transformer"
 

@@ -101,11 +101,10 @@ class DenoiserStrategy:
         self._sizes = self._transformer.config
         self._task = streams_of(config, self._sizes)
         self._vae: Any = None
-        cache = config.data.cache or config.output / "cache"
         vae_files = sorted(part_folder(config.model, "vae").iterdir())
-        self._cache = LatentCache(cache / "latents", digest_of_files(*vae_files))
+        self._cache = LatentCache(config.cache / "latents", digest_of_files(*vae_files))
         self._reading = _Reading(config, records, self._task, self._cache)
-        self._captions = Captions(config.model, self._sizes, cache / "captions")
+        self._captions = Captions(config.model, self._sizes, config.cache / "captions")
         self._objective = objective_of(self._sizes.version, _scheduler_config(config, self._sizes))
         if config.model.lora is not None:
             self._transformer.requires_grad_(requires_grad=False)

@@ -26,6 +26,7 @@ from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.records import Record, Shape, generator_of
 from ..networks import load_or_build_vae
+from ..validation import write_shown
 from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 from .streams import any_in_latent, no_masks
@@ -220,7 +221,7 @@ class VAEStrategy:
                 strips.append((record.captions[0] if record.captions else str(number), pair))
         if strips and folder is not None:
             sheet = contact_sheet(strips, columns=_SHOWN_FRAMES)
-            write_png(folder / f"step-{step:08d}.png", sheet)
+            write_shown(lambda: write_png(folder / f"step-{step:08d}.png", sheet))
         return {"psnr": float(-10 * torch.log10(torch.stack(errors)).mean())}
 
     def write_result(
