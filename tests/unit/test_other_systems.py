@@ -147,6 +147,13 @@ def test_windows_is_asked_for_no_name_that_it_cannot_hold(path, tmp_path):
     assert file.candidates([tmp_path], on_windows=False) == [tmp_path / name]
 
 
+@pytest.mark.parametrize("name", ["console.png", "图" * 80 + ".png", "a (1).png", ".a", "é\u200f"])
+def test_windows_is_asked_for_every_other_name(name, tmp_path):
+    (tmp_path / name).touch()
+    file = NamedFile("start", f"/home/li/{name}", "", ())
+    assert file.candidates([tmp_path], on_windows=True) == [tmp_path / name]
+
+
 def test_accents_of_macos_are_the_same_name(made, tmp_path):
     sidecar, pictures = made
     one, two = (unicodedata.normalize(form, "café.png") for form in ("NFC", "NFD"))
@@ -336,8 +343,8 @@ def test_an_output_on_a_drive_is_refused_where_there_are_none(tmp_path, monkeypa
     [
         ("C:\\videos\\nul.mp4", "a device"),
         ("con/a.mp4", "a device"),
-        ("C:\\videos\\fox: a tale.mp4", "allows no :"),
-        ("D:\\a?.mp4", "allows no ?"),
+        ("C:\\videos\\fox: a tale.mp4", "allows no ':'"),
+        ("D:\\a?.mp4", "allows no '?'"),
         ("D:\\folder.\\a.mp4", "drops a dot"),
     ],
 )
@@ -349,7 +356,7 @@ def test_windows_writes_no_result_to_a_device_or_beside_its_name(path, said):
 
 
 @pytest.mark.parametrize(
-    "path", ["C:\\videos\\a.mp4", "..\\a.mp4", ".\\.hidden\\a.mp4", "\\\\s\\x\\a"]
+    "path", ["C:\\videos\\a.mp4", "..\\a.mp4", ".\\.hidden\\a.mp4", "\\\\s\\x\\a", "字" * 200]
 )
 def test_windows_writes_everything_else(path):
     check_here(PureWindowsPath(path), on_windows=True)
