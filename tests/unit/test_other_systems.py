@@ -87,6 +87,21 @@ def test_a_recipe_of_windows_finds_its_files_elsewhere(made, tmp_path, capsys):
     assert main([*again, "--look-in", str(pictures)]) == 0
 
 
+def test_a_recipe_names_files_as_the_user_does(pipeline, tmp_path, monkeypatch):
+    picture = write_png(tmp_path / "blobs" / "0123", pixels(1)[0])
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "fox.png").symlink_to(picture)
+    monkeypatch.chdir(tmp_path / "blobs")
+    for given, named in (
+        (tmp_path / "snapshot" / "fox.png", tmp_path / "snapshot" / "fox.png"),
+        ("0123", picture),
+        ("../blobs/0123", picture),
+    ):
+        task = ImageToVideo(given)
+        recipe = pipeline(V5_1, Head.INPAINT).generate("a", task, quick(steps=1)).recipe
+        assert recipe.sources["start"]["file"] == str(named)
+
+
 def test_a_checkpoint_of_windows_is_named_as_it_was(made, checkpoint, tmp_path, capsys):
     sidecar, pictures = made
     path = "E:\\模型\\" + "EasyAnimate\\" * 25 + "V5.1-InP"
