@@ -128,7 +128,7 @@ class Recipe:
     ) -> Recipe:
         """The recipe of a run on this machine that begins now."""
         model = {
-            "path": str(info.path.resolve()),
+            "path": _whole(info.path),
             "version": info.version.value,
             "head": info.head.value,
             "size": info.size,
@@ -152,7 +152,7 @@ class Recipe:
         file = {} if self.embeddings is None else {"embeddings": dict(self.embeddings)}
         loras = [
             {
-                "file": str(Path(lora.path).resolve()),
+                "file": _whole(Path(lora.path)),
                 "sha256": sha256,
                 "strength": lora.strength,
                 "blocks": lora.blocks,
@@ -276,11 +276,20 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in FILE_FIELDS):
-        file = media_path(value).resolve()
-        return {"file": str(file), "sha256": sha256_of_source(file)}
+        file = media_path(value)
+        return {"file": _whole(file), "sha256": sha256_of_source(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_json(name, item) for item in value]
     return value
+
+
+def _whole(path: Path) -> str:
+    """The path from the root, by the names that the user knows.
+
+    Where a link leads, a file of Hugging Face's cache has a hash for a name; and Windows would give
+    a network drive's address for its letter, at which recipes are not looked for.
+    """
+    return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
 FILE_FIELDS = (

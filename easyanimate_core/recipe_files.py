@@ -19,7 +19,7 @@ from typing import Any
 
 from .errors import InputError, MediaError, RecipeError
 from .files import is_file, is_folder, parts_of, sha256_of
-from .files.names import name_fault
+from .files.names import windows_fault
 from .media import find_sequence
 from .specs import Head
 
@@ -71,7 +71,7 @@ class NamedFile:
         A name that Windows cannot hold is not looked for there: it leads to a device, to another
         drive or beside a file.
         """
-        if self.name in ("", "..") or (on_windows and name_fault(self.name)):
+        if self.name in ("", "..") or (on_windows and windows_fault(self.name)):
             return []
         paths = [Path(self.path)] if _HAS_FOLDERS.search(self.path) and not self.is_remote else []
         paths += [spelled for folder in folders for spelled in _spellings(folder, self.name)]
