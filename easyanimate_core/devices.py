@@ -80,7 +80,8 @@ def card_of(device: torch.device) -> Card:
         return _xpu_card(torch.xpu.current_device() if device.index is None else device.index)
     if device.type == "mps":
         bfloat16 = torch.backends.mps.is_macos_or_newer(14, 0)
-        return Card("mps", "Apple GPU", shares_memory=True, bfloat16=bfloat16)
+        num_bytes = torch.mps.recommended_max_memory()
+        return Card("mps", "Apple GPU", "", num_bytes, shares_memory=True, bfloat16=bfloat16)
     return Card(device.type, platform.processor() or platform.machine(), shares_memory=True)
 
 

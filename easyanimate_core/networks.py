@@ -8,14 +8,16 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from .checkpoint import CheckpointInfo
-from .devices import pick_device, text_dtype
+from .devices import card_of, pick_device, text_dtype
+from .errors import InputError
 from .loading import load_transformer, load_vae
-from .memory import Memory
+from .memory import Memory, quantizations_on
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
 from .offload import placed
 from .precision import wide
 from .progress import Progress
+from .quantization import stored_format
 from .text import TextEncoder, build_text_encoder
 
 
@@ -24,7 +26,7 @@ class Networks:
 
     The text encoder is not kept. Between stages a network rests in main memory (memory-mapped where
     its dtype is kept), unless `memory.offload` is "resident". Raises `InputError` where
-    `memory.text_device` is not on this machine.
+    `memory.text_device` is not on this machine, and as `check_held_on` does.
     """
 
     def __init__(
@@ -37,6 +39,8 @@ class Networks:
         self.memory = memory
         self.text_device = device if memory.text_device is None else pick_device(memory.text_device)
         self.text_dtype = text_dtype(dtype, self.text_device)
+        check_held_on(device, info, memory)
+        _check_kind("text_quantization", memory.text_quantization, self.text_device)
         self._transformer: EasyAnimateTransformer3DModel | None = None
         self._vae: AutoencoderKLMagvit | None = None
 
@@ -89,3 +93,26 @@ class Networks:
         half the memory.
         """
         return None if self.device.type == "cpu" or compute is torch.float32 else compute
+
+
+def check_held_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
+    """Raise `InputError` unless `device` has the dtype that the denoiser's weights would be in."""
+    _check_kind("quantization", memory.quantization, device)
+    files = info.transformer_files
+    # Weights that are stored in 8 bits stay so; only qint4 makes others of them.
+    if memory.quantization == "qint4" or card_of(device).holds_float8:
+        return
+    if any((stored_format(files, name) or "").startswith("fp8") for name in files.weights):
+        raise InputError(
+            f"The denoiser of {info.path} is stored in fp8, which {device.type} (a Mac's GPU) does "
+            "not have. Make a copy in int8, which is as small: python -m easyanimate_core convert "
+            f'"{info.path}" "{info.path}-int8" --dtype int8. Or compute on the CPU: --device cpu.'
+        )
+
+
+def _check_kind(name: str, kind: str, device: torch.device) -> None:
+    if kind not in quantizations_on(card_of(device)):
+        raise InputError(
+            f"{name} is {kind}, but {device.type} (a Mac's GPU) has no fp8. Use qint8, which is as "
+            "small."
+        )

@@ -18,7 +18,8 @@ from .activations import TEXT_TOKENS, decode_bytes, denoiser_bytes, encode_bytes
 from .facts import ModelFacts, Weights
 
 GIGABYTE = 10**9
-#: What the CUDA context takes of a card.
+#: What the CUDA context takes of a card. Elsewhere there is none, but the scores of attention's
+#: parts (`models.transformer.kernel`) take as much.
 CONTEXT_BYTES = int(0.6 * GIGABYTE)
 #: Fragments and work space beside the tensors of a computation.
 ALLOCATOR_SHARE = 0.10

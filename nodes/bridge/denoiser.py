@@ -30,6 +30,7 @@ from ...easyanimate_core.models.transformer import (
     AroundBlock,
     EasyAnimateTransformer3DModel,
     RunBlock,
+    bounded_attention,
 )
 from ...easyanimate_core.planning.activations import denoiser_bytes
 from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
@@ -203,10 +204,11 @@ class Denoiser(EasyAnimateTransformer3DModel):
 
 
 def _attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, *, options: Any) -> Tensor:
-    heads = q_BHND.shape[1]
-    return optimized_attention(
-        q_BHND, k_BHND, v_BHND, heads, skip_reshape=True, transformer_options=options
-    )
+    def chosen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        heads = q.shape[1]
+        return optimized_attention(q, k, v, heads, skip_reshape=True, transformer_options=options)
+
+    return bounded_attention(chosen, q_BHND, k_BHND, v_BHND)
 
 
 def _around_block(options: Mapping[str, Any]) -> AroundBlock | None:

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 from ...ops import Operations
 from ...precision import within_range
 from ...specs import TransformerConfig
-from .attention import Attention, AttentionFunction, joint_attention
+from .attention import Attention, joint_attention
+from .kernel import AttentionFunction
 from .rope import RotaryTable
 
 FEED_FORWARD_RATIO = 4

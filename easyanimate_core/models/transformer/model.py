@@ -22,8 +22,8 @@ from ...errors import InputError
 from ...ops import ManualCast, Operations
 from ...precision import wide
 from ...specs import TransformerConfig
-from .attention import AttentionFunction, scaled_dot_product
 from .block import TransformerBlock
+from .kernel import AttentionFunction, scaled_dot_product
 from .rope import RotaryTable, rotary_table
 
 TEXT_NORM_EPS = 1e-6
