@@ -134,6 +134,7 @@ def test_every_command_parses(readme):
         "camera",
         "trajectory",
         "describe",
+        "doctor",
         "download",
         "plan",
         "convert",

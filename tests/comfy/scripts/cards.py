@@ -75,11 +75,13 @@ def in_float16(texts):
     for weights in ("default", "fp16", "scaled fp8 (e4m3)"):
         plain = ksampler(probe.load(V51, weights).model, texts, empty())
         with card("turing"):
-            model = probe.load(V51, weights).model
+            loaded = probe.load(V51, weights)
+            model, report = loaded.model, loaded.report
             made = ksampler(model, texts, empty())
         found[f"float16, weights {weights}"] = {
             "dtype": word(inference_dtype(model)),
             "gap": gap(made, plain) / reference.abs().max().item(),
+            "report": report,
         }
 
 
