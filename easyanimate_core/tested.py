@@ -50,7 +50,7 @@ FLOAT32 = Tested(
 AMD = Tested("AMD (ROCm)", "read", "the choice of the dtype, from such cards' facts")
 INTEL = Tested("Intel (XPU)", "read", "the choice of device and dtype, from such cards' facts")
 APPLE = Tested(
-    "Apple (MPS)", "emulated", "attention in parts on a stand-in; the choice of the dtype"
+    "Apple (MPS)", "emulated", "a stand-in refuses what PyTorch's MPS backend has not, on a CPU"
 )
 
 SYSTEMS = {"Linux": LINUX, "Windows": WINDOWS, "Darwin": MACOS}

@@ -24,6 +24,7 @@ from easyanimate_core.sampling.schedulers import SCHEDULERS
 from easyanimate_core.settings import Settings
 from easyanimate_core.specs import Head, Version
 from easyanimate_core.tasks import TASKS
+from easyanimate_core.tested import DEVICES, SYSTEMS
 from easyanimate_core.tiny import make_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -133,6 +134,7 @@ def test_every_command_parses(readme):
         "camera",
         "trajectory",
         "describe",
+        "doctor",
         "download",
         "plan",
         "convert",
@@ -261,3 +263,12 @@ def test_camera_moves_are_named(readme):
 def test_number_of_recorded_runs(readme):
     runs = len(list((ROOT / "tests/parity/data/pipeline").glob("*.safetensors")))
     assert re.search(rf"\b{runs} (whole denoising runs|次完整去噪)", text_of(readme))
+
+
+@both_languages
+def test_table_of_what_was_tested(readme):
+    rows = [*SYSTEMS.values(), *DEVICES]
+    table = table_with(readme, 0, "Linux")
+    assert [row[1] for row in table] == [row.means for row in rows]
+    if readme == ENGLISH:
+        assert [row[0] for row in table] == [row.platform for row in rows]
