@@ -11,7 +11,9 @@ import comfy.ops
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.cards import Card
 from ...easyanimate_core.checkpoint.scaled import NOTE, without_side_tensors
+from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.loading import build_on_meta, check_complete
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
@@ -127,6 +129,29 @@ def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -
             placed[name] = tensor.to(dtype=dtype)
         progress("load", done, len(tensors))
     return placed
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What ComfyUI computes a denoiser in whose weights it may cast."""
+    cast: torch.dtype | None = comfy.model_management.unet_manual_cast(
+        None, device, _COMPUTE_DTYPES
+    )
+    return cast or torch.float32
+
+
+def check_float8(choice: str, what: str, device: torch.device, others: str) -> None:
+    """Raise `InputError` where weights in fp8 are asked for, and the device has no such dtype.
+
+    Args:
+        choice: What was chosen.
+        what: The widget's name.
+        device: Where the weights will be.
+        others: The choices that work there.
+    """
+    if choice.startswith("scaled fp8") and not Card(device.type, device.type).holds_float8:
+        raise InputError(
+            f"{what} is {choice}, but {device.type} (a Mac's GPU) has no fp8. Choose {others}."
+        )
 
 
 def preview_colours(vae: Any) -> PreviewColours:
