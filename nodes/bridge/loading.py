@@ -11,7 +11,6 @@ import comfy.ops
 import torch
 from torch import Tensor
 
-from ...easyanimate_core.cards import Card
 from ...easyanimate_core.checkpoint.scaled import NOTE, without_side_tensors
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.loading import build_on_meta, check_complete
@@ -23,7 +22,7 @@ from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
-from .stored import is_native, stored_dtype
+from .stored import holds_float8, is_native, stored_dtype
 from .vae import easyanimate_vae
 
 #: Choices of the loaders, and the dtype that weights are stored in; None keeps the files'.
@@ -148,7 +147,7 @@ def check_float8(choice: str, what: str, device: torch.device, others: str) -> N
         device: Where the weights will be.
         others: The choices that work there.
     """
-    if choice.startswith("scaled fp8") and not Card(device.type, device.type).holds_float8:
+    if choice == FP8 and not holds_float8(device):
         raise InputError(
             f"{what} is {choice}, but {device.type} (a Mac's GPU) has no fp8. Choose {others}."
         )

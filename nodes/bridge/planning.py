@@ -33,6 +33,8 @@ def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) 
     facts = facts_of(inspect_checkpoint(folder))
     device = comfy.model_management.get_torch_device()
     card = _card(device)
+    if not card.holds_float8:  # what is stored in 8 bits is unpacked while it is loaded
+        facts = replace(facts, denoiser=replace(facts.denoiser, packed=False))
     host = int(host_gb * 1e9) if host_gb else psutil.virtual_memory().available
     limits = Limits.of(card, host)
     compute = compute_dtype(device)
