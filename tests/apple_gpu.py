@@ -89,6 +89,8 @@ class AppleGPU(TorchDispatchMode):
             (torch.backends.mps, "is_available"): lambda: True,
             (torch.backends.mps, "is_macos_or_newer"): lambda *_: bfloat16,
             (torch.mps, "recommended_max_memory"): lambda: memory,
+            (torch.mps, "empty_cache"): lambda: None,
+            (torch.mps, "synchronize"): lambda: None,
         }
         self.most_scores = most_scores
         self.used = set()
