@@ -10,7 +10,7 @@ import torch
 from .cards import Card, usual_dtype
 from .device_names import DEVICE_NAMES, DTYPE_NAMES
 from .errors import InputError
-from .hardware import graphics_makers
+from .files.graphics import graphics_makers
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 _CPU = torch.device("cpu")

@@ -28,10 +28,11 @@ from .memory import Memory, quantizations_on
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
+from .output import save_videos
 from .planning import Job, Limits, Plan, choose, facts_of
 from .precision import check_finite, wide
 from .progress import Progress, silent
-from .recipe import Recipe, save_videos
+from .recipe import Recipe
 from .sampling import (
     Denoiser,
     Sampler,
@@ -302,14 +303,18 @@ class Pipeline:
         progress: Progress,
     ) -> Condition:
         with self._networks.vae(progress) as vae:
-            tiled = None if settings.tile is None else TiledEncoder(vae, Tiles(settings.tile))
+            tiled = (
+                None if settings.tile is None else TiledEncoder(vae, Tiles.of_side(settings.tile))
+            )
             return make_condition(
                 tiled or vae,
                 self.info.transformer,
                 _sources_to(plan.sources, self.device, self._networks.vae_dtype),
                 size,
                 noise_amplitude=settings.reference_noise,
-                keep_known=settings.keep_known,
+                keep_known=self.info.transformer.keep_known
+                if settings.keep_known is None
+                else settings.keep_known,
                 generators=generators,
                 progress=progress,
             )
@@ -327,7 +332,7 @@ class Pipeline:
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
         """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
-        tiles = None if settings.tile is None else Tiles(settings.tile)
+        tiles = None if settings.tile is None else Tiles.of_side(settings.tile)
         dtype = self._networks.vae_dtype
         with self._networks.vae(progress) as vae:
             return torch.stack(
@@ -447,7 +452,8 @@ def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str,
         raise InputError(f"The prompt is {prompt!r}; give a text, or a list of at least one text.")
     if any("\ud800" <= letter <= "\udfff" for text in prompts for letter in text):
         raise InputError(
-            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew."
+            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew, or "
+            "start Python with -X utf8."
         )
     return prompts
 

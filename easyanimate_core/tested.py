@@ -11,8 +11,8 @@ import torch
 
 from .cards import Card, usual_dtype
 
-#: run: the tests ran there. emulated: they ran on Linux, where what is different there was imitated.
-#: read: the choices were tested with facts of such a device, and nothing was computed on one.
+#: run: the tests ran there. emulated: they ran on Linux, which imitated what is different there.
+#: read: choices were tested with facts of such a device, and nothing was computed on one.
 MEANS = ("run", "emulated", "read")
 
 
@@ -57,7 +57,7 @@ SYSTEMS = {"Linux": LINUX, "Windows": WINDOWS, "Darwin": MACOS}
 DEVICES = (CPU, NVIDIA, FLOAT16, FLOAT32, AMD, INTEL, APPLE)
 
 
-def tested_card(card: Card) -> Tested:
+def evidence_for(card: Card) -> Tested:
     """The row of a device."""
     other = {"cpu": CPU, "xpu": INTEL, "mps": APPLE}.get(card.kind)
     if other is not None:

@@ -3,10 +3,11 @@
 import json
 from copy import deepcopy
 
+from easyanimate_core.training.clips import Clips, find_clips
 from easyanimate_core.training.config import parse_config
 from easyanimate_core.training.data.records import Shape
 from easyanimate_core.training.data.synthetic import synthetic_records
-from easyanimate_core.training.run import run_training
+from easyanimate_core.training.run import make_strategy, run_training
 
 SHAPE = Shape(frames=5, height=32, width=32)
 TINY = {
@@ -47,6 +48,12 @@ def clips(**changes):
     """The records of tiny synthetic clips."""
     content = {**TINY["data"]["synthetic"], **changes}
     return synthetic_records(config("unused", "unused", data__synthetic=content).data.synthetic)
+
+
+def strategy_of(wanted, records=None):
+    """The strategy of a run with the clips of its config, or with `records`."""
+    clips = find_clips(wanted) if records is None else Clips.in_memory(wanted, records)
+    return make_strategy(wanted, clips)
 
 
 def train(output, checkpoint=None, *, restart=False, **changes):

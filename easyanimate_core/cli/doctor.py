@@ -61,7 +61,7 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
     from ..cards import usual_dtype
     from ..devices import card_of, text_dtype
     from ..precision import wide
-    from ..tested import SYSTEMS, tested_card
+    from ..tested import SYSTEMS, evidence_for
 
     card = card_of(device)
     usual = usual_dtype(card)
@@ -77,7 +77,7 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
     holds = "can be held" if card.holds_float8 else "cannot be held: use qint8 or qint4"
     yield "qfloat8", f"weights {holds}"
     system = SYSTEMS.get(platform.system())
-    yield "tested", str(tested_card(card))
+    yield "tested", str(evidence_for(card))
     yield "", f"{platform.system()}: not tested" if system is None else str(system)
 
 

@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ..device_names import DEVICE_NAMES, DTYPE_NAMES
+from ..errors import InputError
+from ..files import named_path
 from ..files.home import expanded
 
 
 def path_of(text: str) -> Path:
     """A path, with `~` as the home folder; the type of every option that names a file or folder."""
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no path")
-    return expanded(text)
+    try:
+        return named_path(str(expanded(text)), "The path", InputError)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def tracks_of(text: str) -> str:

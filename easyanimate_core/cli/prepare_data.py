@@ -6,6 +6,7 @@ import argparse
 import functools
 import os
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
@@ -200,7 +201,18 @@ def _filter(arguments: argparse.Namespace) -> int:
     for name, count in reasons.most_common():
         print(f"  {count} outside {name} ({decisions.limits[name]})" if name in decisions.limits
               else f"  {count} unreadable")  # fmt: skip
+    for decision in decisions.files:
+        for reason in decision.reasons:
+            if reason.measure == "unreadable":
+                print(f"left out: {decision.path}: {reason.said}")
+    _print_notes(decisions.notes)
     return 0
+
+
+def _print_notes(notes: Mapping[str, Sequence[str]]) -> None:
+    for path, said in notes.items():
+        for note in said:
+            print(f"note: {path}: {note}")
 
 
 def _limit(text: str) -> tuple[str, Any]:
@@ -262,6 +274,7 @@ def _caption(arguments: argparse.Namespace) -> int:
             )
     for path, why in summary.unreadable.items():
         print(f"{path} cannot be read and is left out: {why}")
+    _print_notes(summary.notes)
     print(f"{summary.added} captions are new, {summary.without} files have none")
     return 0
 

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, MediaError
-from ..files import DATASET_BYTES, json_value, read_text
+from ..files import DATASET_BYTES, json_value, parts_of, read_text
 from ..progress import Progress, silent
 from .caption_model import Captioning, CaptionModel, check_model
 from .files import DataFile, find_files, records_of, some
 from .journal import Journal
-from .pixels import sample_frames
+from .pixels import notes_of, sample_frames
 from .results import remaining
 
 #: What `by` says of a caption that was read from a file.
@@ -40,12 +40,14 @@ class Caption:
 class CaptionSummary:
     """How many captions were made or read now, and how many files have none.
 
-    `unreadable` are files that were left out, with the reason.
+    `unreadable` are files that were left out, with the reason; `notes` say what was changed in
+    others so that the model sees them as a player shows them.
     """
 
     added: int
     without: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def captions_of(folder: Path, files: Iterable[DataFile]) -> dict[str, str]:
@@ -84,19 +86,20 @@ def caption_files(
             "the same again, or replace them (--replace)."
         )
     jobs = [d for d in files if d.path not in latest or (replace and latest[d.path].by != by)]
-    done, unreadable = 0, dict[str, str]()
+    done, unreadable, notes = 0, dict[str, str](), dict[str, Sequence[str]]()
     progress("caption", 0, len(jobs))
     captioner = CaptionModel(model, captioning) if jobs else None
     for batch in _batches(jobs, captioning.batch):
         assert captioner is not None
         read = [(data, _frames_of(data, captioning.frames, unreadable)) for data in batch]
         shown = [(data, frames) for data, frames in read if frames is not None]
+        notes |= {data.path: said for data, _ in shown if (said := notes_of(data))}
         texts = captioner(shown) if shown else []
         for (data, _), text in zip(shown, texts, strict=True):
             journal.add(Caption(data.path, data.identity, by, text))
         done += len(batch)
         progress("caption", done, len(jobs))
-    return CaptionSummary(len(jobs) - len(unreadable), _without(folder, files), unreadable)
+    return CaptionSummary(len(jobs) - len(unreadable), _without(folder, files), unreadable, notes)
 
 
 def _frames_of(
@@ -124,8 +127,8 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     """
     files = find_files(folder)
     unreadable: dict[str, str] = {}
-    texts = dict(_texts_of(source, files, unreadable))
     by_path = {data.path: data for data in files}
+    texts = _by_paths_here(_texts_of(source, files, unreadable), by_path)
     unknown = [path for path in texts if path not in by_path]
     if unknown:
         raise InputError(
@@ -181,7 +184,7 @@ def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -
         found = {path: _text_of(file) for path, file in beside.items() if file.is_file()}
         unreadable |= {path: str(t) for path, t in found.items() if isinstance(t, InputError)}
         return {path: text for path, text in found.items() if isinstance(text, str)}
-    if source.suffix == ".json":
+    if source.suffix.lower() == ".json":
         try:
             return _texts_of_json(json_value(_read(source), object, str(source), error=InputError))
         except InputError:
@@ -191,7 +194,7 @@ def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -
                 f'{source} is no list of {{"file_path", "text"}} and no object of text by path '
                 f"({error!r})."
             ) from error
-    if source.suffix == ".csv":
+    if source.suffix.lower() == ".csv":
         try:
             rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
         except csv.Error as error:
@@ -200,6 +203,17 @@ def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -
             raise InputError(f"{source} lacks the column file_path or text in its first line.")
         return {row["file_path"] or "": row["text"] or "" for row in rows}
     raise InputError(f"{source} is neither a .json, a .csv nor a folder of .txt files.")
+
+
+def _by_paths_here(texts: Mapping[str, str], known: Mapping[str, DataFile]) -> dict[str, str]:
+    r"""By the dataset's paths, where they were written on Windows, with `\` between the names."""
+    found: dict[str, str] = {}
+    for path, text in texts.items():
+        name = path if path in known else "/".join(parts_of(path))
+        name = name if name in known else path
+        if found.setdefault(name, text) != text:
+            raise InputError(f"There are two texts for {name}. Leave one of them out.")
+    return found
 
 
 def _texts_of_json(value: Any) -> dict[str, str]:

@@ -74,7 +74,7 @@ def find_cuts(video: Path, detection: Detection, *, threads: int = 1) -> Cuts:
         found += detector.process_frame(FrameTimecode(number, fps), small)
     found += detector.post_process(FrameTimecode(number, fps))
     cuts = tuple(sorted({cut.frame_num for cut in found}))
-    return Cuts(number + 1, fps, height, width, cuts, facts.notes)
+    return Cuts(number + 1, fps, height, width, cuts, facts.even_notes)
 
 
 def _detector(detection: Detection, fps: float) -> Any:

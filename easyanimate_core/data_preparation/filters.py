@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import EasyAnimateError, InputError
+from ..files.packages import pip_command
 from ..media import write_json
 from ..progress import Progress, silent
 from . import pixels, writing
@@ -28,7 +29,8 @@ _CLIP_FRAMES = 8
 class Measured:
     """`values` of a file by name, taken by `source`; `definition` tells how, and by which network.
 
-    Other values of the same source are newer or older ones; `error` says why there are none.
+    Other values of the same source are newer or older ones; `error` says why there are none, and
+    `notes` of the pixels what was changed in them.
     """
 
     path: str
@@ -37,6 +39,7 @@ class Measured:
     definition: str
     values: Mapping[str, float]
     error: str = ""
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,11 @@ class Measurements:
         found = self.of(data, Source.PIXELS)
         return found.error if found is not None else ""
 
+    def notes(self, data: DataFile) -> tuple[str, ...]:
+        """What is changed in the file so that it is seen as a player shows it."""
+        found = self.of(data, Source.PIXELS)
+        return () if found is None else tuple(found.notes)
+
 
 def filter_files(
     folder: Path,
@@ -122,7 +130,10 @@ def filter_files(
         _measure_likeness(folder, readable, measurements, measuring, progress)
     active = {name: limit for name, limit in wanted.items() if name not in off}
     decisions = Decisions(
-        limits=active, off=off, files=tuple(_decide(d, measurements, active) for d in files)
+        limits=active,
+        off=off,
+        files=tuple(_decide(d, measurements, active) for d in files),
+        notes={d.path: notes for d in files if (notes := measurements.notes(d))},
     )
     write_json(records_of(folder) / "decisions.json", asdict(decisions))
     return read_decisions(folder)
@@ -163,9 +174,10 @@ def _measure(
 def _measured(source: Source, definition: str, data: DataFile) -> Measured:
     try:
         values, error = _TAKEN_BY[source](data), ""
+        notes = pixels.notes_of(data) if source is Source.PIXELS else ()
     except EasyAnimateError as refused:
-        values, error = {}, str(refused)
-    return Measured(data.path, data.identity, source.value, definition, values, error)
+        values, error, notes = {}, str(refused), ()
+    return Measured(data.path, data.identity, source.value, definition, values, error, notes)
 
 
 def _measure_likeness(
@@ -225,8 +237,8 @@ def _unavailable(
     """The measures that neither can be taken nor were, with the reason."""
     if measuring.ocr and not writing.ocr_is_installed():
         raise InputError(
-            "Writing cannot be measured: no OCR is installed. Install one with: pip install "
-            f"{writing.PACKAGE} onnxruntime"
+            "Writing cannot be measured: no OCR is installed. Install one with: "
+            + pip_command(writing.PACKAGE, "onnxruntime")
         )
     if measuring.clip is not None:
         check_clip(measuring.clip, measuring.aesthetic_head)
@@ -238,7 +250,7 @@ def _unavailable(
     if measuring.ocr is False:
         reasons[Source.OCR] = "the OCR is switched off"
     elif not writing.ocr_is_installed():
-        reasons[Source.OCR] = f"no OCR is installed (pip install {writing.PACKAGE} onnxruntime)"
+        reasons[Source.OCR] = f"no OCR is installed ({pip_command(writing.PACKAGE, 'onnxruntime')})"
     if measuring.clip is None:
         reasons |= dict.fromkeys(
             (Source.CLIP, Source.AESTHETIC_HEAD, Source.CAPTION), "no CLIP is given"

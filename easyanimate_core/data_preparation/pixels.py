@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from ..media import read_facts, read_image, stream_frames, to_bytes
+from ..media import damaged, read_facts, read_image, read_still, stream_frames, to_bytes
 from .files import DataFile
 
 #: Changes whenever a value would come out differently: stored values of another are measured anew.
-DEFINITION = "pixels 1"
+DEFINITION = "pixels 2"
 
 MOMENTS = 8
 
@@ -74,6 +74,13 @@ def measure_pixels(data: DataFile) -> dict[str, float]:
     }
 
 
+def notes_of(data: DataFile) -> tuple[str, ...]:
+    """What is changed in a file so that it is seen here as a player shows it."""
+    if data.type == "image":
+        return read_still(data.file).notes
+    return read_facts(data.file).even_notes
+
+
 def sample_frames(data: DataFile, count: int) -> list[np.ndarray[Any, Any]]:
     """`count` frames from the first to the last, or all of a shorter clip; one of a picture."""
     if data.type == "image":
@@ -102,6 +109,8 @@ def _moments_of(file: Path) -> tuple[list[Moment], float, int]:
     pictures, count = {}, 0
     for frame in stream_frames(file, threads=1, fps=fps):
         count = frame.number + 1
+        if frame.is_damaged:
+            raise damaged(file)
         if frame.number in wanted:
             pictures[frame.number] = frame.pixels()
     moments = [

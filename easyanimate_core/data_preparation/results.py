@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import InputError
@@ -25,11 +25,15 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The limits that were applied, the measures that were `off` with the reason, and all files."""
+    """The limits that were applied, the measures that were `off` with the reason, and all files.
+
+    `notes` say by path what was changed in a file so that it is seen as a player shows it.
+    """
 
     limits: Mapping[str, Limit]
     off: Mapping[str, str]
     files: tuple[Decision, ...]
+    notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ def read_decisions(folder: Path) -> Decisions:
                 Decision(f["path"], f["identity"], tuple(Reason(**r) for r in f["reasons"]))
                 for f in value["files"]
             ),
+            {path: tuple(map(str, notes)) for path, notes in value.get("notes", {}).items()},
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise InputError(f"{file} is damaged ({error!r}). {_FILTER}") from error

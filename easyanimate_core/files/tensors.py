@@ -1,8 +1,9 @@
-"""Writing safetensors so that a disk's faults are the same errors as with every other file."""
+"""Safetensors: a disk's faults are the same errors as with every other file, damage is noticed."""
 
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 import sys
@@ -10,9 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import CheckpointError
+from .atomic import atomic_file
+from .safetensors_file import SafetensorsFile
+
 if TYPE_CHECKING:
     from torch import Tensor
 
+_DIGEST_KEY = "sha256"
 _SYSTEM_ERROR = re.compile(r"os error (\d+)")
 
 
@@ -33,3 +39,42 @@ def save_tensors(
         if sys.platform == "win32":
             raise OSError(0, str(error), str(path), code) from error
         raise OSError(code, os.strerror(code), str(path)) from error
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, spare: bool = True
+) -> None:
+    """A safetensors file, whole or not at all; `MediaError` where it cannot be written.
+
+    The tensors' own SHA-256 is added to the metadata. `spare` is that of `atomic_file`.
+    """
+    with atomic_file(path, spare=spare) as temporary:
+        save_tensors(temporary, tensors, {**metadata, _DIGEST_KEY: _digest(tensors)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file; `ValueError` where it is damaged.
+
+    They are in memory, so the file may be replaced or removed. Files that an earlier version wrote
+    have no SHA-256, and are read without.
+    """
+    try:
+        opened = SafetensorsFile(path)
+        tensors = {name: opened.read_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata()
+    except (CheckpointError, OSError) as error:
+        raise ValueError(str(error)) from error
+    if metadata.get(_DIGEST_KEY, found := _digest(tensors)) != found:
+        raise ValueError("the tensors' SHA-256 is not the one that was written with them")
+    return tensors, metadata
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    import torch
+
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()

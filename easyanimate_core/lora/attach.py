@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..quantization import dequantized
 from .changes import Change, Product
 from .lora_set import LoraSet
 
@@ -81,9 +82,7 @@ class _Decomposed:
     def __init__(
         self, change: Change, layer: nn.Module, device: torch.device, dtype: torch.dtype
     ) -> None:
-        weight: Any = layer.weight
-        plain = weight.dequantize() if hasattr(weight, "dequantize") else weight
-        lengths = change.lengths(plain.detach().float().cpu())
+        lengths = change.lengths(dequantized(layer.weight).detach().float().cpu())
         self._by_rows = lengths.shape[1] == 1
         self._lengths = lengths.flatten().to(device, dtype)
         self._more = (lengths.flatten() - 1).to(device, dtype)

@@ -48,9 +48,15 @@ class LoraMatch:
         """One sentence about what matched; `num_changed` layers are changed, or all that match."""
         total = len(self.names) + len(self.unmatched)
         changed = len(self.modules) if num_changed is None else num_changed
-        text = f"{len(self.names)} of {total} keys matched, {changed} layers are changed."
+        layers = "1 layer is" if changed == 1 else f"{changed} layers are"
+        text = f"{len(self.names)} of {total} keys matched, {layers} changed."
         if self.text:
-            text += f" {len(self.text)} keys of a text encoder are not used."
+            keys = (
+                "1 key of a text encoder is"
+                if len(self.text) == 1
+                else (f"{len(self.text)} keys of a text encoder are")
+            )
+            text += f" {keys} not used."
         return text
 
     def check(self, file: str, shapes: Mapping[str, tuple[int, ...]], *, partial: bool) -> None:

@@ -12,7 +12,7 @@ from .align import (
 from .canvas import drawn_pixels
 from .clip import Clip, Fit, Masks, VideoFacts
 from .contact_sheet import contact_sheet
-from .film import StreamedFrame
+from .film import StreamedFrame, damaged
 from .given import Source, load_clip, load_image, load_masks, load_picture
 from .lines import ground_of_lines, resize_lines
 from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, find_sequence, media_path
@@ -52,6 +52,7 @@ __all__ = [
     "check_mask",
     "check_pixels",
     "contact_sheet",
+    "damaged",
     "drawn_pixels",
     "find_sequence",
     "ground_of_lines",

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..geometry import bucket_size
 from .film import check_held
-from .times import Timing, num_moments
+from .times import Timing, num_moments, uneven_note
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Clip:
     A clip of a file knows more. `timing` is of every frame that was read (None: all are shown
     equally long); `numbers` tell which of them `frames` are (None: all); `source_size` is the
     (height, width) that the file is shown at. `notes` say what was changed so that it looks here
-    as a player shows it; `kept_lines`, that it is a drawing which was scaled at full strength.
+    as a player shows it; `kept_lines`, that it is a drawing which was scaled at full strength;
+    `is_damaged`, that some of the frames that were read are in part what the decoder made up.
     """
 
     frames: Tensor
@@ -30,6 +31,7 @@ class Clip:
     source_size: tuple[int, int] | None = None
     notes: tuple[str, ...] = ()
     kept_lines: bool = False
+    is_damaged: bool = False
 
     @property
     def times(self) -> Timing:
@@ -52,8 +54,13 @@ class Clip:
         for start, end in pairwise((*times.starts, times.end)):
             check_held(end - start, fps)
         rows = self.rows(times.pick(times.count(fps), fps))
-        note = f"Its frames are not shown equally long; it is taken at {fps:g} frames per second."
-        return Clip(self.frames[rows], fps, source_size=self.source_size, notes=(*self.notes, note))
+        return Clip(
+            self.frames[rows],
+            fps,
+            source_size=self.source_size,
+            notes=(*self.notes, uneven_note(fps)),
+            is_damaged=self.is_damaged,
+        )
 
     def rows(self, picked: list[int]) -> list[int]:
         """Where in `frames` the frames of these numbers are."""
@@ -99,8 +106,8 @@ class VideoFacts:
     """What a video file says of itself: the size it is shown at, average rate, number of frames.
 
     `even_fps` is a rate whose moments lie on all its frames, or next to them where they keep to no
-    rate; where every frame is shown equally long, it is `fps`. `notes`
-    are those of its first frame, as of a clip.
+    rate; where every frame is shown equally long (`is_even`), it is `fps`. `notes` are those of its
+    first frame, as of a clip.
     """
 
     height: int
@@ -109,6 +116,12 @@ class VideoFacts:
     frames: int
     even_fps: float = field(default=0.0, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    is_even: bool = field(default=True, compare=False)
+
+    @property
+    def even_notes(self) -> tuple[str, ...]:
+        """`notes` of one that is taken at even moments of `even_fps`."""
+        return self.notes if self.is_even else (*self.notes, uneven_note(self.even_fps))
 
     @property
     def seconds(self) -> float:

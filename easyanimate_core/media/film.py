@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,15 @@ _MAX_HELD_FRAMES = 36_000
 class StreamedFrame:
     """A frame, `number` from 0, shown from `start` to `end` in seconds after the first.
 
-    What is in it is worked out when it is asked for.
+    What is in it is worked out when it is asked for. One that `is_damaged` is shown as the decoder
+    has filled it in.
     """
 
     number: int
     start: float
     end: float
     _see: Callable[[tuple[int, int] | None], Seen]
+    is_damaged: bool = False
 
     def see(self, cover: tuple[int, int] | None = None) -> Seen:
         """As a person would see it; where that saves work, no larger than `cover` needs."""
@@ -67,6 +69,13 @@ def at_even_moments(frames: Iterator[StreamedFrame], fps: float) -> Iterator[Str
         count += 1
 
 
+def damaged(path: object) -> MediaError:
+    """For uses that want no picture which a decoder has made up in part."""
+    return MediaError(
+        f"{path} is damaged: parts of its frames are missing. Copy it again, or cut them off."
+    )
+
+
 def check_held(seconds: float, fps: float) -> None:
     """Raise `MediaError` where one picture would stand for too many frames."""
     if seconds * fps > _MAX_HELD_FRAMES:
@@ -80,4 +89,4 @@ def check_held(seconds: float, fps: float) -> None:
 def _again(frame: StreamedFrame, number: int, first: int, fps: float) -> StreamedFrame:
     """`frame` as the one of a `number`; `first` was the number with which it appeared."""
     check_held((number - first) / fps, fps)
-    return StreamedFrame(number, number / fps, (number + 1) / fps, frame._see)
+    return replace(frame, number=number, start=number / fps, end=(number + 1) / fps)

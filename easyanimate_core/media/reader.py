@@ -142,13 +142,14 @@ def read_video(
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
         raise InputError(f"max_seconds is {max_seconds}; it must be a positive number.")
     ground = _ground_of(path, max_seconds, fit) if fit is not None and fit.keep_lines else None
-    starts, end = [], 0.0
+    starts, end, is_damaged = [], 0.0, False
     with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps) as film:
         kept = _Kept(path, fit, ground)
         for frame in film.frames:
             kept.offer(frame)
             starts.append(frame.start)
             end = frame.end
+            is_damaged = is_damaged or frame.is_damaged
             if len(starts) == max_frames or (max_seconds and frame.start >= max_seconds):
                 break
         frames, numbers, size = kept.take_all()
@@ -161,6 +162,7 @@ def read_video(
         size,
         tuple(dict.fromkeys(film.notes)),
         kept_lines=ground is not None,
+        is_damaged=is_damaged,
     )
 
 
@@ -199,16 +201,16 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
         height, width = next(film.frames).pixels().shape[:2]
         notes = tuple(film.notes)
     if _is_of_ffmpeg(path):
-        count, seconds, rate, even = film_times(path)
+        count, seconds, rate, even, is_even = film_times(path)
     else:
         with _open(path) as film:
             frames = list(film.frames)
         timing = Timing.of_frames([frame.start for frame in frames], frames[-1].end, film.rate)
         count, seconds, rate = len(frames), timing.end, film.rate
-        even = timing.even_rate(rate)
+        even, is_even = timing.even_rate(rate), timing.is_even
     on_rate = abs(count / rate - seconds) <= 0.5 / even
     fps = rate if on_rate else count / seconds
-    return VideoFacts(height, width, fps, count, even, notes)
+    return VideoFacts(height, width, fps, count, even, notes, is_even)
 
 
 def stream_frames(

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MediaError
+from ..files.packages import pip_command
 from .colours import ColourSpace
 from .film import Film, StreamedFrame
 from .paths import check_is_file
@@ -112,17 +113,18 @@ def declared_rate(path: str | os.PathLike[str], stream: VideoStream) -> float:
     return float(rate)
 
 
-def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
+def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float, bool]:
     """Of a video file: frames, seconds, declared rate, and a rate whose moments lie on its frames.
 
-    The header says it; where it does not, the file is read through, without decoding.
+    Last whether all its frames are shown equally long. The header says it; where it does not, the
+    file is read through, without decoding.
     """
     with open_container(path) as container:
         stream = film_stream(path, container)
         rate, tick = declared_rate(path, stream), float(stream.time_base or 0)
         is_even = abs(float(stream.base_rate or rate) / rate - 1) < 0.005
         if stream.frames and stream.duration and tick and is_even:
-            return stream.frames, stream.duration * tick, rate, rate
+            return stream.frames, stream.duration * tick, rate, rate, True
         packets = [(p.pts, p.duration) for p in container.demux(stream) if p.size]
         if not packets:
             raise MediaError(f"{path} has a video stream without frames.")
@@ -130,7 +132,7 @@ def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float]:
         packets.sort(key=lambda packet: -1 if packet[0] is None else packet[0])
         times = [clock.times(i, pts, duration) for i, (pts, duration) in enumerate(packets)]
         timing = Timing.of_frames([start for start, _ in times], times[-1][1], rate)
-        return len(times), timing.end, rate, timing.even_rate(rate)
+        return len(times), timing.end, rate, timing.even_rate(rate), timing.is_even
 
 
 def _is_cut_off(file: Path) -> bool:
@@ -193,7 +195,7 @@ def _frames(
     """Every frame with its time; `MediaError` when the file ends before its declared end."""
     clock = _Clock(declared_rate(path, stream), float(stream.time_base or 0))
     decoder = _decoder(path, stream, threads)
-    look = None
+    look, is_damaged = None, False
     decoded = _without_fields(_decoded(path, container, stream, decoder), notes)
     for number, picture in enumerate(decoded):
         if look is None:
@@ -201,7 +203,10 @@ def _frames(
             notes += look.notes(picture.frame)
         start, end = clock.times(number, picture.pts, picture.duration)
         seen = partial(see, path, picture.frame, look, picture.orientation)
-        yield StreamedFrame(number, start, end, seen)
+        if picture.is_damaged and not is_damaged:
+            is_damaged = True
+            notes.append(f"It is damaged from frame {number} on; players fill in what is missing.")
+        yield StreamedFrame(number, start, end, seen, picture.is_damaged)
 
 
 class _Decoded(NamedTuple):
@@ -211,6 +216,7 @@ class _Decoded(NamedTuple):
     orientation: Orientation
     pts: int | None
     duration: int | None
+    is_damaged: bool
 
 
 def _decoded(
@@ -236,7 +242,8 @@ def _decoded(
             if frame.rotation not in orientations:
                 orientations[frame.rotation] = Orientation.of(path, frame)
             upright = orientations[frame.rotation]
-            picture = _Decoded(frame, upright, pts, durations.pop(pts, None))
+            duration = durations.pop(pts, None)
+            picture = _Decoded(frame, upright, pts, duration, frame.is_corrupt)
             yield picture
             number += 1
     if picture is None:
@@ -320,7 +327,7 @@ def _decoder(path: str | os.PathLike[str], stream: VideoStream, threads: int) ->
         except UnknownCodecError as error:
             raise MediaError(
                 f"{path} has transparency that this PyAV cannot decode (it lacks libvpx). Install "
-                "PyAV from PyPI: pip install --force-reinstall av"
+                f"PyAV from PyPI: {pip_command('--force-reinstall', 'av')}"
             ) from error
         alpha.extradata = context.extradata
         context = alpha

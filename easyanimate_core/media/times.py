@@ -85,6 +85,11 @@ class Timing:
         return [self.nearest(i / fps) for i in range(frames)]
 
 
+def uneven_note(fps: float) -> str:
+    """What to say where a clip that keeps to no rate is taken at one."""
+    return f"Its frames are not shown equally long; it is taken at {fps:g} frames per second."
+
+
 def num_moments(until: float, fps: float) -> int:
     """How many moments i / `fps` there are up to a time, and with it."""
     return max(1, math.floor(until * fps * (1 + 1e-9) + _MARGIN) + 1)

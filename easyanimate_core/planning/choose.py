@@ -16,11 +16,12 @@ import torch
 from ..cards import Card
 from ..errors import InputError
 from ..memory import QUANTIZATIONS, Memory
+from ..models.vae import TILE_SIDES
 from .estimate import GIGABYTE, Estimate, Job, Stage, estimate, gigabytes
 from .facts import ModelFacts
 
 #: Sides of the VAE's tiles in pixels that are tried, the fastest first; None is whole frames.
-TILES: tuple[int | None, ...] = (None, 768, 512, 384, 256)
+TILES: tuple[int | None, ...] = (None, *TILE_SIDES)
 
 
 @dataclass(frozen=True)

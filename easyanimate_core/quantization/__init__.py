@@ -13,6 +13,7 @@ from .storage import (
 from .weights import (
     QuantizedLinear,
     Quantizer,
+    dequantized,
     plain_tensors,
     quantize,
     quantized_from_values,
@@ -28,6 +29,7 @@ __all__ = [
     "Stored",
     "StoredWeight",
     "StoredWeights",
+    "dequantized",
     "is_quantized",
     "plain_tensors",
     "quantize",

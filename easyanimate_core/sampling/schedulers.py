@@ -58,7 +58,7 @@ PUBLISHED_CONFIG: dict[Version, dict[str, Any]] = {
 #: the config holds.
 FLOW_SHIFT = math.e
 
-# PNDM's Runge-Kutta start looks back at four timesteps.
+# PNDM's three Runge-Kutta steps lead from timestep to timestep.
 _LEAST_STEPS = {"PNDM": 4}
 
 _FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
@@ -166,15 +166,14 @@ def make_schedule(
     """
     check_steps(steps, strength, name)
     solver = make_solver(name, config, steps, flow_shift, device)
-    skipped = (steps - min(int(steps * strength), steps)) * solver.order
-    solver.begin(skipped)
-    return Schedule(name, solver, solver.timesteps[skipped:], strength)
+    timesteps = solver.begin(steps - int(steps * strength))
+    return Schedule(name, solver, timesteps, strength)
 
 
 def check_steps(steps: int, strength: float, name: str | None = None) -> None:
-    """Raise `SchedulerError` unless `steps` at `strength` leave at least one step to walk.
+    """Raise `SchedulerError` unless `steps` at `strength` leave as many to walk as are needed.
 
-    `name` is that of the scheduler, None where it is not known yet.
+    That is one; more of some schedulers. `name` is None where the scheduler is not known yet.
     """
     if not 1 <= steps <= TRAINED_STEPS:
         raise SchedulerError(
@@ -186,10 +185,14 @@ def check_steps(steps: int, strength: float, name: str | None = None) -> None:
         raise SchedulerError(f"{name} needs at least {least} steps, not {steps}.")
     if not 0 < strength <= 1:
         raise SchedulerError(f"strength is {strength}; it must be above 0 and at most 1.")
-    if int(steps * strength) < 1:
-        needed = next((n for n in range(steps, TRAINED_STEPS + 1) if int(n * strength)), None)
+    walked = int(steps * strength)
+    if walked < least:
+        enough = (n for n in range(steps, TRAINED_STEPS + 1) if int(n * strength) >= least)
+        needed = next(enough, None)
         more_steps = f"at least {needed} steps or " if needed else ""
+        left = f"{walked or 'no'} step{'s' * (walked > 1)}"
+        rule = f", and {name} needs {least}" if least > 1 else ""
         raise SchedulerError(
-            f"strength {strength} of {steps} steps leaves no step. Use {more_steps}a strength of "
-            f"at least {math.ceil(1000 / steps) / 1000}."
+            f"strength {strength} of {steps} steps leaves {left}{rule}. Use {more_steps}a strength "
+            f"of at least {math.ceil(1000 * least / steps) / 1000}."
         )

@@ -27,16 +27,10 @@ Generators = Sequence[torch.Generator]
 
 
 class Solver(Protocol):
-    """`timesteps` are all of them; a run of less strength leaves `begin` out at the start.
+    """A walk over the timesteps that `begin` gives; noise and latents are of the first of them."""
 
-    `order` is how many timesteps a step of the schedule has.
-    """
-
-    timesteps: Tensor
-    order: int
-
-    def begin(self, index: int) -> None:
-        """Start at this timestep."""
+    def begin(self, skipped: int) -> Tensor:
+        """Leave out the first steps, as runs of less strength do; the timesteps that are left."""
 
     def start(self, noise: Tensor) -> Tensor:
         """Unit noise as the first latents."""
@@ -57,14 +51,13 @@ class Solver(Protocol):
 class _Walk:
     """What the solvers share: their timesteps, and where they are."""
 
-    order = 1
-
     def __init__(self, timesteps: Tensor) -> None:
         self.timesteps = timesteps
         self._index = 0
 
-    def begin(self, index: int) -> None:
-        self._index = index
+    def begin(self, skipped: int) -> Tensor:
+        self._index = skipped
+        return self.timesteps[skipped:]
 
     def start(self, noise: Tensor) -> Tensor:
         return noise
@@ -161,32 +154,35 @@ class Ddim(_Strided):
 class Pndm(_Strided):
     """Liu et al., arXiv 2202.09778: three Runge-Kutta steps, then Adams and Bashforth's method.
 
-    A Runge-Kutta step has four timesteps: its own, twice the middle, and the end.
+    A Runge-Kutta step has four timesteps: its own, twice the middle, and the end. Those three are
+    the first that are walked, whatever is left out before them; diffusers leaves them out.
     """
 
     _START, _PARTS = 3, 4
 
     def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
         spaced = spaced_timesteps(config, steps, "leading").round().astype(np.int64).tolist()
+        shares = alphas_cumprod(config, rescale=False)
+        is_clean = bool(config.get("set_alpha_to_one", False))
+        super().__init__(shares, torch.tensor(spaced, device=device), steps, is_clean=is_clean)
         self._half = TRAINED_STEPS // steps // 2
+        self._before: list[Tensor] = []
+
+    def begin(self, skipped: int) -> Tensor:
+        spaced = self.timesteps.tolist()[skipped:]
         start: list[int] = []
         for now, following in pairwise(spaced[: self._START + 1]):
             start += [now, following + self._half, following + self._half, following]
-        timesteps = torch.tensor([*start, *spaced[self._START :]], device=device)
-        shares = alphas_cumprod(config, rescale=False)
-        is_clean = bool(config.get("set_alpha_to_one", False))
-        super().__init__(shares, timesteps, steps, is_clean=is_clean)
-        self._made = 0
-        self._before: list[Tensor] = []
+        self.timesteps = self.timesteps.new_tensor([*start, *spaced[self._START :]])
+        return self.timesteps
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
-        timestep = int(self.timesteps[self._index])
+        timestep, part = int(self.timesteps[self._index]), self._index % self._PARTS
+        origin = int(self.timesteps[self._index - part])
         self._index += 1
-        self._made += 1
-        if self._made > self._START * self._PARTS:
+        if self._index > self._START * self._PARTS:
             velocity = self._extrapolated(velocity)
             return self._moved(latents, timestep, timestep - self._stride, velocity)
-        part = (self._made - 1) % self._PARTS
         if part == 0:
             self._before.append(velocity)
             self._from, self._sum = latents, velocity / 6
@@ -194,7 +190,6 @@ class Pndm(_Strided):
             self._sum = self._sum + velocity / 3
         else:
             velocity = self._sum + velocity / 6
-        origin = int(self.timesteps[self._made - 1 - part])
         return self._moved(self._from, origin, timestep - (0, self._half)[part % 2 == 0], velocity)
 
     def _extrapolated(self, velocity: Tensor) -> Tensor:

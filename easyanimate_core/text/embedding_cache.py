@@ -22,16 +22,19 @@ from torch import Tensor
 
 from ..checkpoint import CheckpointInfo
 from ..errors import InputError
-from ..files import TEXT, cache_folder, check_fields, json_value, listed
-from ..media.samples import add_samples
-from ..version import __version__
-from .embedding_file import (
-    SUFFIX,
+from ..files import (
+    TEXT,
+    cache_folder,
+    check_fields,
+    json_value,
+    listed,
     read_tensors,
-    states_from_tensors,
-    states_to_tensors,
+    remove,
     write_tensors,
 )
+from ..media.samples import add_samples
+from ..version import __version__
+from .embedding_file import SUFFIX, states_from_tensors, states_to_tensors
 from .prompts import EncodedPrompt
 
 #: About 500 prompts of V5.1 in bfloat16.
@@ -76,7 +79,8 @@ class EmbeddingCache:
         """Keep a prompt's embedding; `MediaError` where it cannot be written."""
         tensors = states_to_tensors(encoded.states, "")
         path = self._path(prompt)
-        write_tensors(path, tensors, {"cut": json.dumps(encoded.cut), "entry": path.stem})
+        told = {"cut": json.dumps(encoded.cut), "entry": path.stem}
+        write_tensors(path, tensors, told, spare=False)
         with suppress(OSError):  # what cannot be removed now may be at the next entry
             self._make_room()
 
@@ -96,8 +100,9 @@ class EmbeddingCache:
         for _, size, path in sorted(entries):
             if excess <= 0:
                 return
-            path.unlink(missing_ok=True)
-            excess -= size
+            with suppress(OSError):  # an entry that is in use makes no room now
+                remove(path, wait=False)
+                excess -= size
 
 
 def _cut(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> tuple[str, ...]:

@@ -7,7 +7,6 @@ SHA-256 of the tensors and, where they are known, the prompts as JSON.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
-from ..files import TEXT, atomic_file, check_fields, json_value, listed, optional, save_tensors
+from ..files import (
+    TEXT,
+    check_fields,
+    json_value,
+    listed,
+    optional,
+    read_tensors,
+    write_tensors,
+)
+from ..files.safetensors_file import HeaderError, SafetensorsFile
 from ..specs import TransformerConfig
 from .embedding import TextStates
 from .tokenize import MAX_TOKENS
@@ -28,7 +35,6 @@ SUFFIX = ".safetensors"
 _REMEDY = "Make them anew with encode."
 _FORMAT_KEY, _FORMAT = "easyanimate_embeddings", "1"
 _SIDES = ("positive", "negative")
-_DIGEST_KEY = "sha256"
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
@@ -134,9 +140,8 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
 def is_embeddings(path: Path) -> bool:
     """Whether a file is one of `write_embeddings`."""
     try:
-        with safe_open(path, framework="pt") as opened:
-            return _FORMAT_KEY in (opened.metadata() or {})
-    except (SafetensorError, OSError):
+        return _FORMAT_KEY in SafetensorsFile(path).metadata()
+    except (HeaderError, OSError):
         return False
 
 
@@ -188,40 +193,6 @@ def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextState
     if text is None or not len(text) or (t5 is not None and len(t5) != len(text)):
         raise ValueError(f"{prefix}text is missing, empty, or has other rows than {prefix}text_t5")
     return TextStates(text, t5)
-
-
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """A safetensors file, whole or not at all; `MediaError` where it cannot be written.
-
-    The tensors' own SHA-256 is added to the metadata.
-    """
-    with atomic_file(path) as temporary:
-        save_tensors(temporary, tensors, {**metadata, _DIGEST_KEY: _digest(tensors)})
-
-
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; `ValueError` where it is damaged.
-
-    Files that an earlier version wrote have no SHA-256, and are read without.
-    """
-    try:
-        with safe_open(path, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ValueError(str(error)) from error
-    if metadata.get(_DIGEST_KEY, found := _digest(tensors)) != found:
-        raise ValueError("the tensors' SHA-256 is not the one that was written with them")
-    return tensors, metadata
-
-
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(tensors):
-        tensor = tensors[name].cpu().contiguous()
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _states(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> TextStates:

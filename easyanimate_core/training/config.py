@@ -40,6 +40,8 @@ _MASKS: dict[MaskKind, float] = {
     "frames": 0.1,
     "region": 0.3,
 }
+#: The cache's folder in a run's own, where the config names no other.
+CACHE = "cache"
 #: What a run can train.
 TASK_NAMES: tuple[str, ...] = get_args(TaskName)
 
@@ -313,6 +315,11 @@ class TrainConfig(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     run: RunConfig
     validation: ValidationConfig = ValidationConfig()
+
+    @property
+    def cache(self) -> Path:
+        """Where latents, embeddings and what is known of files are kept."""
+        return self.data.cache or self.output / CACHE
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> TrainConfig:

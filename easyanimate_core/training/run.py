@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,18 +10,17 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
-from ..files import read_json
-from ..media import atomic_file
+from ..errors import InputError, MediaError
+from ..files import atomic_file, discard, read_json, rename
+from ..files.leftovers import temporary_name
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
-from .config import TrainConfig, parse_config
-from .data.manifest import manifest_records
+from .clips import Clips, find_clips
+from .config import CACHE, TrainConfig, parse_config
 from .data.records import Record
-from .data.synthetic import synthetic_records
 from .optimizers import SHARDED
 from .strategies.base import Strategy
-from .tracking import Report, print_line
+from .tracking import LOG_FILE, Report, print_line
 from .trainer import Trainer
 
 _CONFIG_FILE = "config.json"
@@ -58,73 +56,54 @@ def run_training(
         records: Clips in memory in place of the config's data.
         restart: Delete what `config.output` holds of an earlier run.
         cpu: Train on the CPU though there is a graphics card.
-        progress: Reports the stages "captions" and "train"; may raise to stop, and the run can be
-            gone on with.
+        progress: Reports the stages "check", "captions" and "train"; may raise to stop, and the
+            run can be gone on with.
         report: Gets the run's lines.
 
     Raises:
         InputError: The config does not fit the data or the checkpoint, `config.output` holds
             another run, or training has diverged.
         CheckpointError: A checkpoint is damaged or another model's.
-        MediaError: The disk is full or cannot be written to.
+        MediaError: The disk is full or cannot be written to, or no clip can be read.
     """
     accelerator = _accelerator(config, cpu=cpu)
-    if accelerator.is_main_process:
-        _claim_output(config, restart=restart)
-        Checkpoints(config.output / STATES, config.run.keep).check()
+    main = accelerator.is_main_process
+    told = report if main else _tell_nobody
+    if main:
+        _check_output(config, restart=restart)
+        if not restart:
+            Checkpoints(config.output / STATES, config.run.keep).check()
     accelerator.wait_for_everyone()
-    accelerator.init_trackers("tensorboard")
     with torch.inference_mode(mode=False):  # a host may run everything in it
-        told = report if accelerator.is_main_process else _tell_nobody
-        strategy = make_strategy(config, records, report=told)
-        share = slice(accelerator.process_index, None, accelerator.num_processes)
-        strategy.encode_ahead(accelerator.device, share, progress)
-        accelerator.wait_for_everyone()
+        if records is None:
+            clips = find_clips(config, accelerator, progress=progress, report=told)
+        else:
+            clips = Clips.in_memory(config, records)
+        strategy = make_strategy(config, clips)
+        rank, ranks = accelerator.process_index, accelerator.num_processes
+        strategy.batches(rank, ranks, 0)  # refuses clips that fit no bucket
+        strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
         trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
+        if main:  # what is refused until now leaves the folder, and an earlier run, as they were
+            _claim_output(config, restart=restart)
+        accelerator.wait_for_everyone()
+        accelerator.init_trackers("tensorboard")
         return trainer.train()
 
 
-def make_strategy(
-    config: TrainConfig, records: Sequence[Record] | None = None, *, report: Report = print_line
-) -> Strategy:
-    """The strategy of `config.task` with its clips, or with `records`."""
-    if records is None:
-        records = _records(config, report)
-        held_out = _held_out(config, records, report)
-    else:
-        held_out = records[: config.validation.clips]
+def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
+    """The strategy of `config.task` with its clips."""
     if config.task == "vae":
         from .strategies.vae import VAEStrategy
 
-        return VAEStrategy(config, records, held_out)
+        return VAEStrategy(config, clips.records, clips.held_out)
     from .strategies.denoiser import DenoiserStrategy
 
-    return DenoiserStrategy(config, records, held_out)
+    return DenoiserStrategy(config, clips.records, clips.held_out)
 
 
 def _tell_nobody(line: str) -> None:
     """What every process of a run knows is told by one."""
-
-
-def _records(config: TrainConfig, report: Report) -> list[Record]:
-    data = config.data
-    if data.synthetic is not None:
-        return synthetic_records(data.synthetic)
-    if data.manifest is None:
-        raise InputError("data has no clips: give data.manifest, or data.synthetic.")
-    return manifest_records(data.manifest, data.root, fps=data.fps, report=report)
-
-
-def _held_out(config: TrainConfig, trained: Sequence[Record], report: Report) -> Sequence[Record]:
-    """Clips for validation: those of its manifest, other synthetic ones, or the first trained."""
-    data, validation = config.data, config.validation
-    if validation.manifest is not None:
-        records = manifest_records(validation.manifest, data.root, fps=data.fps, report=report)
-        return records[: validation.clips]
-    if data.synthetic is not None:
-        held_out = data.synthetic.model_copy(update={"count": validation.clips})
-        return synthetic_records(held_out, seed=validation.seed)
-    return trained[: validation.clips]
 
 
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
@@ -192,29 +171,56 @@ def _keep_inputs_whole(accelerator: Any) -> None:
         plugin.mixed_precision_policy = policy
 
 
-def _claim_output(config: TrainConfig, *, restart: bool) -> None:
-    """Make `config.output` this run's; refuse another's."""
+def _check_output(config: TrainConfig, *, restart: bool) -> None:
+    """Refuse an output that holds another run, or something else."""
     path = config.output / _CONFIG_FILE
-    wanted = config.model_dump(mode="json")
-    if restart and path.is_file():
-        for part in (STATES, "validation", "result", "tensorboard"):
-            shutil.rmtree(config.output / part, ignore_errors=True)
-        (config.output / "log.jsonl").unlink(missing_ok=True)
-    elif path.is_file():
+    if path.is_file():
+        if restart:
+            return
         # Through the model, so that settings which are newer than the run have their defaults.
         before = parse_config(read_json(path, dict, error=InputError), str(path))
-        changed = _changed(before.model_dump(mode="json"), wanted)
+        changed = _changed(before.model_dump(mode="json"), config.model_dump(mode="json"))
         if changed:
             raise InputError(
                 f"{config.output} holds a run with other settings: {'; '.join(changed)}. Name "
                 "another output, take the settings back, or start anew with --restart."
             )
-    elif config.output.is_dir() and any(config.output.iterdir()):
+    elif config.output.is_dir() and {path.name for path in config.output.iterdir()} - {CACHE}:
         raise InputError(
             f"{config.output} is not empty and holds no run. Name a new folder for the output."
         )
+
+
+def _claim_output(config: TrainConfig, *, restart: bool) -> None:
+    """Make `config.output` this run's; `restart` deletes what an earlier one has left."""
+    path = config.output / _CONFIG_FILE
+    if restart and path.is_file():
+        _remove_all(config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE))
     with atomic_file(path) as scratch:
-        scratch.write_text(json.dumps(wanted, indent=2) + "\n")
+        text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+        scratch.write_text(text, encoding="utf-8")
+
+
+def _remove_all(folder: Path, names: Sequence[str]) -> None:
+    """Delete parts of an earlier run, all of them or none: each is put aside first, as a whole."""
+    aside: dict[Path, Path] = {}
+    for part in (folder / name for name in names):
+        if not part.exists():
+            continue
+        aside[part] = folder / temporary_name(part.name)
+        try:
+            rename(part, aside[part])
+        except OSError as error:
+            del aside[part]
+            for moved, place in aside.items():
+                rename(place, moved)
+            raise MediaError(
+                f"{part} cannot be deleted: {error.strerror or error}. Another program has it "
+                "open, or something in it. Close that program, or name another output. Nothing was "
+                "deleted."
+            ) from error
+    for place in aside.values():
+        discard(place)
 
 
 def _changed(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..conditioning.condition import Condition
-from ..errors import PrecisionError
+from ..errors import HeldError, PrecisionError
 from ..media import contact_sheet, write_mp4, write_png
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
@@ -72,6 +73,18 @@ def make_videos(
             frames = decode_latents(vae, values, None, silent)
             strips.append((f"{kind}: {caption}", frames))
         if len(frames) > 1:
-            write_mp4(path.with_name(f"{path.stem}-{number}.mp4"), frames, fps=fps)
+            file = path.with_name(f"{path.stem}-{number}.mp4")
+            write_shown(partial(write_mp4, file, frames, fps=fps))
     if path is not None and strips:
-        write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES))
+        write_shown(lambda: write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES)))
+
+
+def write_shown(write: Callable[[], object]) -> None:
+    """Write what shows how a run goes; a program that holds an earlier one does not end the run."""
+    said = ""
+    try:
+        write()
+    except HeldError as error:
+        said = str(error)
+    if said:
+        logger.error(said)

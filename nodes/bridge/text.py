@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.quantization import QuantizedLinear, plain_tensors
+from ...easyanimate_core.quantization import QuantizedLinear, dequantized, plain_tensors
 from ...easyanimate_core.text import TextEmbedding, TextEncoder, check_states
 from .shown import TEXT_T5
 
@@ -197,7 +197,7 @@ def _use_scaled_layer(layer: Any, dtype: torch.dtype, *, keep: bool) -> None:
     but turned back.
     """
     if not keep:
-        layer.weight = nn.Parameter(layer.weight.dequantize().to(dtype), requires_grad=False)
+        layer.weight = nn.Parameter(dequantized(layer.weight).to(dtype), requires_grad=False)
         layer.__class__ = comfy.ops.manual_cast.Linear
         return
     values_OI, scale_O1 = plain_tensors(layer.weight)

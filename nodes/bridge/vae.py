@@ -16,7 +16,7 @@ from torch import Tensor
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ...easyanimate_core.loading import load_network
-from ...easyanimate_core.models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
+from ...easyanimate_core.models.vae import TILE_SIDES, AutoencoderKLMagvit, Tiles, decode_tiled
 from ...easyanimate_core.models.vae.model import Posterior
 from ...easyanimate_core.pipeline import from_model_range
 from ...easyanimate_core.planning import activations
@@ -28,9 +28,6 @@ from .patcher import make_patcher, remember_how
 from .progress import NodeProgress
 
 logger = logging.getLogger(__name__)
-
-#: Sides of tiles in pixels that a decode falls back to, one after the other.
-TILE_SIDES = (768, 512, 384, 256)
 
 
 class VideoVAE(AutoencoderKLMagvit):
@@ -186,7 +183,7 @@ def _decode_one(vae: comfy.sd.VAE, latents_1CThw: Tensor, side: int) -> Tensor:
     latents = latents_1CThw.to(vae.device, vae.vae_dtype)
     progress = NodeProgress()
     if side:
-        video = decode_tiled(network, latents, Tiles(side, side // 4), progress=progress)
+        video = decode_tiled(network, latents, Tiles.of_side(side), progress=progress)
     else:
         video = network.decode(latents, progress=progress)
     return from_model_range(video[0].to(vae.output_device))

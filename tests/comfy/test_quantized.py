@@ -36,7 +36,7 @@ def test_block_strengths_that_do_not_fit_are_explained(found, case, said):
 @pytest.mark.parametrize("kind", ["alpha", "old", "dora", "loha", "lokr", "bias"])
 def test_a_lora_of_any_kind_acts_as_the_core_s(found, kind):
     result = found[f"kind {kind}"]
-    assert "1 layers are changed." in result["report"]
+    assert "1 layer is changed." in result["report"]
     assert result["patches"] == (2 if kind == "bias" else 1)
     assert result["to plain"] > 0.01
     # ComfyUI divides DoRA's lengths by those of the weight alone, and merged files are rounded.

@@ -4,12 +4,15 @@ import json
 import re
 import shutil
 
+import av
 import pytest
 import torch
 from PIL import Image
 
 from easyanimate_core.cli.main import main
 from easyanimate_core.data_preparation import (
+    Captioning,
+    caption_files,
     deduplicate,
     filter_files,
     read_captions,
@@ -18,8 +21,11 @@ from easyanimate_core.data_preparation import (
 )
 from easyanimate_core.errors import InputError
 from easyanimate_core.media import read_video, resize_cover, write_mp4, write_png
-from tests.factories import real_clip
+from tests.factories import grey, pixels, real_clip, write_film
+from tests.unit.tiny_vision_models import write_llava
 
+#: Nothing is dropped for what it shows.
+EVERYTHING = ("--limit", "motion=..", "--limit", "sharpness=..")
 TEXTS = {"bunny.mp4": "A rabbit <yawns>.", "phone.mp4": "一个人在打电话。", "one.png": "A meadow."}
 
 
@@ -203,3 +209,45 @@ def test_measures_are_listed(capsys):
         main(["prepare-data", "filter", "--measures"])
     assert end.value.code == 0
     assert "motion       0.005..1.5   mean optical flow" in capsys.readouterr().out
+
+
+def test_what_is_changed_in_a_file_is_told_by_every_step_that_looks_at_it(tmp_path, capsys):
+    """Pixels that are not square and times that keep to no rate; a damaged clip is named."""
+
+    def wide(stream):
+        stream.codec_context.sample_aspect_ratio = 2
+
+    data, alone = tmp_path / "data", ("--workers", "1")
+    data.mkdir()
+    frames = [grey(0.3 + 0.02 * i, 48, 32) for i in range(20)]
+    times = [i / 10 + (i > 12) * 0.4 for i in range(20)]
+    write_film(data / "wide.mp4", frames, times, set_up=wide)
+    write_mp4(data / "plain.mp4", pixels(1, frames=12), fps=8)
+    shutil.copy(data / "plain.mp4", data / "torn.mp4")
+    content = bytearray((data / "torn.mp4").read_bytes())
+    with av.open(str(data / "torn.mp4")) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    place, size = packets[8]
+    content[place + size * 2 // 3 : place + size] = bytes(size - size * 2 // 3)
+    (data / "torn.mp4").write_bytes(content)
+    told = [
+        "note: wide.mp4: Its pixels are not square (2:1): 32 x 48 are shown as 64 x 48.",
+        "note: wide.mp4: Its frames are not shown equally long; it is taken at 10 frames per "
+        "second.",
+    ]
+
+    def notes(out):
+        return [line for line in out.splitlines() if line.startswith("note: ")]
+
+    for _ in range(2):  # as they were measured, and as they are remembered
+        status, out, _ = command(capsys, "filter", data, *alone, "--no-ocr", *EVERYTHING)
+        assert (status, notes(out)) == (0, told)
+        assert f"left out: torn.mp4: {data / 'torn.mp4'} is damaged: parts of its" in out
+    captioning = Captioning(frames=2, max_tokens=4, device="cpu")
+    model = write_llava(tmp_path / "tiny-llava")
+    summary = caption_files(data, model, captioning)
+    assert [f"note: {p}: {n}" for p, said in summary.notes.items() for n in said] == told
+    (tmp_path / "raw").mkdir()
+    shutil.copy(data / "wide.mp4", tmp_path / "raw" / "wide.mp4")
+    status, out, _ = command(capsys, "scenes", tmp_path / "raw", tmp_path / "out", *alone)
+    assert (status, notes(out)) == (0, told)

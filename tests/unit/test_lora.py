@@ -35,7 +35,7 @@ def test_report_counts_keys_layers_and_text():
     assert match.modules == {f"{BLOCK}attn1.to_q"}
     assert match.unmatched == ("lora_unet_other.alpha",)
     assert match.report() == (
-        "2 of 3 keys matched, 1 layers are changed. 1 keys of a text encoder are not used."
+        "2 of 3 keys matched, 1 layer is changed. 1 key of a text encoder is not used."
     )
 
 

@@ -115,11 +115,41 @@ def test_strength_walks_the_last_part(name, configs):
     config = config_for(name, configs)
     whole = make_schedule(name, config, steps=20).timesteps
     part = make_schedule(name, config, steps=20, strength=0.3).timesteps
-    num_skipped = 14 * make_schedule(name, config, steps=20).solver.order
-    assert torch.equal(part, whole[num_skipped:])
+    if name == "PNDM":  # three Runge-Kutta steps of four timesteps each, wherever it starts
+        assert (len(whole), len(part)) == (29, 15)
+        assert torch.equal(part[12:], whole[-3:])
+    else:
+        assert torch.equal(part, whole[14:])
     assert (part <= whole[0]).all()
-    if name != "PNDM":  # its Runge-Kutta start visits timesteps twice
-        assert len(part) == 6
+
+
+@pytest.mark.parametrize("name", V5_NAMES)
+def test_nearly_all_of_the_strength_is_nearly_all_of_it(name, configs):
+    """A denoiser that knows the clip: what it is led to is the clip, wherever the walk starts."""
+    clip, noise = torch.randn(2, 1, 4, 2, 4, 6, generator=torch.Generator().manual_seed(5))
+    for strength in (1.0, 0.999, 0.5, 0.25):
+        schedule = make_schedule(name, configs[V5], steps=20, strength=strength)
+        generators = [torch.Generator().manual_seed(3)]
+        found = denoise(
+            # What an Euler step is shown is scaled to what the other solvers have.
+            lambda shown, timestep, schedule=schedule: schedule.velocity(shown, clip, timestep),
+            schedule, schedule.start(noise, clip), generators=generators,
+        )  # fmt: skip
+        assert (found - clip).abs().mean() < 0.05, strength
+
+
+@pytest.mark.parametrize("strength", [0.3, 0.5, 0.999])
+def test_less_strength_leaves_pndm_its_start_or_is_refused(strength):
+    """What the message names as enough is enough."""
+    for steps in range(4, 1001):
+        if int(steps * strength) >= 4:
+            check_steps(steps, strength, "PNDM")
+            continue
+        with pytest.raises(SchedulerError, match=r"leaves .* step.*, and PNDM needs 4\.") as caught:
+            check_steps(steps, strength, "PNDM")
+        message = str(caught.value)
+        check_steps(steps, float(message.rpartition("at least ")[2].removesuffix(".")), "PNDM")
+        check_steps(int(message.partition("Use at least ")[2].partition(" ")[0]), strength, "PNDM")
 
 
 def test_less_strength_starts_with_less_noise(configs):

@@ -4,6 +4,7 @@ import collections
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.errors import InputError
@@ -117,14 +118,39 @@ def test_a_cache_gives_back_what_it_was_given(tmp_path):
     assert LatentCache(tmp_path, "another encoder").read("clip", SHAPE) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a tensor at all", None])
-def test_a_damaged_entry_counts_as_none(tmp_path, damage):
+def changed(content):
+    """One bit of the numbers: as long as before, and as good a safetensors file."""
+    return content[:-1] + bytes([content[-1] ^ 1])
+
+
+@pytest.mark.parametrize(
+    "damaged", [lambda _: b"", lambda _: b"not a tensor at all", lambda c: c[:-2], changed]
+)
+def test_a_damaged_entry_counts_as_none(tmp_path, damaged):
     cache = LatentCache(tmp_path, "encoder")
     cache.write(torch.ones(2), "clip")
     (file,) = tmp_path.rglob("*.safetensors")
-    file.write_bytes(file.read_bytes()[:-2] if damage is None else damage)
+    file.write_bytes(damaged(file.read_bytes()))
     assert cache.read("clip") is None
     cache.write(torch.ones(2), "clip")
+    assert torch.equal(cache.read("clip"), torch.ones(2))
+
+
+def test_an_entry_of_another_clip_counts_as_none(tmp_path):
+    cache = LatentCache(tmp_path, "encoder")
+    cache.write(torch.ones(2), "clip")
+    (file,) = tmp_path.rglob("*.safetensors")
+    cache.write(torch.zeros(2), "another")
+    (other,) = set(tmp_path.rglob("*.safetensors")) - {file}
+    file.write_bytes(other.read_bytes())
+    assert cache.read("clip") is None
+
+
+def test_an_entry_of_an_earlier_version_is_read(tmp_path):
+    cache = LatentCache(tmp_path, "encoder")
+    cache.write(torch.ones(2), "clip")
+    (file,) = tmp_path.rglob("*.safetensors")
+    save_file(load_file(file), file)
     assert torch.equal(cache.read("clip"), torch.ones(2))
 
 

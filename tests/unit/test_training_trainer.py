@@ -17,12 +17,12 @@ from easyanimate_core.specs import Head
 from easyanimate_core.training.config import LoraConfig
 from easyanimate_core.training.data.buckets import Draw
 from easyanimate_core.training.lora import LoraBranch, add_lora, write_lora
-from easyanimate_core.training.run import make_strategy, run_training
+from easyanimate_core.training.run import run_training
 from easyanimate_core.training.strategies.base import Batch, Losses
 from easyanimate_core.training.trainer import Trainer
 from tests.factories import V5, V5_1
 from tests.ports import free_port
-from tests.training_runs import SHAPE, clips, config, losses, settings, train
+from tests.training_runs import SHAPE, clips, config, losses, settings, strategy_of, train
 
 ROOT = Path(__file__).parents[2]
 
@@ -41,7 +41,7 @@ def batch_of(strategy, count=2):
 
 
 def gradients(wanted, **draws):
-    strategy = make_strategy(wanted)
+    strategy = strategy_of(wanted)
     strategy.loss("denoiser", strategy.networks, batch_of(strategy, **draws)).total.backward()
     return {name: p.grad for name, p in strategy.networks["denoiser"].named_parameters()}
 
@@ -66,7 +66,7 @@ class Still(nn.Module):
 
 
 def test_a_share_of_the_loss_counts_the_regions_alone(folder, tmp_path):
-    strategy = make_strategy(config(tmp_path, folder, objective={"region_share": 0.25}))
+    strategy = strategy_of(config(tmp_path, folder, objective={"region_share": 0.25}))
     batch, network = batch_of(strategy), Still()
     found = strategy.loss("denoiser", {"denoiser": network}, batch)
     content = batch.content
@@ -81,7 +81,7 @@ def test_a_share_of_the_loss_counts_the_regions_alone(folder, tmp_path):
 
 
 def test_all_devices_train_the_vae_on_single_frames_at_once(folder, tmp_path):
-    strategy = make_strategy(
+    strategy = strategy_of(
         config(tmp_path, folder, task="vae", data__clips_per_batch=2, vae_objective={"images": 0.5})
     )
     seen = []

@@ -11,11 +11,10 @@ from easyanimate_core.checkpoint import read_json
 from easyanimate_core.errors import InputError
 from easyanimate_core.specs import Head
 from easyanimate_core.training.data.buckets import Draw
-from easyanimate_core.training.run import make_strategy
 from easyanimate_core.training.strategies.base import Batch
 from easyanimate_core.training.strategies.streams import any_in_latent
 from tests.factories import V5_1
-from tests.training_runs import SHAPE, clips, config, train
+from tests.training_runs import SHAPE, clips, config, strategy_of, train
 
 CROP = [5, 16, 16]
 
@@ -42,7 +41,7 @@ def marked_share(strategy):
 def test_crops_hold_the_bodies_as_often_as_asked(folder, tmp_path):
     shares = [
         marked_share(
-            make_strategy(
+            strategy_of(
                 config(
                     tmp_path,
                     folder,
@@ -66,11 +65,11 @@ def test_crops_about_masks_need_clips_that_have_them(folder, tmp_path):
         for record in clips()
     ]
     with pytest.raises(InputError, match=r"crop_masks is 0\.7.*no masks.*Set it to 0"):
-        batch_of(make_strategy(wanted, records))
+        batch_of(strategy_of(wanted, records))
 
 
 def test_latents_are_kept_outside_of_the_masks(folder, tmp_path):
-    strategy = make_strategy(
+    strategy = strategy_of(
         config(
             tmp_path,
             folder,

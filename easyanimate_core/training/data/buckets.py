@@ -83,10 +83,10 @@ class Batches:
         if empty:
             first = empty[0]
             raise InputError(
-                f"{len(empty)} of {len(records)} clips fit no bucket, such as one of "
-                f"{first.frames} frames of {first.height} x {first.width}: it is smaller or "
-                "shorter than all of them. Add smaller token lengths or shorter frames, or filter "
-                "such clips out."
+                f"{len(empty)} of {len(records)} clips fit no bucket, such as "
+                f"{first.name or 'one'} of {first.frames} frames of {first.height} x "
+                f"{first.width}: it is smaller or shorter than all of them. Add smaller token "
+                "lengths or shorter frames, or filter such clips out."
             )
 
     def epoch(self, number: int) -> list[list[list[Draw]]]:

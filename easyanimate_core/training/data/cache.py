@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from ...errors import MediaError
-from ...files import atomic_file, save_tensors
+from ...files import read_tensors, write_tensors
 from ...media.samples import add_samples
 
 logger = logging.getLogger(__name__)
@@ -37,11 +35,13 @@ def digest_of_files(*paths: Path) -> str:
 
 
 @functools.lru_cache(maxsize=16)
-def _tell_once(folder: Path) -> None:
+def tell_once(folder: Path, result: str) -> None:
+    """Say that a folder cannot be written to, and what becomes of what is missing there."""
     logger.error(
         "Nothing can be kept in %s, which is full or not to be written to: what is missing there "
-        "is encoded anew in every epoch.",
+        "%s.",
         folder,
+        result,
     )
 
 
@@ -61,8 +61,9 @@ class LatentCache:
         if not path.is_file():
             return None
         try:
-            return load_file(path)[_KEY].float()
-        except (SafetensorError, KeyError, OSError):
+            tensors, told = read_tensors(path)
+            return tensors[_KEY].float() if told.get("entry", path.stem) == path.stem else None
+        except (ValueError, KeyError):
             return None
 
     def has(self, *content: object) -> bool:
@@ -73,10 +74,10 @@ class LatentCache:
         """Keep a tensor; where that cannot be, it is said once and the run goes on without."""
         half = tensor.to("cpu", torch.float16).contiguous()
         try:
-            with atomic_file(self._path(content)) as scratch:
-                save_tensors(scratch, {_KEY: half})
+            path = self._path(content)
+            write_tensors(path, {_KEY: half}, {"entry": path.stem}, spare=False)
         except MediaError:
-            _tell_once(self.folder)
+            tell_once(self.folder, "is encoded anew in every epoch")
 
     def _path(self, content: tuple[object, ...]) -> Path:
         name = digest(self.encoder, *content)

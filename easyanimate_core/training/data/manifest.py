@@ -14,13 +14,25 @@ from ...files import (
     DATASET_BYTES,
     TEXT,
     check_fields,
+    foreign_system,
     is_file,
     named_path,
     optional,
+    path_below,
     read_json,
     short,
 )
-from ...media import Fit, align_clip, read_facts, read_still, read_video, resize_cover
+from ...media import (
+    Fit,
+    align_clip,
+    damaged,
+    ground_of_lines,
+    read_facts,
+    read_still,
+    read_video,
+    resize_cover,
+    resize_lines,
+)
 from .records import Record, Sample, Shape
 
 _KINDS = ("video", "image")
@@ -66,7 +78,7 @@ def manifest_records(
         )
     for record in records:
         for note in record.notes:
-            report(note)
+            report(f"{record.name}: {note}")
     return records
 
 
@@ -84,16 +96,10 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
     kind = entry.get("type", "video")
     if kind not in _KINDS:
         raise InputError(f"Entry {number}: type is {short(kind)}; it must be video or image.")
-    paths = {
-        name: base / named_path(entry[name], f"{name} of entry {number}", InputError)
-        for name in ("file_path", "control_file_path", "camera_file_path")
-        if entry.get(name)
-    }
+    names = ("file_path", "control_file_path", "camera_file_path")
+    paths = {name: _place(entry[name], base, name, number) for name in names if entry.get(name)}
     if "file_path" not in paths:
         raise InputError(f"Entry {number} of the manifest has an empty file_path.")
-    for name, path in paths.items():
-        if not is_file(path):
-            raise InputError(f"Entry {number}: {name} {path} does not exist.")
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths.values()]
     if kind == "image":
         picture = read_still(paths["file_path"])
@@ -110,19 +116,26 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
         height=height,
         width=width,
         load=partial(_load, paths, kind, fps),
-        notes=tuple(f"{entry['file_path']}: {note}" for note in notes),
+        notes=notes,
+        name=entry["file_path"],
     )
 
 
+def _place(path: str, base: Path, name: str, number: int) -> Path:
+    named_path(path, f"{name} of entry {number}", InputError)
+    file = path_below(base, path)
+    if not is_file(file):
+        system = foreign_system(path)
+        known = f" {path} is a path of {system}: write it relative to {base}." if system else ""
+        raise InputError(f"Entry {number}: {name} {file} does not exist.{known}")
+    return file
+
+
 def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sample:
-    if kind == "image":
-        picture = read_still(paths["file_path"]).frames
-        sample = Sample(resize_cover(picture, shape.height, shape.width))
-    else:
-        sample = Sample(_clip(paths["file_path"], fps, shape))
+    read = _picture if kind == "image" else partial(_clip, fps)
+    sample = Sample(read(paths["file_path"], shape))
     if "control_file_path" in paths:
-        control = _clip(paths["control_file_path"], fps, shape, keep_lines=True)
-        sample = replace(sample, control=control)
+        sample = replace(sample, control=read(paths["control_file_path"], shape, keep_lines=True))
     if "camera_file_path" in paths:
         sample = replace(
             sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
@@ -130,9 +143,18 @@ def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sam
     return sample
 
 
-def _clip(path: Path, fps: float, shape: Shape, *, keep_lines: bool = False) -> Any:
+def _picture(path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
+    picture = read_still(path).frames
+    size = (shape.height, shape.width)
+    ground = ground_of_lines(picture, *size) if keep_lines else None
+    return resize_cover(picture, *size) if ground is None else resize_lines(picture, *size, ground)
+
+
+def _clip(fps: float, path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
     fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
     clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
+    if clip.is_damaged:
+        raise damaged(path)
     aligned = align_clip(
         clip,
         height=shape.height,

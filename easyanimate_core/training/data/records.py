@@ -45,7 +45,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Record:
-    """A clip that is not read yet.
+    """A clip that is not read yet, of a `name` that its user knows.
 
     `identity` changes whenever its content does; `captions` mean the same (one is drawn at a time);
     `load` brings it to a shape. `notes` say what is changed in it first.
@@ -58,6 +58,7 @@ class Record:
     width: int
     load: Callable[[Shape], Sample]
     notes: tuple[str, ...] = ()
+    name: str = ""
 
 
 def generator_of(*parts: int | str) -> np.random.Generator:

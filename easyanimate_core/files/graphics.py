@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 DRM_FOLDER = Path("/sys/class/drm")
 #: Windows keeps its display adapters under this key of the registry.
@@ -29,15 +30,15 @@ def _of_linux(drm: Path) -> Iterator[str]:
 
 def _of_windows() -> Iterator[str]:
     """Numbers of the makers in the adapters' ids, which read "pci", "ven_10de&dev_2684"."""
-    if sys.platform == "win32":
-        import winreg
+    import winreg
 
-        with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, ADAPTERS) as adapters:
-            for index in range(winreg.QueryInfoKey(adapters)[0]):
-                told = ""
-                with (  # what is not an adapter, or not for this user to read, is passed over
-                    suppress(OSError),
-                    winreg.OpenKey(adapters, winreg.EnumKey(adapters, index)) as adapter,
-                ):
-                    told = str(winreg.QueryValueEx(adapter, "MatchingDeviceId")[0])
-                yield from re.findall(r"ven_(\w{4})", told.lower())
+    registry: Any = winreg  # its functions are known on Windows alone
+    with registry.OpenKey(registry.HKEY_LOCAL_MACHINE, ADAPTERS) as adapters:
+        for index in range(registry.QueryInfoKey(adapters)[0]):
+            told = ""
+            with (  # what is not an adapter, or not for this user to read, is passed over
+                suppress(OSError),
+                registry.OpenKey(adapters, registry.EnumKey(adapters, index)) as adapter,
+            ):
+                told = str(registry.QueryValueEx(adapter, "MatchingDeviceId")[0])
+            yield from re.findall(r"ven_(\w{4})", told.lower())

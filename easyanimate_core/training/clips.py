@@ -1,0 +1,119 @@
+"""The clips of a run: those that its config names, without those that cannot be used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, MediaError
+from ..progress import Progress, silent
+from .config import TrainConfig
+from .data.buckets import shapes_for
+from .data.manifest import manifest_records
+from .data.readable import Reading
+from .data.records import Record
+from .data.synthetic import synthetic_records
+from .tracking import Report, print_line
+
+#: What a task needs of every clip beside it: a field of `Sample`.
+_NEEDS = {"control": "control", "camera": "camera"}
+#: How many faults a refusal names.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Clips:
+    """`records` are trained on, `held_out` measured."""
+
+    records: Sequence[Record]
+    held_out: Sequence[Record]
+
+    @classmethod
+    def in_memory(cls, config: TrainConfig, records: Sequence[Record]) -> Clips:
+        """Clips that are no files; the first are measured too."""
+        return cls(records, records[: config.validation.clips])
+
+
+def find_clips(
+    config: TrainConfig,
+    accelerator: Any = None,
+    *,
+    progress: Progress = silent,
+    report: Report = print_line,
+) -> Clips:
+    """The clips of the config, every file read once as far as training will.
+
+    Those that cannot be read are left out; `report` is told which. The processes of `accelerator`
+    share the work. Reports the stage "check".
+
+    Raises:
+        InputError: There is no data, or a manifest is malformed.
+        MediaError: No clip can be read.
+    """
+    data, validation = config.data, config.validation
+    if data.synthetic is not None:
+        records = synthetic_records(data.synthetic)
+        held_out = data.synthetic.model_copy(update={"count": validation.clips})
+        if validation.manifest is None:
+            return Clips(records, synthetic_records(held_out, seed=validation.seed))
+    elif data.manifest is None:
+        raise InputError("data has no clips: give data.manifest, or data.synthetic.")
+    else:
+        records = manifest_records(data.manifest, data.root, fps=data.fps, report=report)
+        records = _readable(config, records, data.manifest, accelerator, (progress, report))
+    if validation.manifest is None:
+        return Clips.in_memory(config, records)
+    measured = manifest_records(validation.manifest, data.root, fps=data.fps, report=report)
+    measured = _fitting(config, measured, report)[: validation.clips]
+    measured = _readable(config, measured, validation.manifest, accelerator, (progress, report))
+    return Clips(records, measured)
+
+
+def _fitting(config: TrainConfig, records: list[Record], report: Report) -> list[Record]:
+    """The held-out clips that have a shape."""
+    data = config.data
+    fitting = [record for record in records if shapes_for(record, data.tokens, data.frames)]
+    if not fitting:
+        raise InputError(
+            f"No clip of {config.validation.manifest} fits a bucket: {records[0].name} has "
+            f"{records[0].frames} frames of {records[0].width} x {records[0].height}. Name larger "
+            "or longer ones, or add smaller token lengths or shorter frames to data."
+        )
+    if len(fitting) < len(records):
+        left_out = [record.name for record in records if record not in fitting]
+        report(
+            f"{len(left_out)} of {len(records)} clips of {config.validation.manifest} fit no "
+            f"bucket and are left out: {', '.join(left_out)}"
+        )
+    return fitting
+
+
+def _readable(
+    config: TrainConfig,
+    records: list[Record],
+    manifest: Path,
+    accelerator: Any,
+    tell: tuple[Progress, Report],
+) -> list[Record]:
+    progress, report = tell
+    reading = Reading(config.data.frames, config.cache / "readable", _NEEDS.get(config.task, ""))
+    if accelerator is None:
+        faults = dict(reading.unreadable(records, slice(None), progress))
+    else:
+        from accelerate.utils import gather_object
+
+        share = slice(accelerator.process_index, None, accelerator.num_processes)
+        faults = dict(gather_object(reading.unreadable(records, share, progress)))
+    told = [faults[number] for number in sorted(faults)]
+    if len(told) == len(records):
+        first = "\n  ".join(told[:_SHOWN])
+        raise MediaError(f"None of the {len(told)} clips of {manifest} can be used:\n  {first}")
+    if told:
+        left_out = "\n  ".join(told)
+        report(
+            f"{len(told)} of {len(records)} clips of {manifest} cannot be used and are left out:"
+            f"\n  {left_out}"
+        )
+    return [reading.guarded(r) for number, r in enumerate(records) if number not in faults]

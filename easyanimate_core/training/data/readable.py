@@ -1,0 +1,92 @@
+"""Clips are read once before the first step, as far as training will: a bad file is found then.
+
+What can be read is kept in the cache, so that the next run does not read it again; what cannot is
+read anew every time, for it may have been mended.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ...errors import EasyAnimateError, InputError, MediaError
+from ...files import atomic_file, remove
+from ...geometry import SIZE_MULTIPLE
+from ...progress import Progress, silent
+from .cache import digest, tell_once
+from .records import Record, Sample, Shape
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How clips are read: their `lengths` in frames, and what beside the clip the task `needs`.
+
+    `kept` is the folder of what is known to be readable.
+    """
+
+    lengths: Sequence[int]
+    kept: Path
+    needs: str = ""
+
+    def unreadable(
+        self, records: Sequence[Record], share: slice, progress: Progress = silent
+    ) -> list[tuple[int, str]]:
+        """Number and fault of those of a `share` that cannot be read; the stage is "check"."""
+        numbers = range(len(records))[share]
+        faults = []
+        progress("check", 0, len(numbers))
+        for done, number in enumerate(numbers, start=1):
+            fault = self._fault(records[number])
+            if fault:
+                name = records[number].name
+                faults.append((number, fault if name in fault else f"{name}: {fault}"))
+            progress("check", done, len(numbers))
+        return faults
+
+    def guarded(self, record: Record) -> Record:
+        """The record; where it cannot be read any more, the next run will know."""
+        return replace(record, load=partial(_load_or_forget, record.load, self._mark(record)))
+
+    def _fault(self, record: Record) -> str:
+        """Why it cannot be read, empty where it can; where it has no length, buckets refuse it."""
+        frames, mark = self._frames(record), self._mark(record)
+        if not frames or mark.is_file():
+            return ""
+        try:
+            sample = record.load(Shape(frames, SIZE_MULTIPLE, SIZE_MULTIPLE))
+            self._check_whole(sample)
+        except EasyAnimateError as error:
+            return str(error)
+        try:
+            with atomic_file(mark) as scratch:
+                scratch.touch()
+        except MediaError:
+            tell_once(self.kept, "is read anew by the next run")
+        return ""
+
+    def _check_whole(self, sample: Sample) -> None:
+        if self.needs and getattr(sample, self.needs) is None:
+            raise InputError(f"It has no {self.needs}_file_path, which the task needs.")
+
+    def _frames(self, record: Record) -> int:
+        """The most that training reads of it, 0 where it is too short for all lengths."""
+        return max((n for n in self.lengths if n <= record.frames), default=0)
+
+    def _mark(self, record: Record) -> Path:
+        name = digest(record.identity, self._frames(record), self.needs)
+        return self.kept / name[:2] / name
+
+
+def _load_or_forget(load: Callable[[Shape], Sample], mark: Path, shape: Shape) -> Sample:
+    try:
+        return load(shape)
+    except EasyAnimateError as error:
+        with suppress(OSError):
+            remove(mark)
+        raise MediaError(
+            f"{error} It could be read when the run began. Start the run again: it goes on after "
+            "its last state, and leaves out what cannot be read by then."
+        ) from error
