@@ -37,6 +37,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
+from easyanimate_core.streams import prepare_streams
+
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = "requirements-dev.txt"
 #: Written last: an environment without it is a broken half and is built again.
@@ -110,7 +112,7 @@ def try_lock(file: IO[str]) -> bool:
 def locked(folder: Path) -> Iterator[IO[str]]:
     """Let one process at a time change an environment; closing the file gives the lock back."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with folder.with_name(folder.name + ".lock").open("a") as file:
+    with folder.with_name(folder.name + ".lock").open("a", encoding="utf-8") as file:
         if not try_lock(file):
             say(f"Another process is setting up {folder}; waiting for it.")
             while not try_lock(file):
@@ -289,6 +291,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 def main(arguments: list[str]) -> int:
     """Find the command and run it."""
+    prepare_streams()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__)
         return 0

@@ -19,33 +19,29 @@ sys.path.insert(0, str(PACK))
 def check() -> int:
     """Say what is there and what is missing; the exit status is always 0."""
     try:
-        from easyanimate_core.cli.streams import prepare_streams
+        from easyanimate_core.streams import prepare_streams
+
+        prepare_streams()
+        from easyanimate_core.files.commands import python_command
         from easyanimate_core.hub.installed import check_installation
         from easyanimate_core.hub.places import find_places
 
-        prepare_streams()
         print("EasyAnimate")
         for line in check_installation(PACK, find_places(PACK, os.environ)):
             print(f"  {line}")
-        print("  Models are fetched with: python install.py NAME; names: python install.py --list")
+        print(f"  Models are fetched by: {python_command(PACK / 'install.py')} NAME")
+        print("  Their names are shown by the same with --list")
     except Exception as error:
-        print(f"EasyAnimate could not be checked: {type(error).__name__}: {error}")
+        said = f"EasyAnimate could not be checked: {type(error).__name__}: {error}"
+        print(said.encode("ascii", "backslashreplace").decode())  # on a console of any encoding
     return 0
 
 
 def fetch(arguments: list[str]) -> int:
     """Fetch what is named; see `easyanimate_core.cli.download`."""
-    try:
-        from easyanimate_core.cli.main import main
+    from easyanimate_core.cli.main import main
 
-        return main(["download", *arguments])
-    except ModuleNotFoundError as error:
-        print(
-            f"error: {error.name} is not installed in {sys.executable}. Use the Python of ComfyUI: "
-            "of the portable version python_embeded\\python.exe, else the one that starts main.py.",
-            file=sys.stderr,
-        )
-        return 2
+    return main(["download", *arguments])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ derive from `EasyAnimateError`, so a caller can tell a refusal from a programmin
 from __future__ import annotations
 
 import unicodedata
+from pathlib import Path
 
 #: Controls, marks that turn the direction of writing, halves of characters, other line ends.
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
@@ -57,6 +58,22 @@ class DownloadError(EasyAnimateError):
 
 class MediaError(EasyAnimateError):
     """A picture or a video cannot be read or written."""
+
+
+class PrecisionError(EasyAnimateError):
+    """A computation left the range of its dtype, or the device cannot compute in it."""
+
+
+class HeldError(MediaError):
+    """A finished result lies under another name, `kept`: another program holds what it replaces."""
+
+    def __init__(self, message: str, kept: Path) -> None:
+        super().__init__(message)
+        self.kept = kept
+
+    def __reduce__(self) -> tuple[type[HeldError], tuple[str, Path]]:
+        """Worker processes raise it too."""
+        return type(self), (self.args[0], self.kept)
 
 
 class RecipeError(EasyAnimateError):

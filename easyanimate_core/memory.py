@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .cards import Card
 from .errors import InputError
 
 #: What the weights of attention and feed-forward layers are stored in. The q kinds are those of
@@ -38,6 +39,11 @@ class Memory:
         for name in ("quantization", "text_quantization"):
             _check_choice(name, getattr(self, name), QUANTIZATIONS)
         _check_choice("offload", self.offload, OFFLOADS)
+
+
+def quantizations_on(card: Card) -> tuple[str, ...]:
+    """Those of `QUANTIZATIONS` whose weights can lie on a device."""
+    return tuple(kind for kind in QUANTIZATIONS if kind != "qfloat8" or card.holds_float8)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

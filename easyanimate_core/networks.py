@@ -8,13 +8,16 @@ from contextlib import ExitStack, contextmanager
 import torch
 
 from .checkpoint import CheckpointInfo
-from .devices import pick_device
+from .devices import card_of, pick_device, text_dtype
+from .errors import InputError
 from .loading import load_transformer, load_vae
-from .memory import Memory
+from .memory import Memory, quantizations_on
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
 from .offload import placed
+from .precision import wide
 from .progress import Progress
+from .quantization import stored_format
 from .text import TextEncoder, build_text_encoder
 
 
@@ -23,7 +26,7 @@ class Networks:
 
     The text encoder is not kept. Between stages a network rests in main memory (memory-mapped where
     its dtype is kept), unless `memory.offload` is "resident". Raises `InputError` where
-    `memory.text_device` is not on this machine.
+    `memory.text_device` is not on this machine, and as `check_held_on` does.
     """
 
     def __init__(
@@ -32,8 +35,12 @@ class Networks:
         self.info = info
         self.device = device
         self.dtype = dtype
+        self.vae_dtype = wide(dtype)
         self.memory = memory
         self.text_device = device if memory.text_device is None else pick_device(memory.text_device)
+        self.text_dtype = text_dtype(dtype, self.text_device)
+        check_held_on(device, info, memory)
+        _check_kind("text_quantization", memory.text_quantization, self.text_device)
         self._transformer: EasyAnimateTransformer3DModel | None = None
         self._vae: AutoencoderKLMagvit | None = None
 
@@ -45,7 +52,7 @@ class Networks:
             self.info.path,
             self.info.version,
             use_attention_mask=self.info.transformer.enable_text_attention_mask,
-            dtype=self.dtype,
+            dtype=self.text_dtype,
             device="cpu" if in_blocks else self.text_device,
             quantization=self.memory.text_quantization,
             progress=progress,
@@ -61,7 +68,7 @@ class Networks:
         if self._transformer is None:
             self._transformer = load_transformer(
                 self.info,
-                dtype=self._storage_dtype,
+                dtype=self._stored_in(self.dtype),
                 quantization=self.memory.quantization,
                 progress=progress,
             )
@@ -72,13 +79,40 @@ class Networks:
     def vae(self, progress: Progress) -> Iterator[AutoencoderKLMagvit]:
         """The VAE, ready to use inside the block."""
         if self._vae is None:
-            self._vae = load_vae(self.info, dtype=self._storage_dtype, progress=progress)
+            stored = self._stored_in(self.vae_dtype)
+            self._vae = load_vae(self.info, dtype=stored, progress=progress)
         # Its activations, not its 0.5 GB of weights, are what takes memory.
         how = "module" if self.memory.offload == "block" else self.memory.offload
         with placed(self._vae, self.device, how):
             yield self._vae
 
-    @property
-    def _storage_dtype(self) -> torch.dtype | None:
-        """On a CPU the stored dtype is kept, so weights stay mapped; layers cast them when used."""
-        return None if self.device.type == "cpu" else self.dtype
+    def _stored_in(self, compute: torch.dtype) -> torch.dtype | None:
+        """What weights are held in; None keeps the files' dtype, and layers cast them when used.
+
+        On a CPU they stay mapped so. For float32, cast weights are the same to the bit and take
+        half the memory.
+        """
+        return None if self.device.type == "cpu" or compute is torch.float32 else compute
+
+
+def check_held_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
+    """Raise `InputError` unless `device` has the dtype that the denoiser's weights would be in."""
+    _check_kind("quantization", memory.quantization, device)
+    files = info.transformer_files
+    # Weights that are stored in 8 bits stay so; only qint4 makes others of them.
+    if memory.quantization == "qint4" or card_of(device).holds_float8:
+        return
+    if any((stored_format(files, name) or "").startswith("fp8") for name in files.weights):
+        raise InputError(
+            f"The denoiser of {info.path} is stored in fp8, which {device.type} (a Mac's GPU) does "
+            "not have. Make a copy in int8, which is as small: python -m easyanimate_core convert "
+            f'"{info.path}" "{info.path}-int8" --dtype int8. Or compute on the CPU: --device cpu.'
+        )
+
+
+def _check_kind(name: str, kind: str, device: torch.device) -> None:
+    if kind not in quantizations_on(card_of(device)):
+        raise InputError(
+            f"{name} is {kind}, but {device.type} (a Mac's GPU) has no fp8. Use qint8, which is as "
+            "small."
+        )

@@ -19,18 +19,20 @@ from torch import Tensor
 from .checkpoint import CheckpointInfo, inspect_checkpoint
 from .conditioning.condition import Condition, Sources, make_condition
 from .conditioning.encode import from_model_range
-from .devices import pick_device, pick_dtype
+from .devices import card_of, device_notes, pick_device, pick_dtype
 from .errors import InputError
 from .geometry import latent_shape
 from .loading import check_weights
 from .lora import Lora, LoraSet, attached, matrix_shapes
-from .memory import Memory
+from .memory import Memory, quantizations_on
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
+from .output import save_videos
 from .planning import Job, Limits, Plan, choose, facts_of
+from .precision import check_finite, wide
 from .progress import Progress, silent
-from .recipe import Recipe, save_videos
+from .recipe import Recipe
 from .sampling import (
     Denoiser,
     Sampler,
@@ -115,8 +117,9 @@ class Pipeline:
 
         Args:
             path: Checkpoint folder, original or diffusers layout.
-            device: auto, cpu, cuda, cuda:N or mps.
-            dtype: Compute dtype: auto, float32, bfloat16 or float16.
+            device: auto, cpu, cuda, cuda:N, xpu, xpu:N or mps.
+            dtype: Compute dtype: auto, float32, bfloat16 or float16. Beside float16 the VAE is in
+                float32 and the text encoders in bfloat16, whose values leave float16's range.
             memory: How the networks are held.
             embedding_cache: Keep the prompts' embeddings on disk, so that a prompt that was used
                 before needs no text encoder: in the folder of `find_cache_folder`, or in the one
@@ -128,7 +131,10 @@ class Pipeline:
         info = inspect_checkpoint(path)
         check_weights(info)
         place = pick_device(device)
-        return cls(info, place, pick_dtype(dtype, place), memory, embedding_cache)
+        compute = pick_dtype(dtype, place)
+        for note in device_notes(device, place, compute):
+            logger.warning(note)
+        return cls(info, place, compute, memory, embedding_cache)
 
     def held(self, memory: Memory) -> Pipeline:
         """The same checkpoint held otherwise; networks are loaded anew."""
@@ -160,6 +166,7 @@ class Pipeline:
             CheckpointError: A LoRA does not fit; raised before any weight is loaded.
             InputError: Something asked for breaks a rule of the model; raised before any weight is
                 loaded.
+            PrecisionError: Values left the range of the dtype; no video is made of them.
         """
         task = task or TextToVideo()
         settings = settings or Settings()
@@ -228,7 +235,8 @@ class Pipeline:
             guidance=settings.guidance.active,
             encodes=any(s is not None for s in (sources.video, sources.control, sources.reference)),
         )
-        return choose(facts_of(self.info), job, limits, compute=self.dtype)
+        kinds = quantizations_on(card_of(self.device))
+        return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
 
     def _plan(self, task: Task, settings: Settings) -> _Plan:
         """Every check and every file read, before any weight is loaded."""
@@ -270,7 +278,7 @@ class Pipeline:
         if self._cache is not None:
             identity = encoder_identity(
                 self.info,
-                dtype=self.dtype,
+                dtype=self._networks.text_dtype,
                 device=self._networks.text_device,
                 quantization=self.memory.text_quantization,
             )
@@ -295,14 +303,18 @@ class Pipeline:
         progress: Progress,
     ) -> Condition:
         with self._networks.vae(progress) as vae:
-            tiled = None if settings.tile is None else TiledEncoder(vae, Tiles(settings.tile))
+            tiled = (
+                None if settings.tile is None else TiledEncoder(vae, Tiles.of_side(settings.tile))
+            )
             return make_condition(
                 tiled or vae,
                 self.info.transformer,
-                _sources_to(plan.sources, self.device, self.dtype),
+                _sources_to(plan.sources, self.device, self._networks.vae_dtype),
                 size,
                 noise_amplitude=settings.reference_noise,
-                keep_known=settings.keep_known,
+                keep_known=self.info.transformer.keep_known
+                if settings.keep_known is None
+                else settings.keep_known,
                 generators=generators,
                 progress=progress,
             )
@@ -320,11 +332,12 @@ class Pipeline:
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
         """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
-        tiles = None if settings.tile is None else Tiles(settings.tile)
+        tiles = None if settings.tile is None else Tiles.of_side(settings.tile)
+        dtype = self._networks.vae_dtype
         with self._networks.vae(progress) as vae:
             return torch.stack(
                 [
-                    decode_latents(vae, sample.to(self.device, self.dtype), tiles, progress)
+                    decode_latents(vae, sample.to(self.device, dtype), tiles, progress)
                     for sample in latents.split(1)
                 ]
             )
@@ -357,16 +370,19 @@ def sample_latents(
         noise: Unit Gaussian noise in float32, on the denoiser's device.
         dtype: Compute dtype of the denoiser; the sampling itself is in float32.
         progress: Reports the stage "denoise".
+
+    Raises:
+        PrecisionError: A prediction is not finite.
     """
     batch, device = noise.shape[0], noise.device
-    negative, positive = (part.to(device, dtype) for part in text)
+    negative, positive = (part.to(device, wide(dtype)) for part in text)
     channels = None if condition.channels is None else condition.channels.to(device, dtype)
     rope = transformer.rotary_table(noise)
 
     def predictor(states: TextStates) -> Denoiser:
         def predict(latents: Tensor, timestep: Tensor) -> Tensor:
             copies = latents.shape[0] // batch
-            return transformer(
+            velocity: Tensor = transformer(
                 latents.to(dtype),
                 timestep,
                 states.text,
@@ -374,6 +390,8 @@ def sample_latents(
                 condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
                 rope=rope,
             )
+            check_finite(velocity, "What the denoiser predicts", dtype)
+            return velocity
 
         return predict
 
@@ -412,12 +430,16 @@ def _denoiser(
 def decode_latents(
     vae: AutoencoderKLMagvit, latents_1CFHW: Tensor, tiles: Tiles | None, progress: Progress
 ) -> Tensor:
-    """One sample's scaled latents to frames [F, H, W, 3] in [0, 1], on the CPU in float32."""
+    """One sample's scaled latents to frames [F, H, W, 3] in [0, 1], on the CPU in float32.
+
+    Raises `PrecisionError` where a pixel is not finite.
+    """
     unscaled = latents_1CFHW / vae.config.scaling_factor
     if tiles is None:
         video = vae.decode(unscaled, progress=progress)
     else:
         video = decode_tiled(vae, unscaled, tiles, progress=progress)
+    check_finite(video, "What the VAE decodes", video.dtype)
     return from_model_range(video[0].cpu())
 
 
@@ -430,7 +452,8 @@ def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str,
         raise InputError(f"The prompt is {prompt!r}; give a text, or a list of at least one text.")
     if any("\ud800" <= letter <= "\udfff" for text in prompts for letter in text):
         raise InputError(
-            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew."
+            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew, or "
+            "start Python with -X utf8."
         )
     return prompts
 

@@ -10,6 +10,7 @@ import copy
 import hashlib
 import os
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -17,13 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, MediaError, RecipeError
-from .files import is_file, is_folder, sha256_of
+from .files import is_file, is_folder, parts_of, sha256_of
+from .files.names import name_fault
 from .media import find_sequence
+from .specs import Head
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
-#: What the folders are called in which the small model of the package is put together.
-_BUILT_IN = "small-model"
-_SEPARATOR = re.compile(r"[/\\]")
+#: What the folder is called in which the small model of the package is put together.
+BUILT_IN = "small-model"
+BUILT_IN_HEADS = (Head.INPAINT, Head.CONTROL, Head.CAMERA)
+_HAS_FOLDERS = re.compile(r"[/\\]")
+#: Shares, and the names of devices and disks that lead to them.
+_REMOTE = re.compile(r"[/\\]{2}|[/\\]\?\?[/\\]")
 #: Numbers of a camera path in memory lie deepest: sources, poses, poses, row, column.
 _DEEPEST = 5
 #: Beyond the keyframes of the longest video.
@@ -45,25 +51,39 @@ class NamedFile:
     @property
     def name(self) -> str:
         """The last part of the path, of whatever system it is."""
-        return _SEPARATOR.split(self.path.rstrip("/\\"))[-1]
+        return next(reversed(parts_of(self.path)), "")
 
     @property
     def is_built_in(self) -> bool:
         """Whether it is the package's own model, which is made again and never opened by path."""
-        return self.part == MODEL and _SEPARATOR.split(self.path)[-3:-2] == [_BUILT_IN]
+        return self.part == MODEL and built_in_head(self.path) is not None
 
     @property
     def is_remote(self) -> bool:
         """A path of Windows at which even a look sends the user's name to another machine."""
-        return os.name == "nt" and self.path.replace("/", "\\").startswith("\\\\")
+        return os.name == "nt" and _REMOTE.match(self.path) is not None
 
-    def candidates(self, folders: Sequence[Path]) -> list[Path]:
-        """Where it is: at its path, or by its name in one of `folders`. Nothing is opened."""
-        paths = [Path(self.path)] if _SEPARATOR.search(self.path) and not self.is_remote else []
-        paths += [folder / self.name for folder in folders]
+    def candidates(
+        self, folders: Sequence[Path], *, on_windows: bool = os.name == "nt"
+    ) -> list[Path]:
+        """Where it is: at its path, or by its name in one of `folders`. Nothing is opened.
+
+        A name that Windows cannot hold is not looked for there: it leads to a device, to another
+        drive or beside a file.
+        """
+        if self.name in ("", "..") or (on_windows and name_fault(self.name)):
+            return []
+        paths = [Path(self.path)] if _HAS_FOLDERS.search(self.path) and not self.is_remote else []
+        paths += [spelled for folder in folders for spelled in _spellings(folder, self.name)]
         is_there = is_folder if self.part == MODEL else is_source
-        named = () if self.name in ("", ".", "..") else paths
-        return list(dict.fromkeys(path.absolute() for path in named if is_there(path)))
+        return list(dict.fromkeys(path.absolute() for path in paths if is_there(path)))
+
+
+def built_in_head(path: str) -> Head | None:
+    """The head of the small model that a path on any machine is of; None for other paths."""
+    *_, cache, _, name = ["", "", "", *parts_of(path)]
+    heads = {head.value: head for head in BUILT_IN_HEADS}
+    return heads.get(name) if cache == BUILT_IN else None
 
 
 def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:
@@ -83,7 +103,7 @@ def without_folders(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """The recipe with names in place of paths."""
     changed = dict(recipe)
     for file in files_of(recipe):
-        kept = _SEPARATOR.split(file.path)[-3:] if file.is_built_in else [file.name]
+        kept = parts_of(file.path)[-3:] if file.is_built_in else [file.name]
         changed = _with_path(changed, file.place, "/".join(kept))
     return changed
 
@@ -132,6 +152,15 @@ def sha256_of_source(path: Path) -> str:
     for picture in sequence.pictures:
         total.update(f"{picture.name} {sha256_of_file(picture)}\n".encode("utf-8", "replace"))
     return total.hexdigest()
+
+
+def _spellings(folder: Path, name: str) -> list[Path]:
+    """The name in a folder: as it is, and with accents as one character or as two.
+
+    macOS writes them as two into archives, and others as one: the names look the same.
+    """
+    forms = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
+    return [folder / form for form in dict.fromkeys(forms)]
 
 
 def _has(path: Path, sha256: str) -> bool:

@@ -28,7 +28,7 @@ _RULES = {
     "reference_noise": NUMBER,
     "negative_prompt": TEXT,
     "scheduler": optional(TEXT),
-    "keep_known": SWITCH,
+    "keep_known": optional(SWITCH),
 }
 _LIMITS = {
     "height": optional(whole(1, LARGEST_SIDE)),
@@ -57,8 +57,9 @@ class Settings:
         batch: Samples per prompt.
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
         keep_known: Hold what is known (image to video, region editing): what is outside a region,
-            and the first frames, come out as the VAE shows the source. The original lets them
-            drift.
+            and the first frames, come out as the VAE shows the source. Without it they may drift,
+            as in the original. None is what the checkpoint's own config asks for; no published one
+            does.
         short: What happens to a source clip that is too short: "refuse", or "repeat" its last
             frame.
         tile: Side in pixels of the VAE's tiles, against memory; None takes whole frames.
@@ -76,7 +77,7 @@ class Settings:
     seed: int = 43
     batch: int = 1
     reference_noise: float = REFERENCE_NOISE
-    keep_known: bool = True
+    keep_known: bool | None = None
     short: Literal["refuse", "repeat"] = "refuse"
     tile: int | None = None
 
@@ -108,7 +109,7 @@ class Settings:
         if self.short not in ("refuse", "repeat"):
             raise InputError(f"short is {self.short!r}; it must be 'refuse' or 'repeat'.")
         if self.tile is not None:
-            Tiles(self.tile)  # its own checks
+            Tiles.of_side(self.tile)  # its own checks
         check_steps(self.steps, 1.0)
         self.guidance  # noqa: B018  (its own checks)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .errors import CheckpointError, MediaError
 from .files import atomic_folder, cache_folder, temporary_cache
+from .recipe_files import BUILT_IN, BUILT_IN_HEADS, built_in_head
 from .specs import Head
 from .version import __version__
 
@@ -22,14 +23,13 @@ logger = logging.getLogger(__name__)
 
 #: Where the package keeps its parts.
 FOLDER = Path(__file__).parent / "small_model_weights"
-HEADS = (Head.INPAINT, Head.CONTROL, Head.CAMERA)
+HEADS = BUILT_IN_HEADS
 #: What it was trained for: frames, height, width.
 SIZE = (17, 96, 96)
 #: The names under which lists of checkpoints show it.
 NAMES = {f"small (built in): {head.value}": head for head in HEADS}
 #: A prompt that it understands: one sentence on a shape, its colour and size, a motion, a ground.
 EXAMPLE_PROMPT = "A large red circle moves left on grey stripes."
-_CACHE = "small-model"
 _SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 
 
@@ -60,24 +60,24 @@ def small_checkpoint(head: Head) -> Path:
             f"{transformer} is missing: this copy of the package came without the small model. "
             "Install it from its repository again."
         )
-    kept = cache_folder(_CACHE) / _identity() / head.value
+    kept = cache_folder(BUILT_IN) / _identity() / head.value
     try:
         return _made(kept, transformer)
     except MediaError as error:
         logger.warning("%s", error)
     try:
-        return _made(temporary_cache() / _CACHE / _identity() / head.value, transformer)
+        return _made(temporary_cache() / BUILT_IN / _identity() / head.value, transformer)
     except (MediaError, OSError) as error:
         raise CheckpointError(
             f"The small model takes up to 22 MB beside its package, and neither {kept} nor a "
             f"temporary folder can be written ({error}). Name a folder that can be with the "
-            "environment variable EASYANIMATE_CACHE."
+            "environment variable EASYANIMATEBUILT_IN."
         ) from error
 
 
 def lies_in_cache(checkpoint: Path) -> bool:
     """Whether a folder of `small_checkpoint` is there the next time too."""
-    return cache_folder(_CACHE) in checkpoint.parents
+    return cache_folder(BUILT_IN) in checkpoint.parents
 
 
 def _made(target: Path, transformer: Path) -> Path:
@@ -85,7 +85,7 @@ def _made(target: Path, transformer: Path) -> Path:
     if _is_whole(target):
         return target
     try:
-        with atomic_folder(target) as partial:
+        with atomic_folder(target, spare=False) as partial:
             for part in _SHARED:
                 _link(FOLDER / part, partial / part)
             _link(transformer, partial / "transformer")
@@ -102,15 +102,13 @@ def _is_whole(target: Path) -> bool:
         return False
 
 
-def made_again(folder: Path) -> Path | None:
+def made_again(folder: str | Path) -> Path | None:
     """The checkpoint of a folder that `small_checkpoint` made, here or on another machine.
 
-    None where it made no folder of such a name.
+    None where it made no folder of such a name. The path may be of another system.
     """
-    of_name = {head.value: head for head in HEADS}
-    if folder.parent.parent.name != _CACHE or folder.name not in of_name:
-        return None
-    return small_checkpoint(of_name[folder.name])
+    head = built_in_head(os.fspath(folder))
+    return None if head is None else small_checkpoint(head)
 
 
 def _transformer(head: Head) -> Path:

@@ -63,6 +63,7 @@ _TRANSFORMER_RULES: Mapping[str, Rule] = {
     "after_norm": SWITCH,
     "enable_text_attention_mask": SWITCH,
     "add_noise_in_inpaint_model": SWITCH,
+    "keep_known": SWITCH,
 }
 _VAE_RULES: Mapping[str, Rule] = {
     "in_channels": whole(1, 64),
@@ -85,7 +86,9 @@ _HEADS = """the channels beside the noise must be 0 (T2V), latent + 1 (InP), lat
 class TransformerConfig:
     """Shape of the denoiser. Field names are those of the published `config.json`.
 
-    `text_embed_dim_t5` is None where there is no second text encoder (V5.1).
+    `text_embed_dim_t5` is None where there is no second text encoder (V5.1). `keep_known` is this
+    project's own: whether known pixels are held unless a run says otherwise. No published
+    checkpoint has it.
     """
 
     in_channels: int
@@ -105,6 +108,7 @@ class TransformerConfig:
     sample_height: int = 60
     enable_text_attention_mask: bool = True
     add_noise_in_inpaint_model: bool = True
+    keep_known: bool = False
 
     def __post_init__(self) -> None:
         check_fields(vars(self), _TRANSFORMER_RULES, "The denoiser's config", CheckpointError)

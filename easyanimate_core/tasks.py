@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .conditioning.camera import CameraPath, camera_path, plucker_embedding, read_camera_file
+from .conditioning.channels import takes_no_reference
 from .conditioning.condition import Sources
 from .conditioning.encode import to_model_range
 from .conditioning.trajectory import Track, check_inside, heatmap_frames, read_tracks, resample
@@ -388,10 +389,7 @@ def check_head(task: Task, config: TransformerConfig) -> None:
             f"Load an EasyAnimate {version.value} checkpoint with that head."
         )
     if getattr(task, "reference", None) is not None and not config.has_reference:
-        raise HeadError(
-            f"This {config.version.value} {config.head.value} checkpoint takes no reference image: "
-            f"it needs the {config.head.value} head of V5.1. Leave the reference out or load that."
-        )
+        raise takes_no_reference(config)
 
 
 def _load_reference(source: Source | Clip | None) -> Clip | None:

@@ -18,7 +18,7 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import Camera, Control, Target, Trajectory
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, latent_mask, shown_camera, shown_control
+from .bridge.encode import empty_latent, encode_camera, encode_control, latent_mask
 from .bridge.shown import Act, attach
 
 CATEGORY = "EasyAnimate/conditioning"
@@ -81,7 +81,7 @@ class ControlNode(io.ComfyNode):
         act = Act(_window(start_percent, end_percent), latent_mask(mask, target))
         task = Control(Clip(control_video, source_fps), reference_image)
         sources = task.load(target.frames / target.fps).align(target)
-        shown = shown_control(vae, sources, strength)
+        shown = encode_control(vae, sources, strength)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown, act), attach(negative, shown, act)
         return io.NodeOutput(*conditioning, empty_latent(target, batch_size), report)
@@ -161,7 +161,7 @@ class CameraNode(io.ComfyNode):
         moves = () if given else [name for name in (move, second_move) if name != NO_MOVE]
         task = Camera(moves, speed, given, reference_image, original_timing).load(0)
         sources = task.align(target)
-        shown = shown_camera(vae, sources, target)
+        shown = encode_camera(vae, sources, target)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         conditioning = attach(positive, shown), attach(negative, shown)
@@ -233,7 +233,7 @@ class TrajectoryNode(io.ComfyNode):
         target = inputs.target(width, height, length)
         parsed = tracks_from_json(tracks)
         sources = Trajectory(parsed, reference_image).load(0).align(target)
-        shown = shown_control(vae, sources, strength)
+        shown = encode_control(vae, sources, strength)
         preview = from_model_range(sources.control[0])
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown, act), attach(negative, shown, act)

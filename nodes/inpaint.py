@@ -13,7 +13,7 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, held_latent, shown_pixels, video_latent
+from .bridge.encode import empty_latent, encode_known, held_latent, video_latent
 from .bridge.shown import attach
 
 CATEGORY = "EasyAnimate/conditioning"
@@ -80,12 +80,12 @@ class ImageToVideoNode(io.ComfyNode):
         end_image: Any = None,
         keyframes: Any = None,
         strict: bool = False,
-        keep_known: bool = True,
+        keep_known: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
         sources = ImageToVideo(start_image, end_image, placed).load(0).align(target)
-        shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
+        shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         if keep_known:
@@ -170,13 +170,13 @@ class InpaintNode(io.ComfyNode):
         source_fps: float,
         if_short: str,
         strict: bool,
-        keep_known: bool = True,
+        keep_known: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
         task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
         sources = task.align(target)
         sources = replace(sources, mask=shape_mask(sources.mask, grow=grow_mask, blur=blur_mask))
-        shown = shown_pixels(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
+        shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)
         if keep_known:
             latent = held_latent(vae, latent, sources)

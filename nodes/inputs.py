@@ -141,10 +141,10 @@ def keep_widget() -> io.Input:
     """Whether sampling holds what is known."""
     return io.Boolean.Input(
         "keep_known",
-        default=True,
+        default=False,
         tooltip="Hold what is known: what is outside a region, and the first frames, come out as "
         "the VAE shows the source. It works by the latent's noise mask. Without it they may drift, "
-        "as in the original.",
+        "as in the original. The small model is meant to be used with it.",
     )
 
 

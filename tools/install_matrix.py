@@ -31,6 +31,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 import dev
+from easyanimate_core.streams import prepare_streams
 
 from .comfyui import DIRECT, HOST, server_command, wait_until_ready
 from .comfyui_base import PACK, link
@@ -99,8 +100,7 @@ def needed(comfyui: Path, found: dict[str, Distribution]) -> Iterator[Distributi
 
 def layer(folder: Path, comfyui: Path, python: str) -> Path:
     """Links to the packages of ComfyUI's environment that every row shares."""
-    command = [python, "-c", "import json, sys; print(json.dumps(sys.path))"]
-    paths = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    paths = json.loads(said_by(python, "import json, sys; print(json.dumps(sys.path))"))
     found: dict[str, Distribution] = {}
     for distribution in distributions(path=[path for path in paths if "site-packages" in path]):
         found.setdefault(normal(distribution.metadata["Name"]), distribution)
@@ -114,12 +114,17 @@ def layer(folder: Path, comfyui: Path, python: str) -> Path:
     return folder
 
 
+def said_by(python: str, script: str) -> str:
+    """What a script prints in another Python."""
+    command = [python, "-X", "utf8", "-c", script]
+    return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
+
+
 def environment(folder: Path, shared: Path, packages: Sequence[str]) -> str:
     """The Python of a new environment over the shared layer, with these packages."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = str(dev.environment_python(folder))
-    command = [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"]
-    site = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    site = said_by(python, "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
     Path(site, "layer.pth").write_text(f"{shared}\n", encoding="utf-8")
     pip(python, "install", *packages)
     return python
@@ -130,7 +135,8 @@ def pip(python: str, *words: str) -> str:
     done = subprocess.run(
         [python, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir", *words],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",
         check=False,
     )
     if done.returncode and words[0] != "check":
@@ -156,7 +162,8 @@ def imports(python: str) -> str:
         "    found += ['ximgproc'] if hasattr(cv2, 'ximgproc') else []\n"
         "print(', '.join(found))"
     )
-    done = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False)
+    command = [python, "-X", "utf8", "-c", script]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", check=False)
     if done.returncode == 0:
         return done.stdout.strip().splitlines()[-1]
     return (done.stderr.strip().splitlines() or ["failed"])[-1]
@@ -260,7 +267,7 @@ def try_comfyui(python: str, comfyui: Path, pack: Path, base: Path, row: Row) ->
             process.terminate()
             process.wait(30)
     if row.workflow != "runs":
-        row.log = (base / "server.log").read_text(errors="replace")[-8000:]
+        row.log = (base / "server.log").read_text(encoding="utf-8", errors="replace")[-8000:]
     if not row.starts:
         row.workflow = (row.log.strip().splitlines() or ["nothing was said"])[-1]
 
@@ -318,6 +325,7 @@ def table(rows: Sequence[Row]) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure the rows that were asked for; the exit status is 1 where one is not good."""
+    prepare_streams()
     parser = argparse.ArgumentParser(
         prog="python -m tools.install_matrix",
         description=__doc__,

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import dev
+from easyanimate_core.streams import prepare_streams
 
 from .workflows.schemas import FILE_LISTS, Input
 
@@ -326,6 +327,7 @@ def ask_comfyui() -> list[Node]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Rewrite what follows from the code; 1 where a person has to write something."""
+    prepare_streams()
     parser = argparse.ArgumentParser(
         prog="python -m tools.locales",
         description=__doc__,

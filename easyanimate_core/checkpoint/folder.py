@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..files.commands import own_command
 from .json_file import read_json
 
 SAFETENSORS_SUFFIX = ".safetensors"
@@ -78,9 +79,8 @@ def refuse_pickles(path: Path, files: Sequence[Path]) -> None:
         source, target = path, path / f"model{SAFETENSORS_SUFFIX}"
     raise CheckpointError(
         f"{files[0]} is a pickle. Opening a pickle can run any code that its author put in, so "
-        "only safetensors are read. Download the .safetensors version, or make one: python -m "
-        f'easyanimate_core convert "{source}" "{target}" - which takes the tensors alone out of it '
-        "and runs nothing."
+        "only safetensors are read. Download the .safetensors version, or make one of the tensors "
+        f"alone, running nothing, by: {own_command('convert', source, target)}"
     )
 
 

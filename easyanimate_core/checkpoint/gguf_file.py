@@ -5,7 +5,6 @@ The package `gguf` does the arithmetic of the blocks; headers are read in `gguf_
 
 from __future__ import annotations
 
-import warnings
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import CheckpointError
+from ..files.mapped import FileBytes
 from .gguf_header import GGUFTensor, read_gguf_header
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 GGUF_SUFFIX = ".gguf"
@@ -28,10 +29,11 @@ _VALUES_AT_ONCE = 1 << 24
 
 
 class GGUFFile:
-    """The tensors of a GGUF file by name, memory-mapped."""
+    """The tensors of a GGUF file by name. It is open while it is read, and not in between."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
+        self._bytes = FileBytes(file)
         header = read_gguf_header(file)
         self._tensors, self._texts = header.tensors, header.texts
         self._shapes = {name: tensor.shape for name, tensor in self._tensors.items()}
@@ -39,7 +41,6 @@ class GGUFFile:
             name = key.removeprefix(_FOLDED)
             if key.startswith(_FOLDED) and name in self._shapes:
                 self._shapes[name] = self._unfolded(name, shape)
-        self._bytes = np.memmap(file, np.uint8, "r")
 
     def keys(self) -> list[str]:
         """The tensors' names."""
@@ -56,19 +57,29 @@ class GGUFFile:
     def get_tensor(self, name: str) -> Tensor:
         """A tensor as it is stored (F32, F16, BF16), or unpacked to float32.
 
+        Stored ones may be kept: the file's map backs them, unless the file is small.
+
         Raises:
             CheckpointError: The package `gguf` cannot unpack this format.
         """
+        tensor = self._tensors[name]
+        keeps = tensor.kind in _plain_dtypes()
+        take = self._bytes.kept if keeps else self._bytes.copied
+        return self._made(name, take(tensor.start, tensor.num_bytes))
+
+    def read_tensor(self, name: str) -> Tensor:
+        """As `get_tensor`, in memory of its own."""
+        tensor = self._tensors[name]
+        return self._made(name, self._bytes.copied(tensor.start, tensor.num_bytes))
+
+    def _made(self, name: str, content: Tensor) -> Tensor:
         import torch
 
         tensor, shape = self._tensors[name], self._shapes[name]
-        data = self._bytes[tensor.start : tensor.start + tensor.num_bytes]
-        plain = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-        with warnings.catch_warnings():  # the map is read-only, and nothing is written to it
-            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-            if tensor.kind in plain:
-                return torch.from_numpy(data).view(plain[tensor.kind]).reshape(shape)
-            return torch.from_numpy(self._unpacked(name, tensor, data)).reshape(shape)
+        dtype = _plain_dtypes().get(tensor.kind)
+        if dtype is not None:
+            return content.view(dtype).reshape(shape)
+        return torch.from_numpy(self._unpacked(name, tensor, content.numpy())).reshape(shape)
 
     def _unfolded(self, name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
         stored = self._tensors[name].shape
@@ -98,3 +109,9 @@ class GGUFFile:
                 "unpack. Use a file of another type, such as Q8_0 or Q4_K."
             ) from error
         return values
+
+
+def _plain_dtypes() -> dict[str, torch.dtype]:
+    import torch
+
+    return {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}

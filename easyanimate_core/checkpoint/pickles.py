@@ -111,8 +111,10 @@ class PickleFile:
         return _words()[tensor.dtype], tuple(tensor.shape)
 
     def get_tensor(self, name: str) -> Tensor:
-        """A tensor."""
+        """A tensor; it shares its memory with what was loaded."""
         return self._tensors[name].detach()
+
+    read_tensor = get_tensor
 
     def _check(self, name: str, tensor: Tensor) -> None:
         """Raise unless it is an ordinary tensor whose values the file really has."""

@@ -1,4 +1,4 @@
-"""Reading safetensors: one file, or several with an index, as memory-mapped tensors; and GGUF.
+"""Reading safetensors: one file, or several with an index, as mapped tensors; and GGUF.
 
 Only these are read. A pickle (`.bin`, `.ckpt`, `.pt`, `.pth`) can run any code when it is
 opened, so it is refused, and `convert` takes the tensors alone out of it.
@@ -6,14 +6,17 @@ opened, so it is refused, and `convert` takes the tensors alone out of it.
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError, printable
+from ..files.safetensors_file import HEADER_AT, HeaderError, SafetensorsFile
 from .folder import PICKLE_SUFFIXES, check_index, component_files, refuse_pickles
 from .gguf_file import GGUF_SUFFIX, GGUFFile
 from .gguf_header import MAGIC
@@ -24,14 +27,8 @@ from .whole import check_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: A map is renewed after this many bytes were handed out of it.
-_RENEW_BYTES = 256 * 1024 * 1024
 #: How PyTorch's files begin: a zip archive, or a pickle of protocol 2 to 5.
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
-#: Where the JSON of a safetensors header begins, after its length.
-_HEADER_AT = 8
-#: The largest published ones have 200 kB.
-_MOST_HEADER_BYTES = 32 * 1024 * 1024
 _LONGEST_NAME = 512
 _MOST_TENSORS = 100_000
 
@@ -57,7 +54,7 @@ class TensorInfo:
 class TensorFiles(Mapping[str, TensorInfo]):
     """The tensors of one component by name, read from the headers of its files.
 
-    `left_out` names what pickles hold beside tensors.
+    `opened` are the files, pickles aside; `left_out` names what pickles hold beside tensors.
     """
 
     def __init__(
@@ -65,15 +62,15 @@ class TensorFiles(Mapping[str, TensorInfo]):
         path: Path,
         infos: Mapping[str, TensorInfo],
         metadata: Mapping[str, str],
+        opened: Mapping[Path, Any],
         *,
-        pickles: bool = False,
         left_out: tuple[str, ...] = (),
     ) -> None:
         self.path = path
         self.metadata = metadata
-        self.pickles = pickles
         self.left_out = left_out
         self._infos = infos
+        self._opened = opened
 
     def __getitem__(self, name: str) -> TensorInfo:
         return self._infos[name]
@@ -110,40 +107,42 @@ class TensorFiles(Mapping[str, TensorInfo]):
     def renamed(self, names: Mapping[str, str]) -> TensorFiles:
         """Some of the tensors under other names: `names` maps the new ones to these."""
         infos = {new: self._infos[name] for new, name in names.items()}
-        return TensorFiles(
-            self.path, infos, self.metadata, pickles=self.pickles, left_out=self.left_out
-        )
+        return TensorFiles(self.path, infos, self.metadata, self._opened, left_out=self.left_out)
 
-    def map(self) -> MappedTensors:
-        """The tensors themselves, backed by the files' memory maps; GGUF's blocks are unpacked."""
-        return MappedTensors(self)
+    def map(self) -> Mapping[str, Tensor]:
+        """The tensors themselves, to be kept; GGUF's blocks are unpacked.
+
+        Those of a large file are backed by its memory map, and read when they are used. There is
+        one map of it in the process, which goes when the last of its tensors does: what converts
+        them must not keep one until it has the next.
+        """
+        return _Tensors(self, self._opened, "get_tensor")
+
+    def read(self) -> Mapping[str, Tensor]:
+        """As `map`, each in memory of its own: to be dropped, or while the file may be replaced."""
+        return _Tensors(self, self._opened, "read_tensor")
 
 
-class MappedTensors(Mapping[str, "Tensor"]):
-    """Tensors of a component by name; one is mapped when it is asked for, and read when it is used.
+class _Tensors(Mapping[str, "Tensor"]):
+    """Tensors of a component by name, each taken from its file when it is asked for."""
 
-    A tensor that is kept stays backed by its file. One that is converted and dropped gives its
-    pages back: the map is renewed every now and then, so that converting a checkpoint does not
-    hold it in memory twice.
-    """
-
-    def __init__(self, files: TensorFiles) -> None:
-        self._infos = files
-        self._file: Path | None = None
-        self._opened: Any = None
-        self._served_bytes = 0
+    def __init__(self, infos: TensorFiles, opened: Mapping[Path, Any], take: str) -> None:
+        self._infos, self._opened, self._take = infos, opened, take
+        self._pickle: tuple[Path, Any] | None = None
 
     def __getitem__(self, name: str) -> Tensor:
         info = self._infos[name]
-        # A pickle that is read again is in memory again: what it gives is kept by nobody.
-        renew = self._served_bytes > _RENEW_BYTES and not self._infos.pickles
-        if info.file != self._file or renew:
-            self._opened = None
-            self._opened = open_tensors(info.file, pickles=self._infos.pickles)
-            self._file, self._served_bytes = info.file, 0
-        tensor: Tensor = self._opened.get_tensor(info.stored)
-        self._served_bytes += tensor.nbytes
+        with _told(info.file):
+            opened = self._opened.get(info.file) or self._unpickled(info.file)
+            tensor: Tensor = getattr(opened, self._take)(info.stored)
         return tensor
+
+    def _unpickled(self, file: Path) -> Any:
+        """One at a time, because all of it may be in memory."""
+        if self._pickle is None or self._pickle[0] != file:
+            self._pickle = None
+            self._pickle = (file, open_tensors(file, pickles=True))
+        return self._pickle[1]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._infos)
@@ -174,12 +173,14 @@ def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles
     metadata: dict[str, str] = {}
     stated: set[str] = set()
     left_out: list[str] = []
-    has_pickles = False
+    kept: dict[Path, Any] = {}
     for file in files:
         opened = open_tensors(file, pickles=pickles)
         metadata |= opened.metadata() or {}
         if hasattr(opened, "left_out"):
-            has_pickles, left_out = True, [*left_out, *opened.left_out]
+            left_out += opened.left_out
+        else:
+            kept[file] = opened
         for stored in opened.keys():  # noqa: SIM118
             name = _checked_name(stored, file)
             if name in infos:
@@ -190,14 +191,15 @@ def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles
                     "network's: choose another file."
                 )
             stated.add(stored)
-            infos[name] = TensorInfo(file, *_dtype_and_shape(opened, stored), stored=stored)
+            dtype, shape = opened.info(stored)
+            infos[name] = TensorInfo(file, dtype, shape, stored)
     if index is not None:
         check_index(index, stated)
-    return TensorFiles(path, infos, metadata, pickles=has_pickles, left_out=tuple(left_out))
+    return TensorFiles(path, infos, metadata, kept, left_out=tuple(left_out))
 
 
 def open_tensors(file: Path, *, pickles: bool = False) -> Any:
-    """A file's tensors by name: an object with `keys`, `metadata` and `get_tensor`.
+    """A file's tensors by name: `keys`, `metadata`, `info`, `get_tensor` and `read_tensor`.
 
     Raises:
         CheckpointError: It is missing, damaged, not completely downloaded, or a pickle.
@@ -210,11 +212,25 @@ def open_tensors(file: Path, *, pickles: bool = False) -> Any:
         from .pickles import PickleFile
 
         return PickleFile(file)
+    with _told(file):
+        return GGUFFile(file) if kind == "gguf" else SafetensorsFile(file)
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    """What goes wrong with a file, as `CheckpointError`."""
     try:
-        return GGUFFile(file) if kind == "gguf" else _open_safetensors(file)
+        yield
     except FileNotFoundError:
         raise CheckpointError(f"{file} is missing. Download the checkpoint again.") from None
+    except HeaderError as error:
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file ({error}). It is damaged or its download was "
+            "cut off: download it again."
+        ) from error
     except (OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+            raise CheckpointError(_no_memory(file)) from error
         raise CheckpointError(
             f"{file} cannot be read: {error}. Check its permissions and its disk."
         ) from error
@@ -226,42 +242,23 @@ def _kind(file: Path) -> str:
     named = {GGUF_SUFFIX: "gguf", **dict.fromkeys(PICKLE_SUFFIXES, "pickle")}.get(suffix, "")
     try:
         with file.open("rb") as handle:
-            start = handle.read(_HEADER_AT + 1)
+            start = handle.read(HEADER_AT + 1)
     except (OSError, ValueError):
         return named
     if start.startswith(_PICKLE_STARTS):
         return "pickle"
     if start.startswith(MAGIC):
         return "gguf"
-    return "" if start[_HEADER_AT:] == b"{" else named
+    return "" if start[HEADER_AT:] == b"{" else named
 
 
-def _open_safetensors(file: Path) -> Any:
-    from safetensors import SafetensorError, safe_open
-
-    size = file.stat().st_size
-    with file.open("rb") as handle:
-        header = int.from_bytes(handle.read(_HEADER_AT), "little")
-    if _MOST_HEADER_BYTES < header <= size:
-        raise CheckpointError(
-            f"{file} says that its header has {header} bytes; at most {_MOST_HEADER_BYTES} are "
-            "read. It is damaged: download it again."
-        )
-    try:
-        return safe_open(file, framework="pt")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(
-            f"{file} is not a whole safetensors file ({error}). It is damaged or its download was "
-            "cut off: download it again."
-        ) from error
-
-
-def _dtype_and_shape(opened: Any, name: str) -> tuple[str, tuple[int, ...]]:
-    if not hasattr(opened, "get_slice"):
-        info: tuple[str, tuple[int, ...]] = opened.info(name)
-        return info
-    part = opened.get_slice(name)
-    return part.get_dtype(), tuple(part.get_shape())
+def _no_memory(file: Path) -> str:
+    size = file.stat().st_size / 1e9
+    return (
+        f"The system has not the memory to map {file} ({size:.1f} GB). Close other programs; on "
+        "Windows let the system choose the size of the page file, and leave room for it on the "
+        "disk."
+    )
 
 
 def _checked_name(stored: str, file: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from ..small_model import SIZE, small_checkpoint
 from ..specs import Head, Version
 from .bars import ProgressBars
-from .options import add_force, path_of
+from .options import add_device, add_dtype, add_force, path_of
 
 FRAMES, HEIGHT, WIDTH = SIZE
 STEPS, GUIDANCE = 20, 4.0
@@ -69,8 +69,8 @@ def add_parser(commands: Any) -> None:
         help="folder to write (default: %(default)s)",
     )
     add_force(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     parser.add_argument("--steps", type=int, default=STEPS, help="default: %(default)s")
 
 
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_outputs(arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
     from ..files import Result, check_results
     from ..files.kinds import is_png
-    from ..recipe import check_output
+    from ..output import check_output
 
     for row in rows:
         check_output(arguments.out / row.file_name, row.frames, row.task, force=arguments.force)

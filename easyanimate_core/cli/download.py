@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DownloadError, InputError
+from ..files.commands import PACK
 from ..hub import (
     HUGGINGFACE,
     LORA_REPO,
@@ -37,7 +38,6 @@ from .bars import ProgressBars
 from .options import path_of
 
 _ALL = "all"
-_PACK = Path(os.path.abspath(__file__)).parents[2]  # noqa: PTH100  (a linked pack stays linked)
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Fetch what is named, one repository after the other."""
-    places = find_places(_PACK, os.environ)
+    places = find_places(PACK, os.environ)
     if places.problem:
         print(f"warning: {places.problem} Its folders are not used.", file=sys.stderr)
     if arguments.list:
@@ -122,7 +122,7 @@ def _targets(given: Path | None, places: Places, key: str) -> list[Path]:
     folders = [given] if given else places.folders(key)
     if not folders:
         raise InputError(
-            f"{_PACK} is not in the custom_nodes of a ComfyUI; name the folder with --to DIR."
+            f"{PACK} is not in the custom_nodes of a ComfyUI; name the folder with --to DIR."
         )
     return folders
 

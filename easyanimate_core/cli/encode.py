@@ -9,7 +9,7 @@ from ..errors import printable
 from ..memory import QUANTIZATIONS, Memory
 from .bars import ProgressBars
 from .generate import add_embedding_cache
-from .options import add_force, path_of
+from .options import add_device, add_dtype, add_force, path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--negative-prompt", help="what to avoid; default: as generate has it")
     parser.add_argument("--out", type=path_of, required=True, help="file to write, .safetensors")
     add_force(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     group = parser.add_argument_group("memory")
     group.add_argument("--text-quantization", choices=QUANTIZATIONS, default="none",
                        help="of the text encoder's weights, default: none")  # fmt: skip

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from .bars import ProgressBars
-from .options import add_force, path_of
+from .options import add_device, add_force, path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -34,8 +34,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--out", type=path_of, required=True, metavar="DIR",
                         help="folder of the report")  # fmt: skip
     add_force(parser)
-    parser.add_argument("--device", default="auto",
-                        help="of CLIP and I3D: auto, cpu, cuda, cuda:N or mps")  # fmt: skip
+    add_device(parser, "of CLIP and I3D: ")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..memory import Memory
 from .bars import ProgressBars
 from .generate import add_memory, memory_of
-from .options import add_force, path_of, size_of
+from .options import add_device, add_dtype, add_force, path_of, size_of
 
 if TYPE_CHECKING:
     from ..evaluation import Ask, Sample
@@ -61,8 +61,8 @@ def add_parser(commands: Any) -> None:
                         help="clips at once where the prompt is all that is given, "
                         "default: 8")  # fmt: skip
     _add_settings(parser.add_argument_group("settings"))
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     add_memory(parser.add_argument_group("memory"))
 
 

@@ -10,10 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RecipeError, printable
+from ..files import foreign_system, is_folder
 from ..memory import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
-from .options import add_force, path_of, size_of, tracks_of
+from .options import (
+    add_device,
+    add_dtype,
+    add_force,
+    path_of,
+    print_device_notes,
+    size_of,
+    tracks_of,
+)
 from .plan import add_planning, check_planned, planned
 
 _EXAMPLES = """\
@@ -77,8 +86,8 @@ def add_parser(commands: Any) -> None:
         help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
     )  # fmt: skip
     add_force(parser)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     _add_sources(parser.add_argument_group("what the mode needs"))
     _add_settings(parser.add_argument_group("settings"))
     loras.add_options(parser.add_argument_group("LoRA"))
@@ -123,12 +132,15 @@ def run(arguments: argparse.Namespace) -> int:
         f"{task.mode.replace('_', ' ')}, on {pipeline.device} in "
         f"{str(pipeline.dtype).removeprefix('torch.')}"
     )
+    print_device_notes(arguments, pipeline)
     started = time.perf_counter()
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
-    written = result.save(arguments.output)  # before anything that may go wrong
-    for note in result.notes:
-        print(f"note: {printable(note)}")
+    try:
+        written = result.save(arguments.output)  # before anything that may go wrong
+    finally:
+        for note in result.notes:
+            print(f"note: {printable(note)}")
     for file in written:
         print(file)
     print(f"{time.perf_counter() - started:.1f} s")
@@ -139,7 +151,7 @@ def _check_output(
     arguments: argparse.Namespace, prompts: Any, task: Any, settings: Any, used: Sequence[Any]
 ) -> None:
     """Refuse before the work what could not be written, or would be written over."""
-    from ..recipe import check_output
+    from ..output import check_output
     from ..tasks import DEFAULT_FRAMES
 
     read = [arguments.recipe, arguments.embeddings, *(lora.path for lora in used)]
@@ -197,15 +209,16 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--batch", type=int, help="videos per prompt, with the seeds after --seed")
     group.add_argument("--reference-noise", type=float,
                        help="noise amplitude on known pixels, default: 0.0563")  # fmt: skip
-    group.add_argument("--no-keep-known", dest="keep_known", action="store_false", default=None,
-                       help="let start frames and what is outside a region drift, as in the "
-                       "original; default: hold them to the source")  # fmt: skip
+    group.add_argument("--keep-known", action=argparse.BooleanOptionalAction, default=None,
+                       help="hold start frames and what is outside a region to the source; "
+                       "default: let them drift, as the original does, unless the checkpoint's own "
+                       "config asks for it")  # fmt: skip
     group.add_argument("--short", choices=("refuse", "repeat"),
                        help="too short a clip: refuse it, or repeat its last frame")  # fmt: skip
     group.add_argument(
         "--tile",
         type=int,
-        help="side of the VAE's tiles in pixels, a multiple of 8 from 256 on; saves memory",
+        help="side of the VAE's tiles in pixels, a multiple of 8 from 128 on; saves memory",
     )
 
 
@@ -402,12 +415,16 @@ def _read_recipe(arguments: argparse.Namespace) -> Any:
 def _model_of(recipe: Any) -> Path:
     from ..small_model import made_again
 
-    named = Path(recipe.model["path"])
+    named = recipe.model["path"]
     model = made_again(named)
-    if model is None and named.is_dir():
-        model = named
+    if model is None and is_folder(Path(named)):
+        model = Path(named)
     if model is None:
-        raise RecipeError(f"The recipe's checkpoint {named} is not there. Name it with --model.")
+        system = foreign_system(named)
+        known = f" (a path of {system})" if system else ""
+        raise RecipeError(
+            f"The recipe's checkpoint {named}{known} is not there. Name it with --model."
+        )
     return model
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
+from ..files.commands import own_command
 from .options import path_of
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def _lora(text: str, *, partial: bool) -> Lora:
         file, target = pickle["file"], Path(pickle["file"]).with_suffix(".safetensors")
         raise InputError(
             f"--lora {text!r} names a pickle, which can run code when it is opened; give a "
-            "safetensors file. One is made of it, running nothing, by: python -m easyanimate_core "
-            f'convert "{file}" "{target}".'
+            "safetensors file. One is made of it, running nothing, by: "
+            + own_command("convert", file, target)
         )
     if match is None:
         raise InputError(

@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..errors import EasyAnimateError, MediaError
+from ..errors import EasyAnimateError, InputError, MediaError
 from ..files import write_error
+from ..files.commands import program
+from ..streams import output_failure, prepare_streams
 from ..version import __version__
 from . import (
     camera,
@@ -19,6 +21,7 @@ from . import (
     convert,
     demo,
     describe,
+    doctor,
     download,
     encode,
     evaluate,
@@ -34,10 +37,9 @@ from . import (
     trajectory,
 )
 from .stopping import stoppable
-from .streams import output_failure, prepare_streams
 
 _COMMANDS = (
-    generate, encode, plan, download, describe, convert, merge_lora, preprocess, camera,
+    generate, encode, plan, doctor, download, describe, convert, merge_lora, preprocess, camera,
     trajectory, prepare_data, train, make_clips, evaluate, evaluate_meaning, compare_runs, tiny,
     demo,
 )  # fmt: skip
@@ -51,10 +53,10 @@ EXIT_OUTPUT_LOST = 1
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
-        prog="python -m easyanimate_core",
+        prog=program(),
         description="EasyAnimate V5 and V5.1: make videos from text, pictures, clips, control "
         "videos, camera moves and tracks.",
-        epilog="Try it without a download: python -m easyanimate_core demo",
+        epilog="Try it without a download: %(prog)s demo",
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="also print warnings of libraries")
@@ -76,19 +78,40 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 said = str(error) if isinstance(error, KeyboardInterrupt) else ""
                 print(f"\nStopped. {said or 'No half-written file was left.'}", file=sys.stderr)
                 return stop.status
+            if isinstance(error, SystemExit):  # of argparse, after a help page or a refusal
+                if _is_output_lost():
+                    return EXIT_OUTPUT_LOST
+                raise
             if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
                 error = write_error(Path(error.filename or "A file"), error)
             elif isinstance(error, OSError) and error.filename:  # the system's word on a file
                 error = MediaError(f"{error.filename} cannot be used: {error.strerror}.")
+            elif isinstance(error, ModuleNotFoundError):
+                error = _without_module(error)
             if not isinstance(error, EasyAnimateError):
                 raise
             print(f"error: {error}", file=sys.stderr)
             return EXIT_REFUSED
+    return EXIT_OUTPUT_LOST if _is_output_lost() else status
+
+
+def _is_output_lost() -> bool:
+    """Whether what was printed is not all there, which is said."""
     failure = output_failure()
     if failure is not None:
         print(f"error: not all of the output could be written: {failure}", file=sys.stderr)
-        return EXIT_OUTPUT_LOST
-    return status
+    return failure is not None
+
+
+def _without_module(error: ModuleNotFoundError) -> ModuleNotFoundError | InputError:
+    """The refusal that a package is not installed; the error itself where the fault is ours."""
+    package = (error.name or "easyanimate_core").partition(".")[0]
+    if package == "easyanimate_core":
+        return error
+    return InputError(
+        f"{package} is not installed in {sys.executable}. Use the Python of ComfyUI: of the "
+        "portable version python_embeded\\python.exe, else the one that starts main.py."
+    )
 
 
 def _run(arguments: Sequence[str] | None) -> int:

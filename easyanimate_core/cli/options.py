@@ -6,14 +6,18 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from ..device_names import DEVICE_NAMES, DTYPE_NAMES
+from ..errors import InputError
+from ..files import named_path
 from ..files.home import expanded
 
 
 def path_of(text: str) -> Path:
     """A path, with `~` as the home folder; the type of every option that names a file or folder."""
-    if not text or "\0" in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no path")
-    return expanded(text)
+    try:
+        return named_path(str(expanded(text)), "The path", InputError)
+    except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def tracks_of(text: str) -> str:
@@ -28,6 +32,24 @@ def size_of(text: str) -> tuple[int, int]:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 384x672") from None
     return height, width
+
+
+def add_device(parser: Any, of: str = "") -> None:
+    """The option that says where to compute; `of` begins its help, such as "of CLIP: "."""
+    parser.add_argument("--device", default="auto", help=of + DEVICE_NAMES)
+
+
+def add_dtype(parser: Any) -> None:
+    """The option that says in which dtype to compute."""
+    parser.add_argument("--dtype", default="auto", help=DTYPE_NAMES)
+
+
+def print_device_notes(arguments: argparse.Namespace, pipeline: Any) -> None:
+    """What a user has to know of the device of a `Pipeline`, and of its dtype."""
+    from ..devices import device_notes
+
+    for note in device_notes(arguments.device, pipeline.device, pipeline.dtype):
+        print(f"note: {note}")
 
 
 def add_force(parser: Any) -> None:

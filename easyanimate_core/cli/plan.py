@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..memory import Memory
-from .options import path_of
+from .options import add_device, add_dtype, path_of
 
 _EXAMPLES = """\
 examples:
@@ -36,7 +36,8 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--batch", type=int, default=1, help="videos at once, default: 1")
     parser.add_argument("--no-guidance", action="store_true", help="for a guidance scale of 1")
     add_limits(parser)
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(parser)
+    add_dtype(parser)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 
@@ -72,7 +73,7 @@ def planned(
     pipeline: Any, task: Any, settings: Any, arguments: argparse.Namespace
 ) -> tuple[Any, Any]:
     """Pipeline and settings as the plan of the run says; `InputError` if it would not fit."""
-    limits = limits_of(arguments, on_card=pipeline.device.type == "cuda")
+    limits = limits_of(arguments, pipeline.device)
     plan = pipeline.plan_memory(task, settings, limits=limits)
     if not plan.fits:
         raise InputError(" ".join(plan.reasons))
@@ -85,17 +86,20 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan; the exit status is 0 if the run fits, else 1."""
     import torch
 
-    from ..devices import DTYPES
-    from ..planning import Job, choose, report
+    from ..devices import card_of, pick_device, pick_dtype
+    from ..memory import quantizations_on
+    from ..planning import Job, Limits, choose, report
     from ..specs import Head
 
-    facts = facts_of_model(arguments.model)
-    limits = limits_of(arguments)
-    if arguments.dtype not in ("auto", *DTYPES):
-        raise InputError(
-            f"The dtype {arguments.dtype!r} is unknown. Use auto, {', '.join(DTYPES)}."
-        )
-    usual = torch.float32 if limits.card is None else torch.bfloat16
+    device = torch.device("cpu") if arguments.vram == 0 else pick_device(arguments.device)
+    compute = pick_dtype(arguments.dtype, device)
+    kinds = quantizations_on(card_of(device))
+    if arguments.vram and device.type == "cpu":  # a card that is elsewhere
+        limits = Limits(int(arguments.vram * 1e9), main_memory(arguments))
+        compute = torch.bfloat16 if arguments.dtype == "auto" else compute
+    else:
+        limits = limits_of(arguments, device)
+    facts = facts_of_model(arguments.model, device)
     height, width, frames = arguments.size
     job = Job(
         height,
@@ -105,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         guidance=not arguments.no_guidance,
         encodes=facts.transformer.head is not Head.T2V,
     )
-    plan = choose(facts, job, limits, compute=DTYPES.get(arguments.dtype, usual))
+    plan = choose(facts, job, limits, compute=compute, kinds=kinds)
     print(json.dumps(as_json(plan), indent=2) if arguments.json else report(plan))
     return 0 if plan.fits else 1
 
@@ -121,32 +125,37 @@ def clip_of(text: str) -> tuple[int, int, int]:
     return height, width, frames
 
 
-def limits_of(arguments: argparse.Namespace, *, on_card: bool = True) -> Any:
-    """The `Limits` that the options, or this machine, give; none of a card unless `on_card`."""
+def main_memory(arguments: argparse.Namespace) -> int:
+    """Bytes of main memory: what the option says, or what is free."""
     import psutil
-    import torch
 
+    free: int = psutil.virtual_memory().available
+    return free if arguments.ram is None else int(arguments.ram * 1e9)
+
+
+def limits_of(arguments: argparse.Namespace, device: Any) -> Any:
+    """The `Limits` of a run on a device of this machine, as it is or as the options say."""
+    from ..devices import card_of
     from ..planning import Limits
 
-    card: int | None
-    if arguments.vram is not None:
-        card = int(arguments.vram * 1e9) or None
-    else:
-        card = torch.cuda.mem_get_info()[1] if torch.cuda.is_available() else None
-    card = card if on_card else None
-    host = psutil.virtual_memory().available
-    return Limits(card, host if arguments.ram is None else int(arguments.ram * 1e9))
+    limits = Limits.of(card_of(device), main_memory(arguments))
+    if limits.card is None or arguments.vram is None:
+        return limits
+    return replace(limits, card=int(arguments.vram * 1e9) or None)
 
 
-def facts_of_model(model: str) -> Any:
-    """The facts of a folder, or of a published model by its name."""
+def facts_of_model(model: str, device: Any) -> Any:
+    """The facts of a folder that can run on a device, or of a published model by its name."""
     from ..checkpoint import inspect_checkpoint
     from ..hub import find_model
+    from ..networks import check_held_on
     from ..planning import facts_of, published_facts
 
     folder = path_of(model)
     if folder.is_dir():
-        return facts_of(inspect_checkpoint(folder))
+        info = inspect_checkpoint(folder)
+        check_held_on(device, info, Memory())
+        return facts_of(info)
     published = find_model(model)
     return published_facts(published.version, published.size, published.head)
 
@@ -158,6 +167,7 @@ def as_json(plan: Any) -> dict[str, Any]:
         "fits": plan.fits,
         "card": plan.limits.card,
         "host": plan.limits.host,
+        "shared": plan.limits.shared,
         "memory": asdict(plan.memory),
         "tile": plan.tile,
         "peak_card": plan.estimate.peak_card_bytes,

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InputError
 from .bars import ProgressBars
-from .options import add_force, path_of
+from .options import add_device, add_dtype, add_force, path_of
 
 _STEPS = """\
 steps, in this order; each may be left out, and run again after a break:
@@ -110,7 +110,7 @@ def _add_filter(steps: Any) -> None:
                       "are captions, similarity")  # fmt: skip
     step.add_argument("--aesthetic-head", type=path_of, metavar="FILE",
                       help="LAION's linear layer for that CLIP, .safetensors or .pth")  # fmt: skip
-    step.add_argument("--device", default="auto", help="of CLIP: auto, cpu, cuda, cuda:N or mps")
+    add_device(step, "of CLIP: ")
     _add_workers(step)
 
 
@@ -137,8 +137,8 @@ def _add_caption(steps: Any) -> None:
     step.add_argument(
         "--replace", action="store_true", help="make captions anew that others have made or given"
     )
-    step.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
-    step.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    add_device(step)
+    add_dtype(step)
 
 
 class _ListMeasures(argparse.Action):

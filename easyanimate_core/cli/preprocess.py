@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from .bars import ProgressBars
-from .options import add_force, path_of, size_of
+from .options import add_device, add_force, path_of, size_of
 
 if TYPE_CHECKING:
     from ..media import Clip
@@ -42,7 +42,7 @@ def add_parser(commands: Any) -> None:
     parser.add_argument("--weights", type=path_of, action="append", metavar="DIR",
                         help="folder of weights, searched before the Hugging Face cache; may be "
                         f"repeated; default: {_WEIGHTS.as_posix()}")  # fmt: skip
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N or mps")
+    add_device(parser)
     parser.add_argument("--list", action="store_true", help="list the kinds and end")
     add_force(parser)
 

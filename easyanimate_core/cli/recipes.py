@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RecipeError, printable
+from ..files.commands import PACK
 
 if TYPE_CHECKING:
     from ..recipe_files import NamedFile
-
-_PACK = Path(os.path.abspath(__file__)).parents[2]  # noqa: PTH100  (a linked pack stays linked)
 
 
 def search_folders(arguments: argparse.Namespace) -> list[Path]:
@@ -23,7 +22,7 @@ def search_folders(arguments: argparse.Namespace) -> list[Path]:
     from ..hub.places import CHECKPOINTS, LORAS
     from ..recipe import near_folders
 
-    places = find_places(_PACK, os.environ)
+    places = find_places(PACK, os.environ)
     folders = [arguments.recipe.parent, *arguments.look_in, *near_folders()]
     folders += [*places.folders(CHECKPOINTS), *places.folders(LORAS)]
     return list(dict.fromkeys(folders))

@@ -10,9 +10,9 @@ from .options import path_of
 
 _EPILOG = """\
 examples:
-  python -m easyanimate_core train configs/lora.yaml
-  python -m easyanimate_core train configs/lora.yaml --set run.steps=2000 --set output=runs/long
-  accelerate launch -m easyanimate_core train configs/inpaint.yaml
+  %(prog)s configs/v5.1-lora.yaml
+  %(prog)s configs/v5.1-lora.yaml --set run.steps=2000 --set output=runs/long
+  accelerate launch -m easyanimate_core train configs/v5.1-inpaint.yaml
 
 The same command goes on with a run that was stopped, however it was stopped.
 """

@@ -12,13 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import HeadError
 from ..progress import Progress, silent
 from ..specs import Head, TransformerConfig
-from .control import camera_condition, control_condition, with_reference
+from .channels import Shown, nothing_known, shown_camera, shown_control, shown_pixels
 from .encode import VideoEncoder, encode_video
 from .held import Held, hold_known, known_share
-from .inpaint import inpaint_condition
 
 #: Standard deviation of the noise on known pixels that the original uses.
 REFERENCE_NOISE = 0.0563
@@ -85,44 +83,19 @@ def make_condition(
     if sources.strength < 1:
         assert sources.video is not None
         known = encode_video(vae, sources.video, progress=progress)
-    channels: Tensor | None = None
+    shown = _shown(
+        vae, config.head, sources, size, noise_amplitude=noise_amplitude, generators=generators,
+        progress=progress,
+    )  # fmt: skip
     held: Held | None = None
-    if config.head is Head.INPAINT:
-        channels = _inpaint_channels(
-            vae, sources, size, noise_amplitude=noise_amplitude, generators=generators,
-            progress=progress,
-        )  # fmt: skip
-        if keep_known:
-            held = _held(vae, sources, known, progress)
-    elif config.head in (Head.CONTROL, Head.CAMERA):
-        channels = _control_channels(vae, config, sources, size, progress)
+    if config.head is Head.INPAINT and keep_known:
+        held = _held(vae, sources, known, progress)
     if known is not None:
         known = known.expand(batch, -1, -1, -1, -1)
-    if channels is not None:
-        channels = channels.expand(batch, -1, -1, -1, -1)
+    channels: Tensor | None = None
+    if shown is not None:
+        channels = shown.beside_noise(config).expand(batch, -1, -1, -1, -1)
     return Condition(channels, known, held)
-
-
-def _inpaint_channels(
-    vae: VideoEncoder,
-    sources: Sources,
-    size: Sequence[int],
-    *,
-    noise_amplitude: float,
-    generators: Sequence[torch.Generator],
-    progress: Progress,
-) -> Tensor:
-    video, mask = sources.video, sources.mask
-    if video is None or mask is None or bool((mask > 0.5).all()):  # nothing is known
-        return torch.zeros(len(generators), 1 + vae.config.latent_channels, *size)
-    return inpaint_condition(
-        vae,
-        video,
-        mask,
-        noise_amplitude=noise_amplitude,
-        generators=generators,
-        progress=progress,
-    )
 
 
 def _held(
@@ -136,24 +109,31 @@ def _held(
     return hold_known(vae, sources.video, sources.mask, whole=sources.whole, progress=progress)
 
 
-def _control_channels(
+def _shown(
     vae: VideoEncoder,
-    config: TransformerConfig,
+    head: Head,
     sources: Sources,
     size: Sequence[int],
+    *,
+    noise_amplitude: float,
+    generators: Sequence[torch.Generator],
     progress: Progress,
-) -> Tensor:
-    if config.head is Head.CAMERA:
+) -> Shown | None:
+    if head is Head.T2V:
+        return None
+    if head is Head.CAMERA:
         assert sources.plucker is not None
-        channels = camera_condition(sources.plucker, size)
-    else:
+        return shown_camera(vae, sources.plucker, size, sources.reference, progress=progress)
+    if head is Head.CONTROL:
         assert sources.control is not None
-        channels = control_condition(vae, sources.control, progress=progress)
-    if config.has_reference:
-        return with_reference(vae, channels, sources.reference, progress=progress)
-    if sources.reference is not None:
-        raise HeadError(
-            f"This {config.head.value} head takes no reference image. Use a V5.1 "
-            f"{config.head.value} checkpoint, or leave the reference out."
-        )
-    return channels
+        return shown_control(vae, sources.control, sources.reference, progress=progress)
+    if sources.video is None or sources.mask is None:
+        return nothing_known(len(generators), size, vae.config.latent_channels)
+    return shown_pixels(
+        vae,
+        sources.video,
+        sources.mask,
+        noise_amplitude=noise_amplitude,
+        generators=generators,
+        progress=progress,
+    )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..models.vae import Posterior
+from ..precision import check_finite
 from ..progress import Progress, silent
 from ..specs import VAEConfig
 
@@ -30,9 +31,12 @@ def encode_video(vae: VideoEncoder, video_BCFHW: Tensor, *, progress: Progress =
     """The most likely latents of a video in [-1, 1], times the scaling factor, in float32.
 
     One sample after the other: the VAE's activations are the peak of memory, not its weights.
+    Raises `PrecisionError` where one is not finite.
     """
-    latents = [vae.encode(sample, progress=progress).mean for sample in video_BCFHW.split(1)]
-    return torch.cat(latents).float() * vae.config.scaling_factor
+    parts = [vae.encode(sample, progress=progress).mean for sample in video_BCFHW.split(1)]
+    latents = torch.cat(parts)
+    check_finite(latents, "What the VAE encodes", video_BCFHW.dtype)
+    return latents.float() * vae.config.scaling_factor
 
 
 def to_model_range(frames_FHWC: Tensor) -> Tensor:

@@ -45,13 +45,32 @@ def inpaint_condition(
     noise = torch.cat(
         [torch.randn(video_BCFHW.shape, generator=generator) for generator in generators]
     )
-    masked = video_BCFHW.masked_fill(mask_BCFHW > 0.5, HIDDEN)
-    if noise_amplitude > 0:
-        noise = noise.to(masked) * noise_amplitude
-        masked = masked + noise.masked_fill(masked == HIDDEN, 0.0)
+    known = noise * noise_amplitude if noise_amplitude > 0 else None
+    masked = masked_video(video_BCFHW, mask_BCFHW, known)
     latents = encode_video(vae, masked, progress=progress).expand(len(generators), -1, -1, -1, -1)
-    mask = resize_to_latents(1 - mask_BCFHW, latents.shape[2:]) * vae.config.scaling_factor
+    mask = mask_channel(mask_BCFHW, latents.shape[2:], vae.config.scaling_factor)
     return torch.cat([mask.expand(len(generators), -1, -1, -1, -1), latents], dim=1)
+
+
+def masked_video(video_BCFHW: Tensor, mask_BCFHW: Tensor, noise_BCFHW: Tensor | None) -> Tensor:
+    """The source with `HIDDEN` where the model generates, and noise on what is known.
+
+    Values that equal `HIDDEN`, black ones of the source included, get no noise, as in the original.
+
+    Args:
+        video_BCFHW: The source in [-1, 1].
+        mask_BCFHW: 1 where the model generates.
+        noise_BCFHW: As strong as it is added, of one sample or many; None adds none.
+    """
+    masked = video_BCFHW.masked_fill(mask_BCFHW > 0.5, HIDDEN)
+    if noise_BCFHW is None:
+        return masked
+    return masked + noise_BCFHW.to(masked).masked_fill(masked == HIDDEN, 0.0)
+
+
+def mask_channel(mask_BCFHW: Tensor, size: Sequence[int], scaling_factor: float) -> Tensor:
+    """What is known, on the latent grid (F, H, W) and as strong as the latents beside it."""
+    return resize_to_latents(1 - mask_BCFHW, size) * scaling_factor
 
 
 def resize_to_latents(x_BCFHW: Tensor, size: Sequence[int]) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import InputError
-from ..files import Result, atomic_file, check_results
+from ..files import Result, Together, atomic_file, check_results
 from ..files.kinds import is_png, json_with, text_with
 from .fidelity import Fidelity, LayerError
 
@@ -23,7 +23,7 @@ _WIDTH, _MARGIN, _ROW, _BAR, _GAP = 1000, 28, 22, 14, 14
 _BACKGROUND, _TEXT, _FAINT, _ACCENT = (22, 24, 29), (236, 238, 242), (120, 126, 140), (98, 160, 234)
 
 
-def check_report(path: Path, sources: Sequence[Path], *, force: bool) -> None:
+def check_report(path: Path, sources: Sequence[Path], *, force: bool, held: bool = False) -> None:
     """Raise unless the name says which kind of report is wanted, and it can be written.
 
     Its picture may lie where nothing is, or another picture.
@@ -37,7 +37,7 @@ def check_report(path: Path, sources: Sequence[Path], *, force: bool) -> None:
         Result(path, "report of a conversion", is_report),
         Result(path.with_suffix(".png"), "PNG picture", is_png),
     ]
-    check_results(results, sources=sources, force=force)
+    check_results(results, sources=sources, force=force, held=held)
 
 
 def summary(fidelity: Fidelity) -> list[str]:
@@ -73,18 +73,29 @@ def write_report(fidelity: Fidelity, path: Path) -> Path | None:
 
     Returns the picture's path.
     """
-    check_report(path, [], force=True)
-    picture = path.with_suffix(".png") if fidelity.relative_rms else None
-    if picture is not None:
-        with atomic_file(picture) as temporary:
-            draw_errors(fidelity).save(temporary, format="PNG")
-    if path.suffix.lower() == ".json":
-        text = json.dumps(_finite(to_json(fidelity)), indent=2, ensure_ascii=False) + "\n"
-    else:
-        text = to_markdown(fidelity, None if picture is None else picture.name)
+    check_report(path, [], force=True, held=True)
+    picture = None
+    with Together() as together:
+        if fidelity.relative_rms:
+            picture = together.write(_write_picture, path.with_suffix(".png"), fidelity)
+        if path.suffix.lower() == ".json":
+            text = json.dumps(_finite(to_json(fidelity)), indent=2, ensure_ascii=False) + "\n"
+        else:
+            text = to_markdown(fidelity, None if picture is None else picture.name)
+        together.write(_write_text, path, text)
+    return picture
+
+
+def _write_picture(path: Path, fidelity: Fidelity) -> Path:
+    with atomic_file(path) as temporary:
+        draw_errors(fidelity).save(temporary, format="PNG")
+    return path
+
+
+def _write_text(path: Path, text: str) -> Path:
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    return picture
+    return path
 
 
 def to_json(fidelity: Fidelity) -> dict[str, Any]:

@@ -76,9 +76,9 @@ class Source:
         return self.files[self.names[name]]
 
     def open(self) -> Mapping[str, Stored]:
-        """The weights by the network's names, each as it is stored."""
+        """The weights by the network's names, each as it is stored, read when it is asked for."""
         plain = {stored: name for name, stored in self.names.items()}
-        return Renamed(StoredWeights(self.files), plain.get)
+        return Renamed(StoredWeights(self.files, mapped=False), plain.get)
 
     def header_sha256(self) -> str:
         """Tells sources apart: names, dtypes and shapes of all tensors."""
@@ -192,7 +192,7 @@ def _check(build: Any, files: TensorFiles, names: Mapping[str, str], what: str) 
 def _tokenizer(path: Path, files: TensorFiles) -> dict[str, Tensor]:
     """mT5's tokenizer: inside a single file, or in the checkpoint folder beside the component."""
     if SPIECE in files:
-        return {SPIECE: files.map()[SPIECE]}
+        return {SPIECE: files.read()[SPIECE]}
     model = path.parent / "tokenizer_2" / "spiece.model"
     if not path.is_dir() or not model.is_file():
         return {}

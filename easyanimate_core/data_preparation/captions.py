@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, MediaError
-from ..files import DATASET_BYTES, json_value, read_text
+from ..files import DATASET_BYTES, json_value, parts_of, read_text
 from ..progress import Progress, silent
 from .caption_model import Captioning, CaptionModel, check_model
 from .files import DataFile, find_files, records_of, some
@@ -127,8 +127,8 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     """
     files = find_files(folder)
     unreadable: dict[str, str] = {}
-    texts = dict(_texts_of(source, files, unreadable))
     by_path = {data.path: data for data in files}
+    texts = _by_paths_here(_texts_of(source, files, unreadable), by_path)
     unknown = [path for path in texts if path not in by_path]
     if unknown:
         raise InputError(
@@ -184,7 +184,7 @@ def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -
         found = {path: _text_of(file) for path, file in beside.items() if file.is_file()}
         unreadable |= {path: str(t) for path, t in found.items() if isinstance(t, InputError)}
         return {path: text for path, text in found.items() if isinstance(text, str)}
-    if source.suffix == ".json":
+    if source.suffix.lower() == ".json":
         try:
             return _texts_of_json(json_value(_read(source), object, str(source), error=InputError))
         except InputError:
@@ -194,7 +194,7 @@ def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -
                 f'{source} is no list of {{"file_path", "text"}} and no object of text by path '
                 f"({error!r})."
             ) from error
-    if source.suffix == ".csv":
+    if source.suffix.lower() == ".csv":
         try:
             rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
         except csv.Error as error:
@@ -203,6 +203,17 @@ def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -
             raise InputError(f"{source} lacks the column file_path or text in its first line.")
         return {row["file_path"] or "": row["text"] or "" for row in rows}
     raise InputError(f"{source} is neither a .json, a .csv nor a folder of .txt files.")
+
+
+def _by_paths_here(texts: Mapping[str, str], known: Mapping[str, DataFile]) -> dict[str, str]:
+    r"""By the dataset's paths, where they were written on Windows, with `\` between the names."""
+    found: dict[str, str] = {}
+    for path, text in texts.items():
+        name = path if path in known else "/".join(parts_of(path))
+        name = name if name in known else path
+        if found.setdefault(name, text) != text:
+            raise InputError(f"There are two texts for {name}. Leave one of them out.")
+    return found
 
 
 def _texts_of_json(value: Any) -> dict[str, str]:

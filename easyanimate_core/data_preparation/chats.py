@@ -16,7 +16,7 @@ from typing import Any
 from ..errors import CheckpointError
 
 #: A forked process has everything; another imports the library first.
-_METHOD, _SECONDS = ("fork", 20) if sys.platform == "linux" else ("spawn", 120)
+_SECONDS = {"fork": 20, "spawn": 120}
 _MEMORY = 2**30
 _MOST_CHARACTERS = 1_000_000
 
@@ -29,13 +29,15 @@ def render_chats(processor: Any, chats: Sequence[Messages]) -> list[str]:
     Raises:
         CheckpointError: The template fails, or takes more time or memory than a chat can need.
     """
-    context: Any = multiprocessing.get_context(_METHOD)
+    method = _start_method()
+    context: Any = multiprocessing.get_context(method)
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_render, args=(sender, processor, chats), daemon=True)
     child.start()
     sender.close()
     try:
-        texts, fault = receiver.recv() if receiver.poll(_SECONDS) else ([], "it does not end")
+        is_done = receiver.poll(_SECONDS[method])
+        texts, fault = receiver.recv() if is_done else ([], "it does not end")
     except EOFError:
         texts, fault = [], "its process was ended"
     finally:
@@ -47,6 +49,12 @@ def render_chats(processor: Any, chats: Sequence[Messages]) -> list[str]:
             "folder again, or name another model's."
         )
     return texts
+
+
+def _start_method() -> str:
+    """A fork is quicker, where the system has it and nobody has chosen another way."""
+    chosen = multiprocessing.get_start_method(allow_none=True)
+    return "fork" if sys.platform == "linux" and chosen in (None, "fork") else "spawn"
 
 
 def _render(sender: Connection, processor: Any, chats: Sequence[Messages]) -> None:

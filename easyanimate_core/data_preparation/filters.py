@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import EasyAnimateError, InputError
+from ..files.packages import pip_command
 from ..media import write_json
 from ..progress import Progress, silent
 from . import pixels, writing
@@ -236,8 +237,8 @@ def _unavailable(
     """The measures that neither can be taken nor were, with the reason."""
     if measuring.ocr and not writing.ocr_is_installed():
         raise InputError(
-            "Writing cannot be measured: no OCR is installed. Install one with: pip install "
-            f"{writing.PACKAGE} onnxruntime"
+            "Writing cannot be measured: no OCR is installed. Install one with: "
+            + pip_command(writing.PACKAGE, "onnxruntime")
         )
     if measuring.clip is not None:
         check_clip(measuring.clip, measuring.aesthetic_head)
@@ -249,7 +250,7 @@ def _unavailable(
     if measuring.ocr is False:
         reasons[Source.OCR] = "the OCR is switched off"
     elif not writing.ocr_is_installed():
-        reasons[Source.OCR] = f"no OCR is installed (pip install {writing.PACKAGE} onnxruntime)"
+        reasons[Source.OCR] = f"no OCR is installed ({pip_command(writing.PACKAGE, 'onnxruntime')})"
     if measuring.clip is None:
         reasons |= dict.fromkeys(
             (Source.CLIP, Source.AESTHETIC_HEAD, Source.CAPTION), "no CLIP is given"

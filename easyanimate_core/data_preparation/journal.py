@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from ..errors import InputError
-from ..files import DATASET_BYTES, json_value, read_bytes, text_of, write_error
+from ..files import (
+    DATASET_BYTES,
+    json_value,
+    patiently,
+    read_bytes,
+    remove,
+    text_of,
+    write_error,
+)
 
 
 class Record(Protocol):
@@ -59,7 +67,7 @@ class Journal(Generic[R]):
         text = "".join(_line(line) for line in [*lines, asdict(record)])
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("ab") as file:
+            with patiently(lambda: self.path.open("ab")) as file:
                 file.write(text.encode())
                 file.flush()
                 os.fsync(file.fileno())
@@ -73,7 +81,7 @@ class Journal(Generic[R]):
         if len(whole) < len(content):
             os.truncate(self.path, len(whole))
         if not whole:
-            self.path.unlink()
+            remove(self.path)
             return
         values = [self._parsed(line, n) for n, line in enumerate(whole.splitlines(), start=1)]
         self._check_settings(values[0].get("settings"), remedy)

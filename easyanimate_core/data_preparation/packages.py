@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
 
 from ..errors import InputError
+from ..files.packages import command_for_training
 
 
 def check_package(name: str, wanted_by: str) -> None:
@@ -13,5 +13,5 @@ def check_package(name: str, wanted_by: str) -> None:
     if importlib.util.find_spec(name) is None:
         raise InputError(
             f"{wanted_by} needs the package {name}, which is not installed. Install the packages "
-            f"for training: {sys.executable} -m pip install -r requirements-training.txt"
+            f"for training: {command_for_training()}"
         )

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from ..errors import InputError
 from ..progress import Progress, silent
+from ..streams import prepare_streams
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -85,6 +86,7 @@ def _parallel(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> It
 def _start() -> None:
     import cv2
 
+    prepare_streams()
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     signal.signal(signal.SIGTERM, _end)

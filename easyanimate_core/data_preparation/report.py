@@ -6,6 +6,7 @@ import html
 import re
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 import torch
 
 from ..errors import EasyAnimateError
-from ..media import atomic_file, contact_sheet, write_png
+from ..files import atomic_file, remove
+from ..media import contact_sheet, write_png
 from ..progress import Progress, silent
 from .captions import captions_of
 from .files import DataFile, find_files, records_of
@@ -60,7 +62,8 @@ def write_report(folder: Path, *, progress: Progress = silent) -> Path:
     state = _state(folder)
     pictures = records_of(folder) / "report"
     for old in pictures.glob("*.png"):
-        old.unlink()
+        with suppress(OSError):  # one that a program shows is not on the new page
+            remove(old)
     examples = _examples(state)
     progress("report", 0, len(examples))
     sections = [_summary(state, pictures), _limits(state), _histograms(state, pictures)]

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import EasyAnimateError, InputError
-from ..files import Result, check_results
+from ..files import Result, check_results, remove, write_error
 from ..files.kinds import is_mp4
 from ..media import open_mp4, stream_frames, write_json
 from ..progress import Progress, silent
@@ -200,7 +200,7 @@ def _write(
             continue
         for path in last[name].clips if name in last else ():  # of the source as it was before
             if _is_clip_of(name, path):  # a journal may come from elsewhere
-                (out / path).unlink(missing_ok=True)
+                _remove(out / path)
         jobs.append((file, record))
     clips = [out / path for _, record in jobs for path in clip_paths(record, splitting)]
     check_results(
@@ -213,6 +213,13 @@ def _write(
         journal.add(written)
 
 
+def _remove(clip: Path) -> None:
+    try:
+        remove(clip)
+    except OSError as error:
+        raise write_error(clip, error) from error
+
+
 def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> ClipsRecord:
     file, record = job
     pieces = [piece for scene in pieces_of(record, splitting) for piece in scene]
@@ -221,7 +228,13 @@ def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> C
     paths = clip_paths(record, splitting)
     for piece, path in zip(pieces, paths, strict=True):
         with open_mp4(
-            out / path, height=height, width=width, fps=record.fps, crf=splitting.crf, threads=1
+            out / path,
+            height=height,
+            width=width,
+            fps=record.fps,
+            crf=splitting.crf,
+            threads=1,
+            spare=False,  # beside the clips it would be another clip
         ) as add_frame:
             for frame in frames:
                 if frame.number >= piece.start:

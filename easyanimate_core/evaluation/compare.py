@@ -8,7 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, MediaError
-from ..files import DATASET_BYTES, TEXT, Result, Rule, check_fields, check_results, read_json
+from ..files import (
+    DATASET_BYTES,
+    TEXT,
+    Result,
+    Rule,
+    Together,
+    check_fields,
+    check_results,
+    read_json,
+)
 from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
@@ -104,18 +113,23 @@ def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
         metric(name).title: (metric(name).better, list(listed.values()))
         for name, listed in comparison.changes.items()
     }
-    write_differences(folder / "differences.png", values)
-    parts = [
+    with Together() as together:
+        plot = together.write(write_differences, folder / "differences.png", values)
+        text = page("Two runs compared", _parts(comparison, plot.name))
+        return [
+            together.write(write_json, folder / "compare.json", asdict(comparison)),
+            together.write(write_page, folder / "compare.html", text),
+        ]
+
+
+def _parts(comparison: Comparison, plot: str) -> list[str]:
+    return [
         table(["", "report"], [["A", comparison.names[0]], ["B", comparison.names[1]]]),
         f"<p>{len(comparison.videos)} videos in common.</p>",
         table(["", "videos", "A", "B", "B - A", "A better", "B better", "equal", "p"],
               [_cells(difference) for difference in comparison.differences]),
-        picture("differences.png", "Each video: blue where B is better, red where A is"),
+        picture(plot, "Each video: blue where B is better, red where A is"),
     ]  # fmt: skip
-    return [
-        write_json(folder / "compare.json", asdict(comparison)),
-        write_page(folder / "compare.html", page("Two runs compared", parts)),
-    ]
 
 
 def comparison_lines(comparison: Comparison) -> list[str]:

@@ -11,7 +11,7 @@ import numpy as np
 from torch import Tensor
 
 from ..errors import InputError
-from ..files import Result, atomic_file, check_results
+from ..files import Result, Together, atomic_file, check_results
 from ..files.kinds import json_with
 from ..media import contact_sheet, write_json, write_png
 from ..synthetic import CAMERAS, COLOURS, SHAPES, TINTS, caption
@@ -193,13 +193,14 @@ def write_meaning(folder: Path, report: MeaningReport, run: Mapping[str, Any]) -
     replaced.
     """
     value = {"kind": "meaning", "run": dict(run), **report.to_json()}
-    files = [write_json(folder / "report.json", value)]
-    for task in report.tasks:
-        picture = folder / f"confusion_{task.task}.png"
-        _draw_confusion(picture, task)
-        verdicts = [clip.verdict for clip in report.clips[task.task]]
-        sheet = asked_and_made(report.shown[task.task], verdicts)
-        files += [picture, write_png(folder / f"sheet_{task.task}.png", sheet)]
+    with Together() as together:
+        files = [together.write(write_json, folder / "report.json", value)]
+        for task in report.tasks:
+            picture = folder / f"confusion_{task.task}.png"
+            files.append(together.write(_draw_confusion, picture, task))
+            verdicts = [clip.verdict for clip in report.clips[task.task]]
+            sheet = asked_and_made(report.shown[task.task], verdicts)
+            files.append(together.write(write_png, folder / f"sheet_{task.task}.png", sheet))
     return files
 
 
@@ -230,7 +231,7 @@ def _chance(verdicts: Sequence[Verdict], seed: int) -> dict[str, Share]:
     return checks | {"all": Share.of(all(answers.values()) for answers in same)}
 
 
-def _draw_confusion(file: Path, report: TaskReport) -> None:
+def _draw_confusion(file: Path, report: TaskReport) -> Path:
     """Three tables side by side: rows are what was asked, columns what is seen."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -254,3 +255,4 @@ def _draw_confusion(file: Path, report: TaskReport) -> None:
                     axes.text(x, y, str(count), ha="center", va="center", color=shade)
     with atomic_file(file) as temporary:
         figure.savefig(temporary, format="png", dpi=80)
+    return file

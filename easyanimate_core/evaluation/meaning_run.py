@@ -16,6 +16,7 @@ from ..loading import load_vae
 from ..models.vae import AutoencoderKLMagvit
 from ..offload import placed
 from ..pipeline import Pipeline, decode_latents
+from ..precision import wide
 from ..progress import Progress, silent
 from ..settings import Settings
 from ..specs import TransformerConfig
@@ -158,7 +159,7 @@ def make_samples(
     with ExitStack() as stack:
         vae = None
         if any(given.task in _KNOWN_PIXELS for given in asks):
-            dtype = None if pipeline.device.type == "cpu" else pipeline.dtype
+            dtype = None if pipeline.device.type == "cpu" else wide(pipeline.dtype)
             vae = load_vae(pipeline.info, dtype=dtype)
             stack.enter_context(placed(vae, pipeline.device, "module"))
         start = 0
@@ -195,8 +196,9 @@ def _reconstructed(vae: AutoencoderKLMagvit, given: Ask, pipeline: Pipeline) -> 
     """What the VAE makes of the clip that the given pixels are of."""
     if given.task not in _KNOWN_PIXELS:
         return None
+    dtype = wide(pipeline.dtype)
     clip = to_model_range(clip_of(given.source or given.scene))
-    latents = encode_video(vae, clip.to(pipeline.device, pipeline.dtype)).to(pipeline.dtype)
+    latents = encode_video(vae, clip.to(pipeline.device, dtype)).to(dtype)
     return decode_latents(vae, latents, None, silent)
 
 

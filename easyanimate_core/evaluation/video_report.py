@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import Result, check_results
+from ..files import Result, Together, check_results
 from ..files.kinds import json_with
 from ..media import write_json
 from .catalogue import metric
@@ -41,10 +41,22 @@ def write_videos(
 
     `run` says what was measured, for the reader of report.json.
     """
+    with Together() as together:
+        text = page("Videos measured", _parts(folder, report, plan, together))
+        value = {"run": dict(run), **report.to_json()}
+        return [
+            together.write(write_json, folder / "report.json", value),
+            together.write(write_page, folder / "report.html", text),
+        ]
+
+
+def _parts(folder: Path, report: VideoReport, plan: VideoPlan, together: Together) -> list[str]:
+    """The page's, once their pictures are written."""
     shown = []
     measured = {name: file for name, file in plan.videos.items() if name in report.videos}
     for number, (name, file) in enumerate(measured.items()):
-        strip = write_strip(folder / "strips" / f"{number:05d}.png", read_clip(file).frames)
+        frames = read_clip(file).frames
+        strip = together.write(write_strip, folder / "strips" / f"{number:05d}.png", frames)
         shown.append(picture(f"strips/{strip.name}", name))
     parts = ["<h2>All videos</h2>", _summary(report)]
     if report.spreads:
@@ -52,15 +64,17 @@ def write_videos(
             metric(name).title: [row[name] for row in report.videos.values() if name in row]
             for name in report.spreads
         }
-        write_histograms(folder / "histograms.png", values)
-        parts.append(picture("histograms.png", "How the videos spread"))
+        histograms = together.write(write_histograms, folder / "histograms.png", values)
+        parts.append(picture(histograms.name, "How the videos spread"))
     if report.unreadable:
         rows = [[name, why] for name, why in report.unreadable.items()]
         parts += ["<h2>Left out</h2>", table(["", "why"], rows)]
-    parts += ["<h2>Each video</h2>", _rows(report), "<h2>First, middle and last frame</h2>", *shown]
     return [
-        write_json(folder / "report.json", {"run": dict(run), **report.to_json()}),
-        write_page(folder / "report.html", page("Videos measured", parts)),
+        *parts,
+        "<h2>Each video</h2>",
+        _rows(report),
+        "<h2>First, middle and last frame</h2>",
+        *shown,
     ]
 
 

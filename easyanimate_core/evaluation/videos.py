@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from ..files import DATASET_BYTES, named_path, read_json
+from ..files import DATASET_BYTES, named_path, parts_of, read_json
 from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Clip, read_any
 from ..progress import Progress, silent
 from .distribution import VideoFeatures, check_length, frechet_video_distance
@@ -217,7 +217,9 @@ def _texts(manifest: Path, videos: Mapping[str, Path]) -> dict[str, str]:
             raise InputError(
                 f"Entry {number} of {manifest} is not an object with the texts file_path and text."
             )
-        path = named_path(file, f"file_path of entry {number} of {manifest}", InputError)
+        what = f"file_path of entry {number} of {manifest}"
+        named_path(file, what, InputError, of_any_system=True)
+        path = PurePosixPath("/" if file.startswith("/") else "", *parts_of(file))
         path = path.with_suffix("") if path.name else path
         texts |= {path.as_posix(): text, path.name: text}
     found = {name: texts.get(name, texts.get(Path(name).name)) for name in videos}

@@ -6,6 +6,7 @@ YAML is read by `files.yaml_text`, which needs a package that an installation ma
 from .atomic import atomic_file, atomic_folder, write_error
 from .cache_folder import cache_folder, temporary_cache
 from .digest import sha256_of
+from .elsewhere import foreign_system, parts_of, path_below
 from .fields import (
     NUMBER,
     SWITCH,
@@ -20,10 +21,12 @@ from .fields import (
 )
 from .json_text import json_value, read_json
 from .leftovers import sweep
+from .moving import discard, is_held, patiently, remove, remove_tree, rename, replace
 from .named import is_file, is_folder, named_path
 from .shown import short
 from .tensors import read_tensors, save_tensors, write_tensors
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
+from .together import Together
 from .writing import Result, check_folder, check_results, check_writable
 
 __all__ = [
@@ -34,6 +37,7 @@ __all__ = [
     "TEXT",
     "Result",
     "Rule",
+    "Together",
     "atomic_file",
     "atomic_folder",
     "cache_folder",
@@ -41,18 +45,28 @@ __all__ = [
     "check_folder",
     "check_results",
     "check_writable",
+    "discard",
+    "foreign_system",
     "is_file",
     "is_folder",
+    "is_held",
     "json_value",
     "listed",
     "named_path",
     "number",
     "one_of",
     "optional",
+    "parts_of",
+    "path_below",
+    "patiently",
     "read_bytes",
     "read_json",
     "read_tensors",
     "read_text",
+    "remove",
+    "remove_tree",
+    "rename",
+    "replace",
     "save_tensors",
     "sha256_of",
     "short",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import atexit
 import functools
 import os
-import shutil
 import tempfile
 from pathlib import Path
+
+from .moving import discard
 
 
 def cache_folder(name: str) -> Path:
@@ -30,5 +31,5 @@ def temporary_cache() -> Path:
     Raises `OSError` where there is no temporary folder either.
     """
     folder = Path(tempfile.mkdtemp(prefix="easyanimate-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(discard, folder)
     return folder

@@ -19,6 +19,8 @@ from .text import MAX_BYTES, read_text
 T = TypeVar("T")
 
 _DEPTH = 64
+#: Of `"C:\Users"`, in which JSON takes the backslash for the beginning of a character's code.
+_BACKSLASHES = "In the paths of Windows write / or \\\\ for \\."
 #: `model_max_length` of published tokenizers has 31.
 _DIGITS = 100
 _KINDS = {
@@ -75,7 +77,8 @@ def json_value(
     except RecursionError:
         raise error(f"{name} is not valid JSON: it is nested too deep. {remedy}".rstrip()) from None
     except ValueError as fault:
-        raise error(f"{name} is not valid JSON: {fault}. {remedy}".rstrip()) from fault
+        told = _BACKSLASHES if "\\" in str(fault) else remedy
+        raise error(f"{name} is not valid JSON: {fault}. {told}".rstrip()) from fault
     if not isinstance(value, kind):
         held, wanted = _KINDS[type(value)], _KINDS[kind]
         raise error(f"{name} holds {held}, not {wanted}. {remedy}".rstrip())

@@ -12,11 +12,12 @@ import os
 import platform
 import re
 import secrets
-import shutil
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+
+from .moving import discard
 
 #: Longest part of a target's own name, in bytes: file systems allow 255 in all, some only 143.
 _LONGEST = 90
@@ -30,10 +31,12 @@ _DEAD_AFTER_SECONDS = 24 * 3600
 
 def temporary_name(name: str) -> str:
     """A new hidden name for what becomes `name`; it ends in .part."""
-    short = name.encode("utf-8", "surrogateescape")[:_LONGEST].decode("utf-8", "ignore")
+    written = os.fsencode(name)
+    if len(written) > _LONGEST:
+        name = written[:_LONGEST].decode(sys.getfilesystemencoding(), "ignore")
     pid = os.getpid()
     owner = f"{_machine()}-{pid}-{_began(pid) or 0:x}-{secrets.token_hex(4)}"
-    return f".{short}.{owner}.part"
+    return f".{name}.{owner}.part"
 
 
 def sweep(folder: Path, *, below: bool = False) -> None:
@@ -58,10 +61,8 @@ def _clear(path: Path, match: re.Match[str]) -> None:
     target = path.with_name(match["target"])
     if match["what"] == "old" and not target.exists():
         path.rename(target)
-    elif path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
     else:
-        path.unlink()
+        discard(path)
 
 
 def _is_alive(path: Path, match: re.Match[str]) -> bool:

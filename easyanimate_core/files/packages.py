@@ -8,19 +8,21 @@ another huggingface-hub or NumPy than the one that is there breaks what was made
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import sys
 from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import InputError
+from .commands import PACK, joined, python_command
 
 #: Modules to what pip calls their packages, and what of a package's own needs nobody brings.
 _PACKAGES = {
     "controlnet_aux": ("controlnet-aux",),
     "cv2": ("opencv-python-headless",),
     "einops": ("einops",),
-    "optimum.quanto": ("optimum-quanto", "ninja"),
+    "optimum.quanto": ("optimum-quanto",),
     "scipy": ("scipy",),
     "skimage": ("scikit-image", "imageio", "tifffile", "lazy-loader", "networkx"),
     "timm": ("timm",),
@@ -56,15 +58,27 @@ def command_for(modules: Iterable[str]) -> str:
     # module was removed, as happens with OpenCV's.
     again = [own for own, *_ in named if _release(own) is not None]
     needed = {name for names in named for name in names if _release(name) is None} | {*again}
-    flags = "--no-deps --force-reinstall" if again else "--no-deps"
-    return f"{sys.executable} -m pip install {flags} {' '.join(map(_fitting, sorted(needed)))}"
+    flags = ("--no-deps", "--force-reinstall") if again else ("--no-deps",)
+    return pip_command(*flags, *map(_fitting, sorted(needed)))
+
+
+def pip_command(*words: str | os.PathLike[str]) -> str:
+    """The command that installs into this Python; environments that uv has made have no pip."""
+    if is_installed("pip"):
+        return python_command("-m", "pip", "install", *words)
+    return joined("uv", "pip", "install", "--python", sys.executable or "python", *words)
+
+
+def command_for_training() -> str:
+    """The command that adds what training and data preparation need."""
+    return pip_command("-r", PACK / "requirements-training.txt")
 
 
 def _fitting(name: str) -> str:
     """What to ask pip for: of OpenCV a release for the NumPy that is there."""
     numpy = re.match(r"\d+", _release("numpy") or "")
     if name == "opencv-python-headless" and numpy and int(numpy[0]) < 2:
-        return f'"{name}<{_OPENCV_OF_NUMPY_2}"'
+        return f"{name}<{_OPENCV_OF_NUMPY_2}"
     return name
 
 

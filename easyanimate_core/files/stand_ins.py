@@ -7,6 +7,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
+from .commands import own_command
+
 #: Bytes of a file's start that tell: a pointer is three short lines.
 START_BYTES = 1024
 _POINTER = b"version https://git-lfs.github.com/spec/"
@@ -42,8 +44,8 @@ def _pointer(start: bytes, path: str | os.PathLike[str]) -> StandIn:
     return StandIn(
         f"is git-lfs's pointer to a file{stands}, not the file: it was cloned or packed without "
         "git-lfs",
-        f"{remedy} (from its page, by hf download, or for a published checkpoint by "
-        "python -m easyanimate_core download).",
+        f"{remedy}: from its page, by hf download, or a published checkpoint by: "
+        f"{own_command('download')}",
     )
 
 

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..errors import CheckpointError
 from .atomic import atomic_file
+from .safetensors_file import SafetensorsFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,27 +41,28 @@ def save_tensors(
         raise OSError(code, os.strerror(code), str(path)) from error
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, spare: bool = True
+) -> None:
     """A safetensors file, whole or not at all; `MediaError` where it cannot be written.
 
-    The tensors' own SHA-256 is added to the metadata.
+    The tensors' own SHA-256 is added to the metadata. `spare` is that of `atomic_file`.
     """
-    with atomic_file(path) as temporary:
+    with atomic_file(path, spare=spare) as temporary:
         save_tensors(temporary, tensors, {**metadata, _DIGEST_KEY: _digest(tensors)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file; `ValueError` where it is damaged.
 
-    Files that an earlier version wrote have no SHA-256, and are read without.
+    They are in memory, so the file may be replaced or removed. Files that an earlier version wrote
+    have no SHA-256, and are read without.
     """
-    from safetensors import SafetensorError, safe_open
-
     try:
-        with safe_open(path, framework="pt") as opened:
-            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        opened = SafetensorsFile(path)
+        tensors = {name: opened.read_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata()
+    except (CheckpointError, OSError) as error:
         raise ValueError(str(error)) from error
     if metadata.get(_DIGEST_KEY, found := _digest(tensors)) != found:
         raise ValueError("the tensors' SHA-256 is not the one that was written with them")

@@ -1,7 +1,7 @@
 """May a command write here, and over what? Asked before the work, by everything that writes.
 
 A result never replaces what it was made of, never a file of another kind, and one of its own kind
-only where that is allowed.
+only where that is allowed and no other program holds it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ from pathlib import Path
 from ..errors import InputError, MediaError
 from .atomic import write_error
 from .leftovers import sweep, temporary_name
+from .moving import check_free, remove
+from .named import by_name
+from .names import check_here
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ def check_results(
     sources: Iterable[str | os.PathLike[str]] = (),
     force: bool = False,
     room: int = 0,
+    held: bool = False,
 ) -> None:
     """Raise unless every result can be written, by really writing beside it.
 
@@ -43,15 +47,18 @@ def check_results(
         sources: What is read; folders too.
         force: Earlier results of the same kinds may be replaced.
         room: Bytes that must be free.
+        held: What another program holds is no fault: the work is done, and the result is kept under
+            another name.
 
     Raises:
         InputError: A result would replace a source, another result of the run, or a file that may
             not be replaced.
-        MediaError: Nothing can be written there.
+        MediaError: Nothing can be written there, or what is there is held by another program.
     """
     read = {identity: path for path in sources for identity in _identities(Path(path))}
     written: set[object] = set()
     for result in results:
+        check_here(result.path)
         identities = _identities(result.path)
         source = next((read[identity] for identity in identities if identity in read), None)
         if source is not None:
@@ -63,6 +70,8 @@ def check_results(
             raise InputError(f"{result.path} would be two results at once. Name another file.")
         written.update(identities)
         _check_replaced(result, force=force)
+        if not held:
+            _check_free(result.path)
     paths = [result.path for result in results]
     for folder in dict.fromkeys(path.absolute().parent for path in paths):
         _check_folder(folder, [path for path in paths if path.absolute().parent == folder], room)
@@ -77,12 +86,14 @@ def check_folder(
     force: bool = False,
 ) -> None:
     """The same for a folder that will be new, or take the place of an earlier one as a whole."""
+    folder = by_name(folder)
     for source in sources:
         there, here = folder.resolve(), source.resolve()
         if there == here or there in here.parents or here in there.parents:
             raise InputError(
                 f"The target {folder} and the source {source} lie in each other: name another."
             )
+    check_here(folder)
     if folder.is_file():
         raise InputError(f"{folder} is a file and would become a folder: name another output.")
     if folder.is_dir() and any(folder.iterdir()):
@@ -95,6 +106,7 @@ def check_folder(
             raise InputError(
                 f"{folder} is there already. Name another output, or allow to replace it (--force)."
             )
+    _check_free(folder)
     _check_folder(folder.absolute().parent, [folder], 0)
 
 
@@ -148,6 +160,18 @@ def _check_replaced(result: Result, *, force: bool) -> None:
         )
 
 
+def _check_free(path: Path) -> None:
+    """Raise where another program holds what will be replaced: better now than after the work."""
+    try:
+        if os.path.lexists(path):
+            check_free(path)
+    except OSError as error:
+        raise MediaError(
+            f"{path} cannot be replaced: {error.strerror or error}. Another program has it open, "
+            "or something in it: close that program, or name another output."
+        ) from error
+
+
 def _check_folder(folder: Path, paths: Sequence[Path], room: int) -> None:
     """Raise unless a file of each name can be made in `folder`, which is taken away again."""
     first = paths[0]
@@ -185,7 +209,7 @@ def _try_to_write(target: Path) -> None:
             file.write(b"x")
     finally:
         with suppress(OSError):
-            attempt.unlink()
+            remove(attempt)
 
 
 def _unwritable(path: Path, error: OSError | ValueError) -> MediaError:

@@ -21,6 +21,8 @@ T = TypeVar("T")
 #: The longest of the project's own has 3 kB. The reader needs about 10 s for a megabyte.
 _MAX_BYTES = 2**18
 _DEPTH = 32
+#: Of `"C:\Users"`, in which YAML takes the backslash for the beginning of a character's code.
+_BACKSLASHES = "Write the paths of Windows with / or without the double quotes."
 _MAX_NODES = 100_000
 _MAX_DIGITS = 100
 _TAGS = {
@@ -61,7 +63,8 @@ def yaml_value(
         raise error(f"{name} is not valid YAML: it is nested too deep. {remedy}".rstrip()) from None
     except (yaml.YAMLError, ValueError) as fault:
         said = " ".join(str(fault).split())
-        raise error(f"{name} is not valid YAML: {said}. {remedy}".rstrip()) from fault
+        told = _BACKSLASHES if "escape" in said else remedy
+        raise error(f"{name} is not valid YAML: {said}. {told}".rstrip()) from fault
     except (KeyError, IndexError, AttributeError, TypeError) as fault:  # PyYAML's, of `!!bool 7`
         said = f"a value does not fit its tag ({fault})"
         raise error(f"{name} is not valid YAML: {said}. {remedy}".rstrip()) from fault

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DownloadError, InputError
-from ..files import read_json
+from ..files import is_held, read_json, remove, replace
 from ..progress import Progress
 from .sources import RemoteFile, Repository
-from .transfer import Say, disk_error, fetch, matches, part_path
+from .transfer import Say, disk_error, fetch, matches, part_path, put_in_place
 from .zoo import LORAS, ZooModel
 
 #: What the pack reads of a checkpoint: weights, configurations, vocabularies, tokenizer models.
@@ -133,9 +133,30 @@ def _download(plan: Plan, progress: Progress, say: Say) -> None:
         )
     record.want(plan)
     counter = _Counter("download", sum(file.size for file in plan.missing), progress)
+    held = []
     for file in sorted(plan.missing, key=lambda file: file.size):  # a wrong set-up shows early
         target = plan.folder / file.path
         fetch(plan.repository.address(file.path), file, target, counter, say)
+        if put_in_place(target, file) is None:
+            record.add(file)
+            say(f"{file.path}  {size_text(file.size)}")
+        else:
+            held.append(file)
+            say(f"{file.path} is here, but another program holds it: tried again at the end.")
+    _put_held(plan.folder, held, record, say)
+
+
+def _put_held(folder: Path, held: Sequence[RemoteFile], record: _Record, say: Say) -> None:
+    """Once more what a virus scanner, or a ComfyUI that runs, did not let take its place."""
+    for file in held:
+        error = put_in_place(folder / file.path, file)
+        if error is not None:
+            raise DownloadError(
+                f"{folder / file.path} cannot be put in place: {error.strerror or error}. Another "
+                "program has it open: ComfyUI while it uses the model, or a virus scanner. Close "
+                "that. What was fetched is kept, and the same command goes on without fetching it "
+                "again."
+            )
         record.add(file)
         say(f"{file.path}  {size_text(file.size)}")
 
@@ -150,7 +171,7 @@ def _without_damaged(plan: Plan, record: _Record, progress: Progress, say: Say) 
         if matches(path, file, counter):
             record.add(file)
             continue
-        path.unlink()
+        remove(path)
         damaged.append(file)
         say(f"{file.path} is damaged, or of another state of the repository: removed.")
     return Plan(plan.repository, plan.folder, plan.files, (*plan.missing, *damaged))
@@ -203,7 +224,12 @@ class _Record:
         new = path.with_suffix(".new")
         text = json.dumps({"wanted": self._wanted, "checked": self._checked}, indent=1)
         new.write_text(text + "\n", encoding="utf-8")
-        new.replace(path)
+        try:
+            replace(new, path)
+        except OSError as error:
+            if not is_held(error):
+                raise
+            remove(new)  # the next entry writes all of them
 
 
 def read_record(folder: Path) -> Mapping[str, Any]:

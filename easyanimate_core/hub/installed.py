@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from ..errors import InputError
 from ..files import read_text
-from ..files.packages import command_for, is_installed
+from ..files.packages import command_for, is_installed, pip_command
 from .places import CHECKPOINTS, DETECTORS, Places
 
 #: Modules of packages that cannot be required without replacing what others brought.
@@ -54,12 +53,12 @@ def _check_packages(requirements: Path) -> Iterator[str]:
         name, least = wanted.groups()
         found = _version(name)
         if found is None or _numbers(found) < _numbers(least):
-            lacking.append(f'"{name}>={least}"')
+            lacking.append(f"{name}>={least}")
             yield f"missing: {name} {least} or newer; {found or 'none'} is installed"
         else:
             yield f"package  {name} {found}"
     if lacking:
-        yield f"Install them with: {sys.executable} -m pip install {' '.join(lacking)}"
+        yield f"Install them with: {pip_command(*lacking)}"
     for module, (name, need) in _BESIDE.items():
         if is_installed(module):
             yield f"package  {name}"

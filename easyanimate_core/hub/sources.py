@@ -7,13 +7,13 @@ token is never printed, and is sent to the hub's own host alone; see `transfer`.
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath, PureWindowsPath
 from typing import Protocol
 
 from ..errors import DownloadError
+from ..files.names import name_fault
+from ..files.packages import pip_command
 from .zoo import HUGGINGFACE, MODELSCOPE
 
 #: Seconds in which a hub has to answer a question about a repository.
@@ -125,7 +125,7 @@ class ModelScope:
         except ImportError as error:
             raise DownloadError(
                 "ModelScope's library is not installed (modelscope 1.38 or newer). Install it "
-                f"with: {sys.executable} -m pip install modelscope"
+                f"with: {pip_command('modelscope')}"
             ) from error
         api = HubApi(endpoint=self._endpoint)
         client = api.legacy
@@ -186,13 +186,17 @@ def _bearer(token: str | None) -> dict[str, str]:
 
 
 def _checked(page: str, file: RemoteFile) -> RemoteFile:
-    """`file`, unless its path leads out of the folder or its hash is none."""
-    parts = PurePosixPath(file.path).parts
-    drives = any(PureWindowsPath(part).anchor or "\\" in part for part in parts)
-    if not parts or ".." in parts or drives or PurePosixPath(file.path).is_absolute():
-        raise DownloadError(
-            f"{page} holds a file {file.path!r}, which no folder can take. Refused."
-        )
+    """`file`, unless its hash is none or its path cannot lie in a folder of every system."""
+    for part in file.path.split("/"):
+        if part in ("", ".", ".."):
+            raise DownloadError(
+                f"{page} holds a file {file.path!r}, which no folder can take. Refused."
+            )
+        if fault := name_fault(part):
+            raise DownloadError(
+                f"{page} holds a file {file.path!r}, which no folder can take on every system: of "
+                f"{part!r}, {fault}. Refused."
+            )
     hashes = (_SHA256, file.sha256), (_SHA1, file.git_sha1)
     if any(value and not pattern.fullmatch(value) for pattern, value in hashes) or file.size < 0:
         raise DownloadError(f"{page} describes {file.path!r} by no hash or size. Refused.")

@@ -20,6 +20,7 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import DownloadError
+from ..files import is_held, patiently, remove, replace
 from .sources import Address, RemoteFile, refused, unreachable
 
 #: Told what to print; what it prints is for people.
@@ -62,7 +63,7 @@ def matches(path: Path, file: RemoteFile, count: Count) -> bool:
 
 
 def fetch(address: Address, file: RemoteFile, target: Path, count: Count, say: Say) -> None:
-    """Put the file at `target`, going on from what an earlier call has left beside it.
+    """Put the file beside `target`, whole, going on from what an earlier call has left there.
 
     `count` is told of every byte, those that are already here included; negative where bytes had to
     be thrown away.
@@ -79,7 +80,7 @@ def fetch(address: Address, file: RemoteFile, target: Path, count: Count, say: S
                 _receive(address, file, part, count)
                 break
             except _WrongContentError as error:
-                part.unlink(missing_ok=True)
+                remove(part)
                 if last:
                     raise DownloadError(
                         f"{file.path} {error}, twice. It was removed. Something between here and "
@@ -87,11 +88,23 @@ def fetch(address: Address, file: RemoteFile, target: Path, count: Count, say: S
                         "changed: try again later, or take the other --source."
                     ) from error
                 say(f"{file.path} {error}: removed, and fetched once more.")
-        with part.open("rb+") as handle:  # a power cut must not leave an empty file under the name
+        with patiently(
+            lambda: part.open("rb+")
+        ) as handle:  # a power cut must not leave an empty file under the name
             os.fsync(handle.fileno())
-        part.replace(target)
     except OSError as error:
         raise disk_error(target.parent, error) from error
+
+
+def put_in_place(target: Path, file: RemoteFile) -> OSError | None:
+    """Give what `fetch` has fetched its name; the error where another program does not let it."""
+    try:
+        replace(part_path(target, file), target)
+    except OSError as error:
+        if not is_held(error):
+            raise disk_error(target.parent, error) from error
+        return error
+    return None
 
 
 class _Content:
@@ -262,6 +275,8 @@ def disk_error(folder: Path, error: OSError) -> DownloadError:
             f"The disk of {folder} is full ({free / 1e9:.2f} GB free; {error.strerror}). "
             "Free some space; the same command resumes."
         )
+    held = " Another program may have it open; close that, and the same command resumes."
     return DownloadError(
         f"{error.filename or folder} cannot be written: {error.strerror or error}."
+        f"{held if is_held(error) else ''}"
     )

@@ -118,11 +118,9 @@ def assign_tensors(
     for name in tensors:
         if name in quantized:
             placed[name] = _in_fewer_bits(tensors[name], quantizer).to(device)
-        elif quantizer is not None and isinstance(tensor := tensors[name], Tensor):
-            # A tensor that stays mapped would keep its file's pages, those of the others included.
-            placed[name] = tensor.to(device=device, dtype=dtype, copy=True)
         else:
-            placed[name] = tensors[name].to(device=device, dtype=dtype)
+            copies = quantizer is not None
+            placed[name] = _converted(tensors[name], dtype, device, copies=copies)
         progress("load", len(placed), len(tensors))
     network.load_state_dict(placed, strict=True, assign=True)
     network.requires_grad_(False).eval()
@@ -135,6 +133,18 @@ def _in_fewer_bits(weight: Stored, quantizer: Quantizer | None) -> Tensor:
     assert quantizer is not None
     plain = weight if isinstance(weight, Tensor) else weight.dequantize(torch.float32)
     return quantizer(plain)
+
+
+def _converted(
+    weight: Stored, dtype: torch.dtype | None, device: torch.device | str, *, copies: bool
+) -> Tensor:
+    """As `Tensor.to`; `copies` where a weight that stays mapped would keep its file's map.
+
+    With it stay the pages of the weights that were converted, and on Windows the charge for all.
+    """
+    if copies and isinstance(weight, Tensor):
+        return weight.to(device=device, dtype=dtype, copy=True)
+    return weight.to(device=device, dtype=dtype)
 
 
 def check_materialised(network: nn.Module) -> None:

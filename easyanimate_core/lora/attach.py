@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..quantization import dequantized
 from .changes import Change, Product
 from .lora_set import LoraSet
 
@@ -23,7 +24,8 @@ def attached(
     """Inside the block every changed layer gives `y + up(down(x))` in place of `y`.
 
     The matrices lie on `device` in `dtype` until the block ends, however it ends; nothing of them
-    is left on the network. It works on quantised weights as on any other. Other kinds than LoRA are
+    is left on the network. Where a layer's input is in another dtype they are cast when they are
+    used. It works on quantised weights as on any other. Other kinds than LoRA are
     added by their own arithmetic.
     """
     handles = []
@@ -67,7 +69,7 @@ def _hook(branches: list[Branch]) -> Callable[[nn.Module, tuple[Any, ...], Tenso
 
 
 def _times(product: Product) -> Branch:
-    return lambda _, x, __: product.times(x)
+    return lambda _, x, __: product.to(x.device, x.dtype).times(x)
 
 
 def _constant(bias_O: Tensor) -> Branch:
@@ -80,9 +82,7 @@ class _Decomposed:
     def __init__(
         self, change: Change, layer: nn.Module, device: torch.device, dtype: torch.dtype
     ) -> None:
-        weight: Any = layer.weight
-        plain = weight.dequantize() if hasattr(weight, "dequantize") else weight
-        lengths = change.lengths(plain.detach().float().cpu())
+        lengths = change.lengths(dequantized(layer.weight).detach().float().cpu())
         self._by_rows = lengths.shape[1] == 1
         self._lengths = lengths.flatten().to(device, dtype)
         self._more = (lengths.flatten() - 1).to(device, dtype)
@@ -90,12 +90,13 @@ class _Decomposed:
         self._strength = change.strength
 
     def __call__(self, layer: Any, x: Tensor, output: Tensor) -> Tensor:
+        product = self._product.to(x.device, x.dtype)
         bias = None if layer.bias is None else layer.bias.to(output)
         if self._by_rows:
             own = output if bias is None else output - bias
-            more = own * self._more + self._product.times(x) * self._lengths
+            more = own * self._more + product.times(x) * self._lengths
         else:
             own = layer.forward(x * self._more)
             own = own if bias is None else own - bias
-            more = own + self._product.times(x * self._lengths)
+            more = own + product.times(x * self._lengths)
         return more * self._strength

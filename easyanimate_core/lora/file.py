@@ -100,7 +100,7 @@ class LoraFile:
 
 
 def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
-    """Read a file, all its values included.
+    """Read a file, all its values included; it may be replaced afterwards.
 
     Args:
         lora: The file, and whether keys may be left over.
@@ -116,7 +116,7 @@ def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
     known = {key: info.shape for key, info in files.items()}
     known |= {f"{module}.weight": shape for module, shape in shapes.items()}
     match.check(name, known, partial=lora.partial)
-    facts, tensors = read_facts(files), files.map()
+    facts, tensors = read_facts(files), files.read()
     layers, without_alpha, is_zero = {}, set(), True
     for module, keys in _places(name, match).items():
         layer = _Layer(name, module, keys, files)

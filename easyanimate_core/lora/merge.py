@@ -62,7 +62,7 @@ def merge_loras(
     entries = {name: Entry(words[kinds[name]], info.shape) for name, info in files.items()}
     facts = {**files.metadata, **(metadata or {})}
     check_space(out, file_bytes(entries, facts))
-    tensors = files.map()
+    tensors = files.read()
     _check_biases(files, change)
     with atomic_file(out) as scratch, SafetensorsWriter(scratch, entries, facts) as writer:
         for done, name in enumerate(files, start=1):

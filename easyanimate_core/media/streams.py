@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import MediaError
+from ..files.packages import pip_command
 from .colours import ColourSpace
 from .film import Film, StreamedFrame
 from .paths import check_is_file
@@ -326,7 +327,7 @@ def _decoder(path: str | os.PathLike[str], stream: VideoStream, threads: int) ->
         except UnknownCodecError as error:
             raise MediaError(
                 f"{path} has transparency that this PyAV cannot decode (it lacks libvpx). Install "
-                "PyAV from PyPI: pip install --force-reinstall av"
+                f"PyAV from PyPI: {pip_command('--force-reinstall', 'av')}"
             ) from error
         alpha.extradata = context.extradata
         context = alpha

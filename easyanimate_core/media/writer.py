@@ -65,11 +65,12 @@ def open_mp4(
     metadata: Mapping[str, str] | None = None,
     crf: int = 18,
     threads: int = 0,
+    spare: bool = True,
 ) -> Iterator[Callable[[np.ndarray[Any, Any]], None]]:
     """`write_mp4` frame by frame: gives a function that takes the next one, uint8 [H, W, 3].
 
     The file appears when the block ends without an exception. `threads` is the encoder's number of
-    threads, 0 for as many as it likes.
+    threads, 0 for as many as it likes. `spare` is that of `atomic_file`.
     """
     import av
 
@@ -81,7 +82,7 @@ def open_mp4(
     if not 0 <= crf <= 51:
         raise InputError(f"crf is {crf}; it must be from 0 (lossless) to 51 (worst).")
     texts = _checked_metadata(metadata)
-    with atomic_file(target) as temporary:
+    with atomic_file(target, spare=spare) as temporary:
         try:
             # use_metadata_tags keeps keys of our own; faststart puts the index first, for the web.
             options = {"movflags": "use_metadata_tags+faststart"}

@@ -13,21 +13,27 @@ from typing import Any
 
 import torch
 
+from ..cards import Card
 from ..errors import InputError
 from ..memory import QUANTIZATIONS, Memory
-from .estimate import GIGABYTE, Estimate, Job, estimate, gigabytes
+from ..models.vae import TILE_SIDES
+from .estimate import GIGABYTE, Estimate, Job, Stage, estimate, gigabytes
 from .facts import ModelFacts
 
 #: Sides of the VAE's tiles in pixels that are tried, the fastest first; None is whole frames.
-TILES: tuple[int | None, ...] = (None, 768, 512, 384, 256)
+TILES: tuple[int | None, ...] = (None, *TILE_SIDES)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes of the card (None: the run is on a CPU) and of the machine."""
+    """Bytes of the card (None: the run is on a CPU) and of the machine.
+
+    `shared`: the card's are some of the machine's, as on a Mac, and can be used once.
+    """
 
     card: int | None
     host: int
+    shared: bool = False
 
     def __post_init__(self) -> None:
         for name, value in (("card", self.card), ("host", self.host)):
@@ -36,10 +42,25 @@ class Limits:
                     f"The {name} has {value / GIGABYTE:g} GB; give what it has, such as 12."
                 )
 
+    @classmethod
+    def of(cls, card: Card, host: int) -> Limits:
+        """Those of a device, with `host` bytes of main memory.
+
+        A card whose memory is not all in the machine's has a part of it set aside for itself.
+        """
+        if card.kind == "cpu":
+            return cls(None, host)
+        num_bytes = host if card.num_bytes is None else card.num_bytes
+        return cls(num_bytes, host, card.shares_memory)
+
+    def taken(self, found: Estimate, stage: Stage) -> int:
+        """What a stage takes of the machine's memory."""
+        return stage.host + (found.card_bytes(stage) if self.shared else 0)
+
     def hold(self, found: Estimate) -> bool:
         """Whether an estimate fits."""
         on_card = self.card is None or found.peak_card_bytes <= self.card
-        return on_card and found.peak_host_bytes <= self.host
+        return on_card and all(self.taken(found, stage) <= self.host for stage in found.stages)
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,7 @@ def choose(
     *,
     compute: torch.dtype,
     kinds: Sequence[str] = QUANTIZATIONS,
+    text_kinds: Sequence[str] | None = None,
 ) -> Plan:
     """The plan of a run.
 
@@ -77,12 +99,13 @@ def choose(
         limits: The memory that there is.
         compute: Compute dtype.
         kinds: The quantisations that may be chosen.
+        text_kinds: The same of the text encoder, where they differ.
 
     Raises:
         InputError: The size is none that the model can make.
     """
     job.latents  # noqa: B018  (its own checks)
-    question = _Question(facts, job, limits, compute, tuple(kinds))
+    question = _Question(facts, job, limits, compute, tuple(kinds), tuple(text_kinds or kinds))
     found = question.first_fitting()
     memory, tile = found or (question.ways()[-1], TILES[-1])
     numbers = question.estimate(memory, tile)
@@ -99,6 +122,7 @@ class _Question:
     limits: Limits
     compute: torch.dtype
     kinds: tuple[str, ...]
+    text_kinds: tuple[str, ...]
 
     def estimate(self, memory: Memory, tile: int | None) -> Estimate:
         on_card = self.limits.card is not None
@@ -117,22 +141,28 @@ class _Question:
         if self.limits.card is None:
             return [
                 Memory(denoiser, text, None, "module", sequential)
-                for denoiser in self._known("none", "qint8", "qint4")
-                for text in self._known("none", "qint8", "qint4")
+                for denoiser in self._denoisers("qint8", "qfloat8")
+                for text in self._texts("none", "qint8", "qint4")
                 for sequential in (False, True)
             ]
         found = [Memory(offload="resident")]
-        for denoiser in self._known("none", "qfloat8", "qint4"):
+        devices = (None,) if self.limits.shared else (None, "cpu")
+        for denoiser in self._denoisers("qfloat8", "qint8"):
             for offload in ("module", "block"):
                 for sequential in (False, True):
                     plain = Memory(denoiser, offload=offload, sequential_guidance=sequential)
                     found += [replace(plain, text_quantization=text, text_device=device)
-                              for device in (None, "cpu")
-                              for text in self._known("none", "qint8")]  # fmt: skip
+                              for device in devices
+                              for text in self._texts("none", "qint8")]  # fmt: skip
         return found
 
-    def _known(self, *kinds: str) -> list[str]:
-        return [kind for kind in kinds if kind in self.kinds]
+    def _denoisers(self, *eight_bits: str) -> list[str]:
+        """What the denoiser may be kept in, the first kind of 8 bits that may be chosen."""
+        known = [kind for kind in eight_bits if kind in self.kinds][:1]
+        return ["none", *known, *(kind for kind in ("qint4",) if kind in self.kinds)]
+
+    def _texts(self, *kinds: str) -> list[str]:
+        return [kind for kind in kinds if kind in self.text_kinds]
 
     def largest_tile(self) -> int | None:
         """The largest tiles with which the VAE's stages fit, judged by those alone."""
@@ -182,10 +212,10 @@ class _Question:
                 f"the stage {worst.name} would take {gigabytes(taken)} of the card's "
                 f"{gigabytes(has)}"
             )
-        worst = max(numbers.stages, key=lambda stage: stage.host)
+        worst = max(numbers.stages, key=lambda stage: limits.taken(numbers, stage))
         return (
-            f"the stage {worst.name} would take {gigabytes(worst.host)} of the machine's "
-            f"{gigabytes(limits.host)}"
+            f"the stage {worst.name} would take {gigabytes(limits.taken(numbers, worst))} of the "
+            f"machine's {gigabytes(limits.host)}"
         )
 
     def refusal(self, numbers: Estimate) -> Iterator[str]:

@@ -13,11 +13,13 @@ import torch
 from ..errors import InputError
 from ..geometry import latent_shape
 from ..memory import Memory
+from ..precision import wide
 from .activations import TEXT_TOKENS, decode_bytes, denoiser_bytes, encode_bytes
 from .facts import ModelFacts, Weights
 
 GIGABYTE = 10**9
-#: What the CUDA context takes of a card.
+#: What the CUDA context takes of a card. Elsewhere there is none, but the scores of attention's
+#: parts (`models.transformer.kernel`) take as much.
 CONTEXT_BYTES = int(0.6 * GIGABYTE)
 #: Fragments and work space beside the tensors of a computation.
 ALLOCATOR_SHARE = 0.10
@@ -150,13 +152,13 @@ class _Parts:
         return Stage("text", self._beside(whole), states, host)
 
     def encode(self) -> Stage:
-        job = self.job
+        job, compute = self.job, wide(self.compute)
         working = encode_bytes(
             self.facts.vae,
             (job.frames, job.height, job.width),
-            self.compute,
+            compute,
             self.tile,
-            self._stored(self.facts.encoder),
+            self._stored(self.facts.encoder, compute),
         )
         weights = self._vae_bytes(self.facts.encoder)
         # The aligned clip as it was read, in float32: source, mask and what is encoded.
@@ -168,9 +170,13 @@ class _Parts:
         facts, job, memory = self.facts, self.job, self.memory
         rows = job.batch * (2 if job.guidance and not memory.sequential_guidance else 1)
         working = denoiser_bytes(
-            facts.transformer, job.latents, rows, self.compute, self._stored(facts.denoiser)
+            facts.transformer,
+            job.latents,
+            rows,
+            self.compute,
+            self._stored(facts.denoiser, self.compute),
         )
-        item = self._item_bytes(facts.denoiser)
+        item = self._item_bytes(facts.denoiser, self.compute)
         whole = facts.denoiser.num_bytes(item, memory.quantization)
         if memory.quantization != "none" or facts.denoiser.packed:
             working += self._unpacked_bytes()
@@ -183,14 +189,14 @@ class _Parts:
         return Stage("denoise", self._beside(device, "denoiser"), working, host)
 
     def decode(self) -> Stage:
-        facts, job = self.facts, self.job
+        facts, job, compute = self.facts, self.job, wide(self.compute)
         working = decode_bytes(
-            facts.vae, job.latents, self.compute, self.tile, self._stored(facts.decoder)
+            facts.vae, job.latents, compute, self.tile, self._stored(facts.decoder, compute)
         )
         weights = self._vae_bytes(facts.decoder)
         before = self._vae_bytes(facts.encoder) if job.encodes else 0
         denoiser = facts.denoiser.num_bytes(
-            self._item_bytes(facts.denoiser), self.memory.quantization
+            self._item_bytes(facts.denoiser, self.compute), self.memory.quantization
         )
         frames = job.batch * job.frames * job.height * job.width * 3 * 4
         host = PROCESS_BYTES + denoiser + before + weights + frames
@@ -204,22 +210,25 @@ class _Parts:
             return own
         facts = self.facts
         others = {
-            "denoiser": facts.denoiser.num_bytes(self.compute.itemsize, self.memory.quantization),
+            "denoiser": facts.denoiser.num_bytes(
+                self._item_bytes(facts.denoiser, self.compute), self.memory.quantization
+            ),
             "vae": self._vae_bytes(facts.encoder) + self._vae_bytes(facts.decoder),
         }
         others.pop(name, None)
         return own + sum(others.values())
 
     def _vae_bytes(self, part: Weights) -> int:
-        return part.num_bytes(self._item_bytes(part))
+        return part.num_bytes(self._item_bytes(part, wide(self.compute)))
 
-    def _item_bytes(self, weights: Weights) -> float:
-        """On a card weights are kept in the compute dtype, on a CPU as they are stored."""
-        return self.compute.itemsize if self.on_card else weights.stored
+    def _item_bytes(self, weights: Weights, compute: torch.dtype) -> float:
+        """Weights are kept as they are stored on a CPU, and for float32; else in that dtype."""
+        kept = not self.on_card or compute is torch.float32
+        return weights.stored if kept else compute.itemsize
 
-    def _stored(self, weights: Weights) -> torch.dtype | None:
+    def _stored(self, weights: Weights, compute: torch.dtype) -> torch.dtype | None:
         """A dtype of the stored width, where layers cast their weights when they are used."""
-        if self.on_card or weights.stored == self.compute.itemsize:
+        if self._item_bytes(weights, compute) == compute.itemsize:
             return None
         return {4: torch.float32, 2: torch.bfloat16}.get(round(weights.stored))
 

@@ -14,9 +14,10 @@ def report(plan: Plan, *, options: bool = True) -> str:
     job, limits = plan.job, plan.limits
     dtype = str(plan.compute).removeprefix("torch.")
     place = "the CPU" if limits.card is None else f"a card of {gigabytes(limits.card)}"
+    of_it = ", of which the card's is a part" if limits.shared else ""
     lines = [
         f"{plan.facts.name}, {job.height}x{job.width}, {job.frames} frames, {dtype}, on {place}, "
-        f"with {gigabytes(limits.host)} of memory",
+        f"with {gigabytes(limits.host)} of memory{of_it}",
         "",
         f"  {'stage':<10}{'weights':>10}{'working':>10}{'card':>10}{'memory':>10}",
     ]
@@ -25,6 +26,9 @@ def report(plan: Plan, *, options: bool = True) -> str:
         lines.append(f"  {stage.name:<10}" + "".join(f"{gigabytes(value):>10}" for value in row))
     peak = (plan.estimate.peak_card_bytes, plan.estimate.peak_host_bytes)
     lines.append(f"  {'peak':<30}" + "".join(f"{gigabytes(value):>10}" for value in peak))
+    if limits.shared:
+        both = max(limits.taken(plan.estimate, stage) for stage in plan.estimate.stages)
+        lines.append(f"  {'card and memory together':<40}{gigabytes(both):>10}")
     lines += ["", *plan.reasons]
     if plan.fits and options:
         lines += ["", f"Options of generate: {' '.join(command_options(plan)) or 'none needed'}"]

@@ -27,7 +27,7 @@ import warnings
 from types import ModuleType
 
 from ..errors import InputError
-from ..files.packages import is_installed, require
+from ..files.packages import is_installed, pip_command, require
 from .kinds import Kind
 
 _ROOT = "_easyanimate_controlnet_aux"
@@ -41,7 +41,7 @@ def check_packages(facts: Kind) -> None:
         if not is_installed(name):
             raise InputError(
                 f"{facts.display_name} needs the package {name}, which is not installed. Install "
-                f"it with: {sys.executable} -m pip install {name}"
+                f"it with: {pip_command(name)}"
             )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..files.commands import own_command
 from .kinds import Kind, Value, WeightFile
 
 #: Names that many repositories have: they count only in a folder of the repository's name.
@@ -48,15 +49,16 @@ def find_weights(
         target = searched[0] if searched else "models/controlnet_aux"
         lines = [
             f"{kind.display_name} needs {file.name} of https://huggingface.co/{file.repo}: put it "
-            f"into {Path(target, file.repo)}, for example with: hf download {file.repo} "
-            f'{file.name} --local-dir "{Path(target, file.repo)}".'
+            f"into {Path(target, file.repo)}."
             for file in missing
         ]
         choices = [options[o.name] for o in kind.options if o.choices]
         named = ":".join([kind.name, *map(str, choices)])
-        command = f"Or, in the folder of this pack: python install.py --annotators {named}"
         where = ", ".join([*searched, "the Hugging Face cache"])
-        raise CheckpointError(" ".join([*lines, f"{command}. Searched: {where}."]))
+        command = own_command("download", "--annotators", named, "--to", target)
+        raise CheckpointError(
+            " ".join([*lines, f"Searched: {where}. This command fetches it: {command}"])
+        )
     return {name: path for name, path in found.items() if path is not None}
 
 

@@ -7,11 +7,13 @@ from .storage import (
     Stored,
     StoredWeight,
     StoredWeights,
+    stored_format,
     to_storage,
 )
 from .weights import (
     QuantizedLinear,
     Quantizer,
+    dequantized,
     plain_tensors,
     quantize,
     quantized_from_values,
@@ -27,11 +29,13 @@ __all__ = [
     "Stored",
     "StoredWeight",
     "StoredWeights",
+    "dequantized",
     "is_quantized",
     "plain_tensors",
     "quantize",
     "quantized_from_values",
     "stored_bytes",
+    "stored_format",
     "to_storage",
     "use_quantized_layers",
 ]

@@ -106,15 +106,19 @@ Stored = Tensor | StoredWeight | PackedWeight
 class StoredWeights(Mapping[str, Stored]):
     """A component's weights by name, each as it is stored, scales beside their weights.
 
+    Args:
+        files: The component.
+        mapped: Whether they may be kept, backed by their files; else each is read into memory.
+
     Raises:
         CheckpointError: A scale is missing or too many, or a weight is noted to be in a format that
             is not read here.
     """
 
-    def __init__(self, files: TensorFiles) -> None:
+    def __init__(self, files: TensorFiles, *, mapped: bool = True) -> None:
         check_scales(files, what=str(files.path))
         self._infos = files.weights
-        self._tensors = files.map()
+        self._tensors = files.map() if mapped else files.read()
         self._scaled = {name for name in self._infos if scale_name(name) in files}
         known = {kind.note for kind in STORAGE_FORMATS.values()}
         for name in self._scaled:

@@ -57,9 +57,8 @@ class QuantizedLinear(ManualCast.Linear):
     """A linear layer with a weight of `quantize`; computes in the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
-        weight: Any = self.weight
         bias = None if self.bias is None else self.bias.to(x)
-        return F.linear(x, weight.dequantize().to(x), bias)
+        return F.linear(x, dequantized(self.weight).to(x), bias)
 
 
 def use_quantized_layers(network: nn.Module, names: Iterable[str]) -> None:
@@ -124,6 +123,23 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
     )
 
 
+def dequantized(weight: Any) -> Tensor:
+    """The values of a weight of `quantize`, in float32; a plain one is returned itself.
+
+    4 bits become float32 before they are multiplied: quanto multiplies the bytes, which takes
+    several times as long and gives the same bits.
+    """
+    parts = list(plain_tensors(weight))
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) == 2:
+        values: Tensor = weight.dequantize()
+        return values
+    _, scale_N1, shift_N1 = parts
+    values_NG = weight._data.unpack().to(scale_N1.dtype)
+    return values_NG.mul_(scale_N1).sub_(shift_N1).reshape(weight.shape)
+
+
 def stored_bytes(network: nn.Module) -> int:
     """Bytes of a network's parameters as they are kept."""
     return sum(tensor.nbytes for p in network.parameters() for tensor in plain_tensors(p))
@@ -158,7 +174,8 @@ def _eight_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
 def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
     """A group of the first half lies in the low bits beside one of the second in the high bits."""
     from optimum.quanto import WeightQBitsTensor
-    from optimum.quanto.tensor.packed import PackedTensor
+
+    from .packed import Nibbles
 
     num_inputs = weight_OI.shape[1]
     group = next((size for size in GROUP_SIZES if num_inputs % size == 0), num_inputs)
@@ -176,7 +193,7 @@ def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
                 packed_HG[rows] = values
             else:
                 packed_HG[rows.start - half : rows.stop - half] |= values << 4
-    packed = PackedTensor(packed_HG, 4, groups_NG.shape, (group, 1))
+    packed = Nibbles(packed_HG, 4, groups_NG.shape, (group, 1))
     size, stride = weight_OI.shape, (num_inputs, 1)
     return WeightQBitsTensor(qtype, 0, group, size, stride, packed, scale_N1, shift_N1)
 

@@ -2,7 +2,7 @@
 
 from .bert_t5 import BertT5TextEncoder, Reader, bert_from_tensors, t5_from_tensors
 from .build import build_text_encoder, check_text_encoder
-from .embedding import TextEmbedding, TextEncoder, TextStates
+from .embedding import TextEmbedding, TextEncoder, TextStates, check_states
 from .embedding_cache import EmbeddingCache, encoder_identity, find_cache_folder
 from .embedding_file import PromptEmbeddings, read_embeddings, write_embeddings
 from .prompts import EncodedPrompt, encode_prompts
@@ -23,6 +23,7 @@ __all__ = [
     "TextStates",
     "bert_from_tensors",
     "build_text_encoder",
+    "check_states",
     "check_text_encoder",
     "encode_prompts",
     "encoder_identity",

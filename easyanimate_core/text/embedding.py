@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from ..precision import check_finite
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,13 @@ def check_prompts(prompts: Sequence[str]) -> None:
             raise InputError(
                 f"prompts[{index}] is a {type(prompt).__name__}; every prompt must be a string."
             )
+
+
+def check_states(embedding: TextEmbedding) -> None:
+    """Raise `PrecisionError` unless every state is finite."""
+    for states in (embedding.text, embedding.text_t5):
+        if states is not None:
+            check_finite(states, "What the text encoder makes of a prompt", states.dtype)
 
 
 def network_device(network: nn.Module) -> torch.device:

@@ -29,6 +29,7 @@ from ..files import (
     json_value,
     listed,
     read_tensors,
+    remove,
     write_tensors,
 )
 from ..media.samples import add_samples
@@ -78,7 +79,8 @@ class EmbeddingCache:
         """Keep a prompt's embedding; `MediaError` where it cannot be written."""
         tensors = states_to_tensors(encoded.states, "")
         path = self._path(prompt)
-        write_tensors(path, tensors, {"cut": json.dumps(encoded.cut), "entry": path.stem})
+        told = {"cut": json.dumps(encoded.cut), "entry": path.stem}
+        write_tensors(path, tensors, told, spare=False)
         with suppress(OSError):  # what cannot be removed now may be at the next entry
             self._make_room()
 
@@ -98,8 +100,9 @@ class EmbeddingCache:
         for _, size, path in sorted(entries):
             if excess <= 0:
                 return
-            path.unlink(missing_ok=True)
-            excess -= size
+            with suppress(OSError):  # an entry that is in use makes no room now
+                remove(path, wait=False)
+                excess -= size
 
 
 def _cut(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> tuple[str, ...]:

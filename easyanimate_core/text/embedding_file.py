@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError
@@ -27,6 +26,7 @@ from ..files import (
     read_tensors,
     write_tensors,
 )
+from ..files.safetensors_file import HeaderError, SafetensorsFile
 from ..specs import TransformerConfig
 from .embedding import TextStates
 from .tokenize import MAX_TOKENS
@@ -140,9 +140,8 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
 def is_embeddings(path: Path) -> bool:
     """Whether a file is one of `write_embeddings`."""
     try:
-        with safe_open(path, framework="pt") as opened:
-            return _FORMAT_KEY in (opened.metadata() or {})
-    except (SafetensorError, OSError):
+        return _FORMAT_KEY in SafetensorsFile(path).metadata()
+    except (HeaderError, OSError):
         return False
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ..errors import InputError, MediaError
-from .embedding import TextEncoder, TextStates
+from .embedding import TextEncoder, TextStates, check_states
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def encode_prompts(
 
     The encoder is opened only where the cache lacks a prompt. Each prompt is encoded by itself: a
     matrix product's rounding may depend on the number of its rows, and a prompt shall have the same
-    bits whatever it is encoded with.
+    bits whatever it is encoded with. Raises `PrecisionError` where a state is not finite.
     """
     encoded: dict[str, EncodedPrompt] = {}
     notes: list[str] = []
@@ -60,6 +60,7 @@ def encode_prompts(
 
 def _encode(encoder: TextEncoder, prompt: str) -> EncodedPrompt:
     embedding = encoder.encode([prompt])
+    check_states(embedding)
     cut = (*embedding.truncated, *embedding.truncated_t5)
     return EncodedPrompt(embedding.states.to("cpu"), cut)
 

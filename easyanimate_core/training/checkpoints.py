@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import re
-import shutil
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 
-from ..errors import CheckpointError, MediaError
-from ..files import atomic_folder, sweep
+from ..errors import CheckpointError, HeldError, MediaError
+from ..files import atomic_folder, remove_tree, rename, sweep
+from ..files.leftovers import temporary_name
 from .state.files import (
     INDEX,
     Made,
@@ -65,8 +64,10 @@ class Checkpoints:
         if steps:
             self._index(steps[-1])
 
-    def save(self, state: RunState, step: int) -> None:
-        """Write the state after `step` steps. Every process must call it.
+    def save(self, state: RunState, step: int) -> tuple[str, ...]:
+        """Write the state after `step` steps, and remove old ones; what is to be said about it.
+
+        Every process must call it. Files that another program holds are no reason to end a run.
 
         Raises:
             MediaError: The disk is full or cannot be written to; the states before stay.
@@ -74,17 +75,21 @@ class Checkpoints:
         accelerator = state.accelerator
         writes = accelerator.is_main_process
         made = Made(step, accelerator.num_processes, accelerator.device.type)
+        notes = []
         try:
             with self._new(step) if writes else nullcontext(self.folder) as folder:
                 write_files(folder, state.parts(), made, writes=writes)
+        except HeldError as error:
+            notes.append(f"{error} To go on from it, rename it so; the run goes on now.")
         except MediaError as error:
             raise MediaError(
                 f"{error} When that is mended, start it again, and {self._before(step)}."
             ) from error
         if writes:
             for old in self.steps()[: -self._keep]:
-                self._remove(old)
+                notes += self._remove(old)
         accelerator.wait_for_everyone()
+        return tuple(notes)
 
     def load_latest(self, state: RunState) -> Resumed:
         """Go back to the last complete state.
@@ -104,13 +109,13 @@ class Checkpoints:
         try:
             if accelerator.is_main_process:
                 check_hashes(folder, listed)
-            with opened_parts(folder, listed) as opened:
-                parts = state.parts_for({name: set(file.keys()) for name, file in opened.items()})
-                if made != own:
-                    del parts[RANDOM]
-                    opened.pop(RANDOM, None)
-                take(opened, parts)
-        except (CheckpointError, OSError, ValueError, RuntimeError, SafetensorError) as error:
+            opened = opened_parts(folder, listed)
+            parts = state.parts_for({name: set(file.keys()) for name, file in opened.items()})
+            if made != own:
+                del parts[RANDOM]
+                opened.pop(RANDOM, None)
+            take(opened, parts)
+        except (CheckpointError, OSError, ValueError, RuntimeError) as error:
             raise self._unreadable(step, error) from error
         state.follow(step)
         return Resumed(step, () if made == own else (_elsewhere(made, own),))
@@ -135,18 +140,28 @@ class Checkpoints:
     def _final(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
 
-    def _remove(self, step: int) -> None:
+    def _remove(self, step: int) -> list[str]:
         """Delete a state, under a name that is none first: half of one must not look whole."""
-        aside = self.folder / f".step-{step:08d}.old"
-        self._final(step).replace(aside)
-        shutil.rmtree(aside)
+        final = self._final(step)
+        aside = self.folder / temporary_name(final.name)
+        try:
+            rename(final, aside)
+        except OSError as error:
+            return [f"The old state {final} cannot be removed now ({error.strerror or error})."]
+        try:
+            remove_tree(aside)
+        except OSError as error:
+            said = error.strerror or error
+            return [f"{aside}, an old state, cannot be removed ({said}): the next run does it."]
+        return []
 
     def _sweep(self) -> None:
         sweep(self.folder)
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if _LEFT.fullmatch(path.name):
-                    shutil.rmtree(path)
+                    with suppress(OSError):  # what cannot be removed now may be the next time
+                        remove_tree(path, wait=False)
 
     def _before(self, step: int) -> str:
         earlier = [known for known in self.steps() if known < step]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +82,7 @@ def _noise_channels(network: nn.Module) -> int:
 
 
 @torch.no_grad()
-def copy_weights(network: nn.Module, weights: dict[str, Tensor]) -> list[str]:
+def copy_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
     """Fill `network` with `weights` of the same names; returns the names that did not fit.
 
     Input channels that a weight does not have are set to zero, so that a head with new conditions

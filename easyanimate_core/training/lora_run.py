@@ -16,7 +16,8 @@ from typing import Literal
 from torch import Tensor
 
 from ..checkpoint import CheckpointInfo, inspect_checkpoint
-from ..errors import HeadError, InputError
+from ..errors import HeadError, HeldError, InputError
+from ..files.commands import own_command
 from ..geometry import SIZE_MULTIPLE, check_frames, num_tokens
 from ..media import check_pixels, read_image, resize_cover
 from ..progress import Progress, silent
@@ -96,7 +97,13 @@ def train_lora(
     records = _records(job, captions)
     (shape,) = shapes_for(records[0], config.data.tokens, config.data.frames)
     said: list[str] = []
-    (file,) = run_training(config, records=records, cpu=cpu, progress=progress, report=said.append)
+    try:
+        (file,) = run_training(
+            config, records=records, cpu=cpu, progress=progress, report=said.append
+        )
+    except HeldError as error:
+        (file,) = error.kept.iterdir()
+        said.append(f"note: {error}")
     curves = read_image(config.output / CURVES_FILE)
     return LoraResult(file, curves, _report(job, info, config, shape, said))
 
@@ -136,7 +143,7 @@ def _task(info: CheckpointInfo) -> str:
         needs = "camera path" if info.head is Head.CAMERA else "control video"
         raise HeadError(
             f"This is a {info.head.value} checkpoint: its training needs a {needs} for every clip, "
-            "which the command line has (python -m easyanimate_core train). Choose a T2V or an InP "
+            f"which the command line has: {own_command('train')} - or choose a T2V or an InP "
             "checkpoint."
         )
     return task
@@ -216,7 +223,7 @@ def _report(
             f"The images are {width} x {height}; they were scaled and cropped to {shape.width} x "
             f"{shape.height}, because sides are multiples of {SIZE_MULTIPLE}."
         )
-    lines += [line for line in said if line.startswith("Going on")]
+    lines += [line for line in said if line.startswith(("Going on", "note: "))]
     lines.append(
         f"More steps with the same images and settings go on from here: {config.output} keeps the "
         "state and can be deleted."

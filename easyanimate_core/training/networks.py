@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ from torch import Tensor
 from ..checkpoint import read_denoiser_files, read_json, read_tensor_files
 from ..checkpoint.key_maps_transformer import to_original
 from ..errors import InputError
-from ..loading import load_network
+from ..loading import Renamed, load_network
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..quantization.storage import StoredWeights
@@ -41,7 +42,7 @@ def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> Autoenco
     """The VAE that encodes, in float32."""
     folder = part_folder(model, "vae")
     config = VAEConfig.from_dict(read_json(folder / "config.json"))
-    tensors = read_tensor_files(folder).map()
+    tensors = read_tensor_files(folder).read()
     return load_network(
         lambda: AutoencoderKLMagvit(config),
         tensors,
@@ -61,7 +62,7 @@ def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DMo
         dtype = torch.bfloat16 if frozen_in_bf16 else torch.float32
         return load_network(
             lambda: EasyAnimateTransformer3DModel(sizes),
-            _read_weights(folder, dtype),
+            _Weights(folder, dtype, mapped=model.lora is not None),
             what="denoiser",
             dtype=dtype,
         )
@@ -115,17 +116,30 @@ def _vae_sizes(network: dict[str, Any], weights: Path | None) -> VAEConfig:
     return replace(sizes, scaling_factor=begun.scaling_factor)
 
 
-def _read_weights(folder: Path, dtype: torch.dtype) -> dict[str, Tensor]:
-    """By the original's names; what is stored in 8 bits or in blocks is unpacked to `dtype`."""
-    stored = StoredWeights(read_denoiser_files(folder))
-    return {
-        to_original(name): weight if isinstance(weight, Tensor) else weight.to(dtype=dtype)
-        for name, weight in stored.items()
-    }
+class _Weights(Mapping[str, Tensor]):
+    """By the original's names; what is stored in 8 bits or in blocks is unpacked to `dtype`.
+
+    Those that are trained are not `mapped`: they are written to, and their file may be replaced.
+    """
+
+    def __init__(self, folder: Path, dtype: torch.dtype, *, mapped: bool = False) -> None:
+        stored = StoredWeights(read_denoiser_files(folder), mapped=mapped)
+        self._stored = Renamed(stored, to_original)
+        self._dtype = dtype
+
+    def __getitem__(self, name: str) -> Tensor:
+        weight = self._stored[name]
+        return weight if isinstance(weight, Tensor) else weight.to(dtype=self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
 
 
 def _fill(network: Any, folder: Path) -> None:
-    weights = _read_weights(folder, torch.float32)
+    weights = _Weights(folder, torch.float32)
     left = copy_weights(network, weights)
     if len(left) > len(weights) / 2:
         raise InputError(

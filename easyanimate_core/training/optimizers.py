@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import InputError
+from ..files.packages import pip_command
 from .config import OptimizerConfig
 from .muon import Muon, block_matrices
 
@@ -51,8 +52,8 @@ def _adamw8bit() -> Any:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise InputError(
-            "optimizer.kind is adamw8bit and the package bitsandbytes is not installed. "
-            "`pip install bitsandbytes`, or use adamw."
+            "optimizer.kind is adamw8bit and the package bitsandbytes is not installed. Use adamw, "
+            f"or install it with: {pip_command('bitsandbytes')}"
         ) from error
     return AdamW8bit
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from importlib.util import find_spec
 
 from ..errors import InputError
+from ..files.packages import pip_command
 
 #: Module -> name for pip.
 _PACKAGES = {
@@ -20,8 +20,7 @@ def require_packages() -> None:
     """Raise `InputError` where packages of training are not installed."""
     missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
     if missing:
-        names = " ".join(missing)
         raise InputError(
-            f"Training needs packages that are not installed: {names}. Install them: "
-            f"{sys.executable} -m pip install {names} (requirements-training.txt has all)."
+            f"Training needs packages that are not installed: {' '.join(missing)} "
+            f"(requirements-training.txt has all). Install them with: {pip_command(*missing)}"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 
 import torch
 
-from ..errors import InputError
-from ..files import read_json
-from ..media import atomic_file
+from ..errors import InputError, MediaError
+from ..files import atomic_file, discard, read_json, rename
+from ..files.leftovers import temporary_name
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
 from .clips import Clips, find_clips
@@ -21,7 +20,7 @@ from .config import CACHE, TrainConfig, parse_config
 from .data.records import Record
 from .optimizers import SHARDED
 from .strategies.base import Strategy
-from .tracking import Report, print_line
+from .tracking import LOG_FILE, Report, print_line
 from .trainer import Trainer
 
 _CONFIG_FILE = "config.json"
@@ -196,11 +195,32 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
     """Make `config.output` this run's; `restart` deletes what an earlier one has left."""
     path = config.output / _CONFIG_FILE
     if restart and path.is_file():
-        for part in (STATES, "validation", "result", "tensorboard"):
-            shutil.rmtree(config.output / part, ignore_errors=True)
-        (config.output / "log.jsonl").unlink(missing_ok=True)
+        _remove_all(config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE))
     with atomic_file(path) as scratch:
-        scratch.write_text(json.dumps(config.model_dump(mode="json"), indent=2) + "\n")
+        text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+        scratch.write_text(text, encoding="utf-8")
+
+
+def _remove_all(folder: Path, names: Sequence[str]) -> None:
+    """Delete parts of an earlier run, all of them or none: each is put aside first, as a whole."""
+    aside: dict[Path, Path] = {}
+    for part in (folder / name for name in names):
+        if not part.exists():
+            continue
+        aside[part] = folder / temporary_name(part.name)
+        try:
+            rename(part, aside[part])
+        except OSError as error:
+            del aside[part]
+            for moved, place in aside.items():
+                rename(place, moved)
+            raise MediaError(
+                f"{part} cannot be deleted: {error.strerror or error}. Another program has it "
+                "open, or something in it. Close that program, or name another output. Nothing was "
+                "deleted."
+            ) from error
+    for place in aside.values():
+        discard(place)
 
 
 def _changed(

@@ -11,8 +11,16 @@ from typing import Any
 
 from torch import Tensor
 
-from ..errors import InputError
-from ..files import DATASET_BYTES, atomic_file, json_value, read_text, write_error
+from ..errors import InputError, MediaError
+from ..files import (
+    DATASET_BYTES,
+    atomic_file,
+    is_held,
+    json_value,
+    patiently,
+    read_text,
+    write_error,
+)
 
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
@@ -20,23 +28,46 @@ _SMOOTHED_POINTS = 50
 
 
 class Log:
-    """Rows of figures by step. Rows beyond the step that a run goes on from are dropped."""
+    """Rows of figures by step. Rows beyond the step that a run goes on from are dropped.
+
+    A table that is open in another program, which Windows then guards, does not end a run: the rows
+    follow when it is closed.
+    """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
         self.path = folder / LOG_FILE
         self.rows = [row for row in read_log(self.path) if row["step"] <= step]
         with atomic_file(self.path) as scratch:
-            scratch.write_text("".join(json.dumps(row) + "\n" for row in self.rows))
+            text = "".join(json.dumps(row) + "\n" for row in self.rows)
+            scratch.write_text(text, encoding="utf-8")
+        self._num_written = len(self.rows)
 
-    def add(self, step: int, figures: Mapping[str, float]) -> None:
-        """Append a row."""
-        row = {"step": step, **figures}
-        self.rows.append(row)
+    def add(self, step: int, figures: Mapping[str, float]) -> tuple[str, ...]:
+        """Append a row; what is to be said about it."""
+        self.rows.append({"step": step, **figures})
+        lines = [json.dumps(row) + "\n" for row in self.rows[self._num_written :]]
         try:
-            with self.path.open("a") as opened:
-                opened.write(json.dumps(row) + "\n")
+            with patiently(
+                lambda: self.path.open("a", encoding="utf-8"), wait=len(lines) == 1
+            ) as opened:
+                opened.write("".join(lines))
         except OSError as error:
-            raise write_error(self.path, error) from error
+            if not is_held(error):
+                raise write_error(self.path, error) from error
+            said = error.strerror or error
+            if len(lines) > 1:
+                return ()
+            return (f"{self.path} cannot be written to ({said}): its rows follow when it can be.",)
+        self._num_written = len(self.rows)
+        return ()
+
+    def draw(self) -> tuple[str, ...]:
+        """Every curve as a picture beside the log; what is to be said about it."""
+        try:
+            draw_curves(self.rows, self.path.with_name(CURVES_FILE))
+        except MediaError as error:  # the next one will have all of it
+            return (str(error),)
+        return ()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -139,7 +170,7 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     for axis in axes.flat[len(names) :]:
         axis.remove()
     figure.tight_layout()
-    with atomic_file(path) as scratch:
+    with atomic_file(path, spare=False) as scratch:
         figure.savefig(scratch, format="png", dpi=110)
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import EasyAnimateError, InputError
+from ..errors import EasyAnimateError, HeldError, InputError
+from ..files import atomic_folder
 from ..progress import Progress, silent
 from .average import Average, take_apart
 from .checkpoints import STATES, Checkpoints
@@ -22,7 +22,7 @@ from .optimizers import SHARDED, make_optimizer, make_schedule
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, Strategy, Weights
-from .tracking import CURVES_FILE, Log, Means, Pace, Report, describe, draw_curves, print_line
+from .tracking import Log, Means, Pace, Report, describe, print_line
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -69,7 +69,10 @@ class Trainer:
         self._state = RunState(accelerator, plain, self._optimizers, self._schedules, self._average)
 
     def train(self) -> list[Path]:
-        """Run to the end; returns the files of the result."""
+        """Run to the end; returns the files of the result.
+
+        Raises `HeldError` in the end where another program holds an earlier result.
+        """
         run = self._config.run
         resumed = self._checkpoints.load_latest(self._state)
         step = resumed.step
@@ -88,11 +91,11 @@ class Trainer:
                 row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
                 row |= pace.figures(step)
                 _check_finite(row, step)
-                log.add(step, row)
+                self._tell(log.add(step, row))
                 self._accelerator.log(row, step=step)
                 self._report(describe(step, run.steps, row))
             if step % run.save_every == 0 or step == run.steps:
-                self._checkpoints.save(self._state, step)
+                self._tell(self._checkpoints.save(self._state, step))
             if run.validate_every and (step % run.validate_every == 0 or step == run.steps):
                 self._validate(step, log)
             self._progress("train", step, run.steps)
@@ -144,11 +147,14 @@ class Trainer:
         """This rank's batches from `position` on, read ahead by the config's workers."""
         accelerator, strategy = self._accelerator, self._strategy
         rank, ranks = accelerator.process_index, accelerator.num_processes
+        workers = self._config.data.workers
         loader: Any = torch.utils.data.DataLoader(
-            _Reader(strategy),
+            _Reader(strategy.read),
             sampler=_Endless(strategy.batches(rank, ranks, position)),
             batch_size=None,
-            num_workers=self._config.data.workers,
+            num_workers=workers,
+            # On every system: a fork would copy the locks of PyTorch's and of decoders' threads.
+            multiprocessing_context="spawn" if workers else None,
         )
         for number, (draws, content) in enumerate(loader):
             if isinstance(content, EasyAnimateError):
@@ -164,33 +170,41 @@ class Trainer:
                 figures = self._strategy.validate(self._plain_networks(), step, folder)
         if log is not None:
             row = {f"validation_{name}": value for name, value in figures.items()}
-            log.add(step, row)
+            self._tell(log.add(step, row))
             self._accelerator.log(row, step=step)
             self._report("  ".join(f"{name} {value:.4g}" for name, value in row.items()))
-            draw_curves(log.rows, self._config.output / CURVES_FILE)
+            self._tell(log.draw())
         self._accelerator.wait_for_everyone()
 
     def _finish(self, log: Log | None) -> list[Path]:
         paths: list[Path] = []
+        held: HeldError | None = None
         with self._averaged(), torch.no_grad():
             # Every process has to give its part of the weights.
             weights = {n: self._accelerator.get_state_dict(x) for n, x in self._networks.items()}
             if log is not None:
-                paths = self._write_result(weights)
+                try:
+                    paths = self._write_result(weights)
+                except HeldError as error:
+                    held = error
         if log is not None:
-            draw_curves(log.rows, self._config.output / CURVES_FILE)
+            self._tell(log.draw())
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
+        if held is not None:  # once the other processes are let go
+            raise held
         return paths
 
     def _write_result(self, weights: Mapping[str, Weights]) -> list[Path]:
         """The result in its folder, in place of one that fewer steps gave."""
-        final, scratch = self._config.output / "result", self._config.output / ".result.part"
-        shutil.rmtree(scratch, ignore_errors=True)
-        written = self._strategy.write_result(self._plain_networks(), weights, scratch)
-        shutil.rmtree(final, ignore_errors=True)
-        scratch.replace(final)
+        final = self._config.output / "result"
+        with atomic_folder(final, replace=True) as scratch:
+            written = self._strategy.write_result(self._plain_networks(), weights, scratch)
         return [final / path.relative_to(scratch) for path in written]
+
+    def _tell(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            self._report(f"note: {note}")
 
     def _plain_networks(self) -> dict[str, nn.Module]:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}
@@ -206,17 +220,17 @@ class Trainer:
 
 
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Draws to what the strategy reads of them, or to what is wrong with them.
+    """Draws to what is read of them, or to why it cannot be read.
 
-    A worker's exception would come with its traceback in its message.
+    Raised in a worker, an error would come with the traceback of that process in its message.
     """
 
-    def __init__(self, strategy: Strategy) -> None:
-        self._strategy = strategy
+    def __init__(self, read: Callable[[Sequence[Draw]], Any]) -> None:
+        self._read = read
 
     def __getitem__(self, draws: list[Draw]) -> tuple[list[Draw], Any]:
         try:
-            return draws, self._strategy.read(draws)
+            return draws, self._read(draws)
         except EasyAnimateError as error:
             return draws, error
 

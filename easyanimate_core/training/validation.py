@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..conditioning.condition import Condition
+from ..errors import HeldError, PrecisionError
 from ..media import contact_sheet, write_mp4, write_png
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
@@ -18,6 +21,8 @@ from ..progress import silent
 from ..sampling import DEFAULT_SCHEDULER, Guidance, Sampler, draw_noise, make_schedule
 from ..text import TextStates
 from .config import ValidationConfig
+
+logger = logging.getLogger(__name__)
 
 #: A clip to make: caption, latents [1, C, F, H, W], condition channels, and its caption's states.
 Row = tuple[str, Tensor, Tensor | None, TextStates | None]
@@ -36,7 +41,8 @@ def make_videos(
 ) -> None:
     """One MP4 per clip, and a picture with two strips: the clip through the VAE, and what is made.
 
-    The picture is `path`; the videos lie beside it. Without a path nothing is written.
+    The picture is `path`; the videos lie beside it. Without a path nothing is written. A clip whose
+    values are not finite is left out, and the log says so.
     """
     device = next(transformer.parameters()).device
     strips = []
@@ -50,19 +56,35 @@ def make_videos(
             strength=1.0,
             device=device,
         )
-        made = sample_latents(
-            transformer,
-            Sampler(schedule, Guidance(config.guidance), generators),
-            text=(unconditional, text),
-            condition=Condition(channels, None),
-            noise=draw_noise(latents.shape[1:], generators).to(device),
-        )
+        try:
+            made = sample_latents(
+                transformer,
+                Sampler(schedule, Guidance(config.guidance), generators),
+                text=(unconditional, text),
+                condition=Condition(channels, None),
+                noise=draw_noise(latents.shape[1:], generators).to(device),
+            )
+        except PrecisionError as error:  # the training goes on, and needs no traceback
+            logger.error("Clip %d of the validation is left out: %s", number, error)  # noqa: TRY400
+            continue
         if path is None:
             continue
         for kind, values in (("clip", latents), ("made", made)):
             frames = decode_latents(vae, values, None, silent)
             strips.append((f"{kind}: {caption}", frames))
         if len(frames) > 1:
-            write_mp4(path.with_name(f"{path.stem}-{number}.mp4"), frames, fps=fps)
-    if path is not None:
-        write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES))
+            file = path.with_name(f"{path.stem}-{number}.mp4")
+            write_shown(partial(write_mp4, file, frames, fps=fps))
+    if path is not None and strips:
+        write_shown(lambda: write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES)))
+
+
+def write_shown(write: Callable[[], object]) -> None:
+    """Write what shows how a run goes; a program that holds an earlier one does not end the run."""
+    said = ""
+    try:
+        write()
+    except HeldError as error:
+        said = str(error)
+    if said:
+        logger.error(said)

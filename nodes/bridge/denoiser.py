@@ -30,9 +30,11 @@ from ...easyanimate_core.models.transformer import (
     AroundBlock,
     EasyAnimateTransformer3DModel,
     RunBlock,
+    bounded_attention,
 )
 from ...easyanimate_core.planning.activations import denoiser_bytes
 from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
+from ...easyanimate_core.precision import check_finite
 from ...easyanimate_core.sampling import FLOW_SHIFT
 from ...easyanimate_core.specs import TransformerConfig, Version
 from .preview import PreviewColours
@@ -188,7 +190,7 @@ class Denoiser(EasyAnimateTransformer3DModel):
     ) -> Tensor:
         channels = self.config.out_channels
         condition = x[:, channels:] if self.config.condition_channels else None
-        return super().forward(
+        velocity = super().forward(
             x[:, :channels],
             timestep,
             context,
@@ -197,13 +199,16 @@ class Denoiser(EasyAnimateTransformer3DModel):
             attention=partial(_attention, options=options),
             around_block=_around_block(options),
         )
+        check_finite(velocity, "What the denoiser predicts", x.dtype)
+        return velocity
 
 
 def _attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, *, options: Any) -> Tensor:
-    heads = q_BHND.shape[1]
-    return optimized_attention(
-        q_BHND, k_BHND, v_BHND, heads, skip_reshape=True, transformer_options=options
-    )
+    def chosen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        heads = q.shape[1]
+        return optimized_attention(q, k, v, heads, skip_reshape=True, transformer_options=options)
+
+    return bounded_attention(chosen, q_BHND, k_BHND, v_BHND)
 
 
 def _around_block(options: Mapping[str, Any]) -> AroundBlock | None:

@@ -9,6 +9,7 @@ from typing import Any
 import folder_paths
 
 from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.files.names import file_prefix
 from ...easyanimate_core.text import (
     PromptEmbeddings,
     TextStates,
@@ -26,13 +27,17 @@ _KNOWN = {"pooled_output", TEXT_T5, PROMPT, TRUNCATED}
 def save_conditioning(
     positive: Sequence[Any], negative: Sequence[Any], filename_prefix: str
 ) -> Path:
-    """Both prompts' states as a new numbered file in `output/EasyAnimate_embeddings`."""
+    """Both prompts' states as a new numbered file in `output/EasyAnimate_embeddings`.
+
+    Raises:
+        InputError: The conditioning holds what a file would not, or the prefix is no name.
+    """
     (wanted, prompt), (unwanted, negative_prompt) = (
         _states(conditioning, name)
         for conditioning, name in ((positive, "positive"), (negative, "negative"))
     )
     folder, name, counter, *_ = folder_paths.get_save_image_path(
-        filename_prefix, str(Path(folder_paths.get_output_directory()) / EMBEDDINGS)
+        file_prefix(filename_prefix), str(Path(folder_paths.get_output_directory()) / EMBEDDINGS)
     )
     prompts = () if prompt is None else (prompt,)
     return write_embeddings(

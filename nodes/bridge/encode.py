@@ -9,17 +9,20 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.conditioning.channels import (
+    Shown,
+    shown_camera,
+    shown_control,
+    shown_pixels,
+)
 from ...easyanimate_core.conditioning.condition import Sources
-from ...easyanimate_core.conditioning.control import camera_condition
 from ...easyanimate_core.conditioning.encode import encode_video
 from ...easyanimate_core.conditioning.held import hold_known, known_share
-from ...easyanimate_core.conditioning.inpaint import inpaint_condition, resize_to_latents
+from ...easyanimate_core.conditioning.inpaint import resize_to_latents
 from ...easyanimate_core.geometry import TEMPORAL_FACTOR, latent_shape
 from ...easyanimate_core.media import align_mask
 from ...easyanimate_core.sampling import draw_noise
-from ...easyanimate_core.specs import Head
 from ...easyanimate_core.tasks import Target
-from .shown import Shown
 from .vae import EncodingVAE
 
 LATENT_CHANNELS = 16
@@ -78,40 +81,35 @@ def pinned_latent(
     return {**latent, "samples": samples, "noise_mask": mask}
 
 
-def shown_pixels(vae: Any, sources: Sources, *, noise_amplitude: float, seed: int) -> Shown:
+def encode_known(vae: Any, sources: Sources, *, noise_amplitude: float, seed: int) -> Shown:
     """Known pixels of a video for an InP model.
 
     The noise on them is the second draw of `seed`, after the noise that sampling starts from.
     """
-    encoder = EncodingVAE(vae)
-    video, mask = sources.video, sources.mask
-    assert video is not None
-    assert mask is not None
-    size = latent_shape(*video.shape[2:])
+    assert sources.video is not None
+    assert sources.mask is not None
     generator = torch.Generator().manual_seed(seed)
-    draw_noise((LATENT_CHANNELS, *size), [generator])
-    if bool((mask > 0.5).all()):
-        return Shown(Head.INPAINT, torch.zeros(1, 1 + LATENT_CHANNELS, *size))
-    channels = inpaint_condition(
-        encoder, video, mask, noise_amplitude=noise_amplitude, generators=[generator]
+    draw_noise((LATENT_CHANNELS, *latent_shape(*sources.video.shape[2:])), [generator])
+    return shown_pixels(
+        EncodingVAE(vae),
+        sources.video,
+        sources.mask,
+        noise_amplitude=noise_amplitude,
+        generators=[generator],
     )
-    return Shown(Head.INPAINT, channels)
 
 
-def shown_control(vae: Any, sources: Sources, strength: float) -> Shown:
+def encode_control(vae: Any, sources: Sources, strength: float) -> Shown:
     """A control video, and a reference image where there is one, for a Control model."""
-    encoder = EncodingVAE(vae)
     assert sources.control is not None
-    channels = encode_video(encoder, sources.control) * strength
-    return Shown(Head.CONTROL, channels, _reference(encoder, sources))
+    return shown_control(EncodingVAE(vae), sources.control, sources.reference, strength=strength)
 
 
-def shown_camera(vae: Any, sources: Sources, target: Target) -> Shown:
+def encode_camera(vae: Any, sources: Sources, target: Target) -> Shown:
     """Camera rays, and a reference image where there is one, for a Control-Camera model."""
     assert sources.plucker is not None
     size = latent_shape(target.frames, target.height, target.width)
-    channels = camera_condition(sources.plucker, size)
-    return Shown(Head.CAMERA, channels, _reference(EncodingVAE(vae), sources))
+    return shown_camera(EncodingVAE(vae), sources.plucker, size, sources.reference)
 
 
 def latent_mask(mask: Tensor | None, target: Target) -> Tensor | None:
@@ -122,7 +120,3 @@ def latent_mask(mask: Tensor | None, target: Target) -> Tensor | None:
     pixels = align_mask(mask.detach().to("cpu", torch.float32), **size)
     latent = latent_shape(target.frames, target.height, target.width)
     return resize_to_latents(pixels[None, None], latent)
-
-
-def _reference(encoder: EncodingVAE, sources: Sources) -> Tensor | None:
-    return None if sources.reference is None else encode_video(encoder, sources.reference)

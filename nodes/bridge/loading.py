@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
+import comfy.ops
 import torch
 from torch import Tensor
 
@@ -91,6 +92,9 @@ def make_model(
         None if quantised else dtype, load_device, _COMPUTE_DTYPES
     )
     config.set_inference_dtype(dtype, compute)
+    if not quantised and (compute or dtype) is torch.float16:
+        # In float16 some layers get inputs in float32, and only these cast their weights to it.
+        config.custom_operations = comfy.ops.manual_cast
     if quantised:
         config.quant_config = {"mixed_ops": True}
     # Quantised layers move their weights themselves, to the device that they were built for.
@@ -114,15 +118,26 @@ def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -
     placed: dict[str, Tensor] = {}
     progress = NodeProgress()
     for done, name in enumerate(tensors, start=1):
-        tensor = tensors[name]
-        if is_native(tensors, name):
-            placed[name] = tensor
-        elif quantise and is_quantized(name, tensor.shape):
-            placed |= as_tensors(name, to_storage(tensor.to(dtype=torch.float32), "fp8"))
-        else:
-            placed[name] = tensor.to(dtype=dtype)
+        native = is_native(tensors, name)
+        placed |= _converted(name, tensors[name], None if native else dtype, quantise=quantise)
         progress("load", done, len(tensors))
     return placed
+
+
+def _converted(
+    name: str, tensor: Any, dtype: torch.dtype | None, *, quantise: bool
+) -> dict[str, Tensor]:
+    """A tensor as it is stored; None keeps it as it is.
+
+    Among quantised ones it is a copy: one that stays mapped keeps the whole file's map.
+    """
+    if dtype is None:
+        return {name: tensor}
+    if quantise and is_quantized(name, tensor.shape):
+        return as_tensors(name, to_storage(tensor.to(dtype=torch.float32), "fp8"))
+    if quantise and isinstance(tensor, Tensor):
+        return {name: tensor.to(dtype=dtype, copy=True)}
+    return {name: tensor.to(dtype=dtype)}
 
 
 def preview_colours(vae: Any) -> PreviewColours:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ...easyanimate_core.errors import CheckpointError, InputError
+from ...easyanimate_core.files.commands import own_command
 from ...easyanimate_core.lora import BlockStrengths, Lora, LoraLayer, read_lora
 from .denoiser import denoiser_info
 
@@ -89,7 +90,7 @@ def _check_taken(file: Path, layers: dict[str, LoraLayer], patches: dict[str, An
         raise CheckpointError(
             f"ComfyUI's reader takes {len(wanted) - len(left)} of {len(wanted)} changes of "
             f"{file.name}; it leaves out {left[0]}. Update ComfyUI, or merge the file into the "
-            "model on the command line: python -m easyanimate_core merge-lora."
+            f"model on the command line: {own_command('merge-lora')}"
         )
 
 

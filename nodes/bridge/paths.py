@@ -8,6 +8,8 @@ from pathlib import Path
 import folder_paths
 
 from ...easyanimate_core.errors import CheckpointError
+from ...easyanimate_core.files import parts_of
+from ...easyanimate_core.files.commands import own_command
 from ...easyanimate_core.small_model import NAMES, is_installed, small_checkpoint
 
 #: Key of folders that hold whole checkpoints, and folders of ComfyUI's that may hold some.
@@ -56,8 +58,8 @@ def find_checkpoint(name: str) -> Path:
         raise CheckpointError(
             f"There is no checkpoint folder {name!r}. Put EasyAnimate folders into "
             f"{Path(folder_paths.models_dir) / CHECKPOINTS} (or a path of extra_model_paths.yaml "
-            f"under {CHECKPOINTS}), then press R to refresh the list. In the folder of this pack "
-            "python install.py --list shows what can be fetched."
+            f"under {CHECKPOINTS}), then press R to refresh the list. What can be fetched is shown "
+            f"by: {own_command('download', '--list')}"
         )
     return found
 
@@ -111,14 +113,30 @@ def list_denoisers() -> list[str]:
 
 
 def find_file(key: str, name: str) -> Path:
-    """The file of a name of `list_files` or `list_denoisers`."""
-    path = folder_paths.get_full_path(key, _named(name))
+    r"""The file of a name of `list_files` or `list_denoisers`.
+
+    ComfyUI lists names with `\` on Windows: a workflow that was saved there has them.
+    """
+    named = _named(name)
+    path = folder_paths.get_full_path(key, named)
+    if path is None:
+        path = folder_paths.get_full_path(key, "/".join(parts_of(named)))
     if path is None:
         places = os.pathsep.join(folder_paths.get_folder_paths(key))
         raise CheckpointError(
             f"There is no file {name!r} in {places}. Put it there and press R to refresh the list."
         )
     return Path(path)
+
+
+def check_file(key: str, name: str | None) -> bool | str:
+    """True, or what is wrong with a file's name; there is none yet where a node gives it."""
+    try:
+        if name is not None:
+            find_file(key, name)
+    except CheckpointError as error:
+        return str(error)
+    return True
 
 
 def _listed(name: str) -> str:

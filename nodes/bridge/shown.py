@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ...easyanimate_core.conditioning.control import beside_reference
+from ...easyanimate_core.conditioning.channels import Shown, nothing_known
 from ...easyanimate_core.errors import HeadError, InputError
 from ...easyanimate_core.geometry import SPATIAL_FACTOR, pixel_frames
 from ...easyanimate_core.specs import Head, TransformerConfig, Version
@@ -27,47 +26,31 @@ _NODE = {
 }
 
 
-@dataclass(frozen=True)
-class Shown:
-    """Channels beside the noise, scaled as the denoiser sees them.
+def mixed(shown: Shown, earlier: Shown | None, mask: Tensor | None) -> Shown:
+    """A control over an earlier one: their sum, or `shown` where `mask` is 1.
 
-    `channels` [1, C, F, H, W] in latent size are for `head`: mask and masked video (InP), control
-    video (Control) or rays (Control-Camera). `reference` [1, 16, 1, H, W] is a reference image.
+    `mask` [1, 1, F, H, W] is in latent size.
     """
-
-    head: Head
-    channels: Tensor
-    reference: Tensor | None = None
-
-    def hidden(self) -> Shown:
-        """The same with nothing to see: what the model gets while a control is not active."""
-        return replace(self, channels=torch.zeros_like(self.channels))
-
-    def mixed_with(self, earlier: Shown | None, mask: Tensor | None) -> Shown:
-        """This control over an earlier one: their sum, or this one where `mask` is 1.
-
-        `mask` [1, 1, F, H, W] is in latent size.
-        """
-        if earlier is None:
-            return self if mask is None else replace(self, channels=self.channels * mask)
-        if (earlier.head, self.head) != (Head.CONTROL, Head.CONTROL):
-            raise HeadError(
-                f"An earlier node shows something to a {earlier.head.value} model, this one to a "
-                f"{self.head.value} model. Only control videos can be mixed: connect the text "
-                "directly to one of the two nodes."
-            )
-        if earlier.channels.shape != self.channels.shape:
-            raise InputError(
-                f"An earlier control video is {_pixels(earlier.channels)}, this one "
-                f"{_pixels(self.channels)}. Give both nodes the same size and length."
-            )
-        if earlier.reference is not None and self.reference is not None:
-            raise InputError(
-                "Two mixed controls have a reference image; the model takes one. Disconnect one."
-            )
-        kept = earlier.channels if mask is None else earlier.channels * (1 - mask)
-        own = self.channels if mask is None else self.channels * mask
-        return replace(self, channels=kept + own, reference=_either(earlier, self))
+    if earlier is None:
+        return shown if mask is None else replace(shown, channels=shown.channels * mask)
+    if (earlier.head, shown.head) != (Head.CONTROL, Head.CONTROL):
+        raise HeadError(
+            f"An earlier node shows something to a {earlier.head.value} model, this one to a "
+            f"{shown.head.value} model. Only control videos can be mixed: connect the text "
+            "directly to one of the two nodes."
+        )
+    if earlier.channels.shape != shown.channels.shape:
+        raise InputError(
+            f"An earlier control video is {_pixels(earlier.channels)}, this one "
+            f"{_pixels(shown.channels)}. Give both nodes the same size and length."
+        )
+    if earlier.reference is not None and shown.reference is not None:
+        raise InputError(
+            "Two mixed controls have a reference image; the model takes one. Disconnect one."
+        )
+    kept = earlier.channels if mask is None else earlier.channels * (1 - mask)
+    own = shown.channels if mask is None else shown.channels * mask
+    return replace(shown, channels=kept + own, reference=_either(earlier, shown))
 
 
 @dataclass(frozen=True)
@@ -94,7 +77,7 @@ def attach(conditioning: Sequence[Any], shown: Shown, act: Act | None = None) ->
     for states, extra in conditioning:
         own = (extra.get("start_percent", 0.0), extra.get("end_percent", 1.0))
         earlier = extra.get(KEY)
-        inside = shown.mixed_with(earlier, act.mask)
+        inside = mixed(shown, earlier, act.mask)
         outside = shown.hidden()
         if earlier is not None:
             outside = replace(earlier, reference=_either(earlier, shown))
@@ -134,23 +117,16 @@ def denoiser_channels(
             f"The conditioning is for {_pixels(shown.channels)}, the latent for {_pixels(noise)}. "
             "Use the latent output of the same conditioning node."
         )
-    channels = shown.channels
-    if config.has_reference:
-        channels = beside_reference(channels, shown.reference, config.out_channels)
-    elif shown.reference is not None:
-        raise HeadError(
-            f"This {config.version.value} {config.head.value} model takes no reference image: it "
-            "needs a V5.1 model with that head. Disconnect the reference image or load that model."
-        )
-    batch = noise.shape[0]
-    return channels.to(noise).expand(batch, -1, -1, -1, -1)
+    channels = shown.beside_noise(config)
+    return channels.to(noise).expand(noise.shape[0], -1, -1, -1, -1)
 
 
 def _nothing_shown(config: TransformerConfig, noise: Tensor) -> Tensor | None:
     if config.head is Head.T2V:
         return None
-    if config.head is Head.INPAINT:  # zeros are text to video
-        return noise.new_zeros(noise.shape[0], config.condition_channels, *noise.shape[2:])
+    if config.head is Head.INPAINT:
+        nothing = nothing_known(noise.shape[0], noise.shape[2:], config.out_channels)
+        return nothing.channels.to(noise)
     raise HeadError(
         f"This is a {config.head.value} model and nothing is shown to it: put the node "
         f"{_NODE[config.head]} between text and sampler, or load a T2V or InP model."

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.quantization import QuantizedLinear, plain_tensors
-from ...easyanimate_core.text import TextEmbedding, TextEncoder
+from ...easyanimate_core.quantization import QuantizedLinear, dequantized, plain_tensors
+from ...easyanimate_core.text import TextEmbedding, TextEncoder, check_states
 from .shown import TEXT_T5
 
 #: Key of the tokens that pass between tokenizer and model.
@@ -49,12 +49,11 @@ class _ScaledLinear(comfy.ops.manual_cast.Linear):
     bias_after: Tensor | None
 
     def forward(self, x: Tensor) -> Tensor:
-        # Products of unscaled values exceed float16's range.
-        product = super().forward(x.float() if x.dtype == torch.float16 else x)
+        product = super().forward(x)
         product = product * self.weight_scale.to(product)
         if self.bias_after is not None:
             product = product + self.bias_after.to(product)
-        return product.to(x.dtype)
+        return product
 
 
 class Prompts:
@@ -118,6 +117,7 @@ class TextModel(nn.Module):
         where = self.device_used or next(self.parameters()).device
         _bring_leftovers(self, where)
         embedding = self.encoder.encode(tokens[PROMPTS], device=where)
+        check_states(embedding)
         extra: dict[str, Any] = {PROMPT: tokens[PROMPTS][0], TRUNCATED: _truncated(embedding)}
         device = comfy.model_management.intermediate_device()
         if embedding.text_t5 is not None:
@@ -154,11 +154,15 @@ class _Target:
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """What a text encoder computes in on a device."""
+    """What a text encoder computes in on a device.
+
+    Never float16, whose range its states leave; layers cast weights one by one, so float32 takes
+    no more memory for them.
+    """
     if device.type == "cpu":
         return torch.float32
     bf16 = comfy.model_management.should_use_bf16(device)
-    return torch.bfloat16 if bf16 else torch.float16
+    return torch.bfloat16 if bf16 else torch.float32
 
 
 def _truncated(embedding: TextEmbedding) -> str:
@@ -190,11 +194,10 @@ def _use_scaled_layer(layer: Any, dtype: torch.dtype, *, keep: bool) -> None:
     """Turn a quantised layer of the core into one of ComfyUI's.
 
     T5 casts the input of its projections `wo` to their weight's dtype: those are not kept quantised
-    but turned back, to float32 beside float16, in which they would overflow.
+    but turned back.
     """
     if not keep:
-        kept = torch.float32 if dtype == torch.float16 else dtype
-        layer.weight = nn.Parameter(layer.weight.dequantize().to(kept), requires_grad=False)
+        layer.weight = nn.Parameter(dequantized(layer.weight).to(dtype), requires_grad=False)
         layer.__class__ = comfy.ops.manual_cast.Linear
         return
     values_OI, scale_O1 = plain_tensors(layer.weight)

@@ -9,7 +9,7 @@ from typing import Any
 import comfy.model_management
 import folder_paths
 
-from ...easyanimate_core.errors import InputError, MediaError
+from ...easyanimate_core.errors import HeldError, InputError, MediaError
 from ...easyanimate_core.files import (
     atomic_file,
     cache_folder,
@@ -55,8 +55,8 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
         )
     finally:
         comfy.model_management.soft_empty_cache()
-    file = _copy(result.file, Path(folder_paths.get_folder_paths(LORAS)[0]), stem)
-    lines = [str(file), result.report]
+    file, held = _copy(result.file, Path(folder_paths.get_folder_paths(LORAS)[0]), stem)
+    lines = [str(file), result.report, *held]
     old = Path(folder_paths.get_output_directory()) / OLD_FOLDER
     if old.is_dir():
         lines.append(f"Nothing is read from {old} of an earlier version any more; delete it.")
@@ -106,10 +106,16 @@ def work_folder() -> tuple[Path, str | None]:
     return folder, None
 
 
-def _copy(trained: Path, folder: Path, stem: str) -> Path:
-    """`stem.safetensors` in `folder`, or `stem_2.safetensors` and so on; whole or not there."""
+def _copy(trained: Path, folder: Path, stem: str) -> tuple[Path, list[str]]:
+    """`stem.safetensors` in `folder`, or `stem_2.safetensors` and so on; whole or not there.
+
+    With it comes what is to be said, where a virus scanner gave it yet another name.
+    """
     taken = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     path = folder / free_name(stem, ENDING, taken)
-    with atomic_file(path) as scratch:
-        shutil.copyfile(trained, scratch)
-    return path
+    try:
+        with atomic_file(path) as scratch:
+            shutil.copyfile(trained, scratch)
+    except HeldError as error:
+        return error.kept, [str(error)]
+    return path, []

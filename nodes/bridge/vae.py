@@ -16,11 +16,12 @@ from torch import Tensor
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ...easyanimate_core.loading import load_network
-from ...easyanimate_core.models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
+from ...easyanimate_core.models.vae import TILE_SIDES, AutoencoderKLMagvit, Tiles, decode_tiled
 from ...easyanimate_core.models.vae.model import Posterior
 from ...easyanimate_core.pipeline import from_model_range
 from ...easyanimate_core.planning import activations
 from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
+from ...easyanimate_core.precision import check_finite
 from ...easyanimate_core.progress import Progress, silent
 from ...easyanimate_core.specs import VAEConfig
 from .patcher import make_patcher, remember_how
@@ -28,22 +29,23 @@ from .progress import NodeProgress
 
 logger = logging.getLogger(__name__)
 
-#: Sides of tiles in pixels that a decode falls back to, one after the other.
-TILE_SIDES = (768, 512, 384, 256)
-
 
 class VideoVAE(AutoencoderKLMagvit):
     """The VAE under ComfyUI's calling convention: `encode` gives the most likely latents."""
 
     def encode(self, video_BCFHW: Tensor) -> Tensor:  # type: ignore[override]
         """Unscaled latents of a video in [-1, 1]."""
-        return super().encode(video_BCFHW, progress=NodeProgress()).mean
+        latents = super().encode(video_BCFHW, progress=NodeProgress()).mean
+        check_finite(latents, "What the VAE encodes", video_BCFHW.dtype)
+        return latents
 
     def decode(
         self, latents_BCThw: Tensor, *, progress: Progress | None = None, **options: Any
     ) -> Tensor:
         """Video of unscaled latents, about [-1, 1]."""
-        return super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
+        video = super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
+        check_finite(video, "What the VAE decodes", latents_BCThw.dtype)
+        return video
 
 
 class EncodingVAE:
@@ -181,7 +183,7 @@ def _decode_one(vae: comfy.sd.VAE, latents_1CThw: Tensor, side: int) -> Tensor:
     latents = latents_1CThw.to(vae.device, vae.vae_dtype)
     progress = NodeProgress()
     if side:
-        video = decode_tiled(network, latents, Tiles(side, side // 4), progress=progress)
+        video = decode_tiled(network, latents, Tiles.of_side(side), progress=progress)
     else:
         video = network.decode(latents, progress=progress)
     return from_model_range(video[0].to(vae.output_device))

@@ -129,6 +129,10 @@ def test_tiles_are_near_and_vae_decode_tiled_works(found):
     assert tiled_shape == [1, 5, 320, 384, 3]
 
 
+def test_tiles_are_those_of_the_core(found):
+    assert found["decode core's tiles"] == [0, 0]
+
+
 def test_decode_goes_on_with_smaller_tiles(found):
     assert found["decode tried"][0] > 256  # where memory ran out
     assert found["decode tried"][1:] == [256, 256, 256]

@@ -1,11 +1,12 @@
 """Runs on a real server: previews, cancelling, many prompts."""
 
+import shutil
 import time
 
 import pytest
 from safetensors.torch import load_file
 
-from tests.comfy.prompts import V5, V51, text_to_video
+from tests.comfy.prompts import LORA, V5, V51, node, text_to_video
 from tests.comfy.server import PromptError
 
 #: Seconds from Cancel to the end of the run, on a busy machine. That the run ends within a block is
@@ -109,3 +110,31 @@ def test_a_missing_checkpoint_is_explained_before_anything_runs(comfy_server):
     assert error.value.kind == "refused"
     assert "There is no checkpoint folder 'EasyAnimateV9'" in str(error.value)
     assert "models/EasyAnimate" in str(error.value)
+
+
+def test_a_prompt_that_was_saved_on_windows_finds_its_files(comfy_server):
+    loras = comfy_server.base / "models" / "loras"
+    (loras / "painted").mkdir(exist_ok=True)
+    shutil.copy(loras / LORA, loras / "painted" / "wolf.safetensors")
+    prompt = text_to_video(lora=1.0, steps=1, frames=1)
+    prompt["lora"]["inputs"]["lora"] = "painted\\wolf.safetensors"
+    prompt["kept"] = node(
+        "EasyAnimateSaveConditioning",
+        positive=["text", 0],
+        negative=["text", 1],
+        filename_prefix="foxes\\red",
+    )
+    comfy_server.run_prompt(prompt)
+    kept = comfy_server.base / "output" / "EasyAnimate_embeddings"
+    assert [file.name for file in (kept / "foxes").iterdir()] == ["red_00001_.safetensors"]
+    prompt["read"] = node("EasyAnimateLoadConditioning", embeddings="foxes\\red_00001_.safetensors")
+    prompt["sample"]["inputs"]["positive"] = ["read", 0]
+    comfy_server.run_prompt(prompt)
+
+    prompt["lora"]["inputs"]["lora"] = "painted\\bear.safetensors"
+    with pytest.raises(PromptError, match=r"There is no file .*bear"):
+        comfy_server.run_prompt(prompt)
+    prompt["lora"]["inputs"]["lora"] = LORA
+    prompt["kept"]["inputs"]["filename_prefix"] = "fox: a tale"
+    with pytest.raises(PromptError, match="Windows allows no : in it"):
+        comfy_server.run_prompt(prompt)

@@ -41,6 +41,10 @@ UNPICKLING = re.compile(
 READERS_OF_THEIR_OWN = re.compile(
     r"(json|yaml)\.(\w+_)?load(s|_all)?$|\.read_text$|literal_eval$|tomllib\.loads?$"
 )
+#: What Windows refuses for a moment, or for good, while another program looks at a file.
+MOVES = re.compile(
+    r"(\.(unlink|rename|rmdir)|(^|\.)os\.(remove|replace|renames|removedirs)|rmtree|shutil\.move)$"
+)
 HOST_IMPORTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes"}
 TEXT_SUFFIXES = {"", ".css", ".js", ".json", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yml"}
 UNCHECKED_FOLDERS = ("tests/parity/data/", "benchmarks/results/")
@@ -333,6 +337,44 @@ def test_text_hygiene():
     assert_none(found, "Text is UTF-8 with LF line ends, tidy, and true on every machine.")
 
 
+def opens_text(call: ast.Call) -> bool:
+    """Whether a call opens a file, or what a program prints, as text."""
+    name = ast.unparse(call.func).rpartition(".")[2]
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    if name in ("run", "Popen", "check_output", "check_call", "call"):
+        return "text" in given or "universal_newlines" in given
+    if ast.unparse(call.func) in ("read_text", "av.open"):  # the package's own reads UTF-8
+        return False
+    if name in ("read_text", "write_text", "TextIOWrapper"):
+        return True
+    if name not in ("open", "fdopen", "NamedTemporaryFile", "TemporaryFile"):
+        return False
+    literals = [v.value for v in (*call.args, *given.values()) if isinstance(v, ast.Constant)]
+    modes = [v for v in literals if isinstance(v, str) and re.fullmatch(r"[rwax][bt+]*", v)]
+    is_pythons_own = isinstance(call.func, ast.Name) and name == "open"
+    return any("b" not in mode for mode in modes) or (is_pythons_own and not modes)
+
+
+def test_text_has_an_encoding():
+    """Without one it is the machine's: cp1252 or GBK on Windows."""
+    scripts = [ROOT / name for name in ("__init__.py", "dev.py", "easyanimate.py", "install.py")]
+    found = [
+        f"{place(path, node.lineno)}: {ast.unparse(node.func)}"
+        for path, node in nodes_of([*own_files(), *scripts])
+        if isinstance(node, ast.Call) and opens_text(node)
+        if "encoding" not in {keyword.arg for keyword in node.keywords}
+    ]
+    assert_none(found, "Text is read and written with an encoding, which is named.")
+
+
+def test_requirements_are_ascii():
+    """pip reads them in the machine's encoding."""
+    found = [
+        file.name for file in ROOT.glob("requirements*.txt") if not file.read_bytes().isascii()
+    ]
+    assert_none(found, "Requirements are plain ASCII.")
+
+
 def test_dependencies_are_requirements():
     with (ROOT / "pyproject.toml").open("rb") as file:
         declared = tomllib.load(file)["project"]["dependencies"]
@@ -353,3 +395,16 @@ def test_promises_of_security_name_tests_that_exist():
     }
     found = {name for name in named if name.rpartition("/")[2] in files or name in functions}
     assert_none(sorted(named - found), "A promise is shown by a test of that name.")
+
+
+def test_files_are_moved_and_removed_by_one_helper():
+    """`Path.replace` takes one value, and those of texts, dates and dataclasses do not."""
+    found = []
+    for path, node in nodes_of([*core_files(), *NODES.rglob("*.py"), ROOT / "install.py"]):
+        if CORE / "files" in path.parents or not isinstance(node, ast.Call):
+            continue
+        called = ast.unparse(node.func)
+        one = len(node.args) == 1 and not isinstance(node.args[0], ast.Starred)
+        if (called.endswith(".replace") and one and not node.keywords) or MOVES.search(called):
+            found.append(f"{place(path, node.lineno)}: {called}")
+    assert_none(found, "What another program may hold is moved and removed by files.moving")

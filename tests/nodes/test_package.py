@@ -25,6 +25,7 @@ SHIPPED = {
     "SECURITY.md",
     "__init__.py",
     "configs",
+    "easyanimate.py",
     "easyanimate_core",
     "install.py",
     "locales",

@@ -16,6 +16,8 @@ from easyanimate_core.text import TextStates
 
 LATENT_TOLERANCE = 1e-3
 FRAME_TOLERANCE = 2e-3
+#: Of the largest value: float32 is spaced by 2e-3 where Euler A begins, at numbers near 16,384.
+ROUNDING = 2e-7
 
 
 def test_pipeline(parity, pipeline_file, assert_close):
@@ -60,7 +62,9 @@ def test_pipeline(parity, pipeline_file, assert_close):
         condition=condition,
         noise=noise,
     )
-    assert_close(steps[0], outputs["latents_first"], LATENT_TOLERANCE, "first step's latents")
+    first = outputs["latents_first"]
+    tolerance = max(LATENT_TOLERANCE, ROUNDING * float(first.abs().max()))
+    assert_close(steps[0], first, tolerance, "first step's latents")
     assert_close(latents, outputs["latents"], LATENT_TOLERANCE, "final latents")
     frames = decode_latents(vae, latents, None, silent).permute(3, 0, 1, 2)[None]
     assert_close(frames, outputs["frames"], FRAME_TOLERANCE, "frames")

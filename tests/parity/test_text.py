@@ -49,12 +49,15 @@ def test_qwen2vl(parity, assert_close):
         if f"{name}.input_ids" in expected:
             ids = tokenizer.tokenize([encoder.chat(prompt)]).ids
             assert torch.equal(ids.int(), expected[f"{name}.input_ids"]), f"ids of prompt {name}"
+            read = tokenizer.backend.decode(expected[f"{name}.input_ids"][0])
+            assert (prompt.strip() in read) == (single.truncated[0] == "")
         assert torch.equal(single.mask.int(), expected[f"{name}.attention_mask"])
         assert_close(single.text, expected[f"{name}.embeds"], TOLERANCE, f"prompt {name}")
         assert_close(batch.text[row : row + 1], single.text, 1e-5, f"prompt {name} in the batch")
         assert torch.equal(batch.mask[row], single.mask[0])
         assert batch.truncated[row] == single.truncated[0]
-        assert bool(single.truncated[0]) == prompt.startswith("long:")
+        assert prompt.rstrip().endswith(single.truncated[0])
+        assert single.mask.all() or single.truncated[0] == ""
 
 
 def test_bert_t5(parity, assert_close):
@@ -87,8 +90,16 @@ def test_bert_t5(parity, assert_close):
         ):
             assert_close(text, expected[f"{name}.{network}"], TOLERANCE, f"{network} {name}")
             assert_close(in_batch[row : row + 1], text, 1e-5, f"{network} {name} in the batch")
-        assert bool(single.truncated[0]) == prompt.startswith("long:")
-        assert bool(single.truncated_t5[0]) == prompt.startswith("long:")
+        longer = encoder.encode([f"{prompt} fox"])
+        for mask, cut, cut_of_longer in (
+            (single.mask, single.truncated[0], longer.truncated[0]),
+            (single.mask_t5, single.truncated_t5[0], longer.truncated_t5[0]),
+        ):
+            assert prompt.rstrip().endswith(cut)
+            if mask.all():  # there is no room for another word
+                assert cut_of_longer.split() == [*cut.split(), "fox"]
+            else:
+                assert cut == ""
         assert batch.truncated[row] == single.truncated[0]
         assert batch.truncated_t5[row] == single.truncated_t5[0]
 

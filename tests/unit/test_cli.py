@@ -374,7 +374,7 @@ REFUSED = {
     ),
     "reference on V5": (
         V5, Head.CONTROL, ["--control", "@clip.mp4", "--reference", "@picture.png"], "x",
-        "This V5 Control checkpoint takes no reference image",
+        "This V5 Control model takes no reference image",
     ),
     "missing picture": (
         V5_1, Head.INPAINT, ["--start-image", "@no.png"], "x", "no.png does not exist",

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from easyanimate_core.cli.main import _COMMANDS, build_parser, main
+from easyanimate_core.media import read_video
 from easyanimate_core.specs import Head
-from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link
 
 ROOT = Path(__file__).parents[2]
 ENCODINGS = ("cp1252", "gbk", "ascii")
@@ -55,7 +57,7 @@ def test_every_help_on_every_console(name, encoding):
 
 def test_what_a_console_lacks_is_escaped(checkpoint, tmp_path):
     folder = tmp_path / "模型"
-    folder.symlink_to(checkpoint(V5_1, Head.T2V), target_is_directory=True)
+    make_link(folder, checkpoint(V5_1, Head.T2V))
     done = command("describe", folder, encoding="cp1252")
     assert (done.returncode, done.stderr) == (0, b"")
     assert rb"\u6a21\u578b" in done.stdout
@@ -77,6 +79,19 @@ def test_a_result_whose_name_the_console_lacks(tmp_path, encoding):
     assert (done.returncode, done.stderr) == (0, b"")
     assert output.is_file()
     assert rb"\U0001f600.mp4" in done.stdout
+
+
+@posix
+def test_a_name_that_the_file_systems_encoding_lacks(tmp_path):
+    """In the locale C, with Python's UTF-8 mode switched off."""
+    done = subprocess.run(
+        [sys.executable, "-X", "utf8=0", "-m", "easyanimate_core", "camera", "--moves", "CW",
+         "--out", str(tmp_path / "镜.txt")],
+        cwd=ROOT, env=environment(LC_ALL="C"), capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [path.name for path in tmp_path.iterdir()] == ["镜.txt"]
+    assert rb"\udce9\udc95\udc9c.txt" in done.stdout
 
 
 def test_names_that_are_no_text(tmp_path):
@@ -124,13 +139,14 @@ def test_the_work_is_done_for_a_reader_that_went_away(checkpoint, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.mp4"]
 
 
-def test_output_that_is_lost_is_told():
+@pytest.mark.parametrize("words", [["download", "--list"], ["generate", "--help"], ["--version"]])
+def test_output_that_is_lost_is_told(words):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
     with full.open("wb") as stream:
         done = subprocess.run(
-            [sys.executable, "-m", "easyanimate_core", "download", "--list"],
+            [sys.executable, "-m", "easyanimate_core", *words],
             cwd=ROOT, env=environment(), stdout=stream, stderr=subprocess.PIPE,
             text=True, check=False,
         )  # fmt: skip
@@ -139,9 +155,52 @@ def test_output_that_is_lost_is_told():
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_a_closed_console():
-    words = f'"{sys.executable}" -m easyanimate_core download --list >&- 2>&-'
-    assert subprocess.run(words, shell=True, cwd=ROOT, check=False).returncode == 0
+@posix
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_the_work_is_done_without_a_console(checkpoint, tmp_path, closed):
+    """As under Windows' pythonw.exe."""
+    words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "a", *QUICK,
+             "--output", tmp_path / "a.mp4"]  # fmt: skip
+    command = shlex.join([sys.executable, "-m", "easyanimate_core", *map(str, words)])
+    done = subprocess.run(
+        f"{command} {closed}", shell=True, cwd=ROOT, env=environment(), check=False
+    )
+    assert done.returncode == 0
+    assert read_video(tmp_path / "a.mp4").frames.shape[0] == FRAMES
+
+
+@posix
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
+    """What a library of C writes to standard error would go into it."""
+    script = (
+        "import os, sys\n"
+        "from easyanimate_core.streams import prepare_streams\n"
+        "prepare_streams()\n"
+        "print('lost'); print('lost', file=sys.stderr)\n"
+        "with open(sys.argv[1], 'wb') as file:\n"
+        "    file.write(b'the result')\n"
+        "    os.write(1, b'warning'); os.write(2, b'warning')\n"
+    )
+    command = shlex.join([sys.executable, "-c", script, str(tmp_path / "a")])
+    subprocess.run(f"{command} <&- >&- 2>&-", shell=True, cwd=ROOT, check=True)
+    assert (tmp_path / "a").read_bytes() == b"the result"
+
+
+@posix
+def test_the_work_is_done_for_a_terminal_that_was_closed(checkpoint, tmp_path):
+    """Where its end does not end the command: after nohup, disown or in another session."""
+    words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "a", *QUICK,
+             "--output", tmp_path / "a.mp4"]  # fmt: skip
+    ours, theirs = os.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "easyanimate_core", *map(str, words)],
+        cwd=ROOT, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs,
+        start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    os.close(ours)
+    assert process.wait(timeout=120) == 0
+    assert read_video(tmp_path / "a.mp4").frames.shape[0] == FRAMES
 
 
 # Signals

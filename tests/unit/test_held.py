@@ -1,11 +1,16 @@
 """What is known stays: which latents are held, and that every scheduler ends with them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.conditioning.held import Held, hold_known, known_share
 from easyanimate_core.sampling import PUBLISHED_CONFIG, SCHEDULERS, denoise, holding, make_schedule
-from easyanimate_core.specs import Head, Version
+from easyanimate_core.settings import Settings
+from easyanimate_core.small_model import small_checkpoint
+from easyanimate_core.specs import Head, TransformerConfig, Version
 from easyanimate_core.tasks import ImageToVideo, RegionEdit, Target
 from tests.factories import FRAMES, HEIGHT, LATENTS, V5, V5_1, WIDTH, pixels, quick
 
@@ -117,7 +122,7 @@ def test_outside_a_region_the_latents_are_the_source_s(pipeline, version):
     known = 16
     task = RegionEdit(clip, left_of(known))
     wanted = source_latents(model, task)
-    kept = model.generate(PROMPT, task, quick(batch=2)).latents
+    kept = model.generate(PROMPT, task, quick(batch=2, keep_known=True)).latents
     outside = (..., slice(known // 8))
     assert kept.shape == (2, *LATENTS)
     torch.testing.assert_close(kept[outside], wanted[outside].expand_as(kept[outside]))
@@ -136,11 +141,36 @@ def source_latents(model, task):
 def test_a_start_image_s_latents_stay(pipeline, version):
     model, task = pipeline(version, Head.INPAINT), ImageToVideo(start=pixels(3))
     wanted = source_latents(model, task)
-    kept = model.generate(PROMPT, task, quick()).latents
+    kept = model.generate(PROMPT, task, quick(keep_known=True)).latents
     free = model.generate(PROMPT, task, quick(keep_known=False)).latents
     torch.testing.assert_close(kept[:, :, :1], wanted[:, :, :1])
     assert (free[:, :, 0] - wanted[:, :, 0]).abs().mean() > 0.05
     assert torch.equal(wanted[:, :, 1:], torch.zeros_like(wanted[:, :, 1:]))
+
+
+def test_what_is_known_is_held_where_the_checkpoint_asks_for_it(pipeline):
+    model, task = pipeline(V5_1, Head.INPAINT), ImageToVideo(start=pixels(3))
+    plain, kept, free = (
+        model.generate(PROMPT, task, quick(keep_known=keep)).latents for keep in (None, True, False)
+    )
+    assert torch.equal(plain, free)
+    own = replace(model.info, transformer=replace(model.info.transformer, keep_known=True))
+    model.info, published = own, model.info
+    try:
+        asked, refused = (
+            model.generate(PROMPT, task, quick(keep_known=keep)).latents for keep in (None, False)
+        )
+    finally:
+        model.info = published
+    assert torch.equal(asked, kept)
+    assert torch.equal(refused, free)
+
+
+def test_the_small_model_asks_for_it_and_a_published_one_does_not():
+    asked = inspect_checkpoint(small_checkpoint(Head.INPAINT)).transformer
+    assert asked.keep_known
+    assert TransformerConfig.from_dict({"in_channels": 33}).keep_known is False
+    assert Settings().keep_known is None
 
 
 def test_an_end_image_alone_holds_nothing(pipeline):
@@ -156,7 +186,7 @@ def test_a_clip_that_sampling_starts_from_is_encoded_once(pipeline):
     task = RegionEdit(pixels(1, frames=FRAMES), left_of(16), strength=0.5)
     wanted = source_latents(model, task)
     kept = model.generate(
-        PROMPT, task, quick(), progress=lambda *stage: stages.append(stage)
+        PROMPT, task, quick(keep_known=True), progress=lambda *stage: stages.append(stage)
     ).latents
     encodes = [stage for stage in stages if stage[0] == "encode" and stage[1] == stage[2]]
     assert len(encodes) == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from easyanimate_core.errors import DownloadError, InputError
+from easyanimate_core.files import moving
 from easyanimate_core.hub import (
     LORAS,
     MODELS,
@@ -25,6 +26,9 @@ from easyanimate_core.hub import (
     named_files,
     transfer,
 )
+from tests.emulation import imitated
+from tests.emulation.scanner import first_calls_fail
+from tests.emulation.windows import emulated
 from tests.hub_server import COMMIT, files_of, hub_of
 
 NAME = "EasyAnimateV5.1-7b-zh-InP"
@@ -243,6 +247,32 @@ def test_a_path_that_leaves_the_folder_is_refused(hub, path):
     hub.repositories[f"alibaba-pai/{NAME}"][path] = b"{}"
     with pytest.raises(DownloadError, match="which no folder can take"):
         HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("transformer/nul.safetensors", "a device on Windows"),
+        ("con/config.json", "a device on Windows"),
+        ("AUX", "a device on Windows"),
+        ("com1.json", "a device on Windows"),
+        ("LPT\u00b3.txt", "a device on Windows"),
+        ("what?.json", "Windows allows no \\?"),
+        ("config.json:hidden", "Windows allows no :"),
+        ("a*/b.json", "Windows allows no \\*"),
+        ("trailing./b.json", "Windows drops a dot"),
+        ("trailing /b.json", "Windows drops a space"),
+        ("tab\there.json", "invisible character U\\+0009"),
+        ("gnp\u202egpj.json", "invisible character U\\+202E"),
+        ("x" * 240 + ".json", "takes 245 bytes"),
+        ("字" * 80 + ".json", "takes 245 bytes"),
+    ],
+)
+def test_a_name_that_some_system_cannot_hold_is_refused(hub, repository, path, fault):
+    for files in hub.repositories.values():
+        files[path] = b"{}"
+    with pytest.raises(DownloadError, match=f"which no folder can take on every .*{fault}"):
+        repository()
 
 
 # The disk
@@ -469,3 +499,92 @@ def test_a_broken_file_of_extra_paths_is_told(tmp_path, text):
     places = find_places(comfyui(tmp_path, text), {})
     assert "extra_model_paths.yaml cannot be read" in places.problem
     assert places.folders("EasyAnimate") == [Path(tmp_path, "models", "EasyAnimate")]
+
+
+# Files that another program holds, as Windows guards them
+
+
+@pytest.fixture
+def windows(monkeypatch):
+    monkeypatch.setattr(moving, "_WAITS", (0.01,))
+    with emulated():
+        yield
+
+
+@imitated
+@pytest.mark.usefixtures("windows")
+def test_a_first_refusal_changes_nothing_of_a_download(hub, tmp_path):
+    repository = HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+    with first_calls_fail() as refused:
+        said = run(repository, tmp_path)
+    assert len(refused) > len(READ)
+    assert files_of(tmp_path) == READ
+    assert not [line for line in said if "holds" in line]
+    hub.requests.clear()
+    assert run(repository, tmp_path) == []
+
+
+@imitated
+@pytest.mark.usefixtures("windows")
+def test_what_cannot_take_its_place_is_not_fetched_again(hub, tmp_path):
+    """As a file of another state that ComfyUI uses; the others come all the same."""
+    held = tmp_path / WEIGHTS
+    held.parent.mkdir()
+    held.write_bytes(b"older")
+    repository = HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+    said = []
+    files = model_files(repository.files)
+    told = r"cannot be put in place: .*Close that\. What was fetched is kept"
+    with held.open(), pytest.raises(DownloadError, match=told):
+        download(make_plan(repository, tmp_path, files), lambda *_: None, said.append)
+    assert f"{WEIGHTS} is here, but another program holds it: tried again at the end." in said
+    assert {**files_of(tmp_path), WEIGHTS: READ[WEIGHTS]}.items() >= READ.items()
+    assert held.read_bytes() == b"older"
+    hub.requests.clear()
+    run(repository, tmp_path)
+    assert not hub.requests
+    assert files_of(tmp_path) == READ
+
+
+@imitated
+@pytest.mark.usefixtures("windows")
+def test_a_damaged_file_in_use_is_told(hub, tmp_path):
+    repository = HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+    run(repository, tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(READ[WEIGHTS][::-1])
+    with (
+        (tmp_path / WEIGHTS).open(),
+        pytest.raises(DownloadError, match="close that, and the same command resumes"),
+    ):
+        run(repository, tmp_path)
+
+
+@imitated
+@pytest.mark.usefixtures("windows")
+def test_a_record_that_is_held_stops_no_download(hub, tmp_path):
+    repository = HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+    run(repository, tmp_path, ["vae"])
+    with (tmp_path / ".easyanimate-download.json").open():
+        run(repository, tmp_path)
+    assert files_of(tmp_path) == READ
+
+
+@imitated
+@pytest.mark.usefixtures("windows")
+def test_a_scanner_that_holds_what_has_just_come_costs_nothing_of_it(hub, tmp_path):
+    """Large files reach 100 % and are looked at then, for longer than anybody waits."""
+    repository = HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+    scanned = []
+
+    def look(stage, done, total):
+        if (stage, done) == ("download", total):  # the largest comes last
+            (part,) = tmp_path.rglob("*.part")
+            scanned.append(part.open("rb"))
+
+    with pytest.raises(DownloadError, match="What was fetched is kept"):
+        run(repository, tmp_path, progress=look)
+    scanned[0].close()
+    hub.requests.clear()
+    run(repository, tmp_path)
+    assert not hub.requests
+    assert files_of(tmp_path) == READ

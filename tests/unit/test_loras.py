@@ -12,6 +12,7 @@ from easyanimate_core.checkpoint import inspect_checkpoint, read_tensor_files
 from easyanimate_core.checkpoint.key_maps_transformer import to_diffusers
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import CheckpointError, InputError, RecipeError
+from easyanimate_core.files.commands import own_command
 from easyanimate_core.lora import BlockStrengths, Lora, LoraSet, matrix_shapes, merge_loras
 from easyanimate_core.memory import Memory
 from easyanimate_core.pipeline import Pipeline
@@ -410,7 +411,7 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     ("option", "message"),
     [
         ("style.gguf=1", "is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file"),
-        ("style.ckpt=1", 'easyanimate_core convert "style.ckpt" "style.safetensors"'),
+        ("style.ckpt=1", f"by: {own_command('convert', 'style.ckpt', 'style.safetensors')}"),
         ("style.safetensors=much", "has the strength 'much'; it must be a number"),
         ("style.safetensors=inf", "The strength of style.safetensors is inf"),
         ("style.safetensors:0=", "'0=' in the block strengths '0='"),

@@ -13,6 +13,7 @@ from easyanimate_core.memory import OFFLOADS, Memory
 from easyanimate_core.offload import blocks_of, parts_of, placed, rebuilt, weights_of
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.progress import silent
+from easyanimate_core.quantization import QuantizedLinear, dequantized
 from easyanimate_core.specs import Head
 from easyanimate_core.tasks import ImageToVideo
 from tests.factories import V5, V5_1, pixels, quick
@@ -163,8 +164,9 @@ def test_wrapped_weights_are_rebuilt_from_their_parts(kind):
     quanto = pytest.importorskip("optimum.quanto")
     network = Stack((64, 64, 64))
     for block in network.blocks:
-        block[2] = nn.Linear(64, 6).requires_grad_(False)
-        block[2].weight = nn.Parameter(quantized(quanto, block[2].weight, kind), False)
+        plain = nn.Linear(64, 6).requires_grad_(False)
+        block[2] = QuantizedLinear(64, 6, bias=False)
+        block[2].weight = nn.Parameter(quantized(quanto, plain.weight, kind), False)
     expected, before = network(X), stored_parts(network)
     with placed(network, CPU, "block"):
         assert torch.equal(network(X), expected)
@@ -172,7 +174,7 @@ def test_wrapped_weights_are_rebuilt_from_their_parts(kind):
     weight = network.blocks[0][2].weight
     copy = rebuilt(weight, (part.clone() for part in parts_of(weight)))
     assert type(copy) is type(weight)
-    assert torch.equal(copy.dequantize(), weight.dequantize())
+    assert torch.equal(dequantized(copy), dequantized(weight))
 
 
 def quantized(quanto, weight, kind):

@@ -316,8 +316,8 @@ def test_bytes_that_are_no_text_are_refused(pipeline):
     ("options", "message"),
     [
         ({"device": "cuda:99"}, "cuda:99' cannot be used here"),
-        ({"device": "toaster"}, "Use auto, cpu, cuda, cuda:N or mps"),
-        ({"dtype": "float64"}, "'float64' is unknown. Use auto, float32, bfloat16, float16"),
+        ({"device": "toaster"}, "Use auto, cpu, cuda, cuda:N, xpu, xpu:N or mps"),
+        ({"dtype": "float64"}, "'float64' is unknown. Use auto, float32, bfloat16 or float16"),
     ],
 )
 def test_unknown_places_and_dtypes_are_refused(checkpoint, options, message):

@@ -11,8 +11,10 @@ from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.loading import load_transformer
 from easyanimate_core.memory import Memory
+from easyanimate_core.offload import parts_of, rebuilt
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.quantization import (
+    dequantized,
     is_quantized,
     plain_tensors,
     quantize,
@@ -33,6 +35,17 @@ TEXT_ERROR = {
     V5: {"qfloat8": 0.065, "qint8": 0.02, "qint4": 0.2},
     V5_1: {"qfloat8": 0.17, "qint8": 0.035, "qint4": 0.5},
 }
+
+
+@pytest.fixture(autouse=True)
+def _no_compiler(monkeypatch):
+    """Most people's systems have none, and quanto compiles at the first use of an extension."""
+    from optimum.quanto.library.extensions.extension import Extension
+
+    def compiled(extension):
+        raise RuntimeError(f"{extension.name} cannot be compiled: there is no compiler")
+
+    monkeypatch.setattr(Extension, "lib", property(compiled))
 
 
 def matrix(outputs=64, inputs=256, seed=0):
@@ -67,13 +80,13 @@ def test_size_and_error_of_a_weight(kind):
     }
     assert sum(tensor.nbytes for tensor in plain_tensors(quantized)) == expected[kind]
     assert quantized.shape == weight.shape
-    assert 0.3 * WEIGHT_ERROR[kind] < relative(quantized.dequantize(), weight) < WEIGHT_ERROR[kind]
+    assert 0.3 * WEIGHT_ERROR[kind] < relative(dequantized(quantized), weight) < WEIGHT_ERROR[kind]
 
 
 @pytest.mark.parametrize("kind", ["qint8", "qint4"])
 def test_integers_are_rounded_to_the_nearest(kind):
     weight = matrix()
-    error = (quantize(weight, kind).dequantize() - weight.float()).abs()
+    error = (dequantized(quantize(weight, kind)) - weight.float()).abs()
     if kind == "qint8":
         step = weight.float().abs().amax(dim=1, keepdim=True) / 127
     else:
@@ -85,7 +98,7 @@ def test_integers_are_rounded_to_the_nearest(kind):
 
 def test_float8_keeps_three_bits_behind_the_first():
     weight = matrix().float()
-    error = (quantize(weight, "qfloat8").dequantize() - weight).abs()
+    error = (dequantized(quantize(weight, "qfloat8")) - weight).abs()
     smallest = weight.abs().amax(dim=1, keepdim=True) / 448 * 2**-10  # half a subnormal step
     assert (error <= torch.maximum(weight.abs() * 2**-4, smallest) * 1.0001).all()
 
@@ -126,11 +139,28 @@ def test_values_are_quantos_own(kind, outputs):
         assert torch.equal(one.view(torch.uint8), other.contiguous().view(torch.uint8))
 
 
+@pytest.mark.parametrize("outputs", [7, 64])
+@pytest.mark.parametrize("inputs", [100, 160, 256])
+def test_four_bits_are_unpacked_as_quanto_unpacks_them(outputs, inputs):
+    weight = quantize(matrix(outputs, inputs), "qint4")
+    packed, scale, shift = plain_tensors(weight)
+    values = torch.cat([packed % 16, packed // 16])[: len(scale)]
+    expected = (scale * values - shift).reshape(outputs, inputs)
+    assert torch.equal(dequantized(weight), expected)
+    for copy in (
+        weight,
+        weight.detach(),
+        weight.to("cpu", copy=True),
+        rebuilt(weight, iter(parts_of(weight))),
+    ):
+        assert torch.equal(copy.dequantize(), expected)  # what quanto falls back to
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_a_range(kind):
     weight = matrix()
     weight[0], weight[1] = 0, 3
-    found = quantize(weight, kind).dequantize()
+    found = dequantized(quantize(weight, kind))
     assert torch.equal(found[0], torch.zeros(256))
     assert (found[1] - 3).abs().max() < 1e-5
 
@@ -142,7 +172,7 @@ def test_stored_values_are_not_rounded_again(dtype, shape):
     scale = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.1
     found = quantized_from_values(values, scale)
     rows = scale.view(-1, 1) if scale.numel() == 8 else scale
-    assert torch.equal(found.dequantize(), values.float() * rows)
+    assert torch.equal(dequantized(found), values.float() * rows)
     assert next(plain_tensors(found)).data_ptr() == values.data_ptr()
 
 
@@ -163,7 +193,7 @@ def test_a_layer_computes_in_the_inputs_dtype(kind, dtype):
     found = layer(x)
     assert found.dtype == dtype
     assert torch.equal(
-        found, F.linear(x, layer.weight.dequantize().to(dtype), layer.bias.to(dtype))
+        found, F.linear(x, dequantized(layer.weight).to(dtype), layer.bias.to(dtype))
     )
     moved = layer.to("meta")
     assert {part.device.type for part in plain_tensors(moved.weight)} == {"meta"}

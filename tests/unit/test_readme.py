@@ -86,7 +86,8 @@ def options_of_generate(title):
         if isinstance(action, argparse._SubParsersAction)
     )
     (group,) = (g for g in commands_of["generate"]._action_groups if g.title == title)
-    return {flag for action in group._group_actions for flag in action.option_strings}
+    flags = {flag for action in group._group_actions for flag in action.option_strings}
+    return {flag for flag in flags if flag.replace("--no-", "--", 1) not in flags - {flag}}
 
 
 def test_the_python_block_runs(tmp_path, monkeypatch, capsys):

@@ -1,5 +1,8 @@
 """What the denoiser is asked, the masks that it is trained with, and what each task shows it."""
 
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from diffusers import DDIMScheduler
 from easyanimate_core.conditioning.camera import plucker_embedding
 from easyanimate_core.conditioning.condition import Sources, make_condition
 from easyanimate_core.conditioning.encode import to_model_range
-from easyanimate_core.conditioning.inpaint import inpaint_condition
+from easyanimate_core.conditioning.inpaint import HIDDEN, inpaint_condition, masked_video
 from easyanimate_core.errors import HeadError, InputError
 from easyanimate_core.geometry import latent_shape
 from easyanimate_core.loading import load_vae
@@ -172,6 +175,29 @@ def test_inpaint_shows_what_the_pipeline_shows(pipeline, vae):
         generators=[torch.Generator()],
     )
     assert torch.allclose(encoded(stream, vae), theirs[0], atol=1e-6)
+
+
+def test_noise_is_on_known_pixels_that_are_not_black(pipeline):
+    sizes = pipeline(V5_1, Head.INPAINT).info.transformer
+    loud = {"noise_mean": math.log(0.5), "noise_std": 0.0, "masks": {"both": 1.0}}
+    wanted, own = streams("inpaint", sizes, objective=loud)
+    (record,) = clips(count=1)
+    sample = record.load(SHAPE)
+    frames = sample.frames.clone()
+    frames[:, : SHAPE.height // 2] = 0
+    sample = replace(sample, frames=frames)
+    video = to_model_range(frames)
+    masked = own.make("mask 0", sample, SHAPE, wanted, np.random.default_rng(0)).video
+    assert (masked[:, :, 1:-1] == HIDDEN).all()
+    black = video == HIDDEN
+    assert (masked[black] == HIDDEN).all()
+    known = torch.zeros_like(black)
+    known[:, :, [0, -1]] = True
+    noise = (masked - video)[known & ~black]
+    assert noise.std() == pytest.approx(0.5, rel=0.1)
+    given = torch.zeros_like(video).masked_scatter(known & ~black, noise)
+    mask = (~known[:, :1]).float()
+    assert torch.allclose(masked, masked_video(video, mask, given), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,18 @@ def test_bad_tiles_are_refused(size, overlap, words):
         Tiles(size, overlap)
 
 
+@pytest.mark.parametrize(
+    ("side", "overlap"), [(768, 192), (512, 128), (384, 96), (264, 64), (256, 64), (128, 64)]
+)
+def test_a_side_says_how_far_tiles_overlap(side, overlap):
+    assert Tiles.of_side(side) == Tiles(side, overlap)
+
+
+def test_a_side_without_room_for_its_overlap_is_refused():
+    with pytest.raises(InputError, match=r"overlap is 64 and the size 120.*Use larger tiles"):
+        Tiles.of_side(120)
+
+
 def test_bad_video_is_refused():
     with pytest.raises(InputError, match="frames is 2"):
         encode_tiled(vae(), torch.zeros(1, 3, 2, 64, 64), Tiles(64, 16))

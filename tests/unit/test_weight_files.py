@@ -27,12 +27,13 @@ from easyanimate_core.checkpoint import (
 from easyanimate_core.cli.main import main
 from easyanimate_core.convert import Conversion, convert, describe_file
 from easyanimate_core.errors import CheckpointError, EasyAnimateError, InputError, printable
+from easyanimate_core.files.commands import own_command
 from easyanimate_core.lora import Lora, LoraSet, matrix_shapes
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.quantization import StoredWeight, StoredWeights
 from easyanimate_core.specs import Head
 from easyanimate_core.text import check_text_encoder
-from tests.factories import V5, V5_1, quick
+from tests.factories import V5, V5_1, make_link, quick
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -372,7 +373,7 @@ def test_links_of_the_hugging_face_cache_are_followed(copied, tmp_path):
         link = snapshot / file.relative_to(copied)
         link.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, blobs / str(number))
-        link.symlink_to(os.path.relpath(blobs / str(number), link.parent))
+        make_link(link, os.path.relpath(blobs / str(number), link.parent))
     convert(snapshot, tmp_path / "out", Conversion())
     assert inspect_checkpoint(tmp_path / "out").head is Head.T2V
     blob = (snapshot / "transformer" / WEIGHTS).resolve()
@@ -383,7 +384,7 @@ def test_links_of_the_hugging_face_cache_are_followed(copied, tmp_path):
 
 def test_convert_takes_no_file_of_elsewhere_along(copied, tmp_path):
     (tmp_path / "secret").write_text("mine")
-    (copied / "tokenizer" / "notes.txt").symlink_to(tmp_path / "secret")
+    make_link(copied / "tokenizer" / "notes.txt", tmp_path / "secret")
     with pytest.raises(CheckpointError, match=r"notes.txt is a link to .*secret, outside"):
         convert(copied, tmp_path / "out", Conversion())
     assert not (tmp_path / "out").exists()
@@ -391,7 +392,7 @@ def test_convert_takes_no_file_of_elsewhere_along(copied, tmp_path):
 
 def test_convert_takes_linked_parts_along(copied, tmp_path):
     shutil.move(copied / "text_encoder", copied / "elsewhere")
-    (copied / "text_encoder").symlink_to(copied / "elsewhere")
+    make_link(copied / "text_encoder", copied / "elsewhere")
     convert(copied, tmp_path / "out", Conversion())
     assert any((tmp_path / "out" / "text_encoder").glob("*.safetensors"))
 
@@ -526,7 +527,7 @@ def test_convert_reads_pickles_of_tensors(tensors, tmp_path, ending, wrap):
     source, target = tmp_path / f"x.{ending}", tmp_path / "y.safetensors"
     torch.save(wrap(tensors), source, _use_new_zipfile_serialization=ending != "pt")
     said = refusal(source)
-    assert f'easyanimate_core convert "{source}" "{source.with_suffix(".safetensors")}"' in said
+    assert said.endswith(own_command("convert", source, source.with_suffix(".safetensors")))
     result = convert(source, target, Conversion())
     found = load_file(target)
     assert found.keys() == tensors.keys()
@@ -599,7 +600,7 @@ def test_the_remedy_for_a_pickled_text_encoder_works(copied, capsys, num_shards)
         (place / "pytorch_model.bin.index.json").write_text(text)
     assert main(["describe", str(copied)]) == 2
     said = capsys.readouterr().err
-    source, target = said.split("easyanimate_core convert ")[1].split('"')[1:4:2]
+    source, target = shlex.split(said)[-2:]
     assert main(["convert", source, target]) == 0
     assert main(["describe", str(copied)]) == 0
     Pipeline.load(copied, embedding_cache=False).generate("A dog.", settings=quick())
@@ -619,7 +620,7 @@ def test_a_pickle_under_the_name_of_safetensors(tensors, tmp_path):
     source = tmp_path / "x.safetensors"
     torch.save(tensors, source)
     said = refusal(source)
-    found, target = said.split("easyanimate_core convert ")[1].split('"')[1:4:2]
+    found, target = shlex.split(said)[-2:]
     convert(found, target, Conversion())
     assert describe_file(Path(target))["part"] == "transformer"
 

@@ -20,6 +20,7 @@ import torch
 from easyanimate_core.checkpoint import read_json, read_tensor_files
 from easyanimate_core.checkpoint.component import write_vae
 from easyanimate_core.convert import Conversion, convert
+from easyanimate_core.files import remove, remove_tree
 from easyanimate_core.sampling import PUBLISHED_CONFIG
 from easyanimate_core.small_model import FOLDER, HEADS, small_checkpoint
 from easyanimate_core.specs import VAEConfig, Version
@@ -36,7 +37,7 @@ def main() -> int:
     parser.add_argument("runs", type=Path)
     runs = parser.parse_args().runs
     assert set(RUNS.values()) == {head.value for head in HEADS}
-    shutil.rmtree(FOLDER, ignore_errors=True)
+    remove_tree(FOLDER)
     FOLDER.mkdir()
     for part in ("text_encoder", "tokenizer"):
         shutil.copytree(runs / "text" / part, FOLDER / part)
@@ -49,11 +50,13 @@ def main() -> int:
             FOLDER / f"transformer-{head}",
             Conversion(dtype="fp8-channel", part="transformer"),
         )
+    config = FOLDER / "transformer-InP" / "config.json"
+    write_json(config, {**read_json(config), "keep_known": True})
     (FOLDER / "scheduler").mkdir()
     write_json(FOLDER / "scheduler" / "scheduler_config.json", PUBLISHED_CONFIG[Version.V5_1])
     for made in HEADS:
         link = runs / f"checkpoint-{made.value}"
-        link.unlink(missing_ok=True)
+        remove(link)
         link.symlink_to(small_checkpoint(made))
     total = sum(file.stat().st_size for file in FOLDER.rglob("*") if file.is_file())
     print(f"{FOLDER}: {total / 1e6:.1f} MB")

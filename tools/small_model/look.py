@@ -48,7 +48,7 @@ def main() -> int:
         print(f"strength {strength:.2f}: white {white:.3f}, black {black:.3f}", flush=True)
         strips += [(f"strength {strength}: {prompts[i]}", made[i]) for i in range(2)]
     arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "look.json").write_text(json.dumps(rows, indent=2) + "\n")
+    (arguments.out / "look.json").write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
     write_png(arguments.out / "look.png", contact_sheet(strips, columns=6, cell_width=96))
     return 0
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
+from easyanimate_core.streams import prepare_streams
+
 from . import catalog
 from .canvas import FOLDER
 
@@ -28,6 +30,7 @@ def write_workflows() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the options say."""
+    prepare_streams()
     parser = argparse.ArgumentParser(
         prog="python -m tools.workflows",
         description=__doc__,

@@ -43,7 +43,9 @@ def start_image(draft: Draft) -> Columns:
         y=_TOP,
     )
     preview = draft.add("PreviewImage", title="The start image", images=both["IMAGE"])
-    shown = draft.show("EasyAnimateImageToVideo", start_image=both["IMAGE"], **_CLIP)
+    shown = draft.show(
+        "EasyAnimateImageToVideo", start_image=both["IMAGE"], keep_known=True, **_CLIP
+    )
     group = Group(SHOWN, [[ground, shape, both], [preview, shown]])
     return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
 

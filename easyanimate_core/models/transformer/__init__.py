@@ -1,6 +1,6 @@
 """The MMDiT denoiser."""
 
-from .attention import AttentionFunction, scaled_dot_product
+from .kernel import AttentionFunction, bounded_attention, scaled_dot_product
 from .model import AroundBlock, EasyAnimateTransformer3DModel, RunBlock
 from .rope import RotaryTable, rotary_table
 
@@ -10,6 +10,7 @@ __all__ = [
     "EasyAnimateTransformer3DModel",
     "RotaryTable",
     "RunBlock",
+    "bounded_attention",
     "rotary_table",
     "scaled_dot_product",
 ]

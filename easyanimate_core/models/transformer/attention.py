@@ -5,29 +5,16 @@ Shapes: B batch, T text tokens, V video tokens, N = T + V, H heads, D head dimen
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import Operations
+from .kernel import AttentionFunction
 from .rope import RotaryTable, apply_rotary
 
 QK_NORM_EPS = 1e-6
-
-
-class AttentionFunction(Protocol):
-    """Attention kernel: q, k, v as [B, H, N, D] to the joined heads [B, N, H * D]."""
-
-    def __call__(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-        """Softmax attention with scale D ** -0.5 and no mask."""
-
-
-def scaled_dot_product(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-    """The default kernel: PyTorch's own choice of implementation."""
-    out_BHND = F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
-    return out_BHND.transpose(1, 2).flatten(2)
 
 
 class Attention(nn.Module):

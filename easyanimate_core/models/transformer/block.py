@@ -5,6 +5,7 @@ Shapes: B batch, T text tokens, V video tokens, C width, E width of the time emb
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...ops import Operations
+from ...precision import within_range
 from ...specs import TransformerConfig
-from .attention import Attention, AttentionFunction, joint_attention
+from .attention import Attention, joint_attention
+from .kernel import AttentionFunction
 from .rope import RotaryTable
 
 FEED_FORWARD_RATIO = 4
@@ -46,29 +49,35 @@ class TransformerBlock(nn.Module):
         *,
         rope: RotaryTable,
         kernel: AttentionFunction,
+        compute: torch.dtype,
     ) -> tuple[Tensor, Tensor]:
-        """The two streams after this block, shapes unchanged."""
+        """The two streams after this block, shapes unchanged.
+
+        All inputs are in `wide(compute)`; attention and feed-forward are computed in `compute`.
+        """
         video, text, video_gate, text_gate = self.norm1(video_BVC, text_BTC, time_BE)
-        video, text = joint_attention(
-            video,
-            text,
+        attend = partial(
+            joint_attention,
             video_attention=self.attn1,
             text_attention=self.attn2,
             rope=rope,
             kernel=kernel,
         )
+        video, text = within_range(attend, video, text, compute=compute)
         video_BVC = torch.addcmul(video_BVC, video_gate, video)
         text_BTC = torch.addcmul(text_BTC, text_gate, text)
 
         video, text, video_gate, text_gate = self.norm2(video_BVC, text_BTC, time_BE)
-        video = self.ff(video)
-        text = self.ff(text) if self.txt_ff is None else self.txt_ff(text)
+        video, text = within_range(self._feed_forward, video, text, compute=compute)
         if self.norm3 is not None:
             video, text = self.norm3(video), self.norm3(text)
         return (
             torch.addcmul(video_BVC, video_gate, video),
             torch.addcmul(text_BTC, text_gate, text),
         )
+
+    def _feed_forward(self, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
+        return self.ff(video), (self.ff if self.txt_ff is None else self.txt_ff)(text)
 
 
 class ModulatedNorm(nn.Module):

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from ...errors import InputError
 from ...ops import ManualCast, Operations
+from ...precision import wide
 from ...specs import TransformerConfig
-from .attention import AttentionFunction, scaled_dot_product
 from .block import TransformerBlock
+from .kernel import AttentionFunction, scaled_dot_product
 from .rope import RotaryTable, rotary_table
 
 TEXT_NORM_EPS = 1e-6
@@ -103,7 +104,8 @@ class EasyAnimateTransformer3DModel(nn.Module):
             condition: Channels beside the noise, [B, config.condition_channels, F, H, W].
             rope: Table of `rotary_table`; computed when None.
             attention: Attention kernel of this call.
-            around_block: Called in place of each block, which it may run, change or skip.
+            around_block: Called in place of each block, which it may run, change or skip. In
+                float16 the streams that it sees are in float32.
 
         Raises:
             InputError: A tensor's shape does not fit this head.
@@ -112,19 +114,24 @@ class EasyAnimateTransformer3DModel(nn.Module):
         if rope is None:
             rope = self.rotary_table(sample_BCFHW)
 
-        time_BE = self.time_embedding(timestep_B, dtype=sample_BCFHW.dtype)
+        compute = sample_BCFHW.dtype
+        around = wide(compute)  # the dtype of all that is not inside the blocks' matrices
+        time_BE = self.time_embedding(timestep_B, dtype=around)
         video_BVC = self._embed_video(sample_BCFHW, condition)
-        text_BTC = self.text_proj(text)
+        text_BTC = self.text_proj(text.to(around))
         if text_t5 is not None:
-            text_BTC = torch.cat([text_BTC, self.text_proj_t5(text_t5)], dim=1)
+            text_BTC = torch.cat([text_BTC, self.text_proj_t5(text_t5.to(around))], dim=1)
         for index, block in enumerate(self.transformer_blocks):
-            run = partial(block, time_BE=time_BE, rope=rope, kernel=attention)
+            run = partial(block, time_BE=time_BE, rope=rope, kernel=attention, compute=compute)
             if around_block is None:
                 video_BVC, text_BTC = run(video_BVC, text_BTC)
             else:
                 video_BVC, text_BTC = around_block(index, run, video_BVC, text_BTC)
         video_BVC = self.norm_out(self.norm_final(video_BVC), time_BE)
-        return self._unpatchify(self.proj_out(video_BVC), self._token_grid(sample_BCFHW))
+        tokens_BVP = self.proj_out(video_BVC)
+        if around is not compute:
+            tokens_BVP = tokens_BVP.to(compute)
+        return self._unpatchify(tokens_BVP, self._token_grid(sample_BCFHW))
 
     def rotary_table(self, sample_BCFHW: Tensor) -> RotaryTable:
         """The rotary table for latents of this shape, on their device."""
@@ -144,6 +151,7 @@ class EasyAnimateTransformer3DModel(nn.Module):
     def _embed_video(self, sample_BCFHW: Tensor, condition: Tensor | None) -> Tensor:
         if condition is not None:
             sample_BCFHW = torch.cat([sample_BCFHW, condition], dim=1)
+        sample_BCFHW = sample_BCFHW.to(wide(sample_BCFHW.dtype))
         batch = sample_BCFHW.shape[0]
         patches = self.proj(sample_BCFHW.transpose(1, 2).flatten(0, 1))  # [B * F, D, H/p, W/p]
         return patches.flatten(2).transpose(1, 2).reshape(batch, -1, self.config.inner_dim)

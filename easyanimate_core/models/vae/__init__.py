@@ -1,9 +1,10 @@
 """The causal 3-D VAE."""
 
 from .model import AutoencoderKLMagvit, Posterior
-from .tiling import TiledEncoder, Tiles, decode_tiled, encode_tiled
+from .tiling import TILE_SIDES, TiledEncoder, Tiles, decode_tiled, encode_tiled
 
 __all__ = [
+    "TILE_SIDES",
     "AutoencoderKLMagvit",
     "Posterior",
     "TiledEncoder",

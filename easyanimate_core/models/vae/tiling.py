@@ -24,13 +24,28 @@ from ...progress import Progress, silent
 from ...specs import VAEConfig
 from .model import AutoencoderKLMagvit, Posterior
 
+#: Sides of tiles in pixels that are tried against memory, the largest and fastest first.
+TILE_SIDES = (768, 512, 384, 256)
+#: Less overlap than this many pixels leaves seams: a pixel's surroundings reach about as far.
+_LEAST_OVERLAP = 64
+
 
 @dataclass(frozen=True)
 class Tiles:
     """Square tiles: `size` and the least `overlap` of neighbours in pixels, multiples of 8."""
 
-    size: int = 512
-    overlap: int = 128
+    size: int
+    overlap: int
+
+    @classmethod
+    def of_side(cls, side: int) -> Tiles:
+        """Tiles of a side in pixels, which overlap by a quarter of it as the original's do.
+
+        Raises:
+            InputError: `side` is no multiple of 8, or below 128.
+        """
+        quarter = side // 4 // SPATIAL_FACTOR * SPATIAL_FACTOR
+        return cls(side, max(quarter, _LEAST_OVERLAP))
 
     def __post_init__(self) -> None:
         for name, value in (("size", self.size), ("overlap", self.overlap)):

@@ -78,7 +78,7 @@ class LatentCache:
         half = tensor.to("cpu", torch.float16).contiguous()
         try:
             path = self._path(content)
-            write_tensors(path, {_KEY: half}, {"entry": path.stem})
+            write_tensors(path, {_KEY: half}, {"entry": path.stem}, spare=False)
         except MediaError:
             tell_once(self.folder, "is encoded anew in every epoch")
 

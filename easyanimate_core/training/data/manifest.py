@@ -14,9 +14,11 @@ from ...files import (
     DATASET_BYTES,
     TEXT,
     check_fields,
+    foreign_system,
     is_file,
     named_path,
     optional,
+    path_below,
     read_json,
     short,
 )
@@ -94,16 +96,10 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
     kind = entry.get("type", "video")
     if kind not in _KINDS:
         raise InputError(f"Entry {number}: type is {short(kind)}; it must be video or image.")
-    paths = {
-        name: base / named_path(entry[name], f"{name} of entry {number}", InputError)
-        for name in ("file_path", "control_file_path", "camera_file_path")
-        if entry.get(name)
-    }
+    names = ("file_path", "control_file_path", "camera_file_path")
+    paths = {name: _place(entry[name], base, name, number) for name in names if entry.get(name)}
     if "file_path" not in paths:
         raise InputError(f"Entry {number} of the manifest has an empty file_path.")
-    for name, path in paths.items():
-        if not is_file(path):
-            raise InputError(f"Entry {number}: {name} {path} does not exist.")
     stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths.values()]
     if kind == "image":
         picture = read_still(paths["file_path"])
@@ -123,6 +119,16 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
         notes=notes,
         name=entry["file_path"],
     )
+
+
+def _place(path: str, base: Path, name: str, number: int) -> Path:
+    named_path(path, f"{name} of entry {number}", InputError)
+    file = path_below(base, path)
+    if not is_file(file):
+        system = foreign_system(path)
+        known = f" {path} is a path of {system}: write it relative to {base}." if system else ""
+        raise InputError(f"Entry {number}: {name} {file} does not exist.{known}")
+    return file
 
 
 def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sample:

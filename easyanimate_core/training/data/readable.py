@@ -7,12 +7,13 @@ read anew every time, for it may have been mended.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from ...errors import EasyAnimateError, InputError, MediaError
-from ...files import atomic_file
+from ...files import atomic_file, remove
 from ...geometry import SIZE_MULTIPLE
 from ...progress import Progress, silent
 from .cache import digest, tell_once
@@ -83,7 +84,8 @@ def _load_or_forget(load: Callable[[Shape], Sample], mark: Path, shape: Shape) -
     try:
         return load(shape)
     except EasyAnimateError as error:
-        mark.unlink(missing_ok=True)
+        with suppress(OSError):
+            remove(mark)
         raise MediaError(
             f"{error} It could be read when the run began. Start the run again: it goes on after "
             "its last state, and leaves out what cannot be read by then."

@@ -10,18 +10,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from ...checkpoint.writer import Entry, SafetensorsWriter
 from ...errors import CheckpointError
 from ...files import read_json, sha256_of
+from ...files.safetensors_file import HeaderError, SafetensorsFile
 from .slots import Slots
 
 INDEX = "state.json"
@@ -94,14 +94,12 @@ def check_hashes(folder: Path, listed: Mapping[str, Any]) -> None:
             raise CheckpointError(f"{name} is damaged: its SHA-256 is not that of {INDEX}")
 
 
-@contextmanager
-def opened_parts(folder: Path, listed: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def opened_parts(folder: Path, listed: Mapping[str, Any]) -> dict[str, SafetensorsFile]:
     """The files by the names of their parts; of a header alone is nothing believed."""
-    with ExitStack() as stack:
-        yield {Path(name).stem: stack.enter_context(_opened(folder / name)) for name in listed}
+    return {Path(name).stem: _opened(folder / name) for name in listed}
 
 
-def take(opened: Mapping[str, Any], parts: Mapping[str, Slots]) -> None:
+def take(opened: Mapping[str, SafetensorsFile], parts: Mapping[str, Slots]) -> None:
     """Set every slot of `parts` from its file, after all of them were checked."""
     if opened.keys() != parts.keys():
         raise CheckpointError(
@@ -111,21 +109,20 @@ def take(opened: Mapping[str, Any], parts: Mapping[str, Slots]) -> None:
         _check(_file(name), opened[name], slots)
     for name, slots in parts.items():
         for key, slot in slots.items():
-            slot.set(opened[name].get_tensor(key))
+            slot.set(opened[name].read_tensor(key))
 
 
-def _check(name: str, opened: Any, slots: Slots) -> None:
+def _check(name: str, opened: SafetensorsFile, slots: Slots) -> None:
     for key in sorted(slots.keys() ^ set(opened.keys())):
         raise CheckpointError(f"{name} belongs to another run: {key!r} is not in both")
     for key, slot in slots.items():
-        header = opened.get_slice(key)
-        found = (header.get_dtype(), tuple(header.get_shape()))
+        found = opened.info(key)
         if found != (_WORDS[slot.dtype], slot.shape):
             raise CheckpointError(
                 f"{name} belongs to another run: {key!r} is {found[0]} {list(found[1])} and has to "
                 f"be {_WORDS[slot.dtype]} {list(slot.shape)}"
             )
-        if not slot.valid(opened.get_tensor(key)):
+        if not slot.valid(opened.read_tensor(key)):
             raise CheckpointError(f"{name} is damaged: {key!r} has a value that cannot be")
 
 
@@ -139,10 +136,10 @@ def _write(path: Path, slots: Slots, *, writes: bool) -> None:
                 writer.append(name, value.detach().to("cpu", slot.dtype))
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path) -> SafetensorsFile:
     try:
-        return safe_open(path, framework="pt")
-    except (SafetensorError, OSError) as error:
+        return SafetensorsFile(path)
+    except (HeaderError, OSError) as error:
         raise CheckpointError(f"{path.name} is no safetensors file ({error})") from error
 
 

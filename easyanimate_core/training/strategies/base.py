@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -69,8 +69,12 @@ class Strategy(Protocol):
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
         """The draws of one rank without end, after the first `position` batches."""
 
-    def read(self, draws: Sequence[Draw]) -> Any:
-        """The content of a batch, on the CPU; may run in another process."""
+    @property
+    def read(self) -> Callable[[Sequence[Draw]], Any]:
+        """What makes the content of a batch, on the CPU.
+
+        It is sent to other processes as a pickle, so it knows no network.
+        """
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         """Everything of a step that needs no gradient: encoding, moving, drawing."""

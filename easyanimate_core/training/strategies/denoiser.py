@@ -33,7 +33,7 @@ from ..networks import load_or_build_transformer, load_vae, part_folder
 from ..objective import draw_times, objective_of
 from ..text import Captions
 from .base import Batch, Losses, Weights
-from .streams import REGIONS, Stream, streams_of
+from .streams import REGIONS, Stream, TaskStreams, streams_of
 
 _VALIDATION_TIMES = 4
 
@@ -55,6 +55,40 @@ class _Content:
     text: TextStates | None = None
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What batches are read with."""
+
+    config: TrainConfig
+    records: Sequence[Record]
+    task: TaskStreams
+    cache: LatentCache
+
+    def __call__(self, draws: Sequence[Draw]) -> _Content:
+        found, samples, captions = [], [], []
+        for draw in draws:
+            record = self.records[draw.index]
+            random = generator_of(self.config.seed, draw.index, draw.epoch, "caption")
+            captions.append(self._draw_caption(record, random))
+            names = self.task.names(draw, self.config)
+            streams = {name: self.cache.read(*self.key(record, draw.shape, name)) for name in names}
+            found.append({name: value for name, value in streams.items() if value is not None})
+            whole = len(found[-1]) == len(names)
+            samples.append(None if whole else record.load(draw.shape))
+        return _Content(list(draws), captions, found, samples)
+
+    def key(self, record: Record, shape: Shape, name: str) -> tuple[object, ...]:
+        """Of a stream, in the cache."""
+        return (record.identity, tuple(shape), self.task.identity(name, self.config))
+
+    def _draw_caption(self, record: Record, random: Any) -> str:
+        """One of the clip's captions, or none of them."""
+        if random.random() < self.config.objective.caption_dropout:
+            empty = self.config.objective.empty_captions
+            return empty[int(random.integers(len(empty)))]
+        return record.captions[int(random.integers(len(record.captions)))]
+
+
 class DenoiserStrategy:
     """Trains one denoiser for the task of its head."""
 
@@ -69,6 +103,7 @@ class DenoiserStrategy:
         self._vae: Any = None
         vae_files = sorted(part_folder(config.model, "vae").iterdir())
         self._cache = LatentCache(config.cache / "latents", digest_of_files(*vae_files))
+        self._reading = _Reading(config, records, self._task, self._cache)
         self._captions = Captions(config.model, self._sizes, config.cache / "captions")
         self._objective = objective_of(self._sizes.version, _scheduler_config(config, self._sizes))
         if config.model.lora is not None:
@@ -100,20 +135,9 @@ class DenoiserStrategy:
         )
         return batches.of_rank(rank, position)
 
-    def read(self, draws: Sequence[Draw]) -> _Content:
-        found, samples, captions = [], [], []
-        for draw in draws:
-            record = self._records[draw.index]
-            random = generator_of(self._config.seed, draw.index, draw.epoch, "caption")
-            captions.append(self._draw_caption(record, random))
-            names = self._task.names(draw, self._config)
-            streams = {
-                name: self._cache.read(*self._key(record, draw.shape, name)) for name in names
-            }
-            found.append({name: value for name, value in streams.items() if value is not None})
-            whole = len(found[-1]) == len(names)
-            samples.append(None if whole else record.load(draw.shape))
-        return _Content(list(draws), captions, found, samples)
+    @property
+    def read(self) -> _Reading:
+        return self._reading
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
@@ -217,16 +241,6 @@ class DenoiserStrategy:
         write_transformer(folder / "transformer", self._sizes, tensors)
         return [folder / "transformer"]
 
-    def _draw_caption(self, record: Record, random: Any) -> str:
-        """One of the clip's captions, or none of them."""
-        if random.random() < self._config.objective.caption_dropout:
-            empty = self._config.objective.empty_captions
-            return empty[int(random.integers(len(empty)))]
-        return record.captions[int(random.integers(len(record.captions)))]
-
-    def _key(self, record: Record, shape: Shape, name: str) -> tuple[object, ...]:
-        return (record.identity, tuple(shape), self._task.identity(name, self._config))
-
     def _encode(
         self,
         record: Record,
@@ -242,7 +256,7 @@ class DenoiserStrategy:
             random = generator_of(self._config.seed, draw.index, name)
             stream = self._task.make(name, sample, draw.shape, self._config, random)
             encoded = self._to_latents(stream, draw.shape, device)
-            self._cache.write(encoded, *self._key(record, draw.shape, name))
+            self._cache.write(encoded, *self._reading.key(record, draw.shape, name))
             # Read back, so that the first epoch sees what the others see.
             found[name] = encoded.to(torch.float16).float()
 

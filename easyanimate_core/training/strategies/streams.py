@@ -6,7 +6,7 @@ Shapes: C channels, F, H, W latent frames, height and width; pixels have their o
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...conditioning.camera import plucker_embedding
-from ...conditioning.control import beside_reference, camera_condition
+from ...conditioning.channels import Shown
+from ...conditioning.control import camera_condition
 from ...conditioning.encode import to_model_range
-from ...conditioning.inpaint import HIDDEN, resize_to_latents
+from ...conditioning.inpaint import mask_channel, masked_video
 from ...errors import HeadError, InputError
 from ...specs import Head, TransformerConfig
 from ..config import ObjectiveConfig, TrainConfig
@@ -125,8 +126,8 @@ class InpaintStreams(TextToVideoStreams):
         mask = draw_mask(shape, sample, objective.masks, random)[None, None]
         amplitude = float(np.exp(random.normal(objective.noise_mean, objective.noise_std)))
         noise = torch.from_numpy(random.standard_normal(video.shape, np.float32)) * amplitude
-        masked = torch.where(mask > 0.5, torch.tensor(HIDDEN), video + noise)
-        return Stream(masked, lambda size, scale: resize_to_latents(1 - mask, size)[0] * scale)
+        masked = masked_video(video, mask, noise)
+        return Stream(masked, lambda size, scale: mask_channel(mask, size, scale)[0])
 
     def channels(
         self,
@@ -136,18 +137,18 @@ class InpaintStreams(TextToVideoStreams):
     ) -> Tensor | None:
         shown = next(value for name, value in streams.items() if name != "latents")
         if dropout is not None and random.random() < dropout.condition_dropout:
-            return torch.zeros_like(shown)  # text to video
+            return Shown(Head.INPAINT, shown).hidden().channels  # text to video
         return shown
 
 
 class ControlStreams(TextToVideoStreams):
     """The control video, and the first frame as reference where the head takes one."""
 
-    def __init__(self, *, reference: bool) -> None:
-        self._reference = reference
+    def __init__(self, sizes: TransformerConfig) -> None:
+        self._sizes = sizes
 
     def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:  # noqa: ARG002
-        return ("latents", "control", *(("reference",) if self._reference else ()))
+        return ("latents", "control", *(("reference",) if self._sizes.has_reference else ()))
 
     def make(
         self,
@@ -174,15 +175,16 @@ class ControlStreams(TextToVideoStreams):
         dropout: ObjectiveConfig | None,
         random: np.random.Generator,
     ) -> Tensor | None:
-        control = streams["control"].unsqueeze(0)
+        reference: Tensor | None = None
+        if self._sizes.has_reference:
+            reference = streams["reference"].unsqueeze(0)
+        shown = Shown(self._sizes.head, streams["control"].unsqueeze(0), reference)
         if dropout is not None and random.random() < dropout.condition_dropout:
-            control = torch.zeros_like(control)
-        if not self._reference:
-            return control[0]
-        reference: Tensor | None = streams["reference"].unsqueeze(0)
-        if dropout is not None and random.random() < dropout.reference_dropout:
-            reference = None
-        return beside_reference(control, reference, streams["latents"].shape[0])[0]
+            shown = shown.hidden()
+        if dropout is not None and reference is not None:
+            keep = random.random() >= dropout.reference_dropout
+            shown = replace(shown, reference=reference if keep else None)
+        return shown.beside_noise(self._sizes)[0]
 
 
 class CameraStreams(ControlStreams):
@@ -266,8 +268,8 @@ def streams_of(config: TrainConfig, sizes: TransformerConfig) -> TaskStreams:
     tasks: dict[str, tuple[Head, TaskStreams]] = {
         "text_to_video": (Head.T2V, TextToVideoStreams()),
         "inpaint": (Head.INPAINT, InpaintStreams()),
-        "control": (Head.CONTROL, ControlStreams(reference=sizes.has_reference)),
-        "camera": (Head.CAMERA, CameraStreams(reference=sizes.has_reference)),
+        "control": (Head.CONTROL, ControlStreams(sizes)),
+        "camera": (Head.CAMERA, CameraStreams(sizes)),
     }
     head, streams = tasks[config.task]
     if sizes.head is not head:

@@ -26,6 +26,7 @@ from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.records import Record, Shape, generator_of
 from ..networks import load_or_build_vae
+from ..validation import write_shown
 from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 from .streams import any_in_latent, no_masks
@@ -63,6 +64,30 @@ class _Content:
     masks: Tensor
     noise: Tensor | None = None
     made: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """What batches are read with."""
+
+    config: TrainConfig
+    records: Sequence[Record]
+
+    def __call__(self, draws: Sequence[Draw]) -> _Content:
+        data = self.config.data
+        random = generator_of(self.config.seed, draws[0].index, draws[0].epoch, "vae")
+        clips, masks = [], []
+        for draw in draws:
+            sample = self.records[draw.index].load(draw.shape)
+            if sample.masks is None and data.crop_masks:
+                raise no_masks("data.crop_masks", data.crop_masks)
+            own = torch.zeros(draw.shape) if sample.masks is None else sample.masks
+            cut: tuple[slice, ...] = ()
+            if data.crop is not None:
+                cut = _cut(own, Shape(*data.crop), data.crop_masks, random)
+            clips.append(sample.frames[cut])
+            masks.append(own[cut])
+        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1, torch.stack(masks).unsqueeze(1))
 
 
 class VAEStrategy:
@@ -114,22 +139,9 @@ class VAEStrategy:
         )
         return batches.of_rank(rank, position)
 
-    def read(self, draws: Sequence[Draw]) -> _Content:
-        random = generator_of(self._config.seed, draws[0].index, draws[0].epoch, "vae")
-        clips, masks = [], []
-        for draw in draws:
-            sample = self._records[draw.index].load(draw.shape)
-            if sample.masks is None and self._config.data.crop_masks:
-                raise no_masks("data.crop_masks", self._config.data.crop_masks)
-            own = torch.zeros(draw.shape) if sample.masks is None else sample.masks
-            cut: tuple[slice, ...] = ()
-            if self._config.data.crop is not None:
-                cut = _cut(
-                    own, Shape(*self._config.data.crop), self._config.data.crop_masks, random
-                )
-            clips.append(sample.frames[cut])
-            masks.append(own[cut])
-        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1, torch.stack(masks).unsqueeze(1))
+    @property
+    def read(self) -> _Reading:
+        return _Reading(self._config, self._records)
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
@@ -209,7 +221,7 @@ class VAEStrategy:
                 strips.append((record.captions[0] if record.captions else str(number), pair))
         if strips and folder is not None:
             sheet = contact_sheet(strips, columns=_SHOWN_FRAMES)
-            write_png(folder / f"step-{step:08d}.png", sheet)
+            write_shown(lambda: write_png(folder / f"step-{step:08d}.png", sheet))
         return {"psnr": float(-10 * torch.log10(torch.stack(errors)).mean())}
 
     def write_result(

@@ -3,6 +3,7 @@
 import copy
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import comfy.model_management
@@ -260,6 +261,17 @@ def refusals(loaded, texts):
     )
 
 
+def in_the_core(latents, side):
+    """Frames as a pipeline of the core decodes them."""
+    folder = probe.paths.find_checkpoint(f"{V51}-InP")
+    info = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder)
+    vae = probe.module("easyanimate_core.loading").load_vae(info, dtype=torch.float32)
+    vae.config = replace(vae.config, scaling_factor=1.0)  # the node's latents are unscaled
+    tiles = probe.module("easyanimate_core.models.vae").Tiles.of_side(side)
+    silent = probe.module("easyanimate_core.progress").silent
+    return probe.module("easyanimate_core.pipeline").decode_latents(vae, latents, tiles, silent)
+
+
 def decoding(loaded, latents):
     """Tiles, and what happens when memory runs out."""
     decode, network = bridge["vae"].decode_frames, loaded.vae.first_stage_model
@@ -269,6 +281,9 @@ def decoding(loaded, latents):
     found["decode tiles"] = [
         (decode(loaded.vae, wide, 256) - decode(loaded.vae, wide, 0)).abs().mean().item(),
         list(loaded.vae.decode_tiled(wide, 32, 32, 8, tile_t=4, overlap_t=1).shape),
+    ]
+    found["decode core's tiles"] = [
+        gap(decode(loaded.vae, wide, side), in_the_core(wide, side)) for side in (256, 264)
     ]
     sides, original = [], type(network).decode
 

@@ -1,0 +1,160 @@
+"""Reading safetensors: the header with bounds, because its numbers are the file's own word.
+
+The library maps a file twice to read its header, and once more for its tensors, each time charged
+like memory on Windows (`mapped`). Here a header is read, and its tensors lie where it says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import CheckpointError
+from .json_text import json_value
+from .mapped import FileBytes
+from .text import text_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: Where the JSON of a header begins, after its length.
+HEADER_AT = 8
+#: The largest published ones have 200 kB.
+_MOST_HEADER_BYTES = 32 * 1024 * 1024
+_METADATA = "__metadata__"
+#: The header's words for dtypes: bits of a value, and PyTorch's name where it has one.
+_DTYPES = {
+    "F64": (64, "float64"), "F32": (32, "float32"), "F16": (16, "float16"),
+    "BF16": (16, "bfloat16"), "F8_E4M3": (8, "float8_e4m3fn"), "F8_E5M2": (8, "float8_e5m2"),
+    "F8_E4M3FNUZ": (8, "float8_e4m3fnuz"), "F8_E5M2FNUZ": (8, "float8_e5m2fnuz"),
+    "F8_E8M0": (8, "float8_e8m0fnu"), "C64": (64, "complex64"),
+    "I64": (64, "int64"), "I32": (32, "int32"), "I16": (16, "int16"), "I8": (8, "int8"),
+    "U64": (64, "uint64"), "U32": (32, "uint32"), "U16": (16, "uint16"), "U8": (8, "uint8"),
+    "BOOL": (8, "bool"), "F4": (4, ""), "F6_E2M3": (6, ""), "F6_E3M2": (6, ""),
+}  # fmt: skip
+_MOST_DIMENSIONS = 16
+#: Beyond every file; so many values of no size would be beyond PyTorch's own numbers.
+_MOST_VALUES = 2**60
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor lies in the file, in bytes."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+    end: int
+
+
+class HeaderError(ValueError):
+    """Why a file is no safetensors file, or not whole: half a sentence."""
+
+
+class SafetensorsFile:
+    """The tensors of a safetensors file by name. It is open while it is read, and not in between.
+
+    Raises:
+        CheckpointError: The file was written again since, or PyTorch lacks a tensor's dtype.
+        HeaderError: It is damaged.
+        OSError: It cannot be read or mapped.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._bytes = FileBytes(file)
+        self._metadata, self._places = _read_header(file, self._bytes.size)
+
+    def keys(self) -> list[str]:
+        """The tensors' names."""
+        return list(self._places)
+
+    def metadata(self) -> dict[str, str]:
+        """Texts beside the tensors."""
+        return self._metadata
+
+    def info(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """The header's word for the dtype, such as BF16, and the shape."""
+        return self._places[name].dtype, self._places[name].shape
+
+    def get_tensor(self, name: str) -> Tensor:
+        """A tensor that may be kept: backed by the file's map, unless the file is small."""
+        place = self._places[name]
+        return self._made(name, place, self._bytes.kept(place.start, place.end - place.start))
+
+    def read_tensor(self, name: str) -> Tensor:
+        """A tensor in memory of its own."""
+        place = self._places[name]
+        return self._made(name, place, self._bytes.copied(place.start, place.end - place.start))
+
+    def _made(self, name: str, place: _Place, content: Tensor) -> Tensor:
+        import torch
+
+        dtype = getattr(torch, _DTYPES[place.dtype][1], None)
+        if dtype is None:
+            raise CheckpointError(
+                f"{name} of {self._file} is stored as {place.dtype}, which this PyTorch has no "
+                "numbers for. Use a file in another dtype, such as bfloat16."
+            )
+        return content.view(dtype).reshape(place.shape)
+
+
+def _read_header(file: Path, size: int) -> tuple[dict[str, str], dict[str, _Place]]:
+    with file.open("rb") as opened:
+        length = int.from_bytes(opened.read(HEADER_AT), "little")
+        if not 0 < length <= size - HEADER_AT:
+            raise HeaderError(f"its header has {length} bytes, and the file {size}")
+        if length > _MOST_HEADER_BYTES:
+            raise HeaderError(
+                f"its header has {length} bytes, and at most {_MOST_HEADER_BYTES} are read"
+            )
+        content = opened.read(length)
+    try:
+        text = text_of(content, "its header", error=CheckpointError)
+        header = json_value(text, dict, "its header", error=CheckpointError)
+    except CheckpointError as error:
+        raise HeaderError(str(error).rstrip(".")) from None
+    metadata = header.pop(_METADATA, None)
+    metadata = {} if metadata is None else metadata
+    if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+        raise HeaderError(f"{_METADATA} holds more than texts")
+    places = {name: _place(name, told) for name, told in header.items()}
+    _check_places(places, size - HEADER_AT - length)
+    begin = HEADER_AT + length
+    return metadata, {
+        name: _Place(place.dtype, place.shape, begin + place.start, begin + place.end)
+        for name, place in places.items()
+    }
+
+
+def _place(name: str, told: Any) -> _Place:
+    """What a header says of a tensor, where it can be."""
+    told = told if isinstance(told, dict) else {}
+    dtype, shape, places = (told.get(key) for key in ("dtype", "shape", "data_offsets"))
+    if not isinstance(dtype, str) or dtype not in _DTYPES:
+        raise HeaderError(f"{name!r:.200} is of the unknown dtype {dtype!r:.40}")
+    if not _are_counts(shape) or not _are_counts(places) or len(places) != 2:
+        raise HeaderError(f"{name!r:.200} has no shape and no place in the file")
+    if len(shape) > _MOST_DIMENSIONS or prod(max(side, 1) for side in shape) > _MOST_VALUES:
+        raise HeaderError(f"{name!r:.200} has a shape beyond any tensor's")
+    start, end = places
+    if prod(shape) * _DTYPES[dtype][0] != 8 * (end - start):
+        raise HeaderError(f"{name!r:.200} has {end - start} bytes for {list(shape)} of {dtype}")
+    return _Place(dtype, tuple(shape), start, end)
+
+
+def _are_counts(values: Any) -> bool:
+    return isinstance(values, list) and all(type(v) is int and v >= 0 for v in values)
+
+
+def _check_places(places: dict[str, _Place], size: int) -> None:
+    """One tensor after the other, from the first byte to the last."""
+    reached = 0
+    for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].end)):
+        if place.start != reached:
+            raise HeaderError(f"{name!r:.200} does not lie where the tensor before it ends")
+        reached = place.end
+    if reached != size:
+        raise HeaderError(f"its tensors take {reached} bytes, and the file has {size} for them")

@@ -1,0 +1,158 @@
+"""Every command on consoles of other encodings, with Chinese prompts, results, caches and users."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+from easyanimate_core.checkpoint import inspect_checkpoint
+from easyanimate_core.cli.main import build_parser
+from easyanimate_core.lora import matrix_shapes
+from easyanimate_core.media import read_video, write_mp4, write_png
+from easyanimate_core.specs import Head
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, lora_tensors, pixels
+
+ROOT = Path(__file__).parents[2]
+SIZE = ("--size", f"{HEIGHT}x{WIDTH}")
+QUICK = ("--steps", 2, "--frames", FRAMES, *SIZE, "--prompt", "一只猫😀")
+#: Commands that take some seconds even so.
+SLOW = {"demo", "train"}
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory, checkpoint):
+    """The inputs of all commands, in a folder with a Chinese name."""
+    folder = tmp_path_factory.mktemp("console") / "素材😀"
+    folder.mkdir()
+    (folder / "模型").symlink_to(checkpoint(V5_1, Head.INPAINT), target_is_directory=True)
+    (folder / "训练").symlink_to(checkpoint(V5_1, Head.T2V), target_is_directory=True)
+    shapes = matrix_shapes(inspect_checkpoint(folder / "模型").transformer_files)
+    save_file(lora_tensors(shapes), folder / "画风.safetensors")
+    (folder / "数据" / "clips").mkdir(parents=True)
+    write_mp4(folder / "数据" / "clips" / "猫.mp4", pixels(frames=9), fps=8)
+    (folder / "数据" / "clips" / "坏.mp4").write_bytes(b"not a video" * 99)
+    write_png(folder / "猫.png", pixels()[0])
+    captions = [{"file_path": f"clips/{name}.mp4", "text": "一只猫"} for name in "猫坏"]
+    (folder / "标注.json").write_text(json.dumps(captions), encoding="utf-8")
+    run = {
+        "task": "text_to_video", "output": "unused",
+        "model": {"checkpoint": str(folder / "训练")},
+        "data": {
+            "synthetic": {"count": 4, "height": 32, "width": 32, "frames": 5},
+            "tokens": [8], "frames": [5], "tokens_per_batch": 16,
+        },
+        "run": {"steps": 1, "save_every": 1, "log_every": 1, "tensorboard": False},
+        "validation": {"clips": 1, "videos": 1, "steps": 1},
+    }  # fmt: skip
+    (folder / "训练.yaml").write_text(json.dumps(run, ensure_ascii=False), encoding="utf-8")
+    return folder
+
+
+def lines_of(given, out):
+    """What is typed after each command's name, line after line, and what it leaves in `out`."""
+    model, clips = given / "模型", given / "数据" / "clips"
+    data, report = given / "数据", out / "报告"
+    tracks = '[[{"x": 10, "y": 10}, {"x": 80, "y": 40}]]'
+    return {
+        "generate": [
+            (["--model", model, *QUICK, "--start-image", given / "猫.png", "--output",
+              out / "果.mp4"], ["果.mp4", "果.json"]),
+            (["--steps", 1, "--prompt", "一个红色的大圆形在灰色条纹上向左移动。", "--output",
+              out / "小.mp4", "--frames", 5, "--size", "32x32"], ["小.mp4"]),
+        ],
+        "encode": [(["--model", model, "--prompt", "猫", "--out", out / "词.safetensors"],
+                    ["词.safetensors"])],
+        "plan": [(["--model", model, "--vram", 24], [])],
+        "download": [(["--list", "--to", out], [])],
+        "describe": [([model], []), ([given / "画风.safetensors"], [])],
+        "convert": [([model, out / "八.safetensors", "--dtype", "fp8"], ["八.safetensors"])],
+        "merge-lora": [([model, out / "并.safetensors", "--lora", given / "画风.safetensors"],
+                        ["并.safetensors"])],
+        "preprocess": [(["--kind", "canny", clips / "猫.mp4", out / "线.mp4"], ["线.mp4"])],
+        "camera": [(["--moves", "CW", "--out", out / "镜.txt", "--preview", out / "镜.png"],
+                    ["镜.txt", "镜.png"])],
+        "trajectory": [([tracks, out / "轨.mp4", *SIZE, "--frames", FRAMES], ["轨.mp4"])],
+        "prepare-data": [
+            (["scenes", clips, out / "场", "--min-seconds", "0.2", "--workers", 1],
+             ["场/preparation/scenes.json"]),
+            (["filter", data, "--no-ocr", "--workers", 1], []),
+            (["deduplicate", data, "--workers", 1], []),
+            (["caption", data, "--from", given / "标注.json"], []),
+            (["manifest", data, out / "清单.json", "--workers", 1], ["清单.json"]),
+            (["report", data], []),
+        ],
+        "train": [([given / "训练.yaml", "--set", f"output={out / '训'}"], ["训/result"])],
+        "make-clips": [([out / "片", "--count", 1, "--size", "32x32", "--language", "zh"],
+                        ["片/metadata.json"])],
+        "evaluate": [([clips / "猫.mp4", "--out", report], ["报告/report.json"])],
+        "evaluate-meaning": [(["--rendered", "clean", "--count", 1, "--tasks", "text", "--frames",
+                               5, "--out", out / "懂"], ["懂/report.json"])],
+        "compare-runs": [([report, report, "--out", out / "比"], ["比/compare.json"])],
+        "make-tiny": [([out / "小"], ["小/transformer"])],
+        "demo": [(["--out", out / "演", "--steps", 2], ["演/contact_sheet.png"])],
+    }  # fmt: skip
+
+
+def all_commands():
+    return [*next(a for a in build_parser()._actions if a.dest == "command").choices]
+
+
+def test_every_command_has_a_line(tmp_path):
+    assert lines_of(tmp_path, tmp_path).keys() == set(all_commands())
+
+
+def run_all(names, given, out, encoding):
+    """The commands in one process on a console of `encoding`; what was printed, line by line."""
+    home = out.parent / "用户"
+    home.mkdir()
+    out.mkdir()
+    found = lines_of(given, out)
+    lines = [(name, *line) for name in names for line in found[name]]
+    words = [[name, *map(str, typed)] for name, typed, _ in lines]
+    left_out = ("EASYANIMATE_CACHE", "PYTHON", "LC_", "LANG", "XDG_")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(left_out)}
+    options = ["-I", "-X", "utf8", "-X", "warn_default_encoding"]
+    done = subprocess.run(
+        [sys.executable, *options, ROOT / "tests" / "console_driver.py", encoding],
+        input=json.dumps(words).encode("ascii"),
+        env={**env, "HOME": str(home), "USERPROFILE": str(home), "OMP_NUM_THREADS": "1"},
+        cwd=given,
+        capture_output=True,
+        check=False,
+    )
+    said, problems = done.stdout.decode(encoding), done.stderr.decode(encoding)
+    assert done.returncode == 0, problems
+    assert "Traceback" not in problems
+    own = rf"^.*{re.escape(str(ROOT))}.*EncodingWarning.*$"
+    assert re.findall(own, problems, re.MULTILINE) == []
+    parts = re.split(r"^## (\d+)\n", said, flags=re.MULTILINE)
+    statuses = dict(zip(map(" ".join, words), parts[1::2], strict=True))
+    assert set(statuses.values()) == {"0"}, (statuses, problems)
+    missing = [file for *_, files in lines for file in files if not (out / file).exists()]
+    assert missing == []
+    return said
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk"])
+def test_every_command_on_a_console(given, tmp_path, encoding):
+    out = tmp_path / "结果😀"
+    said = run_all([n for n in all_commands() if n not in SLOW], given, out, encoding)
+    assert read_video(out / "果.mp4").frames.shape[0] == FRAMES
+    assert json.loads((out / "果.json").read_text(encoding="utf-8"))["prompts"] == ["一只猫😀"]
+    shown = r"\u7ed3\u679c\U0001f600" if encoding == "cp1252" else r"结果\U0001f600"
+    for name in ("果.mp4", "镜.txt", "线.mp4", "轨.mp4", "八.safetensors", "词.safetensors"):
+        as_shown = name if encoding == "gbk" else name.encode("cp1252", "backslashreplace").decode()
+        assert f"{shown}{os.sep}{as_shown}" in said
+    assert list((tmp_path / "用户").rglob("small-model"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("encoding", ["cp1252", "gbk"])
+@pytest.mark.parametrize("name", sorted(SLOW))
+def test_long_commands_on_a_console(given, tmp_path, name, encoding):
+    run_all([name], given, tmp_path / "结果😀", encoding)
