@@ -165,7 +165,7 @@ def test_windows_is_asked_for_no_name_that_it_cannot_hold(path, tmp_path):
 @pytest.mark.parametrize("name", ["console.png", "图" * 80 + ".png", "a (1).png", ".a", "é\u200f"])
 def test_windows_is_asked_for_every_other_name(name, tmp_path):
     (tmp_path / name).touch()
-    file = NamedFile("start", f"/home/li/{name}", "", ())
+    file = NamedFile("start", f"/srv/li/{name}", "", ())
     assert file.candidates([tmp_path], on_windows=True) == [tmp_path / name]
 
 
