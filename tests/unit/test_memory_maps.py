@@ -40,17 +40,21 @@ pytestmark = pytest.mark.skipif(
 MIB = 2**20
 
 
-def maps(path):
-    """How often this process has mapped a file."""
+def mappings():
+    """The files that this process has mapped, each as often as it has."""
     lines = Path("/proc/self/maps").read_text().splitlines()
-    return sum(line.endswith(f" {os.path.realpath(path)}") for line in lines)
+    return [line.partition("/")[2] for line in lines if line.endswith(".safetensors")]
+
+
+def maps(path):
+    return mappings().count(os.path.realpath(path)[1:])
 
 
 def held(folder):
     """Files that this process has mapped or opened: Windows lets nobody replace them."""
-    opened = {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
-    files = [path for path in Path(folder).rglob("*") if path.is_file()]
-    return [path for path in files if maps(path) or os.path.realpath(path) in opened]
+    opened = [os.path.realpath(link)[1:] for link in Path("/proc/self/fd").iterdir()]
+    root = os.path.realpath(folder)[1:]
+    return [name for name in [*mappings(), *opened] if name.startswith(root)]
 
 
 def sparse(path, count, size):
