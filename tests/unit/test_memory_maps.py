@@ -79,6 +79,13 @@ def all_mapped(monkeypatch):
 # One map
 
 
+@pytest.fixture(params=[False, True], ids=["torch", "python"])
+def both_kinds(request, monkeypatch):
+    """Of map: PyTorch's, and Python's, which is Windows'."""
+    monkeypatch.setattr(mapped, "BY_PYTHON", request.param)
+
+
+@pytest.mark.usefixtures("both_kinds")
 def test_a_file_has_one_map_while_its_tensors_are_kept(tmp_path):
     file = sparse(tmp_path / "large.safetensors", 8, 256 * MIB)
     parts = [read_tensor_files(file).map() for _ in range(2)]  # as of two networks in one file
@@ -93,6 +100,7 @@ def test_a_file_has_one_map_while_its_tensors_are_kept(tmp_path):
     assert maps(file) == 0
 
 
+@pytest.mark.usefixtures("both_kinds")
 def test_a_part_that_is_kept_keeps_the_map_and_no_more(tmp_path):
     file = sparse(tmp_path / "large.safetensors", 4, 64 * MIB)
     tensors = read_tensor_files(file).map()
@@ -111,7 +119,7 @@ def tiny(checkpoint):
     return checkpoint(V5_1, Head.T2V)
 
 
-@pytest.mark.usefixtures("all_mapped")
+@pytest.mark.usefixtures("all_mapped", "both_kinds")
 def test_networks_map_every_file_once(tiny):
     info = inspect_checkpoint(tiny)
     networks = [load(info) for load in (load_transformer, load_vae, load_transformer, load_vae)]
@@ -152,7 +160,9 @@ from pathlib import Path
 import torch
 from easyanimate_core.checkpoint import read_tensor_files
 from easyanimate_core.errors import CheckpointError
+from easyanimate_core.files import mapped
 
+mapped.BY_PYTHON = sys.argv[3] == "python"
 file, share = Path(sys.argv[1]), float(sys.argv[2])
 status = Path("/proc/self/status").read_text().splitlines()
 taken = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
@@ -166,12 +176,15 @@ except CheckpointError as error:
 
 
 @pytest.mark.parametrize(
-    ("share", "said"), [(1.25, "8"), (0.5, "The system has not the memory to map {file} (2.1 GB).")]
-)
-def test_loading_takes_the_files_size_of_promised_memory(tmp_path, share, said):
+    ("share", "kind", "said"),
+    [(1.25, "torch", "8")]
+    + [(0.5, kind, "The system has not the memory to map {file} (2.1 GB).")
+       for kind in ("torch", "python")],
+)  # fmt: skip
+def test_loading_takes_the_files_size_of_promised_memory(tmp_path, share, kind, said):
     """Windows promises memory for every map; the limit on a process's data counts it alike."""
     file = sparse(tmp_path / "large.safetensors", 8, 256 * MIB)
-    command = [sys.executable, "-c", _LIMITED, str(file), str(share)]
+    command = [sys.executable, "-c", _LIMITED, str(file), str(share), kind]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(said.format(file=file)), done.stdout
 
