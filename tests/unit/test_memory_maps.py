@@ -40,17 +40,21 @@ pytestmark = pytest.mark.skipif(
 MIB = 2**20
 
 
-def maps(path):
-    """How often this process has mapped a file."""
+def mappings():
+    """The files that this process has mapped, each as often as it has."""
     lines = Path("/proc/self/maps").read_text().splitlines()
-    return sum(line.endswith(f" {os.path.realpath(path)}") for line in lines)
+    return [line.partition("/")[2] for line in lines if line.endswith(".safetensors")]
+
+
+def maps(path):
+    return mappings().count(os.path.realpath(path)[1:])
 
 
 def held(folder):
     """Files that this process has mapped or opened: Windows lets nobody replace them."""
-    opened = {os.path.realpath(link) for link in Path("/proc/self/fd").iterdir()}
-    files = [path for path in Path(folder).rglob("*") if path.is_file()]
-    return [path for path in files if maps(path) or os.path.realpath(path) in opened]
+    opened = [os.path.realpath(link)[1:] for link in Path("/proc/self/fd").iterdir()]
+    root = os.path.realpath(folder)[1:]
+    return [name for name in [*mappings(), *opened] if name.startswith(root)]
 
 
 def sparse(path, count, size):
@@ -75,6 +79,13 @@ def all_mapped(monkeypatch):
 # One map
 
 
+@pytest.fixture(params=[False, True], ids=["torch", "python"])
+def both_kinds(request, monkeypatch):
+    """Of map: PyTorch's, and Python's, which is Windows'."""
+    monkeypatch.setattr(mapped, "BY_PYTHON", request.param)
+
+
+@pytest.mark.usefixtures("both_kinds")
 def test_a_file_has_one_map_while_its_tensors_are_kept(tmp_path):
     file = sparse(tmp_path / "large.safetensors", 8, 256 * MIB)
     parts = [read_tensor_files(file).map() for _ in range(2)]  # as of two networks in one file
@@ -89,6 +100,7 @@ def test_a_file_has_one_map_while_its_tensors_are_kept(tmp_path):
     assert maps(file) == 0
 
 
+@pytest.mark.usefixtures("both_kinds")
 def test_a_part_that_is_kept_keeps_the_map_and_no_more(tmp_path):
     file = sparse(tmp_path / "large.safetensors", 4, 64 * MIB)
     tensors = read_tensor_files(file).map()
@@ -107,7 +119,7 @@ def tiny(checkpoint):
     return checkpoint(V5_1, Head.T2V)
 
 
-@pytest.mark.usefixtures("all_mapped")
+@pytest.mark.usefixtures("all_mapped", "both_kinds")
 def test_networks_map_every_file_once(tiny):
     info = inspect_checkpoint(tiny)
     networks = [load(info) for load in (load_transformer, load_vae, load_transformer, load_vae)]
@@ -148,7 +160,9 @@ from pathlib import Path
 import torch
 from easyanimate_core.checkpoint import read_tensor_files
 from easyanimate_core.errors import CheckpointError
+from easyanimate_core.files import mapped
 
+mapped.BY_PYTHON = sys.argv[3] == "python"
 file, share = Path(sys.argv[1]), float(sys.argv[2])
 status = Path("/proc/self/status").read_text().splitlines()
 taken = next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmData"))
@@ -162,12 +176,15 @@ except CheckpointError as error:
 
 
 @pytest.mark.parametrize(
-    ("share", "said"), [(1.25, "8"), (0.5, "The system has not the memory to map {file} (2.1 GB).")]
-)
-def test_loading_takes_the_files_size_of_promised_memory(tmp_path, share, said):
+    ("share", "kind", "said"),
+    [(1.25, "torch", "8")]
+    + [(0.5, kind, "The system has not the memory to map {file} (2.1 GB).")
+       for kind in ("torch", "python")],
+)  # fmt: skip
+def test_loading_takes_the_files_size_of_promised_memory(tmp_path, share, kind, said):
     """Windows promises memory for every map; the limit on a process's data counts it alike."""
     file = sparse(tmp_path / "large.safetensors", 8, 256 * MIB)
-    command = [sys.executable, "-c", _LIMITED, str(file), str(share)]
+    command = [sys.executable, "-c", _LIMITED, str(file), str(share), kind]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.startswith(said.format(file=file)), done.stdout
 
