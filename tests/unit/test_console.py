@@ -55,6 +55,17 @@ def test_every_help_on_every_console(name, encoding):
     assert f"usage: python -m easyanimate_core {name}" in done.stdout.decode(encoding)
 
 
+def test_help_is_quick():
+    """What takes seconds to import is imported by the commands that need it."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "easyanimate_core", "generate", "--help"],
+        cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    imported = {line.split("|")[-1].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "easyanimate_core" in imported
+    assert imported.isdisjoint({"torch", "numpy", "transformers", "av", "PIL", "tqdm"})
+
+
 def test_what_a_console_lacks_is_escaped(checkpoint, tmp_path):
     folder = tmp_path / "模型"
     make_link(folder, checkpoint(V5_1, Head.T2V))
