@@ -40,7 +40,7 @@ from tests.factories import V5_1, pixels, quick
 
 WINDOWS = (
     "C:\\Users\\张伟\\Bilder\\start.png",
-    "d:/mine/start.png",
+    "d:/pictures/start.png",
     "\\\\server\\share\\start.png",
     "\\\\?\\C:\\Users\\me\\start.png",
 )
@@ -119,7 +119,7 @@ def test_a_checkpoint_of_windows_is_named_as_it_was(made, checkpoint, tmp_path, 
     [
         "C:\\Users\\张\\.cache\\easyanimate\\",
         "\\\\server\\share\\",
-        "/srv/li/.cache/easyanimate/",
+        "/srv/.cache/easyanimate/",
         "C:/x\\",
         "",
     ],
@@ -165,7 +165,7 @@ def test_windows_is_asked_for_no_name_that_it_cannot_hold(path, tmp_path):
 @pytest.mark.parametrize("name", ["console.png", "图" * 80 + ".png", "a (1).png", ".a", "é\u200f"])
 def test_windows_is_asked_for_every_other_name(name, tmp_path):
     (tmp_path / name).touch()
-    file = NamedFile("start", f"/srv/li/{name}", "", ())
+    file = NamedFile("start", f"/srv/{name}", "", ())
     assert file.candidates([tmp_path], on_windows=True) == [tmp_path / name]
 
 
@@ -176,7 +176,7 @@ def test_accents_of_macos_are_the_same_name(made, tmp_path):
         place = tmp_path / ascii(lies)
         place.mkdir()
         shutil.copy(pictures / "start.png", place / lies)
-        content = changed(sidecar, start=f"/srv/li/{named}")
+        content = changed(sidecar, start=f"/Volumes/{named}")
         assert located(content, [place])["sources"]["start"]["file"] == str(place / lies)
 
 
@@ -187,7 +187,7 @@ def test_whole_paths_are_known_by_their_text(path):
     assert parts_of(path)[-1] == PureWindowsPath(path).name
 
 
-@pytest.mark.parametrize("path", ["/srv/li/start.png", "/data"])
+@pytest.mark.parametrize("path", ["/srv/start.png", "/data"])
 def test_whole_paths_of_posix_are_known_on_windows(path):
     assert foreign_system(path, on_windows=True) == "Linux or macOS"
     assert foreign_system(path, on_windows=False) is None
