@@ -62,6 +62,8 @@ class AppleTensor(torch.Tensor):
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         # These ask the device itself in PyTorch's C++, before any operation is called.
+        if func is torch._has_compatible_shallow_copy_type:
+            return False  # a module that is moved gets new parameters
         if func in _DIRECT:
             out = func(*tree_map(_held, args), **(kwargs or {}))
             return tree_map(lambda x: cls(x) if isinstance(x, torch.Tensor) else x, out)

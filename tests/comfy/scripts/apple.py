@@ -57,7 +57,7 @@ def cast_to_fp8():
 
 with torch.inference_mode():
     wanted = {name: made(name) for name in (V51, V5)}
-    names = {dtype: stored(dtype, dtype) for dtype in ("fp8", "fp8-channel", "int8")}
+    names = {dtype: stored(dtype, dtype) for dtype in ("fp8", "int8")}
     cast_to_fp8()
     memory.unload_all_models()
     memory.cpu_state = memory.CPUState.MPS
