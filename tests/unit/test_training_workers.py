@@ -15,9 +15,8 @@ from easyanimate_core.errors import InputError
 from easyanimate_core.media import write_png
 from easyanimate_core.specs import Head
 from easyanimate_core.training.data.buckets import Draw
-from easyanimate_core.training.run import make_strategy
 from tests.factories import V5_1, pixels
-from tests.training_runs import SHAPE, config, losses, settings, train
+from tests.training_runs import SHAPE, config, losses, settings, strategy_of, train
 
 ROOT = Path(__file__).parents[2]
 HEADS = {
@@ -39,7 +38,7 @@ class WithoutNetworks(pickle.Pickler):
 
 @pytest.mark.parametrize("task", HEADS)
 def test_what_reads_a_batch_can_be_sent_and_holds_no_network(task, checkpoint, tmp_path):
-    strategy = make_strategy(config(tmp_path, checkpoint(V5_1, HEADS[task]), task=task))
+    strategy = strategy_of(config(tmp_path, checkpoint(V5_1, HEADS[task]), task=task))
     with (tmp_path / "reader").open("wb") as file:
         WithoutNetworks(file).dump(strategy.read)
     sent = pickle.loads((tmp_path / "reader").read_bytes())
