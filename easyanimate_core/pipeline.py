@@ -28,10 +28,11 @@ from .memory import Memory, quantizations_on
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
+from .output import save_videos
 from .planning import Job, Limits, Plan, choose, facts_of
 from .precision import check_finite, wide
 from .progress import Progress, silent
-from .recipe import Recipe, save_videos
+from .recipe import Recipe
 from .sampling import (
     Denoiser,
     Sampler,

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import os
 import platform
 import re
@@ -26,16 +25,13 @@ from torch import Tensor
 from .checkpoint import CheckpointInfo
 from .conditioning.camera import CameraPath, camera_path_from_rows
 from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
-from .errors import EasyAnimateError, InputError, RecipeError
+from .errors import EasyAnimateError, RecipeError
 from .files import (
     MAX_BYTES,
     SWITCH,
     TEXT,
-    Result,
     Rule,
-    Together,
     check_fields,
-    check_results,
     json_value,
     listed,
     named_path,
@@ -43,15 +39,11 @@ from .files import (
     read_text,
     short,
 )
-from .files.kinds import is_mp4, is_png, json_with
 from .lora import Lora
 from .media import (
     Clip,
     media_path,
     read_metadata,
-    write_json,
-    write_mp4,
-    write_png,
 )
 from .memory import Memory
 from .recipe_files import (
@@ -91,8 +83,6 @@ _RULES: Mapping[str, Rule] = {
 _SAMPLE_BYTES = 65536
 #: In the names of the samples of one run, which share a sidecar.
 _SAMPLE_NUMBER = re.compile(r"_\d+$")
-#: That must be free for a result.
-_ROOM_BYTES = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -257,77 +247,6 @@ class Recipe:
         return _sidecar(path, value) or value
 
 
-def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
-    """Write frames [B, F, H, W, 3] as .mp4 (or .png) with the recipe inside and beside.
-
-    With several samples `_0`, `_1` ... is added to the name. Earlier results are replaced, other
-    files and the recipe's sources are not. Returns the files written.
-
-    Raises:
-        HeldError: Another program holds an earlier result; all files are written, this one under
-            another name.
-    """
-    check_output(path, frames.shape[1], recipe.task, samples=len(frames), force=True, held=True)
-    content = recipe.to_json()
-    text = json.dumps(without_folders(content), ensure_ascii=False)
-    metadata = {METADATA_KEY: text}
-    written: list[Path] = []
-    with Together() as together:
-        for target, sample in zip(_targets(path, len(frames)), frames, strict=True):
-            if path.suffix.lower() == ".png":
-                written.append(together.write(write_png, target, sample[0], metadata=metadata))
-            else:
-                written.append(
-                    together.write(write_mp4, target, sample, fps=fps, metadata=metadata)
-                )
-        written.append(together.write(write_json, path.with_suffix(".json"), content))
-    return written
-
-
-def check_output(
-    path: Path,
-    frames: int,
-    task: Task,
-    *,
-    samples: int = 1,
-    sources: Sequence[Path | str] = (),
-    force: bool = False,
-    held: bool = False,
-) -> None:
-    """Raise unless `path` can hold this many frames and its files can be written.
-
-    Neither a file of the task nor one of `sources` is written over, nor anything but an earlier
-    result, and that only with `force`. `held` is that of `check_results`.
-    """
-    check_suffix(path, frames)
-    read: list[Path | str] = list(sources)
-    for field in dataclasses.fields(task):
-        value = getattr(task, field.name)
-        if field.name in _FILE_FIELDS:
-            values = value.values() if isinstance(value, Mapping) else (value,)
-            read += [media_path(v) for v in values if isinstance(v, str | os.PathLike)]
-    is_picture = path.suffix.lower() == ".png"
-    what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
-    results = [Result(target, what, is_one) for target in _targets(path, samples)]
-    is_recipe = json_with("format", "model", "prompts", "mode")
-    results.append(Result(path.with_suffix(".json"), "recipe", is_recipe))
-    check_results(results, sources=read, force=force, room=_ROOM_BYTES, held=held)
-
-
-def _targets(path: Path, samples: int) -> list[Path]:
-    if samples == 1:
-        return [path]
-    return [path.with_stem(f"{path.stem}_{index}") for index in range(samples)]
-
-
-def check_suffix(path: Path, frames: int) -> None:
-    """Raise `InputError` unless the file name's ending can hold this many frames."""
-    if path.suffix.lower() not in (".mp4", ".png"):
-        raise InputError(f"The output is {path.name!r}; it must end in .mp4 or .png.")
-    if path.suffix.lower() == ".png" and frames != 1:
-        raise InputError(f"A .png holds 1 frame, not {frames}. Use .mp4, or --frames 1.")
-
-
 def fingerprint(info: CheckpointInfo) -> str:
     """Tells checkpoints apart without reading them whole: headers and a sample of every file."""
     digest = hashlib.sha256()
@@ -356,7 +275,7 @@ def _to_json(name: str, value: Any) -> Any:
         return {"tracks": tracks_to_json([value])}
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
-    if isinstance(value, os.PathLike) or (isinstance(value, str) and name in _FILE_FIELDS):
+    if isinstance(value, os.PathLike) or (isinstance(value, str) and name in FILE_FIELDS):
         file = media_path(value)
         return {"file": whole_path(file), "sha256": sha256_of_source(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -364,7 +283,7 @@ def _to_json(name: str, value: Any) -> Any:
     return value
 
 
-_FILE_FIELDS = (
+FILE_FIELDS = (
     "start", "end", "keyframes", "video", "mask", "reference", "poses", "tracks", "embeddings",
 )  # fmt: skip
 #: What a recipe's value may be beside a list or an object. A file is an object, with its SHA-256.
@@ -374,7 +293,7 @@ _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "original_timing": (bool,),
     "moves": (str,),
     "keyframe": (),
-    **{name: (type(None),) for name in _FILE_FIELDS},
+    **{name: (type(None),) for name in FILE_FIELDS},
 }
 
 

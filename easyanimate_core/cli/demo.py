@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_outputs(arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
     from ..files import Result, check_results
     from ..files.kinds import is_png
-    from ..recipe import check_output
+    from ..output import check_output
 
     for row in rows:
         check_output(arguments.out / row.file_name, row.frames, row.task, force=arguments.force)

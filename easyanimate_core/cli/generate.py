@@ -152,7 +152,7 @@ def _check_output(
     arguments: argparse.Namespace, prompts: Any, task: Any, settings: Any, used: Sequence[Any]
 ) -> None:
     """Refuse before the work what could not be written, or would be written over."""
-    from ..recipe import check_output
+    from ..output import check_output
     from ..tasks import DEFAULT_FRAMES
 
     read = [arguments.recipe, arguments.embeddings, *(lora.path for lora in used)]

@@ -7,13 +7,14 @@ import functools
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import HeldError, MediaError
 from .leftovers import sweep, temporary_name
-from .moving import gather, is_held, patiently, remove, remove_tree, rename, replace
+from .moving import discard, gather, is_held, patiently, rename, replace
 from .named import by_name
 
 #: The longest path that Windows knows where long ones are not enabled, its end included.
@@ -40,7 +41,7 @@ def atomic_file(path: str | os.PathLike[str], *, spare: bool = True) -> Iterator
         yield temporary
         _flush_to_disk(temporary)
     except BaseException as error:
-        _discard(temporary)
+        _discard_unfinished(temporary, error)
         if isinstance(error, OSError):
             raise write_error(target, error) from error
         raise
@@ -71,7 +72,7 @@ def atomic_folder(
             if file.is_file() and os.access(file, os.W_OK):  # not what is linked from elsewhere
                 _flush_to_disk(file)
     except BaseException as error:
-        _discard(temporary)
+        _discard_unfinished(temporary, error)
         if isinstance(error, OSError):
             raise write_error(target, error) from error
         raise
@@ -133,7 +134,7 @@ def _put(
         place(temporary, target)
     except BaseException as error:
         if not spare or not isinstance(error, OSError):
-            _discard(temporary)
+            discard(temporary)
         if not isinstance(error, OSError):
             raise
         if not spare:
@@ -149,6 +150,14 @@ def _put(
         ) from error
 
 
+def _discard_unfinished(temporary: Path, error: BaseException) -> None:
+    """Remove it; what was interrupted may still have it open, in the error's own frames."""
+    discard(temporary)
+    if temporary.exists():
+        traceback.clear_frames(error.__traceback__)
+        discard(temporary)
+
+
 def _replace_folder(temporary: Path, target: Path) -> None:
     old = temporary.with_suffix(".old")
     if target.is_dir() and not any(target.iterdir()):
@@ -162,7 +171,7 @@ def _replace_folder(temporary: Path, target: Path) -> None:
             with suppress(OSError):  # then the next run gives it its name back
                 rename(old, target)
         raise
-    _discard(old)
+    discard(old)
 
 
 def _kept(temporary: Path, target: Path) -> Path:
@@ -178,17 +187,8 @@ def _kept(temporary: Path, target: Path) -> Path:
             (gather if temporary.is_dir() else shutil.copy2)(temporary, kept)
         except OSError:
             return temporary
-        _discard(temporary)
+        discard(temporary)
     return kept
-
-
-def _discard(path: Path) -> None:
-    """Remove what is not wanted; where it is held, the next run removes it."""
-    with suppress(OSError):  # what went wrong first is what is told
-        if path.is_dir():
-            remove_tree(path, wait=False)
-        else:
-            remove(path, wait=False)
 
 
 def _free_name(target: Path) -> Path:

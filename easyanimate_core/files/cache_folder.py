@@ -6,10 +6,9 @@ import atexit
 import functools
 import os
 import tempfile
-from contextlib import suppress
 from pathlib import Path
 
-from .moving import remove_tree
+from .moving import discard
 
 
 def cache_folder(name: str) -> Path:
@@ -32,10 +31,5 @@ def temporary_cache() -> Path:
     Raises `OSError` where there is no temporary folder either.
     """
     folder = Path(tempfile.mkdtemp(prefix="easyanimate-"))
-    atexit.register(_discard, folder)
+    atexit.register(discard, folder)
     return folder
-
-
-def _discard(folder: Path) -> None:
-    with suppress(OSError):  # the process is at its end, and what it has mapped is its own still
-        remove_tree(folder, wait=False)

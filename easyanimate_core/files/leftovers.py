@@ -17,7 +17,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from .moving import remove, remove_tree
+from .moving import discard
 
 #: Longest part of a target's own name, in bytes: file systems allow 255 in all, some only 143.
 _LONGEST = 90
@@ -61,10 +61,8 @@ def _clear(path: Path, match: re.Match[str]) -> None:
     target = path.with_name(match["target"])
     if match["what"] == "old" and not target.exists():
         path.rename(target)
-    elif path.is_dir() and not path.is_symlink():
-        remove_tree(path, wait=False)
     else:
-        remove(path, wait=False)
+        discard(path)
 
 
 def _is_alive(path: Path, match: re.Match[str]) -> bool:

@@ -98,6 +98,15 @@ def remove_tree(folder: Path, *, wait: bool = True) -> None:
         raise faults[0]
 
 
+def discard(path: Path) -> None:
+    """Remove a file or a folder that nobody waits for; what is held, the next run removes."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            remove_tree(path, wait=False)
+        else:
+            remove(path, wait=False)
+
+
 def check_free(path: Path) -> None:
     """Raise `OSError` where a file, or anything in a folder, is held, so that it cannot be moved.
 
@@ -105,7 +114,8 @@ def check_free(path: Path) -> None:
     program has mapped and not open is not found out.
     """
     for place in (path, *(path.rglob("*") if path.is_dir() else ())):
-        _try(place.parent, functools.partial(place.rename, place))
+        with suppress(FileExistsError):  # its own name is taken, by itself: so it was let open
+            _try(place.parent, functools.partial(place.rename, place))
 
 
 def gather(source: Path, target: Path) -> None:

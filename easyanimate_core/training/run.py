@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from typing import Any
 import torch
 
 from ..errors import InputError, MediaError
-from ..files import atomic_file, read_json, remove, remove_tree, rename
+from ..files import atomic_file, discard, read_json, rename
 from ..files.leftovers import temporary_name
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
@@ -221,8 +220,7 @@ def _remove_all(folder: Path, names: Sequence[str]) -> None:
                 "deleted."
             ) from error
     for place in aside.values():
-        with suppress(OSError):  # it is out of the way, and the next process removes it
-            (remove_tree if place.is_dir() else remove)(place)
+        discard(place)
 
 
 def _changed(

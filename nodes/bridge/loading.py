@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
-import comfy.ops
 import torch
 from torch import Tensor
 
 from ...easyanimate_core.checkpoint.scaled import NOTE, without_side_tensors
+from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.loading import build_on_meta, check_complete
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
@@ -21,7 +21,7 @@ from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
-from .stored import is_native, stored_dtype
+from .stored import holds_float8, is_native, stored_dtype
 from .vae import easyanimate_vae
 
 #: Choices of the loaders, and the dtype that weights are stored in; None keeps the files'.
@@ -92,14 +92,13 @@ def make_model(
         None if quantised else dtype, load_device, _COMPUTE_DTYPES
     )
     config.set_inference_dtype(dtype, compute)
-    if not quantised and (compute or dtype) is torch.float16:
-        # In float16 some layers get inputs in float32, and only these cast their weights to it.
-        config.custom_operations = comfy.ops.manual_cast
     if quantised:
         config.quant_config = {"mixed_ops": True}
     # Quantised layers move their weights themselves, to the device that they were built for.
     model = Model(config, torch.device("cpu" if quantised else "meta"))
     model.device = offload_device
+    if (compute or dtype) is torch.float16:
+        _cast_when_used(model.diffusion_model)
     patcher = make_patcher(model, load_device, offload_device, disable_dynamic=disable_dynamic)
     remember_how(patcher, make_model, files, weight_dtype, colours)
     placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
@@ -111,6 +110,13 @@ def make_model(
     assert not unexpected, f"not used: {unexpected}"
     model.diffusion_model.requires_grad_(False)
     return patcher
+
+
+def _cast_when_used(network: torch.nn.Module) -> None:
+    """Let every layer cast its weights to its input's dtype: in float16 some inputs are float32."""
+    for layer in network.modules():
+        if hasattr(layer, "comfy_cast_weights"):
+            layer.comfy_cast_weights = True
 
 
 def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -> dict[str, Tensor]:
@@ -138,6 +144,29 @@ def _converted(
     if quantise and isinstance(tensor, Tensor):
         return {name: tensor.to(dtype=dtype, copy=True)}
     return {name: tensor.to(dtype=dtype)}
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What ComfyUI computes a denoiser in whose weights it may cast."""
+    cast: torch.dtype | None = comfy.model_management.unet_manual_cast(
+        None, device, _COMPUTE_DTYPES
+    )
+    return cast or torch.float32
+
+
+def check_float8(choice: str, what: str, device: torch.device, others: str) -> None:
+    """Raise `InputError` where weights in fp8 are asked for, and the device has no such dtype.
+
+    Args:
+        choice: What was chosen.
+        what: The widget's name.
+        device: Where the weights will be.
+        others: The choices that work there.
+    """
+    if choice == FP8 and not holds_float8(device):
+        raise InputError(
+            f"{what} is {choice}, but {device.type} (a Mac's GPU) has no fp8. Choose {others}."
+        )
 
 
 def preview_colours(vae: Any) -> PreviewColours:

@@ -36,8 +36,8 @@ from easyanimate_core.files import (
 from easyanimate_core.files.leftovers import temporary_name
 from easyanimate_core.media import write_frames, write_json, write_mp4, write_png
 from easyanimate_core.media.writer import open_mp4
+from easyanimate_core.output import save_videos
 from easyanimate_core.pipeline import Pipeline
-from easyanimate_core.recipe import save_videos
 from easyanimate_core.small_model import is_installed, lies_in_cache, small_checkpoint
 from easyanimate_core.specs import Head
 from easyanimate_core.tasks import TextToVideo
@@ -286,6 +286,24 @@ def test_the_small_model_is_found_at_first_use(kind, caplog, monkeypatch):
 
 def no_link(*_, **__):
     raise OSError(22, "[WinError 1] Incorrect function")
+
+
+# Interrupted
+
+
+def interrupted(path):
+    """As Pillow, which closes its file after errors alone."""
+    file = path.open("w")
+    file.write("half")
+    raise KeyboardInterrupt
+
+
+def test_what_is_interrupted_with_its_file_open_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "a") as temporary:
+        interrupted(temporary)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "b") as folder:
+        interrupted(folder / "file")
+    assert not names(tmp_path)
 
 
 # Held for good

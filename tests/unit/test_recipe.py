@@ -11,8 +11,9 @@ from easyanimate_core.conditioning.camera import camera_path
 from easyanimate_core.conditioning.trajectory import Track
 from easyanimate_core.errors import InputError, MediaError, RecipeError
 from easyanimate_core.media import read_metadata, write_mp4, write_png
+from easyanimate_core.output import check_output
 from easyanimate_core.pipeline import Pipeline
-from easyanimate_core.recipe import METADATA_KEY, Recipe, check_output, fingerprint
+from easyanimate_core.recipe import METADATA_KEY, Recipe, fingerprint
 from easyanimate_core.settings import Settings
 from easyanimate_core.specs import Head
 from easyanimate_core.tasks import (

@@ -25,7 +25,7 @@ from easyanimate_core.specs import Head
 from easyanimate_core.training.average import Average
 from easyanimate_core.training.checkpoints import Checkpoints
 from easyanimate_core.training.state.run_state import RunState
-from tests.factories import V5_1
+from tests.factories import V5_1, make_link
 from tests.training_runs import losses, settings, train
 
 ROOT = Path(__file__).parents[2]
@@ -237,7 +237,7 @@ def test_what_is_no_file_is_not_waited_for(folder, output):
         os.mkfifo(path)
         assert f"{name} is missing" in refused(folder, output)
         path.unlink()
-        path.symlink_to("/dev/zero")
+        make_link(path, "/dev/zero")
         assert f"{name} is missing" in refused(folder, output)
         path.unlink()
         path.write_bytes(before)

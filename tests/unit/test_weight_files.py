@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from easyanimate_core.checkpoint import (
     denoiser_files,
@@ -33,7 +33,7 @@ from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.quantization import StoredWeight, StoredWeights
 from easyanimate_core.specs import Head
 from easyanimate_core.text import check_text_encoder
-from tests.factories import V5, V5_1, quick
+from tests.factories import V5, V5_1, make_link, quick
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -373,7 +373,7 @@ def test_links_of_the_hugging_face_cache_are_followed(copied, tmp_path):
         link = snapshot / file.relative_to(copied)
         link.parent.mkdir(parents=True, exist_ok=True)
         shutil.move(file, blobs / str(number))
-        link.symlink_to(os.path.relpath(blobs / str(number), link.parent))
+        make_link(link, os.path.relpath(blobs / str(number), link.parent))
     convert(snapshot, tmp_path / "out", Conversion())
     assert inspect_checkpoint(tmp_path / "out").head is Head.T2V
     blob = (snapshot / "transformer" / WEIGHTS).resolve()
@@ -384,7 +384,7 @@ def test_links_of_the_hugging_face_cache_are_followed(copied, tmp_path):
 
 def test_convert_takes_no_file_of_elsewhere_along(copied, tmp_path):
     (tmp_path / "secret").write_text("mine")
-    (copied / "tokenizer" / "notes.txt").symlink_to(tmp_path / "secret")
+    make_link(copied / "tokenizer" / "notes.txt", tmp_path / "secret")
     with pytest.raises(CheckpointError, match=r"notes.txt is a link to .*secret, outside"):
         convert(copied, tmp_path / "out", Conversion())
     assert not (tmp_path / "out").exists()
@@ -392,7 +392,7 @@ def test_convert_takes_no_file_of_elsewhere_along(copied, tmp_path):
 
 def test_convert_takes_linked_parts_along(copied, tmp_path):
     shutil.move(copied / "text_encoder", copied / "elsewhere")
-    (copied / "text_encoder").symlink_to(copied / "elsewhere")
+    make_link(copied / "text_encoder", copied / "elsewhere")
     convert(copied, tmp_path / "out", Conversion())
     assert any((tmp_path / "out" / "text_encoder").glob("*.safetensors"))
 
@@ -587,7 +587,7 @@ def test_the_remedy_for_a_pickled_text_encoder_works(copied, capsys, num_shards)
     """Its words are followed: the command that the error names makes the checkpoint run."""
     place = copied / "text_encoder"
     file = next(place.glob("*.safetensors"))
-    content = list(load_file(file).items())
+    content = list(load(file.read_bytes()).items())
     file.unlink()
     weight_map = {}
     for number in range(num_shards):

@@ -21,7 +21,7 @@ from easyanimate_core.files.writing import check_folder
 from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.specs import Head
-from tests.factories import V5_1, pixels, quick
+from tests.factories import V5_1, make_link, pixels, quick
 
 ROOT = Path(__file__).parents[2]
 TRACKS = '[[{"x": 10, "y": 10}, {"x": 80, "y": 40}]]'
@@ -49,11 +49,11 @@ def test_a_source_is_never_written_over(tmp_path, link):
     if link == "itself":
         target = source
     elif link == "symlink":
-        target.symlink_to(source)
+        make_link(target, source)
     elif link == "hard link":
         target.hardlink_to(source)
     elif link == "through a folder":
-        (tmp_path / "folder").symlink_to(tmp_path)
+        make_link(tmp_path / "folder", tmp_path)
         target = tmp_path / "folder" / "clip.mp4"
     else:
         (tmp_path / "a").mkdir()
