@@ -53,6 +53,14 @@ def test_a_run_in_parts_is_the_same_run(checkpoint, version, monkeypatch):
     assert (parts.latents - whole.latents).abs().max() < 1e-4
 
 
+@pytest.mark.parametrize("scheduler", ["Euler", "Euler A", "DPM++", "DDIM"])
+def test_v5_s_schedulers_run(checkpoint, scheduler):
+    """Their sigmas are float64, which only the CPU has."""
+    with AppleGPU():
+        model = Pipeline.load(checkpoint(V5, Head.T2V), device="mps", embedding_cache=False)
+        assert model.generate(PROMPT, settings=quick(scheduler=scheduler)).frames.isfinite().all()
+
+
 def test_before_macos_14_a_run_is_in_float16(checkpoint):
     folder = checkpoint(V5_1, Head.T2V)
     with AppleGPU(bfloat16=False) as gpu:

@@ -61,6 +61,7 @@ with torch.inference_mode():
     cast_to_fp8()
     memory.unload_all_models()
     memory.cpu_state = memory.CPUState.MPS
+    memory.vram_state = memory.VRAMState.SHARED
     memory.mac_version = lambda: (15, 0)
     kernel.MOST_SCORES = MOST_SCORES
     calls = []
@@ -94,6 +95,7 @@ with torch.inference_mode():
         )  # fmt: skip
         load = probe.files.load_checkpoint
         folder = probe.paths.find_checkpoint(V51)
+        memory.text_encoder_device = memory.get_torch_device  # as with --gpu-only
         found["text_dtype"] = probe.error(lambda: load(folder, "default", "default", FP8))
         found["text on the CPU"] = probe.error(lambda: load(folder, "default", "cpu", FP8))
         found["text in int8"] = probe.error(
