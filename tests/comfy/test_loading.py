@@ -71,6 +71,14 @@ def test_partial_loading_gives_the_same_bits(found, kind):
     assert 0 < part_resident < resident
 
 
+def test_a_weight_file_is_mapped_once(found):
+    if "maps" not in found:
+        pytest.skip("Linux tells what a process holds")
+    *networks, lora = found["maps"]
+    assert networks == [1, 1, 1]
+    assert lora == 0
+
+
 def test_layers_without_weights_are_filled(found):
     if "lazy" not in found:
         pytest.skip("this ComfyUI does not load dynamically")

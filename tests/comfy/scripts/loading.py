@@ -1,6 +1,7 @@
 """Loaders: dtypes, single files, other folders, partial loading, text, decoding, refusals."""
 
 import copy
+import os
 import shutil
 import sys
 from dataclasses import replace
@@ -272,6 +273,23 @@ def in_the_core(latents, side):
     return probe.module("easyanimate_core.pipeline").decode_latents(vae, latents, tiles, silent)
 
 
+def weight_files():
+    """How often the files of what is loaded are mapped, were they all large ones."""
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        return
+    mapped = probe.module("easyanimate_core.files.mapped")
+    usual, mapped.SMALL_BYTES = mapped.SMALL_BYTES, 0
+    kept = [probe.load(f"{V51}-InP", dtype) for dtype in ("default", "default", "fp16")]
+    kept.append(probe.run("EasyAnimateLoadVAE", vae_file="v51.safetensors", version="V5.1")[0])
+    lora = probe.paths.find_file("loras", LORA)
+    kept.append(bridge["lora"].with_lora(kept[0].model, lora, 1.0, partial=False))
+    mapped.SMALL_BYTES = usual
+    files = [file_of(f"{V51}-InP", part) for part in ("transformer", "vae", "text_encoder")]
+    names = [line.partition("/")[2] for line in maps.read_text().splitlines()]
+    found["maps"] = [names.count(os.path.realpath(file)[1:]) for file in (*files, lora)]
+
+
 def decoding(loaded, latents):
     """Tiles, and what happens when memory runs out."""
     decode, network = bridge["vae"].decode_frames, loaded.vae.first_stage_model
@@ -316,5 +334,6 @@ with torch.inference_mode():
         lazily(plain)
     folders()
     refusals(loaded, texts)
+    weight_files()
     decoding(loaded, plain)
 probe.done()
