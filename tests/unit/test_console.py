@@ -173,7 +173,7 @@ def test_names_that_are_no_text(tmp_path):
 def test_sources_whose_names_are_no_text(words, checkpoint, tmp_path, monkeypatch, capsys):
     """Of an archive that was packed on a Chinese Windows: no recipe or report could hold them."""
     monkeypatch.chdir(tmp_path)
-    Path("tiny").symlink_to(checkpoint(V5_1, Head.INPAINT), target_is_directory=True)
+    make_link(Path("tiny"), checkpoint(V5_1, Head.INPAINT))
     name = os.fsdecode("猫狗".encode("gbk"))
     write_png(Path(f"{name}.png"), pixels()[0])
     write_mp4(Path(f"{name}.mp4"), pixels(frames=5), fps=8)

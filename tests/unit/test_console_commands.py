@@ -15,7 +15,7 @@ from easyanimate_core.cli.main import build_parser
 from easyanimate_core.lora import matrix_shapes
 from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.specs import Head
-from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, lora_tensors, pixels
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, lora_tensors, make_link, pixels
 
 ROOT = Path(__file__).parents[2]
 SIZE = ("--size", f"{HEIGHT}x{WIDTH}")
@@ -30,8 +30,8 @@ def given(tmp_path_factory, checkpoint):
     """The inputs of all commands, in a folder with a Chinese name."""
     folder = tmp_path_factory.mktemp("console") / "素材😀"
     folder.mkdir()
-    (folder / "模型").symlink_to(checkpoint(V5_1, Head.INPAINT), target_is_directory=True)
-    (folder / "训练").symlink_to(checkpoint(V5_1, Head.T2V), target_is_directory=True)
+    make_link(folder / "模型", checkpoint(V5_1, Head.INPAINT))
+    make_link(folder / "训练", checkpoint(V5_1, Head.T2V))
     shapes = matrix_shapes(inspect_checkpoint(folder / "模型").transformer_files)
     save_file(lora_tensors(shapes), folder / "画风.safetensors")
     (folder / "数据" / "clips").mkdir(parents=True)

@@ -256,7 +256,10 @@ def test_a_file_that_was_written_again_is_not_mixed_with_what_was_read(
     first = tensors["a"]
     save_file({"a": torch.ones(4), "b": torch.ones(4)}, tmp_path / "new")
     os.utime(tmp_path / "new", ns=(0, 0))
-    (tmp_path / "new").replace(file)
+    try:
+        (tmp_path / "new").replace(file)
+    except PermissionError:
+        pytest.skip("nobody may replace what is mapped here")
     with pytest.raises(CheckpointError, match=r"x\.safetensors was written again after"):
         tensors["b"]
     assert torch.equal(read_tensor_files(file).map()["a"], torch.ones(4))

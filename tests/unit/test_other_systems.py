@@ -36,7 +36,7 @@ from easyanimate_core.specs import Head
 from easyanimate_core.tasks import ImageToVideo
 from easyanimate_core.training.config import read_config
 from easyanimate_core.training.data.manifest import manifest_records
-from tests.factories import V5_1, pixels, quick
+from tests.factories import V5_1, make_link, pixels, quick
 
 WINDOWS = (
     "C:\\Users\\张伟\\Bilder\\start.png",
@@ -90,7 +90,7 @@ def test_a_recipe_of_windows_finds_its_files_elsewhere(made, tmp_path, capsys):
 def test_a_recipe_names_files_as_the_user_does(pipeline, tmp_path, monkeypatch):
     picture = write_png(tmp_path / "blobs" / "0123", pixels(1)[0])
     (tmp_path / "snapshot").mkdir()
-    (tmp_path / "snapshot" / "fox.png").symlink_to(picture)
+    make_link(tmp_path / "snapshot" / "fox.png", picture)
     monkeypatch.chdir(tmp_path / "blobs")
     for given, named in (
         (tmp_path / "snapshot" / "fox.png", tmp_path / "snapshot" / "fox.png"),

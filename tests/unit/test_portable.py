@@ -18,7 +18,7 @@ import pytest
 from easyanimate_core.files.commands import joined
 from easyanimate_core.media import read_video, write_mp4
 from easyanimate_core.specs import Head
-from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, pixels
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link, pixels
 from tests.training_runs import settings
 
 ROOT = Path(__file__).parents[2]
@@ -34,10 +34,10 @@ def folder(tmp_path_factory):
     (root / PACK).parent.mkdir(parents=True)
     (root / "ComfyUI" / "models").mkdir()
     (root / "ComfyUI" / "main.py").touch()
-    (root / PACK).symlink_to(ROOT, target_is_directory=True)
+    make_link(root / PACK, ROOT)
     python = root / "python_embeded" / "python.exe"
     python.parent.mkdir()
-    python.symlink_to(sys._base_executable)
+    make_link(python, sys._base_executable)
     paths = sysconfig.get_paths()
     lines = [paths["stdlib"], sysconfig.get_config_var("DESTSHARED"), paths["purelib"], "."]
     python.with_name("python.exe._pth").write_text("\n".join(map(str, lines)), encoding="utf-8")
