@@ -1,6 +1,6 @@
 """What was tested on which system and kind of card, and by what means.
 
-`doctor` prints the rows of its machine; the README has all of them.
+`doctor` prints the rows of its machine; `docs/platforms.md` has all of them.
 """
 
 from __future__ import annotations

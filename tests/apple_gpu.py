@@ -1,16 +1,19 @@
 """A Mac's GPU, played by the CPU: what PyTorch's MPS backend refuses is refused, the rest computed.
 
-`with AppleGPU() as gpu:` gives a device "mps" in inference mode. Its tensors hold tensors of the
-CPU. Refused are float64 and float8, operations that PyTorch's own table (`native_functions.yaml`,
-which comes with it) has no MPS kernel for, tensors of both places in one operation, and attention
-with more scores than a limit. Not played: the precision, the speed and the faults of kernels.
+`with AppleGPU() as gpu:` gives a device "mps" in inference mode, which "auto" finds. Its tensors
+hold tensors of the CPU. Refused are float64 and float8, operations without an MPS kernel in
+PyTorch's own table (`native_functions.yaml`, which comes with it), tensors of both places in one
+operation, and attention with more scores than a limit. Not played: the precision, the speed and the
+faults of kernels.
 """
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import lru_cache
 from math import prod
 from pathlib import Path
+from unittest.mock import patch
 
 import torch
 import torchgen
@@ -24,7 +27,7 @@ ABSENT = {
 }  # fmt: skip
 _DIRECT = {
     torch.Tensor.__getitem__, torch.Tensor.__setitem__, torch.Tensor.__int__,
-    torch.Tensor.__float__, torch.Tensor.contiguous, torch.Tensor.nonzero,
+    torch.Tensor.__float__, torch.Tensor.contiguous, torch.Tensor.copy_, torch.Tensor.nonzero,
 }  # fmt: skip
 #: Copies between the places, and arguments that PyTorch itself brings over.
 _MAY_MIX = ("copy_", "_to_copy", "to", "index", "index_put_", "_index_put_impl_", "cpu")
@@ -34,6 +37,8 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 class AppleTensor(torch.Tensor):
     """A tensor of the device "mps"; `held` is the one on the CPU."""
+
+    gpu = None
 
     @staticmethod
     def __new__(cls, held):
@@ -51,11 +56,14 @@ class AppleTensor(torch.Tensor):
 
     @classmethod
     def __torch_dispatch__(cls, func, types, args=(), kwargs=None):
-        raise AssertionError(f"{func} was called outside of AppleGPU")
+        # From inside of another kind of tensor, such as optimum-quanto's.
+        return cls.gpu.__torch_dispatch__(func, types, args, kwargs)
 
     @classmethod
     def __torch_function__(cls, func, types, args=(), kwargs=None):
         # These ask the device itself in PyTorch's C++, before any operation is called.
+        if func is torch._has_compatible_shallow_copy_type:
+            return False  # a module that is moved gets new parameters
         if func in _DIRECT:
             out = func(*tree_map(_held, args), **(kwargs or {}))
             return tree_map(lambda x: cls(x) if isinstance(x, torch.Tensor) else x, out)
@@ -71,23 +79,45 @@ class AppleGPU(TorchDispatchMode):
 
     Args:
         most_scores: Of a call of attention; more of them abort the program on a Mac.
+        bfloat16: Whether macOS is new enough to have it.
+        memory: Bytes that the GPU may take of the machine's memory.
 
     `used` are the operations that were run there, `scores` those of the largest call of attention.
     """
 
-    def __init__(self, most_scores=2**30):
+    def __init__(self, most_scores=2**30, *, bfloat16=True, memory=12 * 10**9):
         super().__init__()
+        self._facts = {
+            (torch.backends.mps, "is_available"): lambda: True,
+            (torch.backends.mps, "is_macos_or_newer"): lambda *_: bfloat16,
+            (torch.mps, "recommended_max_memory"): lambda: memory,
+            (torch.mps, "empty_cache"): lambda: None,
+            (torch.mps, "synchronize"): lambda: None,
+        }
         self.most_scores = most_scores
         self.used = set()
         self.scores = 0
 
+    def __enter__(self):
+        with ExitStack() as facts:
+            for (place, name), answer in self._facts.items():
+                facts.enter_context(patch.object(place, name, answer))
+            self._undo = facts.pop_all()
+        AppleTensor.gpu = self
+        return super().__enter__()
+
+    def __exit__(self, *error):
+        self._undo.close()
+        return super().__exit__(*error)
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         name = func._schema.name.removeprefix("aten::")
-        args, kwargs, asked = _on_cpu((args, kwargs or {}))
-        leaves = tree_leaves((args, kwargs))
+        leaves = tree_leaves((args, kwargs or {}))
         here = [leaf for leaf in leaves if isinstance(leaf, AppleTensor)]
+        asked = next((leaf.type for leaf in leaves if isinstance(leaf, torch.device)), None)
         if not here and asked != "mps":
-            return func(*args, **kwargs)
+            return func(*args, **(kwargs or {}))
+        args, kwargs = _on_cpu((args, kwargs or {}))
         if asked != "cpu":
             self._check(name, leaves, here)
         held = {id(leaf.held): leaf for leaf in here}
@@ -159,12 +189,7 @@ def _held(x):
 
 
 def _on_cpu(arguments):
-    """The arguments with "cpu" in place of a device, and the type of the device that was asked."""
-    asked = [x.type for x in tree_leaves(arguments) if isinstance(x, torch.device)]
-    args, kwargs = tree_map(
-        lambda x: torch.device("cpu") if isinstance(x, torch.device) else x, arguments
-    )
-    return args, kwargs, asked[0] if asked else None
+    return tree_map(lambda x: torch.device("cpu") if isinstance(x, torch.device) else x, arguments)
 
 
 @lru_cache(maxsize=1)

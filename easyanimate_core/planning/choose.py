@@ -46,12 +46,13 @@ class Limits:
     def of(cls, card: Card, host: int) -> Limits:
         """Those of a device, with `host` bytes of main memory.
 
-        A card whose memory is not all in the machine's has a part of it set aside for itself.
+        Of AMD's processors with graphics PyTorch does not tell whether a part of the memory is set
+        aside for them, which the machine then does not count as its own.
         """
         if card.kind == "cpu":
             return cls(None, host)
         num_bytes = host if card.num_bytes is None else card.num_bytes
-        return cls(num_bytes, host, card.shares_memory)
+        return cls(num_bytes, host, card.shares_memory and not card.architecture.startswith("gfx"))
 
     def taken(self, found: Estimate, stage: Stage) -> int:
         """What a stage takes of the machine's memory."""

@@ -29,7 +29,14 @@ from ...easyanimate_core.specs import Version
 from ...easyanimate_core.text import build_text_encoder
 from ...easyanimate_core.text.single_file import Vocabularies, text_encoder_from_files
 from .denoiser import DenoiserInfo
-from .loading import DEFAULT_DTYPE, DenoiserFiles, make_model, preview_colours
+from .loading import (
+    DEFAULT_DTYPE,
+    FP8,
+    DenoiserFiles,
+    check_float8,
+    make_model,
+    preview_colours,
+)
 from .patcher import remember_how
 from .paths import TEXT_ENCODERS, find_checkpoint, find_file, list_checkpoints
 from .progress import NodeProgress
@@ -40,7 +47,7 @@ from .vae import make_vae
 #: Choices of where a text encoder runs.
 TEXT_DEVICES = ("default", "cpu")
 #: Choices of what a text encoder's layers are kept in, and the core's name of each.
-TEXT_DTYPES = {"default": "none", "scaled int8": "qint8", "scaled fp8 (e4m3)": "qfloat8"}
+TEXT_DTYPES = {DEFAULT_DTYPE: "none", "scaled int8": "qint8", FP8: "qfloat8"}
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,8 @@ def load_checkpoint(
     folder: Path, weight_dtype: str, text_device: str, text_dtype: str = "default"
 ) -> Loaded:
     """MODEL, CLIP and VAE of a checkpoint folder, checked before anything is loaded."""
+    _check_weight_dtype(weight_dtype)
+    _check_text_dtype(text_dtype, text_encoder_device(text_device))
     info = inspect_checkpoint(folder)
     check_weights(info)
     vae = make_vae(info.vae, info.vae_files.map(), f"{info.version.value} VAE")
@@ -91,8 +100,9 @@ def folder_clip(
     disable_dynamic: bool = False,
 ) -> Any:
     """CLIP of a checkpoint folder's text encoder."""
-    config = read_json(folder / "transformer" / "config.json")
     device = text_encoder_device(text_device)
+    _check_text_dtype(text_dtype, device)
+    config = read_json(folder / "transformer" / "config.json")
     encoder = build_text_encoder(
         folder,
         version,
@@ -133,6 +143,7 @@ def load_text_encoder(
             folder, version, text_device, text_dtype, disable_dynamic=disable_dynamic
         )
     device = text_encoder_device(text_device)
+    _check_text_dtype(text_dtype, device)
     tokenizers = Path(comfy.sd.__file__).parent / "text_encoders"
     encoder = text_encoder_from_files(
         tuple(find_file(TEXT_ENCODERS, file) for file in (name, second) if file),
@@ -144,6 +155,15 @@ def load_text_encoder(
     arguments = (name, second, text_device, text_dtype)
     remember_how(clip.patcher, _patcher_of, load_text_encoder, *arguments)
     return clip
+
+
+def _check_weight_dtype(choice: str) -> None:
+    device = comfy.model_management.get_torch_device()
+    check_float8(choice, "weight_dtype", device, "default, bf16 or fp16")
+
+
+def _check_text_dtype(choice: str, device: torch.device) -> None:
+    check_float8(choice, "text_dtype", device, "scaled int8, which is as small, or default")
 
 
 def _patcher_of(make: Callable[..., Any], *arguments: Any, disable_dynamic: bool = False) -> Any:
@@ -160,6 +180,7 @@ def _stored_dtype(version: Version, device: torch.device) -> torch.dtype | None:
 
 def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, str]:
     """MODEL of a single file, and a sentence about it. `vae` gives the previews' colours."""
+    _check_weight_dtype(weight_dtype)
     stored = read_denoiser_files(file)
     config = read_transformer_config(file, stored, stored.metadata)
     tensors = denoiser_weights(stored)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ...easyanimate_core.checkpoint.scaled import NOTE, without_side_tensors
+from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.loading import build_on_meta, check_complete
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
@@ -20,7 +21,7 @@ from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
-from .stored import is_native, stored_dtype
+from .stored import holds_float8, is_native, stored_dtype
 from .vae import easyanimate_vae
 
 #: Choices of the loaders, and the dtype that weights are stored in; None keeps the files'.
@@ -143,6 +144,29 @@ def _converted(
     if quantise and isinstance(tensor, Tensor):
         return {name: tensor.to(dtype=dtype, copy=True)}
     return {name: tensor.to(dtype=dtype)}
+
+
+def compute_dtype(device: torch.device) -> torch.dtype:
+    """What ComfyUI computes a denoiser in whose weights it may cast."""
+    cast: torch.dtype | None = comfy.model_management.unet_manual_cast(
+        None, device, _COMPUTE_DTYPES
+    )
+    return cast or torch.float32
+
+
+def check_float8(choice: str, what: str, device: torch.device, others: str) -> None:
+    """Raise `InputError` where weights in fp8 are asked for, and the device has no such dtype.
+
+    Args:
+        choice: What was chosen.
+        what: The widget's name.
+        device: Where the weights will be.
+        others: The choices that work there.
+    """
+    if choice == FP8 and not holds_float8(device):
+        raise InputError(
+            f"{what} is {choice}, but {device.type} (a Mac's GPU) has no fp8. Choose {others}."
+        )
 
 
 def preview_colours(vae: Any) -> PreviewColours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,13 @@ import psutil
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.cards import Card
 from ...easyanimate_core.checkpoint import inspect_checkpoint
+from ...easyanimate_core.devices import card_of
 from ...easyanimate_core.planning import Job, Limits, Plan, choose, facts_of, report
 from ...easyanimate_core.specs import Head
 from .files import TEXT_DTYPES
-from .loading import FP8
-
-#: What the loaders have: scaled fp8 for the denoiser, and scaled int8 for the text encoder.
-_KINDS = ("none", "qfloat8", "qint8")
+from .loading import FP8, compute_dtype
 
 
 def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) -> Plan:
@@ -32,16 +32,33 @@ def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) 
     """
     facts = facts_of(inspect_checkpoint(folder))
     device = comfy.model_management.get_torch_device()
-    here = None if device.type == "cpu" else comfy.model_management.get_total_memory(device)
-    card = int(card_gb * 1e9) if card_gb else here
+    card = _card(device)
+    if not card.holds_float8:  # what is stored in 8 bits is unpacked while it is loaded
+        facts = replace(facts, denoiser=replace(facts.denoiser, packed=False))
     host = int(host_gb * 1e9) if host_gb else psutil.virtual_memory().available
+    limits = Limits.of(card, host)
+    compute = compute_dtype(device)
+    if card_gb:
+        limits = replace(limits, card=int(card_gb * 1e9))
+        compute = torch.bfloat16 if device.type == "cpu" else compute
     return choose(
         facts,
         Job(**job, encodes=facts.transformer.head is not Head.T2V),
-        Limits(card, host),
-        compute=torch.float32 if card is None else torch.bfloat16,
-        kinds=_KINDS,
+        limits,
+        compute=compute,
+        # What the loaders have: scaled fp8 for the denoiser, scaled int8 for the text encoder.
+        kinds=("none", "qfloat8") if card.holds_float8 else ("none",),
+        text_kinds=("none", "qint8"),
     )
+
+
+def _card(device: torch.device) -> Card:
+    """The facts of ComfyUI's device, which may be of a kind that the core does not know."""
+    if device.type == "cpu":
+        return card_of(device)
+    known = device.type in ("cuda", "xpu", "mps")
+    card = card_of(device) if known else Card(device.type, device.type)
+    return replace(card, num_bytes=comfy.model_management.get_total_memory(device))
 
 
 def describe(plan: Plan) -> str:

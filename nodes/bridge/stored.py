@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+import comfy.model_management
 import comfy.quant_ops
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.cards import Card
 from ...easyanimate_core.checkpoint import TensorFiles
 from ...easyanimate_core.checkpoint.key_maps_transformer import to_original
 from ...easyanimate_core.checkpoint.scaled import (
@@ -36,8 +38,23 @@ from ...easyanimate_core.quantization.storage import (
 )
 
 _OURS = {kind.note: name for name, kind in STORAGE_FORMATS.items()}
+_PLAIN_FLOAT8 = ("F8_E4M3", "F8_E5M2")
 #: ComfyUI's key of a header that holds the notes of all layers.
 _NOTES = "_quantization_metadata"
+
+
+def holds_float8(device: torch.device) -> bool:
+    """Whether weights can lie on a device in fp8; a Mac's GPU has no such dtype."""
+    return Card(device.type, device.type).holds_float8
+
+
+def _native_formats() -> Collection[str]:
+    """The formats that this ComfyUI's layers compute with on its device.
+
+    On a Mac none: its GPU has no fp8, and PyTorch no product of int8 for it (`_int_mm`).
+    """
+    device = comfy.model_management.get_torch_device()
+    return getattr(comfy.quant_ops, "QUANT_ALGOS", {}) if holds_float8(device) else ()
 
 
 def denoiser_weights(files: TensorFiles) -> Mapping[str, Any]:
@@ -53,7 +70,8 @@ class ReadableWeights(Mapping[str, Any]):
 
     Weights of which its layers know the format stay as they are, beside their scales and a note,
     which is made where the file has none. Others that the core knows come as `StoredWeight`,
-    without the tensors beside them; `unpacked` names their formats.
+    without the tensors beside them, and so does what is plainly cast to fp8 where the device has
+    none; `unpacked` names their formats.
 
     Raises:
         CheckpointError: A format that neither knows, or a scale that is missing.
@@ -64,7 +82,7 @@ class ReadableWeights(Mapping[str, Any]):
         self._scaled: dict[str, str] = {}
         self._made: dict[str, Tensor] = {}
         self._hidden = {MARKER}
-        native = getattr(comfy.quant_ops, "QUANT_ALGOS", {})
+        native = _native_formats()
         for weight, content in self._formats(files).items():
             stated = content.get("format")
             if stated in _OURS and scale_name(weight) not in files:
@@ -83,6 +101,10 @@ class ReadableWeights(Mapping[str, Any]):
             for name in files
             if name.endswith(INPUT_SCALE) and bool((self._tensors[name] == 1).all())
         }
+        self._plain: set[str] = set()
+        if not holds_float8(comfy.model_management.get_torch_device()):
+            self._plain = {name for name in files if files[name].dtype in _PLAIN_FLOAT8}
+            self._plain -= self._scaled.keys() | self._hidden
         self._names = [name for name in files if name not in self._hidden] + list(self._made)
 
     def _formats(self, files: TensorFiles) -> dict[str, Mapping[str, object]]:
@@ -103,7 +125,7 @@ class ReadableWeights(Mapping[str, Any]):
     @property
     def unpacked(self) -> set[str]:
         """Formats that are unpacked while loading."""
-        return set(self._scaled.values())
+        return {*self._scaled.values(), *(["fp8"] if self._plain else [])}
 
     def __getitem__(self, name: str) -> Any:
         if name in self._made:
@@ -113,6 +135,8 @@ class ReadableWeights(Mapping[str, Any]):
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
             return StoredWeight(self._tensors[name], scale)
+        if name in self._plain:
+            return StoredWeight(self._tensors[name], torch.ones(()))
         return self._tensors[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from easyanimate_core.cli.main import _COMMANDS, build_parser, main
-from easyanimate_core.media import read_video
+from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.specs import Head
-from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link, pixels
 
 ROOT = Path(__file__).parents[2]
 ENCODINGS = ("cp1252", "gbk", "ascii")
@@ -53,6 +54,17 @@ def test_every_help_on_every_console(name, encoding):
     done = command(*words, encoding=encoding)
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"usage: python -m easyanimate_core {name}" in done.stdout.decode(encoding)
+
+
+def test_help_is_quick():
+    """What takes seconds to import is imported by the commands that need it."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "easyanimate_core", "generate", "--help"],
+        cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    imported = {line.split("|")[-1].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "easyanimate_core" in imported
+    assert imported.isdisjoint({"torch", "numpy", "transformers", "av", "PIL", "tqdm"})
 
 
 def test_what_a_console_lacks_is_escaped(checkpoint, tmp_path):
@@ -94,6 +106,48 @@ def test_a_name_that_the_file_systems_encoding_lacks(tmp_path):
     assert rb"\udce9\udc95\udc9c.txt" in done.stdout
 
 
+@posix
+def test_a_chinese_system_before_utf_8(tmp_path):
+    """Its locale says how names of files, options and the console are written: in GBK."""
+    localedef = shutil.which("localedef")
+    made = localedef and subprocess.run(
+        [localedef, "-f", "GBK", "-i", "zh_CN", tmp_path / "zh_CN.GBK"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if not (tmp_path / "zh_CN.GBK").is_dir():
+        pytest.skip(f"no such locale can be made here: {made}")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    words = ["camera", "--moves", "CW", "--out", "镜头.txt"]
+    done = subprocess.run(
+        [sys.executable, "-I", ROOT / "easyanimate.py", *(word.encode("gbk") for word in words)],
+        cwd=folder, env=environment(LC_ALL="zh_CN.GBK", LOCPATH=str(tmp_path)),
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode("gbk") == "镜头.txt\n"
+    assert [os.fsencode(path.name) for path in folder.iterdir()] == ["镜头.txt".encode("gbk")]
+
+
+def test_what_a_library_prints_in_a_process_of_the_pool(tmp_path):
+    (tmp_path / "jobs.py").write_text(
+        "from easyanimate_core.data_preparation.pool import each\n"
+        "def job(number):\n"
+        "    print('\\u732b')\n"
+        "    return number\n"
+        "if __name__ == '__main__':\n"
+        "    print(sorted(each(job, [1, 2], workers=2, stage='measure')))\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "jobs.py"],
+        env=environment(PYTHONIOENCODING="cp1252", PYTHONPATH=str(ROOT)),
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(done.stdout.split(b"\n")) == [b"", b"[1, 2]", rb"\u732b", rb"\u732b"]
+
+
 def test_names_that_are_no_text(tmp_path):
     if sys.platform == "win32":
         pytest.skip("names are text on Windows")
@@ -102,6 +156,34 @@ def test_names_that_are_no_text(tmp_path):
     done = command("describe", folder)
     assert done.returncode == 2
     assert rb"\udcff\x1b[2J" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on this system")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--model", "tiny", "--prompt", "a", "--start-image", "{name}.png",
+         "--output", "a.mp4", *map(str, QUICK)],
+        ["evaluate", "{name}.mp4", "--out", "report"],
+        ["evaluate", ".", "--out", "report"],
+        ["prepare-data", "scenes", ".", "out", "--workers", "1"],
+        ["prepare-data", "filter", ".", "--no-ocr", "--workers", "1"],
+    ],
+)  # fmt: skip
+def test_sources_whose_names_are_no_text(words, checkpoint, tmp_path, monkeypatch, capsys):
+    """Of an archive that was packed on a Chinese Windows: no recipe or report could hold them."""
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").symlink_to(checkpoint(V5_1, Head.INPAINT), target_is_directory=True)
+    name = os.fsdecode("猫狗".encode("gbk"))
+    write_png(Path(f"{name}.png"), pixels()[0])
+    write_mp4(Path(f"{name}.mp4"), pixels(frames=5), fps=8)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert main([word.format(name=name) for word in words]) == 2
+    said = capsys.readouterr().err
+    assert "The name '" in said
+    assert r"è\udcb9\udcb7" in said
+    assert "is no text in UTF-8" in said
+    assert {path.name for path in tmp_path.iterdir()} - {"out"} == before
 
 
 # Pipes

@@ -11,11 +11,12 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from easyanimate_core.cards import Card
 from easyanimate_core.checkpoint import inspect_checkpoint
 from easyanimate_core.checkpoint.detect import config_as_json
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import InputError
-from easyanimate_core.memory import Memory
+from easyanimate_core.memory import QUANTIZATIONS, Memory, quantizations_on
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.models.vae import AutoencoderKLMagvit
 from easyanimate_core.planning import (
@@ -166,6 +167,54 @@ def test_every_saving_has_a_reason_with_the_numbers():
     assert "one after the other" in text
     assert "card's 8.0 GB" in text
     assert "--sequential-guidance" in text
+
+
+MAC = Card("mps", "Apple GPU", num_bytes=24 * GB, shares_memory=True)
+
+
+@pytest.mark.parametrize(
+    ("card", "limits"),
+    [
+        (MAC, Limits(24 * GB, 32 * GB, shared=True)),
+        (Card("cuda:0", "NVIDIA GB10", "sm_121", 24 * GB, shares_memory=True),
+         Limits(24 * GB, 32 * GB, shared=True)),
+        (Card("cuda:0", "NVIDIA GeForce RTX 4090", "sm_89", 24 * GB), Limits(24 * GB, 32 * GB)),
+        # Its memory may have been set aside for it, beside what the machine counts.
+        (Card("cuda:0", "AMD Radeon 8060S", "gfx1151", 24 * GB, shares_memory=True),
+         Limits(24 * GB, 32 * GB)),
+        (Card("mps", "Apple GPU", shares_memory=True), Limits(32 * GB, 32 * GB, shared=True)),
+        (Card("cpu", "x86_64", shares_memory=True), Limits(None, 32 * GB)),
+    ],
+)  # fmt: skip
+def test_limits_of_a_device(card, limits):
+    assert Limits.of(card, 32 * GB) == limits
+
+
+def test_memory_that_the_card_shares_is_counted_once():
+    """What fits beside a card's own memory, and what fits in one memory for both."""
+    apart = choose(INP_7B, USUAL, Limits(24 * GB, 28 * GB), compute=BF16)
+    limits = Limits(24 * GB, 28 * GB, shared=True)
+    together = choose(INP_7B, USUAL, limits, compute=BF16)
+    assert apart.fits
+    assert together.fits
+    assert not limits.hold(apart.estimate)
+    assert together.memory.offload == "block"
+    assert together.memory.text_device is None  # a CPU has no other memory
+    for stage in together.estimate.stages:
+        assert together.estimate.card_bytes(stage) + stage.host <= 28 * GB
+    text = report(together)
+    assert "with 28.0 GB of memory, of which the card's is a part" in text
+    assert "of the machine's 28.0 GB" in text
+
+
+def test_a_mac_is_planned_without_fp8():
+    assert quantizations_on(MAC) == ("none", "qint8", "qint4")
+    assert quantizations_on(replace(MAC, device="cuda:0")) == QUANTIZATIONS
+    small = Limits(18 * GB, 24 * GB, shared=True)
+    plan = choose(INP_12B, USUAL, small, compute=BF16, kinds=quantizations_on(MAC))
+    assert plan.fits
+    assert plan.memory.quantization == "qint8"
+    assert "qfloat8" not in report(plan)
 
 
 def test_what_cannot_fit_says_what_would():
