@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from .cards import Card
 from .errors import InputError
+
+if TYPE_CHECKING:
+    from .cards import Card
 
 #: What the weights of attention and feed-forward layers are stored in. The q kinds are those of
 #: optimum-quanto, scaled per output channel, qint4 per group of inputs.

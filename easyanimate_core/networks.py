@@ -10,6 +10,7 @@ import torch
 from .checkpoint import CheckpointInfo
 from .devices import card_of, pick_device, text_dtype
 from .errors import InputError
+from .files.commands import own_command
 from .loading import load_transformer, load_vae
 from .memory import Memory, quantizations_on
 from .models.transformer import EasyAnimateTransformer3DModel
@@ -105,8 +106,8 @@ def check_held_on(device: torch.device, info: CheckpointInfo, memory: Memory) ->
     if any((stored_format(files, name) or "").startswith("fp8") for name in files.weights):
         raise InputError(
             f"The denoiser of {info.path} is stored in fp8, which {device.type} (a Mac's GPU) does "
-            "not have. Make a copy in int8, which is as small: python -m easyanimate_core convert "
-            f'"{info.path}" "{info.path}-int8" --dtype int8. Or compute on the CPU: --device cpu.'
+            "not have. Compute on the CPU (--device cpu), or make a copy in int8, as small, "
+            f"by: {own_command('convert', info.path, f'{info.path}-int8', '--dtype', 'int8')}"
         )
 
 

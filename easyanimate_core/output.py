@@ -11,7 +11,7 @@ from pathlib import Path
 from torch import Tensor
 
 from .errors import InputError
-from .files import Result, Together, check_results
+from .files import Result, Together, check_is_text, check_results
 from .files.kinds import is_mp4, is_png, json_with
 from .media import media_path, write_json, write_mp4, write_png
 from .recipe import FILE_FIELDS, METADATA_KEY, Recipe
@@ -71,6 +71,8 @@ def check_output(
         if field.name in FILE_FIELDS:
             values = value.values() if isinstance(value, Mapping) else (value,)
             read += [media_path(v) for v in values if isinstance(v, str | os.PathLike)]
+    for source in read:
+        check_is_text(source)
     is_picture = path.suffix.lower() == ".png"
     what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
     results = [Result(target, what, is_one) for target in _targets(path, samples)]

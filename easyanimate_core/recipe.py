@@ -32,7 +32,6 @@ from .files import (
     TEXT,
     Rule,
     check_fields,
-    foreign_system,
     json_value,
     listed,
     named_path,
@@ -48,10 +47,11 @@ from .media import (
 )
 from .memory import Memory
 from .recipe_files import (
-    is_source,
     located,
+    same_file,
     sha256_of_file,
     sha256_of_source,
+    whole_path,
     without_folders,
 )
 from .settings import Settings
@@ -128,7 +128,7 @@ class Recipe:
     ) -> Recipe:
         """The recipe of a run on this machine that begins now."""
         model = {
-            "path": str(info.path.resolve()),
+            "path": whole_path(info.path),
             "version": info.version.value,
             "head": info.head.value,
             "size": info.size,
@@ -152,7 +152,7 @@ class Recipe:
         file = {} if self.embeddings is None else {"embeddings": dict(self.embeddings)}
         loras = [
             {
-                "file": str(Path(lora.path).resolve()),
+                "file": whole_path(Path(lora.path)),
                 "sha256": sha256,
                 "strength": lora.strength,
                 "blocks": lora.blocks,
@@ -276,8 +276,8 @@ def _to_json(name: str, value: Any) -> Any:
     if isinstance(value, str) and name == "tracks" and value.lstrip().startswith("["):
         return {"json": value}
     if isinstance(value, os.PathLike) or (isinstance(value, str) and name in FILE_FIELDS):
-        file = media_path(value).resolve()
-        return {"file": str(file), "sha256": sha256_of_source(file)}
+        file = media_path(value)
+        return {"file": whole_path(file), "sha256": sha256_of_source(file)}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_to_json(name, item) for item in value]
     return value
@@ -322,7 +322,7 @@ def _from_json(name: str, value: Any) -> Any:
         return tracks_from_json(text)[0] if "tracks" in value else _track_text(text)
     _check_keys(f"recipe's {name}", value, ("file", "sha256"), required=("file", "sha256"))
     _check_texts(f"recipe's {name}", list(value.values()))
-    return _same_file(name, value)
+    return same_file(name, value)
 
 
 def _sidecar(video: Path, value: dict[str, Any]) -> dict[str, Any] | None:
@@ -352,32 +352,13 @@ def near_folders() -> list[Path]:
     return [here, models, models / "EasyAnimate", models / "loras"]
 
 
-def _same_file(name: str, value: Mapping[str, Any]) -> Path:
-    """The file of a recipe; `RecipeError` unless it is there with the content of then."""
-    text = value["file"]
-    file = named_path(text, f"The recipe's {name}", RecipeError, of_any_system=True)
-    if not is_source(file):
-        system = foreign_system(text)
-        known = f" (a path of {system})" if system else ""
-        raise RecipeError(
-            f"The recipe's {name} is {text}{known}, which is not there, nor beside the recipe or "
-            "in the current folder. Put it there, or name its folder with --look-in."
-        )
-    if sha256_of_source(file) != value["sha256"]:
-        raise RecipeError(
-            f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
-            "would be another one. Restore the file, or run generate with it anew."
-        )
-    return file
-
-
 def _loras_from_json(value: Any) -> tuple[tuple[Lora, ...], tuple[str, ...]]:
     """LoRAs, and the SHA-256 of each."""
     loras = []
     for item in value:
         _check_keys("recipe's LoRA", item, tuple(_LORA), required=tuple(_LORA))
         check_fields(item, _LORA, "The recipe's LoRA", RecipeError)
-        file = _same_file("LoRA", item)
+        file = same_file("LoRA", item)
         loras.append(Lora(file, item["strength"], item["blocks"], item["partial"]))
     return tuple(loras), tuple(item["sha256"] for item in value)
 

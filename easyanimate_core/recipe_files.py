@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, MediaError, RecipeError
-from .files import is_file, is_folder, parts_of, sha256_of
-from .files.names import name_fault
-from .media import find_sequence
+from .files import foreign_system, is_file, is_folder, named_path, parts_of, sha256_of
+from .files.names import windows_fault
 from .specs import Head
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
@@ -71,7 +70,7 @@ class NamedFile:
         A name that Windows cannot hold is not looked for there: it leads to a device, to another
         drive or beside a file.
         """
-        if self.name in ("", "..") or (on_windows and name_fault(self.name)):
+        if self.name in ("", "..") or (on_windows and windows_fault(self.name)):
             return []
         paths = [Path(self.path)] if _HAS_FOLDERS.search(self.path) and not self.is_remote else []
         paths += [spelled for folder in folders for spelled in _spellings(folder, self.name)]
@@ -135,8 +134,38 @@ def sha256_of_file(file: Path) -> str:
         ) from error
 
 
+def same_file(name: str, value: Mapping[str, Any]) -> Path:
+    """The file of a recipe; `RecipeError` unless it is there with the content of then."""
+    text = value["file"]
+    file = named_path(text, f"The recipe's {name}", RecipeError, of_any_system=True)
+    if not is_source(file):
+        system = foreign_system(text)
+        known = f" (a path of {system})" if system else ""
+        raise RecipeError(
+            f"The recipe's {name} is {text}{known}, which is not there, nor beside the recipe or "
+            "in the current folder. Put it there, or name its folder with --look-in."
+        )
+    if sha256_of_source(file) != value["sha256"]:
+        raise RecipeError(
+            f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
+            "would be another one. Restore the file, or run generate with it anew."
+        )
+    return file
+
+
+def whole_path(path: Path) -> str:
+    """The path from the root, by the names that the user knows.
+
+    Where a link leads, a file of Hugging Face's cache has a hash for a name; and Windows would give
+    a network drive's address for its letter, at which recipes are not looked for.
+    """
+    return str(path.resolve() if ".." in path.parts else path.absolute())
+
+
 def is_source(path: Path) -> bool:
     """Whether there is a file, or pictures that are a clip together."""
+    from .media import find_sequence  # PyTorch's import takes seconds
+
     try:
         return is_file(path) or find_sequence(path) is not None
     except MediaError:
@@ -145,6 +174,8 @@ def is_source(path: Path) -> bool:
 
 def sha256_of_source(path: Path) -> str:
     """SHA-256 of a file, or of the names and contents of the pictures that are a clip together."""
+    from .media import find_sequence  # PyTorch's import takes seconds
+
     sequence = find_sequence(path)
     if sequence is None:
         return sha256_of_file(path)

@@ -1,6 +1,6 @@
 """What was tested on which system and kind of card, and by what means.
 
-`doctor` prints the rows of its machine; the README has all of them.
+`doctor` prints the rows of its machine; `docs/platforms.md` has all of them.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ FLOAT32 = Tested(
 AMD = Tested("AMD (ROCm)", "read", "the choice of the dtype, from such cards' facts")
 INTEL = Tested("Intel (XPU)", "read", "the choice of device and dtype, from such cards' facts")
 APPLE = Tested(
-    "Apple (MPS)", "emulated", "attention in parts on a stand-in; the choice of the dtype"
+    "Apple (MPS)", "emulated", "a stand-in refuses what PyTorch's MPS backend has not, on a CPU"
 )
 
 SYSTEMS = {"Linux": LINUX, "Windows": WINDOWS, "Darwin": MACOS}

@@ -108,6 +108,17 @@ def write_film(
     return Path(path)
 
 
+def damage(file, number=6, *, whole=True) -> None:
+    """The frames of a video from `number` on lost, or the end of that one; the header as it was."""
+    with av.open(str(file)) as container:
+        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
+    content = bytearray(Path(file).read_bytes())
+    for place, size in packets[number:] if whole else packets[number : number + 1]:
+        kept = 0 if whole else size * 2 // 3
+        content[place + kept : place + size] = bytes(size - kept)
+    Path(file).write_bytes(content)
+
+
 def grey(level, height=64, width=96) -> np.ndarray:
     """A frame of one grey, `level` in [0, 1]."""
     return np.full((height, width, 3), round(level * 255), np.uint8)

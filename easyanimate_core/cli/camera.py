@@ -66,6 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Make the path, write what is asked for and say where it is."""
     from ..conditioning.camera import to_cameractrl_text, write_camera_file
     from ..conditioning.camera_preview import camera_preview
+    from ..files import Together
     from ..media import write_png
 
     if arguments.preview is not None and arguments.preview.suffix.lower() != ".png":
@@ -73,10 +74,12 @@ def run(arguments: argparse.Namespace) -> int:
     _check_outputs(arguments)
     path = _path(arguments)
     written = []
-    if arguments.out is not None:
-        written.append(write_camera_file(arguments.out, path))
-    if arguments.preview is not None:
-        written.append(write_png(arguments.preview, camera_preview(path)[0]))
+    with Together() as together:
+        if arguments.out is not None:
+            written.append(together.write(write_camera_file, arguments.out, path))
+        if arguments.preview is not None:
+            picture = camera_preview(path)[0]
+            written.append(together.write(write_png, arguments.preview, picture))
     for file in written:
         print(file)
     if not written:

@@ -60,6 +60,8 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
 
     from ..cards import usual_dtype
     from ..devices import card_of, text_dtype
+    from ..memory import QUANTIZATIONS, quantizations_on
+    from ..models.transformer.kernel import holds_scores
     from ..precision import wide
     from ..tested import SYSTEMS, evidence_for
 
@@ -74,8 +76,11 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
     beside = (wide(compute), text_dtype(compute, device))
     if beside != (compute, compute):
         yield "", f"VAE in {_word(beside[0])}, text encoders in {_word(beside[1])}"
-    holds = "can be held" if card.holds_float8 else "cannot be held: use qint8 or qint4"
-    yield "qfloat8", f"weights {holds}"
+    held = quantizations_on(card)
+    lacks = [kind for kind in QUANTIZATIONS if kind not in held]
+    yield "weights in", ", ".join(held[1:]) + "".join(f"; not {kind}" for kind in lacks)
+    parts = "in parts, since PyTorch would hold all scores" if holds_scores(device, compute) else ""
+    yield "attention", parts or "at once, by a kernel that never holds all scores"
     system = SYSTEMS.get(platform.system())
     yield "tested", str(evidence_for(card))
     yield "", f"{platform.system()}: not tested" if system is None else str(system)
@@ -83,7 +88,8 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
 
 def _memory(card: Any) -> str:
     if card.shares_memory:
-        return "shared with the machine"
+        told = f", {card.num_bytes / 1e9:.1f} GB of it for the card" if card.num_bytes else ""
+        return f"shared with the machine{told}"
     return "unknown" if card.num_bytes is None else f"{card.num_bytes / 1e9:.1f} GB of its own"
 
 

@@ -18,6 +18,7 @@ from .options import (
     add_device,
     add_dtype,
     add_force,
+    path_in,
     path_of,
     print_device_notes,
     size_of,
@@ -381,7 +382,7 @@ def _keyframes(texts: Sequence[str]) -> dict[int, Path]:
             raise InputError(f"--frame {text!r} is not N=FILE, such as 24=middle.png.")
         if int(number) in keyframes:
             raise InputError(f"--frame {number} is given twice; one picture has its place there.")
-        keyframes[int(number)] = path_of(file)
+        keyframes[int(number)] = path_in(file)
     return keyframes
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..files.commands import own_command
-from .options import path_of
+from .options import path_in
 
 if TYPE_CHECKING:
     from ..lora import Lora
@@ -63,4 +63,4 @@ def _lora(text: str, *, partial: bool) -> Lora:
         raise InputError(
             f"--lora {text!r} has the strength {match['strength']!r}; it must be a number."
         ) from None
-    return Lora(str(path_of(match["file"])), strength, match["blocks"] or "", partial)
+    return Lora(str(path_in(match["file"])), strength, match["blocks"] or "", partial)

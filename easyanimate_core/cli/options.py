@@ -12,10 +12,15 @@ from ..files import named_path
 from ..files.home import expanded
 
 
+def path_in(text: str) -> Path:
+    """A path that is a part of an option, with `~` as the home folder."""
+    return named_path(str(expanded(text)), "The path", InputError)
+
+
 def path_of(text: str) -> Path:
     """A path, with `~` as the home folder; the type of every option that names a file or folder."""
     try:
-        return named_path(str(expanded(text)), "The path", InputError)
+        return path_in(text)
     except InputError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

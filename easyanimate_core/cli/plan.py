@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..memory import Memory
-from .options import add_device, add_dtype, path_of
+from .options import add_device, add_dtype, path_in
 
 _EXAMPLES = """\
 examples:
@@ -151,7 +151,7 @@ def facts_of_model(model: str, device: Any) -> Any:
     from ..networks import check_held_on
     from ..planning import facts_of, published_facts
 
-    folder = path_of(model)
+    folder = path_in(model)
     if folder.is_dir():
         info = inspect_checkpoint(folder)
         check_held_on(device, info, Memory())

@@ -35,6 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw, and say where it is."""
     from ..conditioning.track_preview import track_preview
     from ..conditioning.trajectory import heatmap_frames, read_tracks, resample
+    from ..files import Together
     from ..media import read_image, write_mp4, write_png
 
     if arguments.output.suffix.lower() != ".mp4":
@@ -49,12 +50,13 @@ def run(arguments: argparse.Namespace) -> int:
     drawn = [resample(track, arguments.frames) for track in tracks]
     video = heatmap_frames(drawn, height=height, width=width)
     image = None if arguments.image is None else read_image(arguments.image)
-    written = [write_mp4(arguments.output, video, fps=arguments.fps)]
-    if arguments.preview is not None:
-        picture = track_preview(
-            tracks, height=height, width=width, frames=arguments.frames, image=image
-        )
-        written.append(write_png(arguments.preview, picture[0]))
+    with Together() as together:
+        written = [together.write(write_mp4, arguments.output, video, fps=arguments.fps)]
+        if arguments.preview is not None:
+            picture = track_preview(
+                tracks, height=height, width=width, frames=arguments.frames, image=image
+            )
+            written.append(together.write(write_png, arguments.preview, picture[0]))
     for file in written:
         print(file)
     return 0

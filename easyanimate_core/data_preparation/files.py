@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import InputError
+from ..files import check_is_text
 from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_animation
 
 RECORDS = "preparation"
@@ -67,6 +68,7 @@ def find_videos(source: Path) -> list[tuple[str, Path]]:
         InputError: There is none.
     """
     if source.is_file():
+        check_is_text(source.name)
         return [(source.name, source)]
     if not source.is_dir():
         raise InputError(f"{source} does not exist. Name a video, or a folder of videos.")
@@ -79,6 +81,8 @@ def find_videos(source: Path) -> list[tuple[str, Path]]:
         raise InputError(
             f"{source} holds no videos. They are known by their names: {', '.join(VIDEO_SUFFIXES)}."
         )
+    for name, _ in found:
+        check_is_text(name)
     return found
 
 
@@ -86,6 +90,7 @@ def data_file(file: Path, folder: Path) -> DataFile:
     """`file` as data of `folder`."""
     picture = file.suffix.lower() in PICTURE_SUFFIXES and not is_animation(file)
     path = file.relative_to(folder).as_posix()
+    check_is_text(path)
     return DataFile(path, file, identity_of(file), "image" if picture else "video")
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from ..files import DATASET_BYTES, named_path, parts_of, read_json
+from ..files import DATASET_BYTES, check_is_text, named_path, parts_of, read_json
 from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, Clip, read_any
 from ..progress import Progress, silent
 from .distribution import VideoFeatures, check_length, frechet_video_distance
@@ -173,6 +173,7 @@ def _measured(clip: Clip, reference: Tensor | None) -> dict[str, float]:
 def _found(source: Path) -> dict[str, Path]:
     """Names and files of the videos and pictures at `source`."""
     known = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
+    check_is_text(source)
     if source.is_file():
         if source.suffix.lower() not in known:
             raise InputError(f"{source} is no video or picture; known are {', '.join(known)}.")
@@ -188,6 +189,7 @@ def _found(source: Path) -> dict[str, Path]:
                 f"{names[name]} and {file} have the same name; a report tells videos apart by it. "
                 "Rename one."
             )
+        check_is_text(name)
         names[name] = file
     if not names:
         raise InputError(f"{source} holds no video or picture; known are {', '.join(known)}.")

@@ -22,7 +22,7 @@ from .fields import (
 from .json_text import json_value, read_json
 from .leftovers import sweep
 from .moving import discard, is_held, patiently, remove, remove_tree, rename, replace
-from .named import is_file, is_folder, named_path
+from .named import check_is_text, is_file, is_folder, named_path
 from .shown import short
 from .tensors import read_tensors, save_tensors, write_tensors
 from .text import DATASET_BYTES, MAX_BYTES, read_bytes, read_text, text_of
@@ -43,6 +43,7 @@ __all__ = [
     "cache_folder",
     "check_fields",
     "check_folder",
+    "check_is_text",
     "check_results",
     "check_writable",
     "discard",

@@ -7,6 +7,7 @@ import functools
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,7 +41,7 @@ def atomic_file(path: str | os.PathLike[str], *, spare: bool = True) -> Iterator
         yield temporary
         _flush_to_disk(temporary)
     except BaseException as error:
-        discard(temporary)
+        _discard_unfinished(temporary, error)
         if isinstance(error, OSError):
             raise write_error(target, error) from error
         raise
@@ -71,7 +72,7 @@ def atomic_folder(
             if file.is_file() and os.access(file, os.W_OK):  # not what is linked from elsewhere
                 _flush_to_disk(file)
     except BaseException as error:
-        discard(temporary)
+        _discard_unfinished(temporary, error)
         if isinstance(error, OSError):
             raise write_error(target, error) from error
         raise
@@ -147,6 +148,14 @@ def _put(
             f"{kept}.{remedy}",
             kept,
         ) from error
+
+
+def _discard_unfinished(temporary: Path, error: BaseException) -> None:
+    """Remove it; what was interrupted may still have it open, in the error's own frames."""
+    discard(temporary)
+    if temporary.exists():
+        traceback.clear_frames(error.__traceback__)
+        discard(temporary)
 
 
 def _replace_folder(temporary: Path, target: Path) -> None:

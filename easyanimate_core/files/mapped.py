@@ -8,8 +8,8 @@ file has one map at a time, which lives as long as a tensor of it; a small file 
 from __future__ import annotations
 
 import errno
+import mmap
 import os
-import re
 import threading
 import weakref
 from pathlib import Path
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 #: Smaller files are copied into memory, so that they can be written again while they are in use.
 SMALL_BYTES = 64 * 1024 * 1024
-#: PyTorch's words for "no memory" where a map cannot be made: ENOMEM, and Windows' page file.
-_NO_MEMORY = re.compile(r"\(12\)|<(8|14|1455)>")
+#: Where Windows does not promise the memory, PyTorch's map ends the process and Python's raises.
+#: Elsewhere PyTorch makes it: on macOS Python's waits for the disk every time.
+BY_PYTHON = os.name == "nt"
+#: Windows' codes where it has no memory to promise: the last one is of the page file.
+_NO_MEMORY = (8, 14, 1455)
 
 _maps: weakref.WeakValueDictionary[tuple[object, ...], Any] = weakref.WeakValueDictionary()
 _making = threading.Lock()
@@ -49,7 +52,10 @@ class FileBytes:
             return self.copied(start, count)
         import torch
 
-        return torch.asarray(self._map()[start : start + count], dtype=torch.uint8, device="cpu")
+        whole = self._map()
+        if isinstance(whole, mmap.mmap):
+            return torch.frombuffer(whole, dtype=torch.uint8, count=count, offset=start)
+        return torch.asarray(whole[start : start + count], dtype=torch.uint8, device="cpu")
 
     def copied(self, start: int, count: int) -> Tensor:
         """`count` bytes from `start` in memory of their own."""
@@ -64,21 +70,33 @@ class FileBytes:
         return content
 
     def _map(self) -> Any:
-        import torch
-
         with _making:
             status = self._file.stat()
             self._check(status)
             key = (os.path.realpath(self._file), status.st_dev, status.st_ino, *self._stamp)
             whole = _maps.get(key)
             if whole is None:
-                try:
-                    whole = torch.UntypedStorage.from_file(str(self._file), False, self.size)
-                except RuntimeError as error:
-                    kind = errno.ENOMEM if _NO_MEMORY.search(str(error)) else errno.EIO
-                    raise OSError(kind, str(error).splitlines()[0], str(self._file)) from error
+                whole = self._mapped_by_python() if BY_PYTHON else self._mapped_by_torch()
                 _maps[key] = whole
             return whole
+
+    def _mapped_by_python(self) -> mmap.mmap:
+        with self._file.open("rb") as opened:
+            try:
+                return mmap.mmap(opened.fileno(), self.size, access=mmap.ACCESS_COPY)
+            except OSError as error:
+                if getattr(error, "winerror", None) in _NO_MEMORY:
+                    raise OSError(errno.ENOMEM, str(error), str(self._file)) from error
+                raise
+
+    def _mapped_by_torch(self) -> Any:
+        import torch
+
+        try:
+            return torch.UntypedStorage.from_file(str(self._file), False, self.size)
+        except RuntimeError as error:
+            kind = errno.ENOMEM if f"({errno.ENOMEM})" in str(error) else errno.EIO
+            raise OSError(kind, str(error).splitlines()[0], str(self._file)) from error
 
     def _check(self, status: os.stat_result) -> None:
         if _stamp(status) != self._stamp:

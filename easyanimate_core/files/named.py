@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from ..errors import EasyAnimateError
+from ..errors import EasyAnimateError, InputError
 from .elsewhere import foreign_system, parts_of
 from .shown import short
 
@@ -50,6 +50,17 @@ def _fault(text: str, parts: Sequence[str]) -> str | None:
     if longest > _MOST_BYTES:
         return f"has a part of {longest} bytes, and names have {_MOST_BYTES} at most"
     return None
+
+
+def check_is_text(path: str | os.PathLike[str]) -> None:
+    """Raise `InputError` for a name that no recipe and no record of a run could hold."""
+    try:
+        os.fspath(path).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            f"The name {short(os.fspath(path))} is no text in UTF-8, so nothing that is written "
+            "can name the file. Rename it."
+        ) from None
 
 
 def is_file(path: Path) -> bool:

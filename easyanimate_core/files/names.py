@@ -77,6 +77,12 @@ def name_fault(name: str) -> str | None:
     return fault
 
 
+def windows_fault(name: str) -> str | None:
+    """Why Windows opens no file of this name, but a device, a part of a file or another name."""
+    refused = next((c for c in name if c in _FORBIDDEN or c < " "), None)
+    return f"Windows allows no {refused!r} in it" if refused else _ending_fault(name)
+
+
 def check_here(path: PurePath, *, on_windows: bool = os.name == "nt") -> None:
     """Raise `InputError` where Windows would write to a device or beside the name, on Windows.
 
@@ -85,7 +91,7 @@ def check_here(path: PurePath, *, on_windows: bool = os.name == "nt") -> None:
     if not on_windows:
         return
     for part in path.parts[1:] if path.anchor else path.parts:
-        if part not in (".", "..") and (fault := name_fault(part)):
+        if part not in (".", "..") and (fault := windows_fault(part)):
             raise InputError(f"{path} cannot be written: of {short(part)}, {fault}. Name another.")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import InputError, MediaError
 from .atomic import write_error
 from .leftovers import sweep, temporary_name
-from .moving import check_free, remove
+from .moving import check_free, discard, remove
 from .named import by_name
 from .names import check_here
 
@@ -207,9 +207,11 @@ def _try_to_write(target: Path) -> None:
     try:
         with attempt.open("xb") as file:
             file.write(b"x")
-    finally:
         with suppress(OSError):
             remove(attempt)
+    except BaseException:  # an interruption too, of the removal as well
+        discard(attempt)
+        raise
 
 
 def _unwritable(path: Path, error: OSError | ValueError) -> MediaError:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DownloadError, InputError
-from ..files import is_held, read_json, remove, replace
+from ..files import discard, is_held, patiently, read_json, remove, replace
 from ..progress import Progress
 from .sources import RemoteFile, Repository
 from .transfer import Say, disk_error, fetch, matches, part_path, put_in_place
@@ -223,13 +223,13 @@ class _Record:
         path = self._folder / _RECORD
         new = path.with_suffix(".new")
         text = json.dumps({"wanted": self._wanted, "checked": self._checked}, indent=1)
-        new.write_text(text + "\n", encoding="utf-8")
         try:
+            patiently(lambda: new.write_text(text + "\n", encoding="utf-8"))
             replace(new, path)
         except OSError as error:
             if not is_held(error):
                 raise
-            remove(new)  # the next entry writes all of them
+            discard(new)  # the next entry writes all of them
 
 
 def read_record(folder: Path) -> Mapping[str, Any]:

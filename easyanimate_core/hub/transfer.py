@@ -175,7 +175,7 @@ def _append(
             if content.size and response.status_code == 200:  # the host knows no ranges
                 count(-content.size)
                 content.restart()
-            with part.open("r+b") as handle:
+            with patiently(lambda: part.open("r+b")) as handle:
                 handle.seek(content.size)
                 handle.truncate()
                 for chunk in response.iter_content(_CHUNK):

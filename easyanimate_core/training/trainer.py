@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import EasyAnimateError, HeldError, InputError
 from ..files import atomic_folder
 from ..progress import Progress, silent
+from ..streams import prepare_streams
 from .average import Average, take_apart
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
@@ -153,6 +154,7 @@ class Trainer:
             sampler=_Endless(strategy.batches(rank, ranks, position)),
             batch_size=None,
             num_workers=workers,
+            worker_init_fn=_begin,
             # On every system: a fork would copy the locks of PyTorch's and of decoders' threads.
             multiprocessing_context="spawn" if workers else None,
         )
@@ -217,6 +219,12 @@ class Trainer:
         for network in self._networks.values():
             stack.callback(take_apart, network)
         return stack
+
+
+def _begin(worker: int) -> None:
+    """What each of the loader's processes does first."""
+    del worker
+    prepare_streams()
 
 
 class _Reader(torch.utils.data.Dataset[Any]):

@@ -77,6 +77,7 @@ def load_checkpoint(
     model = make_model(files, weight_dtype, colours)
     clip = folder_clip(folder, info.version, text_device, text_dtype)
     report = describe(info, weight_dtype) + _unpacking(files.tensors, weight_dtype)
+    report += _computing(model)
     return Loaded(model, clip, vae, report)
 
 
@@ -190,7 +191,7 @@ def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, 
     report = (
         f"EasyAnimate {config.version.value} {info.size}, {config.head.value} head; {file.name}."
     )
-    return model, report + _unpacking(tensors, weight_dtype)
+    return model, report + _unpacking(tensors, weight_dtype) + _computing(model)
 
 
 def _unpacking(tensors: Mapping[str, Any], weight_dtype: str) -> str:
@@ -204,6 +205,13 @@ def _unpacking(tensors: Mapping[str, Any], weight_dtype: str) -> str:
         return ""
     target = weight_dtype if weight_dtype != DEFAULT_DTYPE else _word(stored_dtype(tensors))
     return f" Weights in {kinds} are unpacked while loading; they are held in {target}."
+
+
+def _computing(model: Any) -> str:
+    """A sentence about float16, which a card without bfloat16 gets."""
+    if (model.model.manual_cast_dtype or model.model.get_dtype()) is not torch.float16:
+        return ""
+    return " It computes in float16, and in float32 what leaves the range of it."
 
 
 def _word(dtype: torch.dtype) -> str:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import comfy.model_management
-import comfy.ops
 import torch
 from torch import Tensor
 
@@ -93,14 +92,13 @@ def make_model(
         None if quantised else dtype, load_device, _COMPUTE_DTYPES
     )
     config.set_inference_dtype(dtype, compute)
-    if not quantised and (compute or dtype) is torch.float16:
-        # In float16 some layers get inputs in float32, and only these cast their weights to it.
-        config.custom_operations = comfy.ops.manual_cast
     if quantised:
         config.quant_config = {"mixed_ops": True}
     # Quantised layers move their weights themselves, to the device that they were built for.
     model = Model(config, torch.device("cpu" if quantised else "meta"))
     model.device = offload_device
+    if (compute or dtype) is torch.float16:
+        _cast_when_used(model.diffusion_model)
     patcher = make_patcher(model, load_device, offload_device, disable_dynamic=disable_dynamic)
     remember_how(patcher, make_model, files, weight_dtype, colours)
     placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
@@ -112,6 +110,13 @@ def make_model(
     assert not unexpected, f"not used: {unexpected}"
     model.diffusion_model.requires_grad_(False)
     return patcher
+
+
+def _cast_when_used(network: torch.nn.Module) -> None:
+    """Let every layer cast its weights to its input's dtype: in float16 some inputs are float32."""
+    for layer in network.modules():
+        if hasattr(layer, "comfy_cast_weights"):
+            layer.comfy_cast_weights = True
 
 
 def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -> dict[str, Tensor]:

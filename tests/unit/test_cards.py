@@ -75,6 +75,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.version, "hip", hip)
         monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps is not None)
         monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *v: (mps or 0) >= v[0])
+        monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 * 10**9)
 
         def empty(*size, device=None, **how):
             place = torch.device(device or "cpu")
@@ -270,6 +271,16 @@ def test_doctor_tells_what_a_run_uses_and_why(machine, capsys, name, said):
     assert ("VAE in float32, text encoders in bfloat16" in lines) is (dtype is HALF)
     assert str(evidence_for(graphics_cards()[0])) in lines
     assert "note: One device is used, cuda:0; also here: cuda:1" in lines
+
+
+def test_doctor_of_a_mac(machine, capsys):
+    machine(mps=14)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "shared with the machine, 12.0 GB of it for the card" in said
+    assert "qint8, qint4; not qfloat8" in said
+    assert "in parts" in said
+    assert "Apple (MPS): emulated" in said
 
 
 def test_doctor_of_this_machine(capsys):

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from easyanimate_core.cli.main import _COMMANDS, build_parser, main
-from easyanimate_core.media import read_video
+from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.specs import Head
-from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, make_link, pixels
 
 ROOT = Path(__file__).parents[2]
 ENCODINGS = ("cp1252", "gbk", "ascii")
@@ -53,6 +53,17 @@ def test_every_help_on_every_console(name, encoding):
     done = command(*words, encoding=encoding)
     assert (done.returncode, done.stderr) == (0, b"")
     assert f"usage: python -m easyanimate_core {name}" in done.stdout.decode(encoding)
+
+
+def test_help_is_quick():
+    """What takes seconds to import is imported by the commands that need it."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", "-m", "easyanimate_core", "generate", "--help"],
+        cwd=ROOT, env=environment(), capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    imported = {line.split("|")[-1].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert "easyanimate_core" in imported
+    assert imported.isdisjoint({"torch", "numpy", "transformers", "av", "PIL", "tqdm"})
 
 
 def test_what_a_console_lacks_is_escaped(checkpoint, tmp_path):
@@ -102,6 +113,34 @@ def test_names_that_are_no_text(tmp_path):
     done = command("describe", folder)
     assert done.returncode == 2
     assert rb"\udcff\x1b[2J" in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text on this system")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--model", "tiny", "--prompt", "a", "--start-image", "{name}.png",
+         "--output", "a.mp4", *map(str, QUICK)],
+        ["evaluate", "{name}.mp4", "--out", "report"],
+        ["evaluate", ".", "--out", "report"],
+        ["prepare-data", "scenes", ".", "out", "--workers", "1"],
+        ["prepare-data", "filter", ".", "--no-ocr", "--workers", "1"],
+    ],
+)  # fmt: skip
+def test_sources_whose_names_are_no_text(words, checkpoint, tmp_path, monkeypatch, capsys):
+    """Of an archive that was packed on a Chinese Windows: no recipe or report could hold them."""
+    monkeypatch.chdir(tmp_path)
+    Path("tiny").symlink_to(checkpoint(V5_1, Head.INPAINT), target_is_directory=True)
+    name = os.fsdecode("猫狗".encode("gbk"))
+    write_png(Path(f"{name}.png"), pixels()[0])
+    write_mp4(Path(f"{name}.mp4"), pixels(frames=5), fps=8)
+    before = {path.name for path in tmp_path.iterdir()}
+    assert main([word.format(name=name) for word in words]) == 2
+    said = capsys.readouterr().err
+    assert "The name '" in said
+    assert r"è\udcb9\udcb7" in said
+    assert "is no text in UTF-8" in said
+    assert {path.name for path in tmp_path.iterdir()} - {"out"} == before
 
 
 # Pipes

@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 
-import av
 import pytest
 import torch
 from PIL import Image
@@ -21,7 +20,7 @@ from easyanimate_core.data_preparation import (
 )
 from easyanimate_core.errors import InputError
 from easyanimate_core.media import read_video, resize_cover, write_mp4, write_png
-from tests.factories import grey, pixels, real_clip, write_film
+from tests.factories import damage, grey, pixels, real_clip, write_film
 from tests.unit.tiny_vision_models import write_llava
 
 #: Nothing is dropped for what it shows.
@@ -224,12 +223,7 @@ def test_what_is_changed_in_a_file_is_told_by_every_step_that_looks_at_it(tmp_pa
     write_film(data / "wide.mp4", frames, times, set_up=wide)
     write_mp4(data / "plain.mp4", pixels(1, frames=12), fps=8)
     shutil.copy(data / "plain.mp4", data / "torn.mp4")
-    content = bytearray((data / "torn.mp4").read_bytes())
-    with av.open(str(data / "torn.mp4")) as container:
-        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    place, size = packets[8]
-    content[place + size * 2 // 3 : place + size] = bytes(size - size * 2 // 3)
-    (data / "torn.mp4").write_bytes(content)
+    damage(data / "torn.mp4", 8, whole=False)
     told = [
         "note: wide.mp4: Its pixels are not square (2:1): 32 x 48 are shown as 64 x 48.",
         "note: wide.mp4: Its frames are not shown equally long; it is taken at 10 frames per "

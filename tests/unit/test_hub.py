@@ -27,7 +27,7 @@ from easyanimate_core.hub import (
     transfer,
 )
 from tests.emulation import imitated
-from tests.emulation.scanner import first_calls_fail
+from tests.emulation.scanner import first_calls_fail, opened_alone
 from tests.emulation.windows import emulated
 from tests.hub_server import COMMIT, files_of, hub_of
 
@@ -587,4 +587,13 @@ def test_a_scanner_that_holds_what_has_just_come_costs_nothing_of_it(hub, tmp_pa
     hub.requests.clear()
     run(repository, tmp_path)
     assert not hub.requests
+    assert files_of(tmp_path) == READ
+
+
+@imitated
+@pytest.mark.usefixtures("windows")
+def test_a_record_that_a_program_has_for_itself_stops_no_download(hub, tmp_path):
+    repository = HuggingFace(hub.url).open(f"alibaba-pai/{NAME}")
+    with opened_alone(tmp_path / ".easyanimate-download.new"):
+        run(repository, tmp_path)
     assert files_of(tmp_path) == READ

@@ -17,9 +17,10 @@ from easyanimate_core.media import (
     read_mask,
     read_video,
     stream_frames,
+    write_mp4,
 )
 from easyanimate_core.tasks import Control, RegionEdit, Target, VideoToVideo
-from tests.factories import grey, write_film
+from tests.factories import damage, grey, pixels, write_film
 
 EIGHTHS = [i / 8 for i in range(5)]
 
@@ -338,3 +339,18 @@ def test_an_index_that_is_cut_off_is_told(tmp_path):
     (tmp_path / "cut.mp4").write_bytes(data[: place + 60])
     with pytest.raises(MediaError, match="cut off"):
         read_video(tmp_path / "cut.mp4")
+
+
+def test_frames_that_a_decoder_has_made_up_are_told(tmp_path):
+    """Players fill in what is missing of a frame, of the one before; so is it here, and said."""
+    path = write_mp4(tmp_path / "clip.mp4", pixels(1, frames=9), fps=8)
+    whole = read_video(path)
+    assert not whole.is_damaged
+    damage(path, 6, whole=False)
+    clip = read_video(path)
+    assert len(clip.frames) == len(whole.frames)
+    assert clip.is_damaged
+    assert clip.notes == ("It is damaged from frame 6 on; players fill in what is missing.",)
+    assert [f.is_damaged for f in stream_frames(path)] == [number == 6 for number in range(9)]
+    assert not read_video(path, max_frames=6).is_damaged
+    assert torch.equal(clip.frames[:6], whole.frames[:6])

@@ -288,6 +288,24 @@ def no_link(*_, **__):
     raise OSError(22, "[WinError 1] Incorrect function")
 
 
+# Interrupted
+
+
+def interrupted(path):
+    """As Pillow, which closes its file after errors alone."""
+    file = path.open("w")
+    file.write("half")
+    raise KeyboardInterrupt
+
+
+def test_what_is_interrupted_with_its_file_open_leaves_nothing(tmp_path):
+    with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "a") as temporary:
+        interrupted(temporary)
+    with pytest.raises(KeyboardInterrupt), atomic_folder(tmp_path / "b") as folder:
+        interrupted(folder / "file")
+    assert not names(tmp_path)
+
+
 # Held for good
 
 

@@ -40,7 +40,7 @@ from tests.factories import V5_1, pixels, quick
 
 WINDOWS = (
     "C:\\Users\\张伟\\Bilder\\start.png",
-    "d:/mine/start.png",
+    "d:/pictures/start.png",
     "\\\\server\\share\\start.png",
     "\\\\?\\C:\\Users\\me\\start.png",
 )
@@ -87,6 +87,21 @@ def test_a_recipe_of_windows_finds_its_files_elsewhere(made, tmp_path, capsys):
     assert main([*again, "--look-in", str(pictures)]) == 0
 
 
+def test_a_recipe_names_files_as_the_user_does(pipeline, tmp_path, monkeypatch):
+    picture = write_png(tmp_path / "blobs" / "0123", pixels(1)[0])
+    (tmp_path / "snapshot").mkdir()
+    (tmp_path / "snapshot" / "fox.png").symlink_to(picture)
+    monkeypatch.chdir(tmp_path / "blobs")
+    for given, named in (
+        (tmp_path / "snapshot" / "fox.png", tmp_path / "snapshot" / "fox.png"),
+        ("0123", picture),
+        ("../blobs/0123", picture),
+    ):
+        task = ImageToVideo(given)
+        recipe = pipeline(V5_1, Head.INPAINT).generate("a", task, quick(steps=1)).recipe
+        assert recipe.sources["start"]["file"] == str(named)
+
+
 def test_a_checkpoint_of_windows_is_named_as_it_was(made, checkpoint, tmp_path, capsys):
     sidecar, pictures = made
     path = "E:\\模型\\" + "EasyAnimate\\" * 25 + "V5.1-InP"
@@ -104,7 +119,7 @@ def test_a_checkpoint_of_windows_is_named_as_it_was(made, checkpoint, tmp_path, 
     [
         "C:\\Users\\张\\.cache\\easyanimate\\",
         "\\\\server\\share\\",
-        "/srv/li/.cache/easyanimate/",
+        "/srv/.cache/easyanimate/",
         "C:/x\\",
         "",
     ],
@@ -147,6 +162,13 @@ def test_windows_is_asked_for_no_name_that_it_cannot_hold(path, tmp_path):
     assert file.candidates([tmp_path], on_windows=False) == [tmp_path / name]
 
 
+@pytest.mark.parametrize("name", ["console.png", "图" * 80 + ".png", "a (1).png", ".a", "é\u200f"])
+def test_windows_is_asked_for_every_other_name(name, tmp_path):
+    (tmp_path / name).touch()
+    file = NamedFile("start", f"/srv/{name}", "", ())
+    assert file.candidates([tmp_path], on_windows=True) == [tmp_path / name]
+
+
 def test_accents_of_macos_are_the_same_name(made, tmp_path):
     sidecar, pictures = made
     one, two = (unicodedata.normalize(form, "café.png") for form in ("NFC", "NFD"))
@@ -154,7 +176,7 @@ def test_accents_of_macos_are_the_same_name(made, tmp_path):
         place = tmp_path / ascii(lies)
         place.mkdir()
         shutil.copy(pictures / "start.png", place / lies)
-        content = changed(sidecar, start=f"/srv/li/{named}")
+        content = changed(sidecar, start=f"/Volumes/{named}")
         assert located(content, [place])["sources"]["start"]["file"] == str(place / lies)
 
 
@@ -165,7 +187,7 @@ def test_whole_paths_are_known_by_their_text(path):
     assert parts_of(path)[-1] == PureWindowsPath(path).name
 
 
-@pytest.mark.parametrize("path", ["/srv/li/start.png", "/data"])
+@pytest.mark.parametrize("path", ["/srv/start.png", "/data"])
 def test_whole_paths_of_posix_are_known_on_windows(path):
     assert foreign_system(path, on_windows=True) == "Linux or macOS"
     assert foreign_system(path, on_windows=False) is None
@@ -314,9 +336,20 @@ def test_backslashes_that_begin_no_character_are_explained():
 
 def test_an_output_on_a_drive_is_refused_where_there_are_none(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit):
-        main(["generate", "--prompt", "a", "--output", "C:\\Users\\me\\a.mp4"])
-    assert "C:\\Users\\me\\a.mp4, which is a path of Windows" in capsys.readouterr().err
+    for option, value in (
+        ("--output", "C:\\Users\\me\\a.mp4"),
+        ("--start-image", "\\\\server\\share\\a.png"),
+        ("--frame", "2=C:\\a.png"),
+        ("--lora", "C:\\loras\\a.safetensors=0.7:0-3"),
+        ("--trajectory", "D:\\tracks.json"),
+    ):
+        try:
+            assert main(["generate", "--prompt", "a", option, value]) == 2
+        except SystemExit as end:
+            assert end.code == 2
+        said = capsys.readouterr().err
+        path = value.removeprefix("2=").removesuffix("=0.7:0-3")
+        assert f"The path is {path}, which is a path of Windows" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -325,8 +358,8 @@ def test_an_output_on_a_drive_is_refused_where_there_are_none(tmp_path, monkeypa
     [
         ("C:\\videos\\nul.mp4", "a device"),
         ("con/a.mp4", "a device"),
-        ("C:\\videos\\fox: a tale.mp4", "allows no :"),
-        ("D:\\a?.mp4", "allows no ?"),
+        ("C:\\videos\\fox: a tale.mp4", "allows no ':'"),
+        ("D:\\a?.mp4", "allows no '?'"),
         ("D:\\folder.\\a.mp4", "drops a dot"),
     ],
 )
@@ -338,7 +371,7 @@ def test_windows_writes_no_result_to_a_device_or_beside_its_name(path, said):
 
 
 @pytest.mark.parametrize(
-    "path", ["C:\\videos\\a.mp4", "..\\a.mp4", ".\\.hidden\\a.mp4", "\\\\s\\x\\a"]
+    "path", ["C:\\videos\\a.mp4", "..\\a.mp4", ".\\.hidden\\a.mp4", "\\\\s\\x\\a", "字" * 200]
 )
 def test_windows_writes_everything_else(path):
     check_here(PureWindowsPath(path), on_windows=True)

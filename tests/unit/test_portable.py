@@ -19,6 +19,7 @@ from easyanimate_core.files.commands import joined
 from easyanimate_core.media import read_video, write_mp4
 from easyanimate_core.specs import Head
 from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, pixels
+from tests.training_runs import settings
 
 ROOT = Path(__file__).parents[2]
 PACK = "ComfyUI/custom_nodes/ComfyUI-EasyAnimate"
@@ -103,30 +104,11 @@ def test_processes_that_work_for_a_command(folder, tmp_path):
     assert f"left out: {tmp_path / '视频' / '坏.mp4'}" in done.stdout
 
 
-@pytest.mark.slow
-def test_training_with_workers_that_are_spawned(folder, checkpoint, tmp_path):
-    """As on Windows and macOS; the script that sets it stands for these systems."""
-    run = {
-        "task": "text_to_video", "output": str(tmp_path / "训"),
-        "model": {"checkpoint": str(checkpoint(V5_1, Head.T2V))},
-        "data": {
-            "synthetic": {"count": 4, "height": 32, "width": 32, "frames": 5},
-            "tokens": [8], "frames": [5], "tokens_per_batch": 16, "workers": 2,
-        },
-        "run": {"steps": 2, "save_every": 2, "log_every": 1, "tensorboard": False},
-        "validation": {"clips": 1, "videos": 1, "steps": 1},
-    }  # fmt: skip
-    (tmp_path / "run.yaml").write_text(json.dumps(run), encoding="utf-8")
-    (tmp_path / "spawned.py").write_text(
-        "import multiprocessing, runpy, sys\n"
-        "if __name__ == '__main__':\n"
-        "    multiprocessing.set_start_method('spawn')\n"
-        "    sys.argv = sys.argv[1:]\n"
-        "    runpy.run_path(sys.argv[0], run_name='__main__')\n",
-        encoding="utf-8",
-    )
-    words = [Path(PACK, "easyanimate.py"), "train", tmp_path / "run.yaml"]
-    done = portable(folder, tmp_path / "spawned.py", *words, options=["-X", "utf8"])
+def test_training_with_processes_that_read_ahead(folder, checkpoint, tmp_path):
+    wanted = settings(tmp_path / "训", checkpoint(V5_1, Head.T2V), data__workers=2, run__steps=1)
+    (tmp_path / "run.yaml").write_text(json.dumps(wanted), encoding="utf-8")
+    words = ["train", tmp_path / "run.yaml"]
+    done = portable(folder, "easyanimate.py", *words, options=["-X", "utf8"])
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
     assert list((tmp_path / "训" / "result").iterdir())

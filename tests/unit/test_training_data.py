@@ -136,6 +136,12 @@ def test_a_damaged_entry_counts_as_none(tmp_path, damaged):
     assert torch.equal(cache.read("clip"), torch.ones(2))
 
 
+def test_what_is_not_finite_is_encoded_anew(tmp_path):
+    cache = LatentCache(tmp_path, "encoder")
+    cache.write(torch.tensor([1.0, float("nan")]), "clip")
+    assert cache.read("clip") is None
+
+
 def test_an_entry_of_another_clip_counts_as_none(tmp_path):
     cache = LatentCache(tmp_path, "encoder")
     cache.write(torch.ones(2), "clip")

@@ -4,7 +4,6 @@ import json
 import os
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -17,7 +16,7 @@ from easyanimate_core.training.data.manifest import manifest_records
 from easyanimate_core.training.data.readable import Reading
 from easyanimate_core.training.data.records import Shape
 from easyanimate_core.training.run import run_training
-from tests.factories import V5_1, pixels
+from tests.factories import V5_1, damage, pixels
 from tests.training_runs import config, losses
 
 NAMES = ("a.mp4", "b.mp4", "c.mp4", "d.mp4")
@@ -54,17 +53,6 @@ def run(*arguments, **changes):
     said = []
     run_training(wanted(*arguments, **changes), report=said.append)
     return said
-
-
-def damage(file, number=6, *, whole=True):
-    """The frames of a video from `number` on lost, or the end of that one; the header as it was."""
-    with av.open(str(file)) as container:
-        packets = [(p.pos, p.size) for p in container.demux(video=0) if p.size]
-    content = bytearray(file.read_bytes())
-    for place, size in packets[number:] if whole else packets[number : number + 1]:
-        kept = 0 if whole else size * 2 // 3
-        content[place + kept : place + size] = bytes(size - kept)
-    file.write_bytes(content)
 
 
 @pytest.mark.parametrize("whole", [True, False])

@@ -15,9 +15,8 @@ from easyanimate_core.errors import InputError
 from easyanimate_core.media import write_png
 from easyanimate_core.specs import Head
 from easyanimate_core.training.data.buckets import Draw
-from easyanimate_core.training.run import make_strategy
 from tests.factories import V5_1, pixels
-from tests.training_runs import SHAPE, config, losses, settings, train
+from tests.training_runs import SHAPE, config, losses, settings, strategy_of, train
 
 ROOT = Path(__file__).parents[2]
 HEADS = {
@@ -39,7 +38,7 @@ class WithoutNetworks(pickle.Pickler):
 
 @pytest.mark.parametrize("task", HEADS)
 def test_what_reads_a_batch_can_be_sent_and_holds_no_network(task, checkpoint, tmp_path):
-    strategy = make_strategy(config(tmp_path, checkpoint(V5_1, HEADS[task]), task=task))
+    strategy = strategy_of(config(tmp_path, checkpoint(V5_1, HEADS[task]), task=task))
     with (tmp_path / "reader").open("wb") as file:
         WithoutNetworks(file).dump(strategy.read)
     sent = pickle.loads((tmp_path / "reader").read_bytes())
@@ -60,7 +59,7 @@ def command(*words):
 
 
 def test_two_workers_give_the_losses_of_none(checkpoint, tmp_path):
-    """With the VAE, whose layers' classes cannot be pickled, and clips of a manifest."""
+    """With the VAE, whose layers' classes cannot be pickled, and the script that workers import."""
     for number in range(3):
         write_png(tmp_path / "data" / f"{number}.png", pixels(number, height=32, width=32)[0])
     entries = [{"file_path": f"{n}.png", "text": "a", "type": "image"} for n in range(3)]
@@ -79,7 +78,7 @@ def test_two_workers_give_the_losses_of_none(checkpoint, tmp_path):
     content = settings(tmp_path / "two", folder, data__workers=2, **wanted)
     file = tmp_path / "train.yaml"
     file.write_text(yaml.safe_dump(content), encoding="utf-8")
-    done = command("-m", "easyanimate_core", "train", file)
+    done = command("-I", "easyanimate.py", "train", file)
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "two") == losses(tmp_path / "alone")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load, load_file, save_file
 
 from easyanimate_core.checkpoint import (
     denoiser_files,
@@ -587,7 +587,7 @@ def test_the_remedy_for_a_pickled_text_encoder_works(copied, capsys, num_shards)
     """Its words are followed: the command that the error names makes the checkpoint run."""
     place = copied / "text_encoder"
     file = next(place.glob("*.safetensors"))
-    content = list(load_file(file).items())
+    content = list(load(file.read_bytes()).items())
     file.unlink()
     weight_map = {}
     for number in range(num_shards):

@@ -49,7 +49,8 @@ def tell_once(folder: Path, result: str) -> None:
 class LatentCache:
     """Tensors in half precision by name; `encoder` names what encoded them.
 
-    A damaged entry is encoded anew: it costs a clip's time and no more.
+    An entry that is damaged, or holds numbers that are not finite, is encoded anew: it costs a
+    clip's time and no more.
     """
 
     folder: Path
@@ -62,9 +63,11 @@ class LatentCache:
             return None
         try:
             tensors, told = read_tensors(path)
-            return tensors[_KEY].float() if told.get("entry", path.stem) == path.stem else None
+            kept = tensors[_KEY]
         except (ValueError, KeyError):
             return None
+        is_own = told.get("entry", path.stem) == path.stem
+        return kept.float() if is_own and bool(kept.isfinite().all()) else None
 
     def has(self, *content: object) -> bool:
         """Whether there is an entry; a damaged one counts."""

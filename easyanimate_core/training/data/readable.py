@@ -7,13 +7,12 @@ read anew every time, for it may have been mended.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from ...errors import EasyAnimateError, InputError, MediaError
-from ...files import atomic_file, remove
+from ...files import atomic_file, discard
 from ...geometry import SIZE_MULTIPLE
 from ...progress import Progress, silent
 from .cache import digest, tell_once
@@ -61,7 +60,7 @@ class Reading:
         except EasyAnimateError as error:
             return str(error)
         try:
-            with atomic_file(mark) as scratch:
+            with atomic_file(mark, spare=False) as scratch:
                 scratch.touch()
         except MediaError:
             tell_once(self.kept, "is read anew by the next run")
@@ -84,8 +83,7 @@ def _load_or_forget(load: Callable[[Shape], Sample], mark: Path, shape: Shape) -
     try:
         return load(shape)
     except EasyAnimateError as error:
-        with suppress(OSError):
-            remove(mark)
+        discard(mark)
         raise MediaError(
             f"{error} It could be read when the run began. Start the run again: it goes on after "
             "its last state, and leaves out what cannot be read by then."
