@@ -71,7 +71,7 @@ def small_checkpoint(head: Head) -> Path:
         raise CheckpointError(
             f"The small model takes up to 22 MB beside its package, and neither {kept} nor a "
             f"temporary folder can be written ({error}). Name a folder that can be with the "
-            "environment variable EASYANIMATEBUILT_IN."
+            "environment variable EASYANIMATE_CACHE."
         ) from error
 
 

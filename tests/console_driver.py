@@ -1,7 +1,7 @@
-"""Runs commands in a process whose console has another encoding, each as if it were the only one.
+"""Runs commands on consoles of other encodings, each as if it were alone in its process.
 
-`python -I tests/console_driver.py ENCODING` reads a JSON list of command lines and prints what they
-print, with a line `## STATUS` after each. No environment variable takes part: Python is isolated.
+`python -I tests/console_driver.py` reads a JSON list of encodings and command lines, and prints
+what they print, with a line `## STATUS` after each. No variable takes part: Python is isolated.
 """
 
 import io
@@ -24,10 +24,9 @@ def run() -> None:
     sys.path.insert(0, str(Path(__file__).parents[1]))
     from easyanimate_core.cli.main import main
 
-    lines = json.load(sys.stdin)
-    for words in lines:
-        sys.stdout = sys.__stdout__ = console(1, sys.argv[1], "strict")
-        sys.stderr = sys.__stderr__ = console(2, sys.argv[1], "backslashreplace")
+    for encoding, words in json.load(sys.stdin):
+        sys.stdout = sys.__stdout__ = console(1, encoding, "strict")
+        sys.stderr = sys.__stderr__ = console(2, encoding, "backslashreplace")
         status = main(words)
         sys.stdout.flush()
         sys.stderr.flush()

@@ -39,6 +39,11 @@ def temporary_name(name: str) -> str:
     return f".{name}.{owner}.part"
 
 
+def is_unfinished(name: str) -> bool:
+    """Whether `temporary_name` gave it, here or on another machine."""
+    return _NAME.fullmatch(name) is not None
+
+
 def sweep(folder: Path, *, below: bool = False) -> None:
     """Remove what killed processes have left unfinished in `folder`, or anywhere below it too.
 

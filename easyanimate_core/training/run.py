@@ -12,7 +12,7 @@ import torch
 
 from ..errors import InputError, MediaError
 from ..files import atomic_file, discard, read_json, rename
-from ..files.leftovers import temporary_name
+from ..files.leftovers import is_unfinished, temporary_name
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
 from .clips import Clips, find_clips
@@ -185,7 +185,10 @@ def _check_output(config: TrainConfig, *, restart: bool) -> None:
                 f"{config.output} holds a run with other settings: {'; '.join(changed)}. Name "
                 "another output, take the settings back, or start anew with --restart."
             )
-    elif config.output.is_dir() and {path.name for path in config.output.iterdir()} - {CACHE}:
+    elif config.output.is_dir() and any(
+        path.name != CACHE and not is_unfinished(path.name)  # another process tries to write there
+        for path in config.output.iterdir()
+    ):
         raise InputError(
             f"{config.output} is not empty and holds no run. Name a new folder for the output."
         )

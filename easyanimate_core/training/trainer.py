@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +84,23 @@ class Trainer:
         batches = self._batches(step * run.accumulate)
         self._progress("train", step, run.steps)
         means = Means()
-        while step < run.steps:
-            means.add(self._step(batches, pace))
-            step += 1
-            if log is not None and (step % run.log_every == 0 or step == run.steps):
-                row = means.take()
-                row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
-                row |= pace.figures(step)
-                _check_finite(row, step)
-                self._tell(log.add(step, row))
-                self._accelerator.log(row, step=step)
-                self._report(describe(step, run.steps, row))
-            if step % run.save_every == 0 or step == run.steps:
-                self._tell(self._checkpoints.save(self._state, step))
-            if run.validate_every and (step % run.validate_every == 0 or step == run.steps):
-                self._validate(step, log)
-            self._progress("train", step, run.steps)
+        with _ended_workers_told(self._config.data.workers):
+            while step < run.steps:
+                means.add(self._step(batches, pace))
+                step += 1
+                if log is not None and (step % run.log_every == 0 or step == run.steps):
+                    row = means.take()
+                    row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
+                    row |= pace.figures(step)
+                    _check_finite(row, step)
+                    self._tell(log.add(step, row))
+                    self._accelerator.log(row, step=step)
+                    self._report(describe(step, run.steps, row))
+                if step % run.save_every == 0 or step == run.steps:
+                    self._tell(self._checkpoints.save(self._state, step))
+                if run.validate_every and (step % run.validate_every == 0 or step == run.steps):
+                    self._validate(step, log)
+                self._progress("train", step, run.steps)
         return self._finish(log)
 
     def _step(self, batches: Iterator[Batch], pace: Pace) -> dict[str, Tensor]:
@@ -241,6 +242,21 @@ class _Reader(torch.utils.data.Dataset[Any]):
             return draws, self._read(draws)
         except EasyAnimateError as error:
             return draws, error
+
+
+@contextmanager
+def _ended_workers_told(workers: int) -> Iterator[None]:
+    """PyTorch raises it wherever the run happens to be, in the middle of a write too."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not workers or "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            f"One of the {workers} processes that read clips ahead was ended from outside, most "
+            "often for lack of memory. Start again with fewer data.workers: the run goes on from "
+            "its last state."
+        ) from error
 
 
 class _Endless(torch.utils.data.Sampler[Any]):

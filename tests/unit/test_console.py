@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -103,6 +104,48 @@ def test_a_name_that_the_file_systems_encoding_lacks(tmp_path):
     assert (done.returncode, done.stderr) == (0, b"")
     assert [path.name for path in tmp_path.iterdir()] == ["镜.txt"]
     assert rb"\udce9\udc95\udc9c.txt" in done.stdout
+
+
+@posix
+def test_a_chinese_system_before_utf_8(tmp_path):
+    """Its locale says how names of files, options and the console are written: in GBK."""
+    localedef = shutil.which("localedef")
+    made = localedef and subprocess.run(
+        [localedef, "-f", "GBK", "-i", "zh_CN", tmp_path / "zh_CN.GBK"],
+        capture_output=True, check=False,
+    )  # fmt: skip
+    if not (tmp_path / "zh_CN.GBK").is_dir():
+        pytest.skip(f"no such locale can be made here: {made}")
+    folder = tmp_path / "out"
+    folder.mkdir()
+    words = ["camera", "--moves", "CW", "--out", "镜头.txt"]
+    done = subprocess.run(
+        [sys.executable, "-I", ROOT / "easyanimate.py", *(word.encode("gbk") for word in words)],
+        cwd=folder, env=environment(LC_ALL="zh_CN.GBK", LOCPATH=str(tmp_path)),
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.decode("gbk") == "镜头.txt\n"
+    assert [os.fsencode(path.name) for path in folder.iterdir()] == ["镜头.txt".encode("gbk")]
+
+
+def test_what_a_library_prints_in_a_process_of_the_pool(tmp_path):
+    (tmp_path / "jobs.py").write_text(
+        "from easyanimate_core.data_preparation.pool import each\n"
+        "def job(number):\n"
+        "    print('\\u732b')\n"
+        "    return number\n"
+        "if __name__ == '__main__':\n"
+        "    print(sorted(each(job, [1, 2], workers=2, stage='measure')))\n",
+        encoding="utf-8",
+    )
+    done = subprocess.run(
+        [sys.executable, tmp_path / "jobs.py"],
+        env=environment(PYTHONIOENCODING="cp1252", PYTHONPATH=str(ROOT)),
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(done.stdout.split(b"\n")) == [b"", b"[1, 2]", rb"\u732b", rb"\u732b"]
 
 
 def test_names_that_are_no_text(tmp_path):

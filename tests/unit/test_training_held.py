@@ -7,6 +7,7 @@ import pytest
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import HeldError, MediaError
 from easyanimate_core.files import moving
+from easyanimate_core.files.leftovers import temporary_name
 from easyanimate_core.specs import Head
 from easyanimate_core.training.run import run_training
 from tests.emulation import imitated
@@ -149,3 +150,9 @@ def test_a_new_state_that_is_held_is_kept_and_the_run_goes_on(folder, tmp_path):
     assert (tmp_path / "checkpoints" / "step-00000002-2" / "state.json").is_file()
     assert (tmp_path / "result" / "lora.safetensors").is_file()
     assert issubclass(HeldError, MediaError)
+
+
+def test_what_another_process_tries_to_write_is_no_other_run(folder, tmp_path):
+    """Every process of a run asks whether it can write there, and the first claims the folder."""
+    (tmp_path / temporary_name("new")).touch()
+    assert train(tmp_path, folder, **{**RUN, "run__steps": 1})

@@ -123,7 +123,6 @@ class Lines:
         return Losses(error.mean(), {f"{name}_loss": error.mean()})
 
     def write_result(self, networks, weights, folder):  # noqa: ARG002
-        folder.mkdir()
         return []
 
 

@@ -1,6 +1,7 @@
 """Clips that are read ahead by other processes, which begin as they do on Windows and macOS."""
 
 import json
+import multiprocessing
 import pickle
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from easyanimate_core.errors import InputError
 from easyanimate_core.media import write_png
 from easyanimate_core.specs import Head
 from easyanimate_core.training.data.buckets import Draw
+from easyanimate_core.training.run import run_training
 from tests.factories import V5_1, pixels
 from tests.training_runs import SHAPE, config, losses, settings, strategy_of, train
 
@@ -81,6 +83,16 @@ def test_two_workers_give_the_losses_of_none(checkpoint, tmp_path):
     done = command("-I", "easyanimate.py", "train", file)
     assert done.returncode == 0, done.stderr
     assert losses(tmp_path / "two") == losses(tmp_path / "alone")
+
+
+def test_a_worker_that_is_ended_is_told(checkpoint, tmp_path):
+    def end_one(stage, done, total):  # noqa: ARG001
+        for worker in multiprocessing.active_children()[:1] if done else ():
+            worker.kill()
+
+    wanted = config(tmp_path / "run", checkpoint(V5_1, Head.T2V), data__workers=1, run__steps=1000)
+    with pytest.raises(InputError, match=r"One of the 1 processes .* with fewer data\.workers"):
+        run_training(wanted, progress=end_one, report=lambda _: None)
 
 
 def test_a_refusal_of_a_worker_is_told_as_it_is(checkpoint, tmp_path):

@@ -90,7 +90,7 @@ class Strategy(Protocol):
     def write_result(
         self, networks: Mapping[str, nn.Module], weights: Mapping[str, Weights], folder: Path
     ) -> list[Path]:
-        """What the run was for, ready to be loaded; the paths written.
+        """What the run was for, ready to be loaded, in `folder`, which is new; the paths written.
 
         `weights` are whole, those of `networks` may be a part of them.
         """
