@@ -113,8 +113,8 @@ def test_a_denoiser_stored_in_fp8_is_refused_with_a_remedy_that_works(
             Pipeline.load(folder, device="mps")
         assert main(["plan", "--model", str(folder), "--size", "64x96x5"]) == 2
     assert "is stored in fp8" in capsys.readouterr().err
-    words = shlex.split(str(no.value).rpartition("by: ")[2])
-    assert main(words[words.index("convert") :]) == 0
+    command = shlex.split(str(no.value).rpartition(" by: ")[2])
+    assert main(command[command.index("convert") :]) == 0
     with AppleGPU():
         made = generated(tmp_path / "a model-int8", Head.T2V, "mps", "float32")
     whole = generated(checkpoint(V5_1, Head.T2V), Head.T2V, "cpu", "float32")
