@@ -394,13 +394,15 @@ def test_dependencies_are_requirements():
     )
 
 
-def test_promises_of_security_name_tests_that_exist():
-    named = set(re.findall(r"`([\w/]*test_\w+(?:\.py)?)`", (ROOT / "SECURITY.md").read_text()))
+@pytest.mark.parametrize("page", ["SECURITY.md", "docs/platforms.md", "docs/zh/platforms.md"])
+def test_promises_name_tests_that_exist(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    named = set(re.findall(r"`([\w/]*test_\w+(?:\.py)?)`", text))
     assert len(named) > 10
-    files = {path.name: path.read_text() for path in (ROOT / "tests").rglob("test_*.py")}
-    functions = {
-        name for text in files.values() for name in re.findall(r"^def (test_\w+)", text, re.M)
-    }
+    paths = list((ROOT / "tests").rglob("test_*.py"))
+    texts = [path.read_text(encoding="utf-8") for path in paths]
+    functions = {name for text in texts for name in re.findall(r"^def (test_\w+)", text, re.M)}
+    files = {path.name for path in paths}
     found = {name for name in named if name.rpartition("/")[2] in files or name in functions}
     assert_none(sorted(named - found), "A promise is shown by a test of that name.")
 
