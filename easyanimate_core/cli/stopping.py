@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,10 +30,19 @@ class Stop:
     def __call__(self, number: int, frame: FrameType | None) -> None:
         """The handler: the command ends as after Ctrl-C. A second signal of the kind is ignored."""
         del frame
+        if _pytorch_is_being_imported():
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
         self.signal = number
         if number != signal.SIGINT:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
+
+
+def _pytorch_is_being_imported() -> bool:
+    """Then nothing has begun, and an exception could abort the process in native code."""
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 @contextmanager

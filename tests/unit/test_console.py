@@ -338,6 +338,34 @@ def test_ctrl_c_in_the_first_second_is_quiet(checkpoint, after):
 
 
 @posix
+def test_ctrl_c_while_pytorch_is_imported_ends_at_once(checkpoint):
+    folder = checkpoint(V5_1, Head.T2V)
+    script = f"""
+import signal, sys
+from easyanimate_core.cli.main import main
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch._C":
+            signal.raise_signal(signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+assert "torch" not in sys.modules
+sys.meta_path.insert(0, Interrupting())
+main(["describe", {str(folder)!r}])
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
+
+
+@posix
 def test_workers_end_with_their_parent(tmp_path):
     """Two processes that write clips of long videos."""
     import torch
