@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
 from . import inputs
 from .bridge import notes, paths
-from .bridge.embeddings import load_conditioning, save_conditioning
+from .bridge.embeddings import check_prefix, load_conditioning, save_conditioning
 from .bridge.text import TRUNCATED
 
 CATEGORY = "EasyAnimate/text"
@@ -101,6 +101,11 @@ class SaveConditioning(io.ComfyNode):
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
+        """Refuse a name before the prompts are encoded; there is none yet where a node gives it."""
+        return True if filename_prefix is None else check_prefix(filename_prefix)
 
     @classmethod
     def execute(cls, positive: Any, negative: Any, filename_prefix: str) -> io.NodeOutput:

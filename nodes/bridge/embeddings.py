@@ -24,6 +24,15 @@ from .text import PROMPT, TRUNCATED
 _KNOWN = {"pooled_output", TEXT_T5, PROMPT, TRUNCATED}
 
 
+def check_prefix(filename_prefix: str) -> bool | str:
+    """True, or why some system cannot write a name that begins so."""
+    try:
+        file_prefix(filename_prefix)
+    except InputError as error:
+        return str(error)
+    return True
+
+
 def save_conditioning(
     positive: Sequence[Any], negative: Sequence[Any], filename_prefix: str
 ) -> Path:
