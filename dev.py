@@ -37,7 +37,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 
-from easyanimate_core.streams import prepare_streams
+from easyanimate_core.console import prepare_streams
 
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = "requirements-dev.txt"

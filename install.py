@@ -19,7 +19,7 @@ sys.path.insert(0, str(PACK))
 def check() -> int:
     """Say what is there and what is missing; the exit status is always 0."""
     try:
-        from easyanimate_core.streams import prepare_streams
+        from easyanimate_core.console import prepare_streams
 
         prepare_streams()
         from easyanimate_core.files.commands import python_command

@@ -22,8 +22,8 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.convert import Conversion, convert
+from easyanimate_core.models.specs import TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.specs import TransformerConfig
 
 CONFIG = {
     "in_channels": 33,

@@ -18,10 +18,10 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.checkpoint.key_maps_transformer import to_original
-from easyanimate_core.loading import load_network
+from easyanimate_core.models.specs import TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.specs import TransformerConfig
+from easyanimate_core.weights.files.key_maps_transformer import to_original
+from easyanimate_core.weights.loading import load_network
 
 FIELDS = {
     "in_channels": 16,

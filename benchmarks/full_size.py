@@ -23,14 +23,14 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.checkpoint import inspect_checkpoint
-from easyanimate_core.checkpoint.detect import config_as_json
 from easyanimate_core.cli.main import main as command
-from easyanimate_core.loading import load_transformer
+from easyanimate_core.models.specs import Head, TransformerConfig, Version
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.quantization import stored_bytes
-from easyanimate_core.specs import Head, TransformerConfig, Version
-from easyanimate_core.tiny import make_tiny
+from easyanimate_core.tiny.checkpoint import make_tiny
+from easyanimate_core.weights.files import inspect_checkpoint
+from easyanimate_core.weights.files.detect import config_as_json
+from easyanimate_core.weights.loading import load_transformer
+from easyanimate_core.weights.stored import stored_bytes
 
 CONFIG = TransformerConfig(in_channels=33, num_layers=36, mmdit_layers=18)
 STEPS = ("describe", "convert --dtype fp8", "load as stored", "load with qfloat8")

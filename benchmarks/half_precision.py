@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.evaluation.meaning import clip_of
+from easyanimate_core.models.specs import Head
 from easyanimate_core.pipeline import Generation, Pipeline
 from easyanimate_core.progress import silent
 from easyanimate_core.settings import Settings
+from easyanimate_core.shapes.judge.meaning import clip_of
+from easyanimate_core.shapes.scenes import Scene, caption, control_video, make_scene
 from easyanimate_core.small_model import SIZE, small_checkpoint
-from easyanimate_core.specs import Head
-from easyanimate_core.synthetic import Scene, caption, control_video, make_scene
 from easyanimate_core.tasks import Camera, Control, ImageToVideo, Task
 
 FRAMES, HEIGHT, WIDTH = SIZE

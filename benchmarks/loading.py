@@ -23,11 +23,11 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.checkpoint import inspect_checkpoint
-from easyanimate_core.loading import load_transformer
+from easyanimate_core.models.specs import Head, TransformerConfig, Version
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.specs import Head, TransformerConfig, Version
-from easyanimate_core.tiny import make_tiny
+from easyanimate_core.tiny.checkpoint import make_tiny
+from easyanimate_core.weights.files import inspect_checkpoint
+from easyanimate_core.weights.loading import load_transformer
 
 WAYS = ("kept", "kept and read", "converted")
 CONFIG = {

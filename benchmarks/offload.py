@@ -22,10 +22,10 @@ from measure import compare, parser, save
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.loading import load_network
+from easyanimate_core.memory.offload import placed, streamed
+from easyanimate_core.models.specs import TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.offload import placed, streamed
-from easyanimate_core.specs import TransformerConfig
+from easyanimate_core.weights.loading import load_network
 
 FIELDS = {
     "in_channels": 16,

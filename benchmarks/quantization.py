@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.checkpoint import read_tensor_files
-from easyanimate_core.loading import load_network
-from easyanimate_core.lora import Lora, LoraSet, attached, matrix_shapes
-from easyanimate_core.memory import QUANTIZATIONS
+from easyanimate_core.memory.options import QUANTIZATIONS
+from easyanimate_core.models.specs import TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.quantization import Quantizer, is_quantized, quantize, stored_bytes
-from easyanimate_core.specs import TransformerConfig
+from easyanimate_core.weights.files import read_tensor_files
+from easyanimate_core.weights.loading import load_network
+from easyanimate_core.weights.lora import Lora, LoraSet, attached, matrix_shapes
+from easyanimate_core.weights.stored import Quantizer, is_quantized, quantize, stored_bytes
 
 COMMON = {"in_channels": 16, "out_channels": 16, "text_embed_dim": 3584}
 COMMON |= {"add_norm_text_encoder": True, "patch_size": 2}

@@ -18,9 +18,9 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.loading import load_network
+from easyanimate_core.models.specs import VAEConfig
 from easyanimate_core.models.vae import AutoencoderKLMagvit
-from easyanimate_core.specs import VAEConfig
+from easyanimate_core.weights.loading import load_network
 
 WAYS = ("encode", "decode")
 

@@ -13,9 +13,8 @@ from .version import __version__
 
 if TYPE_CHECKING:
     from .errors import EasyAnimateError
-    from .lora import Lora
     from .media import Clip, read_image, read_mask, read_video
-    from .memory import Memory
+    from .memory.options import Memory
     from .pipeline import Generation, Pipeline
     from .recipe import Recipe
     from .settings import Settings
@@ -29,13 +28,14 @@ if TYPE_CHECKING:
         VideoToVideo,
     )
     from .text import PromptEmbeddings, read_embeddings, write_embeddings
-    from .tiny import make_tiny
+    from .tiny.checkpoint import make_tiny
+    from .weights.lora import Lora
 
 _HOMES = {
     "errors": ("EasyAnimateError",),
-    "lora": ("Lora",),
+    "weights.lora": ("Lora",),
     "media": ("Clip", "read_image", "read_mask", "read_video"),
-    "memory": ("Memory",),
+    "memory.options": ("Memory",),
     "pipeline": ("Generation", "Pipeline"),
     "recipe": ("Recipe",),
     "settings": ("Settings",),
@@ -49,7 +49,7 @@ _HOMES = {
         "VideoToVideo",
     ),
     "text": ("PromptEmbeddings", "read_embeddings", "write_embeddings"),
-    "tiny": ("make_tiny",),
+    "tiny.checkpoint": ("make_tiny",),
 }
 
 __all__ = [

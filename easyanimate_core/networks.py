@@ -7,19 +7,19 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from .checkpoint import CheckpointInfo
-from .devices import card_of, pick_device, text_dtype
 from .errors import InputError
 from .files.commands import own_command
-from .loading import load_transformer, load_vae
-from .memory import Memory, quantizations_on
+from .memory.devices import card_of, pick_device, text_dtype
+from .memory.offload import placed
+from .memory.options import Memory, quantizations_on
+from .models.precision import wide
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
-from .offload import placed
-from .precision import wide
 from .progress import Progress
-from .quantization import stored_format
 from .text import TextEncoder, build_text_encoder
+from .weights.files import CheckpointInfo
+from .weights.loading import load_transformer, load_vae
+from .weights.stored import stored_format
 
 
 class Networks:

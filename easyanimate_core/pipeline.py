@@ -16,21 +16,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import CheckpointInfo, inspect_checkpoint
 from .conditioning.condition import Condition, Sources, make_condition
 from .conditioning.encode import from_model_range
-from .devices import card_of, device_notes, pick_device, pick_dtype
 from .errors import InputError
-from .geometry import latent_shape
-from .loading import check_weights
-from .lora import Lora, LoraSet, attached, matrix_shapes
-from .memory import Memory, quantizations_on
+from .memory.devices import card_of, device_notes, pick_device, pick_dtype
+from .memory.options import Memory, quantizations_on
+from .memory.plan import Job, Limits, Plan, choose, facts_of
+from .models.geometry import latent_shape
+from .models.precision import check_finite, wide
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
 from .output import save_videos
-from .planning import Job, Limits, Plan, choose, facts_of
-from .precision import check_finite, wide
 from .progress import Progress, silent
 from .recipe import Recipe
 from .sampling import (
@@ -55,6 +52,9 @@ from .text import (
     encoder_identity,
     find_cache_folder,
 )
+from .weights.files import CheckpointInfo, inspect_checkpoint
+from .weights.loading import check_weights
+from .weights.lora import Lora, LoraSet, attached, matrix_shapes
 
 logger = logging.getLogger(__name__)
 

@@ -22,9 +22,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import CheckpointInfo
-from .conditioning.camera import CameraPath, camera_path_from_rows
-from .conditioning.trajectory import Track, tracks_from_json, tracks_to_json
 from .errors import EasyAnimateError, RecipeError
 from .files import (
     MAX_BYTES,
@@ -39,13 +36,14 @@ from .files import (
     read_text,
     short,
 )
-from .lora import Lora
 from .media import (
     Clip,
     media_path,
     read_metadata,
 )
-from .memory import Memory
+from .memory.options import Memory
+from .paths.camera import CameraPath, camera_path_from_rows
+from .paths.trajectory import Track, tracks_from_json, tracks_to_json
 from .recipe_files import (
     located,
     same_file,
@@ -57,6 +55,8 @@ from .recipe_files import (
 from .settings import Settings
 from .tasks import TASKS, Task
 from .version import __version__
+from .weights.files import CheckpointInfo
+from .weights.lora import Lora
 
 FORMAT = 1
 #: Key of the MP4's metadata that holds the recipe.

@@ -20,7 +20,7 @@ from typing import Any
 from .errors import InputError, MediaError, RecipeError
 from .files import foreign_system, is_file, is_folder, named_path, parts_of, sha256_of
 from .files.names import windows_fault
-from .specs import Head
+from .models.specs import Head
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
 #: What the folder is called in which the small model of the package is put together.

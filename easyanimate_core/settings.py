@@ -10,11 +10,18 @@ from typing import Any, Literal
 from .conditioning.condition import REFERENCE_NOISE
 from .errors import InputError
 from .files import NUMBER, SWITCH, TEXT, check_fields, optional, whole
-from .geometry import LARGEST_SIDE, LONGEST, MOST_VIDEOS, bucket_size, check_frames, check_size
 from .media import Fit
+from .models.geometry import (
+    LARGEST_SIDE,
+    LONGEST,
+    MOST_VIDEOS,
+    bucket_size,
+    check_frames,
+    check_size,
+)
+from .models.specs import Version
 from .models.vae import Tiles
 from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
-from .specs import Version
 from .tasks import DEFAULT_FRAMES, Target, Task
 
 #: The original's negative prompt: "twisted body, missing limbs, captions, comic, static, ugly,

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from .errors import CheckpointError, MediaError
 from .files import atomic_folder, cache_folder, temporary_cache
+from .models.specs import Head
 from .recipe_files import BUILT_IN, BUILT_IN_HEADS, built_in_head
-from .specs import Head
 from .version import __version__
 
 logger = logging.getLogger(__name__)

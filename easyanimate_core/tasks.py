@@ -15,13 +15,10 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from .conditioning.camera import CameraPath, camera_path, plucker_embedding, read_camera_file
 from .conditioning.channels import takes_no_reference
 from .conditioning.condition import Sources
 from .conditioning.encode import to_model_range
-from .conditioning.trajectory import Track, check_inside, heatmap_frames, read_tracks, resample
 from .errors import HeadError, InputError
-from .geometry import cover_crop, floor_frames
 from .media import (
     Clip,
     Fit,
@@ -37,7 +34,10 @@ from .media import (
     pick_frames,
     resize_cover,
 )
-from .specs import Head, TransformerConfig, Version
+from .models.geometry import cover_crop, floor_frames
+from .models.specs import Head, TransformerConfig, Version
+from .paths.camera import CameraPath, camera_path, plucker_embedding, read_camera_file
+from .paths.trajectory import Track, check_inside, heatmap_frames, read_tracks, resample
 
 DEFAULT_FRAMES = 49
 

@@ -6,21 +6,21 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.conditioning.camera import (
+from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.paths.camera import (
     EASINGS,
     from_cameractrl_text,
     to_cameractrl_text,
 )
-from ..easyanimate_core.conditioning.camera_keyframes import keyframe_path, keyframes_from_text
-from ..easyanimate_core.conditioning.camera_moves import (
+from ..easyanimate_core.paths.camera_keyframes import keyframe_path, keyframes_from_text
+from ..easyanimate_core.paths.camera_moves import (
     ORBIT_DISTANCE,
     PRESETS,
     combine_paths,
     continue_path,
     preset_path,
 )
-from ..easyanimate_core.conditioning.camera_preview import camera_preview
-from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.paths.camera_preview import camera_preview
 from . import inputs
 
 CATEGORY = "EasyAnimate/conditioning"

@@ -7,7 +7,7 @@ from typing import Literal
 from comfy_api.latest import io
 
 from ..easyanimate_core.conditioning.condition import REFERENCE_NOISE
-from ..easyanimate_core.geometry import (
+from ..easyanimate_core.models.geometry import (
     LARGEST_SIDE,
     LONGEST,
     MOST_VIDEOS,

@@ -6,8 +6,8 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.geometry import SPATIAL_FACTOR, pixel_frames
 from ..easyanimate_core.media import Clip
+from ..easyanimate_core.models.geometry import SPATIAL_FACTOR, pixel_frames
 from ..easyanimate_core.tasks import ImageToVideo, Target, VideoToVideo
 from . import inputs
 from .alignment import report_changes, strict_widget

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.specs import Version
+from ..easyanimate_core.models.specs import Version
 from . import inputs
 from .bridge import files, notes, paths, planning
 from .bridge.loading import WEIGHT_DTYPES

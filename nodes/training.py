@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.geometry import TEMPORAL_FACTOR
+from ..easyanimate_core.models.geometry import TEMPORAL_FACTOR
 from . import inputs
 from .bridge import notes, paths
 from .bridge.training import is_name, train_and_save

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from easyanimate_core.models.specs import Head, Version
 from easyanimate_core.settings import Settings
-from easyanimate_core.specs import Head, Version
 
 V5, V5_1 = Version.V5, Version.V5_1
 HEIGHT, WIDTH, FRAMES, STEPS = 64, 96, 5, 2

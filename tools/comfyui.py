@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import dev
-from easyanimate_core.streams import prepare_streams
+from easyanimate_core.console import prepare_streams
 
 from .comfyui_install import TAGS, ready_comfyui, ready_python, ready_video_helper_suite, version_of
 

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 
 import dev
 from easyanimate_core.media import read_image, read_video, write_mp4, write_png
-from easyanimate_core.specs import Head, Version
-from easyanimate_core.tiny import make_tiny
+from easyanimate_core.models.specs import Head, Version
+from easyanimate_core.tiny.checkpoint import make_tiny
 
 PACK = "ComfyUI-EasyAnimate"
 VIDEO_HELPER_SUITE = "ComfyUI-VideoHelperSuite"

@@ -31,7 +31,7 @@ from typing import Any
 from packaging.requirements import Requirement
 
 import dev
-from easyanimate_core.streams import prepare_streams
+from easyanimate_core.console import prepare_streams
 
 from .comfyui import DIRECT, HOST, server_command, wait_until_ready
 from .comfyui_base import PACK, link
@@ -180,8 +180,8 @@ def install_as_the_manager(python: str, pack: Path) -> None:
 
 def prompt(*, draws: bool) -> dict[str, Any]:
     """A clip of the small model, and where there is an OpenCV its edges as a control video."""
+    from easyanimate_core.models.specs import Head
     from easyanimate_core.small_model import NAMES, SIZE
-    from easyanimate_core.specs import Head
 
     frames, height, width = SIZE
     name = next(name for name, head in NAMES.items() if head is Head.INPAINT)

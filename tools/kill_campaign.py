@@ -98,8 +98,8 @@ def prepare(given: Path) -> None:
     from safetensors.torch import save_file
 
     from easyanimate_core.media import read_video, write_mp4, write_png
-    from easyanimate_core.specs import Head, Version
-    from easyanimate_core.tiny import make_tiny
+    from easyanimate_core.models.specs import Head, Version
+    from easyanimate_core.tiny.checkpoint import make_tiny
 
     make_tiny(given / "tiny", version=Version.V5_1, head=Head.INPAINT)
     make_tiny(given / "trained", version=Version.V5_1, head=Head.T2V)
@@ -149,8 +149,9 @@ def _do(words: Sequence[str]) -> None:
 
 def import_heavy() -> None:
     """What the commands import, once, so that a fork begins at once. Nothing is computed here."""
-    import easyanimate_core.convert
     import easyanimate_core.data_preparation
+
+    import easyanimate_core.convert
     import easyanimate_core.evaluation
     import easyanimate_core.pipeline
     import easyanimate_core.preprocess

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import dev
-from easyanimate_core.streams import prepare_streams
+from easyanimate_core.console import prepare_streams
 
 from .workflows.schemas import FILE_LISTS, Input
 

@@ -64,10 +64,10 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Make the path, write what is asked for and say where it is."""
-    from ..conditioning.camera import to_cameractrl_text, write_camera_file
-    from ..conditioning.camera_preview import camera_preview
     from ..files import Together
     from ..media import write_png
+    from ..paths.camera import to_cameractrl_text, write_camera_file
+    from ..paths.camera_preview import camera_preview
 
     if arguments.preview is not None and arguments.preview.suffix.lower() != ".png":
         raise InputError(f"--preview is {arguments.preview}; it must end in .png.")
@@ -88,9 +88,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _check_outputs(arguments: argparse.Namespace) -> None:
-    from ..conditioning.camera import is_camera_file
     from ..files import Result, check_results
     from ..files.kinds import is_png
+    from ..paths.camera import is_camera_file
 
     results = []
     if arguments.out is not None:
@@ -103,7 +103,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _path(arguments: argparse.Namespace) -> Any:
     """What the options describe."""
-    from ..conditioning.camera_moves import combine_paths, continue_path
+    from ..paths.camera_moves import combine_paths, continue_path
 
     given = _given(arguments)
     if given is None and not arguments.moves:
@@ -131,8 +131,8 @@ def _path(arguments: argparse.Namespace) -> Any:
 
 def _given(arguments: argparse.Namespace) -> Any:
     """The path of --poses or --keyframes, None without."""
-    from ..conditioning.camera import read_camera_file
-    from ..conditioning.camera_keyframes import keyframe_path, keyframes_from_text
+    from ..paths.camera import read_camera_file
+    from ..paths.camera_keyframes import keyframe_path, keyframes_from_text
 
     if arguments.poses is not None and arguments.keyframes is not None:
         raise InputError("--poses and --keyframes are both given; one of them is the path.")
@@ -147,7 +147,7 @@ def _given(arguments: argparse.Namespace) -> Any:
 
 def _moved(arguments: argparse.Namespace, frames: int) -> Any:
     """The moves of every --moves at once, one such part after the other, `frames` in all."""
-    from ..conditioning.camera_moves import joined, preset_path
+    from ..paths.camera_moves import joined, preset_path
 
     parts = len(arguments.moves)
     if frames < parts + 1 and parts > 1:
@@ -173,7 +173,7 @@ def _moved(arguments: argparse.Namespace, frames: int) -> Any:
 
 
 def _lens(arguments: argparse.Namespace) -> Any:
-    from ..conditioning.camera import Intrinsics
+    from ..paths.camera import Intrinsics
 
     if arguments.field_of_view is None:
         return Intrinsics()

@@ -81,9 +81,9 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Convert, compare and print the summary."""
-    from ..checkpoint import Layout
     from ..convert import Conversion, convert, probe, summary, write_report
     from ..convert.report import check_report
+    from ..weights.files import Layout
 
     report = arguments.report
     if report is not None:

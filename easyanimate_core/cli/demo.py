@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..models.specs import Head, Version
 from ..small_model import SIZE, small_checkpoint
-from ..specs import Head, Version
 from .bars import ProgressBars
 from .options import add_device, add_dtype, add_force, path_of
 
@@ -136,7 +136,7 @@ def _rows() -> Iterator[Row]:
 
 def _from_text() -> Iterator[Row]:
     from .. import tasks
-    from ..synthetic import caption, make_scene
+    from ..shapes.scenes import caption, make_scene
 
     for index, name, language, frames in (
         (0, "text to video", "en", FRAMES),
@@ -168,8 +168,8 @@ def _from_clips() -> Iterator[Row]:
     import torch
 
     from .. import tasks
-    from ..evaluation.meaning import REGION_MARGIN, clip_of, edited_region, recoloured
-    from ..synthetic import caption, make_scene, render
+    from ..shapes.judge.meaning import REGION_MARGIN, clip_of, edited_region, recoloured
+    from ..shapes.scenes import caption, make_scene, render
 
     for index, name in ((7, "region, one mask"), (8, "region, mask per frame"),
                         (9, "video to video")):  # fmt: skip
@@ -187,8 +187,8 @@ def _from_control() -> Iterator[Row]:
     import torch
 
     from .. import tasks
-    from ..evaluation.meaning import clip_of
-    from ..synthetic import caption, control_video, make_scene, tracks_of
+    from ..shapes.judge.meaning import clip_of
+    from ..shapes.scenes import caption, control_video, make_scene, tracks_of
 
     for index, kind in ((10, "edges"), (11, "depth")):
         scene = make_scene(SEED, index, kind="move")
@@ -207,8 +207,8 @@ def _from_cameras() -> Iterator[Row]:
     from itertools import count
 
     from .. import tasks
-    from ..evaluation.meaning import clip_of
-    from ..synthetic import caption, make_scene
+    from ..shapes.judge.meaning import clip_of
+    from ..shapes.scenes import caption, make_scene
 
     for name in ("Pan", "Zoom"):
         scenes = (make_scene(SEED, index, kind="camera") for index in count())
@@ -225,7 +225,7 @@ def _of_v5() -> Iterator[Row]:
     import torch
 
     from .. import tasks
-    from ..synthetic import control_video, make_scene
+    from ..shapes.scenes import control_video, make_scene
 
     prompt, clip = _scene(0, "move")
     edges = torch.from_numpy(control_video(make_scene(SEED, 0, kind="move"), "edges"))
@@ -240,8 +240,8 @@ def _of_v5() -> Iterator[Row]:
 
 def _scene(index: int, kind: str) -> tuple[str, Any]:
     """Caption and clip [F, H, W, 3] of a scene."""
-    from ..evaluation.meaning import clip_of
-    from ..synthetic import caption, make_scene
+    from ..shapes.judge.meaning import clip_of
+    from ..shapes.scenes import caption, make_scene
 
     scene = make_scene(SEED, index, kind=kind)
     return caption(scene), clip_of(scene)
@@ -276,7 +276,7 @@ def _strip(task: Any, made: Any) -> Any:
 
 def _pipeline(arguments: argparse.Namespace, version: Version, head: Head) -> Any:
     from ..pipeline import Pipeline
-    from ..tiny import make_tiny
+    from ..tiny.checkpoint import make_tiny
 
     if version is Version.V5_1:
         folder = small_checkpoint(head)

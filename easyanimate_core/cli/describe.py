@@ -26,10 +26,10 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the description."""
-    from ..checkpoint import inspect_checkpoint
-    from ..checkpoint.folder import is_file
-    from ..loading import check_weights
     from ..text import check_text_encoder
+    from ..weights.files import inspect_checkpoint
+    from ..weights.files.folder import is_file
+    from ..weights.loading import check_weights
 
     if is_file(arguments.path):
         return _run_file(arguments)

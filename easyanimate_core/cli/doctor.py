@@ -24,7 +24,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the report; `InputError` where the device cannot be used, which names the remedy."""
-    from ..devices import device_notes, pick_device, pick_dtype
+    from ..memory.devices import device_notes, pick_device, pick_dtype
 
     for line in _machine():
         print(line)
@@ -58,12 +58,12 @@ def _machine() -> Iterator[str]:
 def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str]]:
     import platform
 
-    from ..cards import usual_dtype
-    from ..devices import card_of, text_dtype
-    from ..memory import QUANTIZATIONS, quantizations_on
+    from ..memory.cards import usual_dtype
+    from ..memory.devices import card_of, text_dtype
+    from ..memory.options import QUANTIZATIONS, quantizations_on
+    from ..memory.tested import SYSTEMS, evidence_for
+    from ..models.precision import wide
     from ..models.transformer.kernel import holds_scores
-    from ..precision import wide
-    from ..tested import SYSTEMS, evidence_for
 
     card = card_of(device)
     usual = usual_dtype(card)

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from ..errors import printable
-from ..memory import QUANTIZATIONS, Memory
+from ..memory.options import QUANTIZATIONS, Memory
 from .bars import ProgressBars
 from .generate import add_embedding_cache
 from .options import add_device, add_dtype, add_force, path_of

@@ -39,7 +39,6 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, and say where the report is."""
-    from ..devices import pick_device
     from ..evaluation import (
         check_videos_report,
         evaluate_videos,
@@ -47,6 +46,7 @@ def run(arguments: argparse.Namespace) -> int:
         summary_lines,
         write_videos,
     )
+    from ..memory.devices import pick_device
 
     options = {name: getattr(arguments, name) for name in ("against", "prompts", "clip", "i3d")}
     plan = plan_videos(arguments.videos, **options)

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from ..memory import Memory
+from ..memory.options import Memory
 from .bars import ProgressBars
 from .generate import add_memory, memory_of
 from .options import add_device, add_dtype, add_force, path_of, size_of
 
 if TYPE_CHECKING:
-    from ..evaluation import Ask, Sample
     from ..settings import Settings
+    from ..shapes.judge import Ask, Sample
 
 _EXAMPLES = """\
 The scenes are those of make-clips: coloured shapes that move. What is asked of a checkpoint follows
@@ -68,7 +68,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Judge every checkpoint and say where the reports are."""
-    from ..evaluation import check_meaning
+    from ..shapes.judge import check_meaning
 
     if bool(arguments.checkpoints) == (arguments.rendered is not None):
         raise InputError("evaluate-meaning needs checkpoints, or --rendered and no checkpoint.")
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
         folder = arguments.out if len(runs) == 1 else arguments.out / name
         check_meaning(folder, dict.fromkeys(ask.task for ask in asks), force=arguments.force)
     for path, name, (pipeline, asks) in zip(arguments.checkpoints, names, runs, strict=True):
-        from ..evaluation import make_samples
+        from ..shapes.judge import make_samples
 
         folder = arguments.out if len(runs) == 1 else arguments.out / name
         print(f"{path}: {len(asks)} clips on {pipeline.device}")
@@ -125,8 +125,8 @@ def _prepared(
     path: Path, arguments: argparse.Namespace, settings: Settings
 ) -> tuple[Any, list[Ask]]:
     """The pipeline of a checkpoint and what it is asked for; refuses before anything is made."""
-    from ..evaluation import tasks_of
     from ..pipeline import Pipeline
+    from ..shapes.judge import tasks_of
 
     pipeline = Pipeline.load(
         path,
@@ -146,7 +146,7 @@ def _prepared(
 
 
 def _asks(tasks: Iterable[str], arguments: argparse.Namespace, settings: Settings) -> list[Ask]:
-    from ..evaluation import HELD_OUT_SEED, asks_for
+    from ..shapes.judge import HELD_OUT_SEED, asks_for
 
     seed = HELD_OUT_SEED if arguments.scenes_seed is None else arguments.scenes_seed
     return [
@@ -159,7 +159,7 @@ def _asks(tasks: Iterable[str], arguments: argparse.Namespace, settings: Setting
 
 
 def _judge_rendered(arguments: argparse.Namespace, settings: Settings) -> None:
-    from ..evaluation import TASKS, check_meaning, rendered_samples
+    from ..shapes.judge import TASKS, check_meaning, rendered_samples
 
     asks = _asks(arguments.tasks or TASKS, arguments, settings)
     check_meaning(arguments.out, dict.fromkeys(ask.task for ask in asks), force=arguments.force)
@@ -179,7 +179,7 @@ def _report(
 ) -> None:
     from dataclasses import asdict
 
-    from ..evaluation import judge_all, write_meaning
+    from ..shapes.judge import judge_all, write_meaning
 
     started = time.perf_counter()
     report = judge_all(samples)

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import InputError, RecipeError, printable
 from ..files import foreign_system, is_folder
-from ..memory import OFFLOADS, QUANTIZATIONS, Memory
+from ..memory.options import OFFLOADS, QUANTIZATIONS, Memory
 from . import loras
 from .bars import ProgressBars
 from .options import (

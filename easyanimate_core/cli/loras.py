@@ -12,7 +12,7 @@ from ..files.commands import own_command
 from .options import path_in
 
 if TYPE_CHECKING:
-    from ..lora import Lora
+    from ..weights.lora import Lora
 
 #: The ending tells where the file's name ends: it may hold colons and equals signs itself.
 _OPTION = re.compile(
@@ -41,7 +41,7 @@ def given(arguments: argparse.Namespace) -> tuple[Lora, ...]:
 
 
 def _lora(text: str, *, partial: bool) -> Lora:
-    from ..lora import Lora
+    from ..weights.lora import Lora
 
     match = _OPTION.fullmatch(text)
     pickle = _PICKLE.fullmatch(text)

@@ -10,10 +10,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..console import output_failure, prepare_streams
 from ..errors import EasyAnimateError, InputError, MediaError
 from ..files import write_error
 from ..files.commands import program
-from ..streams import output_failure, prepare_streams
 from ..version import __version__
 from . import (
     camera,

@@ -40,7 +40,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw, and say where it is."""
-    from ..synthetic.dataset import ClipSet, write_clips
+    from ..shapes.scenes.dataset import ClipSet, write_clips
 
     both = arguments.language == "both"
     clips = ClipSet(

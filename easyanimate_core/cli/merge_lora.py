@@ -36,9 +36,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Write the file and say what was merged."""
     import torch
 
-    from ..checkpoint import read_denoiser_files
-    from ..checkpoint.folder import is_folder
-    from ..lora import merge_loras
+    from ..weights.files import read_denoiser_files
+    from ..weights.files.folder import is_folder
+    from ..weights.lora import merge_loras
 
     used = loras.given(arguments)
     inside = arguments.model / "transformer"

@@ -6,10 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..device_names import DEVICE_NAMES, DTYPE_NAMES
 from ..errors import InputError
 from ..files import named_path
 from ..files.home import expanded
+from ..memory.device_names import DEVICE_NAMES, DTYPE_NAMES
 
 
 def path_in(text: str) -> Path:
@@ -51,7 +51,7 @@ def add_dtype(parser: Any) -> None:
 
 def print_device_notes(arguments: argparse.Namespace, pipeline: Any) -> None:
     """What a user has to know of the device of a `Pipeline`, and of its dtype."""
-    from ..devices import device_notes
+    from ..memory.devices import device_notes
 
     for note in device_notes(arguments.device, pipeline.device, pipeline.dtype):
         print(f"note: {note}")

@@ -8,7 +8,7 @@ from dataclasses import asdict, fields, replace
 from typing import Any
 
 from ..errors import InputError
-from ..memory import Memory
+from ..memory.options import Memory
 from .options import add_device, add_dtype, path_in
 
 _EXAMPLES = """\
@@ -86,10 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan; the exit status is 0 if the run fits, else 1."""
     import torch
 
-    from ..devices import card_of, pick_device, pick_dtype
-    from ..memory import quantizations_on
-    from ..planning import Job, Limits, choose, report
-    from ..specs import Head
+    from ..memory.devices import card_of, pick_device, pick_dtype
+    from ..memory.options import quantizations_on
+    from ..memory.plan import Job, Limits, choose, report
+    from ..models.specs import Head
 
     device = torch.device("cpu") if arguments.vram == 0 else pick_device(arguments.device)
     compute = pick_dtype(arguments.dtype, device)
@@ -135,8 +135,8 @@ def main_memory(arguments: argparse.Namespace) -> int:
 
 def limits_of(arguments: argparse.Namespace, device: Any) -> Any:
     """The `Limits` of a run on a device of this machine, as it is or as the options say."""
-    from ..devices import card_of
-    from ..planning import Limits
+    from ..memory.devices import card_of
+    from ..memory.plan import Limits
 
     limits = Limits.of(card_of(device), main_memory(arguments))
     if limits.card is None or arguments.vram is None:
@@ -146,10 +146,10 @@ def limits_of(arguments: argparse.Namespace, device: Any) -> Any:
 
 def facts_of_model(model: str, device: Any) -> Any:
     """The facts of a folder that can run on a device, or of a published model by its name."""
-    from ..checkpoint import inspect_checkpoint
     from ..hub import find_model
+    from ..memory.plan import facts_of, published_facts
     from ..networks import check_held_on
-    from ..planning import facts_of, published_facts
+    from ..weights.files import inspect_checkpoint
 
     folder = path_in(model)
     if folder.is_dir():

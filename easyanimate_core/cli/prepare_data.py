@@ -63,8 +63,8 @@ def _step(steps: Any, name: str, run: Any, text: str, **more: Any) -> argparse.A
 
 def _checked(run: Any, arguments: argparse.Namespace) -> int:
     """Run a step if its records can be written: the first of them may come after an hour."""
-    from ..data_preparation.files import records_of
     from ..files import check_writable
+    from ..training.preparation.files import records_of
 
     check_writable(records_of(arguments.out))
     status: int = run(arguments)
@@ -145,7 +145,7 @@ class _ListMeasures(argparse.Action):
     """Prints the table of measures: building the parser stays quick without it."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
-        from ..data_preparation import MEASURES, Limit
+        from ..training.preparation import MEASURES, Limit
 
         for name, measure in MEASURES.items():
             limit = f"{Limit(measure.low, measure.high)}"
@@ -154,7 +154,7 @@ class _ListMeasures(argparse.Action):
 
 
 def _scenes(arguments: argparse.Namespace) -> int:
-    from ..data_preparation import Detection, Splitting, split_scenes
+    from ..training.preparation import Detection, Splitting, split_scenes
 
     with ProgressBars() as bars:
         summary = split_scenes(
@@ -181,7 +181,7 @@ def _scenes(arguments: argparse.Namespace) -> int:
 
 
 def _filter(arguments: argparse.Namespace) -> int:
-    from ..data_preparation import Measuring, filter_files
+    from ..training.preparation import Measuring, filter_files
 
     measuring = Measuring(
         arguments.ocr,
@@ -216,7 +216,7 @@ def _print_notes(notes: Mapping[str, Sequence[str]]) -> None:
 
 
 def _limit(text: str) -> tuple[str, Any]:
-    from ..data_preparation import Limit
+    from ..training.preparation import Limit
 
     name, sign, limits = text.partition("=")
     low, dots, high = limits.partition("..")
@@ -230,7 +230,7 @@ def _limit(text: str) -> tuple[str, Any]:
 
 
 def _deduplicate(arguments: argparse.Namespace) -> int:
-    from ..data_preparation import deduplicate
+    from ..training.preparation import deduplicate
 
     with ProgressBars() as bars:
         found = deduplicate(
@@ -246,7 +246,7 @@ def _deduplicate(arguments: argparse.Namespace) -> int:
 
 
 def _caption(arguments: argparse.Namespace) -> int:
-    from ..data_preparation import PROMPT, Captioning, caption_files, read_captions
+    from ..training.preparation import PROMPT, Captioning, caption_files, read_captions
 
     if (arguments.model is None) == (arguments.source is None):
         raise InputError(
@@ -280,7 +280,7 @@ def _caption(arguments: argparse.Namespace) -> int:
 
 
 def _manifest(arguments: argparse.Namespace) -> int:
-    from ..data_preparation import write_manifest
+    from ..training.preparation import write_manifest
 
     with ProgressBars() as bars:
         summary = write_manifest(
@@ -296,7 +296,7 @@ def _manifest(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ..data_preparation import write_report
+    from ..training.preparation import write_report
 
     with ProgressBars() as bars:
         print(write_report(arguments.out, progress=bars))

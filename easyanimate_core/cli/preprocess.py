@@ -54,8 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _list(folders)
     if not (arguments.kind and arguments.source and arguments.output):
         raise InputError("preprocess needs --kind, a source and an output; or --list.")
-    from ..devices import pick_device
     from ..media import write_mp4, write_png
+    from ..memory.devices import pick_device
     from ..preprocess import Detection, check_packages, find_weights, preprocess
 
     _check_replaced(arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..specs import Head, Version
+from ..models.specs import Head, Version
 from .options import add_force, path_of
 
 
@@ -29,7 +29,7 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the folder and say where it is."""
-    from ..tiny import make_tiny
+    from ..tiny.checkpoint import make_tiny
 
     version, head = Version(arguments.version), Head(arguments.head)
     path = make_tiny(

@@ -33,10 +33,10 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw, and say where it is."""
-    from ..conditioning.track_preview import track_preview
-    from ..conditioning.trajectory import heatmap_frames, read_tracks, resample
     from ..files import Together
     from ..media import read_image, write_mp4, write_png
+    from ..paths.track_preview import track_preview
+    from ..paths.trajectory import heatmap_frames, read_tracks, resample
 
     if arguments.output.suffix.lower() != ".mp4":
         raise InputError(f"The output is {arguments.output}; it must end in .mp4.")

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from ..errors import HeadError
-from ..geometry import latent_shape
+from ..models.geometry import latent_shape
+from ..models.specs import Head, TransformerConfig
 from ..progress import Progress, silent
-from ..specs import Head, TransformerConfig
 from .control import camera_condition
 from .encode import VideoEncoder, encode_video
 from .inpaint import inpaint_condition

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..models.specs import Head, TransformerConfig
 from ..progress import Progress, silent
-from ..specs import Head, TransformerConfig
 from .channels import Shown, nothing_known, shown_camera, shown_control, shown_pixels
 from .encode import VideoEncoder, encode_video
 from .held import Held, hold_known, known_share

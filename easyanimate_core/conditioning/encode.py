@@ -10,10 +10,10 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..models.precision import check_finite
+from ..models.specs import VAEConfig
 from ..models.vae import Posterior
-from ..precision import check_finite
 from ..progress import Progress, silent
-from ..specs import VAEConfig
 
 
 class VideoEncoder(Protocol):

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, pixel_frames
+from ..models.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, pixel_frames
 from ..progress import Progress, silent
 from .encode import VideoEncoder, encode_video
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
+from ..models.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ..progress import Progress, silent
 from .encode import VideoEncoder, encode_video
 

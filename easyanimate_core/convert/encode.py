@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint.writer import ITEM_BYTES
 from ..errors import CheckpointError
-from ..quantization import STORAGE_FORMATS, Stored, StoredWeight, to_storage
-from ..quantization.storage import as_tensors
+from ..weights.files.writer import ITEM_BYTES
+from ..weights.stored import STORAGE_FORMATS, Stored, StoredWeight, to_storage
+from ..weights.stored.storage import as_tensors
 from .fidelity import ErrorSums
 from .plan import Planned
 

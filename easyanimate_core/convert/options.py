@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..checkpoint import Layout
 from ..errors import InputError
-from ..quantization import STORAGE_FORMATS
+from ..weights.files import Layout
+from ..weights.stored import STORAGE_FORMATS
 
 #: The components that have weights, by the names of their folders.
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")

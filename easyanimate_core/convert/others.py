@@ -7,8 +7,8 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..checkpoint.whole import check_whole
 from ..errors import CheckpointError
+from ..weights.files.whole import check_whole
 
 _LEFT_BEHIND = ("transformer", ".cache", ".git")
 #: A file of weights that is as large is linked. A smaller one is copied, so that editing it in one

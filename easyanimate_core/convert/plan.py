@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..checkpoint import Layout, TensorInfo
-from ..checkpoint.key_maps_transformer import to_diffusers
-from ..checkpoint.scaled import note_name, scale_name
-from ..checkpoint.writer import ITEM_BYTES, Entry
 from ..errors import InputError
-from ..quantization import STORAGE_FORMATS, is_quantized
-from ..quantization.storage import note, stored_format
+from ..weights.files import Layout, TensorInfo
+from ..weights.files.key_maps_transformer import to_diffusers
+from ..weights.files.scaled import note_name, scale_name
+from ..weights.files.writer import ITEM_BYTES, Entry
+from ..weights.stored import STORAGE_FORMATS, is_quantized
+from ..weights.stored.storage import note, stored_format
 from .options import GGUF_DTYPES, KEEP, PLAIN_DTYPES, Conversion
 from .source import Source
 

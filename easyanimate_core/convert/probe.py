@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import inspect_checkpoint
 from ..conditioning.encode import from_model_range
 from ..errors import InputError
-from ..loading import build_on_meta, load_vae
+from ..models.specs import TransformerConfig
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..progress import Progress, silent
-from ..quantization import Stored
 from ..sampling import DEFAULT_SCHEDULER, PUBLISHED_CONFIG, Guidance, denoise, make_schedule
 from ..sampling.guidance import guided_denoiser
-from ..specs import TransformerConfig
+from ..weights.files import inspect_checkpoint
+from ..weights.loading import build_on_meta, load_vae
+from ..weights.stored import Stored
 from .fidelity import ProbeResult, psnr
 from .source import Source, is_checkpoint, open_source
 

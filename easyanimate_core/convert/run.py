@@ -8,17 +8,17 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..checkpoint.detect import CONFIG_KEY
-from ..checkpoint.folder import PICKLE_SUFFIXES, SAFETENSORS_SUFFIX
-from ..checkpoint.gguf_file import GGUF_SUFFIX
-from ..checkpoint.gguf_writer import GGUFStream, packed_bytes
-from ..checkpoint.writer import Entry, SafetensorsWriter, check_space, file_bytes, write_index
 from ..errors import CheckpointError, InputError, printable
 from ..files import Result, atomic_file, atomic_folder, check_folder, check_results
 from ..files.kinds import is_gguf, is_safetensors
-from ..lora.facts import stated_beside
 from ..progress import Progress, silent
 from ..version import __version__
+from ..weights.files.detect import CONFIG_KEY
+from ..weights.files.folder import PICKLE_SUFFIXES, SAFETENSORS_SUFFIX
+from ..weights.files.gguf_file import GGUF_SUFFIX
+from ..weights.files.gguf_writer import GGUFStream, packed_bytes
+from ..weights.files.writer import Entry, SafetensorsWriter, check_space, file_bytes, write_index
+from ..weights.lora.facts import stated_beside
 from .encode import changes, encode, overflows_fp16
 from .fidelity import ErrorSums, Fidelity, LayerError
 from .options import GGUF_DTYPES, Conversion
@@ -302,6 +302,6 @@ def _notes(
 
 
 def _is_matrix(weight: Planned) -> bool:
-    from ..quantization import is_quantized
+    from ..weights.stored import is_quantized
 
     return is_quantized(weight.name, weight.shape)

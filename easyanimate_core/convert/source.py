@@ -13,7 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checkpoint import (
+from ..errors import CheckpointError, InputError, printable
+from ..models.specs import TransformerConfig, VAEConfig
+from ..models.transformer import EasyAnimateTransformer3DModel
+from ..models.vae import AutoencoderKLMagvit
+from ..weights.files import (
     TensorFiles,
     TensorInfo,
     denoiser_files,
@@ -22,16 +26,12 @@ from ..checkpoint import (
     read_transformer_config,
     vae_files,
 )
-from ..checkpoint.detect import config_as_json, stated_config
-from ..checkpoint.folder import is_folder
-from ..checkpoint.key_maps_transformer import to_original
-from ..checkpoint.scaled import check_scales
-from ..errors import CheckpointError, InputError, printable
-from ..loading import Renamed, build_on_meta, check_complete
-from ..models.transformer import EasyAnimateTransformer3DModel
-from ..models.vae import AutoencoderKLMagvit
-from ..quantization import Stored, StoredWeights
-from ..specs import TransformerConfig, VAEConfig
+from ..weights.files.detect import config_as_json, stated_config
+from ..weights.files.folder import is_folder
+from ..weights.files.key_maps_transformer import to_original
+from ..weights.files.scaled import check_scales
+from ..weights.loading import Renamed, build_on_meta, check_complete
+from ..weights.stored import Stored, StoredWeights
 from .options import PARTS
 
 #: What a file with a LoRA is called. It is only rewritten, never a part of a checkpoint.

@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint.foreign import load_foreign
 from ..errors import CheckpointError
 from ..media import check_pixels, to_bytes
+from ..weights.files.foreign import load_foreign
 
 #: Frames of a video that are scored.
 SCORED_FRAMES = 8

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from ..errors import InputError
-from ..specs import Head, Version
+from ..models.specs import Head, Version
 
 #: The hubs by the names that the command line and the node give them, and the owner there.
 HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"

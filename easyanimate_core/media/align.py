@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
-from ..geometry import check_frames, check_size, cover_crop, floor_frames
+from ..models.geometry import check_frames, check_size, cover_crop, floor_frames
 from .clip import Clip
 from .lines import ground_of_lines, resize_lines
 from .scale import MASK_THRESHOLD, check_mask, check_pixels, cover_mask, nothing_left, resize_cover

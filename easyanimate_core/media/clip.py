@@ -8,7 +8,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from ..errors import InputError
-from ..geometry import bucket_size
+from ..models.geometry import bucket_size
 from .film import check_held
 from .times import Timing, num_moments, uneven_note
 

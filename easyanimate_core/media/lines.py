@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..geometry import cover_crop
+from ..models.geometry import cover_crop
 
 #: Black ground with light lines, white ground with dark ones.
 _GROUNDS = (0.0, 1.0)

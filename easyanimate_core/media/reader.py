@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..errors import InputError, MediaError
-from ..geometry import cover_crop
+from ..models.geometry import cover_crop
 from .clip import Clip, Fit, Masks, VideoFacts
 from .film import Film, StreamedFrame, at_even_moments
 from .lines import DrawingLook, look_step, resize_lines

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import InputError
-from ..geometry import cover_crop
+from ..models.geometry import cover_crop
 
 #: A mask value of this or more is 1 (generate): 128 of 255 is white, 127 is black.
 MASK_THRESHOLD = 0.5

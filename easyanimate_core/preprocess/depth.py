@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checkpoint.foreign import load_foreign
-from ..checkpoint.pickles import read_pickle
 from ..errors import CheckpointError
+from ..weights.files.foreign import load_foreign
+from ..weights.files.pickles import read_pickle
 from .detection import Detection
 from .library import submodule
 from .weights import load_into

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checkpoint.pickles import read_pickle
+from ..weights.files.pickles import read_pickle
 from . import depth, dwpose, pose
 from .detection import Detection
 from .library import submodule

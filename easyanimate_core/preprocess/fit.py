@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..geometry import cover_crop
 from ..media import resize_cover, resize_lines
 from ..media.writer import to_bytes
+from ..models.geometry import cover_crop
 from .detection import NETWORK_SIDE, Detection
 
 

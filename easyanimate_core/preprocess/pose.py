@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checkpoint.pickles import read_pickle
+from ..weights.files.pickles import read_pickle
 from .detection import Detection
 from .library import submodule
 from .weights import load_into

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import SchedulerError
-from ..specs import Version
+from ..models.specs import Version
 from .noise_levels import TRAINED_STEPS, check_config
 from .solvers import Solver, make_solver
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import build_on_meta
+from ..weights.loading import build_on_meta
 from .embedding import TextEmbedding, check_prompts, network_device
 from .encoder_config import bert_config, t5_config
 from .tokenize import Tokenizer, check_vocabulary, report_removed

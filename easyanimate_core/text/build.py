@@ -6,10 +6,10 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import read_tensor_files
 from ..errors import CheckpointError
+from ..models.specs import Version
 from ..progress import Progress, silent
-from ..specs import Version
+from ..weights.files import read_tensor_files
 from .bert_t5 import BertT5TextEncoder, bert_from_tensors, t5_from_tensors
 from .embedding import TextEncoder
 from .qwen import qwen_from_tensors

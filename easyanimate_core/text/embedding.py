@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
-from ..precision import check_finite
+from ..models.precision import check_finite
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..checkpoint import CheckpointInfo
 from ..errors import InputError
 from ..files import (
     TEXT,
@@ -34,6 +33,7 @@ from ..files import (
 )
 from ..media.samples import add_samples
 from ..version import __version__
+from ..weights.files import CheckpointInfo
 from .embedding_file import SUFFIX, states_from_tensors, states_to_tensors
 from .prompts import EncodedPrompt
 

@@ -27,7 +27,7 @@ from ..files import (
     write_tensors,
 )
 from ..files.safetensors_file import HeaderError, SafetensorsFile
-from ..specs import TransformerConfig
+from ..models.specs import TransformerConfig
 from .embedding import TextStates
 from .tokenize import MAX_TOKENS
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..loading import build_on_meta
+from ..weights.loading import build_on_meta
 from .embedding import TextEmbedding, check_prompts, network_device
 from .encoder_config import qwen_config
 from .tokenize import ChatTokenizer, check_vocabulary, report_removed

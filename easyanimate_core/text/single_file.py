@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..checkpoint import TensorFiles, read_tensor_files
 from ..errors import CheckpointError
-from ..loading import Renamed
-from ..specs import Version
+from ..models.specs import Version
+from ..weights.files import TensorFiles, read_tensor_files
+from ..weights.loading import Renamed
 from .bert_t5 import BertT5TextEncoder, bert_from_tensors, t5_from_tensors
 from .chat import QWEN_CHAT
 from .embedding import TextEncoder

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..checkpoint.whole import check_whole
 from ..errors import CheckpointError
 from ..files import read_bytes
+from ..weights.files.whole import check_whole
 from .chat import Chat, chat_of
 from .tokenizer_files import (
     BERT_STEPS,

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import read_json
 from ..errors import CheckpointError
-from ..loading import Renamed, assign_tensors, check_complete, check_materialised
 from ..progress import Progress, silent
-from ..quantization import Quantizer
+from ..weights.files import read_json
+from ..weights.loading import Renamed, assign_tensors, check_complete, check_materialised
+from ..weights.stored import Quantizer
 
 _COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 

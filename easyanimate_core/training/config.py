@@ -20,8 +20,8 @@ from ..errors import InputError
 from ..files import named_path, short
 from ..files.home import expanded
 from ..files.yaml_text import read_yaml, yaml_value
-from ..geometry import check_frames
-from ..synthetic.scene import SHAPES, Look
+from ..models.geometry import check_frames
+from ..shapes.scenes.scene import SHAPES, Look
 
 
 def _path(path: Path) -> Path:

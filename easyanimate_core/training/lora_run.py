@@ -15,13 +15,13 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..checkpoint import CheckpointInfo, inspect_checkpoint
 from ..errors import HeadError, HeldError, InputError
 from ..files.commands import own_command
-from ..geometry import SIZE_MULTIPLE, check_frames, num_tokens
 from ..media import check_pixels, read_image, resize_cover
+from ..models.geometry import SIZE_MULTIPLE, check_frames, num_tokens
+from ..models.specs import Head
 from ..progress import Progress, silent
-from ..specs import Head
+from ..weights.files import CheckpointInfo, inspect_checkpoint
 from .config import TrainConfig, parse_config
 from .data.buckets import shapes_for
 from .data.records import Record, Sample, Shape

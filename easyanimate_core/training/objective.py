@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..models.specs import Version
 from ..sampling.noise_levels import TRAINED_STEPS, alphas_cumprod
-from ..specs import Version
 from .config import ObjectiveConfig
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import torch
 
-from ..checkpoint import read_tensor_files
+from ..models.specs import TransformerConfig, Version
 from ..progress import Progress, silent
-from ..specs import TransformerConfig, Version
 from ..text import TextEncoder, TextStates
 from ..text.build import build_text_encoder
+from ..weights.files import read_tensor_files
 from .config import ModelConfig
 from .data.cache import LatentCache, digest_of_files
-from .networks import text_folder
+from .load_or_build import text_folder
 
 _KEPT = 4096
 

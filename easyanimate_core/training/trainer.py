@@ -11,15 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..console import prepare_streams
 from ..errors import EasyAnimateError, HeldError, InputError
 from ..files import atomic_folder
 from ..progress import Progress, silent
-from ..streams import prepare_streams
-from .average import Average, take_apart
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
 from .data.buckets import Draw
 from .optimizers import SHARDED, make_optimizer, make_schedule
+from .state.average import Average, take_apart
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, Strategy, Weights

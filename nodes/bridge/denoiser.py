@@ -26,17 +26,17 @@ import torch
 from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
+from ...easyanimate_core.memory.plan.activations import denoiser_bytes
+from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
+from ...easyanimate_core.models.precision import check_finite
+from ...easyanimate_core.models.specs import TransformerConfig, Version
 from ...easyanimate_core.models.transformer import (
     AroundBlock,
     EasyAnimateTransformer3DModel,
     RunBlock,
     bounded_attention,
 )
-from ...easyanimate_core.planning.activations import denoiser_bytes
-from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
-from ...easyanimate_core.precision import check_finite
 from ...easyanimate_core.sampling import FLOW_SHIFT
-from ...easyanimate_core.specs import TransformerConfig, Version
 from .preview import PreviewColours
 from .shown import KEY, TEXT_T5, denoiser_channels
 

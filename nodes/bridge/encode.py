@@ -19,8 +19,8 @@ from ...easyanimate_core.conditioning.condition import Sources
 from ...easyanimate_core.conditioning.encode import encode_video
 from ...easyanimate_core.conditioning.held import hold_known, known_share
 from ...easyanimate_core.conditioning.inpaint import resize_to_latents
-from ...easyanimate_core.geometry import TEMPORAL_FACTOR, latent_shape
 from ...easyanimate_core.media import align_mask
+from ...easyanimate_core.models.geometry import TEMPORAL_FACTOR, latent_shape
 from ...easyanimate_core.sampling import draw_noise
 from ...easyanimate_core.tasks import Target
 from .vae import EncodingVAE

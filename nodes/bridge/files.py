@@ -11,7 +11,11 @@ import comfy.model_management
 import comfy.sd
 import torch
 
-from ...easyanimate_core.checkpoint import (
+from ...easyanimate_core.models.specs import Version
+from ...easyanimate_core.sampling import PUBLISHED_CONFIG
+from ...easyanimate_core.text import build_text_encoder
+from ...easyanimate_core.text.single_file import Vocabularies, text_encoder_from_files
+from ...easyanimate_core.weights.files import (
     CheckpointInfo,
     inspect_checkpoint,
     model_size,
@@ -22,12 +26,8 @@ from ...easyanimate_core.checkpoint import (
     read_vae_config,
     vae_files,
 )
-from ...easyanimate_core.loading import check_weights
-from ...easyanimate_core.quantization import PackedWeight
-from ...easyanimate_core.sampling import PUBLISHED_CONFIG
-from ...easyanimate_core.specs import Version
-from ...easyanimate_core.text import build_text_encoder
-from ...easyanimate_core.text.single_file import Vocabularies, text_encoder_from_files
+from ...easyanimate_core.weights.loading import check_weights
+from ...easyanimate_core.weights.stored import PackedWeight
 from .denoiser import DenoiserInfo
 from .loading import (
     DEFAULT_DTYPE,

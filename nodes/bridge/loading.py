@@ -10,13 +10,13 @@ import comfy.model_management
 import torch
 from torch import Tensor
 
-from ...easyanimate_core.checkpoint.scaled import NOTE, without_side_tensors
 from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.loading import build_on_meta, check_complete
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
-from ...easyanimate_core.quantization import is_quantized, to_storage
-from ...easyanimate_core.quantization.storage import as_tensors
+from ...easyanimate_core.weights.files.scaled import NOTE, without_side_tensors
+from ...easyanimate_core.weights.loading import build_on_meta, check_complete
+from ...easyanimate_core.weights.stored import is_quantized, to_storage
+from ...easyanimate_core.weights.stored.storage import as_tensors
 from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours

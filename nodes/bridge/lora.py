@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...easyanimate_core.errors import CheckpointError, InputError
 from ...easyanimate_core.files.commands import own_command
-from ...easyanimate_core.lora import BlockStrengths, Lora, LoraLayer, read_lora
+from ...easyanimate_core.weights.lora import BlockStrengths, Lora, LoraLayer, read_lora
 from .denoiser import denoiser_info
 
 _PREFIX = "diffusion_model."

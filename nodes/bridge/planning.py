@@ -12,11 +12,11 @@ import psutil
 import torch
 from torch import Tensor
 
-from ...easyanimate_core.cards import Card
-from ...easyanimate_core.checkpoint import inspect_checkpoint
-from ...easyanimate_core.devices import card_of
-from ...easyanimate_core.planning import Job, Limits, Plan, choose, facts_of, report
-from ...easyanimate_core.specs import Head
+from ...easyanimate_core.memory.cards import Card
+from ...easyanimate_core.memory.devices import card_of
+from ...easyanimate_core.memory.plan import Job, Limits, Plan, choose, facts_of, report
+from ...easyanimate_core.models.specs import Head
+from ...easyanimate_core.weights.files import inspect_checkpoint
 from .files import TEXT_DTYPES
 from .loading import FP8, compute_dtype
 

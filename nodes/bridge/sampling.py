@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...easyanimate_core.errors import InputError
+from ...easyanimate_core.models.specs import Version
 from ...easyanimate_core.sampling import (
     DEFAULT_SCHEDULER,
     Guidance,
@@ -23,7 +24,6 @@ from ...easyanimate_core.sampling import (
     denoise,
     make_schedule,
 )
-from ...easyanimate_core.specs import Version
 from .denoiser import DenoiserInfo, denoiser_info, flow_shift
 
 _RESCALE_KEY = "sampler_cfg_function"

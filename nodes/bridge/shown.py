@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ...easyanimate_core.conditioning.channels import Shown, nothing_known
 from ...easyanimate_core.errors import HeadError, InputError
-from ...easyanimate_core.geometry import SPATIAL_FACTOR, pixel_frames
-from ...easyanimate_core.specs import Head, TransformerConfig, Version
+from ...easyanimate_core.models.geometry import SPATIAL_FACTOR, pixel_frames
+from ...easyanimate_core.models.specs import Head, TransformerConfig, Version
 
 #: Where it lies in a CONDITIONING entry's dictionary.
 KEY = "easyanimate_shown"

@@ -10,26 +10,26 @@ import comfy.quant_ops
 import torch
 from torch import Tensor
 
-from ...easyanimate_core.cards import Card
-from ...easyanimate_core.checkpoint import TensorFiles
-from ...easyanimate_core.checkpoint.key_maps_transformer import to_original
-from ...easyanimate_core.checkpoint.scaled import (
+from ...easyanimate_core.errors import CheckpointError
+from ...easyanimate_core.files import json_value
+from ...easyanimate_core.memory.cards import Card
+from ...easyanimate_core.weights.files import TensorFiles
+from ...easyanimate_core.weights.files.key_maps_transformer import to_original
+from ...easyanimate_core.weights.files.scaled import (
     INPUT_SCALE,
     MARKER,
     SIDE_TENSORS,
     note_name,
     scale_name,
 )
-from ...easyanimate_core.checkpoint.spellings import DENOISER_WORDS, without_words
-from ...easyanimate_core.errors import CheckpointError
-from ...easyanimate_core.files import json_value
-from ...easyanimate_core.quantization import (
+from ...easyanimate_core.weights.files.spellings import DENOISER_WORDS, without_words
+from ...easyanimate_core.weights.stored import (
     STORAGE_FORMATS,
     PackedWeight,
     StoredWeight,
     StoredWeights,
 )
-from ...easyanimate_core.quantization.storage import (
+from ...easyanimate_core.weights.stored.storage import (
     UNPACKED_DTYPE,
     is_packed,
     note_of,

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.quantization import QuantizedLinear, dequantized, plain_tensors
 from ...easyanimate_core.text import TextEmbedding, TextEncoder, check_states
+from ...easyanimate_core.weights.stored import QuantizedLinear, dequantized, plain_tensors
 from .shown import TEXT_T5
 
 #: Key of the tokens that pass between tokenizer and model.

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
-from ...easyanimate_core.loading import load_network
+from ...easyanimate_core.memory.plan import activations
+from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
+from ...easyanimate_core.models.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
+from ...easyanimate_core.models.precision import check_finite
+from ...easyanimate_core.models.specs import VAEConfig
 from ...easyanimate_core.models.vae import TILE_SIDES, AutoencoderKLMagvit, Tiles, decode_tiled
 from ...easyanimate_core.models.vae.model import Posterior
 from ...easyanimate_core.pipeline import from_model_range
-from ...easyanimate_core.planning import activations
-from ...easyanimate_core.planning.estimate import ALLOCATOR_SHARE
-from ...easyanimate_core.precision import check_finite
 from ...easyanimate_core.progress import Progress, silent
-from ...easyanimate_core.specs import VAEConfig
+from ...easyanimate_core.weights.loading import load_network
 from .patcher import make_patcher, remember_how
 from .progress import NodeProgress
 

@@ -11,10 +11,10 @@ from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
 from easyanimate_core import small_model
-from easyanimate_core.evaluation import HELD_OUT_SEED, Sample, judge
+from easyanimate_core.models.specs import Head
+from easyanimate_core.shapes.judge import HELD_OUT_SEED, Sample, judge
+from easyanimate_core.shapes.scenes import caption, make_scene
 from easyanimate_core.small_model import NAMES, SIZE
-from easyanimate_core.specs import Head
-from easyanimate_core.synthetic import caption, make_scene
 from tests.comfy.prompts import node, text_to_video
 
 CHECKPOINT = next(name for name, head in NAMES.items() if head is Head.INPAINT)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from easyanimate_core import small_model
 from easyanimate_core.media import write_mp4
-from tests.unit import detector_weights
+from tests.core.preprocess import detector_weights
 from tools import comfyui_base
 from tools.workflows import schemas
 from tools.workflows.canvas import FOLDER, TITLE

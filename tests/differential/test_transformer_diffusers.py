@@ -4,10 +4,10 @@ import pytest
 import torch
 from diffusers import EasyAnimateTransformer3DModel as Reference
 
-from easyanimate_core.checkpoint.key_maps_transformer import to_diffusers, to_original
-from easyanimate_core.loading import load_network
+from easyanimate_core.models.specs import TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.specs import TransformerConfig
+from easyanimate_core.weights.files.key_maps_transformer import to_diffusers, to_original
+from easyanimate_core.weights.loading import load_network
 
 TOLERANCE = 2e-5
 

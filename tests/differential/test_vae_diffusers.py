@@ -7,8 +7,8 @@ import pytest
 import torch
 from diffusers import AutoencoderKLMagvit as Reference
 
+from easyanimate_core.models.specs import VAEConfig
 from easyanimate_core.models.vae import AutoencoderKLMagvit
-from easyanimate_core.specs import VAEConfig
 
 TOLERANCE = 1e-5
 WIDTHS = (8, 8, 16, 16)

@@ -18,31 +18,25 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from easyanimate_core.checkpoint import inspect_checkpoint, read_tensor_files
-from easyanimate_core.conditioning.camera import (
-    camera_path,
-    plucker_embedding,
-    read_camera_file,
-    to_cameractrl_text,
-)
-from easyanimate_core.conditioning.camera_keyframes import keyframe_path, keyframes_from_text
-from easyanimate_core.conditioning.trajectory import heatmap_frames, read_tracks, resample
-from easyanimate_core.data_preparation.captions import read_captions
-from easyanimate_core.data_preparation.files import RECORDS, records_of
-from easyanimate_core.data_preparation.results import read_decisions, read_duplicates
 from easyanimate_core.errors import InputError
 from easyanimate_core.evaluation.compare import compare_reports
 from easyanimate_core.evaluation.videos import plan_videos
 from easyanimate_core.files import read_text
 from easyanimate_core.hub.download import read_record
 from easyanimate_core.hub.places import find_places
-from easyanimate_core.loading import check_weights
-from easyanimate_core.lora import Lora, LoraSet, matrix_shapes
 from easyanimate_core.media import read_facts, read_image, read_mask, read_video, write_png
+from easyanimate_core.models.specs import Head, Version
+from easyanimate_core.paths.camera import (
+    camera_path,
+    plucker_embedding,
+    read_camera_file,
+    to_cameractrl_text,
+)
+from easyanimate_core.paths.camera_keyframes import keyframe_path, keyframes_from_text
+from easyanimate_core.paths.trajectory import heatmap_frames, read_tracks, resample
 from easyanimate_core.recipe import Recipe
 from easyanimate_core.sampling.schedulers import make_schedule
 from easyanimate_core.settings import Settings
-from easyanimate_core.specs import Head, Version
 from easyanimate_core.text import build_text_encoder, read_embeddings
 from easyanimate_core.text.embedding import TextStates
 from easyanimate_core.text.embedding_cache import EmbeddingCache
@@ -53,10 +47,16 @@ from easyanimate_core.text.tokenize import (
     load_qwen_tokenizer,
     load_t5_tokenizer,
 )
-from easyanimate_core.tiny import make_tiny
+from easyanimate_core.tiny.checkpoint import make_tiny
 from easyanimate_core.training.config import read_config
 from easyanimate_core.training.data.manifest import manifest_records
+from easyanimate_core.training.preparation.captions import read_captions
+from easyanimate_core.training.preparation.files import RECORDS, records_of
+from easyanimate_core.training.preparation.results import read_decisions, read_duplicates
 from easyanimate_core.training.tracking import read_log
+from easyanimate_core.weights.files import inspect_checkpoint, read_tensor_files
+from easyanimate_core.weights.loading import check_weights
+from easyanimate_core.weights.lora import Lora, LoraSet, matrix_shapes
 from tests.factories import lora_tensors
 
 from .mutations import Mutation, of_bytes, of_json, of_png, of_safetensors, of_text
@@ -222,7 +222,7 @@ def _recipe(space: Path) -> None:
     info = inspect_checkpoint(space / "model")
     lora = space / "lora.safetensors"
     save_file({"a": torch.zeros(1)}, lora)
-    from easyanimate_core.memory import Memory
+    from easyanimate_core.memory.options import Memory
 
     recipe = Recipe.of_run(
         info, ["a dog"], ImageToVideo(space / "start.png"), Settings(),

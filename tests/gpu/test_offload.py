@@ -4,15 +4,15 @@ import pytest
 import torch
 from torch import nn
 
-from easyanimate_core.loading import load_network
-from easyanimate_core.memory import OFFLOADS, Memory
+from easyanimate_core.memory.offload import parts_of, placed, weights_of
+from easyanimate_core.memory.options import OFFLOADS, Memory
+from easyanimate_core.models.specs import Head, TransformerConfig, Version
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.offload import parts_of, placed, weights_of
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.progress import silent
-from easyanimate_core.specs import Head, TransformerConfig, Version
 from easyanimate_core.tasks import ImageToVideo
-from easyanimate_core.tiny import make_tiny
+from easyanimate_core.tiny.checkpoint import make_tiny
+from easyanimate_core.weights.loading import load_network
 from tests.factories import pixels, quick
 
 CUDA = torch.device("cuda")

@@ -207,7 +207,7 @@ def reads_tensors_only(path: Path, call: ast.Call) -> bool:
     """
     given = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
     only_tensors = ast.unparse(call.func) == "torch.load" and given.get("weights_only") == "True"
-    return only_tensors and path == CORE / "checkpoint" / "pickles.py"
+    return only_tensors and path == CORE / "weights" / "files" / "pickles.py"
 
 
 def test_core_never_unpickles():

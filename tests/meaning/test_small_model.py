@@ -11,13 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from easyanimate_core import small_model
-from easyanimate_core.evaluation import HELD_OUT_SEED, ask, judge, make_samples
-from easyanimate_core.lora import Lora, matrix_shapes
+from easyanimate_core.models.specs import Head
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.settings import Settings
+from easyanimate_core.shapes.judge import HELD_OUT_SEED, ask, judge, make_samples
+from easyanimate_core.shapes.scenes import make_scene
 from easyanimate_core.small_model import SIZE, small_checkpoint
-from easyanimate_core.specs import Head
-from easyanimate_core.synthetic import make_scene
+from easyanimate_core.weights.lora import Lora, matrix_shapes
 from tests.factories import lora_tensors
 
 # What must hold at least, set from the measured figures with some room below them.

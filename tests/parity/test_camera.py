@@ -1,4 +1,4 @@
-from easyanimate_core.conditioning.camera import (
+from easyanimate_core.paths.camera import (
     CameraPath,
     Intrinsics,
     camera_path,

@@ -4,9 +4,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from easyanimate_core.checkpoint import read_tensor_files
-from easyanimate_core.lora import Lora, LoraSet, attached, matrix_shapes, merge_loras
-from easyanimate_core.ops import ManualCast
+from easyanimate_core.models.ops import ManualCast
+from easyanimate_core.weights.files import read_tensor_files
+from easyanimate_core.weights.lora import Lora, LoraSet, attached, matrix_shapes, merge_loras
 
 TOLERANCE = 1e-5
 

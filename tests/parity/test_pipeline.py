@@ -2,17 +2,17 @@
 
 import torch
 
-from easyanimate_core.conditioning.camera import camera_path_from_rows, plucker_embedding
 from easyanimate_core.conditioning.condition import Sources, make_condition
-from easyanimate_core.geometry import latent_shape
-from easyanimate_core.loading import load_network
+from easyanimate_core.models.geometry import latent_shape
+from easyanimate_core.models.specs import TransformerConfig, VAEConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.models.vae import AutoencoderKLMagvit
+from easyanimate_core.paths.camera import camera_path_from_rows, plucker_embedding
 from easyanimate_core.pipeline import decode_latents, sample_latents
 from easyanimate_core.progress import silent
 from easyanimate_core.sampling import Guidance, Sampler, draw_noise, make_schedule
-from easyanimate_core.specs import TransformerConfig, VAEConfig
 from easyanimate_core.text import TextStates
+from easyanimate_core.weights.loading import load_network
 
 LATENT_TOLERANCE = 1e-3
 FRAME_TOLERANCE = 2e-3

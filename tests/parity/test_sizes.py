@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from easyanimate_core.geometry import bucket_size
+from easyanimate_core.models.geometry import bucket_size
 
 
 def test_nearest_bucket_is_the_originals(parity):

@@ -1,6 +1,6 @@
 import json
 
-from easyanimate_core.conditioning.trajectory import heatmap_frames, tracks_from_json
+from easyanimate_core.paths.trajectory import heatmap_frames, tracks_from_json
 
 # One level of a byte: the original resizes bytes with OpenCV, which rounds in fixed point.
 TOLERANCE = 1 / 255

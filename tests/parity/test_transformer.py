@@ -1,7 +1,7 @@
 """The denoiser against the original implementation, for every head and both versions."""
 
+from easyanimate_core.models.specs import TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.specs import TransformerConfig
 
 TOLERANCE = 2e-5
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 
+from easyanimate_core.models.specs import VAEConfig
 from easyanimate_core.models.vae import (
     AutoencoderKLMagvit,
     Tiles,
     decode_tiled,
     encode_tiled,
 )
-from easyanimate_core.specs import VAEConfig
 
 TOLERANCE = 5e-5
 

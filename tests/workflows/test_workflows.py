@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from easyanimate_core import small_model
+from easyanimate_core.models.specs import Head
 from easyanimate_core.preprocess import KINDS
-from easyanimate_core.specs import Head
-from easyanimate_core.synthetic import caption, make_scene
+from easyanimate_core.shapes.scenes import caption, make_scene
 from tools.workflows import catalog, schemas
 from tools.workflows.canvas import CORE_ORIGIN, FOLDER, VIDEO_HELPER_ORIGIN, pack_origin
 

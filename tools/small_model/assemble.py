@@ -17,14 +17,14 @@ from pathlib import Path
 
 import torch
 
-from easyanimate_core.checkpoint import read_json, read_tensor_files
-from easyanimate_core.checkpoint.component import write_vae
 from easyanimate_core.convert import Conversion, convert
 from easyanimate_core.files import remove, remove_tree
+from easyanimate_core.models.specs import VAEConfig, Version
 from easyanimate_core.sampling import PUBLISHED_CONFIG
 from easyanimate_core.small_model import FOLDER, HEADS, small_checkpoint
-from easyanimate_core.specs import VAEConfig, Version
-from easyanimate_core.tiny_tokenizers import write_json
+from easyanimate_core.tiny.tokenizers import write_json
+from easyanimate_core.weights.files import read_json, read_tensor_files
+from easyanimate_core.weights.files.component import write_vae
 
 #: Run -> head.
 RUNS = {"inpaint_looks": "InP", "control_on": "Control", "camera": "Control-Camera"}

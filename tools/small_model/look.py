@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from easyanimate_core.evaluation.meaning_run import HELD_OUT_SEED
-from easyanimate_core.lora import Lora
 from easyanimate_core.media import contact_sheet, write_png
 from easyanimate_core.pipeline import Pipeline
-from easyanimate_core.synthetic import caption, make_scene, outlined_measure
+from easyanimate_core.shapes.judge.meaning_run import HELD_OUT_SEED
+from easyanimate_core.shapes.scenes import caption, make_scene, outlined_measure
+from easyanimate_core.weights.lora import Lora
 from tools.small_model.variants import SETTINGS
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)

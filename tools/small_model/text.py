@@ -20,13 +20,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from easyanimate_core.checkpoint.component import write_component
 from easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
-from easyanimate_core.synthetic.caption import LANGUAGES, caption
-from easyanimate_core.synthetic.scene import Scene, make_scene
+from easyanimate_core.shapes.scenes.caption import LANGUAGES, caption
+from easyanimate_core.shapes.scenes.scene import Scene, make_scene
 from easyanimate_core.text.chat import BARE_TEMPLATE
 from easyanimate_core.text.tokenize import load_qwen_tokenizer
-from easyanimate_core.tiny_tokenizers import write_qwen_tokenizer
+from easyanimate_core.tiny.tokenizers import write_qwen_tokenizer
+from easyanimate_core.weights.files.component import write_component
 
 SEED = 7
 CAPTIONS = 4000

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from torch import Tensor
 
-from easyanimate_core.evaluation import asks_for, judge, make_samples
-from easyanimate_core.memory import Memory
+from easyanimate_core.memory.options import Memory
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.settings import Settings
+from easyanimate_core.shapes.judge import asks_for, judge, make_samples
 from easyanimate_core.small_model import SIZE
 
 SETTINGS = Settings(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from easyanimate_core.streams import prepare_streams
+from easyanimate_core.console import prepare_streams
 
 from . import catalog
 from .canvas import FOLDER

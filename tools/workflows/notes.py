@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from easyanimate_core.models.specs import Head
 from easyanimate_core.preprocess import KINDS
 from easyanimate_core.small_model import NAMES
-from easyanimate_core.specs import Head
 
 #: What the name of a checkpoint ends in.
 T2V, INP, CONTROL, CAMERA = "", "-InP", "-Control", "-Control-Camera"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from easyanimate_core.models.specs import Head
+from easyanimate_core.shapes.scenes import COLOURS, TINTS
 from easyanimate_core.small_model import NAMES, SIZE
-from easyanimate_core.specs import Head
-from easyanimate_core.synthetic import COLOURS, TINTS
 
 from .builders import Columns
 from .canvas import Group, Node

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from easyanimate_core.models.specs import Head
 from easyanimate_core.small_model import EXAMPLE_PROMPT
-from easyanimate_core.specs import Head
 
 from . import trial_builders
 from .drafts import Form

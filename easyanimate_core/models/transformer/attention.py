@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...ops import Operations
+from ..ops import Operations
 from .kernel import AttentionFunction
 from .rope import RotaryTable, apply_rotary
 

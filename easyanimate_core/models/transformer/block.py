@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops import Operations
-from ...precision import within_range
-from ...specs import TransformerConfig
+from ..ops import Operations
+from ..precision import within_range
+from ..specs import TransformerConfig
 from .attention import Attention, joint_attention
 from .kernel import AttentionFunction
 from .rope import RotaryTable

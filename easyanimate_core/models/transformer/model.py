@@ -19,9 +19,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import InputError
-from ...ops import ManualCast, Operations
-from ...precision import wide
-from ...specs import TransformerConfig
+from ..ops import ManualCast, Operations
+from ..precision import wide
+from ..specs import TransformerConfig
 from .block import TransformerBlock
 from .kernel import AttentionFunction, scaled_dot_product
 from .rope import RotaryTable, rotary_table

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError
-from ...geometry import SPATIAL_FACTOR
+from ..geometry import SPATIAL_FACTOR
 
 BASE_HEIGHT, BASE_WIDTH = 480, 720
 THETA = 10000.0

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops import Operations
-from ...specs import VAEConfig
+from ..ops import Operations
+from ..specs import VAEConfig
 from .causal_conv import History, causal_conv3d, convolve
 
 NORM_EPS = 1e-6

@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...ops import Operations
+from ..ops import Operations
 
 KERNEL = 3
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ...ops import Operations
-from ...specs import VAEConfig
+from ..ops import Operations
+from ..specs import VAEConfig
 from .blocks import NORM_EPS, MidBlock3D, UpBlock3D, Upsampler3D, normalise
 from .causal_conv import History, causal_conv3d, convolve
 

@@ -17,10 +17,10 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointError, InputError
-from ...geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, check_frames, pixel_frames
-from ...ops import ManualCast, Operations
 from ...progress import Progress, silent
-from ...specs import VAEConfig
+from ..geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR, check_frames, pixel_frames
+from ..ops import ManualCast, Operations
+from ..specs import VAEConfig
 from .causal_conv import History
 from .decoder import Decoder
 from .encoder import Encoder

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor
 
 from ...errors import InputError
-from ...geometry import SPATIAL_FACTOR
 from ...progress import Progress, silent
-from ...specs import VAEConfig
+from ..geometry import SPATIAL_FACTOR
+from ..specs import VAEConfig
 from .model import AutoencoderKLMagvit, Posterior
 
 #: Sides of tiles in pixels that are tried against memory, the largest and fastest first.

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ...errors import InputError
-from ...geometry import SPATIAL_FACTOR, latent_frames
+from ...models.geometry import SPATIAL_FACTOR, latent_frames
 from .records import Record, Shape, generator_of
 
 #: Pixels that one token covers on a side.

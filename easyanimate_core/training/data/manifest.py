@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...conditioning.camera import read_camera_file
 from ...errors import InputError, MediaError
 from ...files import (
     DATASET_BYTES,
@@ -33,6 +32,7 @@ from ...media import (
     resize_cover,
     resize_lines,
 )
+from ...paths.camera import read_camera_file
 from .records import Record, Sample, Shape
 
 _KINDS = ("video", "image")

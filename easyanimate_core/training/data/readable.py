@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ...errors import EasyAnimateError, InputError, MediaError
 from ...files import atomic_file, discard
-from ...geometry import SIZE_MULTIPLE
+from ...models.geometry import SIZE_MULTIPLE
 from ...progress import Progress, silent
 from .cache import digest, tell_once
 from .records import Record, Sample, Shape

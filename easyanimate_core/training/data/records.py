@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from ...conditioning.camera import CameraPath
-from ...geometry import num_tokens
+from ...models.geometry import num_tokens
+from ...paths.camera import CameraPath
 
 
 class Shape(NamedTuple):

@@ -8,9 +8,9 @@ from functools import partial
 import torch
 
 from ...errors import InputError
-from ...synthetic.caption import caption
-from ...synthetic.render import camera_of, control_video, render
-from ...synthetic.scene import Scene, make_scene
+from ...shapes.scenes.caption import caption
+from ...shapes.scenes.render import camera_of, control_video, render
+from ...shapes.scenes.scene import Scene, make_scene
 from ..config import SyntheticConfig
 from .records import Record, Sample, Shape, generator_of
 

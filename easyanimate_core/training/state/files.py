@@ -18,10 +18,10 @@ from typing import Any
 
 import torch
 
-from ...checkpoint.writer import Entry, SafetensorsWriter
 from ...errors import CheckpointError
 from ...files import read_json, sha256_of
 from ...files.safetensors_file import HeaderError, SafetensorsFile
+from ...weights.files.writer import Entry, SafetensorsWriter
 from .slots import Slots
 
 INDEX = "state.json"

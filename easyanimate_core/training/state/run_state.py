@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..average import Average
 from . import deepspeed
+from .average import Average
 from .optimizers import RATES, forget_others, make_state, number_slot, optimizer_slots
 from .random_numbers import random_slots
 from .slots import Slot, Slots, buffers, slot, trained

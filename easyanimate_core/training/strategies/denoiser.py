@@ -17,19 +17,19 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from ...checkpoint.component import write_transformer
 from ...conditioning.encode import encode_video
-from ...geometry import latent_shape
+from ...models.geometry import latent_shape
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...progress import Progress
 from ...text import TextStates
+from ...weights.files.component import write_transformer
 from ..attention import training_attention
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.cache import LatentCache, digest_of_files
 from ..data.records import Record, Sample, Shape, generator_of
+from ..load_or_build import load_or_build_transformer, load_vae, part_folder
 from ..lora import add_lora, write_lora
-from ..networks import load_or_build_transformer, load_vae, part_folder
 from ..objective import draw_times, objective_of
 from ..text import Captions
 from .base import Batch, Losses, Weights
@@ -303,8 +303,8 @@ def _mean_inside(errors_BCFHW: Tensor, regions_B1FHW: Tensor) -> Tensor:
 
 def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
     """The checkpoint's own, or the published one of this generation for a new network."""
-    from ...checkpoint import read_json
     from ...sampling import PUBLISHED_CONFIG
+    from ...weights.files import read_json
 
     if config.model.checkpoint is None:
         return PUBLISHED_CONFIG[sizes.version]

@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...conditioning.camera import plucker_embedding
 from ...conditioning.channels import Shown
 from ...conditioning.control import camera_condition
 from ...conditioning.encode import to_model_range
 from ...conditioning.inpaint import mask_channel, masked_video
 from ...errors import HeadError, InputError
-from ...specs import Head, TransformerConfig
+from ...models.specs import Head, TransformerConfig
+from ...paths.camera import plucker_embedding
 from ..config import ObjectiveConfig, TrainConfig
 from ..data.buckets import Draw
 from ..data.records import Sample, Shape, generator_of

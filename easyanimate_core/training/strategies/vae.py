@@ -14,18 +14,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ...checkpoint.component import write_vae
-from ...checkpoint.pickles import read_pickle
 from ...conditioning.encode import from_model_range
 from ...errors import InputError
-from ...geometry import TEMPORAL_FACTOR
 from ...media import contact_sheet, write_png
+from ...models.geometry import TEMPORAL_FACTOR
 from ...models.vae import AutoencoderKLMagvit
 from ...progress import Progress
+from ...weights.files.component import write_vae
+from ...weights.files.pickles import read_pickle
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.records import Record, Shape, generator_of
-from ..networks import load_or_build_vae
+from ..load_or_build import load_or_build_vae
 from ..validation import write_shown
 from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss

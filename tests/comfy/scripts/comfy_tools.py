@@ -199,7 +199,7 @@ with torch.inference_mode():
         renamed = {}
         for key, tensor in tensors.items():
             module, rest = (
-                probe.module("easyanimate_core.lora").match_lora([key], modules).names[key]
+                probe.module("easyanimate_core.weights.lora").match_lora([key], modules).names[key]
             )
             flat = module.replace(".", "_") if name == "kohya" else module
             renamed[f"{kept_as}{flat}.{rest}"] = tensor

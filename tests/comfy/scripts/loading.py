@@ -41,7 +41,7 @@ def file_of(checkpoint, part):
 
 def core_text(checkpoint, prompts):
     folder = probe.paths.find_checkpoint(checkpoint)
-    info = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder)
+    info = probe.module("easyanimate_core.weights.files").inspect_checkpoint(folder)
     build = probe.module("easyanimate_core.text").build_text_encoder
     masked = info.transformer.enable_text_attention_mask
     encoder = build(folder, info.version, use_attention_mask=masked, dtype=torch.float32)
@@ -207,7 +207,7 @@ def folders():
     plain = probe.load(V51)
     texts = encode(plain.clip, PROMPT, "blurred")
     stored = file_of("mine", "transformer")
-    to_diffusers = probe.module("easyanimate_core.checkpoint.key_maps_transformer").to_diffusers
+    to_diffusers = probe.module("easyanimate_core.weights.files.key_maps_transformer").to_diffusers
     save_file({to_diffusers(k): v.clone() for k, v in load_file(stored).items()}, stored)
     other = probe.load("mine")
     found["diffusers layout"] = [
@@ -265,8 +265,8 @@ def refusals(loaded, texts):
 def in_the_core(latents, side):
     """Frames as a pipeline of the core decodes them."""
     folder = probe.paths.find_checkpoint(f"{V51}-InP")
-    info = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder)
-    vae = probe.module("easyanimate_core.loading").load_vae(info, dtype=torch.float32)
+    info = probe.module("easyanimate_core.weights.files").inspect_checkpoint(folder)
+    vae = probe.module("easyanimate_core.weights.loading").load_vae(info, dtype=torch.float32)
     vae.config = replace(vae.config, scaling_factor=1.0)  # the node's latents are unscaled
     tiles = probe.module("easyanimate_core.models.vae").Tiles.of_side(side)
     silent = probe.module("easyanimate_core.progress").silent

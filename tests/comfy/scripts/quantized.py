@@ -46,9 +46,11 @@ def block_strengths(model, texts):
 
 def kinds(model, texts):
     """What ComfyUI makes of a LoRA, against the core's reader and what it merges."""
-    core = probe.module("easyanimate_core.lora")
+    core = probe.module("easyanimate_core.weights.lora")
     folder = probe.paths.find_checkpoint(V51)
-    files = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder).transformer_files
+    files = (
+        probe.module("easyanimate_core.weights.files").inspect_checkpoint(folder).transformer_files
+    )
     plain = ksampler(model, texts, empty())
     loras = probe.paths.find_file("loras", LORA).parent
     for name, (tensors, metadata) in lora_kinds().items():
@@ -115,7 +117,7 @@ def text_dtypes():
     for name in (V51, V5):
         plain = probe.load(name).clip
         folder = probe.paths.find_checkpoint(name)
-        info = probe.module("easyanimate_core.checkpoint").inspect_checkpoint(folder)
+        info = probe.module("easyanimate_core.weights.files").inspect_checkpoint(folder)
         masked = info.transformer.enable_text_attention_mask
         for dtype, kind in probe.files.TEXT_DTYPES.items():
             clip = probe.run("EasyAnimateLoadTextEncoder", text_encoder=name, text_dtype=dtype)[0]

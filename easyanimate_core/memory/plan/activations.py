@@ -1,0 +1,154 @@
+"""What the networks need beside their weights, for a size and a length.
+
+The networks' own code runs on the meta device, so a change of it changes the figures with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from math import prod
+
+import torch
+from torch import Tensor
+
+from ...models.geometry import SPATIAL_FACTOR, pixel_frames
+from ...models.specs import TransformerConfig, VAEConfig
+from ...models.transformer import EasyAnimateTransformer3DModel
+from ...models.vae import AutoencoderKLMagvit
+from ...models.vae.model import CHUNK_BYTES
+from .live_memory import peak_bytes
+
+#: Text tokens of V5.1 (Qwen2-VL), and of V5's Bert and mT5.
+TEXT_TOKENS, BERT_TOKENS, T5_TOKENS = 256, 77, 256
+#: Chunks after which the VAE's memory only grows by what it has finished.
+_STEADY_CHUNKS = 3
+
+
+@lru_cache(maxsize=64)
+def denoiser_bytes(
+    config: TransformerConfig,
+    size: tuple[int, int, int],
+    rows: int,
+    compute: torch.dtype,
+    stored: torch.dtype | None = None,
+) -> int:
+    """Peak of one step, its inputs counted.
+
+    Args:
+        config: The denoiser.
+        size: Latent frames, height and width.
+        rows: Batch of the denoiser: samples, twice as many with guidance.
+        compute: Compute dtype.
+        stored: Dtype of the weights; another than `compute` is cast layer by layer.
+    """
+    with torch.device("meta"):
+        network = EasyAnimateTransformer3DModel(_one_of_each(config)).to(stored or compute)
+        latents = torch.empty(rows, config.out_channels, *size, dtype=compute)
+        times = torch.empty(rows)
+        tokens = TEXT_TOKENS if config.text_embed_dim_t5 is None else BERT_TOKENS
+        text = torch.empty(rows, tokens, config.text_embed_dim, dtype=compute)
+        text_t5 = None
+        if config.text_embed_dim_t5 is not None:
+            text_t5 = torch.empty(rows, T5_TOKENS, config.text_embed_dim_t5, dtype=compute)
+        condition = None
+        if config.condition_channels:
+            condition = torch.empty(rows, config.condition_channels, *size, dtype=compute)
+        video_tokens = prod(size) // config.patch_size**2
+        rope = torch.empty(2, video_tokens, config.attention_head_dim // 2)
+    inputs = [latents, times, text, rope]
+    inputs += [given for given in (text_t5, condition) if given is not None]
+    step = peak_bytes(
+        lambda: network(
+            latents,
+            times,
+            text,
+            text_t5=text_t5,
+            condition=condition,
+            rope=(rope[0], rope[1]),
+            attention=_without_scores,
+        ),
+        [*network.parameters(), *inputs],
+    )
+    return step + sum(given.nbytes for given in inputs)
+
+
+def _one_of_each(config: TransformerConfig) -> TransformerConfig:
+    """As many blocks as there are kinds: blocks follow each other, so one of a kind says all."""
+    own = min(config.num_mmdit_layers, 1)
+    shared = min(config.num_layers - config.num_mmdit_layers, 1)
+    return replace(config, num_layers=own + shared, mmdit_layers=own)
+
+
+def _without_scores(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:  # noqa: ARG001
+    """The result's memory of an attention kernel that never holds all scores at once."""
+    return torch.empty_like(q_BHND).transpose(1, 2).flatten(2)
+
+
+def decode_bytes(
+    config: VAEConfig,
+    size: tuple[int, int, int],
+    compute: torch.dtype,
+    tile: int | None = None,
+    stored: torch.dtype | None = None,
+) -> int:
+    """Peak of decoding one sample's latents of `size` (frames, height, width), its frames counted.
+
+    `tile` is the side of the tiles in pixels; None decodes whole frames.
+    """
+    frames, *sides = size
+    tiled = tile is not None and max(sides) * SPATIAL_FACTOR > tile
+    height, width = (min(side, (tile or side * SPATIAL_FACTOR) // SPATIAL_FACTOR) for side in sides)
+    chunk = _decode_chunk_length(config, (height, width), compute)
+    first = min(frames, 1 + (_STEADY_CHUNKS - 1) * chunk)
+    peak = _decode_peak(config, (first, height, width), compute, stored or compute)
+    frame = config.out_channels * SPATIAL_FACTOR**2 * compute.itemsize
+    peak += (pixel_frames(frames) - pixel_frames(first)) * frame * height * width
+    return peak + (pixel_frames(frames) * frame * prod(sides) if tiled else 0)
+
+
+def encode_bytes(
+    config: VAEConfig,
+    size: tuple[int, int, int],
+    compute: torch.dtype,
+    tile: int | None = None,
+    stored: torch.dtype | None = None,
+) -> int:
+    """Peak of encoding a clip of `size` (frames, height, width in pixels), the clip counted.
+
+    `tile` is the side of the tiles in pixels; None encodes whole frames.
+    """
+    frames, *sides = size
+    height, width = (min(side, tile or side) for side in sides)
+    first = min(frames, 1 + (_STEADY_CHUNKS - 1) * config.mini_batch_encoder)
+    peak = _encode_peak(config, (first, height, width), compute, stored or compute)
+    return peak + config.in_channels * prod(size) * compute.itemsize
+
+
+@lru_cache(maxsize=64)
+def _decode_peak(
+    config: VAEConfig, size: tuple[int, int, int], compute: torch.dtype, stored: torch.dtype
+) -> int:
+    network = _vae(config, stored)
+    latents = torch.empty(1, config.latent_channels, *size, dtype=compute, device="meta")
+    return peak_bytes(lambda: network.decode(latents), [*network.parameters(), latents])
+
+
+@lru_cache(maxsize=64)
+def _decode_chunk_length(config: VAEConfig, sides: tuple[int, int], compute: torch.dtype) -> int:
+    latents = torch.empty(1, config.latent_channels, 1, *sides, dtype=compute, device="meta")
+    return _vae(config, compute).decode_chunk_length(latents, CHUNK_BYTES)
+
+
+@lru_cache(maxsize=64)
+def _encode_peak(
+    config: VAEConfig, size: tuple[int, int, int], compute: torch.dtype, stored: torch.dtype
+) -> int:
+    network = _vae(config, stored)
+    video = torch.empty(1, config.in_channels, *size, dtype=compute, device="meta")
+    return peak_bytes(lambda: network.encode(video).mean, [*network.parameters(), video])
+
+
+def _vae(config: VAEConfig, dtype: torch.dtype) -> AutoencoderKLMagvit:
+    with torch.device("meta"):
+        return AutoencoderKLMagvit(config).to(dtype)

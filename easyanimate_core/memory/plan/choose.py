@@ -1,0 +1,234 @@
+"""The fastest way that fits, and why the faster ones do not.
+
+Weights are kept exact as long as streaming them makes the run fit: a step of a video takes
+seconds, in which the next block arrives beside the computation. They are quantised when the
+machine's memory does not hold them, or when the card does not hold even two blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from ...errors import InputError
+from ...models.vae import TILE_SIDES
+from ..cards import Card
+from ..options import QUANTIZATIONS, Memory
+from .estimate import GIGABYTE, Estimate, Job, Stage, estimate, gigabytes
+from .facts import ModelFacts
+
+#: Sides of the VAE's tiles in pixels that are tried, the fastest first; None is whole frames.
+TILES: tuple[int | None, ...] = (None, *TILE_SIDES)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Bytes of the card (None: the run is on a CPU) and of the machine.
+
+    `shared`: the card's are some of the machine's, as on a Mac, and can be used once.
+    """
+
+    card: int | None
+    host: int
+    shared: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value in (("card", self.card), ("host", self.host)):
+            if value is not None and value <= 0:
+                raise InputError(
+                    f"The {name} has {value / GIGABYTE:g} GB; give what it has, such as 12."
+                )
+
+    @classmethod
+    def of(cls, card: Card, host: int) -> Limits:
+        """Those of a device, with `host` bytes of main memory.
+
+        Of AMD's processors with graphics PyTorch does not tell whether a part of the memory is set
+        aside for them, which the machine then does not count as its own.
+        """
+        if card.kind == "cpu":
+            return cls(None, host)
+        num_bytes = host if card.num_bytes is None else card.num_bytes
+        return cls(num_bytes, host, card.shares_memory and not card.architecture.startswith("gfx"))
+
+    def taken(self, found: Estimate, stage: Stage) -> int:
+        """What a stage takes of the machine's memory."""
+        return stage.host + (found.card_bytes(stage) if self.shared else 0)
+
+    def hold(self, found: Estimate) -> bool:
+        """Whether an estimate fits."""
+        on_card = self.card is None or found.peak_card_bytes <= self.card
+        return on_card and all(self.taken(found, stage) <= self.host for stage in found.stages)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a run is to be held in memory, what that takes, and why.
+
+    `memory` is for `Pipeline.load` and `tile` for `Settings`. With `fits` False it is the most
+    sparing way, which does not fit either; `reasons` says where it breaks and what would fit.
+    """
+
+    facts: ModelFacts
+    job: Job
+    limits: Limits
+    compute: torch.dtype
+    memory: Memory
+    tile: int | None
+    estimate: Estimate
+    fits: bool
+    reasons: tuple[str, ...]
+
+
+def choose(
+    facts: ModelFacts,
+    job: Job,
+    limits: Limits,
+    *,
+    compute: torch.dtype,
+    kinds: Sequence[str] = QUANTIZATIONS,
+    text_kinds: Sequence[str] | None = None,
+) -> Plan:
+    """The plan of a run.
+
+    Args:
+        facts: The model.
+        job: What is to be made.
+        limits: The memory that there is.
+        compute: Compute dtype.
+        kinds: The quantisations that may be chosen.
+        text_kinds: The same of the text encoder, where they differ.
+
+    Raises:
+        InputError: The size is none that the model can make.
+    """
+    job.latents  # noqa: B018  (its own checks)
+    question = _Question(facts, job, limits, compute, tuple(kinds), tuple(text_kinds or kinds))
+    found = question.first_fitting()
+    memory, tile = found or (question.ways()[-1], TILES[-1])
+    numbers = question.estimate(memory, tile)
+    reasons = question.reasons(memory, tile) if found else question.refusal(numbers)
+    return Plan(
+        facts, job, limits, compute, memory, tile, numbers, found is not None, tuple(reasons)
+    )
+
+
+@dataclass(frozen=True)
+class _Question:
+    facts: ModelFacts
+    job: Job
+    limits: Limits
+    compute: torch.dtype
+    kinds: tuple[str, ...]
+    text_kinds: tuple[str, ...]
+
+    def estimate(self, memory: Memory, tile: int | None) -> Estimate:
+        on_card = self.limits.card is not None
+        return estimate(
+            self.facts, self.job, memory, compute=self.compute, on_card=on_card, tile=tile
+        )
+
+    def first_fitting(self) -> tuple[Memory, int | None] | None:
+        tile = self.largest_tile()
+        ways = (memory for memory in self.ways() if self.limits.hold(self.estimate(memory, tile)))
+        found = next(ways, None)
+        return None if found is None else (found, tile)
+
+    def ways(self) -> list[Memory]:
+        """Ways to hold the networks, the fastest and most exact first, the most sparing last."""
+        if self.limits.card is None:
+            return [
+                Memory(denoiser, text, None, "module", sequential)
+                for denoiser in self._denoisers("qint8", "qfloat8")
+                for text in self._texts("none", "qint8", "qint4")
+                for sequential in (False, True)
+            ]
+        found = [Memory(offload="resident")]
+        devices = (None,) if self.limits.shared else (None, "cpu")
+        for denoiser in self._denoisers("qfloat8", "qint8"):
+            for offload in ("module", "block"):
+                for sequential in (False, True):
+                    plain = Memory(denoiser, offload=offload, sequential_guidance=sequential)
+                    found += [replace(plain, text_quantization=text, text_device=device)
+                              for device in devices
+                              for text in self._texts("none", "qint8")]  # fmt: skip
+        return found
+
+    def _denoisers(self, *eight_bits: str) -> list[str]:
+        """What the denoiser may be kept in, the first kind of 8 bits that may be chosen."""
+        known = [kind for kind in eight_bits if kind in self.kinds][:1]
+        return ["none", *known, *(kind for kind in ("qint4",) if kind in self.kinds)]
+
+    def _texts(self, *kinds: str) -> list[str]:
+        return [kind for kind in kinds if kind in self.text_kinds]
+
+    def largest_tile(self) -> int | None:
+        """The largest tiles with which the VAE's stages fit, judged by those alone."""
+        sparing = self.ways()[-1]
+        for tile in TILES:
+            numbers = self.estimate(sparing, tile)
+            stages = tuple(stage for stage in numbers.stages if stage.name in ("encode", "decode"))
+            if self.limits.hold(Estimate(stages, numbers.on_card)):
+                return tile
+        return TILES[-1]
+
+    def reasons(self, memory: Memory, tile: int | None) -> Iterator[str]:
+        """One sentence per choice: what the faster one would have taken."""
+
+        def without(**changes: Any) -> str:
+            return self.excess(self.estimate(replace(memory, **changes), tile))
+
+        if memory.offload == "resident":
+            yield "All networks fit at once, so they stay on the card between runs."
+        if memory.quantization != "none":
+            sparing = "module" if self.limits.card is None else "block"
+            why = without(quantization="none", offload=sparing, sequential_guidance=True)
+            yield f"The denoiser's weights are {memory.quantization}: unquantised {why}."
+        if memory.offload == "block":
+            yield f"Weights come block by block: with whole networks {without(offload='module')}."
+        if memory.sequential_guidance:
+            why = without(sequential_guidance=False)
+            yield f"The two prompts are denoised one after the other: together {why}."
+        if memory.text_device is not None:
+            yield f"The text encoder runs on the CPU: on the card {without(text_device=None)}."
+        if memory.text_quantization != "none":
+            why = without(text_quantization="none")
+            yield f"The text encoder's weights are {memory.text_quantization}: unquantised {why}."
+        if tile is not None:
+            why = self.excess(self.estimate(memory, None))
+            yield f"The VAE works in tiles of {tile} pixels: with whole frames {why}."
+        if memory == Memory() and tile is None:
+            yield "Each network fits whole while it works."
+
+    def excess(self, numbers: Estimate) -> str:
+        """What does not fit, as the end of a sentence."""
+        limits = self.limits
+        if limits.card is not None and numbers.peak_card_bytes > limits.card:
+            worst = max(numbers.stages, key=numbers.card_bytes)
+            taken, has = numbers.card_bytes(worst), limits.card
+            return (
+                f"the stage {worst.name} would take {gigabytes(taken)} of the card's "
+                f"{gigabytes(has)}"
+            )
+        worst = max(numbers.stages, key=lambda stage: limits.taken(numbers, stage))
+        return (
+            f"the stage {worst.name} would take {gigabytes(limits.taken(numbers, worst))} of the "
+            f"machine's {gigabytes(limits.host)}"
+        )
+
+    def refusal(self, numbers: Estimate) -> Iterator[str]:
+        """What does not fit with every saving, and what would."""
+        job = self.job
+        yield f"It does not fit: even with every saving {self.excess(numbers)}."
+        for frames in range(job.frames - 4, 0, -4):
+            if replace(self, job=replace(job, frames=frames)).first_fitting():
+                yield f"At this size {frames} frames fit."
+                return
+        half = replace(job, height=job.height // 32 * 16, width=job.width // 32 * 16)
+        if min(half.height, half.width) >= 128 and replace(self, job=half).first_fitting():
+            yield f"{half.height}x{half.width} fits."
+            return
+        yield "No size of this model fits here; a smaller model, or a larger machine, is needed."

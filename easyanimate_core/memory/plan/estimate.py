@@ -1,0 +1,237 @@
+"""How much memory each stage of a run takes, on the card and in the machine.
+
+Assumptions, where nothing was measured on a card: the CUDA context takes `CONTEXT_BYTES`, and
+PyTorch's allocator and the kernels' work space add `ALLOCATOR_SHARE` to the tensors that are alive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from ...errors import InputError
+from ...models.geometry import latent_shape
+from ...models.precision import wide
+from ..options import Memory
+from .activations import TEXT_TOKENS, decode_bytes, denoiser_bytes, encode_bytes
+from .facts import ModelFacts, Weights
+
+GIGABYTE = 10**9
+#: What the CUDA context takes of a card. Elsewhere there is none, but the scores of attention's
+#: parts (`models.transformer.kernel`) take as much.
+CONTEXT_BYTES = int(0.6 * GIGABYTE)
+#: Fragments and work space beside the tensors of a computation.
+ALLOCATOR_SHARE = 0.10
+#: Python with PyTorch, transformers and diffusers, measured on Linux.
+PROCESS_BYTES = int(0.78 * GIGABYTE)
+#: Text encoders: bytes of states per token and value of width that are alive at once.
+_TEXT_STATES = 12
+_TEXT_WIDTH = 4096
+#: A file's map is renewed after this much of it was converted.
+_MAPPED_BYTES = 256 * 2**20
+
+
+def gigabytes(count: int) -> str:
+    """Bytes to read: "1.5 GB"."""
+    return f"{count / GIGABYTE:.1f} GB"
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be made.
+
+    `encodes`: whether pictures or clips go through the VAE first (every head but T2V).
+    """
+
+    height: int
+    width: int
+    frames: int
+    batch: int = 1
+    guidance: bool = True
+    encodes: bool = True
+
+    def __post_init__(self) -> None:
+        if self.batch < 1:
+            raise InputError(f"batch is {self.batch}; it must be at least 1.")
+
+    @property
+    def latents(self) -> tuple[int, int, int]:
+        """Latent frames, height and width; `InputError` for a size that the model cannot make."""
+        return latent_shape(self.frames, self.height, self.width)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Bytes of a stage: weights and activations on the device, and all that the machine holds."""
+
+    name: str
+    weights: int
+    activations: int
+    host: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The stages of a run in their order."""
+
+    stages: tuple[Stage, ...]
+    on_card: bool
+
+    def card_bytes(self, stage: Stage) -> int:
+        """What a stage takes of the card, the assumptions added."""
+        if not self.on_card or not stage.weights + stage.activations:
+            return 0
+        working = int(stage.activations * (1 + ALLOCATOR_SHARE))
+        return CONTEXT_BYTES + stage.weights + working
+
+    @property
+    def peak_card_bytes(self) -> int:
+        """Of the greatest stage; 0 without a card."""
+        return max(self.card_bytes(stage) for stage in self.stages)
+
+    @property
+    def peak_host_bytes(self) -> int:
+        """Of the greatest stage."""
+        return max(stage.host for stage in self.stages)
+
+
+def estimate(
+    facts: ModelFacts,
+    job: Job,
+    memory: Memory,
+    *,
+    compute: torch.dtype,
+    on_card: bool,
+    tile: int | None = None,
+) -> Estimate:
+    """Memory of every stage.
+
+    Args:
+        facts: The model.
+        job: What is made.
+        memory: How networks are held.
+        compute: Compute dtype.
+        on_card: Whether the run's device is a card with memory of its own.
+        tile: Side of the VAE's tiles in pixels, None for whole frames.
+    """
+    parts = _Parts(facts, job, memory, compute, on_card, tile)
+    stages = [parts.text()]
+    if job.encodes:
+        stages.append(parts.encode())
+    stages += [parts.denoise(), parts.decode()]
+    return Estimate(tuple(stages), on_card)
+
+
+@dataclass(frozen=True)
+class _Parts:
+    facts: ModelFacts
+    job: Job
+    memory: Memory
+    compute: torch.dtype
+    on_card: bool
+    tile: int | None
+
+    def text(self) -> Stage:
+        memory, parts = self.memory, self.facts.text
+        here = self.on_card and memory.text_device != "cpu"
+        item = self.compute.itemsize
+        kind = memory.text_quantization
+        rows = self.job.batch + int(self.job.guidance)
+        states = rows * TEXT_TOKENS * _TEXT_WIDTH * _TEXT_STATES * item
+        whole = sum(part.num_bytes(item, kind) for part in parts)
+        converted = kind != "none" or any(part.stored != item for part in parts)
+        mapped = sum(int(part.values * part.stored) for part in parts)
+        host = PROCESS_BYTES + (min(mapped, _MAPPED_BYTES) if converted else 0)
+        if not here:
+            weights, working = (0, 0) if self.on_card else (whole, states)
+            return Stage("text", weights, working, host + whole + states)
+        if memory.offload == "block":
+            device = sum(part.streamed_bytes(item, kind) for part in parts)
+            return Stage("text", device, states, host + whole + device)
+        return Stage("text", self._beside(whole), states, host)
+
+    def encode(self) -> Stage:
+        job, compute = self.job, wide(self.compute)
+        working = encode_bytes(
+            self.facts.vae,
+            (job.frames, job.height, job.width),
+            compute,
+            self.tile,
+            self._stored(self.facts.encoder, compute),
+        )
+        weights = self._vae_bytes(self.facts.encoder)
+        # The aligned clip as it was read, in float32: source, mask and what is encoded.
+        clip = 2 * job.frames * job.height * job.width * 3 * 4
+        host = PROCESS_BYTES + clip + weights + (0 if self.on_card else working)
+        return Stage("encode", self._beside(weights, "vae"), working, host)
+
+    def denoise(self) -> Stage:
+        facts, job, memory = self.facts, self.job, self.memory
+        rows = job.batch * (2 if job.guidance and not memory.sequential_guidance else 1)
+        working = denoiser_bytes(
+            facts.transformer,
+            job.latents,
+            rows,
+            self.compute,
+            self._stored(facts.denoiser, self.compute),
+        )
+        item = self._item_bytes(facts.denoiser, self.compute)
+        whole = facts.denoiser.num_bytes(item, memory.quantization)
+        if memory.quantization != "none" or facts.denoiser.packed:
+            working += self._unpacked_bytes()
+        device, locked = whole, 0
+        if self.on_card and memory.offload == "block":
+            # As much as comes to the card at a time is held ready in page-locked memory.
+            device = locked = facts.denoiser.streamed_bytes(item, memory.quantization)
+        vae = self._vae_bytes(facts.encoder) if job.encodes else 0
+        host = PROCESS_BYTES + whole + vae + locked + (0 if self.on_card else working)
+        return Stage("denoise", self._beside(device, "denoiser"), working, host)
+
+    def decode(self) -> Stage:
+        facts, job, compute = self.facts, self.job, wide(self.compute)
+        working = decode_bytes(
+            facts.vae, job.latents, compute, self.tile, self._stored(facts.decoder, compute)
+        )
+        weights = self._vae_bytes(facts.decoder)
+        before = self._vae_bytes(facts.encoder) if job.encodes else 0
+        denoiser = facts.denoiser.num_bytes(
+            self._item_bytes(facts.denoiser, self.compute), self.memory.quantization
+        )
+        frames = job.batch * job.frames * job.height * job.width * 3 * 4
+        host = PROCESS_BYTES + denoiser + before + weights + frames
+        return Stage(
+            "decode", self._beside(weights, "vae"), working, host + (0 if self.on_card else working)
+        )
+
+    def _beside(self, own: int, name: str = "") -> int:
+        """A stage's weights on the device, and those of the others where all of them stay."""
+        if not self.on_card or self.memory.offload != "resident":
+            return own
+        facts = self.facts
+        others = {
+            "denoiser": facts.denoiser.num_bytes(
+                self._item_bytes(facts.denoiser, self.compute), self.memory.quantization
+            ),
+            "vae": self._vae_bytes(facts.encoder) + self._vae_bytes(facts.decoder),
+        }
+        others.pop(name, None)
+        return own + sum(others.values())
+
+    def _vae_bytes(self, part: Weights) -> int:
+        return part.num_bytes(self._item_bytes(part, wide(self.compute)))
+
+    def _item_bytes(self, weights: Weights, compute: torch.dtype) -> float:
+        """Weights are kept as they are stored on a CPU, and for float32; else in that dtype."""
+        kept = not self.on_card or compute is torch.float32
+        return weights.stored if kept else compute.itemsize
+
+    def _stored(self, weights: Weights, compute: torch.dtype) -> torch.dtype | None:
+        """A dtype of the stored width, where layers cast their weights when they are used."""
+        if self._item_bytes(weights, compute) == compute.itemsize:
+            return None
+        return {4: torch.float32, 2: torch.bfloat16}.get(round(weights.stored))
+
+    def _unpacked_bytes(self) -> int:
+        """The largest matrix (feed-forward: 4 C x C) in the compute dtype, while it is used."""
+        return 4 * self.facts.transformer.inner_dim**2 * self.compute.itemsize

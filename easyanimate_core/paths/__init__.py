@@ -1,0 +1,1 @@
+"""Camera paths and tracks of points: moves, keyframes, files, and pictures of them."""

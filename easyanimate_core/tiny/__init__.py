@@ -1,0 +1,1 @@
+"""Tiny checkpoints of random weights, for tests and first tries."""

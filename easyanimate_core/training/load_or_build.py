@@ -1,0 +1,148 @@
+"""The networks of a run: a checkpoint's, or new ones with the sizes of the config."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from ..models.specs import TransformerConfig, VAEConfig
+from ..models.transformer import EasyAnimateTransformer3DModel
+from ..models.vae import AutoencoderKLMagvit
+from ..weights.files import read_denoiser_files, read_json, read_tensor_files
+from ..weights.files.key_maps_transformer import to_original
+from ..weights.loading import Renamed, load_network
+from ..weights.stored.storage import StoredWeights
+from .config import ModelConfig, TrainConfig
+from .initial import copy_weights, initialise, treat_frames_as_pictures
+
+Config = TypeVar("Config", TransformerConfig, VAEConfig)
+
+
+def load_or_build_vae(config: TrainConfig) -> AutoencoderKLMagvit:
+    """The VAE that is trained, in float32."""
+    model = config.model
+    if model.network is None:
+        return load_vae(model)
+    vae = AutoencoderKLMagvit(_vae_sizes(model.network, model.weights))
+    initialise(vae, config.seed)
+    if model.weights is not None:
+        _fill(vae, model.weights)
+        if config.vae_objective.from_pictures:
+            treat_frames_as_pictures(vae)
+    return vae
+
+
+def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> AutoencoderKLMagvit:
+    """The VAE that encodes, in float32."""
+    folder = part_folder(model, "vae")
+    config = VAEConfig.from_dict(read_json(folder / "config.json"))
+    tensors = read_tensor_files(folder).read()
+    return load_network(
+        lambda: AutoencoderKLMagvit(config),
+        tensors,
+        what="VAE",
+        dtype=torch.float32,
+        device=device,
+    )
+
+
+def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DModel:
+    """The denoiser that is trained, in float32; a LoRA's frozen weights are as exact as the run."""
+    model = config.model
+    frozen_in_bf16 = model.lora is not None and config.run.precision == "bf16"
+    if model.network is None:
+        folder = part_folder(model, "transformer")
+        sizes = TransformerConfig.from_dict(read_json(folder / "config.json"))
+        dtype = torch.bfloat16 if frozen_in_bf16 else torch.float32
+        return load_network(
+            lambda: EasyAnimateTransformer3DModel(sizes),
+            _Weights(folder, dtype, mapped=model.lora is not None),
+            what="denoiser",
+            dtype=dtype,
+        )
+    transformer = EasyAnimateTransformer3DModel(_sizes(TransformerConfig, model.network))
+    initialise(transformer, config.seed)
+    if model.weights is not None:
+        _fill(transformer, model.weights)
+    return transformer
+
+
+def part_folder(model: ModelConfig, part: str) -> Path:
+    """The folder of a checkpoint's part: the config's own, or the checkpoint's."""
+    own = {"vae": model.vae}.get(part)
+    if own is not None:
+        return own
+    if model.checkpoint is None:
+        raise InputError(
+            f"model.{part} is missing and there is no model.checkpoint to take it from. Give one "
+            "of the two."
+        )
+    return model.checkpoint / part
+
+
+def text_folder(model: ModelConfig) -> Path:
+    """The folder that holds text_encoder/ and tokenizer/."""
+    folder = model.text or model.checkpoint
+    if folder is None:
+        raise InputError(
+            "model.text is missing and there is no model.checkpoint to take the text encoder "
+            "from. Give one of the two."
+        )
+    return folder
+
+
+def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:
+    allowed = [field.name for field in fields(kind)]
+    unknown = [name for name in given if name not in allowed]
+    if unknown:
+        raise InputError(
+            f"model.network has unknown keys: {', '.join(unknown)}. Allowed: {', '.join(allowed)}."
+        )
+    return kind.from_dict(given)
+
+
+def _vae_sizes(network: dict[str, Any], weights: Path | None) -> VAEConfig:
+    """The network's; latents are scaled as those of the weights that it begins with."""
+    sizes = _sizes(VAEConfig, network)
+    if weights is None or "scaling_factor" in network:
+        return sizes
+    begun = VAEConfig.from_dict(read_json(weights / "config.json"))
+    return replace(sizes, scaling_factor=begun.scaling_factor)
+
+
+class _Weights(Mapping[str, Tensor]):
+    """By the original's names; what is stored in 8 bits or in blocks is unpacked to `dtype`.
+
+    Those that are trained are not `mapped`: they are written to, and their file may be replaced.
+    """
+
+    def __init__(self, folder: Path, dtype: torch.dtype, *, mapped: bool = False) -> None:
+        stored = StoredWeights(read_denoiser_files(folder), mapped=mapped)
+        self._stored = Renamed(stored, to_original)
+        self._dtype = dtype
+
+    def __getitem__(self, name: str) -> Tensor:
+        weight = self._stored[name]
+        return weight if isinstance(weight, Tensor) else weight.to(dtype=self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._stored)
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+
+def _fill(network: Any, folder: Path) -> None:
+    weights = _Weights(folder, torch.float32)
+    left = copy_weights(network, weights)
+    if len(left) > len(weights) / 2:
+        raise InputError(
+            f"The weights in {folder} (model.weights) hardly fit the new network: {len(left)} of "
+            f"its tensors are not among them. Give the sizes of those weights in model.network."
+        )

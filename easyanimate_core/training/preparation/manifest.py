@@ -1,0 +1,99 @@
+"""The list that a trainer reads: files with their texts, in the format of the original."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import InputError
+from ...files import Result, check_results
+from ...files.kinds import json_list_of
+from ...media import write_json
+from ...progress import Progress, silent
+from .captions import captions_of
+from .files import CONTROLS, DataFile, find_files, some
+from .filters import Measurements, measure_files
+from .results import remaining
+
+
+@dataclass(frozen=True)
+class ManifestSummary:
+    """What was written."""
+
+    file: Path
+    videos: int
+    pictures: int
+    controls: int
+
+
+def write_manifest(
+    folder: Path,
+    target: Path,
+    *,
+    force: bool = True,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> ManifestSummary:
+    """Write the files that filter and deduplicate kept as a JSON list.
+
+    An entry has file_path (relative to `folder`, which is the data root), text, type ("video" or
+    "image"), height, width, frames, and fps of a video. Where `folder`/controls exists, it has a
+    file of the same path for each, and the entry control_file_path too. `force` lets an earlier
+    manifest be replaced; another file never is.
+
+    Raises:
+        InputError: A file has no text, cannot be read, or lacks its control video; or nothing is
+            left.
+    """
+    if target.suffix.lower() != ".json":
+        raise InputError(f"{target} must end in .json.")
+    check_results([Result(target, "manifest", json_list_of("file_path"))], force=force)
+    files = remaining(folder, find_files(folder))
+    if not files:
+        raise InputError(f"No file of {folder} is kept. Look at the report, and change the limits.")
+    texts = captions_of(folder, files)
+    without = [data.path for data in files if data.path not in texts]
+    if without:
+        raise InputError(
+            f"{len(without)} of {len(files)} files have no text: {some(without)}. Give them one "
+            "with the step caption."
+        )
+    controls = _controls(folder, files)
+    measurements = Measurements(folder)
+    measure_files(files, measurements, workers, progress)
+    broken = [data.path for data in files if measurements.error(data)]
+    if broken:
+        raise InputError(
+            f"{len(broken)} files cannot be read: {some(broken)}. The step filter drops them."
+        )
+    entries = [
+        _entry(d, texts[d.path], measurements.values(d), controls.get(d.path)) for d in files
+    ]
+    write_json(target, entries)
+    videos = sum(data.type == "video" for data in files)
+    return ManifestSummary(target, videos, len(files) - videos, len(controls))
+
+
+def _entry(
+    data: DataFile, text: str, values: dict[str, float], control: str | None
+) -> dict[str, object]:
+    entry: dict[str, object] = {"file_path": data.path, "text": text, "type": data.type}
+    if control is not None:
+        entry["control_file_path"] = control
+    entry |= {name: int(values[name]) for name in ("height", "width", "frames")}
+    if data.type == "video":
+        entry["fps"] = values["fps"]
+    return entry
+
+
+def _controls(folder: Path, files: list[DataFile]) -> dict[str, str]:
+    if not (folder / CONTROLS).is_dir():
+        return {}
+    found = {data.path: f"{CONTROLS}/{data.path}" for data in files}
+    missing = [path for path in found.values() if not (folder / path).is_file()]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(files)} files have no control video: {some(missing)} missing. "
+            f"Make them with the command preprocess, or move {folder / CONTROLS} away."
+        )
+    return found

@@ -1,0 +1,303 @@
+"""Long videos as clips of one scene each."""
+
+from __future__ import annotations
+
+import functools
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import EasyAnimateError, InputError
+from ...files import Result, check_results, remove, write_error
+from ...files.kinds import is_mp4
+from ...media import open_mp4, stream_frames, write_json
+from ...progress import Progress, silent
+from .cuts import Cuts, Detection, find_cuts
+from .files import find_videos, identity_of, records_of
+from .journal import Journal
+from .packages import check_package
+from .pool import each
+
+CLIPS = "clips"
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """How scenes become clips. Times in seconds.
+
+    `margin` is cut off a scene at each cut, where detectors are a frame off and encoders smear. A
+    scene shorter than `min_seconds` is left out; one longer than `max_seconds` becomes parts of
+    equal length. `crf` is the quality of the clips, from 0 (lossless) to 51.
+    """
+
+    min_seconds: float = 2.0
+    max_seconds: float = 10.0
+    margin: float = 0.1
+    crf: int = 18
+
+    def __post_init__(self) -> None:
+        if not 0 < self.min_seconds <= self.max_seconds:
+            raise InputError(
+                f"Clips of {self.min_seconds:g} to {self.max_seconds:g} seconds cannot be: the "
+                "first number must be above 0 and at most the second."
+            )
+        if not 0 <= self.margin < self.min_seconds:
+            raise InputError(
+                f"The margin is {self.margin:g} seconds; it must be from 0 to below the shortest "
+                f"clip's {self.min_seconds:g}."
+            )
+        if not 0 <= self.crf <= 51:
+            raise InputError(f"crf is {self.crf}; it must be from 0 (lossless) to 51 (worst).")
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Frames `start` to before `end` of a source."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True)
+class CutRecord:
+    """What was found in a source: its cuts, or why it cannot be read."""
+
+    source: str
+    identity: str
+    frames: int = 0
+    fps: float = 0.0
+    height: int = 0
+    width: int = 0
+    cuts: Sequence[int] = ()
+    error: str = ""
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class ClipsRecord:
+    """The clips that were written of a source, as paths in the dataset."""
+
+    source: str
+    identity: str
+    clips: Sequence[str]
+
+
+@dataclass(frozen=True)
+class SceneSummary:
+    """`list_file` tells every scene; `too_short` counts those that gave no clip.
+
+    `notes` say what was changed so that a source is seen as a player shows it.
+    """
+
+    list_file: Path
+    sources: int
+    unreadable: tuple[str, ...]
+    scenes: int
+    clips: int
+    too_short: int
+    notes: tuple[str, ...] = ()
+
+
+def pieces_of(found: Cuts | CutRecord, splitting: Splitting) -> list[list[Piece]]:
+    """For each scene the clips that are made of it, none where it is too short."""
+    margin = round(splitting.margin * found.fps)
+    borders = [0, *found.cuts, found.frames]
+    pieces = []
+    for start, end in pairwise(borders):
+        first = start + margin if start > 0 else start
+        last = end - margin if end < found.frames else end
+        pieces.append(_parts(first, last, found.fps, splitting))
+    return pieces
+
+
+def split_scenes(
+    videos: Path,
+    out: Path,
+    *,
+    detection: Detection | None = None,
+    splitting: Splitting | None = None,
+    list_only: bool = False,
+    workers: int = 1,
+    progress: Progress = silent,
+) -> SceneSummary:
+    """Find the scenes of `videos` (a file or a folder) and write them as clips below `out`/clips.
+
+    A second call goes on where the first ended. Clips have the rate of their source and no sound;
+    one that keeps to no rate is brought to one that has all its frames. Of an odd width or height
+    the last column or row is left out: H.264 needs even sides. With `list_only` nothing but the
+    list `out`/preparation/scenes.json is written.
+
+    Raises:
+        InputError: There are no videos, `out` was made with other settings, a file of another kind
+            lies where a clip would, or PySceneDetect is not installed.
+    """
+    check_package("scenedetect", "Finding scenes")
+    detection, splitting = detection or Detection(), splitting or Splitting()
+    sources = find_videos(videos)
+    records = records_of(out)
+    cuts = Journal(
+        records / "cuts.jsonl",
+        CutRecord,
+        settings=asdict(detection),
+        remedy="Give the same settings, or name another folder to write to.",
+    )
+    clips = Journal(
+        records / "clips.jsonl",
+        ClipsRecord,
+        settings={**asdict(detection), **asdict(splitting)},
+        remedy="Its clips would be mixed with others: name another folder, or give the same.",
+    )
+    identities = {name: identity_of(file) for name, file in sources}
+    _detect(sources, identities, cuts, detection, workers, progress)
+    known = {r.source: r for r in cuts.records if identities.get(r.source) == r.identity}
+    if not list_only:
+        _write(sources, known, clips, splitting, (out, workers, progress))
+    return _summary(out, known, splitting, written=not list_only)
+
+
+def _detect(
+    sources: list[tuple[str, Path]],
+    identities: dict[str, str],
+    journal: Journal[CutRecord],
+    detection: Detection,
+    workers: int,
+    progress: Progress,
+) -> None:
+    done = {(r.source, r.identity) for r in journal.records}
+    jobs = [(n, f, identities[n]) for n, f in sources if (n, identities[n]) not in done]
+    function = functools.partial(_cuts_of, detection)
+    for record in each(function, jobs, workers=workers, stage="scenes", progress=progress):
+        journal.add(record)
+
+
+def _cuts_of(detection: Detection, job: tuple[str, Path, str]) -> CutRecord:
+    name, file, identity = job
+    try:
+        found = find_cuts(file, detection)
+    except EasyAnimateError as error:
+        return CutRecord(name, identity, error=str(error))
+    return CutRecord(name, identity, **asdict(found))
+
+
+def _write(
+    sources: list[tuple[str, Path]],
+    known: dict[str, CutRecord],
+    journal: Journal[ClipsRecord],
+    splitting: Splitting,
+    run: tuple[Path, int, Progress],
+) -> None:
+    out, workers, progress = run
+    last = {record.source: record for record in journal.records}
+    jobs = []
+    for name, file in sources:
+        record = known[name]
+        if record.error or (name in last and last[name].identity == record.identity):
+            continue
+        for path in last[name].clips if name in last else ():  # of the source as it was before
+            if _is_clip_of(name, path):  # a journal may come from elsewhere
+                _remove(out / path)
+        jobs.append((file, record))
+    clips = [out / path for _, record in jobs for path in clip_paths(record, splitting)]
+    check_results(
+        [Result(clip, "MP4 video", is_mp4) for clip in clips],
+        sources=[file for _, file in sources],
+        force=True,  # what a run that was killed has written is written anew
+    )
+    function = functools.partial(_clips_of, out, splitting)
+    for written in each(function, jobs, workers=workers, stage="clips", progress=progress):
+        journal.add(written)
+
+
+def _remove(clip: Path) -> None:
+    try:
+        remove(clip)
+    except OSError as error:
+        raise write_error(clip, error) from error
+
+
+def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> ClipsRecord:
+    file, record = job
+    pieces = [piece for scene in pieces_of(record, splitting) for piece in scene]
+    frames = stream_frames(file, threads=1, fps=record.fps)
+    height, width = record.height // 2 * 2, record.width // 2 * 2
+    paths = clip_paths(record, splitting)
+    for piece, path in zip(pieces, paths, strict=True):
+        with open_mp4(
+            out / path,
+            height=height,
+            width=width,
+            fps=record.fps,
+            crf=splitting.crf,
+            threads=1,
+            spare=False,  # beside the clips it would be another clip
+        ) as add_frame:
+            for frame in frames:
+                if frame.number >= piece.start:
+                    add_frame(np.ascontiguousarray(frame.pixels()[:height, :width]))
+                if frame.number == piece.end - 1:
+                    break
+    return ClipsRecord(record.source, record.identity, tuple(paths))
+
+
+def clip_paths(record: CutRecord, splitting: Splitting) -> list[str]:
+    """The names of the clips of a source, in the order of its pieces."""
+    num_pieces = sum(len(scene) for scene in pieces_of(record, splitting))
+    return [f"{CLIPS}/{record.source}/{number:04d}.mp4" for number in range(num_pieces)]
+
+
+def _is_clip_of(source: str, path: object) -> bool:
+    """Whether `clip_paths` names so a clip of this source."""
+    return isinstance(path, str) and bool(
+        re.fullmatch(rf"{CLIPS}/{re.escape(source)}/\d{{4,}}\.mp4", path)
+    )
+
+
+def _parts(first: int, last: int, fps: float, splitting: Splitting) -> list[Piece]:
+    """Frames `first` to before `last` as parts of equal length, within the limits."""
+    length = last - first
+    shortest = math.ceil(splitting.min_seconds * fps - 1e-6)
+    longest = max(shortest, math.floor(splitting.max_seconds * fps + 1e-6))
+    if length < shortest:
+        return []
+    parts = math.ceil(length / longest)
+    if length // parts < shortest:  # equal parts would be too short: full ones, and a rest
+        parts, length = parts - 1, (parts - 1) * longest
+    borders = [first + round(i * length / parts) for i in range(parts + 1)]
+    return [Piece(*borders_of) for borders_of in pairwise(borders)]
+
+
+def _summary(
+    out: Path, known: dict[str, CutRecord], splitting: Splitting, *, written: bool
+) -> SceneSummary:
+    rows, clips, too_short = [], 0, 0
+    for record in sorted(known.values(), key=lambda record: record.source):
+        if record.error:
+            continue
+        names = iter(clip_paths(record, splitting))
+        borders = pairwise([0, *record.cuts, record.frames])
+        for (start, end), pieces in zip(borders, pieces_of(record, splitting), strict=True):
+            too_short += not pieces
+            clips += len(pieces)
+            rows.append(
+                {
+                    "source": record.source,
+                    "start_frame": start,
+                    "end_frame": end,
+                    "start_seconds": round(start / record.fps, 3),
+                    "end_seconds": round(end / record.fps, 3),
+                    "clips": [
+                        {"start_frame": piece.start, "end_frame": piece.end}
+                        | ({"file_path": next(names)} if written else {})
+                        for piece in pieces
+                    ],
+                }
+            )
+    list_file = write_json(records_of(out) / "scenes.json", rows)
+    unreadable = tuple(record.error for record in known.values() if record.error)
+    notes = tuple(f"{record.source}: {note}" for record in known.values() for note in record.notes)
+    return SceneSummary(list_file, len(known), unreadable, len(rows), clips, too_short, notes)

@@ -1,0 +1,1 @@
+"""Weights on disk and in networks: reading, fewer bits, loading, LoRAs."""

@@ -1,0 +1,92 @@
+"""A checkpoint's denoiser and VAE, ready to use."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ...models.ops import ManualCast, Operations
+from ...models.transformer import EasyAnimateTransformer3DModel
+from ...models.vae import AutoencoderKLMagvit
+from ...progress import Progress, silent
+from ..files import CheckpointInfo, key_maps_transformer
+from ..stored import Quantizer, StoredWeights
+from .assign import Renamed, build_on_meta, check_complete, load_network
+
+
+def check_weights(info: CheckpointInfo) -> None:
+    """Raise `CheckpointError` unless denoiser and VAE are complete, from the files' headers alone.
+
+    The loaders check the same; this is for refusing a checkpoint before any work is done with it.
+    """
+    networks = (
+        (
+            "denoiser",
+            info.transformer_files,
+            lambda: EasyAnimateTransformer3DModel(info.transformer),
+        ),
+        ("VAE", info.vae_files, lambda: AutoencoderKLMagvit(info.vae)),
+    )
+    for name, files, build in networks:
+        network: nn.Module = build_on_meta(build, what=_name(info, name))
+        expected = {key: tensor.shape for key, tensor in network.state_dict().items()}
+        weights = files.weights
+        found = {key_maps_transformer.to_original(key): weights[key].shape for key in weights}
+        check_complete(expected, found, what=_name(info, name))
+
+
+def _name(info: CheckpointInfo, network: str) -> str:
+    return f"{info.version.value} {info.head.value} {network}"
+
+
+def load_transformer(
+    info: CheckpointInfo,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    operations: Operations = ManualCast,
+    quantization: str = "none",
+    progress: Progress = silent,
+) -> EasyAnimateTransformer3DModel:
+    """The denoiser of a checkpoint in either layout.
+
+    `quantization`, one of `memory.QUANTIZATIONS`, is what its large matrices are kept in; `dtype`
+    then is that of the other weights. Matrices that are stored in 8 bits stay so; those in GGUF's
+    blocks are unpacked one after the other, to bfloat16 where no dtype is asked for.
+
+    Raises:
+        CheckpointError: Naming missing, unexpected and misshapen tensors.
+    """
+    tensors = Renamed(StoredWeights(info.transformer_files), key_maps_transformer.to_original)
+    return load_network(
+        lambda: EasyAnimateTransformer3DModel(info.transformer, operations=operations),
+        tensors,
+        what=_name(info, "denoiser"),
+        dtype=dtype,
+        device=device,
+        quantizer=None if quantization == "none" else Quantizer(quantization),
+        progress=progress,
+    )
+
+
+def load_vae(
+    info: CheckpointInfo,
+    *,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str = "cpu",
+    operations: Operations = ManualCast,
+    progress: Progress = silent,
+) -> AutoencoderKLMagvit:
+    """The VAE of a checkpoint in either layout.
+
+    Raises:
+        CheckpointError: Naming missing, unexpected and misshapen tensors.
+    """
+    return load_network(
+        lambda: AutoencoderKLMagvit(info.vae, operations=operations),
+        info.vae_files.map(),
+        what=_name(info, "VAE"),
+        dtype=dtype,
+        device=device,
+        progress=progress,
+    )

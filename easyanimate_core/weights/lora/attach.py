@@ -1,0 +1,102 @@
+"""LoRAs beside a denoiser's layers for the length of a run: the weights stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..stored import dequantized
+from .changes import Change, Product
+from .lora_set import LoraSet
+
+#: What a layer's output gets more, of the layer, its input and its output.
+Branch = Callable[[Any, Tensor, Tensor], Tensor]
+
+
+@contextmanager
+def attached(
+    network: nn.Module, loras: LoraSet, *, device: torch.device, dtype: torch.dtype
+) -> Iterator[None]:
+    """Inside the block every changed layer gives `y + up(down(x))` in place of `y`.
+
+    The matrices lie on `device` in `dtype` until the block ends, however it ends; nothing of them
+    is left on the network. Where a layer's input is in another dtype they are cast when they are
+    used. It works on quantised weights as on any other. Other kinds than LoRA are
+    added by their own arithmetic.
+    """
+    handles = []
+    try:
+        for module in loras.modules:
+            layer = network.get_submodule(module)
+            branches = list(_branches(loras, module, layer, device, dtype))
+            handles.append(layer.register_forward_hook(_hook(branches)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _branches(
+    loras: LoraSet, module: str, layer: nn.Module, device: torch.device, dtype: torch.dtype
+) -> Iterator[Branch]:
+    low = loras.low_rank(module)
+    if low is not None:
+        yield _times(low.to(device, dtype))
+    for change in loras.changes(module):
+        if change.layer.magnitude is not None:
+            yield _Decomposed(change, layer, device, dtype)
+        elif not change.is_low_rank:
+            product = change.product(change.strength)
+            if product is not None:
+                yield _times(product.to(device, dtype))
+    bias = loras.bias_delta(module)
+    if bias is not None:
+        yield _constant(bias.to(device, dtype))
+
+
+def _hook(branches: list[Branch]) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
+    def add_branches(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        added = [branch(layer, inputs[0], output) for branch in branches]
+        for part in added:
+            output.add_(part)
+        return output
+
+    return add_branches
+
+
+def _times(product: Product) -> Branch:
+    return lambda _, x, __: product.to(x.device, x.dtype).times(x)
+
+
+def _constant(bias_O: Tensor) -> Branch:
+    return lambda *_: bias_O
+
+
+class _Decomposed:
+    """DoRA: rows or columns of the changed weight get other lengths, the layer's own part too."""
+
+    def __init__(
+        self, change: Change, layer: nn.Module, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        lengths = change.lengths(dequantized(layer.weight).detach().float().cpu())
+        self._by_rows = lengths.shape[1] == 1
+        self._lengths = lengths.flatten().to(device, dtype)
+        self._more = (lengths.flatten() - 1).to(device, dtype)
+        self._product = change.inner().to(device, dtype)
+        self._strength = change.strength
+
+    def __call__(self, layer: Any, x: Tensor, output: Tensor) -> Tensor:
+        product = self._product.to(x.device, x.dtype)
+        bias = None if layer.bias is None else layer.bias.to(output)
+        if self._by_rows:
+            own = output if bias is None else output - bias
+            more = own * self._more + product.times(x) * self._lengths
+        else:
+            own = layer.forward(x * self._more)
+            own = own if bias is None else own - bias
+            more = own + product.times(x * self._lengths)
+        return more * self._strength

@@ -1,0 +1,144 @@
+"""Names in LoRA files to modules of the denoiser.
+
+Three habits are read: the original trainer's and kohya's (`lora_unet_` or `lora_unet__`, dots
+turned into underscores), and peft's and diffusers' (dotted names, with or without a prefix), those
+of old diffusers among them, which named attention processors. The text half of an MMDiT block may
+carry the original's names or diffusers'.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...errors import CheckpointError
+from ..files.key_maps_transformer import to_diffusers, to_original
+from ..files.spellings import DENOISER_WORDS, without_words
+
+#: What stands before dotted names; peft's and old diffusers' beside those of weights.
+LORA_WORDS = ("base_model.", "unet.", *DENOISER_WORDS)
+_KOHYA = ("lora_unet_", "lora_transformer_", "lycoris_")
+_FLAT_WORDS = tuple(word.replace(".", "_") for word in LORA_WORDS)
+_TEXT = ("lora_te", "text_encoder.", "text_encoders.")
+#: to_q.processor.lora.down, processor.to_q_lora.down: the layer, and which matrix of it.
+_PROCESSOR = re.compile(r"\.processor(?=\.)")
+_OLD = re.compile(r"\.(\w+)_lora\.(down|up)\.weight$")
+_SHOWN = 4
+
+
+@dataclass(frozen=True)
+class LoraMatch:
+    """What of a LoRA file fits a denoiser.
+
+    `names` maps the file's names to (module, rest), such as ("transformer_blocks.0.attn1.to_q",
+    "lora_up.weight"). `unmatched` names fit no module; `text` are of a text encoder, unused here.
+    """
+
+    names: Mapping[str, tuple[str, str]]
+    unmatched: tuple[str, ...]
+    text: tuple[str, ...]
+
+    @property
+    def modules(self) -> set[str]:
+        """The modules that are changed."""
+        return {module for module, _ in self.names.values()}
+
+    def report(self, num_changed: int | None = None) -> str:
+        """One sentence about what matched; `num_changed` layers are changed, or all that match."""
+        total = len(self.names) + len(self.unmatched)
+        changed = len(self.modules) if num_changed is None else num_changed
+        layers = "1 layer is" if changed == 1 else f"{changed} layers are"
+        text = f"{len(self.names)} of {total} keys matched, {layers} changed."
+        if self.text:
+            keys = (
+                "1 key of a text encoder is"
+                if len(self.text) == 1
+                else (f"{len(self.text)} keys of a text encoder are")
+            )
+            text += f" {keys} not used."
+        return text
+
+    def check(self, file: str, shapes: Mapping[str, tuple[int, ...]], *, partial: bool) -> None:
+        """Raise `CheckpointError` unless the file fits.
+
+        Args:
+            file: Name for the message.
+            shapes: Shapes of the file's tensors and, under `MODULE.weight`, of the denoiser's.
+            partial: Whether keys without a module are accepted where others have one.
+        """
+        if not self.names:
+            raise CheckpointError(
+                f"No key of {file} fits this model ({_some(self.unmatched or self.text)}): it is "
+                "no EasyAnimate LoRA, or one of another version. Choose another file."
+            )
+        if self.unmatched and not partial:
+            raise CheckpointError(
+                f"{len(self.unmatched)} keys of {file} fit no layer of this model "
+                f"({_some(self.unmatched)}): it was made for another size (7B, 12B) or version. "
+                "Choose the matching file, or allow a partial match."
+            )
+        for name, (module, rest) in self.names.items():
+            self._check_shape(file, name, rest, shapes[f"{module}.weight"], shapes[name])
+
+    def _check_shape(
+        self, file: str, name: str, rest: str, weight: tuple[int, ...], found: tuple[int, ...]
+    ) -> None:
+        wide = {"lora_down.weight": (1, 1), "lora_A.weight": (1, 1),
+                "lora_up.weight": (0, 0), "lora_B.weight": (0, 0)}  # fmt: skip
+        if rest not in wide:
+            return
+        mine, theirs = wide[rest]
+        if found[mine] != weight[theirs]:
+            raise CheckpointError(
+                f"{name} of {file} has the shape {found}, the layer it changes {weight}: the LoRA "
+                "was made for another model. Choose the matching file."
+            )
+
+
+def match_lora(names: Iterable[str], modules: Iterable[str]) -> LoraMatch:
+    """Which of a LoRA file's `names` belong to which of the denoiser's `modules`."""
+    known = set(modules)
+    underscored = {to_diffusers(f"{m}.")[:-1].replace(".", "_"): m for m in known}
+    underscored |= {module.replace(".", "_"): module for module in known}
+    matched: dict[str, tuple[str, str]] = {}
+    unmatched: list[str] = []
+    text: list[str] = []
+    for name in names:
+        if name.startswith(_TEXT):
+            text.append(name)
+            continue
+        found = _kohya(name, underscored) if name.startswith(_KOHYA) else _dotted(name, known)
+        if found is None:
+            unmatched.append(name)
+        else:
+            matched[name] = found
+    return LoraMatch(matched, tuple(unmatched), tuple(text))
+
+
+def _kohya(name: str, underscored: Mapping[str, str]) -> tuple[str, str] | None:
+    prefix = next(prefix for prefix in _KOHYA if name.startswith(prefix))
+    flat, _, rest = name.removeprefix(prefix).lstrip("_").partition(".")
+    while flat not in underscored:
+        word = next((word for word in _FLAT_WORDS if flat.startswith(word)), None)
+        if word is None:
+            return None
+        flat = flat.removeprefix(word)
+    return underscored[flat], rest
+
+
+def _dotted(name: str, known: set[str]) -> tuple[str, str] | None:
+    """The longest beginning of the name that is a module."""
+    plain = _OLD.sub(r".\1.lora.\2.weight", _PROCESSOR.sub("", without_words(name, LORA_WORDS)))
+    plain = to_original(plain.replace(".default.", ".").replace(".to_out.lora", ".to_out.0.lora"))
+    parts = plain.split(".")
+    for length in range(len(parts) - 1, 0, -1):
+        module = ".".join(parts[:length])
+        if module in known:
+            return module, ".".join(parts[length:])
+    return None
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = " ..." if len(names) > _SHOWN else ""
+    return ", ".join(names[:_SHOWN]) + more

@@ -1,0 +1,215 @@
+"""Matrices of linear layers in 8 or 4 bits, by optimum-quanto.
+
+Shapes: O output features, I input features, N groups of G input features, H = N / 2 rounded up.
+
+Scales are float32 and the kernel-agnostic tensors of quanto hold the values, so a weight is the
+same on every device, moving it moves its bytes, and values that a file stores with a scale are
+taken over as they are. A layer turns its weight back when it is used: beside the thousands of
+tokens of a video that costs little, while kernels that multiply the packed values are made for a
+few tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...errors import CheckpointError
+from ...files.packages import require
+from ...models.ops import ManualCast
+from .layers import is_quantized
+
+#: Input features that share a scale in qint4; the largest that divides a layer's width is taken.
+GROUP_SIZES = (128, 96, 64, 32)
+#: Values that are quantised at a time: 256 KiB in float32.
+_PART_VALUES = 64 * 1024
+_WANTED_BY = "Keeping weights in 8 or 4 bits"
+_STORED = {
+    torch.float8_e4m3fn: "qfloat8_e4m3fn",
+    torch.float8_e5m2: "qfloat8_e5m2",
+    torch.int8: "qint8",
+}
+
+
+@dataclass(frozen=True)
+class Quantizer:
+    """How a network's weights are kept: `kind` of `memory.QUANTIZATIONS` but "none", and which.
+
+    `selects` is asked with the name and the shape of a tensor. What it selects belongs to an
+    `nn.Linear`.
+    """
+
+    kind: str
+    selects: Callable[[str, Sequence[int]], bool] = is_quantized
+
+    def __call__(self, weight_OI: Tensor) -> Tensor:
+        """The weight in this kind."""
+        return quantize(weight_OI, self.kind)
+
+
+class QuantizedLinear(ManualCast.Linear):
+    """A linear layer with a weight of `quantize`; computes in the input's dtype."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bias = None if self.bias is None else self.bias.to(x)
+        return F.linear(x, dequantized(self.weight).to(x), bias)
+
+
+def use_quantized_layers(network: nn.Module, names: Iterable[str]) -> None:
+    """Give a network on meta the layers that take quantised weights of these names."""
+    for name in names:
+        parent, _, child = name.removesuffix(".weight").rpartition(".")
+        holder: Any = network.get_submodule(parent)
+        plain: Any = getattr(holder, child)
+        layer = QuantizedLinear(
+            plain.in_features, plain.out_features, plain.bias is not None, device="meta"
+        )
+        setattr(holder, child, layer)
+
+
+def quantize(weight_OI: Tensor, kind: str) -> Tensor:
+    """A quanto tensor of a matrix: "qfloat8", "qint8" or "qint4".
+
+    The 8-bit kinds have a scale per output channel. qint4 has a scale and a shift per group of
+    input features: 128 of them, or as many of `GROUP_SIZES` as divide the width, else all.
+    """
+    require(_WANTED_BY, ["optimum.quanto"])
+    from optimum.quanto import qtypes
+
+    qtype = qtypes[kind]
+    make = _eight_bits if qtype.bits == 8 else _four_bits
+    return make(weight_OI, qtype)
+
+
+def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
+    """A quanto tensor of values that are quantised already; they are not rounded again.
+
+    Args:
+        values_OI: float8 (e4m3fn, e5m2) or int8.
+        scale: What the values are multiplied with: one number, or one per output channel.
+
+    Raises:
+        CheckpointError: The dtype is another, or the scale has another shape.
+    """
+    require(_WANTED_BY, ["optimum.quanto"])
+    from optimum.quanto import WeightQBytesTensor, qtypes
+
+    if values_OI.dtype not in _STORED:
+        raise CheckpointError(
+            f"Stored values are {values_OI.dtype}; quantised weights are one of "
+            f"{', '.join(str(dtype) for dtype in _STORED)}. Convert the file anew."
+        )
+    if scale.numel() not in (1, len(values_OI)):
+        raise CheckpointError(
+            f"The scale of a weight {tuple(values_OI.shape)} has the shape {tuple(scale.shape)}; "
+            "it must be one number or one per row. Convert the file anew."
+        )
+    whole = scale.numel() == 1
+    scale = scale.float().reshape(() if whole else (-1, 1))
+    return WeightQBytesTensor(
+        qtypes[_STORED[values_OI.dtype]],
+        None if whole else 0,
+        values_OI.shape,
+        values_OI.stride(),
+        values_OI,
+        scale,
+        None,
+    )
+
+
+def dequantized(weight: Any) -> Tensor:
+    """The values of a weight of `quantize`, in float32; a plain one is returned itself.
+
+    4 bits become float32 before they are multiplied: quanto multiplies the bytes, which takes
+    several times as long and gives the same bits.
+    """
+    parts = list(plain_tensors(weight))
+    if len(parts) == 1:
+        return parts[0]
+    if len(parts) == 2:
+        values: Tensor = weight.dequantize()
+        return values
+    _, scale_N1, shift_N1 = parts
+    values_NG = weight._data.unpack().to(scale_N1.dtype)
+    return values_NG.mul_(scale_N1).sub_(shift_N1).reshape(weight.shape)
+
+
+def stored_bytes(network: nn.Module) -> int:
+    """Bytes of a network's parameters as they are kept."""
+    return sum(tensor.nbytes for p in network.parameters() for tensor in plain_tensors(p))
+
+
+def plain_tensors(tensor: Any) -> Iterator[Tensor]:
+    """The tensors that a quanto tensor consists of (values, scale, shift), or the tensor itself."""
+    if not hasattr(tensor, "__tensor_flatten__"):
+        yield tensor
+        return
+    for name in tensor.__tensor_flatten__()[0]:
+        yield from plain_tensors(getattr(tensor, name))
+
+
+def _eight_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
+    from optimum.quanto import WeightQBytesTensor
+
+    device = weight_OI.device
+    values_OI = torch.empty(weight_OI.shape, dtype=qtype.dtype, device=device)
+    scale_O1 = torch.empty(len(weight_OI), 1, device=device)
+    for rows, part in _parts(weight_OI, slice(0, len(weight_OI))):
+        low, high = part.aminmax(dim=1, keepdim=True)
+        scale_O1[rows] = _not_zero(torch.maximum(high, -low) / qtype.qmax)
+        part.div_(scale_O1[rows])
+        if not qtype.is_floating_point:
+            part.round_()
+        values_OI[rows] = part.clamp_(qtype.qmin, qtype.qmax)
+    size, stride = values_OI.shape, values_OI.stride()
+    return WeightQBytesTensor(qtype, 0, size, stride, values_OI, scale_O1, None)
+
+
+def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
+    """A group of the first half lies in the low bits beside one of the second in the high bits."""
+    from optimum.quanto import WeightQBitsTensor
+
+    from .packed import Nibbles
+
+    num_inputs = weight_OI.shape[1]
+    group = next((size for size in GROUP_SIZES if num_inputs % size == 0), num_inputs)
+    groups_NG = weight_OI.reshape(-1, group)
+    num, device = len(groups_NG), weight_OI.device
+    half = ceil(num / 2)
+    packed_HG = torch.empty(half, group, dtype=torch.uint8, device=device)
+    scale_N1, shift_N1 = torch.empty(2, num, 1, device=device)
+    for first, last in ((0, half), (half, num)):
+        for rows, part in _parts(groups_NG, slice(first, last)):
+            low, high = part.aminmax(dim=1, keepdim=True)
+            scale_N1[rows], shift_N1[rows] = _not_zero((high - low) / 15), -low
+            values = part.sub_(low).div_(scale_N1[rows]).round_().clamp_(0, 15).to(torch.uint8)
+            if first == 0:
+                packed_HG[rows] = values
+            else:
+                packed_HG[rows.start - half : rows.stop - half] |= values << 4
+    packed = Nibbles(packed_HG, 4, groups_NG.shape, (group, 1))
+    size, stride = weight_OI.shape, (num_inputs, 1)
+    return WeightQBitsTensor(qtype, 0, group, size, stride, packed, scale_N1, shift_N1)
+
+
+def _parts(matrix: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor]]:
+    """Some of the rows at a time, in float32 in one buffer that each part is written over.
+
+    Buffers of whole matrices would leave holes between the weights that are kept.
+    """
+    step = max(1, _PART_VALUES // matrix.shape[1])
+    buffer = torch.empty(min(step, rows.stop - rows.start), matrix.shape[1], device=matrix.device)
+    for start in range(rows.start, rows.stop, step):
+        part = slice(start, min(start + step, rows.stop))
+        yield part, buffer[: part.stop - start].copy_(matrix[part])
+
+
+def _not_zero(scale: Tensor) -> Tensor:
+    """A row of equal values, such as zeros, has no range to divide by."""
+    return scale.clamp(min=torch.finfo(scale.dtype).tiny)

@@ -1,0 +1,75 @@
+"""`demo`: every mode runs with the small model, or with what it makes, and is shown."""
+
+import pytest
+
+from easyanimate_core import small_model
+from easyanimate_core.cli import demo
+from easyanimate_core.cli.main import main
+from easyanimate_core.media import read_image, read_video
+from easyanimate_core.recipe import METADATA_KEY, Recipe, read_metadata
+from easyanimate_core.shapes.judge.tracking import observe
+from easyanimate_core.tasks import TASKS
+from tests.factories import V5_1
+
+needs_weights = pytest.mark.skipif(
+    not small_model.is_installed(),
+    reason=f"the small model's weights are not in {small_model.FOLDER}",
+)
+
+
+@needs_weights
+def test_a_video_of_every_mode(tmp_path, capsys):
+    """The demo itself, with two steps."""
+    out = tmp_path / "out"
+    assert main(["demo", "--steps", "2", "--device", "cpu", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    videos = {video.stem.replace("_", " "): video for video in out.glob("*.mp4")}
+    table = [line[:34].strip().lower().replace(",", "") for line in lines if " MB" in line]
+    assert sorted(table) == sorted(videos)
+    assert {label.split()[0] for label in table} == {"v5", "v5.1"}
+    for label, video in videos.items():
+        frames = read_video(video).frames
+        assert frames.shape == (1 if "to image" in label else 17, 96, 96, 3)
+        assert frames.std() > 0.01
+    texts = [read_metadata(video)[METADATA_KEY] for video in videos.values()]
+    assert all(any(f'"mode": "{mode}"' in text for text in texts) for mode in TASKS)
+    sheet = read_image(out / "contact_sheet.png")
+    assert sheet.shape[1] > len(videos) * demo.CELL_WIDTH
+    assert sheet.shape[2] > demo.CELLS * demo.CELL_WIDTH
+    assert str(out / "contact_sheet.png") in lines
+    asked = [Recipe.read(videos[f"v5.1 text to video{end}"]) for end in ("", " chinese")]
+    assert [recipe.prompts[0].isascii() for recipe in asked] == [True, False]
+
+
+def test_a_row_says_what_is_random():
+    labels = {row.title: row.label for row in demo._rows()}
+    random = {title for title, label in labels.items() if "(random weights)" in label}
+    assert random == {title for title in labels if title.startswith("V5 ")}
+    assert labels["V5.1 text to video, Chinese"].isascii(), "the sheet's font has no Chinese"
+
+
+def test_what_is_edited_gets_another_colour():
+    """The prompts of regions and of video to video ask for what the clip does not show."""
+    modes = ("region_edit", "video_to_video")
+    rows = [row for row in demo._rows() if row.task.mode in modes and row.version is V5_1]
+    assert len(rows) == 3
+    for row in rows:
+        shown = observe(row.task.video).main
+        assert shown.shape in row.prompt
+        assert shown.colour not in row.prompt
+
+
+def test_without_the_weights_it_says_so(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(small_model, "FOLDER", tmp_path / "none")
+    assert main(["demo", "--out", str(tmp_path / "out")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert "came without the small model" in error
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("steps", ["0", "1"])
+def test_too_few_steps_are_refused_before_anything_is_made(tmp_path, capsys, steps):
+    assert main(["demo", "--out", str(tmp_path / "out"), "--steps", steps]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "out").exists()

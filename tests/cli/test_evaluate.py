@@ -1,0 +1,245 @@
+"""The commands evaluate, evaluate-meaning and compare-runs: reports and refusals."""
+
+import json
+import re
+
+import pytest
+import torch
+
+from easyanimate_core.cli.main import main
+from easyanimate_core.evaluation import compare_reports
+from easyanimate_core.media import read_video, write_mp4, write_png
+from easyanimate_core.models.specs import Head
+from easyanimate_core.shapes.judge.meaning import clip_of
+from easyanimate_core.shapes.scenes import make_scene
+from tests.factories import V5_1, grey, write_film
+
+
+def clip(index):
+    return clip_of(make_scene(11, index, height=32, width=48, frames=5))
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Two references, the same as made well, and as made badly."""
+    for index, name in enumerate(("one", "sub/two")):
+        frames = clip(index)
+        write_mp4(tmp_path / "references" / f"{name}.mp4", frames, crf=0)
+        write_mp4(tmp_path / "good" / f"{name}.mp4", frames, crf=0)
+        level = torch.tensor([0.8, 1.0, 0.8, 1.0, 0.8]).view(-1, 1, 1, 1)
+        write_mp4(tmp_path / "bad" / f"{name}.mp4", frames * level, crf=0)
+    return tmp_path
+
+
+@pytest.fixture
+def command(capsys):
+    """`command(*words)`: status, and what was printed."""
+
+    def run(*words):
+        status = main([str(word) for word in words])
+        return status, capsys.readouterr()
+
+    return run
+
+
+def read(folder, name="report.json"):
+    return json.loads((folder / name).read_text())
+
+
+def test_evaluate_writes_numbers_and_a_page(folders, command):
+    out = folders / "out"
+    status, said = command(
+        "evaluate", folders / "bad", "--against", folders / "references", "--out", out
+    )
+    assert status == 0, said.err
+    report = read(out)
+    assert list(report["videos"]) == ["one", "sub/two"]
+    for numbers in report["videos"].values():
+        assert 10 < numbers["psnr_db"] < 30
+        assert numbers["flicker_percent"] > 2
+    mean = sum(numbers["psnr_db"] for numbers in report["videos"].values()) / 2
+    assert report["spreads"]["psnr_db"]["mean"] == pytest.approx(mean)
+    assert f"PSNR, dB {mean:.4g}" in re.sub(" +", " ", said.out)
+    page = (out / "report.html").read_text()
+    assert "sub/two" in page
+    pictures = re.findall(r"<img src='([^']+)'", page)
+    assert len(pictures) == 3
+    assert all((out / picture).is_file() for picture in pictures)
+
+
+def test_equal_videos_are_as_like_as_can_be(folders, command):
+    command(
+        "evaluate", folders / "good", "--against", folders / "references", "--out", folders / "o"
+    )
+    for numbers in read(folders / "o")["videos"].values():
+        assert numbers["psnr_db"] == 100
+        assert numbers["ssim"] == pytest.approx(1)
+
+
+def test_a_picture_alone_has_likeness_and_no_motion(folders, command):
+    picture, reference = (write_png(folders / name, clip(0)[:1]) for name in ("a.png", "b.png"))
+    status, said = command("evaluate", picture, "--against", reference, "--out", folders / "o")
+    assert status == 0, said.err
+    assert set(read(folders / "o")["videos"]["a"]) == {"psnr_db", "ssim"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda f: (f / "references/sub/two.mp4").unlink(),
+            "lacks the references of 1 of 2 videos, such as 'sub/two'",
+        ),
+        (
+            lambda f: write_mp4(f / "references/one.mp4", clip(0)[:4]),
+            "one: The video has 5 frames of 48 x 32 and its reference 4 frames",
+        ),
+        (lambda f: write_png(f / "bad/one.png", clip(0)[:1]), "have the same name"),
+    ],
+    ids=["missing", "shorter", "same name"],
+)
+def test_videos_that_do_not_fit_are_refused_before_the_work(folders, command, change, message):
+    change(folders)
+    out = folders / "out"
+    status, said = command(
+        "evaluate", folders / "bad", "--against", folders / "references", "--out", out
+    )
+    assert status == 2
+    assert message in said.err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("damaged", ["bad/one.mp4", "references/one.mp4"])
+def test_a_video_that_cannot_be_read_is_named_and_left_out(folders, command, damaged):
+    (folders / damaged).write_bytes(b"nothing")
+    out = folders / "out"
+    words = [folders / "bad", "--against", folders / "references", "--out", out]
+    status, said = command("evaluate", *words)
+    assert (status, "1 cannot be read and are left out:\n  one: " in said.out) == (0, True)
+    report = read(out)
+    assert list(report["videos"]) == ["sub/two"]
+    assert "not a video" in report["unreadable"]["one"]
+    for file in (folders / "bad").rglob("*.mp4"):
+        file.write_bytes(b"nothing")
+    status, said = command("evaluate", *words, "--force")
+    assert (status, "No video can be read." in said.err) == (2, True)
+
+
+def test_what_is_changed_in_a_video_is_told(tmp_path, command):
+    def wide(stream):
+        stream.codec_context.sample_aspect_ratio = 2
+
+    write_film(tmp_path / "a.mp4", [grey(0.5)] * 9, [i / 8 for i in range(9)], set_up=wide)
+    write_mp4(tmp_path / "square.mp4", read_video(tmp_path / "a.mp4").frames, fps=8)
+    note = "Its pixels are not square (2:1): 96 x 64 are shown as 192 x 64."
+    out, square = tmp_path / "out", tmp_path / "square.mp4"
+    status, said = command("evaluate", tmp_path / "a.mp4", "--against", square, "--out", out)
+    assert (status, f"note: a: {note}" in said.out) == (0, True)
+    assert read(out)["notes"] == {"a": [note]}
+    words = ["evaluate", square, "--against", tmp_path / "a.mp4", "--out", out, "--force"]
+    assert f"note: square: Its reference: {note}" in command(*words)[1].out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--clip", "clip"], "needs both the prompts and a CLIP model"),
+        (["--i3d", "i3d.pt"], "there are 2 videos and 0 references"),
+        (["--i3d", "i3d.pt", "--against", "{}/references"], "has 5 frames; FVD needs at least 10"),
+        (
+            ["--prompts", "{}/prompts.json", "--clip", "{}/none"],
+            "has no prompt for 1 of 2 videos, such as 'sub/two'",
+        ),
+        (["--prompts", "{}/good.json", "--clip", "{}/none"], "none holds no config.json"),
+    ],
+)
+def test_missing_weights_and_prompts_are_refused(folders, command, options, message):
+    rows = [{"file_path": f"videos/{name}.mp4", "text": "A dog."} for name in ("one", "two")]
+    (folders / "good.json").write_text(json.dumps(rows))
+    (folders / "prompts.json").write_text(json.dumps(rows[:1]))
+    words = [word.format(folders) for word in options]
+    status, said = command("evaluate", folders / "bad", *words, "--out", folders / "out")
+    assert status == 2
+    assert message in said.err
+
+
+def test_runs_are_compared_video_by_video(folders, command):
+    for run in ("good", "bad"):
+        command(
+            "evaluate",
+            folders / run,
+            "--against",
+            folders / "references",
+            "--out",
+            folders / f"{run}_out",
+        )
+    out = folders / "compared"
+    status, said = command("compare-runs", folders / "bad_out", folders / "good_out", "--out", out)
+    assert status == 0, said.err
+    found = {
+        difference["name"]: difference for difference in read(out, "compare.json")["differences"]
+    }
+    for name in ("psnr_db", "ssim", "flicker_percent"):
+        assert (found[name]["wins_a"], found[name]["wins_b"]) == (0, 2)
+        assert found[name]["p"] == 0.5  # two of two, either way
+    assert found["psnr_db"]["change"]["mean"] > 0 > found["flicker_percent"]["change"]["mean"]
+    assert found["motion_pixels"]["wins_a"] is None
+    assert "PSNR" in said.out
+    assert "differences.png" in (out / "compare.html").read_text()
+    same = compare_reports(folders / "bad_out", folders / "bad_out" / "report.json")
+    assert all(difference.ties == 2 for difference in same.differences)
+    assert {difference.p for difference in same.differences if difference.wins_a is not None} == {
+        1.0
+    }
+
+
+def test_reports_without_a_common_video_are_refused(tmp_path, command):
+    for name, kind in (("a", "videos"), ("b", "videos"), ("c", "meaning")):
+        (tmp_path / f"{name}.json").write_text(
+            json.dumps({"kind": kind, "videos": {name: {"ssim": 1}}})
+        )
+    words = [tmp_path / "b.json", "--out", tmp_path / "out"]
+    status, said = command("compare-runs", tmp_path / "a.json", *words)
+    assert (status, "no video in common (1 and 1 videos)" in said.err) == (2, True)
+    status, said = command("compare-runs", tmp_path / "c.json", *words)
+    assert (status, "compare two of the same command" in said.err) == (2, True)
+    (tmp_path / "a.json").write_text("[]")
+    status, said = command("compare-runs", tmp_path / "a.json", *words)
+    assert (status, "is no report of evaluate" in said.err) == (2, True)
+
+
+def test_meaning_of_a_checkpoint(checkpoint, tmp_path, command):
+    words = ["--tasks", "trajectory", "--count", 2, "--size", "48x48", "--frames", 5, "--steps", 1,
+             "--guidance-scale", 1, "--device", "cpu", "--out", tmp_path / "out"]  # fmt: skip
+    status, said = command("evaluate-meaning", checkpoint(V5_1, Head.CONTROL), *words)
+    assert status == 0, said.err
+    report = read(tmp_path / "out")
+    assert list(report["videos"]) == ["trajectory/990000-0000", "trajectory/990000-0001"]
+    assert report["tasks"][0]["shares"]["all"]["right"] == 0
+    assert report["run"]["settings"]["steps"] == 1
+    assert "trajectory: 2 clips" in said.out
+    status, said = command(
+        "compare-runs", tmp_path / "out", tmp_path / "out", "--out", tmp_path / "c"
+    )
+    assert status == 0, said.err
+
+
+def test_meaning_of_rendered_scenes(tmp_path, command):
+    words = ["--rendered", "clean", "--tasks", "text", "--count", 3, "--out", tmp_path / "out"]
+    status, said = command("evaluate-meaning", *words)
+    assert status == 0, said.err
+    assert read(tmp_path / "out")["tasks"][0]["shares"]["all"]["value"] == 1
+
+
+def test_meaning_refuses_before_anything_is_made(checkpoint, tmp_path, command):
+    out = ["--out", tmp_path / "out"]
+    status, said = command("evaluate-meaning", *out)
+    assert (status, "needs checkpoints, or --rendered" in said.err) == (2, True)
+    camera = checkpoint(V5_1, Head.CAMERA)
+    status, said = command("evaluate-meaning", camera, "--tasks", "text", *out)
+    assert (status, "cannot do text; it can do camera" in said.err) == (2, True)
+    status, said = command("evaluate-meaning", camera, camera, *out)
+    assert (status, "they must differ" in said.err) == (2, True)
+    status, said = command("evaluate-meaning", camera, "--count", 0, *out)
+    assert (status, "at least 1 is needed" in said.err) == (2, True)
+    assert not (tmp_path / "out").exists()

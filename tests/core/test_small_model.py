@@ -1,0 +1,132 @@
+"""The model that ships with the package: its folders, and `generate` without --model."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from easyanimate_core import small_model
+from easyanimate_core.cli.main import main
+from easyanimate_core.errors import CheckpointError
+from easyanimate_core.media import read_video, write_png
+from easyanimate_core.models.specs import Head
+from easyanimate_core.recipe import Recipe
+from easyanimate_core.shapes.scenes import COLOURS, LANGUAGES, SHAPES, TINTS, caption, make_scene
+from easyanimate_core.small_model import HEADS, NAMES, SIZE, made_again, small_checkpoint
+from easyanimate_core.weights.files import inspect_checkpoint
+from tests.factories import V5_1, pixels
+
+FRAMES, HEIGHT, WIDTH = SIZE
+
+pytestmark = pytest.mark.skipif(
+    not small_model.is_installed(),
+    reason=f"the small model's weights are not in {small_model.FOLDER}",
+)
+
+
+@pytest.fixture
+def generate(tmp_path, capsys):
+    def run(*options):
+        output = tmp_path / "video.mp4"
+        words = ["--steps", "2", "--prompt", small_model.EXAMPLE_PROMPT, "--output", output]
+        assert main(["generate", *map(str, (*words, *options))]) == 0
+        return capsys.readouterr().out, output
+
+    return run
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.value)
+def test_every_head_is_a_whole_checkpoint(head):
+    info = inspect_checkpoint(small_checkpoint(head))
+    assert (info.version, info.head) == (V5_1, head)
+    assert info.transformer.has_reference == (head is not Head.INPAINT)
+
+
+def test_a_checkpoint_is_made_once():
+    folder = small_checkpoint(Head.INPAINT)
+    marker = folder / "marker"
+    marker.touch()
+    assert small_checkpoint(Head.INPAINT) == folder
+    assert marker.exists()
+
+
+def test_names_of_lists_name_every_head():
+    assert list(NAMES.values()) == list(HEADS)
+    assert next(iter(NAMES)) == "small (built in): InP"
+
+
+def test_heads_that_it_lacks_are_refused():
+    with pytest.raises(CheckpointError, match="no T2V head; it has InP, Control, Control-Camera"):
+        small_checkpoint(Head.T2V)
+
+
+def test_a_folder_of_another_machine_is_found_again(tmp_path):
+    elsewhere = tmp_path / "home" / "small-model" / "0123" / "Control"
+    assert made_again(elsewhere) == small_checkpoint(Head.CONTROL)
+    assert made_again(tmp_path / "models" / "0123" / "Control") is None
+    assert made_again(elsewhere.with_name("T2V")) is None
+
+
+@pytest.mark.parametrize(
+    ("options", "head"),
+    [
+        ([], "InP"),
+        (["--start-image", "@start.png"], "InP"),
+        (["--trajectory", '[{"x": 20, "y": 48}, {"x": 70, "y": 48}]'], "Control"),
+        (["--camera", "Pan Left", "--reference", "@start.png"], "Control-Camera"),
+    ],
+    ids=["text", "start image", "trajectory", "camera"],
+)
+def test_generate_without_a_model(generate, tmp_path, options, head):
+    write_png(tmp_path / "start.png", pixels(1, height=HEIGHT, width=WIDTH)[0])
+    said, output = generate(*(option.replace("@", f"{tmp_path}/") for option in options))
+    assert said.splitlines()[0].startswith("note: no --model is given: the small model")
+    assert f"{FRAMES} frames of {HEIGHT} x {WIDTH}" in said.splitlines()[0]
+    assert f" {head}, " in said.splitlines()[1]
+    assert read_video(output).frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+def test_a_size_that_is_asked_for_is_kept(generate):
+    said, output = generate("--size", "64x80", "--frames", "5")
+    assert "5 frames of 64 x 80" in said.splitlines()[0]
+    assert read_video(output).frames.shape == (5, 64, 80, 3)
+
+
+def test_a_recipe_finds_it_after_its_folder_is_gone(generate, tmp_path):
+    _, output = generate()
+    folder = Path(Recipe.read(output).model["path"])
+    shutil.rmtree(folder.parent)
+    moved = tmp_path / "moved.json"
+    recipe = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    recipe["model"]["path"] = str(tmp_path / "other" / "small-model" / "0123" / "InP")
+    moved.write_text(json.dumps(recipe), encoding="utf-8")
+    for source in (output, moved):
+        again = tmp_path / f"again_{source.stem}.mp4"
+        assert main(["generate", "--recipe", str(source), "--output", str(again)]) == 0
+        # x264 does not repeat itself to the bit; another seed differs by 0.1 and more.
+        assert (read_video(again).frames - read_video(output).frames).abs().mean() < 0.01
+
+
+def test_help_tells_the_words_that_it_knows(capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    said = capsys.readouterr().out.partition("Without --model")[2].partition("options:")[0]
+    for word in (*SHAPES, *COLOURS, *TINTS, "plain", "stripe", "check", "cloud"):
+        assert word in said
+    prompts = re.findall(r'--prompt "(.+?)"', said)
+    assert small_model.EXAMPLE_PROMPT in prompts
+    known = {
+        word
+        for index in range(300)
+        for language in LANGUAGES
+        for word in words_of(caption(make_scene(3, index), language))
+    }
+    assert len(prompts) == 4
+    assert {word for prompt in prompts for word in words_of(prompt)} <= known
+
+
+def words_of(prompt):
+    """English words; Chinese characters, which have no spaces."""
+    return re.findall(r"[A-Za-z]+|[\u4e00-\u9fff]", prompt)

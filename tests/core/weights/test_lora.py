@@ -1,0 +1,63 @@
+"""LoRA names of every habit, and files that do not fit."""
+
+import pytest
+
+from easyanimate_core.errors import CheckpointError
+from easyanimate_core.weights.lora import match_lora
+
+BLOCK = "transformer_blocks.0."
+MODULES = (f"{BLOCK}attn1.to_q", f"{BLOCK}attn2.to_q", f"{BLOCK}attn1.to_out.0", f"{BLOCK}ff.net.2")
+FLAT = "transformer_blocks_0_"
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "rest"),
+    [
+        (f"lora_unet__{FLAT}attn1_to_q.lora_down.weight", "attn1.to_q", "lora_down.weight"),
+        (f"lora_unet_{FLAT}attn1_to_out_0.alpha", "attn1.to_out.0", "alpha"),
+        (f"lora_unet_{FLAT}attn1_add_q_proj.lora_up.weight", "attn2.to_q", "lora_up.weight"),
+        (f"transformer.{BLOCK}attn1.to_q.lora_A.weight", "attn1.to_q", "lora_A.weight"),
+        (f"transformer.{BLOCK}attn1.add_q_proj.lora_B.weight", "attn2.to_q", "lora_B.weight"),
+        (f"diffusion_model.{BLOCK}ff.net.2.lora_A.weight", "ff.net.2", "lora_A.weight"),
+        (f"base_model.model.{BLOCK}ff.net.2.lora_A.default.weight", "ff.net.2", "lora_A.weight"),
+        (f"{BLOCK}attn2.to_q.lora_down.weight", "attn2.to_q", "lora_down.weight"),
+    ],
+)
+def test_names_of_every_habit(name, module, rest):
+    match = match_lora([name], MODULES)
+    assert match.names == {name: (BLOCK + module, rest)}
+    assert not match.unmatched
+
+
+def test_report_counts_keys_layers_and_text():
+    names = [f"lora_unet_{FLAT}attn1_to_q.{part}" for part in ("alpha", "lora_up.weight")]
+    match = match_lora([*names, "lora_te_layer.alpha", "lora_unet_other.alpha"], MODULES)
+    assert match.modules == {f"{BLOCK}attn1.to_q"}
+    assert match.unmatched == ("lora_unet_other.alpha",)
+    assert match.report() == (
+        "2 of 3 keys matched, 1 layer is changed. 1 key of a text encoder is not used."
+    )
+
+
+UP = f"lora_unet_{FLAT}attn1_to_q.lora_up.weight"
+SHAPES = {f"{module}.weight": (8, 8) for module in MODULES}
+
+
+def test_a_file_that_fits_nothing_is_refused():
+    match = match_lora(["lora_unet_down_blocks_0.alpha"], MODULES)
+    with pytest.raises(CheckpointError, match=r"No key of sd\.safetensors fits"):
+        match.check("sd.safetensors", SHAPES, partial=True)
+
+
+def test_a_partial_match_is_refused_unless_allowed():
+    match = match_lora([UP, UP.replace("_0_", "_40_")], MODULES)
+    shapes = {**SHAPES, UP: (8, 2)}
+    with pytest.raises(CheckpointError, match=r"1 keys of big.safetensors fit no layer .*12B"):
+        match.check("big.safetensors", shapes, partial=False)
+    match.check("big.safetensors", shapes, partial=True)
+
+
+def test_another_width_is_refused():
+    match = match_lora([UP], MODULES)
+    with pytest.raises(CheckpointError, match=r"\(16, 2\), the layer it changes \(8, 8\)"):
+        match.check("wide.safetensors", {**SHAPES, UP: (16, 2)}, partial=False)
