@@ -28,6 +28,8 @@ hypothesis.settings.register_profile("unit", deadline=None)
 hypothesis.settings.load_profile("unit")
 
 TESTS = Path(__file__).parent
+#: Where large shared fixtures lie when the project is developed beside them.
+SHARED = TESTS.parents[1] / "shared"
 
 
 @pytest.fixture(autouse=True)

@@ -149,12 +149,11 @@ def _do(words: Sequence[str]) -> None:
 
 def import_heavy() -> None:
     """What the commands import, once, so that a fork begins at once. Nothing is computed here."""
-    import easyanimate_core.data_preparation
-
     import easyanimate_core.convert
     import easyanimate_core.evaluation
     import easyanimate_core.pipeline
     import easyanimate_core.preprocess
+    import easyanimate_core.training.preparation
     import easyanimate_core.training.run  # noqa: F401
 
 

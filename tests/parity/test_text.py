@@ -2,7 +2,6 @@
 
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -16,9 +15,9 @@ from easyanimate_core.text import (
     qwen_from_tensors,
     t5_from_tensors,
 )
+from tests.conftest import SHARED
 
 TOLERANCE = 1e-4
-SHARED = Path(__file__).parents[3] / "shared"
 
 
 def _read_qwen(parity):

@@ -158,7 +158,7 @@ _LIMITED = """
 import resource, sys
 from pathlib import Path
 import torch
-from easyanimate_core.checkpoint import read_tensor_files
+from easyanimate_core.weights.files import read_tensor_files
 from easyanimate_core.errors import CheckpointError
 from easyanimate_core.files import mapped
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 import pytest
 import torch
@@ -15,8 +14,8 @@ from easyanimate_core.models.vae.model import AutoencoderKLMagvit
 from easyanimate_core.text import build_text_encoder
 from easyanimate_core.text.tokenize import load_qwen_tokenizer
 from easyanimate_core.tiny.checkpoint import make_tiny
+from tests.conftest import SHARED
 
-SHARED = Path(__file__).parents[4] / "shared"
 TEXTS = ["A dog, 3 cats & Zoë!", "一只可爱的小狗。", "", "\n\t 😀 \x00 ﷽", "x" * 3000]
 HEADS = [
     (Version.V5, Head.T2V, True, 16),

@@ -280,11 +280,11 @@ from pathlib import Path
 import torch
 import optimum.quanto
 from safetensors.torch import save_file
-from easyanimate_core.loading import load_network
-from easyanimate_core.checkpoint import read_tensor_files
+from easyanimate_core.weights.loading import load_network
+from easyanimate_core.weights.files import read_tensor_files
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.quantization import Quantizer, quantize, stored_bytes
-from easyanimate_core.specs import TransformerConfig
+from easyanimate_core.weights.stored import Quantizer, quantize, stored_bytes
+from easyanimate_core.models.specs import TransformerConfig
 
 def anonymous():
     for line in Path("/proc/self/status").read_text().splitlines():
