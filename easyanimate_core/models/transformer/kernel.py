@@ -16,6 +16,7 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_efficient_attention, can_use_flash_attention
 from torch.utils.checkpoint import checkpoint
@@ -39,7 +40,8 @@ def scaled_dot_product(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor
 
 
 def _whole(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-    return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND).transpose(1, 2).flatten(2)
+    out_BHND = F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
+    return rearrange(out_BHND, "b h n d -> b n (h d)")
 
 
 def bounded_attention(

@@ -12,6 +12,7 @@ aigc-apps/EasyAnimate, pipeline_easyanimate.py (`get_resize_crop_region_for_grid
 from __future__ import annotations
 
 import torch
+from einops import rearrange, repeat
 from torch import Tensor
 
 from ...errors import CheckpointError
@@ -55,21 +56,21 @@ def rotary_table(
     time, height, width = angles
     table = torch.cat(
         [
-            time[:, None, None].expand(-1, rows, columns, -1),
-            height[None, :, None].expand(frames, -1, columns, -1),
-            width[None, None, :].expand(frames, rows, -1, -1),
+            repeat(time, "f d -> (f h w) d", h=rows, w=columns),
+            repeat(height, "h d -> (f h w) d", f=frames, w=columns),
+            repeat(width, "w d -> (f h w) d", f=frames, h=rows),
         ],
         dim=-1,
-    ).flatten(0, 2)
+    )
     return table.cos().to(device), table.sin().to(device)
 
 
 def apply_rotary(x_BNHD: Tensor, table: RotaryTable) -> Tensor:
     """Turn neighbouring channel pairs of `x_BNHD` by the table's angles, in float32."""
     cos, sin = (part[:, None] for part in table)  # [N, 1, D / 2]
-    even, odd = x_BNHD.float().unflatten(-1, (-1, 2)).unbind(-1)
+    even, odd = rearrange(x_BNHD.float(), "b n h (d pair) -> pair b n h d", pair=2)
     turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
-    return turned.flatten(-2).to(x_BNHD.dtype)
+    return rearrange(turned, "b n h d pair -> b n h (d pair)").to(x_BNHD.dtype)
 
 
 def _angles(width: int, positions: Tensor) -> Tensor:

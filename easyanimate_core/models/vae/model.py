@@ -12,6 +12,7 @@ model. V5.1 gives the same result for every chunk length.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,23 +30,6 @@ from .encoder import Encoder
 CHUNK_BYTES = 96 * 2**20
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """A normal distribution of latents, (B, latent channels, T, h, w), not scaled."""
-
-    mean: Tensor
-    logvar: Tensor
-
-    def mode(self) -> Tensor:
-        """The most probable latents."""
-        return self.mean
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """Random latents; the noise is drawn on the CPU, so that every device gives the same."""
-        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
-        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
-
-
 class AutoencoderKLMagvit(nn.Module):
     """Video to latents and back. Parameters have the names of the published checkpoints."""
 
@@ -59,40 +43,13 @@ class AutoencoderKLMagvit(nn.Module):
     ) -> None:
         super().__init__()
         _check_config(config)
-        moments = 2 * config.latent_channels
         self.config = config
-        self.encoder = Encoder(config, operations=operations, dtype=dtype, device=device)
-        self.quant_conv = operations.Conv3d(
-            moments, moments, kernel_size=1, dtype=dtype, device=device
-        )
-        self.post_quant_conv = operations.Conv3d(
-            config.latent_channels,
-            config.latent_channels,
-            kernel_size=1,
-            dtype=dtype,
-            device=device,
-        )
-        self.decoder = Decoder(config, operations=operations, dtype=dtype, device=device)
-
-    def check_video(self, video_BCFHW: Tensor) -> None:
-        """Raise `InputError` unless `encode` accepts this shape."""
-        _check_channels("video", video_BCFHW, self.config.in_channels)
-        check_frames(video_BCFHW.shape[2])
-        for name, size in zip(("height", "width"), video_BCFHW.shape[3:], strict=True):
-            if size < 1 or size % SPATIAL_FACTOR:
-                raise InputError(
-                    f"The video's {name} is {size}; the VAE needs a positive multiple of "
-                    f"{SPATIAL_FACTOR}. Resize or crop the video."
-                )
-
-    def check_latents(self, latents_BCThw: Tensor) -> None:
-        """Raise `InputError` unless `decode` accepts this shape."""
-        _check_channels("latents", latents_BCThw, self.config.latent_channels)
-        if min(latents_BCThw.shape) < 1:
-            raise InputError(
-                f"The latents' shape is {tuple(latents_BCThw.shape)}; every side must be at least "
-                "1. Pass at least one latent frame."
-            )
+        factory: dict[str, Any] = {"dtype": dtype, "device": device}
+        channels, moments = config.latent_channels, 2 * config.latent_channels
+        self.encoder = Encoder(config, operations=operations, **factory)
+        self.quant_conv = operations.Conv3d(moments, moments, kernel_size=1, **factory)
+        self.post_quant_conv = operations.Conv3d(channels, channels, kernel_size=1, **factory)
+        self.decoder = Decoder(config, operations=operations, **factory)
 
     def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
         """Distribution of the latents of a video in [-1, 1] with F = 4 n + 1.
@@ -158,11 +115,42 @@ class AutoencoderKLMagvit(nn.Module):
         widest = self.config.block_out_channels[1] * pixels * latents_BCThw.element_size()
         return max(1, chunk_bytes // widest)
 
+    def check_video(self, video_BCFHW: Tensor) -> None:
+        """Raise `InputError` unless `encode` accepts this shape."""
+        _check_channels("video", video_BCFHW, self.config.in_channels)
+        check_frames(video_BCFHW.shape[2])
+        for name, size in zip(("height", "width"), video_BCFHW.shape[3:], strict=True):
+            if size < 1 or size % SPATIAL_FACTOR:
+                raise InputError(
+                    f"The video's {name} is {size}; the VAE needs a positive multiple of "
+                    f"{SPATIAL_FACTOR}. Resize or crop the video."
+                )
 
-def _chunks(num_frames: int, chunk_length: int) -> list[slice]:
-    """The first frame alone, then `chunk_length` frames at a time."""
-    starts = range(1, num_frames, chunk_length)
-    return [slice(0, 1), *(slice(start, start + chunk_length) for start in starts)]
+    def check_latents(self, latents_BCThw: Tensor) -> None:
+        """Raise `InputError` unless `decode` accepts this shape."""
+        _check_channels("latents", latents_BCThw, self.config.latent_channels)
+        if min(latents_BCThw.shape) < 1:
+            raise InputError(
+                f"The latents' shape is {tuple(latents_BCThw.shape)}; every side must be at least "
+                "1. Pass at least one latent frame."
+            )
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A normal distribution of latents, (B, latent channels, T, h, w), not scaled."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def mode(self) -> Tensor:
+        """The most probable latents."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Random latents; the noise is drawn on the CPU, so that every device gives the same."""
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
 
 
 def _check_config(config: VAEConfig) -> None:
@@ -177,6 +165,12 @@ def _check_config(config: VAEConfig) -> None:
             f"The VAE's mini_batch_encoder is {config.mini_batch_encoder}; it must be a positive "
             f"multiple of {TEMPORAL_FACTOR}, the frames of one latent frame. Correct config.json."
         )
+
+
+def _chunks(num_frames: int, chunk_length: int) -> list[slice]:
+    """The first frame alone, then `chunk_length` frames at a time."""
+    starts = range(1, num_frames, chunk_length)
+    return [slice(0, 1), *(slice(start, start + chunk_length) for start in starts)]
 
 
 def _check_channels(name: str, x: Tensor, channels: int) -> None:
