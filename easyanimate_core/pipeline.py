@@ -37,7 +37,7 @@ from .sampling import (
     denoise,
     draw_noise,
     guided_denoiser,
-    holding,
+    keeping_known,
     make_schedule,
     sequential_denoiser,
 )
@@ -120,7 +120,7 @@ class Pipeline:
             device: auto, cpu, cuda, cuda:N, xpu, xpu:N or mps.
             dtype: Compute dtype: auto, float32, bfloat16 or float16. Beside float16 the VAE is in
                 float32 and the text encoders in bfloat16, whose values leave float16's range.
-            memory: How the networks are held.
+            memory: How the networks are kept.
             embedding_cache: Keep the prompts' embeddings on disk, so that a prompt that was used
                 before needs no text encoder: in the folder of `find_cache_folder`, or in the one
                 that is given. Deleting the folder clears it.
@@ -136,8 +136,8 @@ class Pipeline:
             logger.warning(note)
         return cls(info, place, compute, memory, embedding_cache)
 
-    def held(self, memory: Memory) -> Pipeline:
-        """The same checkpoint held otherwise; networks are loaded anew."""
+    def with_memory(self, memory: Memory) -> Pipeline:
+        """The same checkpoint kept otherwise in memory; networks are loaded anew."""
         cache = False if self._cache is None else self._cache
         return Pipeline(self.info, self.device, self.dtype, memory, cache)
 
@@ -219,7 +219,7 @@ class Pipeline:
     def plan_memory(
         self, task: Task | None = None, settings: Settings | None = None, *, limits: Limits
     ) -> Plan:
-        """How a run would best be held in memory; nothing is loaded but the sources.
+        """How a run would best be kept in memory; nothing is loaded but the sources.
 
         `Pipeline.load(..., memory=plan.memory)` and `replace(settings, tile=plan.tile)` take it.
         Raises `InputError` as `generate` does; a run that does not fit is told by `plan.fits`.
@@ -395,19 +395,19 @@ def sample_latents(
 
         return predict
 
-    known = None if condition.known is None else condition.known.to(device)
+    start = None if condition.start is None else condition.start.to(device)
     denoiser = _denoiser(predictor, negative, positive, batch, sampler)
-    held = None if condition.held is None else condition.held.to(device)
-    if held is not None:
-        denoiser = holding(denoiser, sampler.schedule, held, noise)
+    known = None if condition.known is None else condition.known.to(device)
+    if known is not None:
+        denoiser = keeping_known(denoiser, sampler.schedule, known, noise)
     latents = denoise(
         denoiser,
         sampler.schedule,
-        sampler.schedule.start(noise, known),
+        sampler.schedule.start(noise, start),
         generators=sampler.generators,
         progress=progress,
     )
-    return latents if held is None else latents.lerp(held.latents, held.share)
+    return latents if known is None else latents.lerp(known.latents, known.share)
 
 
 def _denoiser(

@@ -63,7 +63,7 @@ class Settings:
         seed: Noise of the first sample; the next ones have the seeds after it.
         batch: Samples per prompt.
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
-        keep_known: Hold what is known (image to video, region editing): what is outside a region,
+        keep_known: Keep what is known (image to video, region editing): what is outside a region,
             and the first frames, come out as the VAE shows the source. Without it they may drift,
             as in the original. None is what the checkpoint's own config asks for; no published one
             does.

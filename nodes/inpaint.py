@@ -13,7 +13,7 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, encode_known, held_latent, video_latent
+from .bridge.encode import empty_latent, encode_known, latent_with_known, video_latent
 from .bridge.shown import attach
 
 CATEGORY = "EasyAnimate/conditioning"
@@ -89,7 +89,7 @@ class ImageToVideoNode(io.ComfyNode):
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         if keep_known:
-            latent = held_latent(vae, latent, sources)
+            latent = latent_with_known(vae, latent, sources)
         return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
 
 
@@ -179,7 +179,7 @@ class InpaintNode(io.ComfyNode):
         shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)
         if keep_known:
-            latent = held_latent(vae, latent, sources)
+            latent = latent_with_known(vae, latent, sources)
         preview = seen_by_model(sources.video, sources.mask)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown), attach(negative, shown)

@@ -80,8 +80,8 @@ def json_value(
         told = _BACKSLASHES if "\\" in str(fault) else remedy
         raise error(f"{name} is not valid JSON: {fault}. {told}".rstrip()) from fault
     if not isinstance(value, kind):
-        held, wanted = _KINDS[type(value)], _KINDS[kind]
-        raise error(f"{name} holds {held}, not {wanted}. {remedy}".rstrip())
+        found, wanted = _KINDS[type(value)], _KINDS[kind]
+        raise error(f"{name} holds {found}, not {wanted}. {remedy}".rstrip())
     return value
 
 

@@ -72,8 +72,8 @@ def yaml_value(
         if loader is not None:
             loader.dispose()
     if not isinstance(value, kind):
-        held = "nothing" if value is None else short(value)
-        raise error(f"{name} holds {held}; write {_KINDS[kind]}. {remedy}".rstrip())
+        found = "nothing" if value is None else short(value)
+        raise error(f"{name} holds {found}; write {_KINDS[kind]}. {remedy}".rstrip())
     return value
 
 

@@ -122,19 +122,19 @@ def test_scenes_keep_their_moments(tmp_path):
     assert moments(taken)[8:25:8] == pytest.approx([1, 2, 3], abs=0.3)
 
 
-def held_mp4(folder):
-    return film(folder / "held.mp4", [i / 10 for i in range(10)], last=4.1)
+def still_mp4(folder):
+    return film(folder / "still.mp4", [i / 10 for i in range(10)], last=4.1)
 
 
-def held_gif(folder):
+def still_gif(folder):
     pictures = [Image.fromarray(grey(i / 10 / SECONDS)) for i in range(10)]
     pictures[0].save(
-        folder / "held.gif", save_all=True, append_images=pictures[1:], duration=[100] * 9 + [4100]
+        folder / "still.gif", save_all=True, append_images=pictures[1:], duration=[100] * 9 + [4100]
     )
-    return folder / "held.gif"
+    return folder / "still.gif"
 
 
-@pytest.mark.parametrize("make", [held_mp4, held_gif])
+@pytest.mark.parametrize("make", [still_mp4, still_gif])
 def test_a_picture_that_stays_to_the_end_is_no_damage(tmp_path, make):
     clip = read_video(make(tmp_path))
     assert clip.times.end == pytest.approx(5.0, abs=0.01)
@@ -146,7 +146,7 @@ def test_a_picture_that_stays_to_the_end_is_no_damage(tmp_path, make):
 
 
 def clip_name(make):
-    return "held.mp4" if make is held_mp4 else "held.gif"
+    return "still.mp4" if make is still_mp4 else "still.gif"
 
 
 def test_moments_of_timing():
