@@ -241,10 +241,10 @@ class Pipeline:
     def _inputs(self, task: Task, settings: Settings) -> _Inputs:
         """Every check and every file read, before any weight is loaded."""
         check_head(task, self.info.transformer)
-        strength = getattr(task, "strength", 1.0)
-        config = self.info.scheduler
-        scheduler = settings.scheduler_for(self.info.version, config, strength=strength)
-        loaded = task.load(settings.source_seconds(), settings.fit())
+        scheduler = settings.scheduler_for(
+            self.info.version, self.info.scheduler, strength=task.strength
+        )
+        loaded = task.load(max_seconds=settings.source_seconds(), fit=settings.fit())
         target = settings.target(loaded)
         return _Inputs(target, scheduler, loaded.align(target))
 

@@ -84,7 +84,7 @@ class ImageToVideoNode(io.ComfyNode):
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
-        sources = ImageToVideo(start_image, end_image, placed).load(0).align(target)
+        sources = ImageToVideo(start_image, end_image, placed).load().align(target)
         shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
@@ -173,8 +173,7 @@ class InpaintNode(io.ComfyNode):
         keep_known: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
-        task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
-        sources = task.align(target)
+        sources = RegionEdit(Clip(video, source_fps), mask).load().align(target)
         sources = replace(sources, mask=shape_mask(sources.mask, grow=grow_mask, blur=blur_mask))
         shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)

@@ -137,7 +137,7 @@ def test_outside_a_region_the_latents_are_the_source_s(pipeline, version):
 
 
 def source_latents(model, task):
-    sources = task.load(100).align(Target(HEIGHT, WIDTH, FRAMES))
+    sources = task.load().align(Target(HEIGHT, WIDTH, FRAMES))
     with model._networks.vae(lambda *_: None) as vae, torch.inference_mode():
         known = known_latents(vae, sources.video, sources.mask, whole=sources.whole)
     return known.latents

@@ -141,7 +141,9 @@ def test_a_picture_that_stays_to_the_end_is_no_damage(tmp_path, make):
     assert read_facts(tmp_path / clip_name(make)).seconds == pytest.approx(5.0, abs=0.05)
     assert available_frames(clip, 8) == 40
     assert pick_frames(clip, frames=37, fps=8)[-20:] == [9] * 20
-    sources = VideoToVideo(tmp_path / clip_name(make)).load(37 / 8).align(Target(64, 96, 37))
+    sources = (
+        VideoToVideo(tmp_path / clip_name(make)).load(max_seconds=37 / 8).align(Target(64, 96, 37))
+    )
     assert sources.video.shape[2] == 37
 
 
@@ -172,7 +174,7 @@ def test_masks_follow_the_frames_of_a_clip_that_was_read_for_its_result(varying,
     task = RegionEdit(path, mask)
     target = Target(32, 48, 25)
     for fit in (None, Fit(8.0, (32, 48))):
-        sources = task.load(25 / 8, fit).align(target)
+        sources = task.load(max_seconds=25 / 8, fit=fit).align(target)
         marked = sources.mask[0, 0].amax((1, 2)).nonzero().flatten().tolist()
         shown = [i for i in range(25) if 1.9 < min(times, key=lambda t: abs(t - i / 8)) < 2.2]
         assert set(marked) <= set(range(14, 20))
