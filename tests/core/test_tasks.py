@@ -1,6 +1,7 @@
 """Sources brought to the target: what goes where, what is said, what is refused."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,21 +9,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyanimate_core.conditioning.encode import from_model_range, to_model_range
-from easyanimate_core.errors import EasyAnimateError, InputError
+from easyanimate_core.errors import EasyAnimateError, HeadError, InputError
 from easyanimate_core.media import Clip, read_image, read_video, write_mp4
+from easyanimate_core.models.specs import Head
 from easyanimate_core.paths.camera import camera_path
 from easyanimate_core.paths.trajectory import Track
 from easyanimate_core.tasks import (
+    TASKS,
     Camera,
     Control,
     ImageToVideo,
     RegionEdit,
     Target,
+    Task,
     TextToVideo,
     Trajectory,
     VideoToVideo,
 )
-from tests.factories import FRAMES, HEIGHT, WIDTH, left_half, numbered, pixels
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, left_half, numbered, pixels, quick
 
 SECONDS = 10.0
 
@@ -35,6 +39,35 @@ def aligned(task, **changes):
 def shown(video):
     """The number that `numbered` gave to every frame of a source's video."""
     return [round(float(frame.mean()) * 100) for frame in from_model_range(video[0])]
+
+
+@dataclass(frozen=True)
+class Echo(Task):
+    """A mode of one's own, which says no more than it must."""
+
+    video: object
+    mode = "echo"
+    heads = (Head.T2V,)
+
+    def load(self, *, max_seconds=None, fit=None):
+        return VideoToVideo(self.video).load(max_seconds=max_seconds, fit=fit)
+
+
+def test_a_mode_is_what_the_protocol_says(pipeline):
+    task = Echo(numbered(FRAMES))
+    model = pipeline(V5_1, Head.T2V)
+    made = model.generate("a fox", task, quick())
+    assert made.frames.shape == (1, FRAMES, HEIGHT, WIDTH, 3)
+    assert made.recipe.to_json()["mode"] == "echo"
+    assert list(made.recipe.sources) == ["video"]
+    with pytest.raises(HeadError, match="cannot do echo: it needs the T2V head"):
+        pipeline(V5_1, Head.INPAINT).generate("a fox", task, quick())
+
+
+def test_modes_go_by_their_names():
+    assert {name: task.mode for name, task in TASKS.items()} == {name: name for name in TASKS}
+    assert TextToVideo().strength == 1
+    assert TextToVideo().reference is None
 
 
 def test_text_shows_nothing():
