@@ -27,7 +27,7 @@ class Networks:
 
     The text encoder is not kept. Between stages a network rests in main memory (memory-mapped where
     its dtype is kept), unless `memory.offload` is "resident". Raises `InputError` where
-    `memory.text_device` is not on this machine, and as `check_held_on` does.
+    `memory.text_device` is not on this machine, and as `check_stored_on` does.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Networks:
         self.memory = memory
         self.text_device = device if memory.text_device is None else pick_device(memory.text_device)
         self.text_dtype = text_dtype(dtype, self.text_device)
-        check_held_on(device, info, memory)
+        check_stored_on(device, info, memory)
         _check_kind("text_quantization", memory.text_quantization, self.text_device)
         self._transformer: EasyAnimateTransformer3DModel | None = None
         self._vae: AutoencoderKLMagvit | None = None
@@ -88,7 +88,7 @@ class Networks:
             yield self._vae
 
     def _stored_in(self, compute: torch.dtype) -> torch.dtype | None:
-        """What weights are held in; None keeps the files' dtype, and layers cast them when used.
+        """What weights are stored in; None keeps the files' dtype, and layers cast them when used.
 
         On a CPU they stay mapped so. For float32, cast weights are the same to the bit and take
         half the memory.
@@ -96,7 +96,7 @@ class Networks:
         return None if self.device.type == "cpu" or compute is torch.float32 else compute
 
 
-def check_held_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
+def check_stored_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
     """Raise `InputError` unless `device` has the dtype that the denoiser's weights would be in."""
     _check_kind("quantization", memory.quantization, device)
     files = info.transformer_files

@@ -37,7 +37,7 @@ from .sampling import (
     denoise,
     draw_noise,
     guided_denoiser,
-    holding,
+    keeping_known,
     make_schedule,
     sequential_denoiser,
 )
@@ -120,7 +120,7 @@ class Pipeline:
             device: auto, cpu, cuda, cuda:N, xpu, xpu:N or mps.
             dtype: Compute dtype: auto, float32, bfloat16 or float16. Beside float16 the VAE is in
                 float32 and the text encoders in bfloat16, whose values leave float16's range.
-            memory: How the networks are held.
+            memory: How the networks are kept.
             embedding_cache: Keep the prompts' embeddings on disk, so that a prompt that was used
                 before needs no text encoder: in the folder of `find_cache_folder`, or in the one
                 that is given. Deleting the folder clears it.
@@ -136,8 +136,8 @@ class Pipeline:
             logger.warning(note)
         return cls(info, place, compute, memory, embedding_cache)
 
-    def held(self, memory: Memory) -> Pipeline:
-        """The same checkpoint held otherwise; networks are loaded anew."""
+    def with_memory(self, memory: Memory) -> Pipeline:
+        """The same checkpoint kept otherwise in memory; networks are loaded anew."""
         cache = False if self._cache is None else self._cache
         return Pipeline(self.info, self.device, self.dtype, memory, cache)
 
@@ -174,20 +174,20 @@ class Pipeline:
         if text is not None:
             text.check(self.info.transformer)
         prompts = _check_prompts(prompt)
-        plan = self._plan(task, settings)
+        inputs = self._inputs(task, settings)
         lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files.weights))
         recipe = Recipe.of_run(
-            self.info, prompts, task, self._settled(settings, plan, text), dtype=self.dtype,
+            self.info, prompts, task, self._settled(settings, inputs, text), dtype=self.dtype,
             memory=self.memory, embeddings=None if text is None else text.file, loras=loras,
         )  # fmt: skip
         if text is None:
             text = self._encode_text(prompts, settings.negative_prompt, progress)
         seeds = range(settings.seed, settings.seed + len(text) * settings.batch)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        size = latent_shape(plan.target.frames, plan.target.height, plan.target.width)
+        size = latent_shape(inputs.target.frames, inputs.target.height, inputs.target.width)
         noise = draw_noise((self.info.transformer.out_channels, *size), generators)
-        condition = self._encode_sources(plan, size, settings, generators, progress)
-        schedule = self._schedule(plan, settings)
+        condition = self._encode_sources(inputs, size, settings, generators, progress)
+        schedule = self._schedule(inputs, settings)
         with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
@@ -199,7 +199,7 @@ class Pipeline:
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
-        notes = plan.sources.notes + text.notes + lora_set.reports
+        notes = inputs.sources.notes + text.notes + lora_set.reports
         return Generation(frames, latents, settings.fps, recipe, notes)
 
     @torch.inference_mode()
@@ -219,13 +219,13 @@ class Pipeline:
     def plan_memory(
         self, task: Task | None = None, settings: Settings | None = None, *, limits: Limits
     ) -> Plan:
-        """How a run would best be held in memory; nothing is loaded but the sources.
+        """How a run would best be kept in memory; nothing is loaded but the sources.
 
         `Pipeline.load(..., memory=plan.memory)` and `replace(settings, tile=plan.tile)` take it.
         Raises `InputError` as `generate` does; a run that does not fit is told by `plan.fits`.
         """
         settings = settings or Settings()
-        asked = self._plan(task or TextToVideo(), settings)
+        asked = self._inputs(task or TextToVideo(), settings)
         sources, target = asked.sources, asked.target
         job = Job(
             target.height,
@@ -238,35 +238,37 @@ class Pipeline:
         kinds = quantizations_on(card_of(self.device))
         return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
 
-    def _plan(self, task: Task, settings: Settings) -> _Plan:
+    def _inputs(self, task: Task, settings: Settings) -> _Inputs:
         """Every check and every file read, before any weight is loaded."""
         check_head(task, self.info.transformer)
-        strength = getattr(task, "strength", 1.0)
-        config = self.info.scheduler
-        scheduler = settings.scheduler_for(self.info.version, config, strength=strength)
-        loaded = task.load(settings.source_seconds(), settings.fit())
+        scheduler = settings.scheduler_for(
+            self.info.version, self.info.scheduler, strength=task.strength
+        )
+        loaded = task.load(max_seconds=settings.source_seconds(), fit=settings.fit())
         target = settings.target(loaded)
-        return _Plan(target, scheduler, loaded.align(target))
+        return _Inputs(target, scheduler, loaded.align(target))
 
-    def _schedule(self, plan: _Plan, settings: Settings) -> Schedule:
+    def _schedule(self, inputs: _Inputs, settings: Settings) -> Schedule:
         return make_schedule(
-            plan.scheduler,
+            inputs.scheduler,
             self.info.scheduler,
             steps=settings.steps,
-            strength=plan.sources.strength,
+            strength=inputs.sources.strength,
             device=self.device,
         )
 
-    def _settled(self, settings: Settings, plan: _Plan, given: PromptEmbeddings | None) -> Settings:
+    def _settled(
+        self, settings: Settings, inputs: _Inputs, given: PromptEmbeddings | None
+    ) -> Settings:
         """The settings with what was left open filled in, for the recipe."""
-        target = plan.target
+        target = inputs.target
         negative = None if given is None else given.negative_prompt
         return replace(
             settings,
             height=target.height,
             width=target.width,
             frames=target.frames,
-            scheduler=plan.scheduler,
+            scheduler=inputs.scheduler,
             negative_prompt=settings.negative_prompt if negative is None else negative,
         )
 
@@ -296,7 +298,7 @@ class Pipeline:
 
     def _encode_sources(
         self,
-        plan: _Plan,
+        inputs: _Inputs,
         size: Sequence[int],
         settings: Settings,
         generators: Sequence[torch.Generator],
@@ -309,7 +311,7 @@ class Pipeline:
             return make_condition(
                 tiled or vae,
                 self.info.transformer,
-                _sources_to(plan.sources, self.device, self._networks.vae_dtype),
+                _sources_to(inputs.sources, self.device, self._networks.vae_dtype),
                 size,
                 noise_amplitude=settings.reference_noise,
                 keep_known=self.info.transformer.keep_known
@@ -344,7 +346,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Inputs:
     target: Target
     scheduler: str
     sources: Sources
@@ -395,19 +397,19 @@ def sample_latents(
 
         return predict
 
-    known = None if condition.known is None else condition.known.to(device)
+    start = None if condition.start is None else condition.start.to(device)
     denoiser = _denoiser(predictor, negative, positive, batch, sampler)
-    held = None if condition.held is None else condition.held.to(device)
-    if held is not None:
-        denoiser = holding(denoiser, sampler.schedule, held, noise)
+    known = None if condition.known is None else condition.known.to(device)
+    if known is not None:
+        denoiser = keeping_known(denoiser, sampler.schedule, known, noise)
     latents = denoise(
         denoiser,
         sampler.schedule,
-        sampler.schedule.start(noise, known),
+        sampler.schedule.start(noise, start),
         generators=sampler.generators,
         progress=progress,
     )
-    return latents if held is None else latents.lerp(held.latents, held.share)
+    return latents if known is None else latents.lerp(known.latents, known.share)
 
 
 def _denoiser(

@@ -13,7 +13,7 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, encode_known, held_latent, video_latent
+from .bridge.encode import empty_latent, encode_known, latent_with_known, video_latent
 from .bridge.shown import attach
 
 CATEGORY = "EasyAnimate/conditioning"
@@ -84,12 +84,12 @@ class ImageToVideoNode(io.ComfyNode):
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
-        sources = ImageToVideo(start_image, end_image, placed).load(0).align(target)
+        sources = ImageToVideo(start_image, end_image, placed).load().align(target)
         shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         if keep_known:
-            latent = held_latent(vae, latent, sources)
+            latent = latent_with_known(vae, latent, sources)
         return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
 
 
@@ -173,13 +173,12 @@ class InpaintNode(io.ComfyNode):
         keep_known: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
-        task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
-        sources = task.align(target)
+        sources = RegionEdit(Clip(video, source_fps), mask).load().align(target)
         sources = replace(sources, mask=shape_mask(sources.mask, grow=grow_mask, blur=blur_mask))
         shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)
         if keep_known:
-            latent = held_latent(vae, latent, sources)
+            latent = latent_with_known(vae, latent, sources)
         preview = seen_by_model(sources.video, sources.mask)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown), attach(negative, shown)

@@ -138,11 +138,11 @@ def noise_widgets() -> list[io.Input]:
 
 
 def keep_widget() -> io.Input:
-    """Whether sampling holds what is known."""
+    """Whether sampling keeps what is known."""
     return io.Boolean.Input(
         "keep_known",
         default=False,
-        tooltip="Hold what is known: what is outside a region, and the first frames, come out as "
+        tooltip="Keep what is known: what is outside a region, and the first frames, come out as "
         "the VAE shows the source. It works by the latent's noise mask. Without it they may drift, "
         "as in the original. The small model is meant to be used with it.",
     )

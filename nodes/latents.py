@@ -76,8 +76,7 @@ class VideoToVideoLatent(io.ComfyNode):
         strict: bool,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
-        task = VideoToVideo(Clip(video, source_fps)).load(target.frames / target.fps)
-        sources = task.align(target)
+        sources = VideoToVideo(Clip(video, source_fps)).load().align(target)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         return io.NodeOutput(video_latent(vae, sources, batch_size), report)
 
@@ -125,7 +124,7 @@ class PinFramesNode(io.ComfyNode):
         end_image: Any = None,
     ) -> io.NodeOutput:
         size = _pixel_size(latent["samples"])
-        sources = ImageToVideo(start_image, end_image).load(0).align(size)
+        sources = ImageToVideo(start_image, end_image).load().align(size)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         first = None if start_image is None else sources.video[:, :, :1]
         last = None if end_image is None else sources.video[:, :, -1:]

@@ -211,7 +211,7 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--reference-noise", type=float,
                        help="noise amplitude on known pixels, default: 0.0563")  # fmt: skip
     group.add_argument("--keep-known", action=argparse.BooleanOptionalAction, default=None,
-                       help="hold start frames and what is outside a region to the source; "
+                       help="keep start frames and what is outside a region to the source; "
                        "default: let them drift, as the original does, unless the checkpoint's own "
                        "config asks for it")  # fmt: skip
     group.add_argument("--short", choices=("refuse", "repeat"),

@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help="say whether a run fits into memory, and how",
-        description="Estimate the memory of every stage of a run and choose how to hold the "
+        description="Estimate the memory of every stage of a run and choose how to keep the "
         "networks. Only configs and file headers are read.\n\n" + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -79,7 +79,7 @@ def planned(
         raise InputError(" ".join(plan.reasons))
     for reason in plan.reasons:
         print(reason)
-    return pipeline.held(plan.memory), replace(settings, tile=plan.tile)
+    return pipeline.with_memory(plan.memory), replace(settings, tile=plan.tile)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -148,13 +148,13 @@ def facts_of_model(model: str, device: Any) -> Any:
     """The facts of a folder that can run on a device, or of a published model by its name."""
     from ..hub import find_model
     from ..memory.plan import facts_of, published_facts
-    from ..networks import check_held_on
+    from ..networks import check_stored_on
     from ..weights.files import inspect_checkpoint
 
     folder = path_in(model)
     if folder.is_dir():
         info = inspect_checkpoint(folder)
-        check_held_on(device, info, Memory())
+        check_stored_on(device, info, Memory())
         return facts_of(info)
     published = find_model(model)
     return published_facts(published.version, published.size, published.head)

@@ -13,7 +13,7 @@ from ..weights.files.writer import ITEM_BYTES
 from ..weights.stored import STORAGE_FORMATS, Stored, StoredWeight, to_storage
 from ..weights.stored.storage import as_tensors
 from .fidelity import ErrorSums
-from .plan import Planned
+from .target import TargetWeight
 
 _TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
                  "BF16": torch.bfloat16}  # fmt: skip
@@ -22,7 +22,7 @@ _VALUES_AT_ONCE = 1 << 25
 _LARGEST_FP16 = torch.finfo(torch.float16).max
 
 
-def encode(value: Stored, weight: Planned, errors: ErrorSums) -> Iterator[tuple[str, Tensor]]:
+def encode(value: Stored, weight: TargetWeight, errors: ErrorSums) -> Iterator[tuple[str, Tensor]]:
     """The pieces of the target's tensors in order: (name in the file, values).
 
     Args:
@@ -50,7 +50,7 @@ def encode(value: Stored, weight: Planned, errors: ErrorSums) -> Iterator[tuple[
             yield weight.target, cast
 
 
-def changes(value: Stored, weight: Planned) -> bool:
+def changes(value: Stored, weight: TargetWeight) -> bool:
     """Whether the target's bytes are others than the source's."""
     if isinstance(value, StoredWeight):
         return value.format_name != weight.kind
@@ -74,7 +74,7 @@ def overflows_fp16(value: Stored) -> bool:
     return False
 
 
-def _scaled(value: Stored, weight: Planned, errors: ErrorSums) -> StoredWeight:
+def _scaled(value: Stored, weight: TargetWeight, errors: ErrorSums) -> StoredWeight:
     if isinstance(value, StoredWeight) and value.format_name == weight.kind:
         return value  # rounding a second time would only lose
     whole = _plain(value)

@@ -16,7 +16,7 @@ from ..errors import EasyAnimateError
 from .shown import short
 from .text import MAX_BYTES, read_text
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 _DEPTH = 64
 #: Of `"C:\Users"`, in which JSON takes the backslash for the beginning of a character's code.
@@ -31,13 +31,13 @@ _KINDS = {
 
 def read_json(
     path: str | os.PathLike[str],
-    kind: type[T],
+    kind: type[Value],
     *,
     error: type[EasyAnimateError],
     remedy: str = "",
     limit: int = MAX_BYTES,
     finite: bool = True,
-) -> T:
+) -> Value:
     """The value in a JSON file; an `error` names the file and what is wrong.
 
     Args:
@@ -54,13 +54,13 @@ def read_json(
 
 def json_value(
     text: str,
-    kind: type[T],
+    kind: type[Value],
     name: str,
     *,
     error: type[EasyAnimateError],
     remedy: str = "",
     finite: bool = True,
-) -> T:
+) -> Value:
     """The value of JSON text, as `read_json`; `name` is what messages call the text."""
     if not text.strip():
         raise error(f"{name} is not valid JSON: it is empty. {remedy}".rstrip())
@@ -80,8 +80,8 @@ def json_value(
         told = _BACKSLASHES if "\\" in str(fault) else remedy
         raise error(f"{name} is not valid JSON: {fault}. {told}".rstrip()) from fault
     if not isinstance(value, kind):
-        held, wanted = _KINDS[type(value)], _KINDS[kind]
-        raise error(f"{name} holds {held}, not {wanted}. {remedy}".rstrip())
+        found, wanted = _KINDS[type(value)], _KINDS[kind]
+        raise error(f"{name} holds {found}, not {wanted}. {remedy}".rstrip())
     return value
 
 

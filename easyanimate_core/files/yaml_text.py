@@ -16,7 +16,7 @@ from ..errors import EasyAnimateError
 from .shown import short
 from .text import read_text
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 #: The longest of the project's own has 3 kB. The reader needs about 10 s for a megabyte.
 _MAX_BYTES = 2**18
@@ -33,8 +33,12 @@ _KINDS: dict[Any, str] = {dict: "`key: value` lines", list: "a list"}
 
 
 def read_yaml(
-    path: str | os.PathLike[str], kind: type[T], *, error: type[EasyAnimateError], remedy: str = ""
-) -> T:
+    path: str | os.PathLike[str],
+    kind: type[Value],
+    *,
+    error: type[EasyAnimateError],
+    remedy: str = "",
+) -> Value:
     """The value in a YAML file; an `error` names the file and what is wrong.
 
     Args:
@@ -48,8 +52,8 @@ def read_yaml(
 
 
 def yaml_value(
-    text: str, kind: type[T], name: str, *, error: type[EasyAnimateError], remedy: str = ""
-) -> T:
+    text: str, kind: type[Value], name: str, *, error: type[EasyAnimateError], remedy: str = ""
+) -> Value:
     """The value of YAML text, as `read_yaml`; `name` is what messages call the text."""
     loader = None
     try:
@@ -72,8 +76,8 @@ def yaml_value(
         if loader is not None:
             loader.dispose()
     if not isinstance(value, kind):
-        held = "nothing" if value is None else short(value)
-        raise error(f"{name} holds {held}; write {_KINDS[kind]}. {remedy}".rstrip())
+        found = "nothing" if value is None else short(value)
+        raise error(f"{name} holds {found}; write {_KINDS[kind]}. {remedy}".rstrip())
     return value
 
 

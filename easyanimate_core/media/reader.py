@@ -216,7 +216,7 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
 def stream_frames(
     path: str | os.PathLike[str], *, threads: int = 0, fps: float | None = None
 ) -> Iterator[StreamedFrame]:
-    """The frames of a video one by one: no more than two are held.
+    """The frames of a video one by one: no more than two are kept.
 
     `threads` is the decoder's number of threads, 0 for as many as it likes. With `fps`, frames
     whose times are their own come as those nearest to even moments.

@@ -87,7 +87,7 @@ class TransformerConfig:
     """Shape of the denoiser. Field names are those of the published `config.json`.
 
     `text_embed_dim_t5` is None where there is no second text encoder (V5.1). `keep_known` is this
-    project's own: whether known pixels are held unless a run says otherwise. No published
+    project's own: whether known pixels are kept unless a run says otherwise. No published
     checkpoint has it.
     """
 

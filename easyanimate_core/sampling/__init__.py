@@ -1,7 +1,7 @@
 """Schedulers, guidance and the denoising loop."""
 
 from .guidance import Denoiser, Guidance, guided_denoiser, sequential_denoiser
-from .hold import holding
+from .known import keeping_known
 from .loop import Sampler, denoise, draw_noise
 from .schedulers import (
     DEFAULT_SCHEDULER,
@@ -28,7 +28,7 @@ __all__ = [
     "denoise",
     "draw_noise",
     "guided_denoiser",
-    "holding",
+    "keeping_known",
     "make_schedule",
     "sequential_denoiser",
 ]

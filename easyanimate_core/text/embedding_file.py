@@ -1,6 +1,6 @@
 """Embeddings of prompts as a file, with which a run needs no text encoder.
 
-A safetensors file. `positive.text` [P, L, D] and `negative.text` [1, L, D] are the states, V5 has
+A safetensors file. `positive.text` [P, T, D] and `negative.text` [1, T, D] are the states, V5 has
 `positive.text_t5` and `negative.text_t5` beside them. The metadata holds the format's number, the
 SHA-256 of the tensors and, where they are known, the prompts as JSON.
 """

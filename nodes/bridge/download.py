@@ -11,8 +11,8 @@ import folder_paths
 from ...easyanimate_core.hub import (
     SOURCES,
     download,
+    find_missing,
     find_model,
-    make_plan,
     model_files,
     model_state,
     target_folder,
@@ -37,13 +37,15 @@ def fetch_model(name: str, source: str, *, allowed: bool) -> str:
     """
     model = find_model(name)
     repository = SOURCES[source]().open(model.repo(source))
-    plan = make_plan(repository, target_folder(name, _folders()), model_files(repository.files))
+    wanted = find_missing(
+        repository, target_folder(name, _folders()), model_files(repository.files)
+    )
     facts = f"Licence: {model.licence}. Graphics memory, as published: {model.memory}."
     if not allowed:
-        return f"{plan.summary}. {facts} Nothing was fetched: turn on allow_download to fetch it."
+        return f"{wanted.summary}. {facts} Nothing was fetched: turn on allow_download to fetch it."
     said: list[str] = []
-    download(plan, _Messages(), said.append)
-    return "\n".join([f"{plan.summary}. {facts}", *said, f"{name} is whole: {plan.folder}"])
+    download(wanted, _Messages(), said.append)
+    return "\n".join([f"{wanted.summary}. {facts}", *said, f"{name} is whole: {wanted.folder}"])
 
 
 def _folders() -> list[Path]:

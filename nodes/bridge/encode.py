@@ -17,8 +17,8 @@ from ...easyanimate_core.conditioning.channels import (
 )
 from ...easyanimate_core.conditioning.condition import Sources
 from ...easyanimate_core.conditioning.encode import encode_video
-from ...easyanimate_core.conditioning.held import hold_known, known_share
 from ...easyanimate_core.conditioning.inpaint import resize_to_latents
+from ...easyanimate_core.conditioning.known import known_latents, known_share
 from ...easyanimate_core.media import align_mask
 from ...easyanimate_core.models.geometry import TEMPORAL_FACTOR, latent_shape
 from ...easyanimate_core.sampling import draw_noise
@@ -43,8 +43,8 @@ def video_latent(vae: Any, sources: Sources, batch: int) -> dict[str, Any]:
     return {"samples": (scaled / encoder.config.scaling_factor).repeat(batch, 1, 1, 1, 1)}
 
 
-def held_latent(vae: Any, latent: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
-    """LATENT with a noise mask that holds what is known of an InP model's sources.
+def latent_with_known(vae: Any, latent: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
+    """LATENT with a noise mask that keeps what is known of an InP model's sources.
 
     A latent that holds the whole clip keeps its samples, else those that are known are filled in.
     """
@@ -54,11 +54,11 @@ def held_latent(vae: Any, latent: Mapping[str, Any], sources: Sources) -> dict[s
         share = known_share(sources.mask, whole=True)
         return {**latent, "noise_mask": 1 - share}
     encoder = EncodingVAE(vae)
-    held = hold_known(encoder, sources.video, sources.mask, whole=False)
-    if held is None:
+    known = known_latents(encoder, sources.video, sources.mask, whole=False)
+    if known is None:
         return dict(latent)
-    samples = (held.latents / encoder.config.scaling_factor).expand_as(latent["samples"])
-    return {**latent, "samples": samples.to(latent["samples"]), "noise_mask": 1 - held.share}
+    samples = (known.latents / encoder.config.scaling_factor).expand_as(latent["samples"])
+    return {**latent, "samples": samples.to(latent["samples"]), "noise_mask": 1 - known.share}
 
 
 def pinned_latent(

@@ -204,7 +204,7 @@ def _unpacking(tensors: Mapping[str, Any], weight_dtype: str) -> str:
     if not kinds:
         return ""
     target = weight_dtype if weight_dtype != DEFAULT_DTYPE else _word(stored_dtype(tensors))
-    return f" Weights in {kinds} are unpacked while loading; they are held in {target}."
+    return f" Weights in {kinds} are unpacked while loading; they are stored in {target}."
 
 
 def _computing(model: Any) -> str:

@@ -187,7 +187,7 @@ class VelocitySpace:
 
 
 def _to_change(latents: Tensor, mask: Tensor | None) -> Tensor:
-    """What of a latent is sampled anew: all that its noise mask does not hold."""
+    """What of a latent is sampled anew: all that its noise mask does not keep."""
     return latents if mask is None else latents * (mask > 0).to(latents)
 
 

@@ -108,7 +108,7 @@ class TextModel(nn.Module):
     def encode_token_weights(
         self, tokens: Mapping[str, list[str]]
     ) -> tuple[Tensor, None, dict[str, Any]]:
-        """States [1, L, D], no pooled output, and V5's second states beside a report."""
+        """States [1, T, D], no pooled output, and V5's second states beside a report."""
         if PROMPTS not in tokens:
             raise InputError(
                 f"The text was prepared for another text encoder ({', '.join(tokens)}). Use CLIP "

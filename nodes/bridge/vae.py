@@ -40,11 +40,11 @@ class VideoVAE(AutoencoderKLMagvit):
         return latents
 
     def decode(
-        self, latents_BCThw: Tensor, *, progress: Progress | None = None, **options: Any
+        self, latents_BCfhw: Tensor, *, progress: Progress | None = None, **options: Any
     ) -> Tensor:
         """Video of unscaled latents, about [-1, 1]."""
-        video = super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
-        check_finite(video, "What the VAE decodes", latents_BCThw.dtype)
+        video = super().decode(latents_BCfhw, progress=progress or NodeProgress(), **options)
+        check_finite(video, "What the VAE decodes", latents_BCfhw.dtype)
         return video
 
 
@@ -135,22 +135,22 @@ def encode_bytes(config: VAEConfig, shape: Sequence[int], dtype: torch.dtype) ->
     return int(shape[0] * working * (1 + ALLOCATOR_SHARE))
 
 
-def decode_frames(vae: comfy.sd.VAE, latents_BCThw: Tensor, tile_side: int | None) -> Tensor:
+def decode_frames(vae: comfy.sd.VAE, latents_BCfhw: Tensor, tile_side: int | None) -> Tensor:
     """Frames [B * F, H, W, 3] in [0, 1], in tiles that fit the free memory.
 
     Args:
         vae: A VAE of this pack.
-        latents_BCThw: Unscaled latents.
+        latents_BCfhw: Unscaled latents.
         tile_side: Side of the tiles in pixels, 0 for none; None chooses by free memory.
 
     When memory runs out the next smaller tiles are tried; the latents stay as they are.
     """
     network = easyanimate_vae(vae)
-    network.check_latents(latents_BCThw)
-    sides = _sides_to_try(vae, latents_BCThw, tile_side)
+    network.check_latents(latents_BCfhw)
+    sides = _sides_to_try(vae, latents_BCfhw, tile_side)
     for side in sides:
         try:
-            samples = [_decode_one(vae, sample, side) for sample in latents_BCThw.split(1)]
+            samples = [_decode_one(vae, sample, side) for sample in latents_BCfhw.split(1)]
             return torch.cat(samples)
         except comfy.model_management.OOM_EXCEPTION:
             if side == sides[-1]:
@@ -176,11 +176,11 @@ def _sides_to_try(vae: comfy.sd.VAE, latents: Tensor, tile_side: int | None) -> 
     return ([0] if whole < free else []) + (tiled or [TILE_SIDES[-1]])
 
 
-def _decode_one(vae: comfy.sd.VAE, latents_1CThw: Tensor, side: int) -> Tensor:
+def _decode_one(vae: comfy.sd.VAE, latents_1Cfhw: Tensor, side: int) -> Tensor:
     network = easyanimate_vae(vae)
-    needed = decode_bytes(network.config, latents_1CThw.shape, vae.vae_dtype, side)
+    needed = decode_bytes(network.config, latents_1Cfhw.shape, vae.vae_dtype, side)
     comfy.model_management.load_models_gpu([vae.patcher], memory_required=needed)
-    latents = latents_1CThw.to(vae.device, vae.vae_dtype)
+    latents = latents_1Cfhw.to(vae.device, vae.vae_dtype)
     progress = NodeProgress()
     if side:
         video = decode_tiled(network, latents, Tiles.of_side(side), progress=progress)

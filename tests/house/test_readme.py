@@ -261,7 +261,7 @@ def test_table_of_settings(language):
 @both_languages
 def test_defaults_that_depend_on_the_source(language):
     rows = {row[0]: row[2] for row in table_with(language, 0, "guidance_scale")}
-    target = Settings().target(easyanimate_core.TextToVideo())
+    target = Settings().target(easyanimate_core.TextToVideo().load())
     for name in ("height", "width", "frames"):
         assert str(getattr(target, name)) in rows[name]
 

@@ -1,4 +1,4 @@
-"""How much of what the small model means is kept by every way to hold and sample it.
+"""How much of what the small model means is kept by every way to store and sample it.
 
     python -m tools.small_model.variants CHECKPOINT OUT
 

@@ -1,7 +1,7 @@
 """The causal 3-D VAE of EasyAnimate V5 and V5.1.
 
-Shapes: B batch, C channels, F frames, H, W height and width; T latent frames, h, w latent size.
-A video of F = 4 n + 1 frames has T = n + 1 latent frames; h = H / 8, w = W / 8.
+Shapes: B batch, C channels, F frames, H, W height and width; f, h, w those of latents.
+A video of F = 4 n + 1 frames has f = n + 1 latent frames; h = H / 8, w = W / 8.
 
 Both ways run in chunks: the first frame alone, then `mini_batch_encoder` frames or
 `mini_batch_decoder` latent frames at a time, so memory does not grow with the length. V5 normalises
@@ -70,7 +70,7 @@ class AutoencoderKLMagvit(nn.Module):
 
     def decode(
         self,
-        latents_BCThw: Tensor,
+        latents_BCfhw: Tensor,
         *,
         chunk_bytes: int = CHUNK_BYTES,
         progress: Progress = silent,
@@ -81,28 +81,28 @@ class AutoencoderKLMagvit(nn.Module):
         within `chunk_bytes`. Raises `InputError` for latents of another shape. `progress` gets one
         call per chunk, stage "decode".
         """
-        self.check_latents(latents_BCThw)
-        batch, _, num_latent_frames, height, width = latents_BCThw.shape
-        chunks = _chunks(num_latent_frames, self.decode_chunk_length(latents_BCThw, chunk_bytes))
+        self.check_latents(latents_BCfhw)
+        batch, _, num_latent_frames, height, width = latents_BCfhw.shape
+        chunks = _chunks(num_latent_frames, self.decode_chunk_length(latents_BCfhw, chunk_bytes))
         # Filled chunk by chunk: joining a list at the end would hold the whole video twice.
-        video_BCFHW = latents_BCThw.new_empty(
+        video_BCFHW = latents_BCfhw.new_empty(
             batch,
             self.config.out_channels,
             pixel_frames(num_latent_frames),
             height * SPATIAL_FACTOR,
             width * SPATIAL_FACTOR,
         )
-        latents_BCThw = self.post_quant_conv(latents_BCThw)
+        latents_BCfhw = self.post_quant_conv(latents_BCfhw)
         history = History()
         start = 0
         for done, chunk in enumerate(chunks, start=1):
-            frames = self.decoder(latents_BCThw[:, :, chunk], history)
+            frames = self.decoder(latents_BCfhw[:, :, chunk], history)
             video_BCFHW[:, :, start : start + frames.shape[2]] = frames
             start += frames.shape[2]
             progress("decode", done, len(chunks))
         return video_BCFHW
 
-    def decode_chunk_length(self, latents_BCThw: Tensor, chunk_bytes: int) -> int:
+    def decode_chunk_length(self, latents_BCfhw: Tensor, chunk_bytes: int) -> int:
         """Latent frames that are decoded at a time.
 
         V5 normalises over a chunk, so its length is part of the result. V5.1 does not, and two
@@ -110,9 +110,9 @@ class AutoencoderKLMagvit(nn.Module):
         """
         if not self.config.spatial_group_norm:
             return self.config.mini_batch_decoder
-        batch, _, _, height, width = latents_BCThw.shape
+        batch, _, _, height, width = latents_BCfhw.shape
         pixels = batch * TEMPORAL_FACTOR * SPATIAL_FACTOR**2 * height * width
-        widest = self.config.block_out_channels[1] * pixels * latents_BCThw.element_size()
+        widest = self.config.block_out_channels[1] * pixels * latents_BCfhw.element_size()
         return max(1, chunk_bytes // widest)
 
     def check_video(self, video_BCFHW: Tensor) -> None:
@@ -126,19 +126,19 @@ class AutoencoderKLMagvit(nn.Module):
                     f"{SPATIAL_FACTOR}. Resize or crop the video."
                 )
 
-    def check_latents(self, latents_BCThw: Tensor) -> None:
+    def check_latents(self, latents_BCfhw: Tensor) -> None:
         """Raise `InputError` unless `decode` accepts this shape."""
-        _check_channels("latents", latents_BCThw, self.config.latent_channels)
-        if min(latents_BCThw.shape) < 1:
+        _check_channels("latents", latents_BCfhw, self.config.latent_channels)
+        if min(latents_BCfhw.shape) < 1:
             raise InputError(
-                f"The latents' shape is {tuple(latents_BCThw.shape)}; every side must be at least "
+                f"The latents' shape is {tuple(latents_BCfhw.shape)}; every side must be at least "
                 "1. Pass at least one latent frame."
             )
 
 
 @dataclass(frozen=True)
 class Posterior:
-    """A normal distribution of latents, (B, latent channels, T, h, w), not scaled."""
+    """A normal distribution of latents, (B, latent channels, f, h, w), not scaled."""
 
     mean: Tensor
     logvar: Tensor

@@ -16,7 +16,7 @@ import numpy as np
 
 from ...errors import InputError
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 Point = tuple[float, float]
 
 SHAPES = ("circle", "square", "triangle", "cross")
@@ -191,7 +191,7 @@ class _Draw:
         """From `low` up to `high`; their middle where nothing lies between them."""
         return low + self.share() * (high - low) if high > low else (low + high) / 2
 
-    def one_of(self, values: Sequence[T]) -> T:
+    def one_of(self, values: Sequence[Value]) -> Value:
         """One of `values`, all equally often."""
         return values[int(self.share() * len(values))]
 

@@ -1,6 +1,6 @@
 """Batches of equal shapes and equal token counts: training by token length.
 
-A token length T allows every shape whose latent frames x rows x columns come near T from below:
+A token count N allows every shape whose latent frames x rows x columns come near N from below:
 512 x 512 x 49, 768 x 768 x 21 and 1024 x 1024 x 9 cost the same. Every clip takes one of its
 shapes in each epoch; batches hold clips of one shape; all ranks get that shape at the same step, so
 that none waits for another.

@@ -43,14 +43,14 @@ class RunState:
     def parts_for(self, names: Mapping[str, Collection[str]]) -> dict[str, Slots]:
         """The parts of a run that has yet to start, for a state that holds these `names`."""
         for name, optimizer in self.optimizers.items():
-            held = names.get(_optimizer(name), ())
-            if set(held) <= {RATES}:
+            kept = names.get(_optimizer(name), ())
+            if set(kept) <= {RATES}:
                 continue
             if self._is_deepspeed():
                 deepspeed.make_zero_state(optimizer.optimizer)
             else:
                 make_state(optimizer.optimizer)
-                forget_others(optimizer.optimizer, self.networks[name], held)
+                forget_others(optimizer.optimizer, self.networks[name], kept)
         return self.parts()
 
     def follow(self, step: int) -> None:

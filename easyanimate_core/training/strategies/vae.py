@@ -259,12 +259,12 @@ def _whole(record: Record, config: TrainConfig) -> Tensor:
     return record.load(shape).frames.movedim(-1, 0).unsqueeze(0) * 2 - 1
 
 
-def _cut(masks_FHW: Tensor, crop: Shape, held: float, random: Any) -> tuple[slice, ...]:
-    """A random cut of the size `crop`; with the chance `held` a marked place lies within it."""
+def _cut(masks_FHW: Tensor, crop: Shape, marked_share: float, random: Any) -> tuple[slice, ...]:
+    """A random cut of the size `crop`; its chance of a marked place is `marked_share`."""
     whole = masks_FHW.shape
     starts = [int(random.integers(a - b + 1)) for a, b in zip(whole, crop, strict=True)]
-    marked = masks_FHW[starts[0] + crop.frames // 2].nonzero() if held else ()
-    if len(marked) and random.random() < held:
+    marked = masks_FHW[starts[0] + crop.frames // 2].nonzero() if marked_share else ()
+    if len(marked) and random.random() < marked_share:
         place = marked[int(random.integers(len(marked)))].tolist()
         for axis in (1, 2):
             low = place[axis - 1] - int(random.integers(crop[axis]))

@@ -321,7 +321,7 @@ def test_k_quants_of_other_programs_are_read(source, tmp_path):
 
 
 def test_rows_that_do_not_fill_blocks_stay_bf16(checkpoint_copy, tmp_path, monkeypatch):
-    monkeypatch.setattr("easyanimate_core.convert.plan._BLOCK", 64)
+    monkeypatch.setattr("easyanimate_core.convert.target._BLOCK", 64)
     folder = checkpoint_copy(V5_1, Head.T2V)
     result = convert(folder, tmp_path / "one.gguf", Conversion(dtype="q8_0"))
     assert any("no multiple of 32 and stay bf16" in note for note in result.notes)

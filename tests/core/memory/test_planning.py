@@ -197,7 +197,7 @@ def test_memory_that_the_card_shares_is_counted_once():
     together = choose(INP_7B, USUAL, limits, compute=BF16)
     assert apart.fits
     assert together.fits
-    assert not limits.hold(apart.estimate)
+    assert not limits.allow(apart.estimate)
     assert together.memory.offload == "block"
     assert together.memory.text_device is None  # a CPU has no other memory
     for stage in together.estimate.stages:

@@ -24,7 +24,7 @@ _WORDS = {"fp8": "F8_E4M3", "fp8-channel": "F8_E4M3", "int8": "I8"}
 
 
 @dataclass(frozen=True)
-class Planned:
+class TargetWeight:
     """One weight that is written.
 
     `name` is the network's, `target` that in the file, `kind` a header's word (BF16), a key of
@@ -50,7 +50,9 @@ class Planned:
         }
 
 
-def plan(source: Source, conversion: Conversion, *, gguf: bool) -> tuple[Planned, ...]:
+def target_weights(
+    source: Source, conversion: Conversion, *, gguf: bool
+) -> tuple[TargetWeight, ...]:
     """Every weight of the target, in the source's order.
 
     Raises:
@@ -59,13 +61,13 @@ def plan(source: Source, conversion: Conversion, *, gguf: bool) -> tuple[Planned
     _check(source, conversion, gguf=gguf)
     rename = to_diffusers if conversion.layout is Layout.DIFFUSERS else str
     keep_names = conversion.layout is None and source.part == "transformer"
-    planned = []
+    targets = []
     for name, stored in source.names.items():
         info = source.files[stored]
         target = _kept_name(name, stored) if keep_names else rename(name)
         kind = _kind(name, info, stored_format(source.files, stored), conversion.dtype)
-        planned.append(Planned(name, target, kind, info.shape))
-    return tuple(planned)
+        targets.append(TargetWeight(name, target, kind, info.shape))
+    return tuple(targets)
 
 
 def _kept_name(name: str, stored: str) -> str:
@@ -122,16 +124,18 @@ def _check_kept(source: Source, stored: set[str], *, gguf: bool) -> None:
         )
 
 
-def entries_of(planned: tuple[Planned, ...]) -> Mapping[str, Entry]:
+def entries_of(targets: tuple[TargetWeight, ...]) -> Mapping[str, Entry]:
     """All tensors of a file."""
-    return {name: entry for weight in planned for name, entry in weight.entries.items()}
+    return {name: entry for weight in targets for name, entry in weight.entries.items()}
 
 
-def shards(planned: tuple[Planned, ...], max_bytes: int | None) -> list[tuple[Planned, ...]]:
+def shards(
+    targets: tuple[TargetWeight, ...], max_bytes: int | None
+) -> list[tuple[TargetWeight, ...]]:
     """The weights in groups of at most `max_bytes`; one that is larger has a file to itself."""
-    groups: list[list[Planned]] = [[]]
+    groups: list[list[TargetWeight]] = [[]]
     size = 0
-    for weight in planned:
+    for weight in targets:
         own = sum(entry.num_bytes for entry in weight.entries.values())
         if max_bytes is not None and groups[-1] and size + own > max_bytes:
             groups.append([])
