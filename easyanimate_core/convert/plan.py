@@ -10,7 +10,7 @@ from ..weights.files import Layout, TensorInfo
 from ..weights.files.key_maps_transformer import to_diffusers
 from ..weights.files.scaled import note_name, scale_name
 from ..weights.files.writer import ITEM_BYTES, Entry
-from ..weights.stored import STORAGE_FORMATS, is_quantized
+from ..weights.stored import STORAGE_FORMATS, may_be_quantized
 from ..weights.stored.storage import note, stored_format
 from .options import GGUF_DTYPES, KEEP, PLAIN_DTYPES, Conversion
 from .source import Source
@@ -81,7 +81,7 @@ def _kind(name: str, info: TensorInfo, scaled: str | None, dtype: str) -> str:
         return scaled or info.dtype
     if dtype in PLAIN_DTYPES:
         return PLAIN_DTYPES[dtype]
-    if not is_quantized(name, info.shape):
+    if not may_be_quantized(name, info.shape):
         return _COMPUTE
     if dtype in STORAGE_FORMATS:
         return dtype

@@ -26,7 +26,7 @@ from ...easyanimate_core.weights.files.spellings import DENOISER_WORDS, without_
 from ...easyanimate_core.weights.stored import (
     STORAGE_FORMATS,
     PackedWeight,
-    StoredWeight,
+    ScaledWeight,
     StoredWeights,
 )
 from ...easyanimate_core.weights.stored.storage import (
@@ -69,7 +69,7 @@ class ReadableWeights(Mapping[str, Any]):
     """Tensors as this ComfyUI can take them.
 
     Weights of which its layers know the format stay as they are, beside their scales and a note,
-    which is made where the file has none. Others that the core knows come as `StoredWeight`,
+    which is made where the file has none. Others that the core knows come as `ScaledWeight`,
     without the tensors beside them, and so does what is plainly cast to fp8 where the device has
     none; `unpacked` names their formats.
 
@@ -134,9 +134,9 @@ class ReadableWeights(Mapping[str, Any]):
             raise KeyError(name)
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
-            return StoredWeight(self._tensors[name], scale)
+            return ScaledWeight(self._tensors[name], scale)
         if name in self._plain:
-            return StoredWeight(self._tensors[name], torch.ones(()))
+            return ScaledWeight(self._tensors[name], torch.ones(()))
         return self._tensors[name]
 
     def __iter__(self) -> Iterator[str]:
@@ -175,7 +175,7 @@ def stored_dtype(tensors: Mapping[str, Any]) -> torch.dtype:
     """The dtype of a denoiser beside its quantised layers; bfloat16 for what has to be unpacked."""
     matrix = tensors["transformer_blocks.0.attn1.to_q.weight"]
     first = tensors["proj.weight"]
-    unpacked = any(isinstance(value, StoredWeight | PackedWeight) for value in (matrix, first))
+    unpacked = any(isinstance(value, ScaledWeight | PackedWeight) for value in (matrix, first))
     return UNPACKED_DTYPE if unpacked else first.dtype
 
 

@@ -15,7 +15,7 @@ from ...models.transformer import EasyAnimateTransformer3DModel
 from ...models.vae import AutoencoderKLMagvit
 from ...weights.files import CheckpointInfo, key_maps_transformer
 from ...weights.files.scaled import SCALED_DTYPES
-from ...weights.stored import is_quantized
+from ...weights.stored import may_be_quantized
 
 #: Bytes per value of a quantised weight, with its share of the scales (qint4: a scale and a zero
 #: point of 16 bits per 128 values).
@@ -89,7 +89,7 @@ def facts_of(info: CheckpointInfo) -> ModelFacts:
     denoiser = {key_maps_transformer.to_original(name): tensor.shape
                 for name, tensor in info.transformer_files.weights.items()}  # fmt: skip
     counts = {name: torch.Size(shape).numel() for name, shape in denoiser.items()}
-    fewer = {name for name, shape in denoiser.items() if is_quantized(name, shape)}
+    fewer = {name for name, shape in denoiser.items() if may_be_quantized(name, shape)}
     vae = {name: tensor.numel for name, tensor in info.vae_files.items()}
     decoding = {name: count for name, count in vae.items()
                 if name.startswith(("decoder.", "post_quant_conv."))}  # fmt: skip
@@ -142,7 +142,7 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
         denoiser = EasyAnimateTransformer3DModel(config).state_dict()
         network = AutoencoderKLMagvit(vae)
     counts = {name: tensor.numel() for name, tensor in denoiser.items()}
-    fewer = {name for name, tensor in denoiser.items() if is_quantized(name, tensor.shape)}
+    fewer = {name for name, tensor in denoiser.items() if may_be_quantized(name, tensor.shape)}
     encoder, decoder = (sum(weight.numel() for weight in part.parameters())
                         for part in (network.encoder, network.decoder))  # fmt: skip
     return ModelFacts(

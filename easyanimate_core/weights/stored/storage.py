@@ -52,7 +52,7 @@ STORAGE_FORMATS = {
 
 
 @dataclass(frozen=True)
-class StoredWeight:
+class ScaledWeight:
     """A weight [N, K] as it is stored: `values` in fp8 or int8, `scale` float32, () or [N, 1]."""
 
     values: Tensor
@@ -100,7 +100,7 @@ class PackedWeight:
 
 
 #: A tensor of a checkpoint in any of the ways that one can be stored.
-Stored = Tensor | StoredWeight | PackedWeight
+Stored = Tensor | ScaledWeight | PackedWeight
 
 
 class StoredWeights(Mapping[str, Stored]):
@@ -134,7 +134,7 @@ class StoredWeights(Mapping[str, Stored]):
         info = self._infos[name]
         if name in self._scaled:
             scale = self._tensors[scale_name(name)].float()
-            return StoredWeight(self._tensors[name], _broadcast(scale, len(info.shape)))
+            return ScaledWeight(self._tensors[name], _broadcast(scale, len(info.shape)))
         if is_packed(info):
             return PackedWeight(torch.Size(info.shape), lambda: self._tensors[name])
         return self._tensors[name]
@@ -156,7 +156,7 @@ def stored_format(files: Mapping[str, TensorInfo], name: str) -> str | None:
     return "fp8" if scale.numel == 1 else "fp8-channel"
 
 
-def to_storage(weight: Tensor, kind: str) -> StoredWeight:
+def to_storage(weight: Tensor, kind: str) -> ScaledWeight:
     """A weight [N, K] in the format `kind`, a key of `STORAGE_FORMATS`.
 
     The largest value of the matrix (or of the row) becomes the format's largest; fp8 keeps every
@@ -175,10 +175,10 @@ def to_storage(weight: Tensor, kind: str) -> StoredWeight:
     values = (weight / scale).clamp(-how.largest, how.largest)
     if how.dtype == torch.int8:
         values = values.round()
-    return StoredWeight(values.to(how.dtype), scale)
+    return ScaledWeight(values.to(how.dtype), scale)
 
 
-def as_tensors(name: str, stored: StoredWeight) -> dict[str, Tensor]:
+def as_tensors(name: str, stored: ScaledWeight) -> dict[str, Tensor]:
     """A stored weight under the names that it has in files.
 
     Args:

@@ -13,9 +13,9 @@ from easyanimate_core.weights.files.scaled import note_name, scale_name
 from easyanimate_core.weights.loading import load_transformer
 from easyanimate_core.weights.stored import (
     STORAGE_FORMATS,
-    StoredWeight,
+    ScaledWeight,
     StoredWeights,
-    is_quantized,
+    may_be_quantized,
     plain_tensors,
     to_storage,
 )
@@ -113,7 +113,7 @@ def scaled(checkpoint_copy):
         path = checkpoint_copy(V5_1, Head.T2V)
         tensors = {}
         for name, weight in load_file(path / WEIGHTS).items():
-            if is_quantized(name, weight.shape):
+            if may_be_quantized(name, weight.shape):
                 tensors |= as_tensors(name, to_storage(weight, kind))
             else:
                 tensors[name] = weight
@@ -131,7 +131,7 @@ def test_a_scaled_denoiser_stays_as_it_is_stored(scaled, checkpoint, kind, dtype
     plain = load_file(checkpoint(V5_1, Head.T2V) / WEIGHTS)
     assert set(network) == set(plain)
     for name, weight in plain.items():
-        if is_quantized(name, weight.shape):
+        if may_be_quantized(name, weight.shape):
             stored = to_storage(weight, kind)
             assert torch.equal(next(plain_tensors(network[name])), stored.values)
             assert torch.equal(network[name].dequantize(), stored.dequantize(torch.float32))
@@ -164,7 +164,7 @@ def test_scales_of_other_shapes_are_read(scaled, checkpoint):
     files = inspect_checkpoint(scaled("fp8-channel", flatten)).transformer_files
     weight = load_file(checkpoint(V5_1, Head.T2V) / WEIGHTS)[LAYER]
     stored = StoredWeights(files)[LAYER]
-    assert isinstance(stored, StoredWeight)
+    assert isinstance(stored, ScaledWeight)
     assert torch.equal(stored.dequantize(torch.float32),
                        to_storage(weight, "fp8-channel").dequantize(torch.float32))  # fmt: skip
 
@@ -219,7 +219,7 @@ def test_notes_are_optional(scaled):
             del tensors[name]
 
     stored = StoredWeights(inspect_checkpoint(scaled("fp8", remove)).transformer_files)
-    assert isinstance(stored[LAYER], StoredWeight)
+    assert isinstance(stored[LAYER], ScaledWeight)
 
 
 def test_plain_fp8_without_scales_stays_a_cast(checkpoint_copy):

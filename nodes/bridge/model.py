@@ -1,4 +1,4 @@
-"""From files to native MODEL, CLIP and VAE."""
+"""A native MODEL of a denoiser's weights."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
 from ...easyanimate_core.weights.files.scaled import NOTE, without_side_tensors
 from ...easyanimate_core.weights.loading import build_on_meta, check_complete
-from ...easyanimate_core.weights.stored import is_quantized, to_storage
+from ...easyanimate_core.weights.stored import may_be_quantized, to_storage
 from ...easyanimate_core.weights.stored.storage import as_tensors
 from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
@@ -139,7 +139,7 @@ def _converted(
     """
     if dtype is None:
         return {name: tensor}
-    if quantise and is_quantized(name, tensor.shape):
+    if quantise and may_be_quantized(name, tensor.shape):
         return as_tensors(name, to_storage(tensor.to(dtype=torch.float32), "fp8"))
     if quantise and isinstance(tensor, Tensor):
         return {name: tensor.to(dtype=dtype, copy=True)}

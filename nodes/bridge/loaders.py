@@ -1,4 +1,4 @@
-"""Checkpoint folders and single files, described and opened for the loaders."""
+"""What the loader nodes load: checkpoint folders and single files as MODEL, CLIP and VAE."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from ...easyanimate_core.weights.files import (
 from ...easyanimate_core.weights.loading import check_weights
 from ...easyanimate_core.weights.stored import PackedWeight
 from .denoiser import DenoiserInfo
-from .loading import (
+from .model import (
     DEFAULT_DTYPE,
     FP8,
     DenoiserFiles,
