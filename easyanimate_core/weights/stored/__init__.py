@@ -11,15 +11,8 @@ from .quantized import (
     stored_bytes,
     use_quantized_layers,
 )
-from .storage import (
-    STORAGE_FORMATS,
-    PackedWeight,
-    ScaledWeight,
-    Stored,
-    StoredWeights,
-    stored_format,
-    to_storage,
-)
+from .reader import StoredWeights, stored_format
+from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored, to_storage
 
 __all__ = [
     "STORAGE_FORMATS",
