@@ -32,7 +32,7 @@ from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.weights.files import read_tensor_files
 from easyanimate_core.weights.loading import load_network
 from easyanimate_core.weights.lora import Lora, LoraSet, attached, matrix_shapes
-from easyanimate_core.weights.stored import Quantizer, is_quantized, quantize, stored_bytes
+from easyanimate_core.weights.stored import Quantizer, may_be_quantized, quantize, stored_bytes
 
 COMMON = {"in_channels": 16, "out_channels": 16, "text_embed_dim": 3584}
 COMMON |= {"add_norm_text_encoder": True, "patch_size": 2}
@@ -62,7 +62,7 @@ def write(size: str, file: Path) -> None:
         else:
             value = torch.randn(shape, generator=generator) / shape[1:].numel() ** 0.5
         tensors[name] = value.bfloat16()
-        if is_quantized(name, shape):
+        if may_be_quantized(name, shape):
             layer = name.removesuffix(".weight")
             down = torch.randn(RANK, shape[1], generator=generator) / shape[1] ** 0.5
             up = torch.randn(shape[0], RANK, generator=generator) / RANK**0.5 * 0.3

@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 from ..easyanimate_core.models.specs import Version
 from . import inputs
-from .bridge import files, notes, paths, planning
-from .bridge.loading import WEIGHT_DTYPES
+from .bridge import loaders, notes, paths, planning
 from .bridge.lora import with_lora
+from .bridge.model import WEIGHT_DTYPES
 
 CATEGORY = "EasyAnimate/load"
 NONE = "none"
@@ -22,7 +22,7 @@ _WEIGHT_DTYPE = {
     "bf16 and keeps norms, embeddings, first and last layers as they are.",
 }
 _TEXT_DEVICE = {
-    "options": list(files.TEXT_DEVICES),
+    "options": list(loaders.TEXT_DEVICES),
     "default": "default",
     "tooltip": "Where the text encoder runs. cpu leaves the graphics card to the denoiser, but is "
     "slower.",
@@ -30,7 +30,7 @@ _TEXT_DEVICE = {
 #: Optional, as every widget that was added later, so that prompts saved before still run.
 _TEXT_DTYPE = {
     "optional": True,
-    "options": list(files.TEXT_DTYPES),
+    "options": list(loaders.TEXT_DTYPES),
     "default": "default",
     "tooltip": "What the text encoder's layers are kept in. default: as stored. The others halve "
     "the memory of bf16; int8 is nearer to it than fp8.",
@@ -90,7 +90,7 @@ class LoadCheckpoint(io.ComfyNode):
                 plan, weight_dtype, text_device, text_dtype
             )
         folder = paths.find_checkpoint(checkpoint)
-        loaded = files.load_checkpoint(folder, weight_dtype, text_device, text_dtype)
+        loaded = loaders.load_checkpoint(folder, weight_dtype, text_device, text_dtype)
         notes.show(cls.hidden.unique_id, loaded.report)
         return io.NodeOutput(loaded.model, loaded.clip, loaded.vae, loaded.report)
 
@@ -134,7 +134,7 @@ class LoadDiffusionModel(io.ComfyNode):
         cls, diffusion_model: str, weight_dtype: str, vae: object | None = None
     ) -> io.NodeOutput:
         file = paths.find_file(paths.DIFFUSION_MODELS, diffusion_model)
-        model, report = files.load_denoiser(file, weight_dtype, vae)
+        model, report = loaders.load_denoiser(file, weight_dtype, vae)
         notes.show(cls.hidden.unique_id, report)
         return io.NodeOutput(model, report)
 
@@ -190,7 +190,7 @@ class LoadTextEncoder(io.ComfyNode):
         text_dtype: str = "default",
     ) -> io.NodeOutput:
         second = "" if text_encoder_2 == NONE else text_encoder_2
-        clip = files.load_text_encoder(text_encoder, second, text_device, text_dtype)
+        clip = loaders.load_text_encoder(text_encoder, second, text_device, text_dtype)
         return io.NodeOutput(clip)
 
 
@@ -228,7 +228,7 @@ class LoadVAE(io.ComfyNode):
     @classmethod
     def execute(cls, vae_file: str, version: str) -> io.NodeOutput:
         file = paths.find_file(paths.VAES, vae_file)
-        return io.NodeOutput(files.load_vae_file(file, Version(version)))
+        return io.NodeOutput(loaders.load_vae_file(file, Version(version)))
 
 
 class LoadLora(io.ComfyNode):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..weights.files.writer import ITEM_BYTES
-from ..weights.stored import STORAGE_FORMATS, Stored, StoredWeight, to_storage
+from ..weights.stored import STORAGE_FORMATS, ScaledWeight, Stored, to_storage
 from ..weights.stored.storage import as_tensors
 from .fidelity import ErrorSums
 from .target import TargetWeight
@@ -52,7 +52,7 @@ def encode(value: Stored, weight: TargetWeight, errors: ErrorSums) -> Iterator[t
 
 def changes(value: Stored, weight: TargetWeight) -> bool:
     """Whether the target's bytes are others than the source's."""
-    if isinstance(value, StoredWeight):
+    if isinstance(value, ScaledWeight):
         return value.format_name != weight.kind
     if isinstance(value, Tensor):
         return _TORCH_DTYPES.get(weight.kind, value.dtype) != value.dtype or (
@@ -74,8 +74,8 @@ def overflows_fp16(value: Stored) -> bool:
     return False
 
 
-def _scaled(value: Stored, weight: TargetWeight, errors: ErrorSums) -> StoredWeight:
-    if isinstance(value, StoredWeight) and value.format_name == weight.kind:
+def _scaled(value: Stored, weight: TargetWeight, errors: ErrorSums) -> ScaledWeight:
+    if isinstance(value, ScaledWeight) and value.format_name == weight.kind:
         return value  # rounding a second time would only lose
     whole = _plain(value)
     try:

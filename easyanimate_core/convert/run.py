@@ -302,6 +302,6 @@ def _notes(
 
 
 def _is_matrix(weight: TargetWeight) -> bool:
-    from ..weights.stored import is_quantized
+    from ..weights.stored import may_be_quantized
 
-    return is_quantized(weight.name, weight.shape)
+    return may_be_quantized(weight.name, weight.shape)

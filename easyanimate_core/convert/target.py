@@ -10,8 +10,8 @@ from ..weights.files import Layout, TensorInfo
 from ..weights.files.key_maps_transformer import to_diffusers
 from ..weights.files.scaled import note_name, scale_name
 from ..weights.files.writer import ITEM_BYTES, Entry
-from ..weights.stored import STORAGE_FORMATS, is_quantized
-from ..weights.stored.storage import note, stored_format
+from ..weights.stored import STORAGE_FORMATS, may_be_quantized, stored_format
+from ..weights.stored.storage import note
 from .options import GGUF_DTYPES, KEEP, PLAIN_DTYPES, Conversion
 from .source import Source
 
@@ -20,7 +20,6 @@ _BLOCK = 32
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 #: What tensors beside the quantised ones are kept in.
 _COMPUTE = "BF16"
-_WORDS = {"fp8": "F8_E4M3", "fp8-channel": "F8_E4M3", "int8": "I8"}
 
 
 @dataclass(frozen=True)
@@ -41,10 +40,10 @@ class TargetWeight:
         """Its tensors in the file."""
         if self.kind not in STORAGE_FORMATS:
             return {self.target: Entry(self.kind, self.shape)}
-        per_channel = STORAGE_FORMATS[self.kind].per_channel
-        scale = (self.shape[0], *[1] * (len(self.shape) - 1)) if per_channel else ()
+        how = STORAGE_FORMATS[self.kind]
+        scale = (self.shape[0], *[1] * (len(self.shape) - 1)) if how.per_channel else ()
         return {
-            self.target: Entry(_WORDS[self.kind], self.shape),
+            self.target: Entry(how.word, self.shape),
             scale_name(self.target): Entry("F32", scale),
             note_name(self.target): Entry("U8", tuple(note(self.kind).shape)),
         }
@@ -83,7 +82,7 @@ def _kind(name: str, info: TensorInfo, scaled: str | None, dtype: str) -> str:
         return scaled or info.dtype
     if dtype in PLAIN_DTYPES:
         return PLAIN_DTYPES[dtype]
-    if not is_quantized(name, info.shape):
+    if not may_be_quantized(name, info.shape):
         return _COMPUTE
     if dtype in STORAGE_FORMATS:
         return dtype

@@ -14,10 +14,14 @@ from ..errors import InputError
 from ..models.specs import TransformerConfig, VAEConfig
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
-from ..weights.files import read_denoiser_files, read_json, read_tensor_files
-from ..weights.files.key_maps_transformer import to_original
-from ..weights.loading import Renamed, load_network
-from ..weights.stored.storage import StoredWeights
+from ..weights.files import (
+    in_original_names,
+    read_denoiser_files,
+    read_json,
+    read_tensor_files,
+)
+from ..weights.loading import load_network
+from ..weights.stored import StoredWeights
 from .config import ModelConfig, TrainConfig
 from .initial import copy_weights, initialise, treat_frames_as_pictures
 
@@ -123,8 +127,8 @@ class _Weights(Mapping[str, Tensor]):
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype, *, mapped: bool = False) -> None:
-        stored = StoredWeights(read_denoiser_files(folder), mapped=mapped)
-        self._stored = Renamed(stored, to_original)
+        files = in_original_names(read_denoiser_files(folder))
+        self._stored = StoredWeights(files, mapped=mapped)
         self._dtype = dtype
 
     def __getitem__(self, name: str) -> Tensor:

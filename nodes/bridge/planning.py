@@ -17,8 +17,8 @@ from ...easyanimate_core.memory.devices import card_of
 from ...easyanimate_core.memory.plan import Job, Limits, Plan, choose, facts_of, report
 from ...easyanimate_core.models.specs import Head
 from ...easyanimate_core.weights.files import inspect_checkpoint
-from .files import TEXT_DTYPES
-from .loading import FP8, compute_dtype
+from .loaders import TEXT_DTYPES
+from .model import FP8, compute_dtype
 
 
 def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) -> Plan:

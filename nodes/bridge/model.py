@@ -1,8 +1,7 @@
-"""From files to native MODEL, CLIP and VAE."""
+"""A native MODEL of a denoiser's weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,15 +12,14 @@ from torch import Tensor
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
-from ...easyanimate_core.weights.files.scaled import NOTE, without_side_tensors
 from ...easyanimate_core.weights.loading import build_on_meta, check_complete
-from ...easyanimate_core.weights.stored import is_quantized, to_storage
+from ...easyanimate_core.weights.stored import Stored, StoredWeights, may_be_quantized, to_storage
 from ...easyanimate_core.weights.stored.storage import as_tensors
 from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
-from .stored import holds_float8, is_native, stored_dtype
+from .stored import holds_float8, stays, stored_dtype
 from .vae import easyanimate_vae
 
 #: Choices of the loaders, and the dtype that weights are stored in; None keeps the files'.
@@ -38,13 +36,10 @@ _COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 
 @dataclass(frozen=True)
 class DenoiserFiles:
-    """A denoiser that is to be loaded: what it is and its tensors under the original's names.
-
-    A weight may come as the core's `Stored`, which is unpacked when it is placed.
-    """
+    """A denoiser that is to be loaded: what it is and its weights under the original's names."""
 
     info: DenoiserInfo
-    tensors: Mapping[str, Any]
+    weights: StoredWeights
 
     @property
     def name(self) -> str:
@@ -53,14 +48,12 @@ class DenoiserFiles:
         return f"{config.version.value} {config.head.value} denoiser"
 
     def check(self) -> None:
-        """Raise `CheckpointError` unless every tensor is there in its shape, and no other."""
+        """Raise `CheckpointError` unless every weight is there in its shape, and no other."""
         plain = build_on_meta(
             lambda: EasyAnimateTransformer3DModel(self.info.transformer), what=self.name
         )
         expected = {name: tensor.shape for name, tensor in plain.state_dict().items()}
-        found = {
-            n: self.tensors[n].shape for n in without_side_tensors(dict.fromkeys(self.tensors))
-        }
+        found = {name: weight.shape for name, weight in self.weights.items()}
         check_complete(expected, found, what=self.name)
 
 
@@ -73,7 +66,7 @@ def make_model(
     """A MODEL (a ModelPatcher) of the denoiser.
 
     Args:
-        files: Description and tensors.
+        files: Description and weights.
         weight_dtype: A key of `WEIGHT_DTYPES`.
         colours: For live previews; None shows none.
         disable_dynamic: ComfyUI's plain patcher instead of its dynamic one.
@@ -82,9 +75,9 @@ def make_model(
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
     files.check()
-    stored = any(name.endswith(NOTE) for name in files.tensors)
+    stored = bool(files.weights.native)
     quantised = stored or weight_dtype == FP8
-    dtype = WEIGHT_DTYPES[weight_dtype] or stored_dtype(files.tensors)
+    dtype = WEIGHT_DTYPES[weight_dtype] or stored_dtype(files.weights)
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     config = Config(files.info, dtype, colours)
@@ -101,7 +94,7 @@ def make_model(
         _cast_when_used(model.diffusion_model)
     patcher = make_patcher(model, load_device, offload_device, disable_dynamic=disable_dynamic)
     remember_how(patcher, make_model, files, weight_dtype, colours)
-    placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
+    placed = _placed(files.weights, dtype, quantise=quantised and not stored)
     # Beside quantised weights a layer holds its bias in the compute dtype, which copying converts.
     missing, unexpected = model.diffusion_model.load_state_dict(
         placed, strict=False, assign=is_dynamic(patcher) or not quantised
@@ -119,31 +112,31 @@ def _cast_when_used(network: torch.nn.Module) -> None:
             layer.comfy_cast_weights = True
 
 
-def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -> dict[str, Tensor]:
+def _placed(weights: StoredWeights, dtype: torch.dtype, *, quantise: bool) -> dict[str, Tensor]:
     """Tensors in the dtype to store, one after the other, so that both copies never coexist."""
     placed: dict[str, Tensor] = {}
     progress = NodeProgress()
-    for done, name in enumerate(tensors, start=1):
-        native = is_native(tensors, name)
-        placed |= _converted(name, tensors[name], None if native else dtype, quantise=quantise)
-        progress("load", done, len(tensors))
+    for done, name in enumerate(weights, start=1):
+        if stays(weights, name):
+            placed |= {name: weights[name], **weights.beside(name)}
+        else:
+            placed |= _converted(name, weights[name], dtype, quantise=quantise)
+        progress("load", done, len(weights))
     return placed
 
 
 def _converted(
-    name: str, tensor: Any, dtype: torch.dtype | None, *, quantise: bool
+    name: str, weight: Stored, dtype: torch.dtype, *, quantise: bool
 ) -> dict[str, Tensor]:
-    """A tensor as it is stored; None keeps it as it is.
+    """A weight in the dtype to store.
 
     Among quantised ones it is a copy: one that stays mapped keeps the whole file's map.
     """
-    if dtype is None:
-        return {name: tensor}
-    if quantise and is_quantized(name, tensor.shape):
-        return as_tensors(name, to_storage(tensor.to(dtype=torch.float32), "fp8"))
-    if quantise and isinstance(tensor, Tensor):
-        return {name: tensor.to(dtype=dtype, copy=True)}
-    return {name: tensor.to(dtype=dtype)}
+    if quantise and may_be_quantized(name, weight.shape):
+        return as_tensors(name, to_storage(weight.to(dtype=torch.float32), "fp8"))
+    if quantise and isinstance(weight, Tensor):
+        return {name: weight.to(dtype=dtype, copy=True)}
+    return {name: weight.to(dtype=dtype)}
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:

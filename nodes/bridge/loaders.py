@@ -1,8 +1,8 @@
-"""Checkpoint folders and single files, described and opened for the loaders."""
+"""What the loader nodes load: checkpoint folders and single files as MODEL, CLIP and VAE."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from ...easyanimate_core.weights.files import (
     vae_files,
 )
 from ...easyanimate_core.weights.loading import check_weights
-from ...easyanimate_core.weights.stored import PackedWeight
+from ...easyanimate_core.weights.stored import StoredWeights
 from .denoiser import DenoiserInfo
-from .loading import (
+from .model import (
     DEFAULT_DTYPE,
     FP8,
     DenoiserFiles,
@@ -40,7 +40,7 @@ from .loading import (
 from .patcher import remember_how
 from .paths import TEXT_ENCODERS, find_checkpoint, find_file, list_checkpoints
 from .progress import NodeProgress
-from .stored import ReadableWeights, denoiser_weights, stored_dtype
+from .stored import denoiser_weights, stored_dtype, unpacked_from
 from .text import compute_dtype, make_clip
 from .vae import make_vae
 
@@ -76,7 +76,7 @@ def load_checkpoint(
     )
     model = make_model(files, weight_dtype, colours)
     clip = folder_clip(folder, info.version, text_device, text_dtype)
-    report = describe(info, weight_dtype) + _unpacking(files.tensors, weight_dtype)
+    report = describe(info, weight_dtype) + _unpacking(files.weights, weight_dtype)
     report += _computing(model)
     return Loaded(model, clip, vae, report)
 
@@ -183,27 +183,23 @@ def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, 
     _check_weight_dtype(weight_dtype)
     stored = read_denoiser_files(file)
     config = read_transformer_config(file, stored, stored.metadata)
-    tensors = denoiser_weights(stored)
+    weights = denoiser_weights(stored)
     scheduler = PUBLISHED_CONFIG[config.version]
     info = DenoiserInfo(config, scheduler, model_size(stored.num_parameters))
     colours = None if vae is None else preview_colours(vae)
-    model = make_model(DenoiserFiles(info, tensors), weight_dtype, colours)
+    model = make_model(DenoiserFiles(info, weights), weight_dtype, colours)
     report = (
         f"EasyAnimate {config.version.value} {info.size}, {config.head.value} head; {file.name}."
     )
-    return model, report + _unpacking(tensors, weight_dtype) + _computing(model)
+    return model, report + _unpacking(weights, weight_dtype) + _computing(model)
 
 
-def _unpacking(tensors: Mapping[str, Any], weight_dtype: str) -> str:
+def _unpacking(weights: StoredWeights, weight_dtype: str) -> str:
     """A sentence about weights that this ComfyUI cannot hold as the file does."""
-    if isinstance(tensors, ReadableWeights):
-        kinds = ", ".join(sorted(tensors.unpacked))
-    else:
-        packed = any(isinstance(tensors[name], PackedWeight) for name in tensors)
-        kinds = "GGUF" if packed else ""
+    kinds = ", ".join(sorted(set(filter(None, map(unpacked_from, weights.values())))))
     if not kinds:
         return ""
-    target = weight_dtype if weight_dtype != DEFAULT_DTYPE else _word(stored_dtype(tensors))
+    target = weight_dtype if weight_dtype != DEFAULT_DTYPE else _word(stored_dtype(weights))
     return f" Weights in {kinds} are unpacked while loading; they are stored in {target}."
 
 
