@@ -27,10 +27,10 @@ SETTINGS = Settings(
 )
 #: (memory, dtype, steps) by name.
 VARIANTS: dict[str, tuple[Memory, str, int]] = {
-    "as it is, 20 steps": (Memory(), "float32", 20),
+    "baseline, 20 steps": (Memory(), "float32", 20),
     "offload resident": (Memory(offload="resident"), "float32", 20),
     "offload block": (Memory(offload="block"), "float32", 20),
-    "guidance one after the other": (Memory(sequential_guidance=True), "float32", 20),
+    "sequential guidance": (Memory(sequential_guidance=True), "float32", 20),
     "qfloat8": (Memory("qfloat8"), "float32", 20),
     "qint8": (Memory("qint8"), "float32", 20),
     "qint4": (Memory("qint4"), "float32", 20),

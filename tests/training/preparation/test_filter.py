@@ -272,7 +272,7 @@ def test_a_worker_that_is_ended_from_outside():
 
 
 def test_refusals(dataset, tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         filter_files(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="contains no clips or images"):

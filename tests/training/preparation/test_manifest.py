@@ -122,7 +122,7 @@ def test_the_report_shows_what_was_dropped_and_why(prepared):
     text = page.read_text(encoding="utf-8")
     assert "3 of 5 files are kept" in text
     assert "still.mp4: motion" in text
-    assert "copy.mp4: as bunny.mp4, 0 bits apart" in text
+    assert "copy.mp4: like bunny.mp4, 0 bits apart" in text
     assert "A rabbit &lt;yawns&gt;." in text
     assert "一个人在打电话。" in text
     pictures = re.findall(r'src="([^"]+)"', text)
