@@ -1,9 +1,9 @@
-"""Time and memory of the denoiser against diffusers' class: same random weights, CPU.
+"""Time and memory of the denoiser compared to diffusers' class: same random weights, CPU.
 
     python benchmarks/denoiser.py [--json results.json] [--repeats 5] [--threads 2]
 
-Four blocks of width 1024, 2,048 video and 256 text tokens, batch 2, float32 and bfloat16. Half of
-the blocks are MMDiT, as in the published 7B.
+Four blocks of width 1024, 2,048 video and 256 text tokens, batch size 2, float32 and bfloat16. Half
+of the blocks are MMDiT, as in the published 7B.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Time and memory of the VAE against diffusers' class: same random weights, full width, float32.
+"""Time and memory of the VAE compared to diffusers': same random weights, full width, float32.
 
     python benchmarks/vae.py [--json results.json] [--repeats 5] [--threads 2] [--shape 9 96 96]
 
-Time: both in one process, repeats alternate, median. Memory: each measurement in a process of its
-own, peak resident size above the size with the model and its input loaded (Linux only).
+Time: median of alternating repeats in one process. Memory: peak resident size in addition to that
+with the model and its input loaded, each measured in a separate process (Linux only).
 """
 
 from __future__ import annotations

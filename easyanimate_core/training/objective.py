@@ -1,4 +1,4 @@
-"""What the denoiser is asked: noisy latents, their timesteps, and the velocity to predict.
+"""What the denoiser learns: from noisy latents and timesteps to the velocity.
 
 Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
 """
@@ -20,7 +20,7 @@ from .config import ObjectiveConfig
 
 @dataclass(frozen=True)
 class Question:
-    """`noisy` latents at `timesteps` [B] (0 to 1000), and the `target` velocity of their shape."""
+    """`noisy` latents at `timesteps` [B] (0 to 1000), and their `target` velocity."""
 
     noisy: Tensor
     timesteps: Tensor
@@ -28,10 +28,10 @@ class Question:
 
 
 class Objective(Protocol):
-    """A model generation's way to noise latents."""
+    """How a model generation adds noise to latents."""
 
     def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
-        """The question at `times` in (0, 1): 0 is clean, 1 is noise."""
+        """The question at `times` in (0, 1), where 0 is clean and 1 is noise."""
 
 
 class FlowMatching:
@@ -62,14 +62,14 @@ class VPrediction:
 
 
 def objective_of(version: Version, scheduler_config: Mapping[str, Any]) -> Objective:
-    """The objective that a model generation was trained with."""
+    """The training objective of a model generation."""
     return FlowMatching() if version is Version.V5_1 else VPrediction(scheduler_config)
 
 
 def draw_times(config: ObjectiveConfig, count: int, random: np.random.Generator) -> Tensor:
-    """`count` times in (0, 1), float32. Uniform ones are spread over equal parts of the range.
+    """`count` times in (0, 1), float32. Uniform ones are stratified over the range.
 
-    The spread makes the loss of a batch steadier and changes no average.
+    Stratifying makes the loss of a batch less noisy without changing its expectation.
     """
     if config.timesteps == "uniform":
         times = (random.permutation(count) + random.random(count)) / count

@@ -101,6 +101,8 @@ def test_training_goes_on_without_its_cache(tmp_path, caplog):
     for number in range(3):
         cache.write(torch.zeros(3), number)
         assert cache.read(number) is None
-    said = [record.message for record in caplog.records if "Nothing can be kept" in record.message]
+    said = [
+        record.message for record in caplog.records if "Nothing can be cached" in record.message
+    ]
     assert len(said) == 1
-    assert "encoded anew in every epoch" in said[0]
+    assert "encoded again in every epoch" in said[0]

@@ -154,7 +154,7 @@ def test_odd_sides_lose_a_row_and_damage_is_told(tmp_path):
 
 
 def test_refusals(videos, tmp_path):
-    with pytest.raises(InputError, match="holds no videos"):
+    with pytest.raises(InputError, match="contains no videos"):
         split_scenes(tmp_path, tmp_path / "data")
     with pytest.raises(InputError, match="does not exist"):
         split_scenes(tmp_path / "missing", tmp_path / "data")
@@ -162,7 +162,7 @@ def test_refusals(videos, tmp_path):
         Detection("clever")
     with pytest.raises(InputError, match="above 0"):
         Detection(threshold=0)
-    with pytest.raises(InputError, match="5 to 4 seconds cannot be"):
+    with pytest.raises(InputError, match="Clips cannot take 5 to 4 seconds"):
         Splitting(5, 4)
     with pytest.raises(InputError, match="margin is 2 seconds"):
         Splitting(2, 4, margin=2)
@@ -171,7 +171,7 @@ def test_refusals(videos, tmp_path):
     assert not (tmp_path / "data").exists()
     out = tmp_path / "out"
     split_scenes(videos, out, splitting=SPLITTING)
-    with pytest.raises(InputError, match=r"min_seconds is 0.5 and was 0.9.*name another folder"):
+    with pytest.raises(InputError, match=r"min_seconds is 0.5 and was 0.9.*another output folder"):
         split_scenes(videos, out, splitting=Splitting(0.5, 1.2, margin=0.08))
     with pytest.raises(InputError, match="threshold is 30 and was None"):
         split_scenes(videos, out, detection=Detection(threshold=30), splitting=SPLITTING)
