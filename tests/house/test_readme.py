@@ -286,7 +286,7 @@ def test_camera_moves_are_named(language):
 @both_languages
 def test_number_of_recorded_runs(language):
     runs = len(list((ROOT / "tests/parity/data/pipeline").glob("*.safetensors")))
-    assert re.search(rf"\b{runs} (whole denoising runs|次完整去噪)", text_of(language))
+    assert re.search(rf"\b{runs} (complete denoising runs|次完整去噪)", text_of(language))
 
 
 @both_languages
