@@ -116,8 +116,8 @@ class StoredWeights(Mapping[str, Stored]):
         if note.get("format") not in known or odd:
             raise CheckpointError(
                 f"{name} is stored as {json.dumps(dict(note))}; read here are "
-                f"{', '.join(sorted(known))}. Convert the source again to one of them, or use it in "
-                "bf16."
+                f"{', '.join(sorted(known))}. Convert the source again to one of them, or use a "
+                "file in bf16."
             )
         if scale_name(name) not in self._files:
             raise CheckpointError(

@@ -21,6 +21,7 @@ from easyanimate_core.weights.stored import (
     may_be_quantized,
     plain_tensors,
     quantize,
+    quantized,
     quantized_from_values,
     stored_bytes,
 )
@@ -107,7 +108,7 @@ def test_float8_keeps_three_bits_behind_the_first():
 def test_a_large_weight_in_parts_is_the_same(kind, monkeypatch):
     weight = matrix(outputs=33)
     whole = quantize(weight, kind)
-    monkeypatch.setattr(weights, "_PART_VALUES", 1000)
+    monkeypatch.setattr(quantized, "_PART_VALUES", 1000)
     parts = quantize(weight, kind)
     for one, other in zip(plain_tensors(whole), plain_tensors(parts), strict=True):
         assert torch.equal(one.view(torch.uint8), other.view(torch.uint8))
