@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor
 
 _SIDE = 64
@@ -31,9 +32,9 @@ def fit_preview_colours(encode: Callable[[Tensor], Tensor]) -> PreviewColours:
     pictures = _smooth_pictures()
     latents = encode(pictures).float().cpu()
     colours = F.interpolate(pictures[:, :, 0], size=latents.shape[3:], mode="area")
-    x = latents.movedim(1, -1).reshape(-1, latents.shape[1])
+    x = rearrange(latents, "b c f h w -> (b f h w) c")
     x = torch.cat([x, torch.ones(len(x), 1)], dim=1)
-    y = colours.movedim(1, -1).reshape(-1, 3)
+    y = rearrange(colours, "b c h w -> (b h w) c")
     # A small ridge term keeps the factors bounded if a VAE has few distinct latents.
     gram = x.T @ x + 1e-3 * len(x) * torch.eye(x.shape[1])
     solution = torch.linalg.solve(gram, x.T @ y)

@@ -16,7 +16,6 @@ from typing import Protocol
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_efficient_attention, can_use_flash_attention
 from torch.utils.checkpoint import checkpoint
@@ -40,8 +39,7 @@ def scaled_dot_product(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor
 
 
 def _whole(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-    out_BHND = F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND)
-    return rearrange(out_BHND, "b h n d -> b n (h d)")
+    return F.scaled_dot_product_attention(q_BHND, k_BHND, v_BHND).transpose(1, 2).flatten(2)
 
 
 def bounded_attention(

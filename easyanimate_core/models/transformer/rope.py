@@ -12,7 +12,7 @@ aigc-apps/EasyAnimate, pipeline_easyanimate.py (`get_resize_crop_region_for_grid
 from __future__ import annotations
 
 import torch
-from einops import rearrange, repeat
+from einops import repeat
 from torch import Tensor
 
 from ...errors import CheckpointError
@@ -68,9 +68,9 @@ def rotary_table(
 def apply_rotary(x_BNHD: Tensor, table: RotaryTable) -> Tensor:
     """Turn neighbouring channel pairs of `x_BNHD` by the table's angles, in float32."""
     cos, sin = (part[:, None] for part in table)  # [N, 1, D / 2]
-    even, odd = rearrange(x_BNHD.float(), "b n h (d pair) -> pair b n h d", pair=2)
+    even, odd = x_BNHD.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
-    return rearrange(turned, "b n h d pair -> b n h (d pair)").to(x_BNHD.dtype)
+    return turned.flatten(-2).to(x_BNHD.dtype)
 
 
 def _angles(width: int, positions: Tensor) -> Tensor:

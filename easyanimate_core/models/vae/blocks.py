@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..ops import Operations
@@ -186,5 +185,5 @@ def normalise(norm: nn.Module, x_BCFHW: Tensor, per_frame: bool) -> Tensor:
     """Group normalisation, over each frame alone or over the chunk's frames together."""
     if not per_frame:
         return norm(x_BCFHW)
-    frames = norm(rearrange(x_BCFHW, "b c f h w -> (b f) c h w"))
-    return rearrange(frames, "(b f) c h w -> b c f h w", b=len(x_BCFHW))
+    frames = x_BCFHW.transpose(1, 2)  # (B, F, C, H, W)
+    return norm(frames.flatten(0, 1)).unflatten(0, frames.shape[:2]).transpose(1, 2)

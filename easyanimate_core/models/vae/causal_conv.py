@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..ops import Operations
-from .winograd import conv_by_products
+from .winograd import channels_first, channels_last, conv_by_products
 
 KERNEL = 3
 
@@ -110,8 +109,7 @@ class History:
             self._frames[conv] = x_BCFHW.expand(-1, -1, conv.past_frames, -1, -1)
             return x_BCFHW
         # Pixels are whole in memory: joined like this they are copied in a quarter of the time.
-        past = rearrange(past_BCPHW, "b c p h w -> b p h w c")
-        new = rearrange(x_BCFHW, "b c f h w -> b f h w c")
+        past, new = channels_last(past_BCPHW), channels_last(x_BCFHW)
         if activate and not torch.is_grad_enabled():
             num_past = past.shape[1]
             joined = new.new_empty(new.shape[0], num_past + new.shape[1], *new.shape[2:])
@@ -119,7 +117,7 @@ class History:
             torch.ops.aten.silu.out(new, out=joined[:, num_past:])
         else:
             joined = torch.cat([past, _silu(new) if activate else new], dim=1)
-        x_BCFHW = rearrange(joined, "b f h w c -> b c f h w")
+        x_BCFHW = channels_first(joined)
         # A copy, because a view would keep all frames of the chunk in memory.
         self._frames[conv] = x_BCFHW[:, :, -conv.past_frames :].clone()
         return x_BCFHW

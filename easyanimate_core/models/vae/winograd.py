@@ -81,9 +81,9 @@ def _conv_frames(x_BCFHW: Tensor, taps: Tensor, bias: Tensor | None, layer: Caus
     """2-D convolution of every frame with the kernels of `_sum_taps`."""
     if layer.enlarges:
         bias = None if bias is None else bias.repeat(4)
-    frames = rearrange(x_BCFHW, "b c f h w -> (b f) c h w")
-    y = F.conv2d(frames, taps, bias, layer.stride[1:], layer.padding[1:])
-    return rearrange(y, "(b f) c h w -> b c f h w", b=len(x_BCFHW))
+    frames = x_BCFHW.transpose(1, 2)  # (B, F, C, H, W)
+    y = F.conv2d(frames.flatten(0, 1), taps, bias, layer.stride[1:], layer.padding[1:])
+    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
 def _sum_taps(weight: Tensor, times: Times, *, enlarges: bool) -> Tensor:
@@ -104,18 +104,16 @@ def _sum_taps(weight: Tensor, times: Times, *, enlarges: bool) -> Tensor:
         copies = (first, second)
         plan = torch.cat([torch.kron(rows, columns) for rows in copies for columns in copies])
     plan = torch.kron(torch.tensor([times]), plan).to(weight)  # (9 or 16, 27)
-    taps = rearrange(weight, "o i f h w -> (o i) (f h w)") @ plan.T
+    taps = (weight.flatten(2).flatten(0, 1) @ plan.T).unflatten(0, weight.shape[:2])
     if not enlarges:
-        return rearrange(taps, "(o i) (h w) -> o i h w", o=len(weight), h=3)
-    pattern = "(o i) (copies h w) -> (copies o) i h w"
-    return rearrange(taps, pattern, o=len(weight), copies=4, h=2)
+        return taps.unflatten(2, (3, 3))
+    return rearrange(taps, "o i (copies h w) -> (copies o) i h w", copies=4, h=2)
 
 
 def _join_pairs(earlier_BCFHW: Tensor, later_BCFHW: Tensor) -> Tensor:
     """Frames in turn from one and the other: (B, C, 2 F, H, W)."""
-    pairs = [_channels_last(earlier_BCFHW), _channels_last(later_BCFHW)]
-    y = rearrange(torch.stack(pairs, dim=2), "b f pair h w c -> b (f pair) h w c")
-    return _channels_first(y)
+    pairs = [channels_last(earlier_BCFHW), channels_last(later_BCFHW)]
+    return channels_first(torch.stack(pairs, dim=2).flatten(1, 2))
 
 
 def _join_copies(y_BCFHW: Tensor) -> Tensor:
@@ -131,18 +129,22 @@ def _join_copies(y_BCFHW: Tensor) -> Tensor:
         for p in range(2)
     ]
     y = rearrange(torch.stack(rows, dim=3), "b f h p w q c -> b f (h p) (w q) c")
-    return _channels_first(y)
+    return channels_first(y)
 
 
-def _channels_last(x_BCFHW: Tensor) -> Tensor:
-    """Whole pixels as they lie in memory: frames, not channels, are joined for 2-D convolutions."""
-    return rearrange(x_BCFHW, "b c f h w -> b f h w c")
+def channels_last(x_BCFHW: Tensor) -> Tensor:
+    """View as (B, F, H, W, C).
+
+    That is the order in memory here: whole pixels are copied (a quarter of the time of torch.cat on
+    the other view), and frames, not channels, are joined for `group_norm` and 2-D convolutions.
+    """
+    return x_BCFHW.permute(0, 2, 3, 4, 1)
 
 
-def _channels_first(x_BFHWC: Tensor) -> Tensor:
+def channels_first(x_BFHWC: Tensor) -> Tensor:
     """The view back.
 
-    It is a step of its own: where axes are joined and moved in one, a batch of one gets a stride
-    by which `group_norm` no longer knows the order in memory, and copies.
+    Axes are joined before it: joined after it, a batch of one gets a stride by which `group_norm`
+    no longer knows the order in memory, and copies.
     """
-    return rearrange(x_BFHWC, "b f h w c -> b c f h w")
+    return x_BFHWC.permute(0, 4, 1, 2, 3)
