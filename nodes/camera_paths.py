@@ -12,15 +12,15 @@ from ..easyanimate_core.paths.camera import (
     from_cameractrl_text,
     to_cameractrl_text,
 )
-from ..easyanimate_core.paths.camera_keyframes import keyframe_path, keyframes_from_text
-from ..easyanimate_core.paths.camera_moves import (
+from ..easyanimate_core.paths.keyframes import keyframe_path, keyframes_from_text
+from ..easyanimate_core.paths.moves import (
     ORBIT_DISTANCE,
     PRESETS,
     combine_paths,
     continue_path,
     preset_path,
 )
-from ..easyanimate_core.paths.camera_preview import camera_preview
+from ..easyanimate_core.paths.previews import camera_preview
 from . import inputs
 
 CATEGORY = "EasyAnimate/conditioning"

@@ -12,8 +12,7 @@ from ..easyanimate_core.conditioning.encode import from_model_range
 from ..easyanimate_core.errors import InputError
 from ..easyanimate_core.media import Clip
 from ..easyanimate_core.paths.camera import CAMERA_MOVES, from_cameractrl_text
-from ..easyanimate_core.paths.camera_preview import camera_preview
-from ..easyanimate_core.paths.track_preview import track_preview
+from ..easyanimate_core.paths.previews import camera_preview, track_preview
 from ..easyanimate_core.paths.trajectory import Track, tracks_from_json
 from ..easyanimate_core.tasks import Camera, Control, Target, Trajectory
 from . import inputs

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..media import contact_sheet, write_png
     from ..sampling import check_steps
     from ..settings import Settings
-    from .memory import PeakMemory
+    from .peak_memory import PeakMemory
 
     started = time.perf_counter()
     settings = Settings(

@@ -32,7 +32,7 @@ from easyanimate_core.paths.camera import (
     read_camera_file,
     to_cameractrl_text,
 )
-from easyanimate_core.paths.camera_keyframes import keyframe_path, keyframes_from_text
+from easyanimate_core.paths.keyframes import keyframe_path, keyframes_from_text
 from easyanimate_core.paths.trajectory import heatmap_frames, read_tracks, resample
 from easyanimate_core.recipe import Recipe
 from easyanimate_core.sampling.schedulers import make_schedule

@@ -15,8 +15,8 @@ import torch
 
 import dev
 import easyanimate_core
-from easyanimate_core.cli.generate import _task
 from easyanimate_core.cli.main import build_parser
+from easyanimate_core.cli.sources import task_of
 from easyanimate_core.hub import MODELS
 from easyanimate_core.media import write_png
 from easyanimate_core.memory.tested import DEVICES, SYSTEMS
@@ -137,7 +137,7 @@ def test_every_command_parses(language):
             assert end.code == 0
             continue
         if arguments[0] == "generate" and parsed.recipe is None:
-            modes.append(_task(parsed).mode)
+            modes.append(task_of(parsed).mode)
     assert {arguments[0] for arguments in found} == {
         "generate",
         "encode",

@@ -107,7 +107,7 @@ def camera_file(draft: Draft) -> Columns:
 def example_poses() -> str:
     """The text of a CameraCtrl file."""
     from easyanimate_core.paths.camera import to_cameractrl_text
-    from easyanimate_core.paths.camera_moves import preset_path
+    from easyanimate_core.paths.moves import preset_path
 
     moves = ("Orbit Right", "Dolly In")
     return to_cameractrl_text(preset_path(moves, frames=LENGTH, easing="ease in-out"))

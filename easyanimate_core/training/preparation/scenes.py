@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -127,14 +127,14 @@ def split_scenes(
 ) -> SceneSummary:
     """Find the scenes of `videos` (a file or a folder) and write them as clips to `out`/clips.
 
-    A second call continues where the first ended. Clips have their source's frame rate and no
-    audio; a variable rate becomes a constant one that includes all frames. The last column or row
-    of an odd width or height is cropped: H.264 needs even sides. `list_only` only writes the list,
-    `out`/preparation/scenes.json.
+    Those of `bikes.mp4` go to `clips/bikes-mp4`. A second call continues where the first ended.
+    Clips have their source's frame rate and no audio; a variable rate becomes a constant one that
+    includes all frames. The last column or row of an odd width or height is cropped: H.264 needs
+    even sides. `list_only` only writes the list, `out`/preparation/scenes.json.
 
     Raises:
-        InputError: There are no videos, `out` was made with other settings, a file of another kind
-            is in the way of a clip, or PySceneDetect is not installed.
+        InputError: There are no videos, `out` was made with other settings or folder names, a file
+            of another kind is in the way of a clip, or PySceneDetect is not installed.
     """
     check_package("scenedetect", "Finding scenes")
     detection, splitting = detection or Detection(), splitting or Splitting()
@@ -152,12 +152,26 @@ def split_scenes(
         settings={**asdict(detection), **asdict(splitting)},
         remedy="Clips would be mixed: use the same settings or another output folder.",
     )
+    if not list_only:
+        _check_layout(clips)
     identities = {name: identity_of(file) for name, file in sources}
     _detect(sources, identities, cuts, detection, workers, progress)
     known = {r.source: r for r in cuts.records if identities.get(r.source) == r.identity}
     if not list_only:
         _write(sources, known, clips, splitting, (out, workers, progress))
     return _summary(out, known, splitting, written=not list_only)
+
+
+def _check_layout(journal: Journal[ClipsRecord]) -> None:
+    for record in journal.records:
+        folder = f"{CLIPS}/{record.source}"
+        listed = record.clips if isinstance(record.clips, list) else []
+        if any(_is_clip_in(folder, path) for path in listed):
+            raise InputError(
+                f"{journal.path} lists clips in the folder {folder}, which programs take for a "
+                f"video; the folder is named {folder_of(record.source)} now. Name another folder "
+                "to write to. The other steps go on with the clips that are there."
+            )
 
 
 def _detect(
@@ -199,7 +213,7 @@ def _write(
         if record.error or (name in last and last[name].identity == record.identity):
             continue
         for path in last[name].clips if name in last else ():  # of an earlier version of the source
-            if _is_clip_of(name, path):  # a journal is not trusted to delete other files
+            if _is_clip_in(folder_of(name), path):  # a journal is not trusted to delete other files
                 _remove(out / path)
         jobs.append((file, record))
     clips = [out / path for _, record in jobs for path in clip_paths(record, splitting)]
@@ -247,14 +261,22 @@ def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> C
 def clip_paths(record: CutRecord, splitting: Splitting) -> list[str]:
     """The paths of a source's clips, in the order of its pieces."""
     num_pieces = sum(len(scene) for scene in pieces_of(record, splitting))
-    return [f"{CLIPS}/{record.source}/{number:04d}.mp4" for number in range(num_pieces)]
+    folder = folder_of(record.source)
+    return [f"{folder}/{number:04d}.mp4" for number in range(num_pieces)]
 
 
-def _is_clip_of(source: str, path: object) -> bool:
-    """Whether `clip_paths` could return this path for the source."""
-    return isinstance(path, str) and bool(
-        re.fullmatch(rf"{CLIPS}/{re.escape(source)}/\d{{4,}}\.mp4", path)
-    )
+def folder_of(source: str) -> str:
+    """The folder of a source's clips: `clips/day/bikes-mp4` for `day/bikes.mp4`.
+
+    No program takes it for a video by its suffix, and no two sources share it.
+    """
+    path = PurePosixPath(source)
+    return f"{CLIPS}/{path.with_name(f'{path.stem}-{path.suffix[1:]}')}"
+
+
+def _is_clip_in(folder: str, path: object) -> bool:
+    """Whether `clip_paths` could return this path for the folder."""
+    return isinstance(path, str) and bool(re.fullmatch(rf"{re.escape(folder)}/\d{{4,}}\.mp4", path))
 
 
 def _parts(first: int, last: int, fps: float, splitting: Splitting) -> list[Piece]:
