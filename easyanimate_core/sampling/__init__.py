@@ -3,6 +3,7 @@
 from .guidance import Denoiser, Guidance, guided_denoiser, sequential_denoiser
 from .hold import holding
 from .loop import Sampler, denoise, draw_noise
+from .prediction import Prediction, prediction_of
 from .schedulers import (
     DEFAULT_SCHEDULER,
     FLOW_SHIFT,
@@ -21,6 +22,7 @@ __all__ = [
     "SCHEDULERS",
     "Denoiser",
     "Guidance",
+    "Prediction",
     "Sampler",
     "Schedule",
     "check_scheduler",
@@ -30,5 +32,6 @@ __all__ = [
     "guided_denoiser",
     "holding",
     "make_schedule",
+    "prediction_of",
     "sequential_denoiser",
 ]
