@@ -32,7 +32,7 @@ from .progress import Progress, silent
 from .recipe import Recipe
 from .sampling import (
     Denoiser,
-    Sampler,
+    SamplingRun,
     Schedule,
     denoise,
     draw_noise,
@@ -191,7 +191,9 @@ class Pipeline:
         with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
-                Sampler(schedule, settings.guidance, generators, self.memory.sequential_guidance),
+                SamplingRun(
+                    schedule, settings.guidance, generators, self.memory.sequential_guidance
+                ),
                 text=(text.negative, text.positive.repeat(settings.batch)),
                 condition=condition,
                 noise=noise.to(self.device),
@@ -352,7 +354,7 @@ class _Plan:
 
 def sample_latents(
     transformer: EasyAnimateTransformer3DModel,
-    sampler: Sampler,
+    run: SamplingRun,
     *,
     text: tuple[TextStates, TextStates],
     condition: Condition,
@@ -364,7 +366,7 @@ def sample_latents(
 
     Args:
         transformer: The denoiser.
-        sampler: Schedule, guidance and generators of this run.
+        run: Schedule, guidance and generators of this run.
         text: States of the negative prompt (one row, or B) and of the prompts (B rows).
         condition: What the head is shown and what the schedule starts from.
         noise: Unit Gaussian noise in float32, on the denoiser's device.
@@ -396,15 +398,15 @@ def sample_latents(
         return predict
 
     known = None if condition.known is None else condition.known.to(device)
-    denoiser = _denoiser(predictor, negative, positive, batch, sampler)
+    denoiser = _denoiser(predictor, negative, positive, batch, run)
     held = None if condition.held is None else condition.held.to(device)
     if held is not None:
-        denoiser = holding(denoiser, sampler.schedule, held, noise)
+        denoiser = holding(denoiser, run.schedule, held, noise)
     latents = denoise(
         denoiser,
-        sampler.schedule,
-        sampler.schedule.start(noise, known),
-        generators=sampler.generators,
+        run.schedule,
+        run.schedule.start(noise, known),
+        generators=run.generators,
         progress=progress,
     )
     return latents if held is None else latents.lerp(held.latents, held.share)
@@ -415,14 +417,14 @@ def _denoiser(
     negative: TextStates,
     positive: TextStates,
     batch: int,
-    sampler: Sampler,
+    run: SamplingRun,
 ) -> Denoiser:
     """Both prompts through the predictor, at once or one after the other."""
-    guidance = sampler.guidance
+    guidance = run.guidance
     if not guidance.active:
         return guided_denoiser(predictor(positive), guidance)
     negative = negative.repeat(batch // negative.text.shape[0])
-    if sampler.sequential:
+    if run.sequential:
         return sequential_denoiser(predictor(negative), predictor(positive), guidance)
     return guided_denoiser(predictor(TextStates.join([negative, positive])), guidance)
 

@@ -2,7 +2,7 @@
 
 from .guidance import Denoiser, Guidance, guided_denoiser, sequential_denoiser
 from .hold import holding
-from .loop import Sampler, denoise, draw_noise
+from .loop import SamplingRun, denoise, draw_noise
 from .prediction import Prediction, prediction_of
 from .schedulers import (
     DEFAULT_SCHEDULER,
@@ -23,7 +23,7 @@ __all__ = [
     "Denoiser",
     "Guidance",
     "Prediction",
-    "Sampler",
+    "SamplingRun",
     "Schedule",
     "check_scheduler",
     "check_steps",

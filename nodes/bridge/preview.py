@@ -16,7 +16,7 @@ _SCALES = (2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class PreviewColours:
-    """RGB in [-1, 1] is `latents @ factors + bias`; factors are 16 x 3, of scaled latents."""
+    """RGB in [-1, 1] is `latents @ factors + bias`; factors are C x 3, of scaled latents."""
 
     factors: list[list[float]]
     bias: list[float]
@@ -26,7 +26,7 @@ def fit_preview_colours(encode: Callable[[Tensor], Tensor]) -> PreviewColours:
     """Least squares from the latents of smooth random pictures to their colours.
 
     Args:
-        encode: Pictures [B, 3, 1, H, W] in [-1, 1] to scaled latents [B, 16, 1, H/8, W/8].
+        encode: Pictures [B, 3, 1, H, W] in [-1, 1] to scaled latents [B, C, 1, H/8, W/8].
     """
     pictures = _smooth_pictures()
     latents = encode(pictures).float().cpu()
