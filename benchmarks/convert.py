@@ -22,12 +22,12 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.convert import Conversion, convert
-from easyanimate_core.models.specs import TransformerConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 
 CONFIG = {
-    "in_channels": 33,
-    "out_channels": 16,
+    "in_channels": 2 * LATENT_CHANNELS + 1,
+    "out_channels": LATENT_CHANNELS,
     "num_attention_heads": 24,
     "attention_head_dim": 64,
     "num_layers": 11,

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.models.specs import Head, TransformerConfig, Version
+from easyanimate_core.models.specs import LATENT_CHANNELS, Head, TransformerConfig, Version
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.tiny.checkpoint import make_tiny
 from easyanimate_core.weights.files import inspect_checkpoint
@@ -31,8 +31,8 @@ from easyanimate_core.weights.loading import load_transformer
 
 WAYS = ("kept", "kept and read", "converted")
 CONFIG = {
-    "in_channels": 33,
-    "out_channels": 16,
+    "in_channels": 2 * LATENT_CHANNELS + 1,
+    "out_channels": LATENT_CHANNELS,
     "num_attention_heads": 32,
     "attention_head_dim": 64,
     "num_layers": 22,

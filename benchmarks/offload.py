@@ -23,13 +23,13 @@ from measure import compare, parser, save
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.memory.offload import placed, streamed
-from easyanimate_core.models.specs import TransformerConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.weights.loading import load_network
 
 FIELDS = {
-    "in_channels": 16,
-    "out_channels": 16,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
     "num_attention_heads": 48,
     "attention_head_dim": 64,
     "patch_size": 2,
@@ -37,7 +37,10 @@ FIELDS = {
     "text_embed_dim": 3584,
     "add_norm_text_encoder": True,
 }
-LATENTS = {"49 frames": (2, 16, 13, 48, 84), "1 frame": (2, 16, 1, 48, 84)}
+LATENTS = {
+    "49 frames": (2, LATENT_CHANNELS, 13, 48, 84),
+    "1 frame": (2, LATENT_CHANNELS, 1, 48, 84),
+}
 CUDA = torch.device("cuda")
 
 

@@ -26,14 +26,14 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.memory.options import QUANTIZATIONS
-from easyanimate_core.models.specs import TransformerConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.weights.files import read_tensor_files
 from easyanimate_core.weights.loading import load_network
 from easyanimate_core.weights.lora import Lora, LoraSet, attached, matrix_shapes
 from easyanimate_core.weights.stored import Quantizer, may_be_quantized, quantize, stored_bytes
 
-COMMON = {"in_channels": 16, "out_channels": 16, "text_embed_dim": 3584}
+COMMON = {"in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS, "text_embed_dim": 3584}
 COMMON |= {"add_norm_text_encoder": True, "patch_size": 2}
 SIZES = {
     "tiny": {"num_attention_heads": 2, "attention_head_dim": 64, "num_layers": 3}
@@ -41,7 +41,7 @@ SIZES = {
     "middle": {"num_attention_heads": 16, "attention_head_dim": 64, "num_layers": 12}
     | {"mmdit_layers": 8, "time_embed_dim": 512},
 }
-LATENTS = (1, 16, 2, 32, 32)  # 2 x 16 x 16 = 512 tokens
+LATENTS = (1, LATENT_CHANNELS, 2, 32, 32)  # 2 x 16 x 16 = 512 tokens
 RANK = 16
 
 

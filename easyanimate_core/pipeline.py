@@ -32,7 +32,7 @@ from .progress import Progress, silent
 from .recipe import Recipe
 from .sampling import (
     Denoiser,
-    Sampler,
+    SamplingRun,
     Schedule,
     denoise,
     draw_noise,
@@ -191,7 +191,9 @@ class Pipeline:
         with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
-                Sampler(schedule, settings.guidance, generators, self.memory.sequential_guidance),
+                SamplingRun(
+                    schedule, settings.guidance, generators, self.memory.sequential_guidance
+                ),
                 text=(text.negative, text.positive.repeat(settings.batch)),
                 condition=condition,
                 noise=noise.to(self.device),
@@ -354,7 +356,7 @@ class _Inputs:
 
 def sample_latents(
     transformer: EasyAnimateTransformer3DModel,
-    sampler: Sampler,
+    run: SamplingRun,
     *,
     text: tuple[TextStates, TextStates],
     condition: Condition,
@@ -366,7 +368,7 @@ def sample_latents(
 
     Args:
         transformer: The denoiser.
-        sampler: Schedule, guidance and generators of this run.
+        run: Schedule, guidance and generators of this run.
         text: States of the negative prompt (one row, or B) and of the prompts (B rows).
         condition: What the head is shown and what the schedule starts from.
         noise: Unit Gaussian noise in float32, on the denoiser's device.
@@ -398,15 +400,15 @@ def sample_latents(
         return predict
 
     start = None if condition.start is None else condition.start.to(device)
-    denoiser = _denoiser(predictor, negative, positive, batch, sampler)
+    denoiser = _denoiser(predictor, negative, positive, batch, run)
     known = None if condition.known is None else condition.known.to(device)
     if known is not None:
-        denoiser = keeping_known(denoiser, sampler.schedule, known, noise)
+        denoiser = keeping_known(denoiser, run.schedule, known, noise)
     latents = denoise(
         denoiser,
-        sampler.schedule,
-        sampler.schedule.start(noise, start),
-        generators=sampler.generators,
+        run.schedule,
+        run.schedule.start(noise, start),
+        generators=run.generators,
         progress=progress,
     )
     return latents if known is None else latents.lerp(known.latents, known.share)
@@ -417,14 +419,14 @@ def _denoiser(
     negative: TextStates,
     positive: TextStates,
     batch: int,
-    sampler: Sampler,
+    run: SamplingRun,
 ) -> Denoiser:
     """Both prompts through the predictor, at once or one after the other."""
-    guidance = sampler.guidance
+    guidance = run.guidance
     if not guidance.active:
         return guided_denoiser(predictor(positive), guidance)
     negative = negative.repeat(batch // negative.text.shape[0])
-    if sampler.sequential:
+    if run.sequential:
         return sequential_denoiser(predictor(negative), predictor(positive), guidance)
     return guided_denoiser(predictor(TextStates.join([negative, positive])), guidance)
 

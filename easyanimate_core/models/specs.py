@@ -33,13 +33,16 @@ class Version(str, Enum):
 
 
 class Head(str, Enum):
-    """What the denoiser's input channels are for, beside the 16 of the noise."""
+    """What the denoiser's input channels are for, beside the noise."""
 
     T2V = "T2V"
     INPAINT = "InP"
     CONTROL = "Control"
     CAMERA = "Control-Camera"
 
+
+#: Channels of the latents of every published model.
+LATENT_CHANNELS = 16
 
 #: Channels of the Pluecker embedding of a camera ray: moment and direction.
 PLUCKER_CHANNELS = 6
@@ -92,7 +95,7 @@ class TransformerConfig:
     """
 
     in_channels: int
-    out_channels: int = 16
+    out_channels: int = LATENT_CHANNELS
     num_attention_heads: int = 48
     attention_head_dim: int = 64
     num_layers: int = 48
@@ -193,7 +196,7 @@ class VAEConfig:
 
     in_channels: int = 3
     out_channels: int = 3
-    latent_channels: int = 16
+    latent_channels: int = LATENT_CHANNELS
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
     layers_per_block: int = 2
     norm_num_groups: int = 32

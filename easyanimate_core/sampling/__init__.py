@@ -2,7 +2,8 @@
 
 from .guidance import Denoiser, Guidance, guided_denoiser, sequential_denoiser
 from .known import keeping_known
-from .loop import Sampler, denoise, draw_noise
+from .loop import SamplingRun, denoise, draw_noise
+from .prediction import Prediction, prediction_of
 from .schedulers import (
     DEFAULT_SCHEDULER,
     FLOW_SHIFT,
@@ -21,7 +22,8 @@ __all__ = [
     "SCHEDULERS",
     "Denoiser",
     "Guidance",
-    "Sampler",
+    "Prediction",
+    "SamplingRun",
     "Schedule",
     "check_scheduler",
     "check_steps",
@@ -30,5 +32,6 @@ __all__ = [
     "guided_denoiser",
     "keeping_known",
     "make_schedule",
+    "prediction_of",
     "sequential_denoiser",
 ]

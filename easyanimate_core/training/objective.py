@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..models.specs import Version
-from ..sampling.noise_levels import TRAINED_STEPS, alphas_cumprod
+from ..sampling import Prediction, prediction_of
 from .config import ObjectiveConfig
 
 
@@ -27,43 +27,25 @@ class Question:
     target: Tensor
 
 
-class Objective(Protocol):
-    """How a model generation adds noise to latents."""
+@dataclass(frozen=True)
+class Objective:
+    """To predict the velocity of a model generation."""
+
+    prediction: Prediction
 
     def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
-        """The question at `times` in (0, 1), where 0 is clean and 1 is noise."""
-
-
-class FlowMatching:
-    """V5.1: the straight line from latents to noise; its velocity is noise - latents.
-
-    Source: Lipman et al., arXiv 2210.02747; Esser et al., arXiv 2403.03206.
-    """
-
-    def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
-        share = times_B.view(-1, 1, 1, 1, 1)
-        noisy = (1 - share) * latents_BCFHW + share * noise_BCFHW
-        return Question(noisy, times_B * TRAINED_STEPS, noise_BCFHW - latents_BCFHW)
-
-
-class VPrediction:
-    """V5: diffusion in `TRAINED_STEPS` steps; the velocity of Salimans and Ho, arXiv 2202.00512."""
-
-    def __init__(self, scheduler_config: Mapping[str, Any]) -> None:
-        self._shares = alphas_cumprod(scheduler_config)
-
-    def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
-        steps = (times_B * TRAINED_STEPS).long().clamp(0, TRAINED_STEPS - 1)
-        shares = self._shares.to(latents_BCFHW)[steps].view(-1, 1, 1, 1, 1)
-        signal, spread = shares.sqrt(), (1 - shares).sqrt()
-        noisy = signal * latents_BCFHW + spread * noise_BCFHW
-        target = signal * noise_BCFHW - spread * latents_BCFHW
-        return Question(noisy, steps.to(latents_BCFHW.dtype), target)
+        """The question at `times` in (0, 1): 0 is clean, 1 is noise."""
+        timesteps = self.prediction.timesteps(times_B)
+        levels = self.prediction.levels(timesteps.view(-1, 1, 1, 1, 1))
+        noisy = levels.noised(latents_BCFHW, noise_BCFHW)
+        return Question(
+            noisy, timesteps, self.prediction.target(latents_BCFHW, noise_BCFHW, levels)
+        )
 
 
 def objective_of(version: Version, scheduler_config: Mapping[str, Any]) -> Objective:
-    """The training objective of a model generation."""
-    return FlowMatching() if version is Version.V5_1 else VPrediction(scheduler_config)
+    """The objective that a model generation was trained with."""
+    return Objective(prediction_of(version, scheduler_config))
 
 
 def draw_times(config: ObjectiveConfig, count: int, random: np.random.Generator) -> Tensor:

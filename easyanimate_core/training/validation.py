@@ -18,7 +18,7 @@ from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..pipeline import decode_latents, sample_latents
 from ..progress import silent
-from ..sampling import DEFAULT_SCHEDULER, Guidance, Sampler, draw_noise, make_schedule
+from ..sampling import DEFAULT_SCHEDULER, Guidance, SamplingRun, draw_noise, make_schedule
 from ..text import TextStates
 from .config import ValidationConfig
 
@@ -59,7 +59,7 @@ def make_videos(
         try:
             made = sample_latents(
                 transformer,
-                Sampler(schedule, Guidance(config.guidance), generators),
+                SamplingRun(schedule, Guidance(config.guidance), generators),
                 text=(unconditional, text),
                 condition=Condition(channels, None),
                 noise=draw_noise(latents.shape[1:], generators).to(device),

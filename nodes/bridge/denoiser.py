@@ -29,7 +29,7 @@ from torch import Tensor
 from ...easyanimate_core.memory.plan.activations import denoiser_bytes
 from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
 from ...easyanimate_core.models.precision import check_finite
-from ...easyanimate_core.models.specs import TransformerConfig, Version
+from ...easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig, Version
 from ...easyanimate_core.models.transformer import (
     AroundBlock,
     EasyAnimateTransformer3DModel,
@@ -55,9 +55,9 @@ class DenoiserInfo:
 
 
 class LatentFormat(comfy.latent_formats.LatentFormat):
-    """Sixteen channels; a latent pixel covers 8 x 8 pixels and four frames."""
+    """`LATENT_CHANNELS` channels; a latent pixel covers 8 x 8 pixels and four frames."""
 
-    latent_channels = 16
+    latent_channels = LATENT_CHANNELS
     latent_dimensions = 3
     spacial_downscale_ratio = 8
     temporal_downscale_ratio = 4

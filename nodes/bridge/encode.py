@@ -21,11 +21,10 @@ from ...easyanimate_core.conditioning.inpaint import resize_to_latents
 from ...easyanimate_core.conditioning.known import known_latents, known_share
 from ...easyanimate_core.media import align_mask
 from ...easyanimate_core.models.geometry import TEMPORAL_FACTOR, latent_shape
+from ...easyanimate_core.models.specs import LATENT_CHANNELS
 from ...easyanimate_core.sampling import draw_noise
 from ...easyanimate_core.tasks import Target
 from .vae import EncodingVAE
-
-LATENT_CHANNELS = 16
 
 
 def empty_latent(target: Target, batch: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _SCALES = (2, 4, 8, 16)
 
 @dataclass(frozen=True)
 class PreviewColours:
-    """RGB in [-1, 1] is `latents @ factors + bias`; factors are 16 x 3, for scaled latents."""
+    """RGB in [-1, 1] is `latents @ factors + bias`; factors are C x 3, for scaled latents."""
 
     factors: list[list[float]]
     bias: list[float]
@@ -27,7 +27,7 @@ def fit_preview_colours(encode: Callable[[Tensor], Tensor]) -> PreviewColours:
     """Least-squares fit from the latents of smooth random images to their colours.
 
     Args:
-        encode: Maps images [B, 3, 1, H, W] in [-1, 1] to scaled latents [B, 16, 1, H/8, W/8].
+        encode: Maps images [B, 3, 1, H, W] in [-1, 1] to scaled latents [B, C, 1, H/8, W/8].
     """
     pictures = _smooth_pictures()
     latents = encode(pictures).float().cpu()

@@ -111,7 +111,7 @@ def test_noise_levels_go_both_ways(name):
     if name == "Flow":
         torch.testing.assert_close(velocity, noise - clean, atol=1e-4, rtol=1e-4)
     else:
-        signal, spread = schedule.solver.levels(timestep)
+        signal, spread = schedule.prediction.levels(timestep)
         wanted = signal * noise - spread * clean
         torch.testing.assert_close(velocity, wanted, atol=1e-3, rtol=1e-3)
 
