@@ -146,6 +146,7 @@ def run_all(names, given, folder):
     return said
 
 
+@pytest.mark.slow
 def test_every_command_on_every_console(given, tmp_path):
     said = run_all([name for name in all_commands() if name not in SLOW], given, tmp_path)
     for encoding in ENCODINGS:
