@@ -240,7 +240,11 @@ def test_output_that_is_lost_is_told(words):
 @posix
 @pytest.mark.parametrize(
     "closed",
-    [*(pytest.param(some, marks=pytest.mark.slow) for some in ("2>&-", ">&- 2>&-")), "<&- >&- 2>&-"],
+    [
+        pytest.param("2>&-", marks=pytest.mark.slow),
+        pytest.param(">&- 2>&-", marks=pytest.mark.slow),
+        "<&- >&- 2>&-",
+    ],
 )
 def test_the_work_is_done_without_a_console(checkpoint, tmp_path, closed):
     """As under Windows' pythonw.exe."""

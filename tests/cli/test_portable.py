@@ -90,8 +90,8 @@ def test_a_video_is_made_from_any_folder(folder, checkpoint, tmp_path):
     name = "猫.mp4".encode().decode("ascii", "surrogateescape")
     assert name.encode("ascii", "backslashreplace").decode() in done.stdout
 
-@pytest.mark.slow
 
+@pytest.mark.slow
 def test_processes_that_work_for_a_command(folder, tmp_path):
     """They are spawned, and so run the script's first lines again."""
     (tmp_path / "视频").mkdir()
