@@ -32,10 +32,13 @@ CAMERA_DIRECTIONS, CAMERA_MOVES = 3, 3  # of 4: of the body, of the whole pictur
 FRAMES, HEIGHT, WIDTH = SIZE
 SETTINGS = Settings(height=HEIGHT, width=WIDTH, frames=FRAMES, steps=12, guidance_scale=4.0)
 
-pytestmark = pytest.mark.skipif(
-    not small_model.is_installed(),
-    reason=f"the small model's weights are not in {small_model.FOLDER}",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not small_model.is_installed(),
+        reason=f"the small model's weights are not in {small_model.FOLDER}",
+    ),
+]
 
 
 @pytest.fixture(scope="module")

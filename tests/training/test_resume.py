@@ -54,6 +54,7 @@ EIGHT_BITS = pytest.param(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", EIGHT_BITS])
 def test_a_killed_run_goes_on_with_the_same_losses(folder, tmp_path, optimizer):
     changes = {

@@ -16,6 +16,7 @@ from easyanimate_core.training.run import run_training
 from tests.factories import V5_1
 from tests.training_runs import config, losses, settings
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RUN = {
     "run__steps": 4, "run__save_every": 2, "run__validate_every": 2, "data__synthetic__count": 8,

@@ -351,6 +351,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_kill_while_a_state_is_written_leaves_whole_ones(folder, finished, tmp_path):
     """In the first one, before it has its name, and while the oldest of three is removed."""

@@ -500,6 +500,7 @@ print(next(int(line.split()[1]) for line in status.splitlines() if line.startswi
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read on Linux")
 def test_memory_does_not_grow_with_the_checkpoint(large, tmp_path):
     """0.8 GB in 1 GB, of which the libraries take 0.45 and the maps of the source 0.3."""

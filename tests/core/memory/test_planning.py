@@ -339,6 +339,7 @@ print(resident[0], megabytes("VmHWM"))
 MALLOC = {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read on Linux")
 @pytest.mark.parametrize("size", [(192, 256, 17), (128, 384, 5), (128, 128, 33)])
 def test_main_memory_of_a_run_on_the_cpu_is_told_within_15_percent(middle, size):

@@ -325,6 +325,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_a_network_is_quantized_while_it_is_loaded(tmp_path):
     import json

@@ -226,7 +226,7 @@ def test_a_clip_that_cannot_be_shown_to_the_model_is_named_and_left_out(dataset,
         pytest.param(
             "{% for i in range(90000) %}{% for j in range(90000) %}{% endfor %}{% endfor %}",
             "it does not finish",
-            marks=pytest.mark.slow,
+            marks=pytest.mark.campaign,
         ),
     ],
 )
