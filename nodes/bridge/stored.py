@@ -1,4 +1,4 @@
-"""Which of a denoiser's stored weights this ComfyUI's layers compute with."""
+"""Decides which of a denoiser's stored weights this ComfyUI can compute with."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from ...easyanimate_core.weights.stored.storage import UNPACKED_DTYPE
 
 
 def holds_float8(device: torch.device) -> bool:
-    """Whether weights can lie on a device in fp8; a Mac's GPU has no such dtype."""
+    """Whether a device supports fp8 weights; Mac GPUs do not."""
     return Card(device.type, device.type).holds_float8
 
 
 def denoiser_weights(files: TensorFiles) -> StoredWeights:
-    """A denoiser's weights by the original's names; `native` are those of ComfyUI's formats."""
+    """A denoiser's weights by the original's names; `native` ones keep ComfyUI's formats."""
     return StoredWeights(in_original_names(files), native=_native_formats())
 
 
 def _native_formats() -> Collection[str]:
-    """The formats that this ComfyUI's layers compute with on its device.
+    """The formats that this ComfyUI's layers can compute with on its device.
 
-    On a Mac none: its GPU has no fp8, and PyTorch no product of int8 for it (`_int_mm`).
+    None on a Mac: its GPU has no fp8, and PyTorch has no int8 product for it (`_int_mm`).
     """
     return getattr(comfy.quant_ops, "QUANT_ALGOS", {}) if _float8() else ()
 
 
 def unpacked_from(weight: Stored) -> str | None:
-    """The format that a weight is unpacked from while loading; None where it is not."""
+    """The format that a weight is unpacked from on loading, None if it is not."""
     if not isinstance(weight, Tensor):
         return weight.format_name
     cast = weight.dtype in (torch.float8_e4m3fn, torch.float8_e5m2)
@@ -42,14 +42,14 @@ def unpacked_from(weight: Stored) -> str | None:
 
 
 def stays(weights: StoredWeights, name: str) -> bool:
-    """Whether a weight is to stay as it is: in a format of ComfyUI's, or fp8 that was cast."""
+    """Whether to leave a weight unchanged: in a format of ComfyUI's, or plain fp8."""
     weight = weights[name]
     cast = isinstance(weight, Tensor) and weight.dtype is torch.float8_e4m3fn
     return name in weights.native or (cast and _float8())
 
 
 def stored_dtype(weights: StoredWeights) -> torch.dtype:
-    """The dtype of a denoiser beside its quantised layers; bfloat16 for what has to be unpacked."""
+    """The dtype of a denoiser's unquantised layers; bfloat16 if weights are unpacked."""
     matrix, first = weights["transformer_blocks.0.attn1.to_q.weight"], weights["proj.weight"]
     if unpacked_from(matrix) or unpacked_from(first):
         return UNPACKED_DTYPE

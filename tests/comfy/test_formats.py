@@ -46,7 +46,7 @@ def test_what_comfyui_computes_with_is_stored_as_in_the_file(found):
 
 
 def test_what_it_does_not_compute_with_is_unpacked_and_said(found):
-    said = " Weights in {} are unpacked while loading; they are stored in {}."
+    said = " Weights in {} are unpacked on loading and stored in {}."
     for case, kind, stored, dtype in (
         ("fp8-channel", "fp8-channel", "bfloat16", "bfloat16"),
         ("q8_0.gguf", "GGUF", "bfloat16", "bfloat16"),
