@@ -33,7 +33,6 @@ from .recipe import Recipe
 from .sampling import (
     Denoiser,
     SamplingRun,
-    Schedule,
     denoise,
     draw_noise,
     guided_denoiser,
@@ -187,13 +186,11 @@ class Pipeline:
         size = latent_shape(plan.target.frames, plan.target.height, plan.target.width)
         noise = draw_noise((self.info.transformer.out_channels, *size), generators)
         condition = self._encode_sources(plan, size, settings, generators, progress)
-        schedule = self._schedule(plan, settings)
+        run = self._sampling_run(plan, settings, generators)
         with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
-                SamplingRun(
-                    schedule, settings.guidance, generators, self.memory.sequential_guidance
-                ),
+                run,
                 text=(text.negative, text.positive.repeat(settings.batch)),
                 condition=condition,
                 noise=noise.to(self.device),
@@ -250,14 +247,17 @@ class Pipeline:
         target = settings.target(loaded)
         return _Plan(target, scheduler, loaded.align(target))
 
-    def _schedule(self, plan: _Plan, settings: Settings) -> Schedule:
-        return make_schedule(
+    def _sampling_run(
+        self, plan: _Plan, settings: Settings, generators: Sequence[torch.Generator]
+    ) -> SamplingRun:
+        schedule = make_schedule(
             plan.scheduler,
             self.info.scheduler,
             steps=settings.steps,
             strength=plan.sources.strength,
             device=self.device,
         )
+        return SamplingRun(schedule, settings.guidance, generators, self.memory.sequential_guidance)
 
     def _settled(self, settings: Settings, plan: _Plan, given: PromptEmbeddings | None) -> Settings:
         """The settings with what was left open filled in, for the recipe."""
