@@ -1,8 +1,9 @@
 """Packages that a part needs and others do without: what is missing, and how it is added.
 
-The command adds what is missing and nothing else (`--no-deps`), so that it cannot replace a package
-that something beside this project relies on: OpenCV comes in four packages of one module, and
-another huggingface-hub or NumPy than the one that is there breaks what was made for that one.
+What generating needs is added alone (`--no-deps`), so that it cannot replace a package that
+something beside this project relies on: OpenCV comes in four packages of one module, and another
+huggingface-hub or NumPy than the one that is there breaks what was made for that one. What training
+needs, and what is chosen for a machine, comes with its own needs.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import InputError
-from .commands import PACK, joined, python_command
+from .commands import joined, python_command
 
 #: Modules to what pip calls their packages, and what of a package's own needs nobody brings.
 _PACKAGES = {
@@ -27,6 +28,21 @@ _PACKAGES = {
     "skimage": ("scikit-image", "imageio", "tifffile", "lazy-loader", "networkx"),
     "timm": ("timm",),
 }
+#: The same of packages that come with what they need themselves; requirements-training.txt has the
+#: lines of training.
+_WITH_NEEDS = {
+    "accelerate": "accelerate>=1.10,<2",
+    "bitsandbytes": "bitsandbytes",
+    "imagehash": "imagehash>=4.3.1,<5",
+    "matplotlib": "matplotlib>=3.9",
+    "onnxruntime": "onnxruntime",
+    "pydantic": "pydantic>=2.10,<3",
+    "rapidocr": "rapidocr",
+    "scenedetect": "scenedetect-headless>=0.7,<0.8",
+    "yaml": "pyyaml>=6",
+}
+#: Modules that every training imports.
+TRAINING = ("accelerate", "pydantic", "yaml", "matplotlib")
 #: OpenCV's releases from this one on are made for NumPy 2.
 _OPENCV_OF_NUMPY_2 = "4.12"
 
@@ -44,15 +60,23 @@ def require(wanted_by: str, modules: Iterable[str]) -> None:
     missing = [module for module in modules if not is_installed(module)]
     if not missing:
         return
+    missing = [module for module in missing if module in _PACKAGES] or missing
+    names = [_PACKAGES[m][0] if m in _PACKAGES else re.split("[<>]", _WITH_NEEDS[m])[0]
+             for m in missing]  # fmt: skip
     raise InputError(
-        f"{wanted_by} needs {' and '.join(_PACKAGES[module][0] for module in missing)}, which "
-        f"{'is' if len(missing) == 1 else 'are'} not installed. This adds what is missing and "
-        f"changes nothing else: {command_for(missing)}"
+        f"{wanted_by} needs {' and '.join(names)}, which {'is' if len(missing) == 1 else 'are'} "
+        f"not installed. This adds what is missing: {command_for(missing)}"
     )
 
 
 def command_for(modules: Iterable[str]) -> str:
-    """The command that adds the packages of these modules as far as they are missing."""
+    """The command that adds the packages of these modules as far as they are missing.
+
+    All of them come alone, or all with their own needs.
+    """
+    modules = list(modules)
+    if not _PACKAGES.keys() & set(modules):
+        return pip_command(*(_WITH_NEEDS[module] for module in modules))
     named = [_PACKAGES[module] for module in modules]
     # A module can be gone while its package counts as installed: another package of the same
     # module was removed, as happens with OpenCV's.
@@ -67,11 +91,6 @@ def pip_command(*words: str | os.PathLike[str]) -> str:
     if is_installed("pip"):
         return python_command("-m", "pip", "install", *words)
     return joined("uv", "pip", "install", "--python", sys.executable or "python", *words)
-
-
-def command_for_training() -> str:
-    """The command that adds what training and data preparation need."""
-    return pip_command("-r", PACK / "requirements-training.txt")
 
 
 def _fitting(name: str) -> str:

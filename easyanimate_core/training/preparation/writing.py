@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,13 @@ import numpy as np
 from .files import DataFile
 from .pixels import sample_frames
 
-PACKAGE = "rapidocr"
+#: What it imports. The networks come with the first.
+PACKAGES = ("rapidocr", "onnxruntime")
 
 #: Changes whenever a value would come out differently.
 DEFINITION = "rapidocr 1"
 
 _FRAMES = 3
-
-
-def ocr_is_installed() -> bool:
-    """Whether writing can be measured here. Its networks come with the package."""
-    return all(importlib.util.find_spec(name) for name in (PACKAGE, "onnxruntime"))
 
 
 def measure_writing(data: DataFile) -> dict[str, float]:
