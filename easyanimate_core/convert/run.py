@@ -98,7 +98,7 @@ def _check_target(source: Path, target: Path, conversion: Conversion) -> None:
     inside = places[0] in places[1].parents and not beside
     if places[0] == places[1] or places[1] in places[0].parents or inside:
         raise InputError(
-            f"The target {target} and the source {source} lie in each other: name another."
+            f"The target {target} and the source {source} overlap: name another target."
         )
     if is_file and conversion.max_shard_bytes is not None:
         raise InputError(

@@ -1,6 +1,6 @@
-"""Files: read with every fault known, written whole or not at all, and never over another one.
+"""Reading files with precise errors, and writing them whole or not at all.
 
-YAML is read by `files.yaml_text`, which needs a package that an installation may lack.
+YAML is read by `files.yaml_text`, which needs a package that may not be installed.
 """
 
 from .atomic import atomic_file, atomic_folder, write_error

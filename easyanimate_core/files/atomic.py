@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: written under another name, then renamed."""
+"""Atomic writes: files and folders are written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .leftovers import sweep, temporary_name
 from .moving import discard, gather, is_held, patiently, rename, replace
 from .named import by_name
 
-#: The longest path that Windows knows where long ones are not enabled, its end included.
+#: Windows' limit unless long paths are enabled, terminating NUL included.
 _WINDOWS_PATH = 260
 
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str], *, spare: bool = True) -> Iterator[Path]:
-    """A temporary path beside `path`, renamed to `path` when the block ends without an exception.
+    """Yield a temporary path next to `path`; rename it to `path` if the block succeeds.
 
-    The folder is created where it is missing. On any exception, `KeyboardInterrupt` included,
-    nothing is left behind and an earlier `path` stays as it was. An `OSError` inside becomes
-    `MediaError` naming the path and, on a full disk, the free space. What a killed process has left
-    in the folder is removed.
+    Missing parent folders are created. On any exception, including `KeyboardInterrupt`, nothing is
+    left behind and an existing `path` is unchanged. An `OSError` inside the block becomes a
+    `MediaError` that names the path and, on a full disk, the free space. Unfinished files of killed
+    processes in the folder are removed.
 
-    A finished file that cannot take its place, because another program holds it, stays under a free
-    name, which a `HeldError` tells; without `spare`, for what can be made again, it goes.
+    If another program holds `path`, the finished file is kept under a free name, which the
+    `HeldError` reports. With `spare=False`, for files that can be regenerated, it is deleted.
     """
     target = Path(path)
     if target.is_dir():
@@ -52,9 +52,9 @@ def atomic_file(path: str | os.PathLike[str], *, spare: bool = True) -> Iterator
 def atomic_folder(
     path: str | os.PathLike[str], *, replace: bool = False, spare: bool = True
 ) -> Iterator[Path]:
-    """The same for a folder: a temporary one beside `path`, which must be new or empty.
+    """Like `atomic_file`, for a folder. `path` must be new or empty.
 
-    With `replace` it takes the place of what is there.
+    With `replace` an existing folder is replaced.
     """
     target = by_name(path)
     if target.is_file():
@@ -69,7 +69,7 @@ def atomic_folder(
         temporary.mkdir()
         yield temporary
         for file in temporary.rglob("*"):
-            if file.is_file() and os.access(file, os.W_OK):  # not what is linked from elsewhere
+            if file.is_file() and os.access(file, os.W_OK):  # skips read-only link targets
                 _flush_to_disk(file)
     except BaseException as error:
         _discard_unfinished(temporary, error)
@@ -80,7 +80,7 @@ def atomic_folder(
 
 
 def write_error(path: Path, error: OSError) -> MediaError:
-    """What to tell about an `OSError` raised while `path` was written."""
+    """The `MediaError` for an `OSError` raised while writing `path`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         free = shutil.disk_usage(path.parent if path.parent.is_dir() else Path.cwd()).free
         return MediaError(
@@ -91,13 +91,13 @@ def write_error(path: Path, error: OSError) -> MediaError:
 
 
 def _on_windows(path: Path) -> str:
-    """What the system does not say: it takes a path that is too long for one that leads nowhere."""
+    """A hint about long paths: Windows only reports that the path was not found."""
     length = len(str(path.parent.absolute())) + 1 + len(temporary_name(path.name))
     if sys.platform != "win32" or length < _WINDOWS_PATH:
         return ""
     return (
-        f" Its path has {length} characters while it is written, and Windows allows "
-        f"{_WINDOWS_PATH - 1} unless long paths are enabled: choose a folder with a shorter path."
+        f" Its temporary path has {length} characters, and Windows allows {_WINDOWS_PATH - 1} "
+        "unless long paths are enabled: choose a folder with a shorter path."
     )
 
 
@@ -112,24 +112,24 @@ def _temporary_beside(target: Path) -> Path:
 
 @functools.lru_cache(maxsize=1024)
 def _sweep_once(folder: Path) -> None:
-    """Leftovers are of earlier processes: looking once is enough, and folders may be long."""
+    """Sweep a folder once per process: leftovers come from earlier ones, and listing is slow."""
     sweep(folder)
 
 
 def _flush_to_disk(file: Path) -> None:
-    """Without this a power cut after the rename could leave an empty file under the final name."""
+    """Without this, a power cut after the rename could leave an empty file at the final path."""
     try:
         with patiently(lambda: file.open("rb+")) as handle:
             os.fsync(handle.fileno())
     except OSError as error:
-        if not is_held(error):  # it is whole all the same
+        if not is_held(error):  # the file is complete in any case
             raise
 
 
 def _put(
     temporary: Path, target: Path, place: Callable[[Path, Path], None], *, spare: bool
 ) -> None:
-    """Let `place` give the finished `temporary` its name; where that cannot be, keep it."""
+    """Move the finished `temporary` to `target` with `place`; if that fails, keep it."""
     try:
         place(temporary, target)
     except BaseException as error:
@@ -144,14 +144,14 @@ def _put(
         remedy = " Move it before the next run, which removes it." if kept == temporary else ""
         raise HeldError(
             f"{target} cannot be replaced: {error.strerror or error}. Another program may have it "
-            f"open, such as a player or a virus scanner. The new {what} is whole and lies in "
-            f"{kept}.{remedy}",
+            f"open, such as a player or a virus scanner. The new {what} is complete: it was saved "
+            f"as {kept}.{remedy}",
             kept,
         ) from error
 
 
 def _discard_unfinished(temporary: Path, error: BaseException) -> None:
-    """Remove it; what was interrupted may still have it open, in the error's own frames."""
+    """Remove it, even if the frames of the traceback still hold it open."""
     discard(temporary)
     if temporary.exists():
         traceback.clear_frames(error.__traceback__)
@@ -161,23 +161,23 @@ def _discard_unfinished(temporary: Path, error: BaseException) -> None:
 def _replace_folder(temporary: Path, target: Path) -> None:
     old = temporary.with_suffix(".old")
     if target.is_dir() and not any(target.iterdir()):
-        patiently(target.rmdir)  # Windows does not rename over a folder, not even an empty one
+        patiently(target.rmdir)  # Windows cannot rename over a folder, not even an empty one
     elif target.exists():
         rename(target, old)
     try:
         rename(temporary, target)
     except BaseException:
         if old.exists():
-            with suppress(OSError):  # then the next run gives it its name back
+            with suppress(OSError):  # if this fails, the next run restores the name
                 rename(old, target)
         raise
     discard(old)
 
 
 def _kept(temporary: Path, target: Path) -> Path:
-    """Where a finished file or folder lies now: beside `target` under a name that is free.
+    """Move the finished file or folder to a free name next to `target` and return that path.
 
-    The new one may be what is held, by a scanner. Then it is copied.
+    If the new one itself is held (by a virus scanner, say), it is copied.
     """
     kept = _free_name(target)
     try:

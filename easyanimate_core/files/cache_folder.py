@@ -1,4 +1,4 @@
-"""Where things lie that can be made again."""
+"""The cache folder: for files that can be regenerated."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from .moving import discard
 
 
 def cache_folder(name: str) -> Path:
-    """`name` in the folder that EASYANIMATE_CACHE names, or in ~/.cache/easyanimate.
+    """`name` in the EASYANIMATE_CACHE folder, by default ~/.cache/easyanimate.
 
-    Without a home it is in a temporary folder of this process.
+    Without a home directory, a temporary folder of this process is used.
     """
     named = os.environ.get("EASYANIMATE_CACHE")
     try:
         root = Path(named).expanduser() if named else Path.home() / ".cache" / "easyanimate"
-    except RuntimeError:  # neither HOME nor an entry of the user
+    except RuntimeError:  # neither HOME nor a passwd entry
         root = temporary_cache()
     return root / name
 
 
 @functools.cache
 def temporary_cache() -> Path:
-    """A folder in the cache's place where that cannot be written; it goes with the process.
+    """A fallback for a cache that cannot be written, removed when the process exits.
 
-    Raises `OSError` where there is no temporary folder either.
+    Raises `OSError` if there is no temporary folder either.
     """
     folder = Path(tempfile.mkdtemp(prefix="easyanimate-"))
     atexit.register(discard, folder)

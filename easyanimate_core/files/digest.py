@@ -1,4 +1,4 @@
-"""What a file is, whatever it is called: the hash of its content."""
+"""The hash of a file's content."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _BLOCK = 2**22
 
 
 def sha256_of(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal; `OSError` or `ValueError` if unreadable."""
+    """SHA-256 of a file's content as hexadecimal; `OSError` or `ValueError` if unreadable."""
     digest = hashlib.sha256()
     with file.open("rb") as opened:
         while block := opened.read(_BLOCK):

@@ -1,4 +1,4 @@
-"""Rules for the values of a file's keys: what a key may hold, in words and as a test."""
+"""Validation rules for the values in a file, each as a test and in words."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .shown import short
 
 @dataclass(frozen=True)
 class Rule:
-    """`said` ends the sentence "it must be ..."; `allows` tells whether a value keeps to it."""
+    """`said` completes the sentence "it must be ..."; `allows` tests a value."""
 
     said: str
     allows: Callable[[Any], bool]
 
 
 def whole(low: int, high: int) -> Rule:
-    """Whole numbers from `low` to `high`; true and false are none."""
+    """Integers from `low` to `high`; booleans are rejected."""
     return Rule(
         f"a whole number from {low:,} to {high:,}",
         lambda value: type(value) is int and low <= value <= high,
@@ -28,7 +28,7 @@ def whole(low: int, high: int) -> Rule:
 
 
 def number(low: float, high: float) -> Rule:
-    """Finite numbers from `low` to `high`; true and false are none."""
+    """Finite numbers from `low` to `high`; booleans are rejected."""
     return Rule(
         f"a number from {low:g} to {high:g}",
         lambda value: (
@@ -38,14 +38,14 @@ def number(low: float, high: float) -> Rule:
 
 
 def one_of(*values: Any) -> Rule:
-    """One of the values, of the same type."""
+    """One of `values`, with the same type."""
     words = [repr(value) for value in values]
     said = words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
     return Rule(said, lambda found: any(type(found) is type(v) and found == v for v in values))
 
 
 def listed(rule: Rule, least: int, most: int) -> Rule:
-    """Lists of `least` to `most` values that keep to `rule`."""
+    """Lists of `least` to `most` values that each satisfy `rule`."""
     return Rule(
         f"a list of {least:,} to {most:,} values, each {rule.said}",
         lambda value: (
@@ -57,13 +57,13 @@ def listed(rule: Rule, least: int, most: int) -> Rule:
 
 
 def optional(rule: Rule) -> Rule:
-    """What `rule` allows, or nothing."""
+    """What `rule` allows, or None."""
     return Rule(f"{rule.said}, or null", lambda value: value is None or rule.allows(value))
 
 
-#: True or false, and nothing that only counts as one of them.
+#: Only true and false, nothing that merely compares equal to them.
 SWITCH = Rule("true or false", lambda value: type(value) is bool)
-#: Of any size, and not finite ones too: for values whose limits are told with more words.
+#: Any number, infinities and NaN included: for values whose limits are checked elsewhere.
 NUMBER = Rule("a number", lambda value: type(value) in (int, float))
 TEXT = Rule("text", lambda value: isinstance(value, str))
 
@@ -71,9 +71,9 @@ TEXT = Rule("text", lambda value: isinstance(value, str))
 def check_fields(
     values: Mapping[str, Any], rules: Mapping[str, Rule], name: str, error: type[EasyAnimateError]
 ) -> None:
-    """Raise `error` at the first key of `values` that breaks its rule; `name` is what has them.
+    """Raise `error` for the first key of `values` that breaks its rule; `name` is their source.
 
-    Keys that are not there and keys without a rule are let through.
+    Missing keys and keys without a rule are accepted.
     """
     for key, rule in rules.items():
         if key in values and not rule.allows(values[key]):

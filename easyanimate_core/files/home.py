@@ -1,4 +1,4 @@
-"""`~` in paths that people write."""
+"""`~` in user-supplied paths."""
 
 from __future__ import annotations
 
@@ -7,5 +7,5 @@ from pathlib import Path
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """The path with the home folder for `~`; a name such as ~name that is nobody's stays."""
-    return Path(os.path.expanduser(path))  # noqa: PTH111  (a Path's own raises for those)
+    """The path with `~` expanded; `~name` of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111  (Path.expanduser raises for those)

@@ -1,8 +1,8 @@
-"""JSON: the one reader of it, for files, metadata and lines of records.
+"""The JSON reader, for files, metadata and JSON lines.
 
-Beside the syntax it refuses what would fail later, somewhere else: nesting that exhausts the stack,
-numbers beyond any use, two values under one key, and texts that no output can hold (half of a
-surrogate pair).
+Besides invalid syntax it rejects what would fail later, elsewhere: nesting that exhausts the stack,
+absurdly long numbers, conflicting duplicate keys, and strings that cannot be encoded (lone
+surrogates).
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from .text import MAX_BYTES, read_text
 Value = TypeVar("Value")
 
 _DEPTH = 64
-#: Of `"C:\Users"`, in which JSON takes the backslash for the beginning of a character's code.
-_BACKSLASHES = "In the paths of Windows write / or \\\\ for \\."
-#: `model_max_length` of published tokenizers has 31.
+#: For `"C:\Users"`, where JSON reads the backslash as the start of an escape sequence.
+_BACKSLASHES = "In Windows paths, write / or \\\\ instead of \\."
+#: `model_max_length` of published tokenizers has 31 digits.
 _DIGITS = 100
 _KINDS = {
     dict: "a JSON object", list: "a list", str: "text", bool: "true or false",
@@ -38,15 +38,15 @@ def read_json(
     limit: int = MAX_BYTES,
     finite: bool = True,
 ) -> Value:
-    """The value in a JSON file; an `error` names the file and what is wrong.
+    """Read a JSON file. Raises `error` with the file and what is wrong.
 
     Args:
         path: The file, in UTF-8 with or without a byte order mark.
-        kind: What the value must be: `dict`, `list`, or `object` for any.
-        error: The type of error that is raised.
-        remedy: What to do about a file that is missing or damaged, as a sentence.
-        limit: Most bytes that are read.
-        finite: Refuse NaN, Infinity and numbers that are as large.
+        kind: Required type of the value: `dict`, `list`, or `object` for any.
+        error: The exception type to raise.
+        remedy: What to do about a missing or damaged file, as a sentence.
+        limit: Maximum size of the file in bytes.
+        finite: Reject NaN, Infinity and numbers that overflow to infinity.
     """
     text = read_text(path, error=error, remedy=remedy, limit=limit)
     return json_value(text, kind, os.fspath(path), error=error, remedy=remedy, finite=finite)
@@ -61,7 +61,7 @@ def json_value(
     remedy: str = "",
     finite: bool = True,
 ) -> Value:
-    """The value of JSON text, as `read_json`; `name` is what messages call the text."""
+    """Parse JSON text, as `read_json` does; messages refer to it by `name`."""
     if not text.strip():
         raise error(f"{name} is not valid JSON: it is empty. {remedy}".rstrip())
     number = _finite if finite else float
@@ -75,7 +75,9 @@ def json_value(
         )
         _check(value)
     except RecursionError:
-        raise error(f"{name} is not valid JSON: it is nested too deep. {remedy}".rstrip()) from None
+        raise error(
+            f"{name} is not valid JSON: it is nested too deeply. {remedy}".rstrip()
+        ) from None
     except ValueError as fault:
         told = _BACKSLASHES if "\\" in str(fault) else remedy
         raise error(f"{name} is not valid JSON: {fault}. {told}".rstrip()) from fault
@@ -91,14 +93,14 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen: dict[str, Any] = {}
         for key, item in pairs:
             if key in seen and seen[key] != item:
-                raise ValueError(f"the key {short(key)} is there twice, with different values")
+                raise ValueError(f"the key {short(key)} appears twice, with different values")
             seen[key] = item
     return value
 
 
 def _whole(digits: str) -> int:
     if len(digits) > _DIGITS:
-        raise ValueError(f"a number has {len(digits)} digits; at most {_DIGITS} are read")
+        raise ValueError(f"a number has {len(digits)} digits; at most {_DIGITS} are accepted")
     return int(digits)
 
 
@@ -110,7 +112,7 @@ def _finite(text: str) -> float:
 
 
 def _check(value: Any) -> None:
-    """Depth and texts of a value, without recursion."""
+    """Check the depth and the strings of a value, without recursion."""
     left = [(value, 0)]
     while left:
         item, depth = left.pop()
@@ -132,4 +134,4 @@ def _check_text(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"the text {short(text)} holds half of a surrogate pair") from None
+        raise ValueError(f"the text {short(text)} contains a lone surrogate") from None

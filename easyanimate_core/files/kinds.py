@@ -1,4 +1,4 @@
-"""What a file is, by its first bytes or the keys of its JSON: asked before it is replaced."""
+"""Detects what kind a file is, by its first bytes or JSON keys, before it is overwritten."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ _HEAD = 4096
 
 
 def is_mp4(path: Path) -> bool:
-    """An MP4, or another film of its family."""
+    """Whether it is an MP4 or a related format."""
     return _head(path)[4:8] == b"ftyp"
 
 
 def is_png(path: Path) -> bool:
-    """A PNG picture."""
+    """Whether it is a PNG image."""
     return _head(path).startswith(b"\x89PNG\r\n\x1a\n")
 
 
 def is_html(path: Path) -> bool:
-    """A page."""
+    """Whether it is an HTML page."""
     return b"<html" in _head(path).lower() or _head(path).lower().startswith(b"<!doctype html")
 
 
 def text_with(words: str) -> Callable[[Path], bool]:
-    """Tells a text that has `words` near its beginning."""
+    """A test for text files with `words` near the start."""
     return lambda path: words.encode() in _head(path)
 
 
 def is_gguf(path: Path) -> bool:
-    """A file of GGUF weights."""
+    """Whether it is a GGUF file."""
     return _head(path).startswith(b"GGUF")
 
 
 def is_safetensors(path: Path) -> bool:
-    """A file of tensors: its header is JSON of the length that stands before it."""
+    """Whether it is a safetensors file: a JSON header preceded by its length."""
     head = _head(path)
     return len(head) > 8 and struct.unpack("<Q", head[:8])[0] < 2**32 and head[8:9] == b"{"
 
 
 def json_with(*keys: str) -> Callable[[Path], bool]:
-    """Tells a JSON object that has all of `keys`."""
+    """A test for JSON objects that have all `keys`."""
     return lambda path: isinstance(value := _json(path), dict) and value.keys() >= set(keys)
 
 
 def json_list_of(*keys: str) -> Callable[[Path], bool]:
-    """Tells a JSON list whose entries are objects that have all of `keys`."""
+    """A test for JSON lists whose entries are objects with all `keys`."""
 
     def is_one(path: Path) -> bool:
         value = _json(path)

@@ -1,7 +1,7 @@
-"""Names of unfinished files, and the removal of those that a killed process has left.
+"""Names for unfinished files, and removal of those that killed processes left behind.
 
-A name tells which process writes the file: the machine, the process's number and when it began. So
-the next process that writes to the folder knows what nobody will finish any more.
+The name identifies the process that writes the file: the machine, the process id and its start
+time. So the next process that writes to the folder knows which files are abandoned.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pathlib import Path
 
 from .moving import discard
 
-#: Longest part of a target's own name, in bytes: file systems allow 255 in all, some only 143.
+#: Bytes of the target's name that are kept: file systems allow 255 in all, some only 143.
 _LONGEST = 90
 _NAME = re.compile(
     r"\.(?P<target>.+)\.(?P<machine>[0-9a-f]{8})-(?P<pid>\d+)-(?P<began>[0-9a-f]+)-[0-9a-f]{8}"
     r"\.(?P<what>part|old)"
 )
-#: Whether a process of another machine still lives cannot be seen: what rests for so long is dead.
+#: Processes of another machine cannot be checked: a file untouched for this long is abandoned.
 _DEAD_AFTER_SECONDS = 24 * 3600
 
 
 def temporary_name(name: str) -> str:
-    """A new hidden name for what becomes `name`; it ends in .part."""
+    """A new hidden name ending in .part, for a file that will become `name`."""
     written = os.fsencode(name)
     if len(written) > _LONGEST:
         name = written[:_LONGEST].decode(sys.getfilesystemencoding(), "ignore")
@@ -40,15 +40,15 @@ def temporary_name(name: str) -> str:
 
 
 def is_unfinished(name: str) -> bool:
-    """Whether `temporary_name` gave it, here or on another machine."""
+    """Whether `temporary_name` made this name, here or on another machine."""
     return _NAME.fullmatch(name) is not None
 
 
 def sweep(folder: Path, *, below: bool = False) -> None:
-    """Remove what killed processes have left unfinished in `folder`, or anywhere below it too.
+    """Remove unfinished files of killed processes in `folder`; with `below`, recursively.
 
-    A folder that was put aside to be replaced, and has not been, gets its name back. Nothing that
-    is in the way is an error: the run does not depend on it.
+    A folder that was set aside for a replacement that never came gets its name back. Failures are
+    ignored: the run does not depend on this.
     """
     for root, folders, files in os.walk(folder):
         for name in (*folders, *files):
@@ -78,7 +78,7 @@ def _is_alive(path: Path, match: re.Match[str]) -> bool:
 
 @functools.cache
 def _machine() -> str:
-    """This machine, or this container of it: in another one numbers of processes mean others."""
+    """This machine or container; process ids mean nothing outside it."""
     names = platform.node()
     with suppress(OSError):
         names += str(Path("/proc/self/ns/pid").readlink())
@@ -86,13 +86,13 @@ def _machine() -> str:
 
 
 def _began(pid: int) -> int | None:
-    """When a process began, in a clock of its machine that nobody sets; None if there is none."""
+    """Start time of a process, by a clock that is never adjusted; None if it does not exist."""
     if sys.platform == "linux":
         try:
             text = Path(f"/proc/{pid}/stat").read_bytes()
         except OSError:
             return None
-        return int(text.rpartition(b")")[2].split()[19])  # in ticks since the machine began
+        return int(text.rpartition(b")")[2].split()[19])  # in clock ticks since boot
     import psutil
 
     try:

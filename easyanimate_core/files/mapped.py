@@ -1,8 +1,8 @@
-"""The bytes of weight files: of the one map that a file has in this process, or copied out of it.
+"""The bytes of weight files: memory-mapped once per process, or copied.
 
-A map is copy-on-write, because ComfyUI writes patched weights in place, and Windows charges every
-such map like memory of the file's size. It also lets nobody replace or remove a mapped file. So a
-file has one map at a time, which lives as long as a tensor of it; a small file has none.
+Maps are copy-on-write, because ComfyUI patches weights in place, and Windows charges each such map
+as memory of the file's size. Windows also refuses to replace or remove a mapped file. So a file has
+one map at a time, which lives as long as any tensor that uses it; small files are not mapped.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from ..errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Smaller files are copied into memory, so that they can be written again while they are in use.
+#: Smaller files are copied into memory, so that they can be rewritten while in use.
 SMALL_BYTES = 64 * 1024 * 1024
-#: Where Windows does not promise the memory, PyTorch's map ends the process and Python's raises.
-#: Elsewhere PyTorch makes it: on macOS Python's waits for the disk every time.
+#: When Windows cannot commit the memory, PyTorch's map kills the process while Python's raises.
+#: Elsewhere PyTorch maps the file: on macOS Python's map waits for the disk every time.
 BY_PYTHON = os.name == "nt"
-#: Windows' codes where it has no memory to promise: the last one is of the page file.
+#: Windows' error codes for memory that cannot be committed; the last: the page file is too small.
 _NO_MEMORY = (8, 14, 1455)
 
 _maps: weakref.WeakValueDictionary[tuple[object, ...], Any] = weakref.WeakValueDictionary()
@@ -33,11 +33,11 @@ _making = threading.Lock()
 
 
 class FileBytes:
-    """The content of a file as it is now. It is open while it is read, and not in between.
+    """The content of a file at construction time. The file is open only while it is read.
 
     Raises:
-        CheckpointError: The file was written again since.
-        OSError: It cannot be read or mapped.
+        CheckpointError: The file has been rewritten since.
+        OSError: The file cannot be read or mapped.
     """
 
     def __init__(self, file: Path) -> None:
@@ -47,7 +47,7 @@ class FileBytes:
         self.size = status.st_size
 
     def kept(self, start: int, count: int) -> Tensor:
-        """`count` bytes from `start`, of the file's map; of a small file a copy."""
+        """`count` bytes from `start`, backed by the file's map; a copy if the file is small."""
         if self.size < SMALL_BYTES or not count:
             return self.copied(start, count)
         import torch
@@ -103,9 +103,7 @@ class FileBytes:
             raise self._changed()
 
     def _changed(self) -> CheckpointError:
-        return CheckpointError(
-            f"{self._file} was written again after it was opened: load it once more."
-        )
+        return CheckpointError(f"{self._file} was rewritten after it was opened: load it again.")
 
 
 def _stamp(status: os.stat_result) -> tuple[int, int]:

@@ -1,9 +1,9 @@
-"""Putting files in place and taking them away where another program may hold them.
+"""Moving and removing files that another program may hold open.
 
-Windows neither moves nor removes what a program has open: a player its video, a virus scanner and
-the search index every new file for a moment, this process what it has mapped. A mount of a
-container is as busy. So each of these waits for about three seconds before it gives up, and what is
-read-only is removed as everywhere else, where the folder alone decides.
+Windows neither moves nor removes a file that is open: a video in a player, a new file that a virus
+scanner or the search index reads for a moment, a file that this process has mapped. A container's
+mount can be just as busy. So each function retries for about three seconds before it gives up.
+Read-only files are removed as on other systems, where only the folder's permissions matter.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
-#: Seconds before each further attempt; 3.1 in all.
+#: Seconds before each retry; 3.1 in all.
 _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.6)
-#: Which attempt a collection follows: it takes longer than most programs look at a file.
+#: The attempt after which garbage is collected, which takes longer than most scans of a file.
 _COLLECT_AT = 3
-#: Denied, shared otherwise, a part locked, not empty because what was in it is still going, a
-#: mapping open. Python makes a PermissionError of the first three alone.
+#: Access denied, sharing violation, lock violation, folder not empty (deletions are pending), file
+#: mapped. Python turns only the first three into PermissionError.
 _WINDOWS_CODES = (5, 32, 33, 145, 1224)
 
 
 def is_held(error: OSError) -> bool:
-    """Whether an error may be another program's doing, and so pass."""
+    """Whether another program may have caused the error, so that a retry can succeed."""
     code = getattr(error, "winerror", None)
     busy = error.errno in (errno.EBUSY, errno.ETXTBSY)
     return isinstance(error, PermissionError) or busy or code in _WINDOWS_CODES
 
 
 def patiently(action: Callable[[], Value], *, wait: bool = True) -> Value:
-    """The result of `action`, which is tried again for about three seconds while files are held."""
+    """The result of `action`, retried for about three seconds while files are held."""
     for number, seconds in enumerate(_WAITS if wait else ()):
         try:
             return action()
@@ -48,36 +48,36 @@ def patiently(action: Callable[[], Value], *, wait: bool = True) -> Value:
             if not is_held(error):
                 raise
         if number == _COLLECT_AT:
-            gc.collect()  # of this process's own maps, those that nothing but a circle keeps
+            gc.collect()  # frees this process's own maps that only reference cycles keep
         time.sleep(seconds)
     return action()
 
 
 def replace(source: Path, target: Path) -> None:
-    """Give a file the name `target`; a file that is there goes."""
+    """Rename a file to `target`, replacing an existing file."""
     _take_away(target, lambda: source.replace(target))
 
 
 def rename(source: Path, target: Path) -> None:
-    """Give a file or a folder the name `target`, which is free."""
+    """Rename a file or folder to `target`, which must not exist."""
     _try(target.parent, lambda: source.rename(target))
 
 
 def remove(path: Path, *, wait: bool = True) -> None:
-    """Remove a file; one that is not there is fine."""
+    """Remove a file, if it exists."""
     with suppress(FileNotFoundError):
         _take_away(path, path.unlink, wait=wait)
 
 
 def remove_tree(folder: Path, *, wait: bool = True) -> None:
-    """Remove a folder with all that is in it; one that is not there is fine.
+    """Remove a folder and its content, if it exists.
 
-    What can be removed is. Raises `OSError` in the end for the first thing that cannot be.
+    Everything that can be removed is removed; then the first `OSError` is raised.
     """
     faults: list[OSError] = []
 
     def again(function: Callable[..., Any], name: str, error: BaseException) -> None:
-        path, waits = Path(name), wait and not faults  # three seconds are enough for all of it
+        path, waits = Path(name), wait and not faults  # wait at most once
         try:
             if function is os.unlink:
                 remove(path, wait=waits)
@@ -99,7 +99,7 @@ def remove_tree(folder: Path, *, wait: bool = True) -> None:
 
 
 def discard(path: Path) -> None:
-    """Remove a file or a folder that nobody waits for; what is held, the next run removes."""
+    """Try to remove a file or folder without waiting; the next run removes what is held."""
     with suppress(OSError):
         if path.is_dir() and not path.is_symlink():
             remove_tree(path, wait=False)
@@ -108,20 +108,20 @@ def discard(path: Path) -> None:
 
 
 def check_free(path: Path) -> None:
-    """Raise `OSError` where a file, or anything in a folder, is held, so that it cannot be moved.
+    """Raise `OSError` if a file, or anything in a folder, is held and so cannot be moved.
 
-    Windows says so where something is renamed to its own name, which changes nothing. What another
-    program has mapped and not open is not found out.
+    On Windows, renaming a file to its own name changes nothing but fails if the file is held. Files
+    that are mapped but not open go undetected.
     """
     for place in (path, *(path.rglob("*") if path.is_dir() else ())):
-        with suppress(FileExistsError):  # its own name is taken, by itself: so it was let open
+        with suppress(FileExistsError):  # the name is taken by the file itself: it is not held
             _try(place.parent, functools.partial(place.rename, place))
 
 
 def gather(source: Path, target: Path) -> None:
-    """A folder under a free name where it cannot be renamed as a whole, because a file is held.
+    """Move a folder file by file, when a held file prevents renaming it as a whole.
 
-    The files are moved one by one, and those that are held are copied.
+    Files that are held are copied.
     """
     target.mkdir()
     for path in sorted(source.rglob("*")):
@@ -136,12 +136,12 @@ def gather(source: Path, target: Path) -> None:
 
 
 def _try(folder: Path, action: Callable[[], object], *, wait: bool = True) -> None:
-    """`action` patiently, unless the folder may not be written to, which does not pass."""
+    """Retry `action`, unless the folder is not writable, which no retry cures."""
     patiently(action, wait=wait and os.access(folder, os.W_OK))
 
 
 def _take_away(path: Path, action: Callable[[], object], *, wait: bool = True) -> None:
-    """`action`, by which what is at `path` goes though it is read-only; where not, it stays so."""
+    """Run `action`, which removes `path`, even if `path` is read-only; on failure it stays so."""
     try:
         action()
     except OSError as error:
@@ -159,7 +159,7 @@ def _take_away(path: Path, action: Callable[[], object], *, wait: bool = True) -
 
 
 def _made_writable(path: Path) -> int | None:
-    """The mode of what was read-only and is not any more; None where nothing was changed."""
+    """Make `path` writable and return its previous mode; None if nothing was changed."""
     try:
         mode = path.lstat().st_mode
         if stat.S_ISLNK(mode) or mode & stat.S_IWUSR:

@@ -1,4 +1,4 @@
-"""Names that people give to files: those that every system can write, and no other."""
+"""Validation of user-chosen file names: every operating system must be able to write them."""
 
 from __future__ import annotations
 
@@ -11,34 +11,34 @@ from ..errors import InputError
 from .elsewhere import parts_of
 from .shown import short
 
-#: In UTF-8. File systems allow 255; some 143 (encrypted home folders), of which an ending, a number
-#: and the name of an unfinished file take their part.
+#: Bytes of UTF-8. File systems allow 255, some 143 (encrypted home folders), and the extension, a
+#: number and the temporary name need room too.
 LONGEST = 120
-#: What remains of 255 where a download adds its marks to the name.
+#: What remains of 255 after the marks that a download adds to the name.
 _LONGEST_ANYWHERE = 230
 _SEPARATORS = set("/\\")
 _FORBIDDEN = set(':*?"<>|')
-#: Windows knows devices by these names, whatever the ending is.
+#: Windows reserves these names for devices, whatever the extension.
 _DEVICES = {
     "con", "prn", "aux", "nul", "conin$", "conout$", "clock$",
     *(f"{port}{digit}" for port in ("com", "lpt") for digit in "0123456789\u00b9\u00b2\u00b3"),
 }  # fmt: skip
-#: Control characters, halves of pairs, ends of lines and of paragraphs.
+#: Control characters, surrogates, line and paragraph separators.
 _INVISIBLE = {"Cc", "Cs", "Zl", "Zp"}
-#: They turn the direction of what follows: a name would look like another.
+#: Direction marks and the byte order mark: with them one name can look like another.
 _TURNING = set("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
 
 
 def file_stem(name: str, ending: str, *, what: str) -> str:
-    """The name of a file without its `ending`, which may be given or left out.
+    """A file name without its `ending`, which the user may type or leave out.
 
     Args:
-        name: What somebody has typed.
-        ending: Of the file that will be written, as `.safetensors`.
-        what: The file in a message, as `the LoRA`.
+        name: The name as typed.
+        ending: Extension of the file that will be written, such as `.safetensors`.
+        what: The file in a message, such as `the LoRA`.
 
     Raises:
-        InputError: Some system cannot write a file of this name, or shows another.
+        InputError: Some system cannot write a file with this name, or displays it differently.
     """
     stem = name[: -len(ending)] if name.casefold().endswith(ending) else name
     fault = _fault(stem)
@@ -51,24 +51,24 @@ def file_stem(name: str, ending: str, *, what: str) -> str:
 
 
 def file_prefix(text: str) -> str:
-    r"""Folders and the beginning of a file's name, with `/` between them, for a host to complete.
+    r"""Folders and a file name prefix, joined by `/`, for a host to complete.
 
     Raises:
-        InputError: Some system cannot write a name that begins so.
+        InputError: Some system cannot write a name with this prefix.
     """
     parts = parts_of(text)
     for part in parts:
         if part != ".." and (fault := name_fault(part)):
             raise InputError(
-                f"filename_prefix is {short(text)}: of {short(part)}, {fault}. Give another, such "
-                "as prompt or folder/prompt."
+                f"filename_prefix is {short(text)}; {short(part)} is not a valid name: {fault}. "
+                "Choose another, such as prompt or folder/prompt."
             )
-    root = "/" if text.startswith(("/", "\\")) else ""  # a host refuses what leaves its folder
+    root = "/" if text.startswith(("/", "\\")) else ""  # the host rejects paths outside its folder
     return root + "/".join(parts)
 
 
 def name_fault(name: str) -> str | None:
-    """Why some system cannot hold a file or a folder of this name; None where all can."""
+    """Why some system cannot store a file or folder with this name; None if all can."""
     fault = _character_fault(name) or _ending_fault(name)
     if fault is None and (size := len(name.encode())) > _LONGEST_ANYWHERE:
         return (
@@ -78,28 +78,30 @@ def name_fault(name: str) -> str | None:
 
 
 def windows_fault(name: str) -> str | None:
-    """Why Windows opens no file of this name, but a device, a part of a file or another name."""
+    """Why Windows would open something other than a file with this name; None if it would not."""
     refused = next((c for c in name if c in _FORBIDDEN or c < " "), None)
-    return f"Windows allows no {refused!r} in it" if refused else _ending_fault(name)
+    return f"Windows does not allow {refused!r} in it" if refused else _ending_fault(name)
 
 
 def check_here(path: PurePath, *, on_windows: bool = os.name == "nt") -> None:
-    """Raise `InputError` where Windows would write to a device or beside the name, on Windows.
+    """On Windows, raise `InputError` for a name that would not become a visible file.
 
-    It takes NUL.mp4 and writes nowhere, and a:b.mp4 and writes what no folder shows.
+    Windows accepts NUL.mp4 and writes nothing, and a:b.mp4 and writes a hidden stream of a.
     """
     if not on_windows:
         return
     for part in path.parts[1:] if path.anchor else path.parts:
         if part not in (".", "..") and (fault := windows_fault(part)):
-            raise InputError(f"{path} cannot be written: of {short(part)}, {fault}. Name another.")
+            raise InputError(
+                f"{path} cannot be written: {short(part)} is not a valid name: {fault}. Choose "
+                "another."
+            )
 
 
 def free_name(stem: str, ending: str, taken: Iterable[str]) -> str:
-    """`stem` with its ending, or with a number between, which is none of `taken`.
+    """`stem` plus `ending`, with a number between them if the name is in `taken`.
 
-    Names that differ in upper and lower case alone are one on other systems, and so are those with
-    the same letters in other codes.
+    Names that differ only in case or Unicode normalization count as equal, as on some systems.
     """
     known = {_folded(name) for name in taken}
     name, number = f"{stem}{ending}", 1
@@ -129,11 +131,11 @@ def _fault(stem: str) -> str | None:
 def _character_fault(stem: str) -> str | None:
     found = next((character for character in stem if _is_invisible(character)), None)
     if found is not None:
-        return f"it holds the invisible character U+{ord(found):04X}"
+        return f"it contains the invisible character U+{ord(found):04X}"
     if _SEPARATORS & set(stem):
-        return "it names a folder"
+        return "it contains a folder"
     refused = sorted(_FORBIDDEN & set(stem))
-    return f"Windows allows no {refused[0]} in it" if refused else None
+    return f"Windows does not allow {refused[0]} in it" if refused else None
 
 
 def _ending_fault(stem: str) -> str | None:

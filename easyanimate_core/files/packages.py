@@ -1,8 +1,8 @@
-"""Packages that a part needs and others do without: what is missing, and how it is added.
+"""Optional packages: which are missing, and the command that installs them.
 
-The command adds what is missing and nothing else (`--no-deps`), so that it cannot replace a package
-that something beside this project relies on: OpenCV comes in four packages of one module, and
-another huggingface-hub or NumPy than the one that is there breaks what was made for that one.
+The command installs only what is missing (`--no-deps`), so that it cannot replace a package that
+other software relies on: four packages provide OpenCV's one module, and another version of
+huggingface-hub or NumPy breaks what was built for the installed one.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from ..errors import InputError
 from .commands import PACK, joined, python_command
 
-#: Modules to what pip calls their packages, and what of a package's own needs nobody brings.
+#: Module -> its package on PyPI, then those of its dependencies that nothing else installs.
 _PACKAGES = {
     "controlnet_aux": ("controlnet-aux",),
     "cv2": ("opencv-python-headless",),
@@ -27,20 +27,20 @@ _PACKAGES = {
     "skimage": ("scikit-image", "imageio", "tifffile", "lazy-loader", "networkx"),
     "timm": ("timm",),
 }
-#: OpenCV's releases from this one on are made for NumPy 2.
+#: From this release on, OpenCV requires NumPy 2.
 _OPENCV_OF_NUMPY_2 = "4.12"
 
 
 def is_installed(module: str) -> bool:
-    """Whether a module could be imported; nothing is imported but the packages that hold it."""
+    """Whether a module can be imported. Only its parent packages are imported."""
     try:
         return importlib.util.find_spec(module) is not None
-    except (ModuleNotFoundError, ValueError):  # what holds it is missing, or it has no file
+    except (ModuleNotFoundError, ValueError):  # its parent is missing, or it has no file
         return False
 
 
 def require(wanted_by: str, modules: Iterable[str]) -> None:
-    """Raise `InputError` with the command that helps where modules are not installed."""
+    """Raise `InputError` with the installation command if modules are missing."""
     missing = [module for module in modules if not is_installed(module)]
     if not missing:
         return
@@ -52,10 +52,10 @@ def require(wanted_by: str, modules: Iterable[str]) -> None:
 
 
 def command_for(modules: Iterable[str]) -> str:
-    """The command that adds the packages of these modules as far as they are missing."""
+    """The command that installs the missing packages of these modules."""
     named = [_PACKAGES[module] for module in modules]
-    # A module can be gone while its package counts as installed: another package of the same
-    # module was removed, as happens with OpenCV's.
+    # A module can be gone while its package counts as installed: uninstalling one of OpenCV's
+    # packages removes the module of all.
     again = [own for own, *_ in named if _release(own) is not None]
     needed = {name for names in named for name in names if _release(name) is None} | {*again}
     flags = ("--no-deps", "--force-reinstall") if again else ("--no-deps",)
@@ -63,19 +63,19 @@ def command_for(modules: Iterable[str]) -> str:
 
 
 def pip_command(*words: str | os.PathLike[str]) -> str:
-    """The command that installs into this Python; environments that uv has made have no pip."""
+    """The command that installs into this Python; environments made by uv have no pip."""
     if is_installed("pip"):
         return python_command("-m", "pip", "install", *words)
     return joined("uv", "pip", "install", "--python", sys.executable or "python", *words)
 
 
 def command_for_training() -> str:
-    """The command that adds what training and data preparation need."""
+    """The command that installs what training and data preparation need."""
     return pip_command("-r", PACK / "requirements-training.txt")
 
 
 def _fitting(name: str) -> str:
-    """What to ask pip for: of OpenCV a release for the NumPy that is there."""
+    """The requirement for pip; for OpenCV, a release that fits the installed NumPy."""
     numpy = re.match(r"\d+", _release("numpy") or "")
     if name == "opencv-python-headless" and numpy and int(numpy[0]) < 2:
         return f"{name}<{_OPENCV_OF_NUMPY_2}"

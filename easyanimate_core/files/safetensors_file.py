@@ -1,7 +1,7 @@
-"""Reading safetensors: the header with bounds, because its numbers are the file's own word.
+"""Reads safetensors files. The header is untrusted, so everything in it is bounds-checked.
 
-The library maps a file twice to read its header, and once more for its tensors, each time charged
-like memory on Windows (`mapped`). Here a header is read, and its tensors lie where it says.
+The library maps a file twice for its header and once more for its tensors, and Windows charges each
+map as memory (see `mapped`). Here the header is read from the file and its offsets are used.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from .text import text_of
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Where the JSON of a header begins, after its length.
+#: Offset of the header's JSON, after its length.
 HEADER_AT = 8
-#: The largest published ones have 200 kB.
+#: The largest published headers have 200 kB.
 _MOST_HEADER_BYTES = 32 * 1024 * 1024
 _METADATA = "__metadata__"
-#: The header's words for dtypes: bits of a value, and PyTorch's name where it has one.
+#: Dtype in the header -> bits per value and PyTorch's name, "" if it has none.
 _DTYPES = {
     "F64": (64, "float64"), "F32": (32, "float32"), "F16": (16, "float16"),
     "BF16": (16, "bfloat16"), "F8_E4M3": (8, "float8_e4m3fn"), "F8_E5M2": (8, "float8_e5m2"),
@@ -35,13 +35,13 @@ _DTYPES = {
     "BOOL": (8, "bool"), "F4": (4, ""), "F6_E2M3": (6, ""), "F6_E3M2": (6, ""),
 }  # fmt: skip
 _MOST_DIMENSIONS = 16
-#: Beyond every file; so many values of no size would be beyond PyTorch's own numbers.
+#: More than any file holds. Empty tensors could claim more and overflow PyTorch's sizes.
 _MOST_VALUES = 2**60
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a tensor lies in the file, in bytes."""
+    """Dtype, shape and byte range of a tensor in the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -50,16 +50,16 @@ class _Place:
 
 
 class HeaderError(ValueError):
-    """Why a file is no safetensors file, or not whole: half a sentence."""
+    """Why a file is not a valid safetensors file, as a clause."""
 
 
 class SafetensorsFile:
-    """The tensors of a safetensors file by name. It is open while it is read, and not in between.
+    """The tensors of a safetensors file by name. The file is open only while it is read.
 
     Raises:
-        CheckpointError: The file was written again since, or PyTorch lacks a tensor's dtype.
-        HeaderError: It is damaged.
-        OSError: It cannot be read or mapped.
+        CheckpointError: The file has been rewritten since, or PyTorch lacks a tensor's dtype.
+        HeaderError: The file is damaged.
+        OSError: The file cannot be read or mapped.
     """
 
     def __init__(self, file: Path) -> None:
@@ -68,19 +68,19 @@ class SafetensorsFile:
         self._metadata, self._places = _read_header(file, self._bytes.size)
 
     def keys(self) -> list[str]:
-        """The tensors' names."""
+        """Names of the tensors."""
         return list(self._places)
 
     def metadata(self) -> dict[str, str]:
-        """Texts beside the tensors."""
+        """The file's metadata."""
         return self._metadata
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The header's word for the dtype, such as BF16, and the shape."""
+        """Dtype as written in the header, such as BF16, and shape."""
         return self._places[name].dtype, self._places[name].shape
 
     def get_tensor(self, name: str) -> Tensor:
-        """A tensor that may be kept: backed by the file's map, unless the file is small."""
+        """A tensor backed by the file's map, or a copy if the file is small."""
         place = self._places[name]
         return self._made(name, place, self._bytes.kept(place.start, place.end - place.start))
 
@@ -95,8 +95,8 @@ class SafetensorsFile:
         dtype = getattr(torch, _DTYPES[place.dtype][1], None)
         if dtype is None:
             raise CheckpointError(
-                f"{name} of {self._file} is stored as {place.dtype}, which this PyTorch has no "
-                "numbers for. Use a file in another dtype, such as bfloat16."
+                f"{name} of {self._file} is stored as {place.dtype}, which this PyTorch does not "
+                "support. Use a file with another dtype, such as bfloat16."
             )
         return content.view(dtype).reshape(place.shape)
 
@@ -105,10 +105,10 @@ def _read_header(file: Path, size: int) -> tuple[dict[str, str], dict[str, _Plac
     with file.open("rb") as opened:
         length = int.from_bytes(opened.read(HEADER_AT), "little")
         if not 0 < length <= size - HEADER_AT:
-            raise HeaderError(f"its header has {length} bytes, and the file {size}")
+            raise HeaderError(f"its header claims {length} bytes, but the file has {size}")
         if length > _MOST_HEADER_BYTES:
             raise HeaderError(
-                f"its header has {length} bytes, and at most {_MOST_HEADER_BYTES} are read"
+                f"its header claims {length} bytes; at most {_MOST_HEADER_BYTES} are accepted"
             )
         content = opened.read(length)
     try:
@@ -119,7 +119,7 @@ def _read_header(file: Path, size: int) -> tuple[dict[str, str], dict[str, _Plac
     metadata = header.pop(_METADATA, None)
     metadata = {} if metadata is None else metadata
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise HeaderError(f"{_METADATA} holds more than texts")
+        raise HeaderError(f"{_METADATA} holds values other than text")
     places = {name: _place(name, told) for name, told in header.items()}
     _check_places(places, size - HEADER_AT - length)
     begin = HEADER_AT + length
@@ -130,15 +130,15 @@ def _read_header(file: Path, size: int) -> tuple[dict[str, str], dict[str, _Plac
 
 
 def _place(name: str, told: Any) -> _Place:
-    """What a header says of a tensor, where it can be."""
+    """Validate the header's entry for a tensor."""
     told = told if isinstance(told, dict) else {}
     dtype, shape, places = (told.get(key) for key in ("dtype", "shape", "data_offsets"))
     if not isinstance(dtype, str) or dtype not in _DTYPES:
-        raise HeaderError(f"{name!r:.200} is of the unknown dtype {dtype!r:.40}")
+        raise HeaderError(f"{name!r:.200} has the unknown dtype {dtype!r:.40}")
     if not _are_counts(shape) or not _are_counts(places) or len(places) != 2:
-        raise HeaderError(f"{name!r:.200} has no shape and no place in the file")
+        raise HeaderError(f"{name!r:.200} has no valid shape or data_offsets")
     if len(shape) > _MOST_DIMENSIONS or prod(max(side, 1) for side in shape) > _MOST_VALUES:
-        raise HeaderError(f"{name!r:.200} has a shape beyond any tensor's")
+        raise HeaderError(f"{name!r:.200} has an impossibly large shape")
     start, end = places
     if prod(shape) * _DTYPES[dtype][0] != 8 * (end - start):
         raise HeaderError(f"{name!r:.200} has {end - start} bytes for {list(shape)} of {dtype}")
@@ -150,11 +150,11 @@ def _are_counts(values: Any) -> bool:
 
 
 def _check_places(places: dict[str, _Place], size: int) -> None:
-    """One tensor after the other, from the first byte to the last."""
+    """Check that the tensors fill the file without gaps or overlaps."""
     reached = 0
     for name, place in sorted(places.items(), key=lambda item: (item[1].start, item[1].end)):
         if place.start != reached:
-            raise HeaderError(f"{name!r:.200} does not lie where the tensor before it ends")
+            raise HeaderError(f"{name!r:.200} does not begin where the previous tensor ends")
         reached = place.end
     if reached != size:
-        raise HeaderError(f"its tensors take {reached} bytes, and the file has {size} for them")
+        raise HeaderError(f"its tensors take {reached} bytes, but the file has {size} for them")

@@ -1,4 +1,4 @@
-"""Values of files as a message shows them: short, in one line, without control characters."""
+"""Formats untrusted values for messages: short, on one line, without control characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _LENGTH = 80
 
 
 def short(value: Any, length: int = _LENGTH) -> str:
-    """`repr(value)` with its middle left out where it is long."""
+    """`repr(value)`, with the middle cut out if it is long."""
     shortened = reprlib.Repr()
     shortened.maxstring = shortened.maxother = shortened.maxlong = length
     text = shortened.repr(value)

@@ -1,4 +1,4 @@
-"""What comes in a file's place: git-lfs's pointer, or the web page about it."""
+"""Detects what was saved instead of the file: a git-lfs pointer or a web page."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from typing import NamedTuple
 
 from .commands import own_command
 
-#: Bytes of a file's start that tell: a pointer is three short lines.
+#: Bytes to look at: a pointer is three short lines.
 START_BYTES = 1024
 _POINTER = b"version https://git-lfs.github.com/spec/"
 _PAGE = re.compile(rb"\s*(?:<!doctype html|<html|<\?xml)", re.IGNORECASE)
 
 
 class StandIn(NamedTuple):
-    """What the file is, as the rest of a sentence, and what to do about it."""
+    """What the file is, as the rest of a sentence, and the remedy."""
 
     what: str
     remedy: str
 
 
 def stand_in(start: bytes, path: str | os.PathLike[str]) -> StandIn | None:
-    """What a file of this `start` is in place of the wanted one; None where it may be that one."""
+    """What a file that begins with `start` is, if it is not the real file; else None."""
     if start.startswith(_POINTER):
         return _pointer(start, path)
     if _PAGE.match(start):
         return StandIn(
-            "is a web page, not the file: its page was saved in its place, or a server sent one",
-            "Use the page's download button, or the address with /resolve/ in place of /blob/.",
+            "is a web page, not the file: the file's page was saved, or a server sent one",
+            "Use the page's download button, or the address with /resolve/ instead of /blob/.",
         )
     return None
 
@@ -42,17 +42,17 @@ def _pointer(start: bytes, path: str | os.PathLike[str]) -> StandIn:
     if root is not None:
         remedy = f'Install git-lfs and run: git -C "{root}" lfs pull - or download the file itself'
     return StandIn(
-        f"is git-lfs's pointer to a file{stands}, not the file: it was cloned or packed without "
+        f"is a git-lfs pointer to a file{stands}, not the file: it was cloned or packed without "
         "git-lfs",
-        f"{remedy}: from its page, by hf download, or a published checkpoint by: "
+        f"{remedy}: from its page, with hf download, or for a published checkpoint with: "
         f"{own_command('download')}",
     )
 
 
 def _clone(path: str | os.PathLike[str]) -> Path | None:
-    """The git checkout that a file lies in."""
+    """The git checkout that contains a file."""
     try:
         parents = Path(path).resolve().parents
         return next((folder for folder in parents if (folder / ".git").exists()), None)
-    except (OSError, ValueError, RuntimeError):  # a name that no file has
+    except (OSError, ValueError, RuntimeError):  # an impossible file name
         return None

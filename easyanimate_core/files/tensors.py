@@ -1,4 +1,4 @@
-"""Safetensors: a disk's faults are the same errors as with every other file, damage is noticed."""
+"""Saves and loads safetensors files, with the usual errors for disk faults and for damage."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SYSTEM_ERROR = re.compile(r"os error (\d+)")
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file; `OSError` where the disk is full or cannot be written to."""
+    """Write a safetensors file; `OSError` if the disk is full or not writable."""
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
@@ -44,19 +44,19 @@ def save_tensors(
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, spare: bool = True
 ) -> None:
-    """A safetensors file, whole or not at all; `MediaError` where it cannot be written.
+    """Write a safetensors file atomically; `MediaError` if it cannot be written.
 
-    The tensors' own SHA-256 is added to the metadata. `spare` is that of `atomic_file`.
+    The tensors' SHA-256 is added to the metadata. `spare` is passed to `atomic_file`.
     """
     with atomic_file(path, spare=spare) as temporary:
         save_tensors(temporary, tensors, {**metadata, _DIGEST_KEY: _digest(tensors)})
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file; `ValueError` where it is damaged.
+    """Tensors and metadata of a safetensors file; `ValueError` if it is damaged.
 
-    They are in memory, so the file may be replaced or removed. Files that an earlier version wrote
-    have no SHA-256, and are read without.
+    The tensors are copied to memory, so the file may be replaced or removed. A file without a
+    SHA-256 is read unchecked.
     """
     try:
         opened = SafetensorsFile(path)
@@ -65,7 +65,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except (CheckpointError, OSError) as error:
         raise ValueError(str(error)) from error
     if metadata.get(_DIGEST_KEY, found := _digest(tensors)) != found:
-        raise ValueError("the tensors' SHA-256 is not the one that was written with them")
+        raise ValueError("the tensors' SHA-256 does not match the one in the metadata")
     return tensors, metadata
 
 

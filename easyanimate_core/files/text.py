@@ -1,4 +1,4 @@
-"""Text files: UTF-8, with or without a byte order mark, of a bounded size."""
+"""Text files: UTF-8, with or without a byte order mark, limited in size."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..errors import EasyAnimateError
 from .shown import short
 from .stand_ins import START_BYTES, stand_in
 
-#: Largest text that is read where no other limit is given: an index of shards takes 0.1 MB.
+#: Default limit: an index of shards takes 0.1 MB.
 MAX_BYTES = 16 * 2**20
-#: The same for what grows with a dataset: a million captions take about 300 MB.
+#: Limit for files that grow with a dataset: a million captions take about 300 MB.
 DATASET_BYTES = 512 * 2**20
 
 _UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _UTF_8_MARK = b"\xef\xbb\xbf"
-#: Share of NULs in UTF-16 text of mostly ASCII letters is one half; a stray NUL is no such sign.
+#: In UTF-16 text of mostly ASCII, half of the bytes are NUL; a stray NUL must not count.
 _UTF_16_NULS = 0.2
 
 
@@ -27,7 +27,7 @@ def read_text(
     remedy: str = "",
     limit: int = MAX_BYTES,
 ) -> str:
-    r"""The text of a file, its line ends as `\n`; an `error` names the file and what is wrong."""
+    r"""Read a text file with `\n` as line ends. Raises `error` with the file and the fault."""
     content = read_bytes(path, error=error, remedy=remedy, limit=limit)
     return text_of(content, os.fspath(path), error=error, remedy=remedy)
 
@@ -39,7 +39,7 @@ def read_bytes(
     remedy: str = "",
     limit: int = MAX_BYTES,
 ) -> bytes:
-    """The content of a file of at most `limit` bytes; an `error` names it and what is wrong."""
+    """Read a file of at most `limit` bytes. Raises `error` with the file and the fault."""
     try:
         with Path(path).open("rb") as opened:
             content = opened.read(limit + 1)
@@ -51,17 +51,17 @@ def read_bytes(
         raise error(_told(path, fault.strerror or str(fault), remedy)) from fault
     except ValueError as fault:  # a NUL or a lone surrogate in the name
         raise error(
-            _told(short(os.fspath(path)), f"no file has this name ({fault})", remedy)
+            _told(short(os.fspath(path)), f"no file can have this name ({fault})", remedy)
         ) from None
     if len(content) > limit:
         raise error(
-            _told(path, f"it is larger than {limit:,} bytes, the most for its kind", remedy)
+            _told(path, f"it is larger than {limit:,} bytes, the limit for its kind", remedy)
         )
     return content
 
 
 def text_of(content: bytes, name: str, *, error: type[EasyAnimateError], remedy: str = "") -> str:
-    r"""The text of a file's content, its line ends as `\n`; `name` is what messages call it."""
+    r"""Decode a file's content, with `\n` as line ends; messages refer to it by `name`."""
     other = stand_in(content[:START_BYTES], name)
     if other:
         raise error(f"{name} {other.what}. {other.remedy}")
@@ -69,17 +69,19 @@ def text_of(content: bytes, name: str, *, error: type[EasyAnimateError], remedy:
         raise error(
             _told(
                 name,
-                "it is UTF-16 text, as PowerShell's > writes it, and UTF-8 is needed",
+                "it is UTF-16 text, as written by > in PowerShell, and must be UTF-8",
                 "Save it as UTF-8 (PowerShell: | Out-File -Encoding utf8 NAME).",
             )
         )
     try:
         text = content.removeprefix(_UTF_8_MARK).decode("utf-8")
     except UnicodeDecodeError as fault:
-        where = f"byte {fault.start} is {content[fault.start]:#04x}, which is no UTF-8"
+        where = f"byte {fault.start} is {content[fault.start]:#04x}, which is not valid UTF-8"
         raise error(_told(name, where, remedy or "Save it as UTF-8.")) from None
     if "\0" in text:
-        raise error(_told(name, f"character {text.index(chr(0))} is NUL, so it is no text", remedy))
+        raise error(
+            _told(name, f"character {text.index(chr(0))} is NUL, so it is not text", remedy)
+        )
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -1,4 +1,4 @@
-"""Several results of one run: where one is held by another program, the others are written."""
+"""Several results of one run: if another program holds one, the others are still written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ P = ParamSpec("P")
 
 
 class Together:
-    """Use as a context manager: it raises `HeldError` in the end, where results were held."""
+    """Context manager that raises `HeldError` at the end if any result was held."""
 
     def __init__(self) -> None:
         self._held: list[HeldError] = []
@@ -34,7 +34,7 @@ class Together:
         *args: P.args,
         **more: P.kwargs,
     ) -> Path:
-        """What `write` returns for `path`, or where the result lies instead."""
+        """Call `write` on `path`; return its result, or where the file was saved instead."""
         try:
             return write(path, *args, **more)
         except HeldError as error:

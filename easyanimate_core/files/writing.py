@@ -1,7 +1,7 @@
-"""May a command write here, and over what? Asked before the work, by everything that writes.
+"""Checks before the work starts that its results can be written, and what they may replace.
 
-A result never replaces what it was made of, never a file of another kind, and one of its own kind
-only where that is allowed and no other program holds it.
+A result never replaces its own source or a file of another kind. It replaces a file of its own kind
+only if that is allowed and no other program holds it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .names import check_here
 
 @dataclass(frozen=True)
 class Result:
-    """A file that will be written: `what` names its kind, `is_one` tells whether a file is one."""
+    """A file to be written; `what` names its kind, `is_one` tests whether a file is of it."""
 
     path: Path
     what: str
@@ -38,22 +38,21 @@ def check_results(
     room: int = 0,
     held: bool = False,
 ) -> None:
-    """Raise unless every result can be written, by really writing beside it.
+    """Raise unless every result can be written; tested by writing a file next to it.
 
-    What killed processes have left in the folders is removed; folders that are missing stay so.
+    Unfinished files of killed processes are removed; missing folders are not left behind.
 
     Args:
-        results: All files of a run, what lies beside the main one included.
-        sources: What is read; folders too.
-        force: Earlier results of the same kinds may be replaced.
-        room: Bytes that must be free.
-        held: What another program holds is no fault: the work is done, and the result is kept under
-            another name.
+        results: All files of a run, including those written next to the main one.
+        sources: Files and folders that are read.
+        force: Allow replacing earlier results of the same kind.
+        room: Required free space in bytes.
+        held: Accept files that another program holds; the result is then saved under another name.
 
     Raises:
-        InputError: A result would replace a source, another result of the run, or a file that may
+        InputError: A result would replace a source, another result of the run, or a file that must
             not be replaced.
-        MediaError: Nothing can be written there, or what is there is held by another program.
+        MediaError: The location is not writable, or another program holds the existing file.
     """
     read = {identity: path for path in sources for identity in _identities(Path(path))}
     written: set[object] = set()
@@ -63,11 +62,11 @@ def check_results(
         source = next((read[identity] for identity in identities if identity in read), None)
         if source is not None:
             raise InputError(
-                f"The result {result.path} would be written over its own source {source}. Name "
-                "another output."
+                f"The result {result.path} would overwrite its own source {source}. Name another "
+                "output."
             )
         if not written.isdisjoint(identities):
-            raise InputError(f"{result.path} would be two results at once. Name another file.")
+            raise InputError(f"Two results would be written to {result.path}. Name another file.")
         written.update(identities)
         _check_replaced(result, force=force)
         if not held:
@@ -85,44 +84,44 @@ def check_folder(
     sources: Iterable[Path] = (),
     force: bool = False,
 ) -> None:
-    """The same for a folder that will be new, or take the place of an earlier one as a whole."""
+    """Like `check_results`, for a folder that will be created or replaced as a whole."""
     folder = by_name(folder)
     for source in sources:
         there, here = folder.resolve(), source.resolve()
         if there == here or there in here.parents or here in there.parents:
             raise InputError(
-                f"The target {folder} and the source {source} lie in each other: name another."
+                f"The target {folder} and the source {source} overlap: name another target."
             )
     check_here(folder)
     if folder.is_file():
-        raise InputError(f"{folder} is a file and would become a folder: name another output.")
+        raise InputError(f"{folder} is a file; the output is a folder. Name another output.")
     if folder.is_dir() and any(folder.iterdir()):
         if not is_one(folder):
             raise InputError(
-                f"The folder {folder} is not empty and is no {what}, so it is not replaced. Name a "
-                "new folder or empty this one."
+                f"The folder {folder} is not empty and is not a valid {what}, so it is not "
+                "replaced. Name a new folder or empty this one."
             )
         if not force:
             raise InputError(
-                f"{folder} is there already. Name another output, or allow to replace it (--force)."
+                f"{folder} already exists. Name another output, or replace it with --force."
             )
     _check_free(folder)
     _check_folder(folder.absolute().parent, [folder], 0)
 
 
 def check_writable(folder: Path) -> None:
-    """Raise `MediaError` unless files can be made in `folder`, by making one.
+    """Raise `MediaError` unless a file can be created in `folder`; tested by creating one.
 
-    What killed processes have left unfinished anywhere below it is removed.
+    Unfinished files of killed processes anywhere below it are removed.
     """
     sweep(folder, below=True)
     _check_folder(folder.absolute(), [folder / "new"], 0)
 
 
 def _identities(path: Path) -> list[object]:
-    """What tells a file from others: where links lead, and the file on its disk if it is there.
+    """Keys that identify a file: its path, its resolved path, and its device and inode.
 
-    The latter also knows another case of the name, where the disk does not mind it.
+    The inode also matches names that differ only in case on a case-insensitive file system.
     """
     found: list[object] = [os.path.normcase(path.absolute())]
     with suppress(OSError, ValueError, RuntimeError):  # a loop of links, a name too long
@@ -136,44 +135,42 @@ def _check_replaced(result: Result, *, force: bool) -> None:
     path = result.path
     try:
         found = path.lstat()
-        if path.is_dir():
-            raise InputError(f"{path} is a folder; name a file.")
-        if not path.is_file():
-            if path.is_symlink():
-                return  # it leads nowhere; the link is replaced
-            raise InputError(f"{path} is no ordinary file: it is not written over.")
-        if path.stat().st_size == 0 or not found.st_size:
-            return
-        is_one = result.is_one(path)
+        is_folder, is_regular, is_link = path.is_dir(), path.is_file(), path.is_symlink()
+        is_empty = is_regular and (path.stat().st_size == 0 or not found.st_size)
+        is_one = is_regular and (is_empty or result.is_one(path))
     except (FileNotFoundError, NotADirectoryError):
         return
     except (OSError, ValueError) as error:
         raise _unwritable(path, error) from error
+    if is_folder:
+        raise InputError(f"{path} is a folder; name a file.")
+    if is_empty or (is_link and not is_regular):
+        return  # a dangling link is replaced
+    if not is_regular:
+        raise InputError(f"{path} is not a regular file, so it is not overwritten.")
     if not is_one:
         raise InputError(
-            f"{path} is there already and is no {result.what}: it is not written over. Name "
-            "another output."
+            f"{path} already exists and is not a valid {result.what}, so it is not overwritten. "
+            "Name another output."
         )
     if not force:
-        raise InputError(
-            f"{path} is there already. Name another output, or allow to replace it (--force)."
-        )
+        raise InputError(f"{path} already exists. Name another output, or replace it with --force.")
 
 
 def _check_free(path: Path) -> None:
-    """Raise where another program holds what will be replaced: better now than after the work."""
+    """Raise if another program holds what will be replaced: better now than after the work."""
     try:
         if os.path.lexists(path):
             check_free(path)
     except OSError as error:
         raise MediaError(
-            f"{path} cannot be replaced: {error.strerror or error}. Another program has it open, "
-            "or something in it: close that program, or name another output."
+            f"{path} cannot be replaced: {error.strerror or error}. Another program has it, or "
+            "something in it, open: close that program or name another output."
         ) from error
 
 
 def _check_folder(folder: Path, paths: Sequence[Path], room: int) -> None:
-    """Raise unless a file of each name can be made in `folder`, which is taken away again."""
+    """Raise unless a file of each name can be created in `folder`; nothing is left behind."""
     first = paths[0]
     try:
         missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -202,14 +199,14 @@ def _check_folder(folder: Path, paths: Sequence[Path], room: int) -> None:
 
 def _try_to_write(target: Path) -> None:
     with suppress(FileNotFoundError):
-        target.lstat()  # a name that is too long is told here
+        target.lstat()  # raises if the name is too long
     attempt = target.with_name(temporary_name(target.name))
     try:
         with attempt.open("xb") as file:
             file.write(b"x")
         with suppress(OSError):
             remove(attempt)
-    except BaseException:  # an interruption too, of the removal as well
+    except BaseException:  # also if the removal is interrupted
         discard(attempt)
         raise
 
@@ -217,4 +214,4 @@ def _try_to_write(target: Path) -> None:
 def _unwritable(path: Path, error: OSError | ValueError) -> MediaError:
     if isinstance(error, OSError):
         return write_error(path, error)
-    return MediaError(f"{str(path)!r} is no name for a file: {error}.")
+    return MediaError(f"{str(path)!r} is not a valid file name: {error}.")

@@ -1,7 +1,7 @@
-"""YAML: the one reader of it. Plain values only, of a bounded number, and no surprises.
+"""The YAML reader: plain values only, limited in number, and no surprises.
 
-A date stays the text that it is, a key is there once and is text, tags are refused, and aliases
-count as what they stand for, so that a small file cannot stand for an endless one.
+Dates stay text, keys must be unique and text, tags are rejected, and aliases count as the values
+that they expand to, so that a small file cannot expand without limit.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from .text import read_text
 
 Value = TypeVar("Value")
 
-#: The longest of the project's own has 3 kB. The reader needs about 10 s for a megabyte.
+#: The project's largest file has 3 kB. Parsing takes about 10 s per megabyte.
 _MAX_BYTES = 2**18
 _DEPTH = 32
-#: Of `"C:\Users"`, in which YAML takes the backslash for the beginning of a character's code.
-_BACKSLASHES = "Write the paths of Windows with / or without the double quotes."
+#: For `"C:\Users"`, where YAML reads the backslash as the start of an escape sequence.
+_BACKSLASHES = "Write Windows paths with / or without the double quotes."
 _MAX_NODES = 100_000
 _MAX_DIGITS = 100
 _TAGS = {
@@ -39,13 +39,14 @@ def read_yaml(
     error: type[EasyAnimateError],
     remedy: str = "",
 ) -> Value:
-    """The value in a YAML file; an `error` names the file and what is wrong.
+    """Read a YAML file. Raises `error` with the file and what is wrong.
 
     Args:
         path: The file, in UTF-8 with or without a byte order mark.
-        kind: What the value must be: `dict`, `list`, or `object` for any. An empty file is None.
-        error: The type of error that is raised.
-        remedy: What to do about a file that is missing or damaged, as a sentence.
+        kind: Required type of the value: `dict`, `list`, or `object` for any. An empty file is
+            None.
+        error: The exception type to raise.
+        remedy: What to do about a missing or damaged file, as a sentence.
     """
     text = read_text(path, error=error, remedy=remedy, limit=_MAX_BYTES)
     return yaml_value(text, kind, os.fspath(path), error=error, remedy=remedy)
@@ -54,7 +55,7 @@ def read_yaml(
 def yaml_value(
     text: str, kind: type[Value], name: str, *, error: type[EasyAnimateError], remedy: str = ""
 ) -> Value:
-    """The value of YAML text, as `read_yaml`; `name` is what messages call the text."""
+    """Parse YAML text, as `read_yaml` does; messages refer to it by `name`."""
     loader = None
     try:
         loader = _Loader(text)
@@ -64,12 +65,19 @@ def yaml_value(
             _check(root)
         value = None if root is None else loader.construct_document(root)
     except RecursionError:
-        raise error(f"{name} is not valid YAML: it is nested too deep. {remedy}".rstrip()) from None
+        raise error(
+            f"{name} is not valid YAML: it is nested too deeply. {remedy}".rstrip()
+        ) from None
     except (yaml.YAMLError, ValueError) as fault:
         said = " ".join(str(fault).split())
         told = _BACKSLASHES if "escape" in said else remedy
         raise error(f"{name} is not valid YAML: {said}. {told}".rstrip()) from fault
-    except (KeyError, IndexError, AttributeError, TypeError) as fault:  # PyYAML's, of `!!bool 7`
+    except (
+        KeyError,
+        IndexError,
+        AttributeError,
+        TypeError,
+    ) as fault:  # PyYAML raises these for `!!bool 7`
         said = f"a value does not fit its tag ({fault})"
         raise error(f"{name} is not valid YAML: {said}. {remedy}".rstrip()) from fault
     finally:
@@ -82,7 +90,7 @@ def yaml_value(
 
 
 class _Loader(yaml.SafeLoader):
-    """Without dates; numbers are of a size that can be used."""
+    """A safe loader without dates and with limits on numbers."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -100,7 +108,7 @@ def _whole(loader: _Loader, node: yaml.ScalarNode) -> int:
 def _number(loader: _Loader, node: yaml.ScalarNode) -> float:
     value = loader.construct_yaml_float(node)
     if not math.isfinite(value):
-        raise ValueError(f"{short(node.value)} is no finite number{_place(node)}")
+        raise ValueError(f"{short(node.value)} is not a finite number{_place(node)}")
     return value
 
 
@@ -109,20 +117,22 @@ _Loader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
 def _check(root: yaml.Node) -> None:
-    """Depth, number and tags of all nodes, an alias counted as what it stands for."""
+    """Check depth, number and tags of all nodes; aliases count as what they expand to."""
     counts: dict[int, int] = {}
     _count(root, (), counts)
 
 
 def _count(node: yaml.Node, above: tuple[int, ...], counts: dict[int, int]) -> int:
     if id(node) in above:
-        raise ValueError(f"a value holds itself by an alias{_place(node)}")
+        raise ValueError(f"a value contains itself through an alias{_place(node)}")
     if id(node) in counts:
         return counts[id(node)]
     if len(above) > _DEPTH:
         raise RecursionError
     if node.tag not in _TAGS:
-        raise ValueError(f"the tag {short(node.tag)} is not read{_place(node)}; write plain values")
+        raise ValueError(
+            f"the tag {short(node.tag)} is not supported{_place(node)}; write plain values"
+        )
     below: list[yaml.Node] = []
     if isinstance(node, yaml.MappingNode):
         below = _checked_pairs(node)
@@ -131,23 +141,23 @@ def _count(node: yaml.Node, above: tuple[int, ...], counts: dict[int, int]) -> i
     count = 1 + sum(_count(item, (*above, id(node)), counts) for item in below)
     if count > _MAX_NODES:
         raise ValueError(
-            f"its aliases stand for more than {_MAX_NODES:,} values{_place(node)}; write fewer out"
+            f"its aliases expand to more than {_MAX_NODES:,} values{_place(node)}; use fewer"
         )
     counts[id(node)] = count
     return count
 
 
 def _checked_pairs(node: yaml.MappingNode) -> list[yaml.Node]:
-    """The values of a mapping whose keys are texts, each there once."""
+    """The values of a mapping, after checking that its keys are text and unique."""
     seen = set()
     for key, _ in node.value:
         if key.tag == _MERGE:
             continue
         if not isinstance(key, yaml.ScalarNode) or not key.tag.endswith(":str"):
             said = short(key.value) if isinstance(key, yaml.ScalarNode) else "a list or a mapping"
-            raise ValueError(f"the key {said} is no text{_place(key)}; put it in quotes")
+            raise ValueError(f"the key {said} is not text{_place(key)}; put it in quotes")
         if key.value in seen:
-            raise ValueError(f"the key {short(key.value)} is there twice{_place(key)}")
+            raise ValueError(f"the key {short(key.value)} appears twice{_place(key)}")
         seen.add(key.value)
     return [value for _, value in node.value]
 

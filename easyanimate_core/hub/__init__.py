@@ -1,4 +1,4 @@
-"""The published models: which there are, where they go, and how they get there."""
+"""The published models: what exists, where it belongs, and how to download it."""
 
 from .download import (
     Wanted,

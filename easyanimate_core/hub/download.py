@@ -1,4 +1,4 @@
-"""What of a repository is wanted, what of it is here, and fetching the rest."""
+"""Selects files of a repository, checks which are present, and downloads the rest."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ from .sources import RemoteFile, Repository
 from .transfer import Say, disk_error, fetch, matches, part_path, put_in_place
 from .zoo import LORAS, ZooModel
 
-#: What the pack reads of a checkpoint: weights, configurations, vocabularies, tokenizer models.
+#: The checkpoint files that the pack reads: weights, configs, vocabularies, tokenizer models.
 _READ = (".json", ".model", ".safetensors", ".txt")
-#: Which files were checked, beside them. Hidden, so that no list of models shows it.
+#: Records the verified files, next to them. Hidden, so that no list of models shows it.
 _RECORD = ".easyanimate-download.json"
 _LOCK = ".easyanimate-download.lock"
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """The wanted `files` of a repository, the `folder` that gets them, and which are `missing`.
+    """The requested `files` of a repository, their target `folder`, and which are `missing`.
 
-    A file is here where one of its name and size is. Whether its content is right is only known
-    after `download`.
+    A file counts as present if its name and size match. Its content is verified by `download`.
     """
 
     repository: Repository
@@ -38,17 +37,17 @@ class Wanted:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Total size of all files in bytes."""
         return sum(file.size for file in self.files)
 
     @property
     def to_fetch(self) -> int:
-        """Bytes that are still to come; what an interrupted download has left is not."""
+        """Bytes left to download, not counting what an interrupted download has kept."""
         return sum(file.size - _part_size(self.folder, file) for file in self.missing)
 
     @property
     def free(self) -> int:
-        """Bytes that are free on the folder's disk."""
+        """Free bytes on the folder's disk."""
         there = next(
             path for path in (self.folder, *self.folder.absolute().parents) if path.is_dir()
         )
@@ -56,7 +55,7 @@ class Wanted:
 
     @property
     def summary(self) -> str:
-        """What is wanted, what of it is to come, and where it goes."""
+        """Number and size of the files, bytes to download, free space, and target folder."""
         return (
             f"{self.repository.name}: {len(self.files)} files, {size_text(self.size)}; to fetch: "
             f"{size_text(self.to_fetch)}, free: {size_text(self.free)}, into {self.folder}"
@@ -64,15 +63,15 @@ class Wanted:
 
 
 def target_folder(name: str, folders: Sequence[Path]) -> Path:
-    """Where a model goes: to the one of `folders` that has some of it, else to the first."""
+    """Where a model belongs: the first of `folders` that already has its folder, else the first."""
     return next((root / name for root in folders if (root / name).is_dir()), folders[0] / name)
 
 
 def model_files(files: Sequence[RemoteFile], only: Sequence[str] = ()) -> tuple[RemoteFile, ...]:
-    """Those of a checkpoint's files that the pack reads; with `only`, those of these folders.
+    """The checkpoint files that the pack reads; with `only`, just those in these folders.
 
     Raises:
-        InputError: A name of `only` is no folder of the repository.
+        InputError: A name in `only` is not a folder of the repository.
     """
     read = [file for file in files if Path(file.path).suffix.lower() in _READ]
     folders = sorted({file.path.split("/")[0] for file in read if "/" in file.path})
@@ -83,30 +82,30 @@ def model_files(files: Sequence[RemoteFile], only: Sequence[str] = ()) -> tuple[
 
 
 def named_files(files: Sequence[RemoteFile], names: Sequence[str]) -> tuple[RemoteFile, ...]:
-    """The files of these paths; `DownloadError` where one is not in the repository."""
+    """The files with these paths; `DownloadError` if one is not in the repository."""
     known = {file.path: file for file in files}
     lost = [name for name in names if name not in known]
     if lost:
-        raise DownloadError(f"The repository has no file {' or '.join(lost)} any more.")
+        raise DownloadError(f"The repository no longer has the file {' or '.join(lost)}.")
     return tuple(known[name] for name in names)
 
 
 def find_missing(repository: Repository, folder: Path, files: Sequence[RemoteFile]) -> Wanted:
-    """What is missing of `files` in `folder`; nothing is read but sizes."""
+    """What to download to `folder`; only the sizes of existing files are read."""
     if not files:
-        raise DownloadError(f"{repository.name} holds no file that the pack reads.")
+        raise DownloadError(f"{repository.name} has no file that the pack can read.")
     missing = tuple(file for file in files if _size(folder / file.path) != file.size)
     return Wanted(repository, folder, tuple(files), missing)
 
 
 def download(wanted: Wanted, progress: Progress, say: Say) -> None:
-    """Fetch what is missing, and check the hash of everything that was not checked before.
+    """Download the missing files and verify the hash of every file not verified before.
 
-    `progress` counts bytes, of stage "verify" and then of stage "download". An exception from it
-    cancels; the next call goes on from there.
+    `progress` counts bytes, first for the stage "verify", then for "download". An exception raised
+    from it cancels; the next call resumes.
 
     Raises:
-        DownloadError: The disk has too little room, the hub refuses, or what arrives is wrong.
+        DownloadError: The disk is too full, the hub refuses, or the received content is wrong.
     """
     from filelock import FileLock, Timeout
 
@@ -127,14 +126,14 @@ def _download(wanted: Wanted, progress: Progress, say: Say) -> None:
     wanted = _without_damaged(wanted, record, progress, say)
     if wanted.missing and wanted.to_fetch > wanted.free:
         raise DownloadError(
-            f"{wanted.repository.name} needs {size_text(wanted.to_fetch)} more and the disk "
-            f"of {wanted.folder} has {size_text(wanted.free)} free. Free some space, or name a "
-            "folder on another disk. Nothing was fetched."
+            f"{wanted.repository.name} needs {size_text(wanted.to_fetch)} more, but the disk of "
+            f"{wanted.folder} has {size_text(wanted.free)} free. Free some space, or name a folder "
+            "on another disk. Nothing was downloaded."
         )
     record.want(wanted)
     counter = _Counter("download", sum(file.size for file in wanted.missing), progress)
     held = []
-    for file in sorted(wanted.missing, key=lambda file: file.size):  # a wrong set-up shows early
+    for file in sorted(wanted.missing, key=lambda file: file.size):  # a wrong setup fails early
         target = wanted.folder / file.path
         fetch(wanted.repository.address(file.path), file, target, counter, say)
         if put_in_place(target, file) is None:
@@ -142,27 +141,26 @@ def _download(wanted: Wanted, progress: Progress, say: Say) -> None:
             say(f"{file.path}  {size_text(file.size)}")
         else:
             held.append(file)
-            say(f"{file.path} is here, but another program holds it: tried again at the end.")
+            say(f"{file.path} is held by another program: trying again at the end.")
     _put_held(wanted.folder, held, record, say)
 
 
 def _put_held(folder: Path, held: Sequence[RemoteFile], record: _Record, say: Say) -> None:
-    """Once more what a virus scanner, or a ComfyUI that runs, did not let take its place."""
+    """Retry the files that another program held, such as a virus scanner or a running ComfyUI."""
     for file in held:
         error = put_in_place(folder / file.path, file)
         if error is not None:
             raise DownloadError(
-                f"{folder / file.path} cannot be put in place: {error.strerror or error}. Another "
+                f"{folder / file.path} cannot be replaced: {error.strerror or error}. Another "
                 "program has it open: ComfyUI while it uses the model, or a virus scanner. Close "
-                "that. What was fetched is kept, and the same command goes on without fetching it "
-                "again."
+                "it and run the same command again; the downloaded file is kept."
             )
         record.add(file)
         say(f"{file.path}  {size_text(file.size)}")
 
 
 def _without_damaged(wanted: Wanted, record: _Record, progress: Progress, say: Say) -> Wanted:
-    """What is wanted, with the damaged files among the missing ones; they are removed."""
+    """The same, with damaged files removed and counted as missing."""
     unknown = [f for f in wanted.files if f not in wanted.missing and not record.knows(f)]
     counter = _Counter("verify", sum(file.size for file in unknown), progress)
     damaged = []
@@ -173,12 +171,12 @@ def _without_damaged(wanted: Wanted, record: _Record, progress: Progress, say: S
             continue
         remove(path)
         damaged.append(file)
-        say(f"{file.path} is damaged, or of another state of the repository: removed.")
+        say(f"{file.path} is damaged, or from another revision of the repository: removed.")
     return Wanted(wanted.repository, wanted.folder, wanted.files, (*wanted.missing, *damaged))
 
 
 class _Counter:
-    """Bytes of single steps as the `done` of a `Progress`."""
+    """Adds up byte counts and reports them as the `done` of a `Progress`."""
 
     def __init__(self, stage: str, total: int, progress: Progress) -> None:
         self._stage, self._total, self._progress = stage, total, progress
@@ -190,10 +188,10 @@ class _Counter:
 
 
 class _Record:
-    """The files of a folder that were checked, with their size and time at that moment.
+    """The verified files of a folder, with their size and modification time.
 
-    Reading 30 GB again only to find them unchanged would take a minute. A record that cannot be
-    read is none: then everything is checked anew.
+    Reading 30 GB again only to find them unchanged would take a minute. If the record cannot be
+    read, everything is verified again.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -203,7 +201,7 @@ class _Record:
         self._wanted: dict[str, int] = dict(stored.get("wanted", {}))
 
     def want(self, wanted: Wanted) -> None:
-        """Beside what was wanted before, unless the repository has it no more."""
+        """Add to the files requested before, dropping those that the repository no longer has."""
         paths = self._wanted.keys() | {file.path for file in wanted.files}
         self._wanted = {f.path: f.size for f in wanted.repository.files if f.path in paths}
         self._write()
@@ -229,11 +227,11 @@ class _Record:
         except OSError as error:
             if not is_held(error):
                 raise
-            discard(new)  # the next entry writes all of them
+            discard(new)  # the next entry rewrites the whole record
 
 
 def read_record(folder: Path) -> Mapping[str, Any]:
-    """What an earlier download has written about a folder; {} where there is nothing to read."""
+    """The record that an earlier download left in a folder; {} if there is none."""
     try:
         record = read_json(folder / _RECORD, dict, error=DownloadError)
     except DownloadError:
@@ -243,17 +241,16 @@ def read_record(folder: Path) -> Mapping[str, Any]:
 
 
 def model_state(model: ZooModel, folders: Sequence[Path]) -> str:
-    """Whether a model is in one of the models' folders: "whole", "partly" or "no".
+    """Whether a model is in one of `folders`: "whole", "partly" or "no".
 
-    Without asking a hub: whole is a folder with every part and nothing missing of what a download
-    has wanted.
+    No hub is asked: a folder is whole if it has every part and every file requested by a download.
     """
     states = {_state(root / model.name, model.parts) for root in folders}
     return next((state for state in ("whole", "partly") if state in states), "no")
 
 
 def lora_states(folders: Sequence[Path]) -> dict[str, str]:
-    """The same of every LoRA."""
+    """The state of every LoRA, "whole" or "no"."""
     return {
         name: "whole" if any((root / lora.file).is_file() for root in folders) else "no"
         for name, lora in LORAS.items()
@@ -270,7 +267,7 @@ def _state(folder: Path, parts: Sequence[str]) -> str:
 
 
 def size_text(count: int) -> str:
-    """Bytes for people."""
+    """A byte count in human-readable units."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if count >= size:
             return f"{count / size:.2f} {unit}"
@@ -278,7 +275,7 @@ def size_text(count: int) -> str:
 
 
 def _size(path: Path) -> int:
-    """-1 where there is no file."""
+    """Size in bytes, -1 if there is no file."""
     return path.stat().st_size if path.is_file() else -1
 
 

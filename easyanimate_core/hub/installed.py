@@ -1,4 +1,4 @@
-"""Whether an installation is complete: folders and packages, looked at without importing them."""
+"""Checks an installation's folders and packages, without importing the packages."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from ..files import read_text
 from ..files.packages import command_for, is_installed, pip_command
 from .places import CHECKPOINTS, DETECTORS, Places
 
-#: Modules of packages that cannot be required without replacing what others brought.
+#: Optional: requiring these packages could replace those that other software installed.
 _BESIDE = {
     "cv2": ("OpenCV", "control videos"),
     "controlnet_aux": ("controlnet-aux", "control videos of lines and poses, and depth_midas"),
 }
-#: Packages beyond the requirements, and what needs them.
+#: Optional packages, and what needs them.
 _OPTIONAL = {"onnxruntime": "DWPose", "modelscope": "--source modelscope"}
 _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)$")
 
 
 def check_installation(pack: Path, places: Places) -> Iterator[str]:
-    """Make the model folders of a ComfyUI and tell, line by line, what is there and what is not."""
+    """Create ComfyUI's model folders; yield a line for everything present or missing."""
     yield from _check_packages(pack / "requirements.txt")
     if places.problem:
         yield f"warning: {places.problem} Its folders are not used."
     if places.base is None:
-        yield f"{pack} is not in the custom_nodes of a ComfyUI: no folder was made."
+        yield f"{pack} is not in a ComfyUI's custom_nodes: no folder was created."
         return
     for key in (CHECKPOINTS, DETECTORS):
         folder = places.folders(key)[0]
-        # A folder of extra_model_paths.yaml may be on a disk that is not there at the moment.
+        # A folder from extra_model_paths.yaml may be on a disk that is not mounted.
         if places.extra.get(key) and not folder.is_dir():
-            yield f"missing: the folder {folder} of extra_model_paths.yaml"
+            yield f"missing: the folder {folder} from extra_model_paths.yaml"
             continue
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            yield f"missing: the folder {folder} cannot be made: {error.strerror or error}"
+            yield f"missing: the folder {folder} cannot be created: {error.strerror or error}"
             continue
         yield f"folder   {folder}"
 
@@ -77,5 +77,5 @@ def _version(name: str) -> str | None:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    """Enough of a version to compare releases with the lower bounds of the requirements."""
+    """The release numbers, enough to compare with the lower bounds in the requirements."""
     return tuple(int(number) for number in re.findall(r"\d+", text)[:3])

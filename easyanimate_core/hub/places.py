@@ -1,6 +1,6 @@
-"""Where ComfyUI has its model folders, found from the outside: no ComfyUI is imported.
+"""Finds ComfyUI's model folders without importing ComfyUI.
 
-ComfyUI-Manager runs `install.py` in a process of its own, where `folder_paths` does not exist.
+ComfyUI-Manager runs `install.py` in a separate process, where `folder_paths` is not available.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import InputError
 
 CHECKPOINTS, DETECTORS, LORAS = "EasyAnimate", "controlnet_aux", "loras"
 
-#: ComfyUI-Manager tells its scripts where ComfyUI's data and its code lie.
+#: Set by ComfyUI-Manager for its scripts: the folders of ComfyUI's data and code.
 _BASE, _CODE = "COMFYUI_FOLDERS_BASE_PATH", "COMFYUI_PATH"
 
 
@@ -23,8 +23,8 @@ _BASE, _CODE = "COMFYUI_FOLDERS_BASE_PATH", "COMFYUI_PATH"
 class Places:
     """ComfyUI's base folder (None outside ComfyUI) and what extra_model_paths.yaml adds.
 
-    `extra` are folders by their key, in ComfyUI's order; `first` says of which keys they come
-    before ComfyUI's own. `problem` is what is wrong with the file, "" where nothing is.
+    `extra` maps a key to its folders in ComfyUI's order; for the keys in `first` they come before
+    ComfyUI's own. `problem` describes a fault of the file, or is "".
     """
 
     base: Path | None
@@ -33,9 +33,9 @@ class Places:
     problem: str = ""
 
     def folders(self, key: str) -> list[Path]:
-        """Every folder of a key, in the order in which ComfyUI searches them; [] outside it.
+        """All folders of a key in ComfyUI's search order; [] outside ComfyUI.
 
-        Keys of this pack are registered after the file is read, so the file's folders come first.
+        This pack's keys are registered after the file is read, so the file's folders come first.
         """
         own = [] if self.base is None else [self.base / "models" / key]
         extra = list(self.extra.get(key, ()))
@@ -43,7 +43,7 @@ class Places:
 
 
 def find_places(pack: Path, environment: Mapping[str, str]) -> Places:
-    """The places of the ComfyUI that the folder `pack` is installed in."""
+    """The model folders of the ComfyUI in which the folder `pack` is installed."""
     base = next((path for path in _bases(pack, environment) if _is_base(path)), None)
     if base is None:
         return Places(None)
@@ -61,7 +61,7 @@ def find_places(pack: Path, environment: Mapping[str, str]) -> Places:
 def _bases(pack: Path, environment: Mapping[str, str]) -> Iterator[Path]:
     if pack.parent.name == "custom_nodes":
         yield pack.parent.parent
-    for name in (_BASE, _CODE):  # a pack that is linked into custom_nodes does not lie there
+    for name in (_BASE, _CODE):  # a symlinked pack is not inside custom_nodes
         if environment.get(name):
             yield Path(environment[name])
 
@@ -71,17 +71,17 @@ def _is_base(folder: Path) -> bool:
 
 
 def _read(file: Path) -> tuple[dict[str, tuple[Path, ...]], frozenset[str]]:
-    """As ComfyUI's `utils/extra_config.py` reads it."""
+    """Read the file as ComfyUI's `utils/extra_config.py` does."""
     from ..files.yaml_text import read_yaml
 
     sections: Any = read_yaml(file, object, error=InputError) or {}
     if not isinstance(sections, dict):
-        raise InputError("it holds no sections")
+        raise InputError("it has no sections")
     found: dict[str, list[Path]] = {CHECKPOINTS: [], DETECTORS: [], LORAS: []}
     first = set()
     for name, section in sections.items():
         if not isinstance(section, dict | None):
-            raise InputError(f"{name} is no section: indent what belongs to one under its name")
+            raise InputError(f"{name} is not a section: indent its entries below the name")
         entries: dict[str, Any] = dict(section or {})
         base = entries.pop("base_path", "")
         root = file.absolute().parent / os.path.expandvars(Path(base).expanduser())

@@ -1,7 +1,7 @@
-"""What a hub holds and where each file is fetched from, asked through the hubs' own libraries.
+"""Lists the files of a hub's repository and their addresses, through the hub's own library.
 
-They know the endpoints and mirrors (`HF_ENDPOINT`, `MODELSCOPE_ENDPOINT`) and where a token lies. A
-token is never printed, and is sent to the hub's own host alone; see `transfer`.
+The libraries know the endpoints and mirrors (`HF_ENDPOINT`, `MODELSCOPE_ENDPOINT`) and where the
+token is stored. A token is never printed, and only sent to the hub's own host; see `transfer`.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ..files.names import name_fault
 from ..files.packages import pip_command
 from .zoo import HUGGINGFACE, MODELSCOPE
 
-#: Seconds in which a hub has to answer a question about a repository.
+#: Timeout in seconds for listing a repository.
 _TIMEOUT = 30
 _SHA256, _SHA1 = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file of a repository: `path` with /, `size` in bytes, and what its content hashes to.
+    """A file of a repository: `path` with /, `size` in bytes, and a hash of its content.
 
-    `sha256` is that of the content, `git_sha1` that of git's blob; "" where the hub tells neither.
+    `sha256` hashes the content, `git_sha1` the git blob; "" if the hub does not report it.
     """
 
     path: str
@@ -35,13 +35,13 @@ class RemoteFile:
 
     @property
     def fingerprint(self) -> str:
-        """The hash that the content must have."""
+        """The expected hash."""
         return self.sha256 or self.git_sha1
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a file is fetched from. `secret` are headers for the host of `url` and no other."""
+    """Where a file is downloaded from. `secret` holds headers for the host of `url` only."""
 
     url: str
     source: str
@@ -50,7 +50,7 @@ class Address:
 
 @dataclass(frozen=True)
 class Repository:
-    """The files of a repository in one state, and the address of each by its path."""
+    """The files of a repository at one revision, and a function from path to address."""
 
     name: str
     source: str
@@ -62,13 +62,13 @@ class Source(Protocol):
     """A hub."""
 
     def open(self, name: str) -> Repository:
-        """List a repository; `DownloadError` where it cannot be read."""
+        """List a repository; `DownloadError` if it cannot be read."""
 
 
 class HuggingFace:
-    """Hugging Face, or a mirror; `endpoint` None is the library's own choice.
+    """Hugging Face, or a mirror; `endpoint=None` uses the library's default.
 
-    Files come by plain HTTP. Xet's transfer is faster on a fast line, but does not resume.
+    Files are downloaded over plain HTTP. Xet is faster on a fast connection, but cannot resume.
     """
 
     def __init__(self, endpoint: str | None = None) -> None:
@@ -113,7 +113,7 @@ class HuggingFace:
 
 
 class ModelScope:
-    """ModelScope; `endpoint` None is the library's own choice."""
+    """ModelScope; `endpoint=None` uses the library's default."""
 
     def __init__(self, endpoint: str | None = None) -> None:
         self._endpoint = endpoint
@@ -155,25 +155,25 @@ SOURCES: Mapping[str, Callable[[], Source]] = {HUGGINGFACE: HuggingFace, MODELSC
 
 
 def refused(page: str, status: int, source: str) -> DownloadError:
-    """What to tell about an answer other than the file."""
+    """The error for a response other than the file."""
     log_in = "hf auth login" if source == HUGGINGFACE else "modelscope login"
     if status in (401, 403):
         return DownloadError(
-            f"{page} is not given out (HTTP {status}): it does not exist, or it asks for a login "
-            "or for its terms to be accepted, or the token of this computer is not valid. Open "
-            f"the page in a browser, then log in with: {log_in}"
+            f"{page} denies access (HTTP {status}): it does not exist, it requires a login or "
+            "acceptance of its terms, or this computer's token is not valid. Open the page in a "
+            f"browser, then log in with: {log_in}"
         )
     if status == 404:
-        return DownloadError(f"{page} does not exist (HTTP 404). Compare its name with --list.")
+        return DownloadError(f"{page} does not exist (HTTP 404). Check its name with --list.")
     return DownloadError(
-        f"{page} answers HTTP {status}. Try again later; the same command resumes."
+        f"{page} responded with HTTP {status}. Try again later; the same command resumes."
     )
 
 
 def unreachable(place: str, error: BaseException) -> DownloadError:
-    """What to tell about a host that does not answer.
+    """The error for a host that does not respond.
 
-    Of the error only its kind: its text may hold a signed address.
+    It names only the type of the cause, whose text may contain a signed URL.
     """
     return DownloadError(
         f"{place} cannot be reached ({type(error).__name__}). Check the network, the proxy "
@@ -186,18 +186,18 @@ def _bearer(token: str | None) -> dict[str, str]:
 
 
 def _checked(page: str, file: RemoteFile) -> RemoteFile:
-    """`file`, unless its hash is none or its path cannot lie in a folder of every system."""
+    """`file`, if its hash and size are well-formed and every system can store its path."""
     for part in file.path.split("/"):
         if part in ("", ".", ".."):
             raise DownloadError(
-                f"{page} holds a file {file.path!r}, which no folder can take. Refused."
+                f"{page} lists a file {file.path!r}, which is not inside the repository. Refused."
             )
         if fault := name_fault(part):
             raise DownloadError(
-                f"{page} holds a file {file.path!r}, which no folder can take on every system: of "
-                f"{part!r}, {fault}. Refused."
+                f"{page} lists a file {file.path!r}, which not every system can store: {part!r} is "
+                f"not a valid name: {fault}. Refused."
             )
     hashes = (_SHA256, file.sha256), (_SHA1, file.git_sha1)
     if any(value and not pattern.fullmatch(value) for pattern, value in hashes) or file.size < 0:
-        raise DownloadError(f"{page} describes {file.path!r} by no hash or size. Refused.")
+        raise DownloadError(f"{page} lists {file.path!r} with an invalid hash or size. Refused.")
     return file

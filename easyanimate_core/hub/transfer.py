@@ -1,8 +1,8 @@
-"""One file from a hub to the disk: resumed, checked against its hash, and never there by half.
+"""Downloads one file from a hub: resumable, verified against its hash, and never left half done.
 
-The hubs' own libraries do not do all of this: `huggingface_hub` deletes what has arrived when a
-download is interrupted (from 1.31 on) and does not compare hashes over HTTP. So their libraries say
-what there is, and the bytes come here by plain HTTP, the same way from every hub.
+The hubs' own libraries do not do all of this: `huggingface_hub` deletes partial downloads when
+interrupted (from 1.31 on) and does not verify hashes over HTTP. So the libraries list the files,
+and the bytes are downloaded here by plain HTTP, the same way from every hub.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ..errors import DownloadError
 from ..files import is_held, patiently, remove, replace
 from .sources import Address, RemoteFile, refused, unreachable
 
-#: Told what to print; what it prints is for people.
+#: Called with a line of text to show to the user.
 Say = Callable[[str], None]
 
-#: Called with the number of bytes that have been read or received; an exception from it cancels.
+#: Called with the number of bytes read or received; an exception raised from it cancels.
 Count = Callable[[int], None]
 
-#: Seconds to connect, and to wait for the next bytes. A cancel may have to wait as long.
+#: Timeouts in seconds for connecting and for the next bytes. A cancel may take as long.
 _TIMEOUT = (10, 10)
-#: Seconds before each further attempt that follows one without a single byte.
+#: Seconds before each retry after an attempt that received nothing.
 _WAITS = (1.0, 2.0, 4.0)
-#: Small enough that a cancel is noticed at once on a slow line.
+#: Small enough that a cancel is noticed at once on a slow connection.
 _CHUNK = 1 << 18
 _MAX_REDIRECTS = 10
 _BUSY = (408, 429, 500, 502, 503, 504)
@@ -41,20 +41,20 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class _WrongContentError(Exception):
-    """What arrives is not the published file; the message ends a sentence about it."""
+    """The received content is not the published file; the message is the predicate."""
 
 
 class _NothingArrivedError(Exception):
-    """The host is busy or silent; a later attempt may succeed."""
+    """The host is busy or unresponsive; a retry may succeed."""
 
 
 def part_path(target: Path, file: RemoteFile) -> Path:
-    """Where the bytes of a file gather until it is whole, named after its content."""
+    """Path of the partial download, named after the file's hash."""
     return target.with_name(f".{target.name}.{file.fingerprint[:12] or 'new'}.part")
 
 
 def matches(path: Path, file: RemoteFile, count: Count) -> bool:
-    """Whether the file at `path` has the published size and hash. All of it is read."""
+    """Whether the file at `path` has the published size and hash. Reads all of it."""
     if path.stat().st_size != file.size:
         return False
     content = _Content(file)
@@ -63,14 +63,14 @@ def matches(path: Path, file: RemoteFile, count: Count) -> bool:
 
 
 def fetch(address: Address, file: RemoteFile, target: Path, count: Count, say: Say) -> None:
-    """Put the file beside `target`, whole, going on from what an earlier call has left there.
+    """Download the file completely to `part_path(target, file)`, resuming an earlier call.
 
-    `count` is told of every byte, those that are already here included; negative where bytes had to
-    be thrown away.
+    `count` is called for every byte, including those already present, and with a negative number
+    if bytes had to be discarded.
 
     Raises:
-        DownloadError: The host refuses or is silent, the disk is full, or the content is wrong
-            twice. What has arrived stays for the next call, unless it is wrong.
+        DownloadError: The host refuses or does not respond, the disk is full, or the content is
+            wrong twice. A partial download is kept for the next call unless it is wrong.
     """
     part = part_path(target, file)
     try:
@@ -84,20 +84,20 @@ def fetch(address: Address, file: RemoteFile, target: Path, count: Count, say: S
                 if last:
                     raise DownloadError(
                         f"{file.path} {error}, twice. It was removed. Something between here and "
-                        f"{urlsplit(address.url).netloc} changes it, or the repository is being "
-                        "changed: try again later, or take the other --source."
+                        f"{urlsplit(address.url).netloc} modifies it, or the repository is being "
+                        "updated: try again later, or use the other --source."
                     ) from error
-                say(f"{file.path} {error}: removed, and fetched once more.")
+                say(f"{file.path} {error}: removed, downloading it again.")
         with patiently(
             lambda: part.open("rb+")
-        ) as handle:  # a power cut must not leave an empty file under the name
+        ) as handle:  # a power cut must not leave an empty file at the final path
             os.fsync(handle.fileno())
     except OSError as error:
         raise disk_error(target.parent, error) from error
 
 
 def put_in_place(target: Path, file: RemoteFile) -> OSError | None:
-    """Give what `fetch` has fetched its name; the error where another program does not let it."""
+    """Move the file from `fetch` to `target`; return the error if another program holds it."""
     try:
         replace(part_path(target, file), target)
     except OSError as error:
@@ -108,16 +108,16 @@ def put_in_place(target: Path, file: RemoteFile) -> OSError | None:
 
 
 class _Content:
-    """What is known of a file's content: how many bytes, and their hash."""
+    """Size and hash of the bytes received so far."""
 
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
         self.restart()
 
     def restart(self) -> None:
-        """Back to no byte."""
+        """Start over."""
         self.size = 0
-        if self._file.git_sha1:  # the hash of git's blob begins with a header
+        if self._file.git_sha1:  # git hashes a header first
             self._hash = hashlib.sha1(f"blob {self._file.size}\0".encode(), usedforsecurity=False)
         else:
             self._hash = hashlib.sha256()
@@ -127,7 +127,7 @@ class _Content:
         self._hash.update(chunk)
 
     def read(self, path: Path, count: Count) -> None:
-        """Add the bytes that lie at `path`."""
+        """Add the content of `path`."""
         with path.open("rb") as handle:
             while chunk := handle.read(16 * _CHUNK):
                 self.add(chunk)
@@ -135,13 +135,13 @@ class _Content:
 
     @property
     def is_published(self) -> bool:
-        """Whether it is the published file, by its size alone where the hub tells no hash."""
+        """Whether it is the published file; only the size is compared if there is no hash."""
         same = self._hash.hexdigest() == self._file.fingerprint
         return self.size == self._file.size and (same or not self._file.fingerprint)
 
 
 def _receive(address: Address, file: RemoteFile, part: Path, count: Count) -> None:
-    """All bytes of the file at `part`, with the published hash."""
+    """Download the whole file to `part` and verify its hash."""
     content = _Content(file)
     part.touch()
     content.read(part, count)
@@ -160,19 +160,19 @@ def _receive(address: Address, file: RemoteFile, part: Path, count: Count) -> No
             _pause(wait, count)
     if not content.is_published:
         count(-content.size)
-        raise _WrongContentError("has arrived damaged: its hash is not the published one")
+        raise _WrongContentError("arrived damaged: its hash is not the published one")
 
 
 def _append(
     address: Address, file: RemoteFile, part: Path, content: _Content, count: Count
 ) -> None:
-    """Go on at the end of `part`; `_NothingArrivedError` where the host breaks off."""
+    """Resume at the end of `part`; `_NothingArrivedError` if the connection breaks off."""
     from requests import RequestException
 
     try:
         with _open(address, content.size) as response:
             _check_answer(response, address, file, content.size)
-            if content.size and response.status_code == 200:  # the host knows no ranges
+            if content.size and response.status_code == 200:  # the host does not support ranges
                 count(-content.size)
                 content.restart()
             with patiently(lambda: part.open("r+b")) as handle:
@@ -188,15 +188,18 @@ def _append(
     except RequestException as error:
         raise _NothingArrivedError(str(unreachable(_host(address.url), error))) from error
     if content.size < file.size:
-        raise _NothingArrivedError(f"{_host(address.url)} ends {file.path} too early, every time.")
+        raise _NothingArrivedError(
+            f"{_host(address.url)} keeps closing the connection before the end of {file.path}. Try "
+            "again later; the same command resumes."
+        )
 
 
 @contextmanager
 def _open(address: Address, start: int) -> Iterator[Any]:
-    """The answer to a request for the bytes from `start` on.
+    """The response to a request for the bytes from `start` on.
 
-    Redirects are followed here, because the secret headers are for the first host alone: the hubs
-    send large files from the hosts of others, under addresses that are signed themselves.
+    Redirects are followed here, because only the first host may see the secret headers: hubs serve
+    large files from third-party hosts, through signed URLs.
     """
     import requests
 
@@ -224,12 +227,12 @@ def _open(address: Address, start: int) -> Iterator[Any]:
 
 
 def _as_it_is(request: Any) -> Any:
-    """Keeps requests from putting a password of ~/.netrc in place of the token."""
+    """Keeps requests from replacing the token with a password from ~/.netrc."""
     return request
 
 
 def _check_answer(response: Any, address: Address, file: RemoteFile, start: int) -> None:
-    """Raise unless the answer is the rest of the file, or all of it."""
+    """Raise unless the response is the rest of the file, or all of it."""
     status = response.status_code
     if status in _BUSY:
         raise _NothingArrivedError(str(refused(_host(address.url), status, address.source)))
@@ -241,16 +244,16 @@ def _check_answer(response: Any, address: Address, file: RemoteFile, start: int)
     if status == 206:
         sent = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
         if not sent or int(sent[1]) != start:
-            raise _WrongContentError("was not continued where it had ended")
+            raise _WrongContentError("was not resumed where it had stopped")
         length = None if sent[2] == "*" else sent[2]
     if length is not None and int(length) != file.size:
         raise _WrongContentError(
-            f"has {length} bytes where it is fetched from, and {file.size} are published"
+            f"has {length} bytes on the host instead of the published {file.size}"
         )
 
 
 def _origin(url: str) -> tuple[str, str]:
-    """Scheme, host and port: a secret leaves none of them."""
+    """Scheme, host and port; secrets are only sent to the same origin."""
     parts = urlsplit(url)
     return parts.scheme, parts.netloc
 
@@ -260,7 +263,7 @@ def _host(url: str) -> str:
 
 
 def _pause(seconds: float, count: Count) -> None:
-    """Wait, and notice a cancel."""
+    """Wait, but notice a cancel."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         count(0)
@@ -268,14 +271,14 @@ def _pause(seconds: float, count: Count) -> None:
 
 
 def disk_error(folder: Path, error: OSError) -> DownloadError:
-    """What to tell about an `OSError` while `folder` was written to."""
+    """The error for an `OSError` raised while writing to `folder`."""
     if error.errno in _FULL:
         free = shutil.disk_usage(folder).free
         return DownloadError(
             f"The disk of {folder} is full ({free / 1e9:.2f} GB free; {error.strerror}). "
             "Free some space; the same command resumes."
         )
-    held = " Another program may have it open; close that, and the same command resumes."
+    held = " Another program may have it open: close it; the same command resumes."
     return DownloadError(
         f"{error.filename or folder} cannot be written: {error.strerror or error}."
         f"{held if is_held(error) else ''}"

@@ -1,6 +1,6 @@
-"""The published models: what each is called, where it lies, how large it is and what it needs.
+"""The published models: names, repositories, sizes and memory requirements.
 
-Names, sizes, licences and the memory tables are those of the original's authors.
+Names, sizes, licences and memory tables are as published by the original's authors.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from types import MappingProxyType
 from ..errors import InputError
 from ..models.specs import Head, Version
 
-#: The hubs by the names that the command line and the node give them, and the owner there.
+#: The hubs' names on the command line and in the node, and the owner of the models there.
 HUGGINGFACE, MODELSCOPE = "huggingface", "modelscope"
 OWNERS: Mapping[str, str] = MappingProxyType({HUGGINGFACE: "alibaba-pai", MODELSCOPE: "PAI"})
 
@@ -22,8 +22,8 @@ _SIZES = (
     "384x672x25", "384x672x49", "576x1008x25", "576x1008x49", "768x1344x25", "768x1344x49",
 )  # fmt: skip
 
-#: A row per graphics card in GB, a letter per size: m and q (with qfloat8) run with whole networks
-#: moved in and out, s only layer by layer and so slowly, - not at all.
+#: A row per GPU memory in GB, a letter per size. m: runs with model offload; q: with model offload
+#: and qfloat8; s: only with sequential offload (slow); -: does not run.
 _MEMORY = {
     (Version.V5_1, "7B"): {16: "qqss--", 24: "mmmqq-", 40: "mmmmmm"},
     (Version.V5_1, "12B"): {16: "qsss--", 24: "qqqqq-", 40: "mmmmmm"},
@@ -39,8 +39,8 @@ _ENCODERS = {Version.V5: ("text_encoder", "text_encoder_2"), Version.V5_1: ("tex
 class ZooModel:
     """A published checkpoint folder.
 
-    `gigabytes` is the published size of the repository, None where none was published. `seen` is
-    False for a repository whose name follows from its siblings' and that nobody has looked at.
+    `gigabytes` is the published size of the repository, None if not published. `seen` is False for
+    a repository whose name was inferred from its siblings and not confirmed.
     """
 
     name: str
@@ -54,25 +54,25 @@ class ZooModel:
 
     @property
     def layout(self) -> str:
-        """How the tensors are named: "original" or "diffusers"."""
+        """The tensor naming scheme: "original" or "diffusers"."""
         return "diffusers" if self.name.endswith("-diffusers") else "original"
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """The folders that a whole checkpoint has."""
+        """The folders of a complete checkpoint."""
         text = (*_ENCODERS[self.version], *_TOKENIZERS[self.version])
         return ("scheduler", *text, "transformer", "vae")
 
     @property
     def memory(self) -> str:
-        """Graphics card and the largest size that it runs without going layer by layer."""
+        """GPU memory and the largest size that it runs without sequential offload."""
         runs: dict[str, int] = {}
         for card, marks in _MEMORY[self.version, self.size].items():
             runs.setdefault(_SIZES[max(marks.rfind("m"), marks.rfind("q"))], card)
         return ", ".join(f"{card} GB: {largest}" for largest, card in runs.items())
 
     def repo(self, source: str) -> str:
-        """The repository's id on a hub; `InputError` where that hub has none."""
+        """The repository's id on a hub; `InputError` if that hub does not have the model."""
         if source not in self.sources:
             raise InputError(
                 f"{self.name} is not on {source}; it is on {' and '.join(self.sources)}."
@@ -89,7 +89,7 @@ class ZooLora:
 
     @property
     def file(self) -> str:
-        """Its name in the repository."""
+        """Its file name in the repository."""
         return f"{self.name}.safetensors"
 
 
@@ -135,10 +135,10 @@ _ALL = (
     _diffusers("12B", Head.CAMERA),
 )
 
-#: Every model by its name.
+#: Every model by name.
 MODELS: Mapping[str, ZooModel] = MappingProxyType({model.name: model for model in _ALL})
 
-#: Every LoRA by its name. Those of V5's InP models; V5.1 has them merged.
+#: Every LoRA by name. All are for V5's InP models; in V5.1 they are already merged.
 LORAS: Mapping[str, ZooLora] = MappingProxyType(
     {
         name: ZooLora(name, gigabytes)
@@ -153,14 +153,14 @@ LORAS: Mapping[str, ZooLora] = MappingProxyType(
 
 
 def find_model(name: str) -> ZooModel:
-    """The model of a name; `InputError` with the nearest names where there is none."""
+    """The model with this name; `InputError` suggests the nearest names."""
     if name not in MODELS:
         raise _unknown("model", name, MODELS)
     return MODELS[name]
 
 
 def find_lora(name: str) -> ZooLora:
-    """The LoRA of a name, with or without its ending."""
+    """The LoRA with this name, with or without its extension."""
     plain = name.removesuffix(".safetensors")
     if plain not in LORAS:
         raise _unknown("LoRA", name, LORAS)

@@ -1,4 +1,4 @@
-"""Pictures and videos: reading, aligning and writing."""
+"""Reading, aligning and writing images and videos."""
 
 from ..files import atomic_file
 from .align import (

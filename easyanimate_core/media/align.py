@@ -1,8 +1,8 @@
-"""The one rule that brings a picture, a clip or a mask to the size and length of a video.
+"""Aligns images, clips and masks to the size and length of a video.
 
-Pictures and clips are float [F, H, W, 3] in [0, 1]; masks are float [F, H, W] in [0, 1],
-1 = generate. A source is scaled to cover the target and its centre is cropped; a clip is resampled
-by taking the source frame nearest in time. What a rule changed is said in an `AlignmentReport`.
+Images and clips are float [F, H, W, 3] in [0, 1]; masks are float [F, H, W] in [0, 1],
+1 = generate. A source is scaled to cover the target and center-cropped; a clip is resampled by
+taking the source frame nearest in time. An `AlignmentReport` lists the changes.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from .scale import MASK_THRESHOLD, check_mask, check_pixels, cover_mask, nothing
 class AlignmentReport:
     """What alignment did to a clip. Sizes are (height, width), rates frames per second.
 
-    `cropped_fraction` is the share of the scaled picture's area outside the target. The counts are
-    frames: left out or shown again to change the rate, cut after the last one used, and copies of
-    the last frame appended. `kept_lines`: a drawing was scaled so that its thin lines stay.
+    `cropped_fraction` is the share of the scaled frame's area outside the target. The counts are
+    frames: dropped or repeated to change the rate, cut off at the end, and copies of the last frame
+    appended. `kept_lines`: a line drawing was scaled without weakening its thin lines.
     """
 
     source_size: tuple[int, int]
@@ -45,7 +45,7 @@ class AlignmentReport:
     kept_lines: bool = False
 
     def lines(self) -> list[str]:
-        """One sentence per change; empty when the clip was used as it is."""
+        """One sentence per change; empty if the clip was used unchanged."""
         sentences = []
         (height, width), (source_height, source_width) = self.size, self.source_size
         if self.size != self.source_size:
@@ -55,18 +55,18 @@ class AlignmentReport:
                 f"{crop if self.cropped_fraction else 'nothing cropped'}."
             )
         if self.kept_lines:
-            sentences.append("It is a drawing of thin lines; they were scaled at full strength.")
-        varying = "" if self.source_is_steady else "a varying rate, on the average "
+            sentences.append("It is a drawing of thin lines, which were kept at full strength.")
+        varying = "" if self.source_is_steady else "a variable rate, on average "
         rate = f"from {varying}{self.source_fps:g} to {self.fps:g} frames per second"
         if self.dropped_by_rate:
-            sentences.append(f"Resampled {rate}: {_frames(self.dropped_by_rate)} left out.")
+            sentences.append(f"Resampled {rate}: {_frames(self.dropped_by_rate)} dropped.")
         if self.repeated_by_rate:
             sentences.append(
                 f"Resampled {rate}: {_frames(self.repeated_by_rate)} repeated, because the source "
                 "is slower than the target."
             )
         if self.source_fps != self.fps and not self.dropped_by_rate + self.repeated_by_rate:
-            sentences.append(f"Read at another rate, {rate}; every frame was used once.")
+            sentences.append(f"Retimed {rate}; every frame was used once.")
         if self.dropped_at_end:
             sentences.append(f"{_frames(self.dropped_at_end)} cut at the end of the source.")
         if self.repeated_at_end:
@@ -78,7 +78,7 @@ class AlignmentReport:
 
 @dataclass(frozen=True)
 class AlignedClip:
-    """`frames` [F, H, W, 3] of the wanted size and rate, F = 4n + 1, and what was changed."""
+    """`frames` [F, H, W, 3] at the requested size and rate, F = 4n + 1, and what was changed."""
 
     frames: Tensor
     report: AlignmentReport
@@ -96,10 +96,10 @@ def align_clip(
 ) -> AlignedClip:
     """The first `frames` (4n + 1) frames of `clip` at `fps` and `height` x `width`.
 
-    Target frame i shows the source frame nearest to i / fps seconds; frames are never blended.
-    `frames` None takes the greatest 4n + 1 that the clip gives. A clip that gives fewer than
-    `frames` is refused, or with `short="repeat"` continued by its last frame. With `keep_lines` a
-    drawing of thin lines is scaled without averaging them away, as a control video has to be.
+    Target frame i is the source frame nearest to i / fps seconds; frames are never blended.
+    `frames=None` takes the largest available 4n + 1. A clip with fewer than `frames` is rejected,
+    or with `short="repeat"` padded with its last frame. `keep_lines` scales drawings of thin lines
+    without averaging the lines away, as control videos require.
     """
     check_pixels("The clip", clip.frames)
     check_size(height, width)
@@ -118,7 +118,7 @@ def align_clip(
     crop = cover_crop(clip.size, (height, width))
     num_shown = len(set(indices))
     rows = clip.rows(picked)
-    consecutive = rows == list(range(frames))  # then a view does, without a copy
+    consecutive = rows == list(range(frames))  # then a view suffices
     source = clip.frames[:frames] if consecutive else clip.frames[rows]
     is_source = clip.source_size in (None, tuple(clip.frames.shape[1:3]))
     scaled = keep_lines and is_source and crop.resized != clip.size
@@ -144,20 +144,20 @@ def align_clip(
 
 
 def available_frames(clip: Clip, fps: float) -> int:
-    """How many frames at `fps` have a source frame of their own moment."""
+    """Number of frames that the clip covers at `fps`."""
     return clip.times.count(fps)
 
 
 def pick_frames(
     clip: Clip, *, frames: int, fps: float, short: Literal["refuse", "repeat"] = "refuse"
 ) -> list[int]:
-    """Numbers of the source frames that `align_clip` shows, one per target frame."""
+    """Indices of the source frames that `align_clip` uses, one per target frame."""
     check_frames(frames)
     available = available_frames(clip, fps)
     if frames > available and short == "refuse":
         raise InputError(
-            f"The clip gives {available} frames at {fps:g} frames per second "
-            f"({len(clip.times.starts)} at {clip.fps:g}); {frames} were asked for. Use "
+            f"The clip has {available} frames at {fps:g} frames per second "
+            f"({len(clip.times.starts)} at {clip.fps:g}); {frames} were requested. Use "
             f"{floor_frames(available)} frames or fewer, a longer clip, or repeat its last frame "
             "(short='repeat')."
         )
@@ -166,23 +166,24 @@ def pick_frames(
 
 
 def align_mask(mask: Tensor, *, height: int, width: int, frames: int) -> Tensor:
-    """`mask` [1 or frames, H, W] as [frames, height, width] of exact 0 and 1.
+    """Align `mask` [1 or frames, H, W] to a binary mask [frames, height, width].
 
-    A value of 0.5 or more is 1 (generate). One mask holds for all frames. Scale and crop follow
-    the rule of `resize_cover`, by the nearest pixel, so that a mask stays on its picture.
+    Values of 0.5 or more become 1 (generate). A single mask applies to all frames. Scaling and
+    cropping match `resize_cover`, with nearest-neighbour sampling, so that a mask stays aligned
+    with its image.
     """
     check_mask("The mask", mask)
     check_size(height, width)
     check_frames(frames)
     if len(mask) not in (1, frames):
         raise InputError(
-            f"There are {len(mask)} masks for {frames} frames; give one for all frames or one "
+            f"There are {len(mask)} masks for {frames} frames; pass one for all frames or one "
             "per frame."
         )
     binary = (mask >= MASK_THRESHOLD).to(torch.float32)
     if not bool(binary.any()):
         raise InputError(
-            "The mask is empty: nothing is to be generated. Paint what is to change in white (1)."
+            "The mask is empty: nothing would be generated. Paint what should change in white (1)."
         )
     aligned = cover_mask(binary, height, width)
     if not bool(aligned.any()):

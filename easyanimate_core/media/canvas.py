@@ -1,4 +1,4 @@
-"""Drawn pictures as pixels."""
+"""Converts drawn images to pixels."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 def drawn_pixels(picture: Image.Image, *, scale: int = 1) -> Tensor:
-    """An RGB picture as [1, height, width, 3] float32 in [0, 1], made `scale` times smaller first.
+    """An RGB image as float32 [1, height, width, 3] in [0, 1], downscaled by `scale` first.
 
-    Lines of PIL have hard edges; drawn large and made smaller they are smooth.
+    PIL draws lines without antialiasing; drawing larger and downscaling smooths them.
     """
     if scale > 1:
         picture = picture.resize(

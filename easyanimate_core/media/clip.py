@@ -1,4 +1,4 @@
-"""Clips in memory, and what their files say of them."""
+"""Clips in memory, and facts about their files."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from .times import Timing, num_moments, uneven_note
 
 @dataclass(frozen=True)
 class Clip:
-    """`frames` [F, H, W, 3] float32 in [0, 1], shown at `fps` frames per second on the average.
+    """`frames` [F, H, W, 3] float32 in [0, 1], at `fps` frames per second on average.
 
-    A clip of a file knows more. `timing` is of every frame that was read (None: all are shown
-    equally long); `numbers` tell which of them `frames` are (None: all); `source_size` is the
-    (height, width) that the file is shown at. `notes` say what was changed so that it looks here
-    as a player shows it; `kept_lines`, that it is a drawing which was scaled at full strength;
-    `is_damaged`, that some of the frames that were read are in part what the decoder made up.
+    A clip from a file has more. `timing` covers every frame that was read (None: all have the same
+    duration); `numbers` are the indices of `frames` among them (None: all); `source_size` is the
+    (height, width) at which the file is displayed. `notes` list the conversions that make it look
+    as in a player; `kept_lines`: it is a line drawing scaled at full strength; `is_damaged`: parts
+    of some frames were made up by the decoder.
     """
 
     frames: Tensor
@@ -35,18 +35,18 @@ class Clip:
 
     @property
     def times(self) -> Timing:
-        """When its source's frames are shown."""
+        """The timing of the source's frames."""
         return self.timing or Timing.steady(len(self.frames), self.fps)
 
     @property
     def size(self) -> tuple[int, int]:
-        """(height, width) of its source."""
+        """(height, width) of the source."""
         return self.source_size or (self.frames.shape[1], self.frames.shape[2])
 
     def at_even_moments(self, fps: float) -> Clip:
-        """For uses that know one rate alone: at each moment i / `fps` the frame nearest to it.
+        """Resample to a constant rate: for each time i / `fps`, the nearest frame.
 
-        A clip whose frames are all shown equally long stays as it is.
+        A clip whose frames all have the same duration is returned unchanged.
         """
         times = self.times
         if times.is_even:
@@ -63,21 +63,21 @@ class Clip:
         )
 
     def rows(self, picked: list[int]) -> list[int]:
-        """Where in `frames` the frames of these numbers are."""
+        """Positions in `frames` of the frames with these numbers."""
         if self.numbers is None:
             return picked
         places = {number: row for row, number in enumerate(self.numbers)}
         if not places.keys() >= set(picked):
             raise InputError(
-                "The clip was read for another rate, and frames that this one needs were left out. "
-                "Read it for this rate."
+                "The clip was read for another rate, and frames needed here were skipped. Read it "
+                "for this rate."
             )
         return [places[number] for number in picked]
 
 
 @dataclass(frozen=True)
 class Masks:
-    """Masks [F, H, W] of 0 and 1 from a file, 1 = generate, and notes as of a clip."""
+    """Binary masks [F, H, W] from a file, 1 = generate, with notes as in `Clip`."""
 
     frames: Tensor
     notes: tuple[str, ...] = ()
@@ -85,11 +85,11 @@ class Masks:
 
 @dataclass(frozen=True)
 class Fit:
-    """What a file is read for: its frames nearest to moments of `fps`, at `size`.
+    """The rate and size at which a file is read: the frames nearest to multiples of 1 / `fps`.
 
-    `size` (height, width) None is the trained size nearest to the source's aspect. Frames are
-    scaled while they are decoded, and the others are not kept: memory follows the result. With
-    `keep_lines` drawings of thin lines are scaled at full strength.
+    `size` is (height, width); None chooses the trained size closest to the source's aspect ratio.
+    Frames are scaled during decoding and unused ones dropped, so that memory depends on the result
+    only. With `keep_lines` drawings of thin lines are scaled at full strength.
     """
 
     fps: float
@@ -97,17 +97,17 @@ class Fit:
     keep_lines: bool = False
 
     def size_for(self, source: tuple[int, int]) -> tuple[int, int]:
-        """The size of the result from a source of a (height, width)."""
+        """The resulting size for a source of size (height, width)."""
         return self.size or bucket_size(*source)
 
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """What a video file says of itself: the size it is shown at, average rate, number of frames.
+    """Facts about a video file: display size, average rate, number of frames.
 
-    `even_fps` is a rate whose moments lie on all its frames, or next to them where they keep to no
-    rate; where every frame is shown equally long (`is_even`), it is `fps`. `notes` are those of its
-    first frame, as of a clip.
+    `even_fps` is a constant rate that hits all frames, or comes close if the rate varies; if all
+    frames have the same duration (`is_even`), it equals `fps`. `notes` are those of the first
+    frame, as in `Clip`.
     """
 
     height: int
@@ -120,15 +120,15 @@ class VideoFacts:
 
     @property
     def even_notes(self) -> tuple[str, ...]:
-        """`notes` of one that is taken at even moments of `even_fps`."""
+        """`notes` for the video resampled to `even_fps`."""
         return self.notes if self.is_even else (*self.notes, uneven_note(self.even_fps))
 
     @property
     def seconds(self) -> float:
-        """How long it is shown."""
+        """Duration in seconds."""
         return self.frames / self.fps
 
     def frames_at(self, fps: float) -> int:
-        """How many frames it gives at another rate."""
+        """Number of frames at another rate."""
         step = min(1 / (self.even_fps or self.fps), self.seconds)
         return num_moments(self.seconds - step / 2, fps)

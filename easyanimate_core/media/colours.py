@@ -1,7 +1,7 @@
-"""Colours as an ordinary screen shows them: transparency over white, HDR and wide gamut to sRGB.
+"""Converts colours for a standard display: alpha over white, HDR and wide gamut to sRGB.
 
-Pixels are numpy arrays [H, W, 3] or [H, W, 4]. Transfer functions and primaries have the numbers of
-ITU-T H.273, which videos and pictures carry.
+Pixels are NumPy arrays [H, W, 3] or [H, W, 4]. Transfer functions and primaries use the ITU-T H.273
+code points that videos and images carry.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _P3_TO_BT709 = (
     (-0.0196, -0.0786, 1.0979),
 )
 
-#: Primaries that reach beyond BT.709's: their name, and the matrix for linear light. ITU-R BT.2407.
+#: Primaries wider than BT.709: name, and matrix for linear light (ITU-R BT.2407).
 _WIDE = {
     9: ("BT.2020", _BT2020_TO_BT709),
     11: ("DCI-P3", _P3_TO_BT709),
@@ -39,43 +39,43 @@ _WIDE = {
 
 _BT2020_LUMA = np.array([0.2627, 0.6780, 0.0593], np.float32)
 
-# Display light is relative to HDR's reference white, 203 cd/m2 (ITU-R BT.2408), of a screen of
-# 1000. That white is shown at 0.87 of SDR's light, which leaves room for what is brighter; up to
-# _KNEE nothing else is changed, above it highlights are rolled off.
+# Display light is relative to HDR reference white, 203 cd/m2 (ITU-R BT.2408), on a 1000 cd/m2
+# display. That white maps to 0.87 in SDR, which leaves headroom for highlights: linear up to _KNEE,
+# rolled off above.
 _WHITE_NITS, _PEAK_NITS = 203.0, 1000.0
 _EXPOSURE, _KNEE = 0.87, 0.8
 
-# Of the screen that SDR is made for: ITU-R BT.1886.
+# Gamma of the SDR reference display: ITU-R BT.1886.
 _SDR_GAMMA = 2.4
 
 
 @dataclass(frozen=True)
 class ColourSpace:
-    """What the numbers of RGB pixels mean, by H.273."""
+    """The colour space of RGB pixels, as H.273 code points."""
 
     transfer: int = 2
     primaries: int = 2
 
     @property
     def is_plain(self) -> bool:
-        """Whether an ordinary screen shows the numbers as they are."""
+        """Whether a standard display shows the values without conversion."""
         return self.transfer not in (LINEAR, PQ, HLG) and self.primaries not in _WIDE
 
     def note(self) -> str:
-        """What `to_sdr` does, for the user; empty where it does nothing."""
+        """Tells the user what `to_sdr` does; empty if it does nothing."""
         names = [{PQ: "HDR (PQ)", HLG: "HDR (HLG)", LINEAR: "linear light"}.get(self.transfer, "")]
         names.append(_WIDE[self.primaries][0] if self.primaries in _WIDE else "")
         found = " in ".join(name for name in names if name)
         if found:
-            return f"Its colours are {found}; they are brought to those of an ordinary screen."
+            return f"Its colours are {found}; they are converted for a standard display."
         if self.transfer in _LOGARITHMIC:
-            return "Its colours are logarithmic and are taken as they are: they will look pale."
+            return "Its colours are logarithmic and used unchanged: they will look pale."
         return ""
 
     def to_sdr(self, pixels: Array) -> Array:
-        """uint16 RGB [H, W, 3] of this colour space as uint8 of sRGB's primaries."""
+        """Convert uint16 RGB [H, W, 3] from this colour space to uint8 with sRGB primaries."""
         light = _to_light(self.transfer)[pixels]
-        if self.transfer == HLG:  # from the scene's light to that of a screen of 1000 cd/m2
+        if self.transfer == HLG:  # scene light to display light at 1000 cd/m2
             luma = np.maximum(light @ _BT2020_LUMA, 1e-9)[..., None]
             light *= luma**0.2 * np.float32(_PEAK_NITS / _WHITE_NITS)
         if self.primaries in _WIDE:
@@ -89,7 +89,7 @@ class ColourSpace:
 
 
 def over_white(pixels: Array) -> Array:
-    """uint8 or uint16 RGBA, alpha straight, as RGB laid over white."""
+    """Composite uint8 or uint16 RGBA with straight alpha over white."""
     white = np.iinfo(pixels.dtype).max
     alpha = pixels[..., 3:].astype(np.float32) / white
     shown = pixels[..., :3] * alpha + white * (1 - alpha)
@@ -98,7 +98,7 @@ def over_white(pixels: Array) -> Array:
 
 @cache
 def _to_light(transfer: int) -> Array:
-    """Linear light of each of 65,536 levels; of HDR in the units above."""
+    """Lookup table from 65,536 levels to linear light; for HDR in the units above."""
     level = np.linspace(0, 1, 65536, dtype=np.float64)
     if transfer == PQ:  # SMPTE ST 2084
         power = level ** (1 / 78.84375)
@@ -117,7 +117,7 @@ def _to_light(transfer: int) -> Array:
 
 
 def _from_light(transfer: int) -> Callable[[Array], Array]:
-    """The levels of linear light: the way back of the same curve, for HDR that of SDR video."""
+    """A function from linear light to levels: the inverse curve, or the SDR curve for HDR."""
     if transfer in (LINEAR, SRGB):
         return lambda light: np.where(
             light <= 0.0031308, light * 12.92, 1.055 * light ** (1 / 2.4) - 0.055
@@ -126,7 +126,7 @@ def _from_light(transfer: int) -> Callable[[Array], Array]:
 
 
 def _rolled_off(light: Array) -> Array:
-    """The factor that brings light up to the peak to at most 1, so that colours keep their hue."""
+    """The factor that compresses light up to the peak to at most 1 and preserves the hue."""
     peak = (_PEAK_NITS / _WHITE_NITS * _EXPOSURE - _KNEE) / (1 - _KNEE)
     beyond = np.maximum(light - _KNEE, 0) / (1 - _KNEE)
     shown = _KNEE + (1 - _KNEE) * beyond * (1 + beyond / peak**2) / (1 + beyond)

@@ -1,4 +1,4 @@
-"""One picture that shows several videos: a labelled strip of evenly spaced frames for each."""
+"""A contact sheet: one image with a labelled strip of evenly spaced frames per video."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def contact_sheet(
 ) -> Tensor:
     """Draw each (label, frames [F, H, W, 3]) as a strip; returns the sheet [1, height, width, 3].
 
-    A strip holds `columns` frames evenly spaced from the first to the last, or all of a shorter
-    clip. A row takes the aspect of its own frames. A label that is too wide goes on over lines.
+    A strip has `columns` frames evenly spaced from first to last, or all frames of a shorter clip.
+    Each row keeps the aspect ratio of its frames. Long labels are wrapped.
     """
     if not rows:
         raise InputError("A contact sheet needs at least one row.")
     if columns < 1 or cell_width < 16:
         raise InputError(
-            f"columns is {columns} and cell_width {cell_width}; at least 1 and 16 are needed."
+            f"columns is {columns} and cell_width is {cell_width}; they must be at least 1 and 16."
         )
     for label, frames in rows:
         check_pixels(f"The row {label!r}", frames)
@@ -70,7 +70,7 @@ def _cell_height(frames: Tensor, cell_width: int) -> int:
 def _draw_strip(
     sheet: Image.Image, frames: Tensor, *, top: int, columns: int, cell: tuple[int, int]
 ) -> None:
-    """Paste the frames of one row; unused cells of a short clip stay as empty frames."""
+    """Paste the frames of one row; cells that a short clip leaves unused are drawn empty."""
     shown = min(columns, len(frames))
     indices = torch.linspace(0, len(frames) - 1, shown).round().to(torch.int64).tolist()
     for column in range(columns):
@@ -85,7 +85,7 @@ def _draw_strip(
 def _wrapped(
     label: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int
 ) -> list[str]:
-    """`label` in lines that fit `width` pixels, broken at spaces."""
+    """Wrap `label` at spaces into lines of at most `width` pixels."""
     lines: list[str] = []
     for word in label.split() or [" "]:
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:

@@ -1,4 +1,4 @@
-"""What every kind of clip is while it is read: frames one by one, each with its time."""
+"""The common form of every clip while it is read: a stream of frames with their times."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ _MAX_REPEATS = 36_000
 
 @dataclass(frozen=True)
 class StreamedFrame:
-    """A frame, `number` from 0, shown from `start` to `end` in seconds after the first.
+    """A frame: its `number` from 0, and `start` and `end` in seconds after the first frame.
 
-    What is in it is worked out when it is asked for. One that `is_damaged` is shown as the decoder
-    has filled it in.
+    Its pixels are computed on demand. If `is_damaged`, the decoder has filled in missing parts.
     """
 
     number: int
@@ -31,17 +30,17 @@ class StreamedFrame:
     is_damaged: bool = False
 
     def see(self, cover: tuple[int, int] | None = None) -> Seen:
-        """As a person would see it; where that saves work, no larger than `cover` needs."""
+        """The frame as displayed; no larger than `cover` needs, if that saves work."""
         return self._see(cover)
 
     def pixels(self) -> np.ndarray[Any, Any]:
-        """uint8 RGB [H, W, 3], as a person would see it."""
+        """The frame as displayed, uint8 RGB [H, W, 3]."""
         return self.see().pixels
 
 
 @dataclass(frozen=True)
 class Film:
-    """An open clip. `rate` is what it says of itself; `notes` grow while it is read."""
+    """An open clip. `rate` is the declared rate; `notes` grow while it is read."""
 
     rate: float
     frames: Iterator[StreamedFrame]
@@ -49,12 +48,12 @@ class Film:
 
 
 def at_even_moments(frames: Iterator[StreamedFrame], fps: float) -> Iterator[StreamedFrame]:
-    """For each moment i / `fps` of a clip the frame nearest to it, numbered by the moments.
+    """Resample to a constant rate: for each time i / `fps`, the nearest frame, renumbered.
 
-    The end is that of the last frame, to the nearest moment.
+    The clip ends with its last frame, rounded to the nearest 1 / `fps`.
 
     Raises:
-        MediaError: A frame is shown for longer than a clip that is meant to be watched.
+        MediaError: A frame is shown for implausibly long.
     """
     count, earlier = 0, None
     for later in frames:
@@ -70,23 +69,23 @@ def at_even_moments(frames: Iterator[StreamedFrame], fps: float) -> Iterator[Str
 
 
 def damaged(path: object) -> MediaError:
-    """For uses that want no picture which a decoder has made up in part."""
+    """The error for uses that cannot accept frames with parts made up by the decoder."""
     return MediaError(
-        f"{path} is damaged: parts of its frames are missing. Copy it again, or cut them off."
+        f"{path} is damaged: parts of its frames are missing. Copy it again, or cut them out."
     )
 
 
 def check_repeats(seconds: float, fps: float) -> None:
-    """Raise `MediaError` where one picture would stand for too many frames."""
+    """Raise `MediaError` if one picture would be repeated for too many frames."""
     if seconds * fps > _MAX_REPEATS:
         raise MediaError(
             f"The clip shows one picture for {seconds:.0f} seconds, which is {seconds * fps:.0f} "
-            f"frames at {fps:g} per second; at most {_MAX_REPEATS} are made of one. Its times "
+            f"frames at {fps:g} per second; at most {_MAX_REPEATS} are allowed. Its timestamps "
             "may be damaged; cut it, or re-encode it."
         )
 
 
 def _again(frame: StreamedFrame, number: int, first: int, fps: float) -> StreamedFrame:
-    """`frame` as the one of a `number`; `first` was the number with which it appeared."""
+    """`frame` repeated as frame `number`; `first` was its first number."""
     check_repeats((number - first) / fps, fps)
     return replace(frame, number=number, start=number / fps, end=(number + 1) / fps)

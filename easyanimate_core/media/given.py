@@ -1,4 +1,4 @@
-"""What is given as a file or as pixels in memory, read and checked."""
+"""Loads and validates media given as a file or as pixels in memory."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Source = str | os.PathLike[str] | Tensor
 
 
 def load_image(name: str, source: Source | Clip) -> Clip:
-    """A picture, or known frames, [F, H, W, 3] in [0, 1], checked."""
+    """Load and validate an image, or known frames, [F, H, W, 3] in [0, 1]."""
     if isinstance(source, Tensor):
         source = Clip(source, 0.0)
     clip = source if isinstance(source, Clip) else read_still(source)
@@ -28,7 +28,7 @@ def load_image(name: str, source: Source | Clip) -> Clip:
 
 
 def load_picture(name: str, source: Source | Clip) -> Clip:
-    """`load_image` of exactly one frame."""
+    """`load_image`, for exactly one frame."""
     clip = load_image(name, source)
     if len(clip.frames) != 1:
         raise InputError(f"The {name} has {len(clip.frames)} frames; give one picture.")
@@ -43,9 +43,9 @@ def load_clip(
     *,
     keep_lines: bool = False,
 ) -> Clip:
-    """A clip, checked. Frames in memory without a rate are taken at the target's rate.
+    """Load and validate a clip. Frames in memory without a rate get the target's rate.
 
-    With `keep_lines`, `fit` scales a drawing of thin lines at full strength.
+    With `keep_lines`, `fit` scales drawings of thin lines at full strength.
     """
     if fit is not None:
         fit = replace(fit, keep_lines=keep_lines)
@@ -61,10 +61,10 @@ def load_clip(
 
 
 def load_masks(source: Source | Masks, clip: Clip, fit: Fit | None) -> Masks:
-    """Masks, checked: one for all frames, one per frame of `clip`, or some other number.
+    """Load and validate masks: one for all frames, one per frame of `clip`, or another number.
 
-    No more of a file is read than the clip's file has frames. Of as many masks as that, those are
-    kept whose frames are in `clip`.
+    A file is read no further than the clip's file has frames. If there is a mask for each of them,
+    only those for frames in `clip` are kept.
     """
     num_read = len(clip.frames) if clip.timing is None else len(clip.timing.starts)
     if isinstance(source, Tensor):
@@ -80,5 +80,5 @@ def load_masks(source: Source | Masks, clip: Clip, fit: Fit | None) -> Masks:
 
 
 def _plain(pixels: Tensor) -> Tensor:
-    """In the dtype and place that resizing works in, whatever the caller's is."""
+    """Detached float32 on the CPU, as resizing expects."""
     return pixels.detach().to("cpu", torch.float32)

@@ -1,8 +1,8 @@
-"""Drawings of thin lines, such as edges and skeletons, at another size: no line is averaged away.
+"""Scales drawings of thin lines, such as edges and skeletons, without averaging the lines away.
 
-A line of one pixel that is scaled to a third by averaging keeps a third of its brightness, and a
-control video of such lines says a third of what it should. Here every pixel of the result is the
-strongest one of its place in the source: the one farthest from the ground that is drawn on.
+Averaging a one-pixel line down to a third leaves a third of its brightness, and a control video of
+such lines loses two thirds of its effect. Here each output pixel is the strongest source pixel that
+falls on it: the one farthest from the background.
 Shapes: F frames, H height, W width, C channels.
 """
 
@@ -16,20 +16,20 @@ from torch import Tensor
 
 from ..models.geometry import cover_crop
 
-#: Black ground with light lines, white ground with dark ones.
+#: Black background with light lines, white background with dark lines.
 _GROUNDS = (0.0, 1.0)
-#: A drawing is this much ground at least, and pixels nearer to it than `_NEAR` are ground.
+#: Minimum share of background in a drawing; pixels closer than `_NEAR` to its level count as such.
 _GROUND_SHARE, _NEAR = 0.6, 0.15
-#: Pixels farther from the ground than `_DRAWN` are lines; of them `_THIN_SHARE` lie in thin ones.
+#: Pixels farther than `_DRAWN` from the background are lines, `_THIN_SHARE` of them thin.
 _DRAWN, _THIN_SHARE = 0.5, 0.9
 _LOOKED_AT = 8
 
 
 def resize_lines(frames: Tensor, height: int, width: int, ground: float = 0.0) -> Tensor:
-    """Scale [F, H, W, C] to cover `height` x `width` and crop the centre, lines at full strength.
+    """Scale [F, H, W, C] to cover `height` x `width` and center-crop, lines at full strength.
 
-    The places are those of `resize_cover`. A line of one pixel stays one pixel wide where it is
-    scaled down. `ground` is the level that is drawn on.
+    Positions match `resize_cover`. A one-pixel line stays one pixel wide when scaled down. `ground`
+    is the level of the background.
     """
     crop = cover_crop((frames.shape[1], frames.shape[2]), (height, width))
     rows = slice(crop.top, crop.top + height)
@@ -45,10 +45,10 @@ def resize_lines(frames: Tensor, height: int, width: int, ground: float = 0.0) -
 
 
 def ground_of_lines(frames: Tensor, height: int, width: int) -> float | None:
-    """The ground of a drawing that scaling to `height` x `width` by averages would weaken.
+    """Background level of a drawing that averaging to `height` x `width` would weaken, or None.
 
-    None for anything else. A drawing is mostly one level, black or white, and what is drawn is
-    thin beside the scale. Depth, segmentation and photographs have areas and are none.
+    A drawing is mostly one level, black or white, with lines that are thin relative to the scale.
+    Depth maps, segmentations and photographs have filled areas and do not qualify.
     """
     look = DrawingLook((frames.shape[1], frames.shape[2]), (height, width))
     for frame in frames[:: look_step(len(frames))]:
@@ -57,12 +57,12 @@ def ground_of_lines(frames: Tensor, height: int, width: int) -> float | None:
 
 
 def look_step(num_frames: int) -> int:
-    """Of which frames some are looked at: every one of these."""
+    """Step between the sampled frames."""
     return max(1, math.ceil(num_frames / _LOOKED_AT))
 
 
 class DrawingLook:
-    """`ground_of_lines` frame by frame, for frames of a (height, width) to be scaled to a size."""
+    """`ground_of_lines` frame by frame, for scaling from `source` to `size`, (height, width)."""
 
     def __init__(self, source: tuple[int, int], size: tuple[int, int]) -> None:
         resized = cover_crop(source, size).resized
@@ -74,20 +74,20 @@ class DrawingLook:
         self._thick = dict.fromkeys(_GROUNDS, 0.0)
 
     def add(self, frame_HWC: Tensor) -> None:
-        """Look at a frame, float in [0, 1]."""
+        """Add a frame, float in [0, 1]."""
         self._pixels += frame_HWC.shape[0] * frame_HWC.shape[1]
         for ground in _GROUNDS:
             distance_11HW = (frame_HWC.float() - ground).abs().amax(dim=-1)[None, None]
             self._near[ground] += float((distance_11HW < _NEAR).sum())
             if self._near[ground] < _GROUND_SHARE * self._pixels:
-                continue  # a photograph, most of all: the rest would only cost time
+                continue  # probably a photograph: skip the expensive part
             drawn = (distance_11HW > _DRAWN).float()
             inside = -F.max_pool2d(-drawn, self._window, stride=1, padding=self._window // 2)
             self._drawn[ground] += float(drawn.sum())
             self._thick[ground] += float(inside.sum())
 
     def ground(self) -> float | None:
-        """What the frames are drawn on; None where they are no drawing of thin lines."""
+        """Background level of the frames; None if they are not a drawing of thin lines."""
         for ground in _GROUNDS:
             num_drawn = self._drawn[ground]
             is_ground = self._near[ground] >= _GROUND_SHARE * self._pixels
@@ -98,7 +98,7 @@ class DrawingLook:
 
 
 def _strongest(picture_HWC: Tensor, height: int, ground: float) -> Tensor:
-    """`picture` with `height` rows: of the pixels that fall on one place, the strongest."""
+    """Scale `picture` to `height` rows, keeping the strongest of the pixels that coincide."""
     first, last = _places(picture_HWC.shape[0], height, picture_HWC.device)
     result = picture_HWC[first]
     for offset in range(1, int((last - first).max()) + 1):
@@ -113,9 +113,9 @@ def _strength(picture_HWC: Tensor, ground: float) -> Tensor:
 
 
 def _places(length: int, target: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """First and last source index of each target index: those whose centres fall into it.
+    """First and last source index whose centre falls into each target index.
 
-    Where there are fewer source pixels than places, the nearest one.
+    When scaling up, both are the nearest source index.
     """
     index = torch.arange(target, device=device)
     if target >= length:

@@ -1,4 +1,4 @@
-"""Names of media as people write them: `~`, folders of pictures, patterns such as %04d.png."""
+"""Resolves user-supplied media paths: `~`, image folders, patterns such as %04d.png."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import MediaError
 
-#: Endings of pictures and of videos, in small letters.
+#: File extensions of images and videos, in lower case.
 PICTURE_SUFFIXES = (
     ".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif",
 )  # fmt: skip
@@ -19,21 +19,21 @@ VIDEO_SUFFIXES = (
 
 _PATTERN = re.compile(r"%(?:0(\d))?d")
 
-#: Brands of ISO files, by what they are.
+#: ISO media brands by format.
 _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF = {b"avif", b"avis"}
 
 
 @dataclass(frozen=True)
 class Sequence:
-    """Pictures that are a clip together, in order; `missing` numbers of a pattern have none."""
+    """Images that form a clip, in order; `missing` counts the gaps in a pattern's numbers."""
 
     pictures: tuple[Path, ...]
     missing: int = 0
 
 
 def media_path(path: str | os.PathLike[str]) -> Path:
-    """The path that is meant: `~` is the home folder.
+    """Expand `~` in a path.
 
     Raises:
         MediaError: No file can have this name.
@@ -43,34 +43,34 @@ def media_path(path: str | os.PathLike[str]) -> Path:
         expanded.stat()
     except FileNotFoundError:
         pass
-    except RuntimeError as error:  # no such user's home
+    except RuntimeError as error:  # `~name` of an unknown user
         raise MediaError(f"{path} does not exist: {error}.") from error
     except ValueError as error:  # a null character
-        raise MediaError(f"{os.fspath(path)!r} is no name of a file: {error}.") from error
+        raise MediaError(f"{os.fspath(path)!r} is not a valid file name: {error}.") from error
     except OSError as error:
         raise MediaError(f"{path} cannot be opened: {error.strerror}.") from error
     return expanded
 
 
 def check_is_file(path: str | os.PathLike[str]) -> Path:
-    """`media_path` of a file that has content; `MediaError` with the reason otherwise."""
+    """`media_path` of a non-empty file; `MediaError` with the reason otherwise."""
     file = media_path(path)
     if file.is_dir():
         raise MediaError(f"{file} is a folder; name a file.")
     if not file.exists():
         raise MediaError(f"{file} does not exist.")
     if not file.is_file():
-        raise MediaError(f"{file} is no file but a device or a pipe; name a file.")
+        raise MediaError(f"{file} is not a file but a device or a pipe; name a file.")
     if not file.stat().st_size:
         raise MediaError(f"{file} is empty: it has no bytes.")
     return file
 
 
 def find_sequence(path: str | os.PathLike[str]) -> Sequence | None:
-    """The pictures of a folder, or of a pattern such as frames/%04d.png; None for other paths.
+    """The images in a folder or matching a pattern such as frames/%04d.png; None for other paths.
 
     Raises:
-        MediaError: There are none, or a folder holds videos too.
+        MediaError: There are no images, or the folder also contains videos.
     """
     place = media_path(path)
     if place.is_dir():
@@ -86,17 +86,17 @@ def find_sequence(path: str | os.PathLike[str]) -> Sequence | None:
             if match and file.is_file():
                 found[int(match[1])] = file
     if not found:
-        raise MediaError(f"{place} does not exist: no file has a name of this pattern.")
+        raise MediaError(f"{place} does not exist: no file matches this pattern.")
     numbers = sorted(found)
     missing = numbers[-1] - numbers[0] + 1 - len(numbers)
     return Sequence(tuple(found[number] for number in numbers), missing)
 
 
 def kind_of(file: Path) -> str:
-    """By its first bytes: "png", "webp" and "avif" for Pillow, "" for all others.
+    """Detect "png", "webp" and "avif", which Pillow reads, by the first bytes; "" for all others.
 
     Raises:
-        MediaError: It is a HEIC picture, which nothing here reads.
+        MediaError: It is a HEIC image, which is not supported.
     """
     with file.open("rb") as opened:
         head = opened.read(64)
@@ -110,7 +110,7 @@ def kind_of(file: Path) -> str:
     brands = [head[8:12], *(head[i : i + 4] for i in range(16, length, 4))]
     if brands[0] in _HEIC or (brands[0] in (b"mif1", b"msf1") and _HEIC & set(brands)):
         raise MediaError(
-            f"{file} is a HEIC picture, which is not read here. Save it as JPEG or PNG, for "
+            f"{file} is a HEIC picture, which is not supported. Save it as JPEG or PNG, for "
             "example with: heif-convert photo.heic photo.jpg (on a Mac: sips -s format jpeg "
             "photo.heic --out photo.jpg)"
         )
@@ -123,8 +123,8 @@ def _of_folder(folder: Path) -> Sequence:
     videos = [file.name for file in files if file.suffix.lower() in VIDEO_SUFFIXES]
     if videos:
         raise MediaError(
-            f"{folder} is a folder that holds videos, such as {sorted(videos)[0]}; name one of "
-            "them, or a folder of pictures alone, which is read as a clip."
+            f"{folder} is a folder with videos, such as {sorted(videos)[0]}; name one of them, or "
+            "a folder of pictures only, which is read as a clip."
         )
     pictures = [file for file in files if file.suffix.lower() in PICTURE_SUFFIXES]
     if not pictures:

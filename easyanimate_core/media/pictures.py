@@ -1,4 +1,4 @@
-"""Still pictures and animations by Pillow, opened by a list of formats and never by another."""
+"""Still images and animations read by Pillow, restricted to a list of formats."""
 
 from __future__ import annotations
 
@@ -26,29 +26,29 @@ from .streams import open_container
 
 Array = np.ndarray[Any, Any]
 
-#: Pillow knows many more, some of which start other programs.
+#: Pillow supports many more, some of which run external programs.
 FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 
-# Damage is reported by many types, SyntaxError for a broken PNG among them.
+# Pillow raises many types for damaged files, such as SyntaxError for a broken PNG.
 _DAMAGE = (
     OSError, SyntaxError, EOFError, ValueError, TypeError, LookupError, ArithmeticError,
     AttributeError, RuntimeError, MemoryError, AssertionError, struct.error, zlib.error,
     Image.DecompressionBombError,
 )  # fmt: skip
 
-# As browsers do: a shorter time means that the file does not say one.
+# As in browsers, a shorter duration means that the file does not specify one.
 _SHORTEST_MS, _UNSAID_MS = 10, 100
 
 
 class NotAPictureError(MediaError):
-    """The file is whole as far as is known, but no still picture."""
+    """The file is not a still image, though it is not known to be damaged."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """`pixels` [H, W, 3] as a viewer shows them: uint8, or float32 in [0, 1] of deeper grey.
+    """`pixels` [H, W, 3] as displayed: uint8, or float32 in [0, 1] for grey of more than 8 bits.
 
-    `transparent` where the white under them shows; `notes` say what was changed.
+    `transparent`: some pixels let the white background through. `notes` list the conversions.
     """
 
     pixels: Array
@@ -57,10 +57,10 @@ class Picture:
 
 
 def read_picture(path: str | os.PathLike[str]) -> Picture:
-    """A still picture.
+    """Read a still image.
 
     Raises:
-        NotAPictureError: An animation, or no known format.
+        NotAPictureError: It is an animation, or not in a supported format.
         MediaError: The file is missing, damaged, or too large.
     """
     file = check_is_file(path)
@@ -72,7 +72,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
 
 
 def is_animation(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a picture that moves; what cannot be read does not."""
+    """Whether a file is an animated image; False if it cannot be read."""
     try:
         with _open(check_is_file(path)) as image:
             return image.format != "MPO" and _num_frames(image) > 1
@@ -81,39 +81,39 @@ def is_animation(path: str | os.PathLike[str]) -> bool:
 
 
 def is_of_pillow(file: Path) -> bool:
-    """Whether it is of a kind whose animations are read here and not by FFmpeg."""
+    """Whether its format's animations are read by Pillow rather than FFmpeg."""
     kind = kind_of(file)
     return bool(kind) and kind.upper() in _formats()
 
 
 def read_texts(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The texts in a picture's header."""
+    """The text metadata of an image."""
     file = check_is_file(path)
     with _open(file) as image, _decoding(file):
-        image.load()  # PNG has some of them behind its pixels
+        image.load()  # PNG may store some after the pixels
         return {key: str(text) for key, text in getattr(image, "text", {}).items()}
 
 
 def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """(height, width) of a picture as it is shown; its pixels are not decoded."""
+    """(height, width) of an image as displayed, without decoding its pixels."""
     file = check_is_file(path)
     with _open(file) as image, _decoding(file):
         try:
             turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except _DAMAGE:  # read without its orientation, and told then
+        except _DAMAGE:  # when read, a note says that its orientation is ignored
             turned = False
         return (image.width, image.height) if turned else (image.height, image.width)
 
 
 @contextmanager
 def open_animation(path: str | os.PathLike[str]) -> Iterator[Film]:
-    """An animated WebP, PNG or AVIF, with its own times."""
+    """Open an animated WebP, PNG or AVIF, with its own frame times."""
     file = check_is_file(path)
     with _open(file) as image:
         count = _num_frames(image)
         if count < 2:
             raise MediaError(f"{file} is not a video but a single picture.")
-        first = 1 if image.info.get("default_image") else 0  # shown where nothing moves
+        first = 1 if image.info.get("default_image") else 0  # only a fallback for still viewers
         notes: list[str] = []
         seconds = _load(file, image, first)
         yield Film(1 / seconds, _moving(file, image, range(first, count), notes), notes)
@@ -121,18 +121,18 @@ def open_animation(path: str | os.PathLike[str]) -> Iterator[Film]:
 
 @contextmanager
 def open_sequence(name: str | os.PathLike[str], sequence: Sequence, fps: float) -> Iterator[Film]:
-    """Pictures as a clip: they have no times, so `fps` gives them."""
+    """Open images as a clip; `fps` provides the times that they lack."""
     notes = [f"It is {len(sequence.pictures)} pictures, shown at {fps:g} frames per second."]
     if sequence.missing:
-        notes.append(f"{sequence.missing} of its numbers have no picture; the others move up.")
+        notes.append(f"{sequence.missing} of its numbers have no picture and are skipped.")
     size = picture_size(sequence.pictures[0])
 
     def see(file: Path, _cover: object) -> Seen:
         found = picture_size(file)
         if found != size:
             raise MediaError(
-                f"{file} is {found[1]} x {found[0]}, and the first picture of {name} is {size[1]} "
-                f"x {size[0]}; those of a clip have one size."
+                f"{file} is {found[1]} x {found[0]}, but the first picture of {name} is {size[1]} "
+                f"x {size[0]}; all pictures of a clip must have the same size."
             )
         return _seen(read_picture(file), notes)
 
@@ -169,7 +169,7 @@ def _seen(picture: Picture, notes: list[str]) -> Seen:
 
 
 def _load(file: Path, image: Image.Image, number: int) -> float:
-    """Decode a frame of an animation; returns how long it is shown."""
+    """Decode a frame of an animation and return its duration in seconds."""
     with _decoding(file):
         image.seek(number)
         image.load()
@@ -179,10 +179,10 @@ def _load(file: Path, image: Image.Image, number: int) -> float:
 
 @contextmanager
 def _open(file: Path) -> Iterator[Image.Image]:
-    """A picture, its header read and its size within bounds."""
+    """Open an image and check its size."""
     kind_of(file)
     with _decoding(file), warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # bounds are below
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the size is checked below
         image = Image.open(file, formats=_formats())
     with image:
         check_pixels_of(file, image.height, image.width)
@@ -191,7 +191,7 @@ def _open(file: Path) -> Iterator[Image.Image]:
 
 @contextmanager
 def _decoding(file: Path) -> Iterator[None]:
-    """Pillow's errors as our own."""
+    """Convert Pillow's errors to our own."""
     try:
         yield
     except EasyAnimateError:
@@ -199,7 +199,7 @@ def _decoding(file: Path) -> Iterator[None]:
     except UnidentifiedImageError as error:
         names = ", ".join(name for name in _formats() if name != "MPO")
         raise NotAPictureError(
-            f"{file} is not a picture in a known format. Known are {names}."
+            f"{file} is not a picture in a supported format. Supported are {names}."
         ) from error
     except Image.DecompressionBombError as error:
         raise MediaError(f"{file} has too many pixels to be read. Scale it down first.") from error
@@ -243,11 +243,11 @@ def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
     try:
         return ImageOps.exif_transpose(image), []
     except _DAMAGE:
-        return image.copy(), ["Its EXIF data is damaged; it is taken as it is stored."]
+        return image.copy(), ["Its EXIF data is damaged, so its orientation is ignored."]
 
 
 def _wide_grey(image: Image.Image, file: Path) -> Array:
-    """16-bit grey in [0, 1]. Pillow's own conversion would clip it at 255."""
+    """16-bit grey as [0, 1]. Pillow's own conversion would clip at 255."""
     values = np.asarray(image).astype(np.int64)
     if values.min() < 0 or values.max() > 65535:
         raise MediaError(f"{file} has grey values beyond 16 bits; save it with 8 or 16 bits.")
@@ -266,7 +266,7 @@ def _float_grey(image: Image.Image, file: Path) -> Array:
 
 
 def _to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
-    """By the picture's colour profile, where it has one that is not sRGB's, and what to say."""
+    """Convert an image with a non-sRGB colour profile to sRGB; also returns a note, or ""."""
     stored = image.info.get("icc_profile")
     if not stored:
         return image, ""
@@ -288,14 +288,14 @@ def _to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (ImageCms.PyCMSError, *_DAMAGE):
-        return image, "Its colour profile cannot be used; its colours are taken as they are."
+        return image, "Its colour profile cannot be used, so its colours are not converted."
     assert converted is not None
     shown = "".join(letter for letter in name[:60] if letter.isprintable())
-    return converted, f"Its colours are of the profile {shown!r}; they are brought to sRGB."
+    return converted, f"Its colours use the profile {shown!r}; they are converted to sRGB."
 
 
 def _stated_colours(file: Path) -> ColourSpace:
-    """What a PNG (chunk cICP) or an AVIF says of its colours by the numbers of H.273."""
+    """The H.273 colour space declared by a PNG (cICP chunk) or an AVIF."""
     kind = kind_of(file)
     if kind == "png":
         return _png_colours(file)
@@ -323,6 +323,6 @@ def _avif_colours(file: Path) -> ColourSpace:
                 context = stream.codec_context
                 if context is not None:
                     return ColourSpace(int(context.color_trc), int(context.color_primaries))
-    except MediaError:  # FFmpeg reads fewer of them than Pillow
+    except MediaError:  # FFmpeg reads fewer AVIF files than Pillow
         pass
     return ColourSpace()

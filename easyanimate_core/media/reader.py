@@ -1,8 +1,8 @@
-"""Pictures, masks and video files as tensors, as a person would see them.
+"""Reads images, masks and videos as tensors that look as a player would show them.
 
-Pictures and clips are float32 [F, H, W, 3] in [0, 1]; masks are float32 [F, H, W] of 0 and 1,
-1 = generate. Transparency is laid over white, turned and mirrored pictures are upright, pixels are
-square, interlaced fields are filled in, and HDR and wide gamut are brought to an ordinary screen's.
+Images and clips are float32 [F, H, W, 3] in [0, 1]; masks are float32 [F, H, W] of 0 and 1,
+1 = generate. Transparency is composited over white, rotation and mirroring are applied, pixels are
+made square, interlaced video is deinterlaced, and HDR and wide gamut are converted to sRGB.
 """
 
 from __future__ import annotations
@@ -40,22 +40,22 @@ from .times import DEFAULT_FPS, Timing, is_nearer_to_earlier
 
 Array = np.ndarray[Any, Any]
 
-#: Tags that the MP4 container writes by itself.
+#: Tags that the MP4 muxer writes itself.
 CONTAINER_TAGS = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """A picture as [1, H, W, 3], upright by its EXIF orientation.
+    """Read an image as [1, H, W, 3], upright according to its EXIF orientation.
 
-    Transparent pixels are laid over white, as a viewer shows them: the colour stored under full
-    transparency is arbitrary. 16-bit grey is scaled to [0, 1]; floating-point grey must be there.
-    Animations are refused.
+    Transparent pixels are composited over white, as a viewer does: the colour stored under full
+    transparency is arbitrary. 16-bit grey is scaled to [0, 1]; floating-point grey must already be
+    in that range. Animations are rejected.
     """
     return read_still(path).frames
 
 
 def read_still(path: str | os.PathLike[str]) -> Clip:
-    """`read_image` as a clip of one frame without a rate, with notes."""
+    """`read_image`, as a clip of one frame without a rate, with notes."""
     picture = read_picture(path)
     return Clip(_to_float(picture.pixels)[None], 0.0, notes=picture.notes)
 
@@ -65,10 +65,10 @@ def read_any(
     *,
     size_for: Callable[[tuple[int, int]], tuple[int, int]] | None = None,
 ) -> Clip:
-    """A whole clip whose frames are shown equally long, or a still picture as one of one frame.
+    """Read a whole clip at a constant rate, or a still image as a clip of one frame.
 
-    `size_for` gives the (height, width) that a video of a (height, width) is wanted at, in its
-    aspect: it is scaled while it is decoded.
+    `size_for` maps the (height, width) of a video to the size at which it is read, with the same
+    aspect ratio; frames are scaled during decoding.
     """
     if find_sequence(path) is None:
         try:
@@ -83,11 +83,11 @@ def read_any(
 
 
 def read_mask(path: str | os.PathLike[str], *, max_frames: int | None = None) -> Tensor:
-    """A mask [1, H, W] from a picture, or [F, H, W] from a video, one per frame, of 0 and 1.
+    """Read a binary mask [1, H, W] from an image, or [F, H, W] from a video.
 
-    Decoding a video ends after `max_frames` frames. Grey (Rec. 601 luma) of at least half is 1
-    (generate). Transparency is refused: whether the transparent part is to be kept or generated
-    cannot be told.
+    At most `max_frames` frames of a video are decoded. Grey (Rec. 601 luma) of at least 0.5 becomes
+    1 (generate). Transparency is rejected: it is ambiguous whether the transparent part should be
+    kept or generated.
     """
     return read_masks(path, max_frames=max_frames).frames
 
@@ -98,7 +98,7 @@ def read_masks(
     max_frames: int | None = None,
     size: tuple[int, int] | None = None,
 ) -> Masks:
-    """`read_mask` with notes; with a `size` masks are brought to it while they are decoded."""
+    """`read_mask` with notes; with a `size`, masks are scaled to it during decoding."""
     try:
         if find_sequence(path) is None:
             return _still_mask(path)
@@ -126,16 +126,16 @@ def read_video(
     max_seconds: float | None = None,
     fit: Fit | None = None,
 ) -> Clip:
-    """The frames of a video file, an animation, a folder of pictures or a pattern such as %04d.png.
+    """Read a video file, an animation, an image folder or a pattern such as %04d.png.
 
-    Decoding ends after `max_frames` frames, or with the first that is shown from `max_seconds` on,
-    which may be the nearest to the last moment. With `fit`, frames are scaled while they are
-    decoded and only those that it needs are kept, so that memory follows the result. Pictures
-    without times have the rate of `fit`.
+    Decoding stops after `max_frames` frames, or after the first frame at or past `max_seconds`,
+    which may be the nearest to the last time needed. With `fit`, frames are scaled during decoding
+    and only the required ones kept, so that memory depends on the result only. Images without times
+    get the rate of `fit`.
 
-    `fps` of the clip is the declared average rate; where the frames that were read do not keep to
-    it, it is their own average. Raises `MediaError` with the reason: a missing file, not a video,
-    no video stream, no frames, damaged or cut off.
+    The clip's `fps` is the declared average rate, or the actual average of the frames if they
+    deviate from it. Raises `MediaError` with the reason: a missing file, not a video, no video
+    stream, no frames, damaged or truncated.
     """
     if max_frames is not None and max_frames < 1:
         raise InputError(f"max_frames is {max_frames}; at least 1 frame must be read.")
@@ -167,9 +167,9 @@ def read_video(
 
 
 def _ground_of(path: str | os.PathLike[str], max_seconds: float | None, fit: Fit) -> float | None:
-    """What the frames of `fit` are drawn on, where they are a drawing that is to be scaled.
+    """Background level, if the frames for `fit` are a line drawing that needs scaling; else None.
 
-    They are looked at in a reading of their own, one by one at their full size.
+    This takes a separate pass over the file, at full size, one frame at a time.
     """
     look = None
     with _open(path, fps=fit.fps) as film:
@@ -193,9 +193,9 @@ def _ground_of(path: str | os.PathLike[str], max_seconds: float | None, fit: Fit
 
 
 def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
-    """Size, rate and length of a video; one frame is decoded.
+    """Size, rate and length of a video, by decoding a single frame.
 
-    A damaged or cut off file may hold fewer frames than it says; decoding all of it tells.
+    A damaged or truncated file may have fewer frames than it declares; only a full decode tells.
     """
     with _open(path, threads=1) as film:
         height, width = next(film.frames).pixels().shape[:2]
@@ -216,22 +216,22 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
 def stream_frames(
     path: str | os.PathLike[str], *, threads: int = 0, fps: float | None = None
 ) -> Iterator[StreamedFrame]:
-    """The frames of a video one by one: no more than two are kept.
+    """Yield the frames of a video one by one; at most two are in memory.
 
-    `threads` is the decoder's number of threads, 0 for as many as it likes. With `fps`, frames
-    whose times are their own come as those nearest to even moments.
+    `threads` is the number of decoder threads, 0 for automatic. With `fps`, frames are resampled to
+    this constant rate.
 
     Raises:
-        MediaError: As `read_video`, and when the picture size changes within the video.
+        MediaError: As in `read_video`, and if the picture size changes within the video.
     """
     with _open(path, threads=threads) as film:
         yield from film.frames if fps is None else at_even_moments(film.frames, fps)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
-    """The texts stored in an MP4 or a PNG by `write_mp4` or `write_png`.
+    """Read the metadata stored in an MP4 or a PNG by `write_mp4` or `write_png`.
 
-    What is no UTF-8 in texts of others is replaced.
+    Invalid UTF-8, which other programs may have written, is replaced.
     """
     try:
         texts = read_texts(path)
@@ -261,12 +261,12 @@ def _open(
 
 
 def _is_of_ffmpeg(path: str | os.PathLike[str]) -> bool:
-    """Whether FFmpeg reads it; Pillow reads animations with the transparency and times of all."""
+    """Whether FFmpeg reads it; Pillow reads animations with correct transparency and times."""
     return find_sequence(path) is None and not is_of_pillow(check_is_file(path))
 
 
 class _Kept:
-    """Frames while a clip is read: all, or those that `fit` needs, at its size."""
+    """Collects frames while a clip is read: all, or those that `fit` needs, at its size."""
 
     def __init__(self, path: str | os.PathLike[str], fit: Fit | None, ground: float | None) -> None:
         import psutil
@@ -280,7 +280,7 @@ class _Kept:
         self._earlier: StreamedFrame | None = None
 
     def offer(self, frame: StreamedFrame) -> None:
-        """The next frame; with a `fit`, the one before is kept if it is nearest to a moment."""
+        """Pass the next frame; with `fit`, the previous one is kept if a target frame needs it."""
         if self._fit is None:
             self._keep(frame)
             return
@@ -296,12 +296,12 @@ class _Kept:
         self._earlier = frame
 
     def take_all(self) -> tuple[Tensor, tuple[int, ...] | None, tuple[int, int]]:
-        """float32 frames [F, H, W, 3], their numbers (None: all), and the (height, width) seen."""
+        """Frames [F, H, W, 3], their numbers (None: all), and the source's (height, width)."""
         if self._fit is not None:
             assert self._earlier is not None
             self._keep(self._earlier)
             return torch.stack(self._frames), tuple(self._numbers), self._size
-        # Bytes are kept until the length is known: the float frames are allocated once.
+        # Frames stay uint8 until their number is known, so that the float tensor is allocated once.
         frames = torch.empty(len(self._frames), *self._frames[0].shape, dtype=torch.float32)
         for target, pixels in zip(frames, self._frames, strict=True):
             target.copy_(pixels).div_(255)
@@ -324,7 +324,7 @@ class _Kept:
         if needed > self._room:
             raise MediaError(
                 f"{self._path} is too long to be read whole at {self._size[1]} x {self._size[0]}: "
-                f"its first {len(self._frames)} frames alone take {needed / 1e9:.1f} GB. Cut it, "
+                f"its first {len(self._frames)} frames alone need {needed / 1e9:.1f} GB. Cut it, "
                 "or scale it down."
             )
 
@@ -357,7 +357,7 @@ def _rate_of(starts: Sequence[float], declared: float) -> float:
 
 
 def _grey(pixels: Array) -> Tensor:
-    if pixels.dtype != np.uint8:  # deep grey, the same in every channel
+    if pixels.dtype != np.uint8:  # high-bit-depth grey, equal in all channels
         return torch.from_numpy(pixels[..., 0].copy())
     return _to_float(np.asarray(Image.fromarray(pixels).convert("L")))
 

@@ -1,16 +1,16 @@
-"""Names for the content of files that are too large to be read for a name."""
+"""Fingerprints of files that are too large to be hashed whole."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-#: Of a large file so many evenly spread samples of so many bytes are looked at, and its beginning.
+#: Number and size in bytes of evenly spaced samples, and bytes at the beginning of the file.
 _SAMPLES, _SAMPLE_BYTES, _HEAD_BYTES = 256, 4096, 2**18
 
 
 def add_samples(digest: hashlib._Hash | hashlib.blake2b, file: Path) -> None:
-    """Let `digest` depend on a file's size, its beginning and samples from all of it."""
+    """Update `digest` with a file's size, its beginning and evenly spaced samples."""
     size = file.stat().st_size
     digest.update(str(size).encode())
     with file.open("rb") as opened:

@@ -1,6 +1,6 @@
-"""Scaling pictures and masks to cover a size, and the checks of what they hold.
+"""Scales images and masks to cover a size, and validates their values.
 
-Pictures and clips are float [F, H, W, 3] in [0, 1]; masks are float [F, H, W] in [0, 1],
+Images and clips are float [F, H, W, 3] in [0, 1]; masks are float [F, H, W] in [0, 1],
 1 = generate.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..errors import InputError
 from ..models.geometry import cover_crop
 
-#: A mask value of this or more is 1 (generate): 128 of 255 is white, 127 is black.
+#: Mask values from here on become 1 (generate): 128 of 255 is white, 127 is black.
 MASK_THRESHOLD = 0.5
 
 
@@ -38,10 +38,10 @@ def check_mask(name: str, mask: Tensor) -> None:
 
 
 def resize_cover(frames: Tensor, height: int, width: int) -> Tensor:
-    """Scale [F, H, W, C] to cover `height` x `width`, antialiased, and crop the centre.
+    """Scale [F, H, W, C] to cover `height` x `width`, antialiased, and center-crop.
 
-    The same size is returned untouched. Frames are done one by one: a long clip of a large source
-    needs no second copy of itself.
+    A clip that already has this size is returned unchanged. Frames are scaled one by one, so that a
+    long clip of large frames is not copied as a whole.
     """
     crop = cover_crop((frames.shape[1], frames.shape[2]), (height, width))
     if crop.resized == tuple(frames.shape[1:3]):
@@ -56,14 +56,14 @@ def resize_cover(frames: Tensor, height: int, width: int) -> Tensor:
 
 
 def cover_mask(mask_FHW: Tensor, height: int, width: int) -> Tensor:
-    """Scale masks as `resize_cover` does, by the nearest pixel, so that they stay on pictures."""
+    """Scale masks like `resize_cover`, but nearest-neighbour, so that they match their images."""
     crop = cover_crop((mask_FHW.shape[1], mask_FHW.shape[2]), (height, width))
     resized = F.interpolate(mask_FHW[:, None], size=crop.resized, mode="nearest-exact")[:, 0]
     return resized[:, crop.top : crop.top + height, crop.left : crop.left + width]
 
 
 def nothing_left(source: tuple[int, int], size: tuple[int, int]) -> InputError:
-    """What to raise where scaling a mask of a (height, width) to a size has emptied it."""
+    """The error for a mask that became empty when scaled from `source` to `size`."""
     return InputError(
         f"Nothing of the mask is left after bringing {source[1]} x {source[0]} to {size[1]} x "
         f"{size[0]}: its white part is in the cropped border, or smaller than a pixel. Use a size "
@@ -74,9 +74,9 @@ def nothing_left(source: tuple[int, int], size: tuple[int, int]) -> InputError:
 def _check_values(name: str, values: Tensor) -> None:
     if not values.dtype.is_floating_point:
         raise InputError(
-            f"{name} is {values.dtype}; it must be floating point in [0, 1]: divide bytes by 255."
+            f"{name} is {values.dtype}; it must be floating point in [0, 1]: divide uint8 by 255."
         )
-    low, high = (float(value) for value in torch.aminmax(values))  # NaN comes through
+    low, high = (float(value) for value in torch.aminmax(values))  # NaN propagates
     if math.isnan(low) or math.isnan(high):
         raise InputError(f"{name} contains NaN (not a number); its source is damaged.")
     if low < 0 or high > 1:

@@ -1,4 +1,4 @@
-"""A decoded frame as a person would see it."""
+"""Converts a decoded frame to what a player displays."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 Array = np.ndarray[Any, Any]
 
-#: More pixels than these are refused before memory is taken: 8192 x 8192.
+#: Larger frames are rejected before memory is allocated: 8192 x 8192.
 MAX_PIXELS = 2**26
-#: A row costs time of its own: JPEG and WebP allow no longer sides either.
+#: Each row costs time; JPEG allows no longer sides either.
 MAX_SIDE = 65_535
 
-#: Of the numbers of H.273.
+#: H.273 code point.
 UNSPECIFIED = 2
 
 _BT709 = 1
-# Matrices of H.273 that FFmpeg's scaler knows: RGB, BT.709, unspecified, FCC, both BT.601s, SMPTE
+# H.273 matrices that FFmpeg's scaler supports: RGB, BT.709, unspecified, FCC, both BT.601s, SMPTE
 # 240M and BT.2020.
 _KNOWN_MATRICES = (0, 1, 2, 4, 5, 6, 7, 9)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """`pixels` uint8 RGB [H, W, 3]; `transparent` where the white under them shows."""
+    """`pixels` uint8 RGB [H, W, 3]; `transparent`: some let the white background through."""
 
     pixels: Array
     transparent: bool = False
@@ -43,10 +43,10 @@ class Seen:
 
 @dataclass(frozen=True)
 class Look:
-    """How the frames of a stream are to be shown.
+    """How to display the frames of a stream.
 
-    `aspect` is the width of a pixel by its height, `colours` what the numbers mean, `matrix` that
-    of Y'CbCr by H.273.
+    `aspect` is the pixel aspect ratio (width / height), `colours` the RGB colour space, `matrix`
+    the Y'CbCr matrix as an H.273 code point.
     """
 
     aspect: Fraction
@@ -54,24 +54,24 @@ class Look:
     matrix: int
 
     def notes(self, frame: VideoFrame) -> list[str]:
-        """What is done to frames such as this that a user should know, or cannot be done."""
+        """What the user should know about how frames like this one are converted."""
         notes = [self.colours.note()] if self.colours.note() else []
         if self.aspect != 1:
             shown = round(frame.width * self.aspect)
             notes.append(
                 f"Its pixels are not square ({self.aspect.numerator}:{self.aspect.denominator}): "
-                f"{frame.width} x {frame.height} are shown as {shown} x {frame.height}."
+                f"{frame.width} x {frame.height} is shown as {shown} x {frame.height}."
             )
         if self.matrix not in _KNOWN_MATRICES:
             notes.append(
-                f"Its colour matrix ({self.matrix} of H.273) is not known here; colours may be off."
+                f"Its colour matrix ({self.matrix} in H.273) is not supported; colours may be off."
             )
         return notes
 
 
 @dataclass(frozen=True)
 class Orientation:
-    """Exchange the axes, then mirror along them."""
+    """Swap the axes if `across`, then mirror along them."""
 
     across: bool = False
     mirror_x: bool = False
@@ -79,7 +79,7 @@ class Orientation:
 
     @classmethod
     def of(cls, name: str | os.PathLike[str], frame: VideoFrame) -> Orientation:
-        """What the display matrix of a frame asks for: turns by 90 degrees and flips."""
+        """The orientation in a frame's display matrix: rotations by 90 degrees and flips."""
         stored: Any = frame.side_data.get("DISPLAYMATRIX")
         if stored is None:
             return cls()
@@ -91,27 +91,27 @@ class Orientation:
         if b * c and not a and not d:
             return cls(True, c < 0, b < 0)
         raise MediaError(
-            f"{name} is to be shown turned by {frame.rotation} degrees. Re-encode it, for example "
-            "with: ffmpeg -i input -r 24 output.mp4"
+            f"{name} is rotated by {frame.rotation} degrees; only multiples of 90 are supported. "
+            "Re-encode it, for example with: ffmpeg -i input -r 24 output.mp4"
         )
 
     def applied(self, pixels: Array) -> Array:
-        """The pixels [H, W, 3] upright."""
+        """Apply the orientation to pixels [H, W, 3]."""
         shown = pixels.swapaxes(0, 1) if self.across else pixels
         shown = shown[:: -1 if self.mirror_y else 1, :: -1 if self.mirror_x else 1]
         return np.ascontiguousarray(shown)
 
 
 def check_pixels_of(name: str | os.PathLike[str], height: int, width: int) -> None:
-    """Raise `MediaError` where a picture is too large to be read, before it is."""
+    """Raise `MediaError` if an image is too large, before it is decoded."""
     if max(height, width) > MAX_SIDE:
         raise MediaError(
-            f"{name} is {width} x {height}; a side of at most {MAX_SIDE} pixels is read. Crop it."
+            f"{name} is {width} x {height}; sides may have at most {MAX_SIDE} pixels. Crop it."
         )
     if height * width > MAX_PIXELS:
         raise MediaError(
             f"{name} is {width} x {height}, {height * width / 1e6:.0f} million pixels; at most "
-            f"{MAX_PIXELS / 1e6:.0f} million are read. Scale it down first."
+            f"{MAX_PIXELS / 1e6:.0f} million are allowed. Scale it down first."
         )
 
 
@@ -122,9 +122,9 @@ def see(
     orientation: Orientation,
     cover: tuple[int, int] | None,
 ) -> Seen:
-    """The frame of a video file: upright, of square pixels, opaque, in the colours of a screen.
+    """Convert a video frame to upright, opaque RGB with square pixels for a standard display.
 
-    Where colours are converted, which takes time, it is not larger than `cover` needs.
+    If colours must be converted, which is slow, the frame is first reduced to what `cover` needs.
     """
     colours = look.colours
     alpha = any(part.is_alpha for part in frame.format.components)
@@ -145,13 +145,13 @@ def see(
 
 
 def to_square(name: str | os.PathLike[str], pixels: Array, aspect: Fraction) -> Array:
-    """uint8 RGB [H, W, 3] whose pixels are `aspect` times as wide as high, with square ones."""
+    """Resample uint8 RGB [H, W, 3] from pixel aspect ratio `aspect` to square pixels."""
     height, width = pixels.shape[:2]
     shown = round(width * aspect)
     if shown == width:
         return pixels
     if shown < 1:
-        raise MediaError(f"{name} has pixels of aspect {aspect}: nothing is left of its width.")
+        raise MediaError(f"{name} has the pixel aspect ratio {aspect}: its width would be 0.")
     check_pixels_of(name, height, shown)
     return np.array(Image.fromarray(pixels).resize((shown, height), Image.Resampling.BICUBIC))
 
@@ -159,13 +159,13 @@ def to_square(name: str | os.PathLike[str], pixels: Array, aspect: Fraction) -> 
 def _to_rgb(
     name: str | os.PathLike[str], frame: VideoFrame, look: Look, *, alpha: bool, scale: float
 ) -> Array:
-    """[H, W, 3], or 4 with alpha, uint8; uint16 where colours are yet to be converted."""
+    """uint8 [H, W, 3], or 4 with alpha; uint16 if the colours still need conversion."""
     import av
 
     form = ("rgba" if alpha else "rgb24") if look.colours.is_plain else "rgb48le"
     changes: dict[str, Any] = {"format": "rgba64le" if alpha and form == "rgb48le" else form}
     if look.matrix == UNSPECIFIED and (frame.width >= 1280 or frame.height > 576):
-        changes["src_colorspace"] = _BT709  # as players guess
+        changes["src_colorspace"] = _BT709  # the guess that players make
     if scale < 1:
         changes["width"] = max(1, math.ceil(frame.width * scale))
         changes["height"] = max(1, math.ceil(frame.height * scale))

@@ -1,4 +1,4 @@
-"""Video files by FFmpeg: the stream that a player shows, decoded, with the times of its frames."""
+"""Video files read by FFmpeg: decodes the stream that a player shows, with its frame times."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ if TYPE_CHECKING:
 
 REENCODE = "Re-encode it, for example with: ffmpeg -i input -r 24 output.mp4"
 
-# Without a list FFmpeg also "plays" text files, playlists that name other files, and pictures.
+# Without a whitelist FFmpeg also "plays" text files, playlists that open other files, and images.
 _CONTAINERS = "mov,mp4,matroska,webm,avi,gif,mpegts,mpeg,flv,asf,ogg,yuv4mpegpipe,h264,hevc"
 
-# A file that ends this much before the end it declares is cut off; container clocks are coarse.
+# A file that ends this long before its declared end is truncated; container clocks are coarse.
 _MISSING_SECONDS = 0.5
 
-# A shorter duration is a container's clock tick, not what a frame is shown for.
+# A shorter duration is a tick of the container's clock, not a frame's real duration.
 _SHORTEST_SECONDS = 0.002
 
-# Marks of Dolby Vision that only its own players show; others, as of phones, carry HLG or PQ.
+# Dolby Vision profiles that need a Dolby player; others, as from phones, carry HLG or PQ.
 _DOLBY_ALONE = ("dvh1", "dvhe", "dva1", "dvav", "dav1")
 
-# Decoders of FFmpeg's own drop the alpha of these.
+# FFmpeg's native decoders drop the alpha of these.
 _ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 
 @contextmanager
 def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
-    """A file in FFmpeg's hands; its errors become `MediaError`."""
+    """Open a file with FFmpeg, converting its errors to `MediaError`."""
     import av
 
     file = check_is_file(path)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    # Texts in another encoding than UTF-8 are read as well as they can be; PyAV 19 does so itself.
+    # Metadata that is not valid UTF-8 is decoded with replacements; PyAV 19 does so itself.
     texts: dict[str, Any] = {}
     if int(av.__version__.split(".")[0]) < 19:
         texts = {"metadata_errors": "replace"}
@@ -66,11 +66,11 @@ def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
 
 @contextmanager
 def open_film(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[Film]:
-    """A video file's frames; `threads` is the decoder's number of threads, 0 for its choice.
+    """Open a video file; `threads` is the number of decoder threads, 0 for automatic.
 
     Raises:
-        MediaError: The file is missing, no video, has no frames, is damaged or cut off; some of it
-            only while the frames are read.
+        MediaError: The file is missing, not a video, without frames, damaged or truncated; some of
+            this is only found while the frames are read.
     """
     with open_container(path) as container:
         stream = film_stream(path, container)
@@ -80,9 +80,9 @@ def open_film(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[Fil
 
 
 def film_stream(path: str | os.PathLike[str], container: InputContainer) -> VideoStream:
-    """The stream that a player shows: of several pictures, the default one, the largest.
+    """The stream that a player shows: preferably not a still, the default one, the largest.
 
-    Cover pictures of audio files are no video.
+    Cover art of audio files does not count as video.
     """
     import av
 
@@ -94,7 +94,7 @@ def film_stream(path: str | os.PathLike[str], container: InputContainer) -> Vide
     ]
     if not streams:
         if not len(container.streams) and _is_cut_off(Path(path).expanduser()):
-            raise MediaError(f"{path} is cut off: its index is not whole. Copy it again.")
+            raise MediaError(f"{path} is cut off: its index is incomplete. Copy it again.")
         raise MediaError(f"{path} has no video stream.")
 
     def importance(stream: VideoStream) -> tuple[bool, bool, int]:
@@ -106,18 +106,17 @@ def film_stream(path: str | os.PathLike[str], container: InputContainer) -> Vide
 
 
 def declared_rate(path: str | os.PathLike[str], stream: VideoStream) -> float:
-    """Frames per second, by what the file says."""
+    """Frames per second as declared in the file."""
     rate = stream.average_rate or stream.guessed_rate
     if not rate:
-        raise MediaError(f"{path} does not say its frame rate. {REENCODE}")
+        raise MediaError(f"{path} does not declare a frame rate. {REENCODE}")
     return float(rate)
 
 
 def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float, bool]:
-    """Of a video file: frames, seconds, declared rate, and a rate whose moments lie on its frames.
+    """Frames, seconds, declared rate, constant rate that hits the frames, and whether it is exact.
 
-    Last whether all its frames are shown equally long. The header says it; where it does not, the
-    file is read through, without decoding.
+    Taken from the header if possible; otherwise the whole file is demuxed, without decoding.
     """
     with open_container(path) as container:
         stream = film_stream(path, container)
@@ -136,7 +135,7 @@ def film_times(path: str | os.PathLike[str]) -> tuple[int, float, float, float, 
 
 
 def _is_cut_off(file: Path) -> bool:
-    """Whether a box of an MP4 ends behind the end of the file."""
+    """Whether a box of an MP4 extends past the end of the file."""
     size, place = file.stat().st_size, 0
     with file.open("rb") as opened:
         while place + 8 <= size:
@@ -145,25 +144,25 @@ def _is_cut_off(file: Path) -> bool:
             length = int.from_bytes(head[:4], "big")
             if length == 1:
                 length = int.from_bytes(head[8:16], "big")
-            if length < 8:  # to the end, or no box at all
+            if length < 8:  # extends to the end, or is not a box
                 return False
             place += length
     return place != size
 
 
 class _Clock:
-    """Times of frames in seconds after the first, as they come."""
+    """Computes frame times in seconds after the first frame, in order."""
 
     def __init__(self, rate: float, tick: float) -> None:
         self._rate, self._tick = rate, tick
-        # A frame that is off its declared rate by no more than the file's clock can tell is on it.
+        # A frame within the clock's resolution of the declared rate counts as on it.
         self._tolerance = min(1.01 * tick, 0.25 / rate)
         self._first: int | None = None
         self._jump = 0.0
         self._last, self._gap = 0.0, 1 / rate
 
     def times(self, number: int, pts: int | None, duration: int | None) -> tuple[float, float]:
-        """Start and end; times that run backwards go on from the frame before."""
+        """Start and end; timestamps that run backwards continue from the previous frame."""
         even = number / self._rate
         start = even
         if pts is not None and self._tick:
@@ -192,7 +191,7 @@ def _frames(
     notes: list[str],
     threads: int,
 ) -> Iterator[StreamedFrame]:
-    """Every frame with its time; `MediaError` when the file ends before its declared end."""
+    """Yield every frame with its time; `MediaError` if the file ends before its declared end."""
     clock = _Clock(declared_rate(path, stream), float(stream.time_base or 0))
     decoder = _decoder(path, stream, threads)
     look, is_damaged = None, False
@@ -205,12 +204,12 @@ def _frames(
         seen = partial(see, path, picture.frame, look, picture.orientation)
         if picture.is_damaged and not is_damaged:
             is_damaged = True
-            notes.append(f"It is damaged from frame {number} on; players fill in what is missing.")
+            notes.append(f"It is damaged from frame {number} on; missing parts are filled in.")
         yield StreamedFrame(number, start, end, seen, picture.is_damaged)
 
 
 class _Decoded(NamedTuple):
-    """A frame as it is stored. What filters may lose is taken before them."""
+    """A frame as stored, with the properties that filters may lose."""
 
     frame: VideoFrame
     orientation: Orientation
@@ -237,8 +236,8 @@ def _decoded(
                 raise MediaError(f"{path} changes its picture size within the video. {REENCODE}")
             size = (frame.height, frame.width)
             pts = frame.dts if frame.pts is None else frame.pts
-            # Looking at its side data keeps a frame until Python's cycles are collected: 12 MB each
-            # of a 4K video.
+            # Reading side data creates a reference cycle that keeps the frame (12 MB in 4K) until
+            # the next garbage collection.
             if frame.rotation not in orientations:
                 orientations[frame.rotation] = Orientation.of(path, frame)
             upright = orientations[frame.rotation]
@@ -253,13 +252,13 @@ def _decoded(
         missing = float((end - picture.pts - (picture.duration or 0)) * stream.time_base)
         if missing > _MISSING_SECONDS + 2 / float(stream.average_rate or 1):
             raise MediaError(
-                f"{path} is cut off: it ends {missing:.1f} seconds before the end it declares, "
-                f"after {number} frames. Copy it again, or re-encode what is left."
+                f"{path} is cut off: it ends {missing:.1f} seconds before its declared end, after "
+                f"{number} frames. Copy it again, or re-encode what is left."
             )
 
 
 def _without_fields(decoded: Iterator[_Decoded], notes: list[str]) -> Iterator[_Decoded]:
-    """Frames of one moment each: of the two in an interlaced one the first, its lines filled in."""
+    """Deinterlace: keep the first field of each interlaced frame and fill in its lines."""
     graph, waiting = None, deque[_Decoded]()
     for picture in decoded:
         if graph is None:
@@ -268,7 +267,7 @@ def _without_fields(decoded: Iterator[_Decoded], notes: list[str]) -> Iterator[_
                 continue
             graph = _deinterlacer(picture.frame)
             notes.append(
-                "Its pictures hold two moments each, in alternating lines (interlaced); they are "
+                "It is interlaced: each picture holds two moments in alternating lines. It was "
                 "deinterlaced."
             )
         waiting.append(picture)
@@ -289,7 +288,7 @@ def _deinterlacer(frame: VideoFrame) -> Graph:
         format=frame.format,
         time_base=frame.time_base or Fraction(1, 1000),
     )
-    # One frame per frame; those that are not marked as interlaced are left alone.
+    # One output frame per input frame; progressive frames pass through.
     filtered = graph.add("bwdif", "mode=send_frame:deint=interlaced")
     sink = graph.add("buffersink")
     source.link_to(filtered)
@@ -310,7 +309,7 @@ def _pulled(graph: Graph, waiting: deque[_Decoded]) -> Iterator[_Decoded]:
 
 
 def _decoder(path: str | os.PathLike[str], stream: VideoStream, threads: int) -> VideoCodecContext:
-    """The decoder that shows all of the stream, transparency too, within bounds of memory."""
+    """A decoder for the stream that keeps transparency, with limited memory."""
     import av
     from av.codec.codec import UnknownCodecError
 
@@ -318,8 +317,8 @@ def _decoder(path: str | os.PathLike[str], stream: VideoStream, threads: int) ->
     check_pixels_of(path, context.height, context.width)
     if context.codec_tag in _DOLBY_ALONE and int(context.color_trc) == UNSPECIFIED:
         raise MediaError(
-            f"{path} is Dolby Vision without a picture for other players: its colours cannot be "
-            "shown here. Export it as HDR10, HLG or SDR from the camera or the editor."
+            f"{path} is Dolby Vision without a fallback for other players, so its colours cannot "
+            "be decoded. Export it as HDR10, HLG or SDR from the camera or the editor."
         )
     if stream.metadata.get("alpha_mode") == "1" and context.name in _ALPHA_DECODERS:
         try:
@@ -339,7 +338,7 @@ def _decoder(path: str | os.PathLike[str], stream: VideoStream, threads: int) ->
 
 
 def _look_of(stream: VideoStream, decoder: VideoCodecContext) -> Look:
-    """Of the decoder, which knows what the frames say, or of the container."""
+    """The colour properties stated by the decoder, which has seen the frames, or the container."""
     container = stream.codec_context
 
     def stated(name: str) -> int:

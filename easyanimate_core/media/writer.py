@@ -1,6 +1,6 @@
-"""Results as files: MP4, PNG, numbered frames and JSON. A file is written whole or not at all.
+"""Writes MP4, PNG, numbered frames and JSON. A file is written whole or not at all.
 
-Frames are float [F, H, W, 3] in [0, 1]; NaN and values outside are refused, never clipped here.
+Frames are float [F, H, W, 3] in [0, 1]; NaN and values outside are rejected, never clipped here.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def write_mp4(
 ) -> Path:
     """Write `frames` [F, H, W, 3] as H.264 (yuv420p, BT.709); returns the path.
 
-    `crf` is the quality, 0 (lossless) to 51; 18 is visually close to lossless. `metadata` is read
-    back by `read_metadata`. Both sides must be even: yuv420p halves the colour.
+    `crf` is the quality from 0 (lossless) to 51 (worst); 18 is visually close to lossless.
+    `metadata` can be read with `read_metadata`. Both sides must be even, because yuv420p halves the
+    chroma resolution.
     """
     check_pixels("The video", frames)
     height, width = frames.shape[1:3]
@@ -67,10 +68,10 @@ def open_mp4(
     threads: int = 0,
     spare: bool = True,
 ) -> Iterator[Callable[[np.ndarray[Any, Any]], None]]:
-    """`write_mp4` frame by frame: gives a function that takes the next one, uint8 [H, W, 3].
+    """`write_mp4` frame by frame: yields a function that takes the next frame, uint8 [H, W, 3].
 
-    The file appears when the block ends without an exception. `threads` is the encoder's number of
-    threads, 0 for as many as it likes. `spare` is that of `atomic_file`.
+    The file appears when the block ends without an exception. `threads` is the number of encoder
+    threads, 0 for automatic. `spare` is passed to `atomic_file`.
     """
     import av
 
@@ -84,7 +85,7 @@ def open_mp4(
     texts = _checked_metadata(metadata)
     with atomic_file(target, spare=spare) as temporary:
         try:
-            # use_metadata_tags keeps keys of our own; faststart puts the index first, for the web.
+            # use_metadata_tags keeps custom keys; faststart puts the index first, for the web.
             options = {"movflags": "use_metadata_tags+faststart"}
             with av.open(f"file:{temporary}", "w", format="mp4", options=options) as container:
                 container.metadata.update(texts)
@@ -92,7 +93,7 @@ def open_mp4(
                 yield lambda frame: container.mux(stream.encode(_picture(frame)))
                 container.mux(stream.encode())
         except av.FFmpegError as error:
-            if isinstance(error, OSError):  # a full disk: its errno says so
+            if isinstance(error, OSError):  # such as a full disk
                 raise write_error(target, error) from error
             raise MediaError(f"{target} cannot be encoded: {error}") from error
 
@@ -106,7 +107,7 @@ def write_png(
     check_pixels("The picture", frames)
     if len(frames) != 1:
         raise InputError(
-            f"{len(frames)} frames do not fit in one PNG; give one, or use write_frames."
+            f"A PNG holds one frame, not {len(frames)}; pass a single one, or use write_frames."
         )
     with atomic_file(target) as temporary:
         _save_png(temporary, frames[0], _checked_metadata(metadata))
@@ -114,7 +115,7 @@ def write_png(
 
 
 def write_frames(folder: str | os.PathLike[str], frames: Tensor) -> Path:
-    """Write `frames` [F, H, W, 3] as frame_00000.png, ... to a new or empty folder, all or none."""
+    """Write `frames` [F, H, W, 3] as frame_00000.png, ... to a new or empty folder, atomically."""
     target = Path(folder)
     check_pixels("The video", frames)
     with atomic_folder(target) as temporary:
@@ -124,7 +125,7 @@ def write_frames(folder: str | os.PathLike[str], frames: Tensor) -> Path:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> Path:
-    """Write `value` as indented UTF-8 JSON; returns the path. NaN is no JSON and is refused."""
+    """Write `value` as indented UTF-8 JSON; returns the path. NaN is not valid JSON: rejected."""
     target = Path(path)
     try:
         text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
@@ -136,7 +137,7 @@ def write_json(path: str | os.PathLike[str], value: Any) -> Path:
 
 
 def to_bytes(frames: Tensor) -> np.ndarray[Any, Any]:
-    """Frames in [0, 1] of any shape as uint8 on the CPU, rounded to the nearest level."""
+    """Convert frames in [0, 1], of any shape, to uint8 on the CPU, rounding to nearest."""
     levels = frames.detach().to("cpu", torch.float32).mul(255).round()
     return np.ascontiguousarray(levels.to(torch.uint8).numpy())
 
@@ -150,7 +151,7 @@ def _add_stream(
     stream.height, stream.width = size
     stream.pix_fmt = "yuv420p"
     stream.options = {"crf": str(crf)}
-    # Untagged, players guess the matrix by the picture's size and colours shift.
+    # Without tags, players guess the matrix from the picture size, and colours shift.
     context = stream.codec_context
     context.thread_count = threads
     context.colorspace = 1  # AVCOL_SPC_BT709
@@ -182,12 +183,12 @@ def _checked_metadata(metadata: Mapping[str, str] | None) -> dict[str, str]:
             raise InputError(f"The metadata {key!r} is {text!r}; keys and values must be text.")
         if not (key.isascii() and key.isprintable() and 0 < len(key) < 80):
             raise InputError(
-                f"The metadata key {key!r} does not fit a file; use 1 to 79 plain ASCII characters."
+                f"The metadata key {key!r} is not valid; use 1 to 79 printable ASCII characters."
             )
         if key in CONTAINER_TAGS:
-            raise InputError(f"The metadata key {key!r} belongs to the MP4 itself; use another.")
+            raise InputError(f"The metadata key {key!r} is reserved by MP4; use another.")
         if not text or "\0" in text:
             raise InputError(
-                f"The metadata {key!r} is empty or has a null character; leave it out."
+                f"The metadata {key!r} is empty or contains a NUL character; leave it out."
             )
     return dict(metadata or {})

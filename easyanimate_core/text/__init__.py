@@ -1,4 +1,4 @@
-"""Text encoders: prompts to embeddings."""
+"""Text encoders: from prompts to embeddings."""
 
 from .bert_t5 import BertT5TextEncoder, Reader, bert_from_tensors, t5_from_tensors
 from .build import build_text_encoder, check_text_encoder

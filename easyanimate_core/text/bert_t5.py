@@ -26,9 +26,9 @@ class Reader:
 
 
 class BertT5TextEncoder:
-    """The last hidden states of both networks.
+    """V5's text encoder: the last hidden states of Bert and mT5.
 
-    `use_attention_mask` (the denoiser's `enable_text_attention_mask`) hides the padding from them.
+    `use_attention_mask` (the denoiser's `enable_text_attention_mask`) masks the padding.
     """
 
     def __init__(self, bert: Reader, t5: Reader, *, use_attention_mask: bool) -> None:
@@ -44,7 +44,7 @@ class BertT5TextEncoder:
     def encode(
         self, prompts: Sequence[str], *, device: torch.device | str | None = None
     ) -> TextEmbedding:
-        """Encode a batch: `text` [B, 77, Bert's width], `text_t5` [B, 256, mT5's width]."""
+        """Encode a batch: `text` [B, 77, Bert width], `text_t5` [B, 256, mT5 width]."""
         check_prompts(prompts)
         text, mask, truncated = self._read(self.bert, prompts, device)
         text_t5, mask_t5, truncated_t5 = self._read(self.t5, prompts, device)
@@ -73,7 +73,7 @@ def bert_from_tensors(
     *,
     placement: Placement | None = None,
 ) -> Reader:
-    """Build Bert, without its pooler, from its `config.json` and tensors."""
+    """Build Bert, without the pooler, from its `config.json` and tensors."""
     from transformers import BertConfig, BertModel
 
     placement = placement or Placement()
@@ -84,7 +84,7 @@ def bert_from_tensors(
     )
 
     def rename(key: str) -> str | None:
-        # Releases of transformers before 4.31 stored the positions 0, 1, 2, ...
+        # transformers before 4.31 stored the positions 0, 1, 2, ...
         unused = key.startswith("pooler.") or key == "embeddings.position_ids"
         return None if unused else key
 
@@ -95,7 +95,7 @@ def bert_from_tensors(
 
 
 def _restore_bert_buffers(network: nn.Module, device: torch.device | str) -> None:
-    """Positions and segment ids are computed, not stored; the meta device has no values."""
+    """Recompute position and segment ids, which are not stored and have no values on "meta"."""
     embeddings: Any = network.embeddings
     num_positions = embeddings.position_embeddings.num_embeddings
     positions = torch.arange(num_positions, device=device)[None]
@@ -112,19 +112,19 @@ def t5_from_tensors(
 ) -> Reader:
     """Build the encoder of T5 or mT5 from its `config.json` and tensors.
 
-    In float16 the feed-forward's output projection `wo` is kept in float32, as transformers does:
-    T5's activations exceed float16's range there.
+    In float16, the feed-forward output projection `wo` stays float32, as in transformers: T5's
+    activations overflow float16 there.
     """
     from transformers import MT5Config, MT5EncoderModel, T5Config, T5EncoderModel
 
     placement = placement or Placement()
-    # The two differ in their defaults only, which old config.json files rely on.
+    # The two differ only in their defaults, which old config.json files rely on.
     is_mt5 = config.get("model_type") == "mt5"
     sizes: Any = (MT5Config if is_mt5 else T5Config).from_dict(t5_config(config))
     check_vocabulary(tokenizer, sizes.vocab_size, "mT5")
     model: Any = MT5EncoderModel if is_mt5 else T5EncoderModel
     network = build_on_meta(lambda: model(sizes), what="mT5 text encoder")
-    del network.encoder.embed_tokens  # the same table as `shared`; files hold either name or both
+    del network.encoder.embed_tokens  # tied to `shared`; files contain either name or both
 
     def rename(key: str) -> str | None:
         if key == "encoder.embed_tokens.weight":

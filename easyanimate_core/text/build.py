@@ -1,4 +1,4 @@
-"""From a checkpoint folder to its text encoder."""
+"""Builds the text encoder of a checkpoint folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .weights import Placement, read_config
 
 
 def check_text_encoder(folder: Path, version: Version, *, use_attention_mask: bool) -> None:
-    """Raise `CheckpointError` as `build_text_encoder` does; no weight is read."""
+    """Raise the same `CheckpointError` as `build_text_encoder`, without reading weights."""
     build_text_encoder(
         folder,
         version,
@@ -41,17 +41,17 @@ def build_text_encoder(
     """Read the text encoder of a checkpoint folder (original or diffusers layout).
 
     V5.1 reads `text_encoder/` and `tokenizer/`, V5 also `text_encoder_2/` and `tokenizer_2/`.
-    `use_attention_mask` is the denoiser's `enable_text_attention_mask`; `dtype` None keeps the
-    stored one; `quantization`, one of `memory.QUANTIZATIONS`, is what the linear layers are kept
-    in. Nothing is fetched from the network. Raises `CheckpointError` where a file is
-    missing, damaged, pickled or of another model.
+    `use_attention_mask` is the denoiser's `enable_text_attention_mask`; `dtype=None` keeps the
+    stored dtype; `quantization`, one of `memory.QUANTIZATIONS`, applies to the linear layers.
+    Nothing is downloaded. Raises `CheckpointError` if a file is missing, damaged, pickled or
+    belongs to another model.
     """
     placement = Placement(dtype, device, progress, quantization)
     if version is Version.V5_1:
         if not use_attention_mask:
             raise CheckpointError(
-                "The denoiser's config.json has enable_text_attention_mask = False; a V5.1 text "
-                "encoder needs the mask, so it must be True. This is another model."
+                "The denoiser's config.json has enable_text_attention_mask = False; V5.1's text "
+                "encoder needs the mask, so it must be True. This is a different model."
             )
         config = read_config(folder / "text_encoder", model_types=("qwen2_vl",))
         tokenizer = load_qwen_tokenizer(folder / "tokenizer")

@@ -1,8 +1,8 @@
-"""How a prompt becomes the chat that Qwen2-VL's language model reads.
+"""Wraps a prompt in the chat format of Qwen2-VL's language model.
 
-A tokenizer's folder states it as a Jinja template: a program, which can loop without end or grow
-its output without bound. The models need two known ones, so these are written here as the text
-around the prompt, and no template is ever run.
+A tokenizer folder defines it as a Jinja template: a program that can loop forever or produce
+unlimited output. The models only use two known templates, so these are written here as the text
+around the prompt, and no template is ever executed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointError
 
-#: What Qwen2-VL's template does with messages of text alone.
+#: Qwen2-VL's template, reduced to text-only messages.
 QWEN_TEMPLATE = (
     "{% for message in messages %}"
     "{% if loop.first and message['role'] != 'system' %}"
@@ -25,14 +25,14 @@ QWEN_TEMPLATE = (
     "{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-#: The user's turn alone, as the small model reads it.
+#: The user's turn only, as for the small model.
 BARE_TEMPLATE = (
     "{% for message in messages %}<|im_start|>"
     "{% if message['content'] is string %}{{ message['content'] }}"
     "{% else %}{% for part in message['content'] %}{{ part['text'] }}{% endfor %}{% endif %}"
     "<|im_end|>{% endfor %}"
 )
-#: SHA-256 of the template in the published folders, which knows pictures and videos too.
+#: SHA-256 of the template in the published folders, which also supports images and videos.
 _PUBLISHED = "a0bc6f6fc7a29a80017a433e8f03a1cc1236e838a944a2d034295a60c4f2fddb"
 
 
@@ -44,7 +44,7 @@ class Chat:
     after: str
 
     def __call__(self, prompt: str) -> str:
-        """The prompt as the model reads it."""
+        """The prompt in its chat format."""
         return f"{self.before}{prompt}{self.after}"
 
 
@@ -67,19 +67,19 @@ _KNOWN = {
 
 
 def chat_of(template: object, where: str) -> Chat:
-    """What a folder's template does; `CheckpointError` where it is another one."""
+    """The chat format of a folder's template; `CheckpointError` for an unknown template."""
     if isinstance(template, dict):
         template = template.get("default")
     if not isinstance(template, str) or not template:
         raise CheckpointError(
             f"The Qwen2-VL tokenizer in {where} has no chat template; its tokenizer_config.json "
-            "(or chat_template.jinja) must hold one. Download the folder again."
+            "(or chat_template.jinja) must contain one. Download the folder again."
         )
     known = _KNOWN.get(_digest(template))
     if known is None:
         raise CheckpointError(
             f"The Qwen2-VL tokenizer in {where} has a chat template that no EasyAnimate model was "
-            "trained with. A template is a program, so an unknown one is not run. Take the "
+            "trained with. A template is a program, so an unknown one is not run. Use the "
             "tokenizer folder of the published checkpoint."
         )
     return known

@@ -1,4 +1,4 @@
-"""What the text encoders give and how they are called.
+"""The output of the text encoders and their interface.
 
 Shapes: B prompts, T tokens (V5.1: 256, V5: 77), D width, T2 = 256 tokens and D2 width of mT5.
 """
@@ -18,14 +18,14 @@ from ..models.precision import check_finite
 
 @dataclass(frozen=True)
 class TextEmbedding:
-    """The prompts as the denoiser reads them, one row per prompt.
+    """Encoded prompts for the denoiser, one row per prompt.
 
     `text` [B, T, D] is the state of Qwen2-VL (V5.1) or Bert (V5), `mask` [B, T] is 1 on tokens and
     0 on padding. `text_t5` [B, T2, D2] and `mask_t5` [B, T2] are mT5's, None for V5.1. The denoiser
-    reads the padded rows as well: the masks are for reporting and for the encoders alone.
+    also reads the padding: the masks are only for the encoders and for reports.
 
-    `truncated` holds for each prompt the words beyond the length of `text` ("" where all were
-    read), `truncated_t5` those beyond mT5's; it is empty for V5.1.
+    `truncated` has the part of each prompt that did not fit in `text` ("" if all did),
+    `truncated_t5` the part that did not fit mT5; it is empty for V5.1.
     """
 
     text: Tensor
@@ -37,32 +37,32 @@ class TextEmbedding:
 
     @property
     def states(self) -> TextStates:
-        """What the denoiser reads."""
+        """The part that the denoiser reads."""
         return TextStates(self.text, self.text_t5)
 
 
 @dataclass(frozen=True)
 class TextStates:
-    """What the denoiser reads of prompts, one row per prompt: `text` and `text_t5` as above."""
+    """The denoiser's text input, one row per prompt: `text` and `text_t5` as in `TextEmbedding`."""
 
     text: Tensor
     text_t5: Tensor | None = None
 
     def to(self, device: torch.device | str, dtype: torch.dtype | None = None) -> TextStates:
-        """The same states elsewhere."""
+        """Move the states to a device and dtype."""
         return self._map(lambda states: states.to(device, dtype))
 
     def rows(self, rows: slice) -> TextStates:
-        """Some of the prompts."""
+        """A slice of the prompts."""
         return self._map(lambda states: states[rows])
 
     def repeat(self, times: int) -> TextStates:
-        """Every prompt `times` times, one copy after the other."""
+        """Repeat every prompt `times` times, as `repeat_interleave`."""
         return self._map(lambda states: states.repeat_interleave(times, dim=0))
 
     @classmethod
     def join(cls, parts: Sequence[TextStates]) -> TextStates:
-        """The rows of all parts in their order."""
+        """Concatenate the rows of all parts."""
         t5 = [part.text_t5 for part in parts if part.text_t5 is not None]
         return cls(torch.cat([part.text for part in parts]), torch.cat(t5) if t5 else None)
 
@@ -71,18 +71,18 @@ class TextStates:
 
 
 class TextEncoder(Protocol):
-    """Prompts to `TextEmbedding`."""
+    """Encodes prompts to a `TextEmbedding`."""
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
-        """The networks, for whoever places them on a device or frees them."""
+        """The networks, so that callers can move or free them."""
 
     def encode(
         self, prompts: Sequence[str], *, device: torch.device | str | None = None
     ) -> TextEmbedding:
-        """Encode a batch on `device` (default: where the weights are); the result lies there.
+        """Encode a batch on `device` (default: that of the weights), where the result stays.
 
-        Another device than the weights' is for layers that bring their weights along when used.
+        A device other than that of the weights requires layers that move their weights when used.
         """
 
 
@@ -91,7 +91,7 @@ def check_prompts(prompts: Sequence[str]) -> None:
     if isinstance(prompts, str):
         raise InputError("prompts is one string; pass a list of prompts, for example [prompt].")
     if not prompts:
-        raise InputError("prompts is empty; pass at least one prompt (it may be the empty text).")
+        raise InputError("prompts is empty; pass at least one prompt (it may be an empty string).")
     for index, prompt in enumerate(prompts):
         if not isinstance(prompt, str):
             raise InputError(
@@ -103,9 +103,9 @@ def check_states(embedding: TextEmbedding) -> None:
     """Raise `PrecisionError` unless every state is finite."""
     for states in (embedding.text, embedding.text_t5):
         if states is not None:
-            check_finite(states, "What the text encoder makes of a prompt", states.dtype)
+            check_finite(states, "The text encoder's output for a prompt", states.dtype)
 
 
 def network_device(network: nn.Module) -> torch.device:
-    """Where the network's weights are."""
+    """The device of the network's weights."""
     return next(network.parameters()).device

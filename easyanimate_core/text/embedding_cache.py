@@ -1,8 +1,8 @@
-"""Embeddings kept on disk, so that a prompt that was used before needs no text encoder.
+"""An on-disk cache of embeddings, so that a prompt used before needs no text encoder.
 
-An entry's name is a hash of all that the embedding depends on: what encodes (`encoder_identity`)
-and the prompt. So nothing ever has to be declared outdated; entries that are not used any more make
-room when the folder is full.
+An entry's name is a hash of everything that the embedding depends on: the encoder
+(`encoder_identity`) and the prompt. So entries never become stale; the least recently used ones are
+removed when the folder is full.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ _PACKAGES = ("torch", "transformers", "tokenizers", "sentencepiece", "optimum-qu
 
 
 def find_cache_folder() -> Path:
-    """`embeddings` in the folder that EASYANIMATE_CACHE names, or in ~/.cache/easyanimate."""
+    """`embeddings` in the EASYANIMATE_CACHE folder, by default ~/.cache/easyanimate."""
     return cache_folder("embeddings")
 
 
 @dataclass(frozen=True)
 class EmbeddingCache:
-    """The prompts that one text encoder has encoded; `identity` tells encoders apart.
+    """The embeddings of one text encoder, distinguished from others by `identity`.
 
-    When the folder's entries take more than `max_bytes`, those not used for the longest time go.
+    When the entries in the folder exceed `max_bytes`, the least recently used ones are removed.
     """
 
     folder: Path
@@ -60,7 +60,7 @@ class EmbeddingCache:
     max_bytes: int = MAX_BYTES
 
     def read(self, prompt: str) -> EncodedPrompt | None:
-        """The prompt's entry, None where there is none; `InputError` where it is damaged."""
+        """The prompt's entry, or None; `InputError` if it is damaged."""
         path = self._path(prompt)
         try:
             if not path.is_file():
@@ -68,20 +68,20 @@ class EmbeddingCache:
             tensors, told = read_tensors(path)
             entry = EncodedPrompt(states_from_tensors(tensors, ""), _cut(path, tensors, told))
         except ValueError as error:
-            raise InputError(f"{path} is damaged ({error}); it is written again.") from error
+            raise InputError(f"{path} is damaged ({error}); it will be rewritten.") from error
         except OSError as error:
             raise InputError(f"{path} cannot be read ({error.strerror or error}).") from error
-        with suppress(OSError):  # a folder that is not ours to write to can be read all the same
+        with suppress(OSError):  # a read-only folder is still usable
             os.utime(path)
         return entry
 
     def write(self, prompt: str, encoded: EncodedPrompt) -> None:
-        """Keep a prompt's embedding; `MediaError` where it cannot be written."""
+        """Store a prompt's embedding; `MediaError` if it cannot be written."""
         tensors = states_to_tensors(encoded.states, "")
         path = self._path(prompt)
         told = {"cut": json.dumps(encoded.cut), "entry": path.stem}
         write_tensors(path, tensors, told, spare=False)
-        with suppress(OSError):  # what cannot be removed now may be at the next entry
+        with suppress(OSError):  # the next entry tries again
             self._make_room()
 
     def _path(self, prompt: str) -> Path:
@@ -94,21 +94,21 @@ class EmbeddingCache:
             if _ENTRY.fullmatch(path.name):
                 try:
                     entries.append((path.stat().st_mtime_ns, path.stat().st_size, path))
-                except FileNotFoundError:  # another process made room
+                except FileNotFoundError:  # removed by another process
                     continue
         excess = sum(size for _, size, _ in entries) - self.max_bytes
         for _, size, path in sorted(entries):
             if excess <= 0:
                 return
-            with suppress(OSError):  # an entry that is in use makes no room now
+            with suppress(OSError):  # an entry in use stays for now
                 remove(path, wait=False)
                 excess -= size
 
 
 def _cut(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> tuple[str, ...]:
-    """The words of an entry that were not read; `ValueError` where it is not this entry whole."""
+    """The truncated words in an entry; `ValueError` if it is incomplete or another entry."""
     if told.get("entry") != path.stem or "sha256" not in told:
-        raise ValueError("it is another prompt's, or of an earlier version")
+        raise ValueError("it belongs to another prompt, or to an earlier version")
     cut = json_value(told.get("cut", ""), list, "cut", error=InputError)
     check_fields({"cut": cut}, {"cut": listed(TEXT, len(tensors), len(tensors))}, "It", InputError)
     return tuple(cut)
@@ -117,11 +117,11 @@ def _cut(path: Path, tensors: Mapping[str, Tensor], told: Mapping[str, str]) -> 
 def encoder_identity(
     info: CheckpointInfo, *, dtype: torch.dtype, device: torch.device, quantization: str
 ) -> str:
-    """A hash of all that an embedding depends on beside the prompt.
+    """A hash of everything but the prompt that an embedding depends on.
 
-    These are the files of text encoders and tokenizers (of the weights evenly spread samples, the
-    others as a whole), how they are used, the dtype, the kind of device, and the libraries' and
-    this package's versions.
+    This covers the files of text encoders and tokenizers (weights by evenly spaced samples, others
+    whole), how they are used, the dtype, the device type, and the versions of the libraries and of
+    this package.
     """
     digest = hashlib.sha256()
     how = (
@@ -151,7 +151,7 @@ def _version(package: str) -> str:
 
 
 def _small_files(info: CheckpointInfo) -> Iterable[Path]:
-    """Configurations of the text encoders, and all of their tokenizers."""
+    """The text encoders' configs and all files of their tokenizers."""
     for number in range(len(info.text_encoders)):
         suffix = "" if number == 0 else f"_{number + 1}"
         yield info.path / f"text_encoder{suffix}" / "config.json"

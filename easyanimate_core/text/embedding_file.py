@@ -1,8 +1,8 @@
-"""Embeddings of prompts as a file, with which a run needs no text encoder.
+"""Files of prompt embeddings, which let a run do without a text encoder.
 
-A safetensors file. `positive.text` [P, T, D] and `negative.text` [1, T, D] are the states, V5 has
-`positive.text_t5` and `negative.text_t5` beside them. The metadata holds the format's number, the
-SHA-256 of the tensors and, where they are known, the prompts as JSON.
+A safetensors file with `positive.text` [P, T, D] and `negative.text` [1, T, D], for V5 also
+`positive.text_t5` and `negative.text_t5`. The metadata has the format version, the SHA-256 of the
+tensors and, if known, the prompts as JSON.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .embedding import TextStates
 from .tokenize import MAX_TOKENS
 
 SUFFIX = ".safetensors"
-_REMEDY = "Make them anew with encode."
+_REMEDY = "Create them again with encode."
 _FORMAT_KEY, _FORMAT = "easyanimate_embeddings", "1"
 _SIDES = ("positive", "negative")
 _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -40,11 +40,11 @@ _DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class PromptEmbeddings:
-    """What the denoiser reads of P prompts and of a negative prompt.
+    """Embeddings of P prompts and a negative prompt.
 
     `positive` has P rows, `negative` one. `prompts` and `negative_prompt` are the texts, empty and
-    None where a file does not hold them; `file` is where they were read from; `notes` says what was
-    cut off.
+    None if the file does not contain them; `file` is the file they were read from; `notes` report
+    truncated prompts.
     """
 
     positive: TextStates
@@ -58,7 +58,7 @@ class PromptEmbeddings:
         return self.positive.text.shape[0]
 
     def check(self, config: TransformerConfig) -> None:
-        """Raise `InputError` unless these are of the denoiser's text encoder."""
+        """Raise `InputError` unless the widths match the denoiser's text encoder."""
         for states in (self.positive, self.negative):
             t5 = None if states.text_t5 is None else states.text_t5.shape[-1]
             found, wanted = (
@@ -67,7 +67,7 @@ class PromptEmbeddings:
             )
             if found != wanted:
                 raise InputError(
-                    f"The embeddings are {_widths(*found)} wide, but this denoiser takes "
+                    f"The embeddings have width {_widths(*found)}, but this denoiser needs "
                     f"{_widths(*wanted)}. Encode the prompt with the text encoder of a "
                     f"{config.version.value} checkpoint."
                 )
@@ -78,10 +78,10 @@ def _widths(text: int, t5: int | None) -> str:
 
 
 def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
-    """Write a .safetensors file, whole or not at all; returns its path.
+    """Write a .safetensors file atomically and return its path.
 
     Raises:
-        InputError: The name ends otherwise, or there is not exactly one negative prompt.
+        InputError: Wrong extension, or not exactly one negative prompt.
         MediaError: The file cannot be written.
     """
     path = check_embeddings_path(path)
@@ -99,7 +99,7 @@ def write_embeddings(path: Path | str, embeddings: PromptEmbeddings) -> Path:
 
 
 def check_embeddings_path(path: Path | str) -> Path:
-    """The path as a `Path`; `InputError` unless it ends as a file of embeddings does."""
+    """The path as a `Path`; `InputError` unless its extension is .safetensors."""
     path = Path(path)
     if path.suffix.lower() != SUFFIX:
         raise InputError(f"The file for embeddings is {path}; its name must end in {SUFFIX}.")
@@ -107,22 +107,23 @@ def check_embeddings_path(path: Path | str) -> Path:
 
 
 def read_embeddings(path: Path | str) -> PromptEmbeddings:
-    """What `write_embeddings` wrote.
+    """Read a file written by `write_embeddings`.
 
     Raises:
-        InputError: The file is missing, damaged or another kind of file.
+        InputError: The file is missing, damaged or of another kind.
     """
     path = check_embeddings_path(path)
     if not path.is_file():
-        raise InputError(f"The file of embeddings {path} does not exist. Make it with encode.")
+        raise InputError(f"The embeddings file {path} does not exist. Create it with encode.")
     try:
         tensors, metadata = read_tensors(path)
     except ValueError as error:
         raise _damaged(path, error) from error
     if metadata.get(_FORMAT_KEY) != _FORMAT:
         raise InputError(
-            f"{path} has no embeddings of format {_FORMAT} (its metadata says "
-            f"{metadata.get(_FORMAT_KEY)!r}). Make it with encode or EasyAnimate Save Conditioning."
+            f"{path} is not an embeddings file of format {_FORMAT} (its metadata has "
+            f"{metadata.get(_FORMAT_KEY)!r}). Create it with encode or EasyAnimate Save "
+            "Conditioning."
         )
     positive, negative = (_states(path, tensors, f"{side}.") for side in _SIDES)
     _check_one(path, negative)
@@ -133,12 +134,12 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
     prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
     if prompts and len(prompts) != len(positive.text):
         rows = len(positive.text)
-        raise _damaged(path, f"they have {len(prompts)} prompts and {rows} rows")
+        raise _damaged(path, f"they have {len(prompts)} prompts but {rows} rows")
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
 
 
 def is_embeddings(path: Path) -> bool:
-    """Whether a file is one of `write_embeddings`."""
+    """Whether a file was written by `write_embeddings`."""
     try:
         return _FORMAT_KEY in SafetensorsFile(path).metadata()
     except (HeaderError, OSError):
@@ -149,7 +150,7 @@ _TEXTS = {"prompts": listed(TEXT, 0, 100_000), "negative_prompt": optional(TEXT)
 
 
 def _check_alike(path: Path, positive: TextStates, negative: TextStates) -> None:
-    """A denoiser reads both sides at once: as many tokens, as wide."""
+    """The denoiser reads both sides in one batch, so tokens and widths must be equal."""
     shapes = [
         [None if t is None else tuple(t.shape[1:]) for t in (states.text, states.text_t5)]
         for states in (positive, negative)
@@ -165,13 +166,13 @@ def _check_alike(path: Path, positive: TextStates, negative: TextStates) -> None
 def _check_one(path: Path, negative: TextStates) -> None:
     count = len(negative.text)
     if count != 1:
-        raise InputError(f"{path} has {count} negative prompts; a file of embeddings has one.")
+        raise InputError(f"{path} has {count} negative prompts; it must have exactly one.")
 
 
 def states_to_tensors(states: TextStates, prefix: str) -> dict[str, Tensor]:
-    """The states by the names that they have in a file."""
+    """The states as named tensors for a file."""
     tensors = {f"{prefix}text": states.text, f"{prefix}text_t5": states.text_t5}
-    # Clones, because a file does not take two tensors of the same memory.
+    # Cloned, because safetensors rejects tensors that share memory.
     shape = torch.contiguous_format
     return {
         name: t.cpu().clone(memory_format=shape) for name, t in tensors.items() if t is not None
@@ -179,7 +180,7 @@ def states_to_tensors(states: TextStates, prefix: str) -> dict[str, Tensor]:
 
 
 def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextStates:
-    """Back from `states_to_tensors`; `ValueError` where they do not fit together."""
+    """The inverse of `states_to_tensors`; `ValueError` if the tensors are inconsistent."""
     text, t5 = tensors.get(f"{prefix}text"), tensors.get(f"{prefix}text_t5")
     for states in (text, t5):
         if states is None:
@@ -187,11 +188,15 @@ def states_from_tensors(tensors: Mapping[str, Tensor], prefix: str) -> TextState
         if states.ndim != 3 or states.dtype not in _DTYPES or 0 in states.shape:
             raise ValueError(f"{prefix}text is {states.dtype} of shape {tuple(states.shape)}")
         if states.shape[1] > MAX_TOKENS:
-            raise ValueError(f"{prefix}text has {states.shape[1]} tokens; {MAX_TOKENS} is the most")
+            raise ValueError(
+                f"{prefix}text has {states.shape[1]} tokens; at most {MAX_TOKENS} are allowed"
+            )
         if not bool(states.isfinite().all()):
-            raise ValueError(f"{prefix}text holds values that are not finite")
+            raise ValueError(f"{prefix}text contains values that are not finite")
     if text is None or not len(text) or (t5 is not None and len(t5) != len(text)):
-        raise ValueError(f"{prefix}text is missing, empty, or has other rows than {prefix}text_t5")
+        raise ValueError(
+            f"{prefix}text is missing or empty, or its number of rows differs from {prefix}text_t5"
+        )
     return TextStates(text, t5)
 
 

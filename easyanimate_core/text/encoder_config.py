@@ -1,6 +1,6 @@
-"""Which keys of a text encoder's `config.json` are read, and what they may hold.
+"""The keys of a text encoder's `config.json` that are used, and their allowed values.
 
-The others never reach the library: some of its keys name code, kernels or files to fetch.
+All others are dropped: the library has keys that name code, kernels or files to download.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ROPE: Mapping[str, Rule] = {
     "rope_theta": number(1, 1e12),
 }
 _FRACTIONS = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_theta"}
-_QWEN_SECTION = (16, 24, 24)  # where a config has none
+_QWEN_SECTION = (16, 24, 24)  # the default
 _BERT: Mapping[str, Rule] = {
     "hidden_size": _WIDTH,
     "intermediate_size": whole(1, 2**20),
@@ -82,28 +82,28 @@ def qwen_config(config: Mapping[str, Any]) -> dict[str, Any]:
     if width % heads or heads % groups or width // heads % 2:
         raise CheckpointError(
             f"{name} has hidden_size = {width}, num_attention_heads = {heads} and "
-            f"num_key_value_heads = {groups}; each must be a multiple of the next, and a head's "
-            "width even."
+            f"num_key_value_heads = {groups}; each must be a multiple of the next, and the head "
+            "size must be even."
         )
     rope = kept.get("rope_scaling") or kept.get("rope_parameters") or {}
     section = rope.get("mrope_section", _QWEN_SECTION)
     if sum(section) != width // heads // 2:
         raise CheckpointError(
             f"{name} has mrope_section = {section}; its sum must be {width // heads // 2}, half "
-            "the width of a head."
+            "the head size."
         )
     ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # nothing is generated
     return {"model_type": "qwen2_vl", **ends, **kept}
 
 
 def bert_config(config: Mapping[str, Any], *, max_tokens: int) -> dict[str, Any]:
-    """Bert's config, with a position for every token that its tokenizer gives."""
+    """Bert's config, with at least as many positions as its tokenizer has tokens."""
     kept = _kept(config, _BERT, "Bert's config.json")
     positions = kept.get("max_position_embeddings", max_tokens)
     if positions < max_tokens:
         raise CheckpointError(
-            f"Bert's config.json has max_position_embeddings = {positions}, and its tokenizer "
-            f"gives {max_tokens} tokens. Take both folders from the same checkpoint."
+            f"Bert's config.json has max_position_embeddings = {positions}, but its tokenizer "
+            f"pads to {max_tokens} tokens. Use both folders of the same checkpoint."
         )
     return {"model_type": "bert", **kept}
 
@@ -124,5 +124,5 @@ def t5_config(config: Mapping[str, Any]) -> dict[str, Any]:
 def _kept(config: Mapping[str, Any], rules: Mapping[str, Rule], name: str) -> dict[str, Any]:
     check_fields(config, rules, name, CheckpointError)
     kept = {key: config[key] for key in rules if key in config}
-    # JSON has one kind of numbers, and releases of transformers refuse a whole one for these.
+    # JSON does not distinguish integers from floats; some transformers releases reject integers.
     return {key: float(value) if key in _FRACTIONS else value for key, value in kept.items()}

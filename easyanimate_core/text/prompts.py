@@ -1,4 +1,4 @@
-"""Prompts through a text encoder, or through its cache."""
+"""Encodes prompts, through a cache if there is one."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from .embedding import TextEncoder, TextStates, check_states
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """One prompt's states, of one row.
+    """The states of a single prompt, one row.
 
-    `cut` holds the words that each text encoder (V5 has two) did not read, "" where it read all.
+    `cut` has the words that each text encoder (V5 has two) truncated, or "".
     """
 
     states: TextStates
@@ -23,13 +23,13 @@ class EncodedPrompt:
 
 
 class Cache(Protocol):
-    """Where encoded prompts are kept."""
+    """A store of encoded prompts."""
 
     def read(self, prompt: str) -> EncodedPrompt | None:
-        """What was kept, None where nothing was; `InputError` where it is damaged."""
+        """The stored prompt, or None; `InputError` if it is damaged."""
 
     def write(self, prompt: str, encoded: EncodedPrompt) -> None:
-        """Keep it; `MediaError` where it cannot be."""
+        """Store a prompt; `MediaError` if that fails."""
 
 
 def encode_prompts(
@@ -37,11 +37,11 @@ def encode_prompts(
     open_encoder: Callable[[], AbstractContextManager[TextEncoder]],
     cache: Cache | None = None,
 ) -> tuple[list[EncodedPrompt], tuple[str, ...]]:
-    """Every prompt's embedding on the CPU, and notes about the cache.
+    """Encode prompts; returns their embeddings on the CPU, and notes about the cache.
 
-    The encoder is opened only where the cache lacks a prompt. Each prompt is encoded by itself: a
-    matrix product's rounding may depend on the number of its rows, and a prompt shall have the same
-    bits whatever it is encoded with. Raises `PrecisionError` where a state is not finite.
+    The encoder is opened only if the cache lacks a prompt. Prompts are encoded one at a time: the
+    rounding of a matrix product may depend on the batch size, and a prompt's embedding must not
+    depend on the others. Raises `PrecisionError` if a state is not finite.
     """
     encoded: dict[str, EncodedPrompt] = {}
     notes: list[str] = []
@@ -69,7 +69,7 @@ def _read(cache: Cache, prompt: str, notes: list[str]) -> EncodedPrompt | None:
     try:
         return cache.read(prompt)
     except InputError as error:
-        notes.append(f"A kept embedding is made anew: {error}")
+        notes.append(f"A cached embedding is replaced: {error}")
         return None
 
 
@@ -77,4 +77,4 @@ def _write(cache: Cache, prompt: str, encoded: EncodedPrompt, notes: list[str]) 
     try:
         cache.write(prompt, encoded)
     except MediaError as error:
-        notes.append(f"An embedding was not kept for the next time: {error}")
+        notes.append(f"An embedding was not cached: {error}")

@@ -1,7 +1,7 @@
-"""V5.1's text encoder: the language part of Qwen2-VL, read after its last layer but one.
+"""V5.1's text encoder: the penultimate hidden state of Qwen2-VL's language model.
 
-The vision tower, the last layer, the final norm and the LM head do not touch the penultimate
-hidden state, so they are neither built nor read.
+The vision tower, the last layer, the final norm and the LM head do not affect that state, so they
+are neither built nor loaded.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _LAYER = re.compile(r"layers\.(\d+)\.")
 
 
 class QwenTextEncoder:
-    """One chat per prompt, padded right to 256 tokens; the penultimate hidden state."""
+    """Encodes each prompt as a chat, right-padded to 256 tokens, to the penultimate state."""
 
     def __init__(self, network: nn.Module, tokenizer: ChatTokenizer) -> None:
         self.network = network
@@ -41,7 +41,7 @@ class QwenTextEncoder:
         """Encode a batch. `text` is [B, 256, hidden size] in the weights' dtype."""
         check_prompts(prompts)
         tokens = self.tokenizer.tokenize([self.chat(prompt) for prompt in prompts])
-        # A cut chat always loses the end of the template too; those are no words of the prompt.
+        # A truncated chat also loses the end of the template, which is not part of the prompt.
         removed = tuple(
             text[: max(len(text) - len(self._chat_end), 0)].strip() for text in tokens.removed
         )
@@ -52,13 +52,13 @@ class QwenTextEncoder:
         return TextEmbedding(text=text, mask=mask, truncated=removed)
 
     def chat(self, prompt: str) -> str:
-        """The prompt as Qwen2-VL reads it: a system line, the user's turn, the answer's start."""
+        """The prompt as a chat: system message, user turn, start of the answer."""
         return self.tokenizer.chat(prompt)
 
     @torch.no_grad()
     def _hidden_state(self, ids: Tensor, mask: Tensor) -> Tensor:
-        # Text has the same position in time, height and width. Stated here because releases of
-        # transformers differ in the positions that they give to padding.
+        # Text has the same position in time, height and width. Passed explicitly, because
+        # transformers releases differ in the positions of padding.
         positions = torch.arange(ids.shape[1], device=ids.device).expand(3, *ids.shape)
         return self.network(
             input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
@@ -91,7 +91,7 @@ def qwen_from_tensors(
         return None if last_layer or unused else name
 
     fill_network(network, tensors, rename, name="Qwen2-VL", placement=placement)
-    # Its frequencies are computed, not stored, and were computed on the meta device. Before
+    # The rotary frequencies are not stored, and were computed on the meta device. Before
     # transformers 5 every layer has its own.
     for module in list(network.modules()):
         if hasattr(module, "rotary_emb"):
@@ -102,10 +102,10 @@ def qwen_from_tensors(
 
 
 def _text_network(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The class of Qwen2-VL's text network and its configuration, of a flat config.
+    """The class of Qwen2-VL's text network and its config object, from a flat config.
 
-    Before transformers 4.52 the class had the name that the whole model has now; before 5 the
-    config had `rope_scaling` and `rope_theta` for what is in `rope_parameters` since.
+    Before transformers 4.52 the class had the name of today's whole model; before 5 the config had
+    `rope_scaling` and `rope_theta` instead of `rope_parameters`.
     """
     import transformers
     from transformers.models.qwen2_vl import modeling_qwen2_vl

@@ -1,4 +1,4 @@
-"""Text encoders from single files, whose configurations the tensors tell."""
+"""Text encoders from single files, with configs inferred from the tensors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .weights import Placement
 _QWEN_TABLE = re.compile(r"^(.*)embed_tokens\.weight$")
 _BERT_TABLE = re.compile(r"^(.*)embeddings\.word_embeddings\.weight$")
 _T5_BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
-#: mT5's sentencepiece model as bytes, in files that ComfyUI repackaged.
+#: mT5's sentencepiece model as bytes, in files repackaged by ComfyUI.
 _SPIECE = "spiece_model"
 _HEAD_DIM = {"qwen": 128, "bert": 64}
 
@@ -49,8 +49,8 @@ def text_encoder_version(tensors: Mapping[str, Any]) -> Version:
     if any(map(_QWEN_TABLE.match, tensors)):
         return Version.V5_1
     raise CheckpointError(
-        f"These {len(tensors)} tensors are no text encoder of EasyAnimate: V5.1 reads Qwen2-VL, V5 "
-        "Bert and mT5. Choose another file."
+        f"These {len(tensors)} tensors are not a text encoder of EasyAnimate: V5.1 uses Qwen2-VL, "
+        "V5 uses Bert and mT5. Choose another file."
     )
 
 
@@ -67,16 +67,16 @@ def text_encoder_from_files(
     dtype_of: Callable[[Version], torch.dtype | None],
     quantization: str = "none",
 ) -> TextEncoder:
-    """V5.1 from Qwen2-VL's file, V5 from Bert's and mT5's in either order.
+    """Build V5.1's encoder from Qwen2-VL's file, or V5's from Bert's and mT5's in either order.
 
     Args:
         files: One or two safetensors files.
         vocabularies: Tokenizers; mT5's must be inside its file, as in ComfyUI's repackaged one.
-        dtype_of: Storage dtype of the weights for a version; None keeps the stored one.
+        dtype_of: Weight dtype for a version; None keeps the stored one.
         quantization: One of `memory.QUANTIZATIONS`, for the linear layers.
 
     Raises:
-        CheckpointError: The files are not those of one EasyAnimate version, or not complete.
+        CheckpointError: The files do not belong to one EasyAnimate version, or are incomplete.
     """
     opened = [read_tensor_files(file) for file in files]
     versions = [text_encoder_version(tensors) for tensors in opened]
@@ -88,8 +88,8 @@ def text_encoder_from_files(
     if versions != [Version.V5, Version.V5] or len(t5) != 1:
         names = " and ".join(file.name for file in files)
         raise CheckpointError(
-            f"{names} are no text encoder of one EasyAnimate version: choose Qwen2-VL alone (V5.1) "
-            "or Bert and mT5 (V5)."
+            f"{names} do not make up the text encoder of one EasyAnimate version: choose Qwen2-VL "
+            "only (V5.1), or Bert and mT5 (V5)."
         )
     placement = Placement(dtype_of(Version.V5), quantization=quantization)
     return _bert_t5(bert[0], t5[0], vocabularies.bert, placement)
@@ -102,17 +102,17 @@ def _qwen(files: TensorFiles, vocabulary: Path, placement: Placement) -> TextEnc
 
 
 def _derived(files: TensorFiles, read: Callable[[TensorFiles], dict[str, Any]]) -> dict[str, Any]:
-    """A configuration that the tensors tell; `CheckpointError` where they do not."""
+    """Infer a config from the tensors; `CheckpointError` if they do not fit."""
     try:
         config = read(files)
     except (LookupError, ValueError, ZeroDivisionError, StopIteration) as error:
         raise CheckpointError(
-            f"{files.path.name} lacks tensors of a text encoder, or has them in other shapes "
-            f"({error}). It is damaged or another model's: download it again."
+            f"{files.path.name} lacks tensors of a text encoder, or they have the wrong shape "
+            f"({error}). It is damaged or belongs to another model: download it again."
         ) from error
     if not all(config.values()):
         raise CheckpointError(
-            f"{files.path.name} has tensors without values. It is damaged: download it again."
+            f"{files.path.name} has empty tensors. It is damaged: download it again."
         )
     return config
 
@@ -144,8 +144,8 @@ def _bert_t5(
 ) -> TextEncoder:
     if _SPIECE not in t5:
         raise CheckpointError(
-            f"{t5.path.name} holds no {_SPIECE}, mT5's tokenizer. Use ComfyUI's repackaged file "
-            "(mt5xl), or the checkpoint folder, which has tokenizer_2/."
+            f"{t5.path.name} does not contain {_SPIECE}, mT5's tokenizer. Use ComfyUI's repackaged "
+            "file (mt5xl), or the checkpoint folder, which has tokenizer_2/."
         )
     prefix = _bert_prefix(bert)
     names = {name: name.removeprefix(prefix) for name in bert if name.startswith(prefix)}
@@ -205,7 +205,7 @@ def _name(files: Mapping[str, Any], pattern: re.Pattern[str]) -> str:
 
 
 def _layers(names: Mapping[str, Any], layer: str) -> int:
-    """How many layers there are; `layer` is the beginning of their names with {} for the number."""
+    """Count the layers; `layer` is the prefix of their names, with {} for the index."""
     before, after = map(re.escape, layer.split("{}"))
     found = (re.match(rf"{before}(\d{{1,6}}){after}", name) for name in names)
     numbers = {int(match[1]) for match in found if match}

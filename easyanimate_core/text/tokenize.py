@@ -1,4 +1,4 @@
-"""Prompts to token ids, and the tokenizers of a checkpoint folder."""
+"""Tokenizers of a checkpoint folder: from prompts to token ids."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from .tokenizer_files import (
 
 logger = logging.getLogger(__name__)
 
-#: mT5's takes 4 MB.
+#: mT5's model has 4 MB.
 _SPIECE_BYTES = 64 * 2**20
 
-#: Token count that both generations pad to (V5's Bert tokenizer declares fewer: 77).
+#: Number of tokens that both versions pad to (V5's Bert tokenizer declares fewer: 77).
 MAX_TOKENS = 256
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """`ids` and `mask` [B, T], int64; `removed[i]` is the end of text i that was cut off."""
+    """`ids` and `mask` [B, T], int64; `removed[i]` is the truncated end of text i."""
 
     ids: Tensor
     mask: Tensor
@@ -43,34 +43,34 @@ class Tokens:
 
 
 class Tokenizer(Protocol):
-    """What a text encoder needs of a tokenizer."""
+    """The tokenizer interface that text encoders need."""
 
     @property
     def max_tokens(self) -> int:
-        """Tokens that every text is padded or cut to, on the right."""
+        """Length to which every text is padded or truncated, on the right."""
 
     @property
     def num_tokens(self) -> int:
-        """Size of the vocabulary: every id is smaller."""
+        """Vocabulary size; every id is smaller."""
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Token ids of a batch, T = `max_tokens`."""
 
 
 class TransformersTokenizer:
-    """A tokenizer of the transformers library with a Rust backend (it knows offsets)."""
+    """A fast tokenizer of transformers; the Rust backend provides offsets."""
 
     def __init__(self, backend: Any) -> None:
         self.backend = backend
 
     @property
     def max_tokens(self) -> int:
-        """The declared maximum, 256 at most."""
+        """The declared maximum, at most 256."""
         return min(self.backend.model_max_length, MAX_TOKENS)
 
     @property
     def num_tokens(self) -> int:
-        """Size of the vocabulary, special tokens included."""
+        """Vocabulary size, including special tokens."""
         return 1 + max(self.backend.get_vocab().values())
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
@@ -95,7 +95,7 @@ class TransformersTokenizer:
 
 
 class ChatTokenizer(TransformersTokenizer):
-    """One for the chat that a language model reads."""
+    """A tokenizer together with the chat format of its language model."""
 
     def __init__(self, backend: Any, chat: Chat) -> None:
         super().__init__(backend)
@@ -103,9 +103,9 @@ class ChatTokenizer(TransformersTokenizer):
 
 
 class SentencePieceTokenizer:
-    """mT5's tokenizer through the sentencepiece library itself, closed by the end token.
+    """mT5's tokenizer, run by the sentencepiece library; appends the end token.
 
-    transformers reads `spiece.model` with protobuf, which neither this project nor ComfyUI
+    transformers needs protobuf to read `spiece.model`, which neither this project nor ComfyUI
     installs.
     """
 
@@ -115,17 +115,17 @@ class SentencePieceTokenizer:
         self._processor = SentencePieceProcessor(model_proto=model)
         self._pad, self._end = self._processor.pad_id(), self._processor.eos_id()
         if self._pad < 0 or self._end < 0:
-            raise ValueError("the model has no padding or no end token")
+            raise ValueError("the model has no padding token or no end token")
         self._model_max_length = model_max_length
 
     @property
     def max_tokens(self) -> int:
-        """The declared maximum, 256 at most."""
+        """The declared maximum, at most 256."""
         return min(self._model_max_length, MAX_TOKENS)
 
     @property
     def num_tokens(self) -> int:
-        """Size of the vocabulary."""
+        """Vocabulary size."""
         return len(self._processor)
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
@@ -143,9 +143,9 @@ class SentencePieceTokenizer:
 
 
 def load_qwen_tokenizer(folder: Path, *, chat: Chat | None = None) -> ChatTokenizer:
-    """Qwen2-VL's byte-level BPE, and the chat that its folder states, or the one given."""
+    """Qwen2-VL's byte-level BPE with `chat`, by default the chat format of its folder."""
     _require(folder, "Qwen2-VL", _vocabulary(folder, ("vocab.json", "merges.txt")))
-    # The "Fast" names are those of transformers 4; in transformers 5 there are no others.
+    # transformers 4 calls these tokenizers "Fast"; transformers 5 accepts the names.
     tokenizer = _from_transformers("Qwen2TokenizerFast", folder, "Qwen2-VL", QWEN_STEPS)
     return ChatTokenizer(tokenizer, chat or chat_of(tokenizer.chat_template, str(folder)))
 
@@ -170,7 +170,7 @@ def load_t5_tokenizer(folder: Path) -> SentencePieceTokenizer:
 
 
 def _vocabulary(folder: Path, files: tuple[str, ...]) -> tuple[str, ...]:
-    """The files that hold the vocabulary: the named ones, or one that holds all of it."""
+    """The vocabulary files: `tokenizer.json` if present, else `files`."""
     return ("tokenizer.json",) if (folder / "tokenizer.json").is_file() else files
 
 
@@ -198,34 +198,34 @@ def _from_transformers(class_name: str, folder: Path, name: str, steps: Steps) -
         )
         tried = TransformersTokenizer(tokenizer).tokenize(["a"])
     except BaseException as error:
-        # The tokenizers library raises bare `Exception` on damaged files, and what its Rust panics
-        # with is no `Exception` at all.
+        # The tokenizers library raises bare `Exception` on damaged files, and a panic in its Rust
+        # code is not an `Exception` at all.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise _unreadable(folder, name, error) from error
     if not 0 <= tried.ids.min() <= tried.ids.max() < TransformersTokenizer(tokenizer).num_tokens:
-        raise _unreadable(folder, name, "it gives ids that it does not have")
+        raise _unreadable(folder, name, "it returns ids outside its vocabulary")
     return tokenizer
 
 
 def _unreadable(folder: Path, name: str, fault: object) -> CheckpointError:
-    newer = "Update transformers and tokenizers, which may be older than the file; else: "
+    newer = "Update transformers and tokenizers, which may be older than the file; otherwise: "
     remedy = f"{newer}{REMEDY}" if "did not match any variant" in str(fault) else REMEDY
     return CheckpointError(f"The {name} tokenizer in {folder} cannot be read: {fault}. {remedy}")
 
 
 def report_removed(removed: Sequence[str], name: str, max_tokens: int) -> None:
-    """Warn once per prompt that lost words; nothing is cut silently."""
+    """Warn about every truncated prompt; nothing is cut silently."""
     for text in removed:
         if text:
             logger.warning("%s reads %d tokens; not read: %r", name, max_tokens, text)
 
 
 def check_vocabulary(tokenizer: Tokenizer, num_embeddings: int, name: str) -> None:
-    """Raise `CheckpointError` where the tokenizer knows ids that the network does not."""
+    """Raise `CheckpointError` if the tokenizer has ids that the network does not."""
     if tokenizer.num_tokens > num_embeddings:
         raise CheckpointError(
-            f"The {name} tokenizer has {tokenizer.num_tokens} tokens, its text encoder "
-            f"{num_embeddings}. They come from different checkpoints; take both folders from the "
-            "same one."
+            f"The {name} tokenizer has {tokenizer.num_tokens} tokens, but its text encoder has "
+            f"{num_embeddings}. They come from different checkpoints; use both folders of the same "
+            "one."
         )

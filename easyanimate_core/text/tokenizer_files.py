@@ -1,8 +1,8 @@
-"""What a tokenizer's files may say, checked before a library acts on them.
+"""Validates a tokenizer's files before a library acts on them.
 
-`tokenizer.json` describes a whole program: steps that replace text by longer text can grow it
-without bound, and a regular expression can take for ever. Each kind of tokenizer has the steps of
-the published one, and no others are run.
+`tokenizer.json` describes a whole program: replacement steps can grow text without limit, and a
+regular expression can run forever. Each kind of tokenizer may only have the steps of the published
+one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..errors import CheckpointError
 from ..files import check_fields, number, one_of, optional, read_json, short, whole
 
 REMEDY = "Download this folder of the checkpoint again."
-#: Qwen2's takes 11 MB.
+#: Qwen2's file has 11 MB.
 _MAX_BYTES = 64 * 2**20
 _MOST_STEPS = 8
 _CONFIG_RULES = {"model_max_length": optional(number(4, 1e40))}
@@ -24,7 +24,7 @@ _CONFIG_RULES = {"model_max_length": optional(number(4, 1e40))}
 
 @dataclass(frozen=True)
 class Steps:
-    """The types of steps that a kind of tokenizer has, and what its model is."""
+    """The step types that a kind of tokenizer may have, and the type of its model."""
 
     normalizer: frozenset[str]
     pre_tokenizer: frozenset[str]
@@ -34,7 +34,7 @@ class Steps:
     pattern: str = ""
 
 
-#: Qwen2's words: what it cuts text into before pieces are joined.
+#: Qwen2's pre-tokenization pattern, which splits text into words.
 _QWEN_WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -63,7 +63,7 @@ _MODEL_RULES = {
 
 
 def read_tokenizer_config(folder: Path) -> dict[str, Any]:
-    """`tokenizer_config.json`, its values checked."""
+    """Read and validate `tokenizer_config.json`."""
     path = folder / "tokenizer_config.json"
     config = read_json(path, dict, error=CheckpointError, remedy=REMEDY)
     check_fields(config, _CONFIG_RULES, str(path), CheckpointError)
@@ -71,7 +71,7 @@ def read_tokenizer_config(folder: Path) -> dict[str, Any]:
 
 
 def check_tokenizer_file(path: Path, steps: Steps) -> None:
-    """Raise `CheckpointError` unless `tokenizer.json` describes the steps of its kind."""
+    """Raise `CheckpointError` if `tokenizer.json` has steps not allowed for its kind."""
     content = read_json(path, dict, error=CheckpointError, remedy=REMEDY, limit=_MAX_BYTES)
     for name in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
         _check_step(path, name, content.get(name), steps)
@@ -93,10 +93,10 @@ def _check_step(path: Path, name: str, step: Any, steps: Steps) -> None:
             raise _other(path, f"its {name} is {short(step)}")
         for part in below:
             if isinstance(part, Mapping) and part.get("type") == "Sequence":
-                raise _other(path, f"its {name} holds a sequence in a sequence")
+                raise _other(path, f"its {name} contains nested sequences")
             _check_step(path, name, part, steps)
     if kind == "Split" and step.get("pattern") != {"Regex": steps.pattern}:
-        raise _other(path, f"it cuts words by {short(step.get('pattern'))}")
+        raise _other(path, f"it splits words by {short(step.get('pattern'))}")
     if kind == "TemplateProcessing":
         for parts in (step.get("single"), step.get("pair")):
             if not isinstance(parts, list) or len(parts) > _MOST_STEPS:
@@ -105,6 +105,6 @@ def _check_step(path: Path, name: str, step: Any, steps: Steps) -> None:
 
 def _other(path: Path, fault: str) -> CheckpointError:
     return CheckpointError(
-        f"{path} is another tokenizer than the published one: {fault}. Take the tokenizer folder "
-        "of the published checkpoint."
+        f"{path} is not the published tokenizer: {fault}. Use the tokenizer folder of the "
+        "published checkpoint."
     )

@@ -1,4 +1,4 @@
-"""Filling a text network with a checkpoint's tensors, completely or not at all."""
+"""Loads a checkpoint's tensors into a text network, completely or not at all."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _COMPUTE_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 @dataclass(frozen=True)
 class Placement:
-    """Where the weights go. `dtype` None keeps the stored one; on "meta" no value is read.
+    """Target of the weights. `dtype=None` keeps the stored dtype; "meta" reads no values.
 
-    `quantization`, one of `memory.QUANTIZATIONS`, is what the linear layers are kept in.
+    `quantization`, one of `memory.QUANTIZATIONS`, applies to the linear layers.
     """
 
     dtype: torch.dtype | None = None
@@ -40,10 +40,10 @@ def fill_network(
     name: str,
     placement: Placement,
 ) -> None:
-    """Load `tensors` into a network that was built on the meta device.
+    """Load `tensors` into a network built on the meta device.
 
-    `rename` gives the network's name of a stored tensor, or None for one that is known and not
-    needed. Raises `CheckpointError` that lists missing, unexpected and misshapen tensors.
+    `rename` maps a stored name to the network's, or to None if the tensor is known but not needed.
+    Raises a `CheckpointError` that lists missing, unexpected and misshapen tensors.
     """
     renamed = Renamed(tensors, rename)
     what = f"{name} text encoder"
@@ -62,13 +62,13 @@ def fill_network(
 
 
 def check_filled(network: nn.Module, placement: Placement) -> None:
-    """An invariant: nothing is left on the meta device, unless the network was to stay there."""
+    """Assert that nothing is left on the meta device, unless that was the target."""
     if torch.device(placement.device).type != "meta":
         check_materialised(network)
 
 
 def _quantizer(network: nn.Module, kind: str) -> Quantizer | None:
-    """Of the linear layers; tables of words and positions, and norms, stay as they are."""
+    """A quantizer for the linear layers; embeddings and norms are not quantized."""
     if kind == "none":
         return None
     layers = network.named_modules()
@@ -81,13 +81,13 @@ def _stored_dtype(dtypes: set[torch.dtype], name: str) -> torch.dtype:
         return next(iter(dtypes))
     found = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
     raise CheckpointError(
-        f"The {name} text encoder is stored as {found}; it can run in one of float32, bfloat16 "
-        "and float16 only. Pass the dtype to use."
+        f"The {name} text encoder is stored as {found}; it can only run in float32, bfloat16 or "
+        "float16. Pass the dtype to use."
     )
 
 
 def read_config(folder: Path, *, model_types: tuple[str, ...]) -> dict[str, Any]:
-    """A text encoder's `config.json`; `CheckpointError` unless its `model_type` is known."""
+    """Read a text encoder's `config.json`; `CheckpointError` for an unknown `model_type`."""
     path = folder / "config.json"
     config = read_json(path)
     if config.get("model_type") not in model_types:

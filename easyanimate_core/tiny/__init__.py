@@ -1,1 +1,1 @@
-"""Tiny checkpoints of random weights, for tests and first tries."""
+"""Tiny checkpoints with random weights, for tests and first experiments."""

@@ -1,9 +1,9 @@
-"""Complete checkpoint folders of random weights, small enough to build in a second.
+"""Complete checkpoint folders with random weights, small enough to build in a second.
 
-They have the original layout and every file that a published folder has, so whatever reads a
-checkpoint can be tried without a download. The pictures that they give are noise.
+They have the original layout and every file of a published folder, so all code that reads
+checkpoints can be tried without a download. The images that they generate are noise.
 
-Weights are stored in bfloat16, as the published ones are: whoever reads them meets the same cast.
+Weights are stored in bfloat16, like the published ones, so that loading involves the same cast.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ def make_tiny(
 ) -> Path:
     """Write a tiny checkpoint folder and return `path`.
 
-    `reference` gives the heads of V5.1 that can have one (Control, Control-Camera) the channels of
-    a reference image. The same arguments write the same bytes. The folder appears complete or not
-    at all; an earlier tiny checkpoint at `path` is replaced, unless `force` is off.
+    `reference` adds the channels of a reference image to the V5.1 heads that can have one (Control,
+    Control-Camera). The same arguments write the same bytes. The folder appears complete or not at
+    all; an existing tiny checkpoint at `path` is replaced, unless `force` is False.
 
     Raises:
-        InputError: V5 was asked for a camera head, or `path` holds something else.
-        MediaError: Nothing can be written there.
+        InputError: V5 has no camera head, or `path` contains something else.
+        MediaError: `path` is not writable.
     """
     path = Path(path)
     config = _transformer_config(version, head, reference=reference)
@@ -144,7 +144,7 @@ def _model_index(version: Version, head: Head) -> dict[str, Any]:
 
 
 def _write_networks(folder: Path, config: TransformerConfig, seed: int) -> None:
-    """The denoiser and the VAE."""
+    """Write the denoiser and the VAE."""
     meta = torch.device("meta")
     shapes = EasyAnimateTransformer3DModel(config, device=meta).state_dict()
     write_transformer(folder / "transformer", config, _random_weights(shapes, seed))
@@ -159,7 +159,7 @@ def _write_networks(folder: Path, config: TransformerConfig, seed: int) -> None:
 
 
 def _write_qwen(folder: Path, seed: int) -> None:
-    """Qwen2-VL with vision tower and LM head, in the flat layout of the published folders."""
+    """Write Qwen2-VL with vision tower and LM head, in the flat layout of published folders."""
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     special = write_qwen_tokenizer(folder / "tokenizer")
@@ -210,7 +210,7 @@ def _write_qwen(folder: Path, seed: int) -> None:
 
 
 def _flat_qwen_name(key: str) -> str:
-    """Names of the published files: `model.layers...` and `visual...`."""
+    """The name in published files: `model.layers...` or `visual...`."""
     return key.replace("model.language_model.", "model.").replace("model.visual.", "visual.")
 
 
@@ -241,7 +241,7 @@ def _write_bert_and_t5(folder: Path, seed: int) -> None:
     with torch.device("meta"):
         bert_shapes = BertModel(BertConfig.from_dict(dict(bert))).state_dict()
         t5_shapes = MT5EncoderModel(MT5Config.from_dict(dict(t5))).state_dict()
-    del t5_shapes["encoder.embed_tokens.weight"]  # the same table as `shared.weight`
+    del t5_shapes["encoder.embed_tokens.weight"]  # tied to `shared.weight`
     weights = _random_weights(bert_shapes, seed)
     write_component(folder / "text_encoder", "model.safetensors", bert, weights)
     weights = _random_weights(t5_shapes, seed + 1)
@@ -249,7 +249,7 @@ def _write_bert_and_t5(folder: Path, seed: int) -> None:
 
 
 def _random_weights(shapes: Mapping[str, Tensor], seed: int) -> dict[str, Tensor]:
-    """Weights under which activations keep their scale: norms 1, matrices 1 / sqrt(fan-in)."""
+    """Random weights that preserve the scale of activations: norms 1, matrices 1 / sqrt(fan-in)."""
     generator = torch.Generator("cpu").manual_seed(seed)
     weights = {}
     for name in sorted(shapes):

@@ -1,7 +1,7 @@
-"""Small tokenizers of the kinds that EasyAnimate's text encoders use, written from scratch.
+"""Small tokenizers of the kinds that EasyAnimate's text encoders use, built from scratch.
 
-They read any English or Chinese text; their vocabularies come from the few lines below. The same
-call always writes the same bytes.
+They accept any English or Chinese text; their vocabularies are learned from the few lines below.
+The same call always writes the same bytes.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BERT_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write readable JSON with the same line ends on every system."""
+    """Write indented JSON with the same line ends on every system."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     path.write_bytes(text.encode())
 
@@ -57,9 +57,9 @@ def write_qwen_tokenizer(
     max_tokens: int = 32768,
     chat_template: str = QWEN_TEMPLATE,
 ) -> dict[str, int]:
-    """Write a byte-level BPE learned from `corpus`; returns the special tokens' ids.
+    """Write a byte-level BPE learned from `corpus`; returns the ids of the special tokens.
 
-    The chat template is Qwen2-VL's, and prompts are padded or cut to `max_tokens`, 256 at most.
+    Prompts are padded or truncated to `max_tokens`, at most 256.
     """
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 

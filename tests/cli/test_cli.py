@@ -152,7 +152,7 @@ def test_make_tiny_refuses(tmp_path, capsys):
     (tmp_path / "mine" / "notes.txt").write_text("keep")
     for arguments, message in (
         (["new", "--version", "V5", "--head", "Control-Camera"], "V5 has no Control-Camera head"),
-        (["mine"], "not empty and is no tiny checkpoint"),
+        (["mine"], "not empty and is not a valid tiny checkpoint"),
     ):
         assert main(["make-tiny", str(tmp_path / arguments[0]), *arguments[1:]]) == 2
         assert message in capsys.readouterr().err
@@ -445,7 +445,7 @@ def test_a_source_is_not_written_over(generate, tmp_path):
     before = clip.read_bytes()
     status, said, _ = generate(V5_1, Head.T2V, "--video", clip, "--output", clip)
     assert status == 2
-    assert "would be written over its own source" in said.err
+    assert "would overwrite its own source" in said.err
     assert clip.read_bytes() == before
 
 

@@ -182,7 +182,7 @@ def test_sources_whose_names_are_no_text(words, checkpoint, tmp_path, monkeypatc
     said = capsys.readouterr().err
     assert "The name '" in said
     assert r"è\udcb9\udcb7" in said
-    assert "is no text in UTF-8" in said
+    assert "is not valid UTF-8" in said
     assert {path.name for path in tmp_path.iterdir()} - {"out"} == before
 
 

@@ -131,7 +131,7 @@ def test_what_is_changed_in_a_video_is_told(tmp_path, command):
 
     write_film(tmp_path / "a.mp4", [grey(0.5)] * 9, [i / 8 for i in range(9)], set_up=wide)
     write_mp4(tmp_path / "square.mp4", read_video(tmp_path / "a.mp4").frames, fps=8)
-    note = "Its pixels are not square (2:1): 96 x 64 are shown as 192 x 64."
+    note = "Its pixels are not square (2:1): 96 x 64 is shown as 192 x 64."
     out, square = tmp_path / "out", tmp_path / "square.mp4"
     status, said = command("evaluate", tmp_path / "a.mp4", "--against", square, "--out", out)
     assert (status, f"note: a: {note}" in said.out) == (0, True)

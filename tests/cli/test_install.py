@@ -156,7 +156,7 @@ def test_a_broken_folder_is_no_failed_installation(pack, tmp_path, damage):
 def test_outside_comfyui(tmp_path):
     done = install(ROOT, **environment(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
-    assert "is not in the custom_nodes of a ComfyUI: no folder was made" in done.stdout
+    assert "is not in a ComfyUI's custom_nodes: no folder was created" in done.stdout
     done = install(ROOT, NAME, **environment(tmp_path))
     assert done.returncode == 2
     assert "set the folder with --to DIR" in done.stderr
@@ -196,7 +196,7 @@ def test_tokens_are_used_and_never_printed(pack, tmp_path, hub, source):
     hub.faults.status["api"] = 403
     done = install(pack, NAME, "--source", source, "--to", str(to), **env)
     assert done.returncode == 2
-    assert "is not given out (HTTP 403)" in done.stderr
+    assert "denies access (HTTP 403)" in done.stderr
     assert TOKEN not in done.stdout + done.stderr
 
 

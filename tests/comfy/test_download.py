@@ -112,7 +112,7 @@ def test_errors_end_the_run_with_the_reason(server, hub, folder):
         server.run_prompt(download())
     hub.faults.status.clear()
     assert error.value.node_id == "download"
-    assert "is not given out (HTTP 401)" in error.value.message
+    assert "denies access (HTTP 401)" in error.value.message
     with pytest.raises(PromptError, match="is not on modelscope; it is on huggingface"):
         server.run_prompt(download(model=f"{V51}-diffusers", source="modelscope"))
     assert not folder.exists()

@@ -136,5 +136,5 @@ def test_a_prompt_that_was_saved_on_windows_finds_its_files(comfy_server):
         comfy_server.run_prompt(prompt)
     prompt["lora"]["inputs"]["lora"] = LORA
     prompt["kept"]["inputs"]["filename_prefix"] = "fox: a tale"
-    with pytest.raises(PromptError, match="Windows allows no : in it"):
+    with pytest.raises(PromptError, match="Windows does not allow : in it"):
         comfy_server.run_prompt(prompt)

@@ -164,7 +164,7 @@ def test_what_is_uploaded_is_no_part_of_a_state(comfy_server):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"name": "a/b"}, "it names a folder. Give a file name without a folder"),
+        ({"name": "a/b"}, "it contains a folder. Give a file name without a folder"),
         ({"name": "nul"}, "it is the name of a device on Windows"),
         ({"frames_per_clip": 9}, "the number of images must be a multiple of it"),
         ({"captions": ""}, "captions has no lines or an empty one"),

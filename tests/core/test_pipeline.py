@@ -266,7 +266,7 @@ BAD = {
     "NaN in a mask": (Head.INPAINT, RegionEdit(CLIP, left_half() * float("nan")), {}, "NaN"),
     "empty mask": (Head.INPAINT, RegionEdit(CLIP, left_half() * 0), {}, "mask is empty"),
     "bytes": (
-        Head.INPAINT, ImageToVideo(start=(PICTURE * 255).byte()), {}, "divide bytes by 255",
+        Head.INPAINT, ImageToVideo(start=(PICTURE * 255).byte()), {}, "divide uint8 by 255",
     ),
     "one frame without its axis": (
         Head.INPAINT, ImageToVideo(start=PICTURE[0]), {}, r"must be \[frames, height, width, 3\]",

@@ -293,7 +293,7 @@ def test_prompts_of_any_text_come_back(pipeline, tmp_path):
 def test_a_source_is_not_written_over(output, task, samples, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frames = 1 if output.endswith(".png") else 5
-    with pytest.raises(InputError, match="would be written over its own source"):
+    with pytest.raises(InputError, match="would overwrite its own source"):
         check_output(tmp_path / output, frames, task, samples=samples)
     check_output(tmp_path / f"other_{output}", frames, task, samples=samples)
 

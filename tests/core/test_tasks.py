@@ -192,7 +192,7 @@ def test_another_rate_is_resampled_and_told(task, name):
     found = sources.video if sources.video is not None else sources.control
     assert shown(found) == [0, 3, 6, 9, 12]
     assert sources.notes[0] == (
-        f"{name}: Resampled from 24 to 8 frames per second: 8 frames left out."
+        f"{name}: Resampled from 24 to 8 frames per second: 8 frames dropped."
     )
 
 

@@ -90,7 +90,7 @@ def test_a_result_that_is_held_stays_whole_beside_the_new_one(folder, tmp_path, 
     longer.write_text(json.dumps(settings(tmp_path, folder, **RUN)))
     with first.open():
         assert main(["train", str(longer)]) == 2
-    assert "The new folder is whole and lies in" in capsys.readouterr().err
+    assert "The new folder is complete: it was saved as" in capsys.readouterr().err
     assert first.read_bytes() == before
     kept = tmp_path / "result-2" / first.name
     assert kept.read_bytes() != before
@@ -145,7 +145,7 @@ def test_a_new_state_that_is_held_is_kept_and_the_run_goes_on(folder, tmp_path):
 
     said = told(tmp_path, folder, look)
     opened[0].close()
-    assert "The new folder is whole and lies in" in said
+    assert "The new folder is complete: it was saved as" in said
     assert "the run continues" in said
     assert (tmp_path / "checkpoints" / "step-00000002-2" / "state.json").is_file()
     assert (tmp_path / "result" / "lora.safetensors").is_file()

@@ -359,9 +359,9 @@ def test_what_does_not_fit_is_refused(source, tmp_path):
     refused(source, one, "the same in both layouts", part="vae", layout=Layout.DIFFUSERS)
     refused(source / "vae", one, "is a vae, not a transformer", part="transformer")
     refused(source, one, "Only a folder has shards", max_shard_bytes=1000)
-    refused(source, source / "vae" / "x", "lie in each other")
-    refused(source, source, "lie in each other", force=True)
-    refused(source / "vae", source, "lie in each other", force=True)
+    refused(source, source / "vae" / "x", "overlap")
+    refused(source, source, "overlap", force=True)
+    refused(source / "vae", source, "overlap", force=True)
     refused(tmp_path / "nowhere", one, "does not exist")
     convert(source, tmp_path / "q.gguf", Conversion(dtype="q8_0"))
     refused(tmp_path / "q.gguf", one, "is stored as Q8_0")
@@ -378,7 +378,7 @@ def test_an_existing_target_needs_force(source, tmp_path):
     file, folder = tmp_path / "one.safetensors", tmp_path / "folder"
     for target in (file, folder):
         convert(source, target, Conversion())
-        refused(source, target, "is there already. Name another output", dtype="fp32")
+        refused(source, target, "already exists. Name another output", dtype="fp32")
     convert(source, file, Conversion(dtype="fp32", force=True))
     assert load_file(file)[LAYER].dtype == torch.float32
     convert(source, folder, Conversion(dtype="fp32", force=True))
@@ -640,7 +640,7 @@ def test_the_command(source, tmp_path, capsys):
     assert report.with_suffix(".png").is_file()
     assert len(inspect_checkpoint(target).transformer_files.files) > 1
     assert main(command) == 2
-    assert "is there already. Name another output" in capsys.readouterr().err
+    assert "already exists. Name another output" in capsys.readouterr().err
     assert main([*command[:2], str(tmp_path / "x"), "--report", "x.txt"]) == 2
     assert not (tmp_path / "x").exists()
     with pytest.raises(SystemExit):

@@ -70,7 +70,7 @@ def test_a_cache_that_cannot_be_written(tmp_path, fault):
         setup = f"mount -t tmpfs {how} none {cache}"
     done = generate(output, setup=setup, EASYANIMATE_CACHE=str(cache))
     check_made(done, output)
-    kept = "note: An embedding was not kept for the next time" not in done.stdout
+    kept = "note: An embedding was not cached" not in done.stdout
     assert kept == (fault == "full")  # a megabyte is too little for a model and enough for a prompt
 
 

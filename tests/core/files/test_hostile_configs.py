@@ -100,9 +100,9 @@ def test_sizes_that_tensors_tell_are_bounded_too():
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ('{"a":' * 5000 + "1" + "}" * 5000, "nested too deep"),
+        ('{"a":' * 5000 + "1" + "}" * 5000, "nested too deeply"),
         ('{"in_channels": ' + "9" * 5000 + "}", "a number has 5000 digits"),
-        ('{"in_channels": 16, "in_channels": 33}', "is there twice, with different values"),
+        ('{"in_channels": 16, "in_channels": 33}', "appears twice, with different values"),
         ("[16]", "holds a list, not a JSON object"),
         ('{"in_channels": NaN}', "not finite"),
     ],
@@ -290,7 +290,7 @@ def test_a_tokenizer_of_other_steps_is_refused(checkpoint_copy, changes):
     path = whole_tokenizer(folder)
     load_qwen_tokenizer(folder)
     change_json(path, **changes)
-    with pytest.raises(CheckpointError, match="is another tokenizer than the published one"):
+    with pytest.raises(CheckpointError, match="is not the published tokenizer"):
         load_qwen_tokenizer(folder)
 
 

@@ -229,7 +229,7 @@ def refused_embeddings(tmp_path, positive, negative):
 def test_embeddings_of_two_lengths_are_refused(tmp_path):
     said = refused_embeddings(tmp_path, states(1, tokens=1), states(1))
     assert "positive of 1 x 32 and negative of 8 x 32, which must be equal" in said
-    assert "Make them anew with encode" in said
+    assert "Create them again with encode" in said
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_embeddings_whose_bytes_have_changed_are_refused(tmp_path):
     path = write_embeddings(tmp_path / "e.safetensors", PromptEmbeddings(states(2), states(1)))
     content = path.read_bytes()
     path.write_bytes(content[:-4] + b"\0\0\0\x3e")
-    with pytest.raises(InputError, match="SHA-256 is not the one that was written"):
+    with pytest.raises(InputError, match="SHA-256 does not match"):
         read_embeddings(path)
     path.write_bytes(content)
     assert len(read_embeddings(path)) == 2
@@ -279,7 +279,7 @@ def test_a_kept_embedding_must_be_whole_and_its_own_prompts(tmp_path):
     whole = files[0.25].read_bytes()
     assert cache.read("a") is not None
     files[0.25].write_bytes(files[0.5].read_bytes())
-    with pytest.raises(InputError, match="another prompt's"):
+    with pytest.raises(InputError, match="belongs to another prompt"):
         cache.read("a")
     files[0.25].write_bytes(whole[:-4] + b"\0\0\0\x3e")
     with pytest.raises(InputError, match="SHA-256"):
@@ -326,7 +326,7 @@ def test_what_is_changed_in_a_clip_of_a_manifest_is_told(tmp_path):
     told = []
     (record,) = manifest_records(path, None, fps=8, report=told.append)
     assert (record.height, record.width) == (48, 64)
-    assert told == ["wide.mp4: Its pixels are not square (2:1): 32 x 48 are shown as 64 x 48."]
+    assert told == ["wide.mp4: Its pixels are not square (2:1): 32 x 48 is shown as 64 x 48."]
 
 
 @pytest.mark.parametrize(
@@ -396,7 +396,8 @@ def test_a_training_config_of_any_other_value_is_refused(tmp_path, line):
 
 @pytest.mark.parametrize("key", ["output", "checkpoint", "manifest"])
 @pytest.mark.parametrize(
-    ("name", "said"), [("a\0b", "holds a NUL character"), ("x" * 300, "has a part of 300 bytes")]
+    ("name", "said"),
+    [("a\0b", "contains a NUL character"), ("x" * 300, "has a component of 300 bytes")],
 )
 def test_paths_of_a_training_config_that_no_file_has_are_refused(key, name, said):
     named = {"output": "run", "checkpoint": "model", "manifest": "clips.json", key: name}

@@ -314,7 +314,7 @@ def test_a_finished_file_is_kept_under_a_free_name(tmp_path, player):
     target = written(tmp_path / "a.txt")
     written(tmp_path / "a-2.txt", "another")
     player(target)
-    told = r"a\.txt cannot be replaced: .*player or a virus scanner.* file is whole and lies in "
+    told = r"a\.txt cannot be replaced: .*player or a virus scanner.* complete: it was saved as "
     with pytest.raises(HeldError, match=told) as held, atomic_file(target) as temporary:
         temporary.write_text("new")
     assert held.value.kept == tmp_path / "a-3.txt"
@@ -333,7 +333,7 @@ def test_a_finished_folder_is_kept_under_a_free_name(tmp_path, player, monkeypat
     else:
         (target / "part").mkdir()
         monkeypatch.chdir(target / "part")
-    told = r"The new folder is whole and lies in .*model-2"
+    told = r"The new folder is complete: it was saved as .*model-2"
     with pytest.raises(HeldError, match=told), atomic_folder(target, replace=True) as folder:
         written(folder / "weights", "new")
     monkeypatch.undo()
@@ -383,7 +383,7 @@ def test_of_several_results_the_others_are_written(tmp_path, player, result, whi
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     player(tmp_path / which)
     changed = result.frames.flip(1)
-    with pytest.raises(HeldError, match="lies in"):
+    with pytest.raises(HeldError, match="was saved as"):
         save_videos(tmp_path / "v.mp4", changed, fps=4, recipe=result.recipe)
     stem, dot, ending = which.partition(".")
     assert names(tmp_path) == sorted([*before, f"{stem}-2{dot}{ending}"])
@@ -398,7 +398,7 @@ def test_the_rest_of_a_report_is_written(tmp_path, player):
     with pytest.raises(HeldError) as held, Together() as together:
         files = [together.write(write_json, tmp_path / f"{name}.json", 1) for name in "abc"]
     assert [file.name for file in files] == ["a-2.json", "b.json", "c-2.json"]
-    assert all(f"lies in {tmp_path / name}-2.json" in str(held.value) for name in "ac")
+    assert all(f"was saved as {tmp_path / name}-2.json" in str(held.value) for name in "ac")
     again = pickle.loads(pickle.dumps(held.value))  # as a worker's
     assert (str(again), again.kept) == (str(held.value), files[0])
     with pytest.raises(ValueError, match="else"), Together() as together:
@@ -422,7 +422,7 @@ def test_a_forced_target_is_asked_for_before_the_work(tmp_path, player, checkpoi
     write_mp4(video, pixels(1, frames=5))
     before = names(tmp_path)
     player(folder / "model_index.json", file, video)
-    told = "cannot be replaced: .*Another program has it open, or something in it: close that"
+    told = "cannot be replaced: .*Another program has it, or something in it, open: close that"
     for target in (folder, file):
         with pytest.raises(MediaError, match=told):
             convert(source, target, Conversion(dtype="fp8", force=True), progress=worked)
@@ -451,7 +451,7 @@ def test_a_player_that_opens_the_older_video_meanwhile(
     assert main(words) == 2
     said = capsys.readouterr()
     kept = tmp_path / "v-2.mp4"
-    assert f"The new file is whole and lies in {kept}" in said.err
+    assert f"The new file is complete: it was saved as {kept}" in said.err
     assert "note: " in said.out  # of the prompt's words that were cut off
     assert video.read_bytes() == older
     assert names(tmp_path) == ["v-2.mp4", "v.json", "v.mp4"]
@@ -540,7 +540,7 @@ def test_a_path_that_windows_does_not_take_is_told(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "platform", "win32")
         Path(temporary).write_text("x")
     monkeypatch.undo()
-    assert "characters while it is written, and Windows allows 259" in str(fault.value)
+    assert "characters, and Windows allows 259" in str(fault.value)
 
 
 @pytest.mark.usefixtures("hasty")

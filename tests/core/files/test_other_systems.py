@@ -237,7 +237,7 @@ def test_whole_paths_of_windows_in_a_manifest_are_refused_by_what_they_are(datas
     manifest = dataset("clips/a.png", path)
     with pytest.raises(InputError) as error:
         manifest_records(manifest, None, fps=8, report=print)
-    assert f"file_path of entry 2 is {path}, which is a path of Windows" in str(error.value)
+    assert f"file_path of entry 2 is {path}, which is a Windows path" in str(error.value)
 
 
 @pytest.mark.parametrize("form", ["json", "object", "csv"])
@@ -275,9 +275,9 @@ def test_prompts_of_windows_are_found_by_the_name_of_the_video(tmp_path):
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("output: 'C:\\runs\\a'", "C:\\runs\\a, which is a path of Windows"),
-        ('output: "C:\\runs\\a"', "holds the control character '\\r'"),
-        ('output: "C:\\Users\\a"', "Write the paths of Windows with / or without the double"),
+        ("output: 'C:\\runs\\a'", "C:\\runs\\a, which is a Windows path"),
+        ('output: "C:\\runs\\a"', "contains the control character '\\r'"),
+        ('output: "C:\\Users\\a"', "Write Windows paths with / or without the double"),
     ],
 )
 def test_paths_of_windows_in_a_config_are_refused_before_a_folder_is_made(tmp_path, written, said):
@@ -327,7 +327,7 @@ def test_what_powershell_writes_is_refused_with_a_remedy_by_every_reader(dataset
 
 
 def test_backslashes_that_begin_no_character_are_explained():
-    with pytest.raises(InputError, match=r"In the paths of Windows write / or \\\\ for \\\."):
+    with pytest.raises(InputError, match=r"In Windows paths, write / or \\\\ instead of \\\."):
         json_value('{"file_path": "C:\\Users\\me"}', dict, "a.json", error=InputError)
     with pytest.raises(InputError, match="without the double quotes"):
         yaml_value('a: "C:\\Users"', dict, "a.yaml", error=InputError)
@@ -349,7 +349,7 @@ def test_an_output_on_a_drive_is_refused_where_there_are_none(tmp_path, monkeypa
             assert end.code == 2
         said = capsys.readouterr().err
         path = value.removeprefix("2=").removesuffix("=0.7:0-3")
-        assert f"The path is {path}, which is a path of Windows" in said
+        assert f"The path is {path}, which is a Windows path" in said
     assert not list(tmp_path.iterdir())
 
 
@@ -358,8 +358,8 @@ def test_an_output_on_a_drive_is_refused_where_there_are_none(tmp_path, monkeypa
     [
         ("C:\\videos\\nul.mp4", "a device"),
         ("con/a.mp4", "a device"),
-        ("C:\\videos\\fox: a tale.mp4", "allows no ':'"),
-        ("D:\\a?.mp4", "allows no '?'"),
+        ("C:\\videos\\fox: a tale.mp4", "does not allow ':'"),
+        ("D:\\a?.mp4", "does not allow '?'"),
         ("D:\\folder.\\a.mp4", "drops a dot"),
     ],
 )
@@ -394,7 +394,7 @@ def test_a_prefix_means_the_same_on_every_system(text, prefix):
 
 @pytest.mark.parametrize("text", ["a:b", "C:\\x", "foxes/nul", "aux.v2/a", "what?", "a\nb", "a./b"])
 def test_a_prefix_that_some_system_cannot_write_is_refused(text):
-    with pytest.raises(InputError, match=r"filename_prefix is .* Give another, such as prompt"):
+    with pytest.raises(InputError, match=r"filename_prefix is .* Choose another, such as prompt"):
         file_prefix(text)
 
 

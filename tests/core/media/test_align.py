@@ -33,7 +33,7 @@ def test_report_names_every_change():
     report = align_clip(clip, height=64, width=64, frames=9, fps=8.0).report
     assert report.lines() == [
         "Scaled from 300 x 100 to 64 x 64, 67% of the picture cropped at the edges.",
-        "Resampled from 24 to 8 frames per second: 16 frames left out.",
+        "Resampled from 24 to 8 frames per second: 16 frames dropped.",
         "15 frames cut at the end of the source.",
     ]
     slow = align_clip(
@@ -64,7 +64,7 @@ def test_real_clip_aligns():
         ({"height": 60}, "height is 60"),
         ({"fps": 0.0}, "fps is 0.0"),
         ({"short": "loop"}, "short is 'loop'"),
-        ({"frames": 13}, "gives 9 frames"),
+        ({"frames": 13}, "has 9 frames"),
     ],
 )
 def test_align_clip_refuses(change, error):

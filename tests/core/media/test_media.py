@@ -93,12 +93,12 @@ def test_mp4_colours_are_tagged_and_exact(tmp_path):
         ({"frames": gradient()[:, :63]}, "even sides"),
         ({"frames": gradient() * 2}, "within \\[0, 1\\]"),
         ({"frames": gradient() * float("nan")}, "NaN"),
-        ({"frames": (gradient() * 255).to(torch.uint8)}, "divide bytes by 255"),
+        ({"frames": (gradient() * 255).to(torch.uint8)}, "divide uint8 by 255"),
         ({"frames": gradient()[:0]}, "shape"),
         ({"fps": 0}, "fps is 0"),
         ({"fps": float("nan")}, "fps is nan"),
         ({"crf": 60}, "crf is 60"),
-        ({"metadata": {"major_brand": "mine"}}, "belongs to the MP4"),
+        ({"metadata": {"major_brand": "mine"}}, "is reserved by MP4"),
         ({"metadata": {"seed": 43}}, "must be text"),
         ({"metadata": {"": "x"}}, "metadata key ''"),
         ({"metadata": {"prompt": ""}}, "empty"),
@@ -248,7 +248,7 @@ def test_png_keeps_pixels_and_metadata(tmp_path):
     path = write_png(tmp_path / "picture.png", levels, METADATA)
     assert torch.equal(read_image(path)[0], levels)
     assert read_metadata(path) == METADATA
-    with pytest.raises(InputError, match="9 frames do not fit"):
+    with pytest.raises(InputError, match="A PNG holds one frame, not 9"):
         write_png(path, gradient())
 
 

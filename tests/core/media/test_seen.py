@@ -113,7 +113,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path, aspect, width):
     clip = read_video(path)
     assert clip.frames.shape == (5, 32, width, 3)
     assert close(middle(clip.frames[0]), middle(torch.from_numpy(corners()) / 255), 12)
-    assert f"64 x 32 are shown as {width} x 32" in clip.notes[0]
+    assert f"64 x 32 is shown as {width} x 32" in clip.notes[0]
     assert (read_facts(path).height, read_facts(path).width) == (32, width)
     sources = (
         VideoToVideo(path).load(max_seconds=0.6, fit=Fit(8.0, (32, 64))).align(Target(32, 64, 5))
@@ -308,7 +308,7 @@ def test_dolby_vision_without_another_picture_is_refused(tmp_path):
     path = write_film(tmp_path / "clip.mp4", [grey(0.5)] * 3, EIGHTHS[:3], codec="libx265",
                       **{"x265-params": "log-level=none"})  # fmt: skip
     path.write_bytes(path.read_bytes().replace(b"hev1", b"dvh1"))
-    with pytest.raises(MediaError, match="is Dolby Vision without a picture for other players"):
+    with pytest.raises(MediaError, match="is Dolby Vision without a fallback for other players"):
         read_video(path)
 
 
@@ -352,7 +352,7 @@ def test_frames_that_a_decoder_has_made_up_are_told(tmp_path):
     clip = read_video(path)
     assert len(clip.frames) == len(whole.frames)
     assert clip.is_damaged
-    assert clip.notes == ("It is damaged from frame 6 on; players fill in what is missing.",)
+    assert clip.notes == ("It is damaged from frame 6 on; missing parts are filled in.",)
     assert [f.is_damaged for f in stream_frames(path)] == [number == 6 for number in range(9)]
     assert not read_video(path, max_frames=6).is_damaged
     assert torch.equal(clip.frames[:6], whole.frames[:6])

@@ -1,4 +1,4 @@
-"""Clips whose frames are not shown equally long: reading, picking, training, preparing data."""
+"""Clips whose frames are frame rate varies: reading, picking, training, preparing data."""
 
 import json
 
@@ -61,7 +61,7 @@ def test_frames_are_taken_at_their_own_times(varying):
     for index, moment in enumerate(moments(aligned.frames)):
         nearest = min(times, key=lambda time: abs(time - index / 8))
         assert abs(moment - index / 8) <= abs(nearest - index / 8) + 0.05
-    assert any("a varying rate" in line for line in aligned.report.lines())
+    assert any("a variable rate" in line for line in aligned.report.lines())
 
 
 def test_reading_ends_at_the_wanted_second_whatever_the_rate(varying):
@@ -186,7 +186,7 @@ def test_one_rate_for_those_who_know_no_other(tmp_path):
     assert clip.fps == pytest.approx(24, abs=0.3)
     assert len(clip.frames) == pytest.approx(96, abs=2)
     assert moments(clip.frames)[24::24] == pytest.approx([1, 2, 3], abs=0.3)
-    assert "not shown equally long" in clip.notes[-1]
+    assert "frame rate varies" in clip.notes[-1]
     even = [frame.number for frame in stream_frames(tmp_path / "clip.mp4", fps=clip.fps)]
     assert even == list(range(len(clip.frames)))
     Image.fromarray(grey(0.5)).save(tmp_path / "still.png")

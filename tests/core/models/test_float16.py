@@ -151,7 +151,7 @@ def test_text_encoders_and_vae_are_not_in_float16(checkpoint):
         ("transformer", "proj_out.bias", "What the denoiser predicts in float16 holds values"),
         ("vae", "decoder.conv_out.bias", "What the VAE decodes in float32 holds values"),
         ("text_encoder", "model.layers.0.mlp.down_proj.weight",
-         "What the text encoder makes of a prompt in bfloat16 holds values"),
+         "The text encoder's output for a prompt in bfloat16 holds values"),
     ],
 )  # fmt: skip
 def test_no_black_video_is_made_of_values_that_are_not_finite(

@@ -134,7 +134,7 @@ def test_what_cannot_be_made_is_refused_before_anything_is_written(
 def test_a_folder_with_files_is_refused(tmp_path, capsys):
     (tmp_path / "old.txt").write_text("old")
     assert main(["make-clips", str(tmp_path), "--count", "2", *SMALL]) == 2
-    assert "is not empty and is no place for new clips" in capsys.readouterr().err
+    assert "is not empty and is not a valid place for new clips" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["old.txt"]
 
 

@@ -114,7 +114,9 @@ def test_a_damaged_entry_is_made_anew_with_a_note(checkpoint, damage):
     loaded, result = networks_loaded(Pipeline.load(folder))
     assert loaded == 3
     assert len(result.notes) == 2
-    assert all("made anew" in note and "is damaged" in note for note in result.notes)
+    assert all(
+        "A cached embedding is replaced" in note and "is damaged" in note for note in result.notes
+    )
     loaded, result = networks_loaded(Pipeline.load(folder))
     assert (loaded, result.notes) == (2, ())
     assert torch.equal(Pipeline.load(folder).encode(DOG).positive.text, expected.positive.text)
@@ -135,7 +137,7 @@ def test_a_folder_that_cannot_be_written_is_a_note(checkpoint, tmp_path):
     model = Pipeline.load(checkpoint(V5_1, Head.T2V), embedding_cache=tmp_path / "file")
     notes = model.encode(DOG).notes
     assert len(notes) == 2
-    assert all("was not kept for the next time" in note for note in notes)
+    assert all("was not cached" in note for note in notes)
 
 
 def test_those_not_used_for_the_longest_time_make_room(tmp_path):
@@ -250,7 +252,7 @@ def test_embeddings_of_another_encoder_are_refused_before_any_weight_is_read(che
     embeddings = [Pipeline.load(checkpoint(version, Head.T2V)).encode(DOG) for version in VERSIONS]
     for version, wrong in zip(VERSIONS, reversed(embeddings), strict=True):
         model = Pipeline.load(checkpoint(version, Head.T2V))
-        with pytest.raises(InputError, match=rf"wide, but this denoiser takes.*{version.value}"):
+        with pytest.raises(InputError, match=rf"but this denoiser needs.*{version.value}"):
             model.generate(wrong, settings=quick(), progress=no_progress)
 
 
@@ -262,8 +264,8 @@ TOLD = {"easyanimate_embeddings": "1", "texts": "{}"}
 @pytest.mark.parametrize(
     ("tensors", "told", "message"),
     [
-        (GOOD, {}, "no embeddings of format 1"),
-        (GOOD, {**TOLD, "easyanimate_embeddings": "2"}, "its metadata says '2'"),
+        (GOOD, {}, "is not an embeddings file of format 1"),
+        (GOOD, {**TOLD, "easyanimate_embeddings": "2"}, "its metadata has '2'"),
         (GOOD, {**TOLD, "texts": "["}, "are damaged"),
         (GOOD, {"easyanimate_embeddings": "1"}, "are damaged"),
         ({"positive.text": STATES}, TOLD, "negative.text is missing"),

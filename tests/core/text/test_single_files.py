@@ -110,7 +110,9 @@ def test_bert_and_t5_from_two_files(folders, vocabularies, tmp_path):
     expected = bert.eval()(input_ids=tokens.ids).last_hidden_state
     torch.testing.assert_close(actual.text, expected, atol=1e-5, rtol=0)
 
-    with pytest.raises(CheckpointError, match="no text encoder of one EasyAnimate version"):
+    with pytest.raises(
+        CheckpointError, match="do not make up the text encoder of one EasyAnimate version"
+    ):
         read(files[:1], vocabularies)
     del t5["spiece_model"]
     save_file(t5, tmp_path / "plain.safetensors")

@@ -300,7 +300,7 @@ def test_alpha_in_the_tensors_comes_first(shapes, lora):
     ("text", "message"),
     [
         ("{", "lora_adapter_metadata in the header of x.safetensors is not valid JSON"),
-        ("[" * 100_000, "is not valid JSON: it is nested too deep"),
+        ("[" * 100_000, "is not valid JSON: it is nested too deeply"),
         (json.dumps({"transformer.lora_alpha": "much"}), "lora_alpha = much; it must be a number"),
         (json.dumps({"lora_alpha": 10**400}), "a number has 401 digits"),
         (json.dumps({"lora_alpha": 10**40}), "lora_alpha = 1000"),

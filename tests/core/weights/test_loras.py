@@ -263,7 +263,7 @@ def test_merges_that_are_refused(folder, lora_files, tmp_path):
     save_file({"proj_out.weight": torch.zeros(4, 4, dtype=torch.float8_e4m3fn)}, out)
     with pytest.raises(CheckpointError, match=r"is stored as F8_E4M3.*give the unquantised file"):
         merge_loras(read_tensor_files(out), [lora], tmp_path / "other.safetensors")
-    with pytest.raises(InputError, match=r"out.safetensors is there already"):
+    with pytest.raises(InputError, match=r"out.safetensors already exists"):
         merge_loras(files, [lora], out)
 
 

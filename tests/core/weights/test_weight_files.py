@@ -296,7 +296,7 @@ def test_a_header_without_end_is_not_read(tmp_path):
     with (tmp_path / "x.safetensors").open("wb") as file:
         file.write(struct.pack("<Q", 90_000_000) + b"{")
         file.truncate(100_000_000)
-    assert "its header has 90000000 bytes" in refusal(tmp_path / "x.safetensors")
+    assert "its header claims 90000000 bytes" in refusal(tmp_path / "x.safetensors")
 
 
 def test_tensors_without_values_are_refused(copied, tensors):
@@ -457,7 +457,7 @@ def test_pointers_of_git_lfs(copied, capsys, name):
     (copied / name).write_text(POINTER)
     assert main(["describe", str(copied)]) == 2
     said = capsys.readouterr().err
-    assert f"{Path(name).name} is git-lfs's pointer to a file of 12,345 bytes" in said
+    assert f"{Path(name).name} is a git-lfs pointer to a file of 12,345 bytes" in said
     assert "lfs pull" not in said
     (copied / ".git").mkdir()
     assert main(["describe", str(copied)]) == 2
@@ -494,7 +494,7 @@ def test_the_remedy_for_a_pointer_works(checkpoint_copy, tmp_path, capsys):
 def test_pointers_and_pages_in_place_of_a_file(tmp_path, ending):
     file = tmp_path / f"x.{ending}"
     file.write_text(POINTER)
-    assert "git-lfs's pointer" in refusal(file)
+    assert "a git-lfs pointer" in refusal(file)
     file.write_text("<!DOCTYPE html><html>")
     assert "is a web page, not the file" in refusal(file)
 

@@ -197,7 +197,10 @@ def test_a_caption_in_another_encoding_is_named_and_left_out(dataset, tmp_path):
     summary = read_captions(dataset, folder)
     assert (summary.added, summary.without) == (1, 2)
     assert texts(dataset) == {"picture.png": "a picture"}
-    assert "byte 7 is 0x92, which is no UTF-8. Save it as UTF-8" in summary.unreadable["bikes.mp4"]
+    assert (
+        "byte 7 is 0x92, which is not valid UTF-8. Save it as UTF-8"
+        in summary.unreadable["bikes.mp4"]
+    )
     (folder / "picture.txt").unlink()
     with pytest.raises(InputError, match=r"has no captions for .*bikes.txt cannot be read"):
         read_captions(dataset, folder)

@@ -225,9 +225,8 @@ def test_what_is_changed_in_a_file_is_told_by_every_step_that_looks_at_it(tmp_pa
     shutil.copy(data / "plain.mp4", data / "torn.mp4")
     damage(data / "torn.mp4", 8, whole=False)
     told = [
-        "note: wide.mp4: Its pixels are not square (2:1): 32 x 48 are shown as 64 x 48.",
-        "note: wide.mp4: Its frames are not shown equally long; it is taken at 10 frames per "
-        "second.",
+        "note: wide.mp4: Its pixels are not square (2:1): 32 x 48 is shown as 64 x 48.",
+        "note: wide.mp4: Its frame rate varies; it is read at a constant 10 frames per second.",
     ]
 
     def notes(out):

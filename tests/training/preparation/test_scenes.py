@@ -180,7 +180,7 @@ def test_a_file_where_a_clip_would_lie_is_kept(videos, tmp_path):
     name = "clips/day/long-mp4/0000.mp4"
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).write_text("notes")
-    with pytest.raises(InputError, match=r"0000\.mp4 is there already and is no MP4 video"):
+    with pytest.raises(InputError, match=r"0000\.mp4 already exists and is not a valid MP4 video"):
         split_scenes(videos, tmp_path, splitting=SPLITTING)
     assert (tmp_path / name).read_text() == "notes"
 
