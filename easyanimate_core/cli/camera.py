@@ -26,7 +26,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "camera",
         help="make a camera path",
-        description="Make a camera path for generate --camera-poses, and an image of it. "
+        description="Make a camera path for generate --camera-poses, and an image of it.\n\n"
         + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -31,7 +31,7 @@ def add_parser(commands: Any) -> None:
     add_dtype(parser)
     group = parser.add_argument_group("memory")
     group.add_argument("--text-quantization", choices=QUANTIZATIONS, default="none",
-                       help="of the text encoder's weights, default: none")  # fmt: skip
+                       help="for the text encoder's weights, default: none")  # fmt: skip
     group.add_argument("--offload", choices=("module", "block"), default="module",
                        help="block: block after block; default: module")  # fmt: skip
     add_embedding_cache(group)

@@ -49,7 +49,7 @@ triangles and crosses, in red, green, blue, yellow, purple or white, on plain, s
 cloudy grey, brown or teal. Its prompts are one sentence, in English or Chinese:
   generate --prompt "A large red circle moves left on grey stripes."
   generate --prompt "A small blue cross turns clockwise on plain teal."
-  generate --prompt "The camera zooms in on a large green square on brown checks."  \
+  generate --prompt "The camera zooms in on a large green square on brown checks." \\
            --camera "Zoom In" --camera-speed 0.5 --camera-timing exact
   generate --prompt "一个红色的大圆形在灰色条纹上向左移动。"
 """
@@ -183,9 +183,9 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--reference-noise", type=float,
                        help="amplitude of noise on known pixels, default: 0.0563")  # fmt: skip
     group.add_argument("--keep-known", action=argparse.BooleanOptionalAction, default=None,
-                       help="keep start frames and what is outside a region to the source; "
-                       "default: let them drift, as the original does, unless the checkpoint's own "
-                       "config asks for it")  # fmt: skip
+                       help="keep start frames and everything outside a region fixed to the "
+                       "source; default: let them drift, as the original does, unless the "
+                       "checkpoint's config sets it")  # fmt: skip
     group.add_argument("--short", choices=("refuse", "repeat"),
                        help="if a clip is too short: fail, or repeat its last frame")  # fmt: skip
     group.add_argument(

@@ -1,4 +1,4 @@
-"""Options of memory: how the networks are kept, how much there is, and leaving both to a plan."""
+"""Memory options: offload, quantisation and limits, or leaving the choice to a plan."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def add_memory(group: Any) -> None:
     group.add_argument("--quantization", choices=QUANTIZATIONS,
                        help="for the denoiser's weights, default: none")  # fmt: skip
     group.add_argument("--text-quantization", choices=QUANTIZATIONS,
-                       help="of the text encoder's weights, default: none")  # fmt: skip
+                       help="for the text encoder's weights, default: none")  # fmt: skip
     group.add_argument("--text-device", metavar="DEVICE",
                        help="device of the text encoder; default: that of --device")  # fmt: skip
     group.add_argument("--offload", choices=OFFLOADS,

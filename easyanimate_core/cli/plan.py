@@ -23,8 +23,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help="predict whether and how a run fits into memory",
-        description="Estimate the memory of every stage of a run and choose how to keep the "
-        "networks. Only configs and file headers are read.\n\n" + _EXAMPLES,
+        description="Estimate the memory of every stage of a run and choose the memory options. "
+        "Only configs and file headers are read.\n\n" + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
