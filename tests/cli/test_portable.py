@@ -192,5 +192,5 @@ def test_another_python_without_the_packages(script, words):
         capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert done.returncode == 2
-    assert f"is not installed in {sys.executable}. Use the Python of ComfyUI" in done.stderr
+    assert f"is not installed in {sys.executable}. Use ComfyUI's Python" in done.stderr
     assert len(done.stderr.splitlines()) == 1
