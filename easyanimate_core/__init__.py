@@ -1,7 +1,7 @@
 """EasyAnimate V5 and V5.1 in plain PyTorch: a checkpoint folder and a prompt in, a video out.
 
-What a script needs is importable from here; each name is loaded when it is first used, so that
-importing the package stays quick.
+The public API is importable from here; names are loaded on first use, so that importing the package
+stays fast.
 """
 
 from __future__ import annotations

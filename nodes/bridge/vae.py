@@ -44,7 +44,7 @@ class VideoVAE(AutoencoderKLMagvit):
     ) -> Tensor:
         """Video of unscaled latents, about [-1, 1]."""
         video = super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
-        check_finite(video, "What the VAE decodes", latents_BCThw.dtype)
+        check_finite(video, "The VAE's output", latents_BCThw.dtype)
         return video
 
 
