@@ -3,11 +3,11 @@
 PYTHON ?= python3
 ARGS ?=
 
-.PHONY: help venv demo test lint bench comfyui clean
+.PHONY: help venv demo test test-slow test-comfy test-all lint bench comfyui clean
 .DEFAULT_GOAL := help
 
 help:
 	@$(PYTHON) dev.py help
 
-venv demo test lint bench comfyui clean:
+venv demo test test-slow test-comfy test-all lint bench comfyui clean:
 	@$(PYTHON) dev.py $@ $(ARGS)

@@ -1,12 +1,17 @@
 r"""Everyday commands of the project: `python dev.py COMMAND [ARGUMENTS]`.
 
-  venv     set up the development environment; the last line is the path of its Python
-  test     run the test suite; arguments go to pytest          (dev.py test -k vae)
-  demo     make a tiny model and a video with it; arguments go to the demo
-  lint     ruff check, ruff format --check, mypy, lint-imports
-  bench    run benchmarks/*.py, results into benchmarks/results/
-  comfyui  start a real ComfyUI with this pack and tiny models   (dev.py comfyui --help)
-  clean    remove the environments and the tools' caches
+  venv        set up the development environment; the last line is the path of its Python
+  test        run the everyday tests; arguments go to pytest    (dev.py test -k vae)
+  test-slow   run the tests that take longer: several processes, kills, the small model
+  test-comfy  run the tests in every ComfyUI of this machine
+  test-all    run every test, the campaigns of some minutes included
+  demo        make a tiny model and a video with it; arguments go to the demo
+  lint        ruff check, ruff format --check, mypy, lint-imports
+  bench       run benchmarks/*.py, results into benchmarks/results/
+  comfyui     start a real ComfyUI with this pack and tiny models   (dev.py comfyui --help)
+  clean       remove the environments and the tools' caches
+
+Tests run in one process per CPU, those in ComfyUI in one; the argument `-n 0` makes it one for all.
 
 The environments are outside the clone, in $EASYANIMATE_CACHE, by default ~/.cache/easyanimate
 (Windows: %LOCALAPPDATA%\easyanimate\Cache). Their names contain the Python version and a hash of
@@ -217,9 +222,31 @@ def run_venv(arguments: list[str]) -> int:
     return 0
 
 
+def pytest_command(*arguments: str) -> list[str]:
+    """Tests in one process per CPU, each of which takes more than 1 GB of memory."""
+    parallel = ("-n", "logical", "--maxprocesses", "8", "--dist", "worksteal")
+    return [ready_python(), "-m", "pytest", *parallel, *arguments]
+
+
 def run_test(arguments: list[str]) -> int:
-    """Run the test suite, or the part selected by the arguments."""
-    return call([ready_python(), "-m", "pytest", *arguments])
+    """The everyday tests, or what the arguments choose."""
+    return call(pytest_command(*arguments))
+
+
+def run_test_slow(arguments: list[str]) -> int:
+    """The tests marked slow; arguments narrow them down."""
+    return call(pytest_command("-m", "slow", *arguments))
+
+
+def run_test_comfy(arguments: list[str]) -> int:
+    """The tests in ComfyUI, one server after another; arguments narrow them down."""
+    return call(pytest_command("-n", "0", "tests/comfy", *arguments))
+
+
+def run_test_all(arguments: list[str]) -> int:
+    """Every test; arguments narrow them down."""
+    status = call(pytest_command("-m", "", *arguments))
+    return run_test_comfy(arguments) or status
 
 
 def run_demo(arguments: list[str]) -> int:
@@ -281,6 +308,9 @@ def run_clean(arguments: list[str]) -> int:
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "venv": run_venv,
     "test": run_test,
+    "test-slow": run_test_slow,
+    "test-comfy": run_test_comfy,
+    "test-all": run_test_all,
     "demo": run_demo,
     "lint": run_lint,
     "bench": run_bench,

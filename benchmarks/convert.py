@@ -1,10 +1,10 @@
-"""Peak memory and time of `convert` on a denoiser of 1.1 GB, and the error of the result.
+"""Peak memory and time of `convert` for a denoiser of 1.1 GB, and the error of the result.
 
     python benchmarks/convert.py [--json results.json] [--threads 2]
 
-Writes a V5.1 denoiser of random bfloat16 weights into a temporary folder and converts it in
-processes of their own. Memory is above that of the process after its imports, and as a ratio to the
-source's size; time is the processor's, and as a ratio to copying the source with `keep`.
+Writes a V5.1 denoiser with random bfloat16 weights to a temporary folder and converts it in
+separate processes. Memory is relative to the process after its imports, also as a ratio to the
+source's size; time is CPU time, also as a ratio to copying the source with `keep`.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from safetensors.torch import save_file
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.convert import Conversion, convert
-from easyanimate_core.models.specs import TransformerConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 
 CONFIG = {
-    "in_channels": 33,
-    "out_channels": 16,
+    "in_channels": 2 * LATENT_CHANNELS + 1,
+    "out_channels": LATENT_CHANNELS,
     "num_attention_heads": 24,
     "attention_head_dim": 64,
     "num_layers": 11,
@@ -52,7 +52,7 @@ def write_denoiser(folder: Path) -> None:
     weights = {}
     for name, tensor in network.state_dict().items():
         values = torch.randn(tensor.shape, generator=generator)
-        # As in tiny checkpoints: activations keep their scale.
+        # As in tiny checkpoints, activations keep their scale.
         values = values / tensor[0].numel() ** 0.5 if tensor.ndim > 1 else 1 + 0.02 * values
         weights[name] = values.to(torch.bfloat16)
     save_file(weights, folder / "diffusion_pytorch_model.safetensors")

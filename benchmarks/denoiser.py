@@ -1,9 +1,9 @@
-"""Time and memory of the denoiser against diffusers' class: same random weights, CPU.
+"""Time and memory of the denoiser compared to diffusers' class: same random weights, CPU.
 
     python benchmarks/denoiser.py [--json results.json] [--repeats 5] [--threads 2]
 
-Four blocks of width 1024, 2,048 video and 256 text tokens, batch 2, float32 and bfloat16. Half of
-the blocks are MMDiT, as in the published 7B.
+Four blocks of width 1024, 2,048 video and 256 text tokens, batch size 2, float32 and bfloat16. Half
+of the blocks are MMDiT, as in the published 7B.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.models.specs import TransformerConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.weights.files.key_maps_transformer import to_original
 from easyanimate_core.weights.loading import load_network
 
 FIELDS = {
-    "in_channels": 16,
-    "out_channels": 16,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
     "num_attention_heads": 16,
     "attention_head_dim": 64,
     "num_layers": 4,
@@ -35,7 +35,7 @@ FIELDS = {
     "text_embed_dim": 3584,
     "add_norm_text_encoder": True,
 }
-LATENTS = (2, 16, 2, 64, 64)  # 2 x 32 x 32 = 2,048 tokens
+LATENTS = (2, LATENT_CHANNELS, 2, 64, 64)  # 2 x 32 x 32 = 2,048 tokens
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 

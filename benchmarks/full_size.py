@@ -1,10 +1,10 @@
-"""Peak memory of describing, converting and loading a 7B checkpoint of random weights.
+"""Peak memory of describing, converting and loading a 7B checkpoint with random weights.
 
     python benchmarks/full_size.py [--json results.json] [--threads 2]
 
 Writes a V5.1 7B InP denoiser (13.6 GB in bfloat16, three shards) with a tiny VAE and text encoder
-into a temporary folder, 22 GB in all, and runs each step in a process of its own. Memory is the
-greatest resident memory of the process, PyTorch and the pages of mapped files included.
+to a temporary folder, 22 GB in total, and runs each step in a separate process. Memory is the peak
+resident memory of the process, including PyTorch and the pages of mapped files.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from easyanimate_core.weights.stored import stored_bytes
 CONFIG = TransformerConfig(in_channels=33, num_layers=36, mmdit_layers=18)
 STEPS = ("describe", "convert --dtype fp8", "load as stored", "load with qfloat8")
 SHARDS = 3
-#: Random values that the weights are cut out of, one after the other.
+#: Random values that the weights are sliced from.
 POOL = 2**26
 
 
 def write_checkpoint(folder: Path) -> float:
-    """A checkpoint folder with a denoiser of the published size; returns its GB."""
+    """Write a checkpoint folder with a denoiser of the published size; returns its size in GB."""
     make_tiny(folder, version=Version.V5_1, head=Head.INPAINT)
     transformer = folder / "transformer"
     for file in transformer.iterdir():
@@ -69,13 +69,13 @@ def write_checkpoint(folder: Path) -> float:
 
 
 def inspect_tiny_text(folder: Path) -> TransformerConfig:
-    """The published shape for the text states of the folder's tiny text encoder."""
+    """The published config, adapted to the states of the folder's tiny text encoder."""
     text = json.loads((folder / "text_encoder" / "config.json").read_text())
     return replace(CONFIG, text_embed_dim=text["hidden_size"])
 
 
 def measure(step: str, folder: Path, target: Path) -> float:
-    """Peak MiB of this process after a step."""
+    """Run a step; returns the peak memory of this process in MiB."""
     if step == "describe":
         command(["describe", str(folder), "--json"])
     elif step.startswith("convert"):
@@ -92,7 +92,7 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.measure:
         step, folder, target = arguments.measure
-        output, sys.stdout = sys.stdout, sys.stderr  # the number alone goes to the output
+        output, sys.stdout = sys.stdout, sys.stderr  # stdout is only for the number
         peak = measure(step, Path(folder), Path(target))
         sys.stdout = output
         print(peak)

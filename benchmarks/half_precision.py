@@ -1,10 +1,10 @@
-"""Videos of the small model in bfloat16 and float16 against float32, and the largest values.
+"""Videos of the small model in bfloat16 and float16 compared to float32, and the largest values.
 
     python benchmarks/half_precision.py [--json results.json] [--repeats 3] [--threads 2]
 
-`--repeats` scenes per head, on the CPU. float16 holds no value above 65504; the largest values of
-each kind of layer in float32 show how far the small model is from it. The published models' are
-larger and could not be measured here.
+Runs `--repeats` scenes per head, on the CPU. The maximum of float16 is 65504; the largest values of
+each kind of layer in float32 show how far the small model is from it. Those of the published models
+are larger and could not be measured here.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def psnr(made: Tensor, wanted: Tensor) -> float:
 
 
 def largest_values(pipeline: Pipeline, head: Head) -> dict[str, float]:
-    """Greatest magnitude of the outputs of every kind of layer, block numbers left out."""
+    """Largest magnitude of the outputs of every kind of layer, over all blocks."""
     found: dict[str, float] = defaultdict(float)
 
     def watch(network: nn.Module, name: str, stack: ExitStack) -> None:

@@ -1,9 +1,9 @@
-"""Peak memory while a large checkpoint is loaded, and the time from `generate` to the first step.
+"""Peak memory of loading a large checkpoint, and the time from `generate` to the first step.
 
     python benchmarks/loading.py [--json results.json] [--threads 2]
 
-Writes a V5.1 checkpoint with a denoiser of 3.9 GB of random bfloat16 weights (two shards) into a
-temporary folder, and loads the denoiser in processes of their own: as stored, as stored with every
+Writes a V5.1 checkpoint with a denoiser of 3.9 GB of random bfloat16 weights (two shards) to a
+temporary folder, and loads the denoiser in separate processes: as stored, as stored with every
 weight read once, and converted to float16. The start-up time is that of a script with a tiny
 checkpoint, from the start of its process to the first finished denoising step.
 """
@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.models.specs import Head, TransformerConfig, Version
+from easyanimate_core.models.specs import LATENT_CHANNELS, Head, TransformerConfig, Version
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.tiny.checkpoint import make_tiny
 from easyanimate_core.weights.files import inspect_checkpoint
@@ -31,8 +31,8 @@ from easyanimate_core.weights.loading import load_transformer
 
 WAYS = ("kept", "kept and read", "converted")
 CONFIG = {
-    "in_channels": 33,
-    "out_channels": 16,
+    "in_channels": 2 * LATENT_CHANNELS + 1,
+    "out_channels": LATENT_CHANNELS,
     "num_attention_heads": 32,
     "attention_head_dim": 64,
     "num_layers": 22,
@@ -45,7 +45,7 @@ CONFIG = {
 
 
 def write_checkpoint(folder: Path) -> float:
-    """A checkpoint whose denoiser is large; returns its size in GB."""
+    """Write a checkpoint with a large denoiser; returns the denoiser's size in GB."""
     make_tiny(folder, version=Version.V5_1, head=Head.INPAINT)
     transformer = folder / "transformer"
     for file in transformer.iterdir():
@@ -69,7 +69,7 @@ def write_checkpoint(folder: Path) -> float:
 
 
 def peak_gb(way: str, folder: Path) -> float:
-    """Peak resident memory of this whole process in GB, the libraries included."""
+    """Load the denoiser; returns the peak resident memory of the whole process in GB."""
     dtype = torch.float16 if way == "converted" else None
     network = load_transformer(inspect_checkpoint(folder), dtype=dtype)
     if way == "kept and read":
@@ -92,7 +92,7 @@ Pipeline.load(sys.argv[1], device="cpu").generate("A dog.", settings=settings, p
 
 
 def seconds_to_first_step(folder: Path) -> float:
-    """From the start of a process to its first finished denoising step."""
+    """Time from the start of a process to its first finished denoising step."""
     start = time.time()
     command = [sys.executable, "-c", _FIRST_STEP, str(folder)]
     root = Path(__file__).parents[1]

@@ -1,4 +1,4 @@
-"""What the benchmarks share: alternating timings, peak memory of a process, dated records."""
+"""Shared by the benchmarks: alternating timings, peak memory of a process, dated results."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ import torch
 
 
 def parser(description: str) -> argparse.ArgumentParser:
-    """The options that every benchmark has."""
+    """The options of every benchmark."""
     result = argparse.ArgumentParser(description=description.splitlines()[0])
-    result.add_argument("--json", type=Path, help="write the figures to this file")
+    result.add_argument("--json", type=Path, help="write the results to this file")
     result.add_argument("--repeats", type=int, default=5)
     result.add_argument("--threads", type=int, default=os.cpu_count())
     result.add_argument("--measure", nargs="+", help=argparse.SUPPRESS)
@@ -42,8 +42,8 @@ def compare(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, floa
 
 
 def peak_above(call: Callable[[], Any], warm_up: Callable[[], Any]) -> float:
-    """MiB that `call` needs at its peak above what the process holds before it (Linux)."""
-    warm_up()  # the libraries' one-time buffers do not count
+    """Peak memory of `call` in MiB, in addition to that of the process before it (Linux)."""
+    warm_up()  # excludes one-time buffers of libraries
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
     before = status_mib("VmRSS")
     call()
@@ -51,17 +51,17 @@ def peak_above(call: Callable[[], Any], warm_up: Callable[[], Any]) -> float:
 
 
 def status_mib(field: str) -> float:
-    """A figure of /proc/self/status in MiB."""
+    """A field of /proc/self/status in MiB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(field + ":"):
             return int(line.split()[1]) / 1024
-    raise RuntimeError(f"/proc/self/status has no {field}; memory is measured on Linux only.")
+    raise RuntimeError(f"/proc/self/status has no {field}; memory can only be measured on Linux.")
 
 
 def in_subprocess(script: str, *arguments: str, threads: int) -> float:
-    """The number that `script --measure ARGUMENTS` prints, in a process of its own."""
+    """The number printed by `script --measure ARGUMENTS` in a separate process."""
     command = [sys.executable, script, "--threads", str(threads), "--measure", *arguments]
-    # Freed tensors go back at once, so a peak is of live memory and repeats to a few MiB.
+    # Freed memory is returned at once, so peaks are of live memory and reproducible to a few MiB.
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "131072", "MALLOC_ARENA_MAX": "1"}
     finished = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if finished.returncode:
@@ -75,9 +75,9 @@ def compare_networks(
     case: str,
     arguments: argparse.Namespace,
 ) -> dict[str, float]:
-    """Ours against diffusers: median seconds, peak MiB and their ratios, and the difference.
+    """Compare to diffusers: median seconds, peak MiB and their ratios, and the difference.
 
-    `script --measure KIND CASE` has to print the peak of the kind's call.
+    `script --measure KIND CASE` must print the peak memory of the kind's call.
     """
     difference = float((calls["ours"]() - calls["diffusers"]()).abs().max())
     seconds = compare(calls, arguments.repeats)
@@ -97,7 +97,7 @@ def compare_networks(
 
 
 def save(path: Path | None, arguments: argparse.Namespace, results: dict[str, Any]) -> None:
-    """Write the figures with the date and the machine, where a path was given."""
+    """Write the results with the date and the machine, if a path is given."""
     if path is None:
         return
     record = {

@@ -1,12 +1,12 @@
-"""Time and memory of the denoiser in each placement, on a CUDA device.
+"""Time and memory of the denoiser with each placement, on a CUDA device.
 
     python benchmarks/offload.py [--json results.json] [--blocks 8] [--repeats 5]
 
-Blocks of the 12B (width 3072, 0.49 GB each in bfloat16) of random weights, batch 2, with the tokens
-of 49 frames of 384 x 672 (13,104) and of 1 frame. `module` and `block` are timed inside of the
-placement, so bringing the whole network there, which `module` does once per run, is a figure of its
-own. `bring alone` is the time to bring every block one after the other without computing: where
-`block` takes about as long as the longer of that and `module`, bringing and computing overlap.
+Blocks of the 12B (width 3072, 0.49 GB each in bfloat16) with random weights, batch size 2, with the
+tokens of 49 frames of 384 x 672 (13,104) and of 1 frame. `module` and `block` are timed inside the
+placement, so moving the whole network to the device, which `module` does once per run, is listed
+separately. `bring alone` is the time to move every block in turn without computing: if `block`
+takes about as long as the longer of that and `module`, transfers and computation overlap.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from measure import compare, parser, save
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.memory.offload import placed, streamed
-from easyanimate_core.models.specs import TransformerConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.weights.loading import load_network
 
 FIELDS = {
-    "in_channels": 16,
-    "out_channels": 16,
+    "in_channels": LATENT_CHANNELS,
+    "out_channels": LATENT_CHANNELS,
     "num_attention_heads": 48,
     "attention_head_dim": 64,
     "patch_size": 2,
@@ -37,7 +37,10 @@ FIELDS = {
     "text_embed_dim": 3584,
     "add_norm_text_encoder": True,
 }
-LATENTS = {"49 frames": (2, 16, 13, 48, 84), "1 frame": (2, 16, 1, 48, 84)}
+LATENTS = {
+    "49 frames": (2, LATENT_CHANNELS, 13, 48, 84),
+    "1 frame": (2, LATENT_CHANNELS, 1, 48, 84),
+}
 CUDA = torch.device("cuda")
 
 
@@ -65,14 +68,14 @@ def call(network: EasyAnimateTransformer3DModel, size: tuple[int, ...]) -> Calla
 
 
 def measured(run: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds, and the peak of memory in GB."""
+    """Median seconds and peak memory in GB."""
     torch.cuda.reset_peak_memory_stats()
     seconds = compare({"": run}, repeats)[""]
     return seconds, torch.cuda.max_memory_allocated() / 1e9
 
 
 def bring_alone(network: EasyAnimateTransformer3DModel, repeats: int) -> float:
-    """Seconds for every block to be brought, with blocks that compute nothing."""
+    """Seconds to move every block to the device, with blocks that compute nothing."""
     blocks = list(network.transformer_blocks)
     for block in blocks:
         block.forward = lambda: None
@@ -94,7 +97,7 @@ def main() -> None:
     options.add_argument("--blocks", type=int, default=8)
     arguments = options.parse_args()
     if not torch.cuda.is_available():
-        print("There is no CUDA device here: nothing is brought to one, so there is no figure.")
+        print("There is no CUDA device, so there is nothing to measure.")
         return
     torch.set_num_threads(arguments.threads)
     results: dict[str, Any] = {"device": torch.cuda.get_device_name(), "blocks": arguments.blocks}

@@ -1,12 +1,11 @@
-"""Size, load, speed and error of quantised denoisers, with and without a LoRA, on the CPU.
+"""Size, loading, speed and error of quantised denoisers, with and without a LoRA, on the CPU.
 
     python benchmarks/quantization.py [--json results.json] [--repeats 5] [--threads 1]
 
 A tiny denoiser, and one of 666 MB (bfloat16): twelve blocks of width 1024, eight of them MMDiT,
-with random weights. Its calls see 512 video and 256 text tokens in float32. The LoRA has rank 16
-and changes every matrix of the blocks. Errors are those of the output against the weights as
-stored, with the LoRA where there is one. The load's peak is of anonymous memory, in a process of
-its own.
+with random weights. Calls use 512 video and 256 text tokens in float32. The LoRA has rank 16 and
+changes every matrix of the blocks. Errors are those of the output compared to the weights as
+stored, with the LoRA if there is one. The load peak is anonymous memory in a separate process.
 """
 
 from __future__ import annotations
@@ -27,14 +26,14 @@ from torch import Tensor, nn
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.memory.options import QUANTIZATIONS
-from easyanimate_core.models.specs import TransformerConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.weights.files import read_tensor_files
 from easyanimate_core.weights.loading import load_network
 from easyanimate_core.weights.lora import Lora, LoraSet, attached, matrix_shapes
-from easyanimate_core.weights.stored import Quantizer, is_quantized, quantize, stored_bytes
+from easyanimate_core.weights.stored import Quantizer, may_be_quantized, quantize, stored_bytes
 
-COMMON = {"in_channels": 16, "out_channels": 16, "text_embed_dim": 3584}
+COMMON = {"in_channels": LATENT_CHANNELS, "out_channels": LATENT_CHANNELS, "text_embed_dim": 3584}
 COMMON |= {"add_norm_text_encoder": True, "patch_size": 2}
 SIZES = {
     "tiny": {"num_attention_heads": 2, "attention_head_dim": 64, "num_layers": 3}
@@ -42,7 +41,7 @@ SIZES = {
     "middle": {"num_attention_heads": 16, "attention_head_dim": 64, "num_layers": 12}
     | {"mmdit_layers": 8, "time_embed_dim": 512},
 }
-LATENTS = (1, 16, 2, 32, 32)  # 2 x 16 x 16 = 512 tokens
+LATENTS = (1, LATENT_CHANNELS, 2, 32, 32)  # 2 x 16 x 16 = 512 tokens
 RANK = 16
 
 
@@ -51,7 +50,7 @@ def build(size: str) -> EasyAnimateTransformer3DModel:
 
 
 def write(size: str, file: Path) -> None:
-    """Weights with the spread that keeps activations as they are, and a LoRA beside them."""
+    """Write weights with a spread that preserves the scale of activations, and a LoRA."""
     generator = torch.Generator().manual_seed(0)
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in build(size).state_dict().items()}
@@ -62,7 +61,7 @@ def write(size: str, file: Path) -> None:
         else:
             value = torch.randn(shape, generator=generator) / shape[1:].numel() ** 0.5
         tensors[name] = value.bfloat16()
-        if is_quantized(name, shape):
+        if may_be_quantized(name, shape):
             layer = name.removesuffix(".weight")
             down = torch.randn(RANK, shape[1], generator=generator) / shape[1] ** 0.5
             up = torch.randn(shape[0], RANK, generator=generator) / RANK**0.5 * 0.3
@@ -82,9 +81,9 @@ def load(size: str, file: Path, kind: str) -> EasyAnimateTransformer3DModel:
 
 
 def load_peak(size: str, file: Path, kind: str) -> float:
-    """MiB of anonymous memory above what the process had."""
+    """Peak anonymous memory of loading in MiB, in addition to that of the process before."""
     if kind != "none":
-        quantize(torch.randn(64, 256), kind)  # imports and one-time buffers do not count
+        quantize(torch.randn(64, 256), kind)  # excludes imports and one-time buffers
     before = peak = status_mib("RssAnon")
     done = threading.Event()
 
@@ -117,7 +116,7 @@ def errors(found: Tensor, wanted: Tensor) -> dict[str, float]:
 
 
 def measure(size: str, file: Path, repeats: int, threads: int) -> dict[str, dict[str, float]]:
-    """Figures by kind; the calls of all kinds alternate."""
+    """Results by kind; the calls of all kinds alternate."""
     loras = LoraSet.read([Lora(_lora_of(file))], matrix_shapes(read_tensor_files(file)))
     networks = {kind: load(size, file, kind) for kind in QUANTIZATIONS}
 

@@ -1,9 +1,9 @@
-"""Time and memory of the VAE against diffusers' class: same random weights, full width, float32.
+"""Time and memory of the VAE compared to diffusers': same random weights, full width, float32.
 
     python benchmarks/vae.py [--json results.json] [--repeats 5] [--threads 2] [--shape 9 96 96]
 
-Time: both in one process, repeats alternate, median. Memory: each measurement in a process of its
-own, peak resident size above the size with the model and its input loaded (Linux only).
+Time: median of alternating repeats in one process. Memory: peak resident size in addition to that
+with the model and its input loaded, each measured in a separate process (Linux only).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from easyanimate_core.models.specs import VAEConfig
+from easyanimate_core.models.specs import LATENT_CHANNELS, VAEConfig
 from easyanimate_core.models.vae import AutoencoderKLMagvit
 from easyanimate_core.weights.loading import load_network
 
@@ -44,7 +44,7 @@ def call(vae: torch.nn.Module, way: str, shape: tuple[int, int, int]) -> Callabl
         video = torch.rand(1, 3, frames, height, width, generator=generator) * 2 - 1
         return lambda: vae.encode(video).mean if ours else vae.encode(video).latent_dist.mean
     size = ((frames - 1) // 4 + 1, height // 8, width // 8)
-    latents = torch.randn(1, 16, *size, generator=generator)
+    latents = torch.randn(1, LATENT_CHANNELS, *size, generator=generator)
     return lambda: vae.decode(latents) if ours else vae.decode(latents).sample
 
 

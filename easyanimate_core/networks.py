@@ -25,9 +25,9 @@ from .weights.stored import stored_format
 class Networks:
     """Loads each network of a checkpoint when its stage needs it and keeps it for the next run.
 
-    The text encoder is not kept. Between stages a network stays in CPU memory (memory-mapped if its
-    dtype is unchanged), unless `memory.offload` is "resident". Raises `InputError` if this machine
-    has no `memory.text_device`, and as `check_held_on` does.
+    The text encoder is not kept. Between stages a network rests in main memory (memory-mapped where
+    its dtype is kept), unless `memory.offload` is "resident". Raises `InputError` where
+    `memory.text_device` is not on this machine, and as `check_stored_on` does.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Networks:
         self.memory = memory
         self.text_device = device if memory.text_device is None else pick_device(memory.text_device)
         self.text_dtype = text_dtype(dtype, self.text_device)
-        check_held_on(device, info, memory)
+        check_stored_on(device, info, memory)
         _check_kind("text_quantization", memory.text_quantization, self.text_device)
         self._transformer: EasyAnimateTransformer3DModel | None = None
         self._vae: AutoencoderKLMagvit | None = None
@@ -88,7 +88,7 @@ class Networks:
             yield self._vae
 
     def _stored_in(self, compute: torch.dtype) -> torch.dtype | None:
-        """Dtype of the loaded weights; None keeps the files' dtype, which layers cast when used.
+        """What weights are stored in; None keeps the files' dtype, and layers cast them when used.
 
         On a CPU they then stay memory-mapped. For float32, casting at use is bit-identical and
         takes half the memory.
@@ -96,8 +96,8 @@ class Networks:
         return None if self.device.type == "cpu" or compute is torch.float32 else compute
 
 
-def check_held_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
-    """Raise `InputError` unless `device` supports the dtype of the denoiser's weights."""
+def check_stored_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
+    """Raise `InputError` unless `device` has the dtype that the denoiser's weights would be in."""
     _check_kind("quantization", memory.quantization, device)
     files = info.transformer_files
     # Weights stored in 8 bits stay so; only qint4 converts them.

@@ -32,12 +32,12 @@ from .progress import Progress, silent
 from .recipe import Recipe
 from .sampling import (
     Denoiser,
-    Sampler,
+    SamplingRun,
     Schedule,
     denoise,
     draw_noise,
     guided_denoiser,
-    holding,
+    keeping_known,
     make_schedule,
     sequential_denoiser,
 )
@@ -118,12 +118,12 @@ class Pipeline:
         Args:
             path: Checkpoint folder, original or diffusers layout.
             device: auto, cpu, cuda, cuda:N, xpu, xpu:N or mps.
-            dtype: Compute dtype: auto, float32, bfloat16 or float16. With float16, the VAE runs in
-                float32 and the text encoders in bfloat16, because they overflow float16.
-            memory: Offloading and quantization of the networks.
-            embedding_cache: Cache prompt embeddings on disk, so that a prompt used before needs no
-                text encoder: in the folder of `find_cache_folder`, or in the given one. Deleting
-                the folder clears the cache.
+            dtype: Compute dtype: auto, float32, bfloat16 or float16. Beside float16 the VAE is in
+                float32 and the text encoders in bfloat16, whose values leave float16's range.
+            memory: How the networks are kept.
+            embedding_cache: Keep the prompts' embeddings on disk, so that a prompt that was used
+                before needs no text encoder: in the folder of `find_cache_folder`, or in the one
+                that is given. Deleting the folder clears it.
 
         Raises:
             CheckpointError: The folder is missing, damaged or another model's.
@@ -136,8 +136,8 @@ class Pipeline:
             logger.warning(note)
         return cls(info, place, compute, memory, embedding_cache)
 
-    def held(self, memory: Memory) -> Pipeline:
-        """The same checkpoint with other memory options; networks are loaded again."""
+    def with_memory(self, memory: Memory) -> Pipeline:
+        """The same checkpoint kept otherwise in memory; networks are loaded anew."""
         cache = False if self._cache is None else self._cache
         return Pipeline(self.info, self.device, self.dtype, memory, cache)
 
@@ -173,24 +173,26 @@ class Pipeline:
         if text is not None:
             text.check(self.info.transformer)
         prompts = _check_prompts(prompt)
-        plan = self._plan(task, settings)
+        inputs = self._inputs(task, settings)
         lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files.weights))
         recipe = Recipe.of_run(
-            self.info, prompts, task, self._settled(settings, plan, text), dtype=self.dtype,
+            self.info, prompts, task, self._settled(settings, inputs, text), dtype=self.dtype,
             memory=self.memory, embeddings=None if text is None else text.file, loras=loras,
         )  # fmt: skip
         if text is None:
             text = self._encode_text(prompts, settings.negative_prompt, progress)
         seeds = range(settings.seed, settings.seed + len(text) * settings.batch)
         generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        size = latent_shape(plan.target.frames, plan.target.height, plan.target.width)
+        size = latent_shape(inputs.target.frames, inputs.target.height, inputs.target.width)
         noise = draw_noise((self.info.transformer.out_channels, *size), generators)
-        condition = self._encode_sources(plan, size, settings, generators, progress)
-        schedule = self._schedule(plan, settings)
+        condition = self._encode_sources(inputs, size, settings, generators, progress)
+        schedule = self._schedule(inputs, settings)
         with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
-                Sampler(schedule, settings.guidance, generators, self.memory.sequential_guidance),
+                SamplingRun(
+                    schedule, settings.guidance, generators, self.memory.sequential_guidance
+                ),
                 text=(text.negative, text.positive.repeat(settings.batch)),
                 condition=condition,
                 noise=noise.to(self.device),
@@ -198,7 +200,7 @@ class Pipeline:
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
-        notes = plan.sources.notes + text.notes + lora_set.reports
+        notes = inputs.sources.notes + text.notes + lora_set.reports
         return Generation(frames, latents, settings.fps, recipe, notes)
 
     @torch.inference_mode()
@@ -218,14 +220,14 @@ class Pipeline:
     def plan_memory(
         self, task: Task | None = None, settings: Settings | None = None, *, limits: Limits
     ) -> Plan:
-        """Find the best memory options for a run; only its sources are loaded.
+        """How a run would best be kept in memory; nothing is loaded but the sources.
 
         Use them with `Pipeline.load(..., memory=plan.memory)` and
         `replace(settings, tile=plan.tile)`. Raises `InputError` as `generate` does; `plan.fits`
         tells whether the run fits.
         """
         settings = settings or Settings()
-        asked = self._plan(task or TextToVideo(), settings)
+        asked = self._inputs(task or TextToVideo(), settings)
         sources, target = asked.sources, asked.target
         job = Job(
             target.height,
@@ -238,35 +240,37 @@ class Pipeline:
         kinds = quantizations_on(card_of(self.device))
         return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
 
-    def _plan(self, task: Task, settings: Settings) -> _Plan:
-        """Run all checks and read all files, before any weight is loaded."""
+    def _inputs(self, task: Task, settings: Settings) -> _Inputs:
+        """Every check and every file read, before any weight is loaded."""
         check_head(task, self.info.transformer)
-        strength = getattr(task, "strength", 1.0)
-        config = self.info.scheduler
-        scheduler = settings.scheduler_for(self.info.version, config, strength=strength)
-        loaded = task.load(settings.source_seconds(), settings.fit())
+        scheduler = settings.scheduler_for(
+            self.info.version, self.info.scheduler, strength=task.strength
+        )
+        loaded = task.load(max_seconds=settings.source_seconds(), fit=settings.fit())
         target = settings.target(loaded)
-        return _Plan(target, scheduler, loaded.align(target))
+        return _Inputs(target, scheduler, loaded.align(target))
 
-    def _schedule(self, plan: _Plan, settings: Settings) -> Schedule:
+    def _schedule(self, inputs: _Inputs, settings: Settings) -> Schedule:
         return make_schedule(
-            plan.scheduler,
+            inputs.scheduler,
             self.info.scheduler,
             steps=settings.steps,
-            strength=plan.sources.strength,
+            strength=inputs.sources.strength,
             device=self.device,
         )
 
-    def _settled(self, settings: Settings, plan: _Plan, given: PromptEmbeddings | None) -> Settings:
-        """The settings with all defaults resolved, for the recipe."""
-        target = plan.target
+    def _settled(
+        self, settings: Settings, inputs: _Inputs, given: PromptEmbeddings | None
+    ) -> Settings:
+        """The settings with what was left open filled in, for the recipe."""
+        target = inputs.target
         negative = None if given is None else given.negative_prompt
         return replace(
             settings,
             height=target.height,
             width=target.width,
             frames=target.frames,
-            scheduler=plan.scheduler,
+            scheduler=inputs.scheduler,
             negative_prompt=settings.negative_prompt if negative is None else negative,
         )
 
@@ -296,7 +300,7 @@ class Pipeline:
 
     def _encode_sources(
         self,
-        plan: _Plan,
+        inputs: _Inputs,
         size: Sequence[int],
         settings: Settings,
         generators: Sequence[torch.Generator],
@@ -309,7 +313,7 @@ class Pipeline:
             return make_condition(
                 tiled or vae,
                 self.info.transformer,
-                _sources_to(plan.sources, self.device, self._networks.vae_dtype),
+                _sources_to(inputs.sources, self.device, self._networks.vae_dtype),
                 size,
                 noise_amplitude=settings.reference_noise,
                 keep_known=self.info.transformer.keep_known
@@ -344,7 +348,7 @@ class Pipeline:
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Inputs:
     target: Target
     scheduler: str
     sources: Sources
@@ -352,7 +356,7 @@ class _Plan:
 
 def sample_latents(
     transformer: EasyAnimateTransformer3DModel,
-    sampler: Sampler,
+    run: SamplingRun,
     *,
     text: tuple[TextStates, TextStates],
     condition: Condition,
@@ -364,7 +368,7 @@ def sample_latents(
 
     Args:
         transformer: The denoiser.
-        sampler: Schedule, guidance and generators of this run.
+        run: Schedule, guidance and generators of this run.
         text: States of the negative prompt (one row, or B) and of the prompts (B rows).
         condition: The head's conditioning channels and the latents that the schedule starts from.
         noise: Unit Gaussian noise in float32, on the denoiser's device.
@@ -395,19 +399,19 @@ def sample_latents(
 
         return predict
 
+    start = None if condition.start is None else condition.start.to(device)
+    denoiser = _denoiser(predictor, negative, positive, batch, run)
     known = None if condition.known is None else condition.known.to(device)
-    denoiser = _denoiser(predictor, negative, positive, batch, sampler)
-    held = None if condition.held is None else condition.held.to(device)
-    if held is not None:
-        denoiser = holding(denoiser, sampler.schedule, held, noise)
+    if known is not None:
+        denoiser = keeping_known(denoiser, run.schedule, known, noise)
     latents = denoise(
         denoiser,
-        sampler.schedule,
-        sampler.schedule.start(noise, known),
-        generators=sampler.generators,
+        run.schedule,
+        run.schedule.start(noise, start),
+        generators=run.generators,
         progress=progress,
     )
-    return latents if held is None else latents.lerp(held.latents, held.share)
+    return latents if known is None else latents.lerp(known.latents, known.share)
 
 
 def _denoiser(
@@ -415,14 +419,14 @@ def _denoiser(
     negative: TextStates,
     positive: TextStates,
     batch: int,
-    sampler: Sampler,
+    run: SamplingRun,
 ) -> Denoiser:
-    """A denoiser that runs both prompts, in one batch or one after the other."""
-    guidance = sampler.guidance
+    """Both prompts through the predictor, at once or one after the other."""
+    guidance = run.guidance
     if not guidance.active:
         return guided_denoiser(predictor(positive), guidance)
     negative = negative.repeat(batch // negative.text.shape[0])
-    if sampler.sequential:
+    if run.sequential:
         return sequential_denoiser(predictor(negative), predictor(positive), guidance)
     return guided_denoiser(predictor(TextStates.join([negative, positive])), guidance)
 

@@ -22,7 +22,7 @@ from .models.geometry import (
 from .models.specs import Version
 from .models.vae import Tiles
 from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
-from .tasks import DEFAULT_FRAMES, Target, Task
+from .tasks import DEFAULT_FRAMES, Loaded, Target
 
 #: The original's negative prompt: "twisted body, missing limbs, captions, comic, static, ugly,
 #: error, gibberish".
@@ -63,11 +63,11 @@ class Settings:
         seed: Noise of the first sample; further samples use the seeds that follow.
         batch: Samples per prompt.
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
-        keep_known: Keep known content (image to video, region editing): the area outside a region
-            and the first frames match the VAE's reconstruction of the source. Otherwise they may
-            drift, as in the original. None follows the checkpoint's config; no published one sets
-            it.
-        short: What to do with a source clip that is too short: "refuse" it, or "repeat" its last
+        keep_known: Keep what is known (image to video, region editing): what is outside a region,
+            and the first frames, come out as the VAE shows the source. Without it they may drift,
+            as in the original. None is what the checkpoint's own config asks for; no published one
+            does.
+        short: What happens to a source clip that is too short: "refuse", or "repeat" its last
             frame.
         tile: Side in pixels of the VAE's tiles, to save memory; None processes whole frames.
     """
@@ -143,12 +143,12 @@ class Settings:
             return Fit(self.fps)
         return Fit(self.fps, (self.height, self.width))
 
-    def target(self, task: Task) -> Target:
-        """Size and length of the result for a loaded task."""
+    def target(self, loaded: Loaded) -> Target:
+        """Size and length of the result of a task that was read."""
         if self.height is not None and self.width is not None:
             size = (self.height, self.width)
         else:
-            source = task.source_size()
+            source = loaded.source_size()
             size = DEFAULT_SIZE if source is None else bucket_size(*source)
-        frames = task.default_frames(self.fps) if self.frames is None else self.frames
+        frames = loaded.default_frames(self.fps) if self.frames is None else self.frames
         return Target(size[0], size[1], frames, self.fps, self.short)

@@ -1,4 +1,4 @@
-"""ComfyUI nodes over `easyanimate_core`."""
+"""ComfyUI nodes built on `easyanimate_core`."""
 
 from .extension import comfy_entrypoint
 

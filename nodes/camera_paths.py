@@ -1,4 +1,4 @@
-"""Camera paths: moves, keyframes and files, with a picture of each."""
+"""Camera paths from moves, keyframes and files, each with a preview."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from ..easyanimate_core.paths.camera import (
     from_cameractrl_text,
     to_cameractrl_text,
 )
-from ..easyanimate_core.paths.camera_keyframes import keyframe_path, keyframes_from_text
-from ..easyanimate_core.paths.camera_moves import (
+from ..easyanimate_core.paths.keyframes import keyframe_path, keyframes_from_text
+from ..easyanimate_core.paths.moves import (
     ORBIT_DISTANCE,
     PRESETS,
     combine_paths,
     continue_path,
     preset_path,
 )
-from ..easyanimate_core.paths.camera_preview import camera_preview
+from ..easyanimate_core.paths.previews import camera_preview
 from . import inputs
 
 CATEGORY = "EasyAnimate/conditioning"
@@ -34,7 +34,7 @@ _KEYFRAMES = """\
 
 
 class CameraMoveNode(io.ComfyNode):
-    """A move as a camera path."""
+    """A camera path from a move."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -42,8 +42,8 @@ class CameraMoveNode(io.ComfyNode):
             node_id="EasyAnimateCameraMove",
             display_name="EasyAnimate Camera Move",
             category=CATEGORY,
-            description="Makes a camera path of a move, alone, after another path or at once with "
-            "it.",
+            description="Makes a camera path from a move, on its own or joined or combined with "
+            "another path.",
             inputs=[
                 io.Combo.Input(
                     "move",
@@ -60,14 +60,14 @@ class CameraMoveNode(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="How far the move goes: 0.5 is half as far, a negative number goes the "
-                    "other way.",
+                    tooltip="How far the move goes: 0.5 is half as far, negative values go the "
+                    "opposite way.",
                 ),
                 io.Combo.Input(
                     "easing",
                     options=list(EASINGS),
                     default=EASINGS[0],
-                    tooltip="How the move begins and ends: at an even speed, or slowly.",
+                    tooltip="How the move starts and ends: at constant speed, or slowly.",
                 ),
                 inputs.path_length_widget(),
                 io.Float.Input(
@@ -77,23 +77,23 @@ class CameraMoveNode(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.001,
-                    tooltip="How far ahead the point lies that an Orbit goes around. A Pan goes "
-                    "1.5.",
+                    tooltip="Distance of the point that an Orbit goes around. For comparison, a "
+                    "Pan moves by 1.5.",
                 ),
                 io.Boolean.Input(
                     "original_timing",
                     default=False,
-                    tooltip="On, the move stops one step before its end, as in the original. Off, "
-                    "the last frame is the end.",
+                    tooltip="On: the move stops one step short of its end, as in the original. "
+                    "Off: the last frame reaches the end.",
                 ),
                 io.Combo.Input(
                     "mode",
                     options=list(MODES),
                     default=MODES[0],
-                    tooltip="With camera_path: join lets the move follow it, combine does both at "
-                    "once.",
+                    tooltip="With camera_path: join appends the move to it, combine does both at "
+                    "the same time.",
                 ),
-                inputs.camera_path_socket("A path that the move follows, or goes at once with."),
+                inputs.camera_path_socket("A path to append the move to or combine it with."),
             ],
             outputs=inputs.path_outputs(),
         )
@@ -133,15 +133,15 @@ class CameraKeyframesNode(io.ComfyNode):
             node_id="EasyAnimateCameraKeyframes",
             display_name="EasyAnimate Camera Keyframes",
             category=CATEGORY,
-            description="Makes a camera path that is at given places, looking in given directions, "
-            "at given frames.",
+            description="Makes a camera path from keyframes: positions and directions at given "
+            "frames.",
             inputs=[
                 io.String.Input(
                     "keyframes",
                     default=_KEYFRAMES,
                     multiline=True,
-                    tooltip="A line per keyframe: frame, x, y, z, yaw, pitch, roll. +x is right, "
-                    "+y down, +z forward; the angles are degrees, to the right, up and with the "
+                    tooltip="One line per keyframe: frame, x, y, z, yaw, pitch, roll. +x is right, "
+                    "+y down, +z forward; angles are in degrees, to the right, up and with the "
                     "clock.",
                 ),
                 inputs.path_length_widget(),
@@ -156,7 +156,7 @@ class CameraKeyframesNode(io.ComfyNode):
 
 
 class CameraFileNode(io.ComfyNode):
-    """A camera path from text, and the text of any path."""
+    """A camera path from text, and any path as text."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -164,7 +164,7 @@ class CameraFileNode(io.ComfyNode):
             node_id="EasyAnimateCameraFile",
             display_name="EasyAnimate Camera File",
             category=CATEGORY,
-            description="Reads a camera path from CameraCtrl text, or gives the text of a path.",
+            description="Reads a camera path from CameraCtrl text, or outputs a path as text.",
             inputs=[
                 io.String.Input(
                     "poses",
@@ -172,15 +172,15 @@ class CameraFileNode(io.ComfyNode):
                     multiline=True,
                     placeholder="CameraCtrl / RealEstate10K text, or a camera_path",
                     tooltip="Camera poses in CameraCtrl's text format: a header line, then one "
-                    "line per frame. Empty with camera_path.",
+                    "line per frame. Leave empty with camera_path.",
                 ),
-                inputs.camera_path_socket("A path to give the text of, instead of poses."),
+                inputs.camera_path_socket("A path to output as text, instead of poses."),
             ],
             outputs=[
                 *inputs.path_outputs(),
                 io.String.Output(
                     display_name="poses",
-                    tooltip="The path in CameraCtrl's text format, to be kept as a text file.",
+                    tooltip="The path in CameraCtrl's text format, to save as a text file.",
                 ),
             ],
         )
@@ -189,7 +189,7 @@ class CameraFileNode(io.ComfyNode):
     def execute(cls, poses: str, camera_path: Any = None) -> io.NodeOutput:
         if bool(poses.strip()) == (camera_path is not None):
             raise InputError(
-                "A camera file needs either poses or a camera_path, not both: empty poses, or "
+                "A camera file takes either poses or a camera_path, not both: clear poses, or "
                 "remove the link."
             )
         path = camera_path if camera_path is not None else from_cameractrl_text(poses)

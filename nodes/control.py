@@ -1,4 +1,4 @@
-"""Conditioning of Control and Control-Camera models."""
+"""Conditioning for Control and Control-Camera models."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from ..easyanimate_core.conditioning.encode import from_model_range
 from ..easyanimate_core.errors import InputError
 from ..easyanimate_core.media import Clip
 from ..easyanimate_core.paths.camera import CAMERA_MOVES, from_cameractrl_text
-from ..easyanimate_core.paths.camera_preview import camera_preview
-from ..easyanimate_core.paths.track_preview import track_preview
+from ..easyanimate_core.paths.previews import camera_preview, track_preview
 from ..easyanimate_core.paths.trajectory import Track, tracks_from_json
 from ..easyanimate_core.tasks import Camera, Control, Target, Trajectory
 from . import inputs
@@ -26,7 +25,7 @@ NO_MOVE = "none"
 
 
 class ControlNode(io.ComfyNode):
-    """A control video."""
+    """Conditioning on a control video."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -34,8 +33,8 @@ class ControlNode(io.ComfyNode):
             node_id="EasyAnimateControl",
             display_name="EasyAnimate Control",
             category=CATEGORY,
-            description="Shows a Control model a control video (poses, edges, depth, lines) and, "
-            "for V5.1, a reference image. After another Control node both act.",
+            description="Conditions a Control model on a control video (poses, edges, depth, "
+            "lines) and, for V5.1, a reference image. Several Control nodes can be chained.",
             inputs=[
                 *inputs.text_sockets(),
                 inputs.vae_socket(),
@@ -48,8 +47,8 @@ class ControlNode(io.ComfyNode):
                 io.Mask.Input(
                     "mask",
                     optional=True,
-                    tooltip="1 where this control acts: one mask for all frames, or one per frame "
-                    "of the result. Elsewhere an earlier control acts, or none.",
+                    tooltip="1 where this control applies: one mask for all frames, or one per "
+                    "frame of the result. Elsewhere an earlier control applies, if any.",
                 ),
                 strict_widget(),
             ],
@@ -80,7 +79,7 @@ class ControlNode(io.ComfyNode):
         target = inputs.target(width, height, length, if_short)
         act = Act(_window(start_percent, end_percent), latent_mask(mask, target))
         task = Control(Clip(control_video, source_fps), reference_image)
-        sources = task.load(target.frames / target.fps).align(target)
+        sources = task.load().align(target)
         shown = encode_control(vae, sources, strength)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown, act), attach(negative, shown, act)
@@ -88,7 +87,7 @@ class ControlNode(io.ComfyNode):
 
 
 class CameraNode(io.ComfyNode):
-    """A camera path."""
+    """Conditioning on a camera path."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -96,7 +95,7 @@ class CameraNode(io.ComfyNode):
             node_id="EasyAnimateCamera",
             display_name="EasyAnimate Camera",
             category=CATEGORY,
-            description="Shows a Control-Camera model (V5.1) how the camera moves, and a reference "
+            description="Conditions a Control-Camera model (V5.1) on a camera path and a reference "
             "image.",
             inputs=[
                 *inputs.text_sockets(),
@@ -110,18 +109,18 @@ class CameraNode(io.ComfyNode):
                     multiline=True,
                     placeholder="CameraCtrl / RealEstate10K text, instead of the moves",
                     tooltip="Camera poses in CameraCtrl's text format: a header line, then one "
-                    "line per frame. Where there are some, the moves are not used.",
+                    "line per frame. If given, the moves are ignored.",
                 ),
                 inputs.reference_socket(),
                 inputs.camera_path_socket(
-                    "A path of the camera path nodes, instead of the moves and the poses."
+                    "A path from a camera path node, instead of moves and poses."
                 ),
                 io.Boolean.Input(
                     "original_timing",
                     default=True,
                     optional=True,
-                    tooltip="On, the moves stop one step before their end, as in the original. "
-                    "Off, the last frame is the end. Leave it on with poses or camera_path.",
+                    tooltip="On: the moves stop one step short of their end, as in the original. "
+                    "Off: the last frame reaches it. Leave it on with poses or camera_path.",
                 ),
                 strict_widget(),
             ],
@@ -130,7 +129,7 @@ class CameraNode(io.ComfyNode):
                 inputs.report_output(),
                 io.Image.Output(
                     display_name="preview",
-                    tooltip="The camera's path from above and from the side; green is the first "
+                    tooltip="The camera path from above and from the side; green is the first "
                     "frame, red the last.",
                 ),
             ],
@@ -159,18 +158,18 @@ class CameraNode(io.ComfyNode):
         target = inputs.target(width, height, length)
         given = _poses(poses, camera_path)
         moves = () if given else [name for name in (move, second_move) if name != NO_MOVE]
-        task = Camera(moves, speed, given, reference_image, original_timing).load(0)
-        sources = task.align(target)
+        loaded = Camera(moves, speed, given, reference_image, original_timing).load()
+        sources = loaded.align(target)
         shown = encode_camera(vae, sources, target)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         conditioning = attach(positive, shown), attach(negative, shown)
-        preview = camera_preview(task.path(length))
+        preview = camera_preview(loaded.path(length))
         return io.NodeOutput(*conditioning, latent, report, preview)
 
 
 class TrajectoryNode(io.ComfyNode):
-    """Things moved along tracks."""
+    """Conditioning on tracks that objects follow."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -178,7 +177,7 @@ class TrajectoryNode(io.ComfyNode):
             node_id="EasyAnimateTrajectory",
             display_name="EasyAnimate Trajectory",
             category=CATEGORY,
-            description="Shows a Control model (V5.1) tracks that things move along, drawn as "
+            description="Conditions a Control model (V5.1) on tracks that objects follow, drawn as "
             "gaussian blobs, and a reference image.",
             inputs=[
                 *inputs.text_sockets(),
@@ -189,9 +188,9 @@ class TrajectoryNode(io.ComfyNode):
                     "tracks",
                     default='[{"x": 168, "y": 192}, {"x": 504, "y": 192}]',
                     multiline=True,
-                    tooltip="One track, or a list of several, as JSON: points in pixels of the "
-                    "result, spread evenly over the length or with times; splines, sizes and "
-                    "hidden parts where wanted. KJNodes' spline editor gives such a list.",
+                    tooltip="One track or a list of tracks as JSON: points in pixels of the "
+                    "result, spread evenly over the length or with times; optional splines, sizes "
+                    "and hidden parts. KJNodes' spline editor outputs such a list.",
                 ),
                 *_strength_widgets("the tracks"),
                 inputs.reference_socket(),
@@ -205,8 +204,8 @@ class TrajectoryNode(io.ComfyNode):
                 inputs.report_output(),
                 io.Image.Output(
                     display_name="path_preview",
-                    tooltip="The ways of the tracks over the reference image, or over black: discs "
-                    "where they begin, arrows where they end, a dot every eighth frame.",
+                    tooltip="The tracks over the reference image, or over black: discs at the "
+                    "start, arrows at the end, a dot every eighth frame.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],
@@ -232,7 +231,7 @@ class TrajectoryNode(io.ComfyNode):
         act = Act(_window(start_percent, end_percent))
         target = inputs.target(width, height, length)
         parsed = tracks_from_json(tracks)
-        sources = Trajectory(parsed, reference_image).load(0).align(target)
+        sources = Trajectory(parsed, reference_image).load().align(target)
         shown = encode_control(vae, sources, strength)
         preview = from_model_range(sources.control[0])
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
@@ -248,13 +247,13 @@ def _move_widgets() -> list[io.Input]:
             "move",
             options=list(CAMERA_MOVES),
             default="Zoom In",
-            tooltip="How the camera moves. ACW and CW roll it against and with the clock.",
+            tooltip="How the camera moves. ACW and CW roll it anticlockwise and clockwise.",
         ),
         io.Combo.Input(
             "second_move",
             options=[NO_MOVE, *CAMERA_MOVES],
             default=NO_MOVE,
-            tooltip="A move at the same time; their strengths add.",
+            tooltip="A second move at the same time, added to the first.",
         ),
         io.Float.Input(
             "speed",
@@ -263,18 +262,18 @@ def _move_widgets() -> list[io.Input]:
             max=10.0,
             step=0.05,
             round=0.001,
-            tooltip="How far the moves go: 0.5 is half as far, a negative number goes the "
-            "other way. Leave it at 1 with poses.",
+            tooltip="How far the moves go: 0.5 is half as far, negative values go the opposite "
+            "way. Leave it at 1 with poses.",
         ),
     ]
 
 
 def _poses(text: str, camera_path: Any) -> Any:
-    """The path that is given as text or by a node; None where neither is."""
+    """The path given as text or by a node, or None."""
     if text.strip() and camera_path is not None:
         raise InputError(
-            "There are poses and a camera_path; one of them is the path. Empty poses, or remove "
-            "the link to camera_path."
+            "There are both poses and a camera_path, but only one can be used. Clear poses, or "
+            "remove the link to camera_path."
         )
     return from_cameractrl_text(text) if text.strip() else camera_path
 
@@ -301,13 +300,13 @@ def _strength_widgets(what: str) -> list[io.Input]:
         io.Float.Input(
             "start_percent",
             default=0.0,
-            tooltip=f"Share of the schedule from which on the model sees {what}.",
+            tooltip=f"Fraction of the schedule at which {what} starts to apply.",
             **share,
         ),
         io.Float.Input(
             "end_percent",
             default=1.0,
-            tooltip=f"Share of the schedule up to which the model sees {what}.",
+            tooltip=f"Fraction of the schedule at which {what} stops applying.",
             **share,
         ),
     ]
@@ -316,7 +315,7 @@ def _strength_widgets(what: str) -> list[io.Input]:
 def _window(start: float, end: float) -> tuple[float, float]:
     if not 0 <= start < end <= 1:
         raise InputError(
-            f"start_percent is {start} and end_percent {end}; the start must lie before the end, "
+            f"start_percent is {start} and end_percent is {end}; the start must be before the end, "
             "both between 0 and 1."
         )
     return start, end

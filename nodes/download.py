@@ -1,4 +1,4 @@
-"""A node that fetches published models, when it is allowed to."""
+"""A node that downloads published models, if allowed."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ class DownloadModel(io.ComfyNode):
             node_id="EasyAnimateDownload",
             display_name="EasyAnimate Download Model",
             category=CATEGORY,
-            description="Fetches a published EasyAnimate folder into models/EasyAnimate, or says "
-            "what would be fetched. Interrupted downloads are resumed, every file is checked.",
+            description="Downloads a published EasyAnimate model to models/EasyAnimate, or reports "
+            "what would be downloaded. Interrupted downloads resume; every file is verified.",
             inputs=[
                 io.Combo.Input(
                     "model",
                     options=list(MODELS),
-                    tooltip="The published folder. InP makes videos from text, pictures and clips; "
-                    "7b needs less memory than 12b.",
+                    tooltip="The published model. InP generates videos from text, images and "
+                    "clips; 7b needs less memory than 12b.",
                 ),
                 io.Combo.Input(
                     "source",
                     options=list(SOURCES),
-                    tooltip="Where from. modelscope needs the package modelscope; folders in the "
-                    "layout of diffusers are on huggingface only.",
+                    tooltip="The site to download from. modelscope needs the package modelscope; "
+                    "models in diffusers layout are only on huggingface.",
                 ),
                 io.Boolean.Input(
                     "allow_download",
                     default=False,
-                    tooltip="Off: only say what would be fetched, how large it is and where it "
-                    "would go. On: fetch it.",
+                    tooltip="Off: only report what would be downloaded, its size and destination. "
+                    "On: download it.",
                 ),
             ],
             outputs=[
@@ -55,7 +55,7 @@ class DownloadModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, model: str, source: str, allow_download: bool) -> object:
-        """Only a whole folder is left alone; a report without a download is about the moment."""
+        """Always run again unless the folder is complete: the report describes the moment."""
         whole = allow_download and is_whole(model)
         return (model, source) if whole else float("nan")
 

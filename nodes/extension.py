@@ -1,4 +1,4 @@
-"""What ComfyUI is told: the folders and the nodes."""
+"""Registers the pack's folders and nodes with ComfyUI."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from . import (
 )
 from .bridge import detect, paths
 
-# At import, because ComfyUI below 0.18 does not call `on_load`.
+# On import, because ComfyUI before 0.18 does not call `on_load`.
 paths.register_folders()
 detect.register_folder()
 

@@ -1,4 +1,4 @@
-"""Conditioning of InP models: known frames and known regions."""
+"""Conditioning for InP models: known frames and known regions."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
 from .alignment import report_changes, strict_widget
-from .bridge.encode import empty_latent, encode_known, held_latent, video_latent
+from .bridge.encode import empty_latent, encode_known, latent_with_known, video_latent
 from .bridge.shown import attach
 
 CATEGORY = "EasyAnimate/conditioning"
 
 
 class ImageToVideoNode(io.ComfyNode):
-    """Start image, end image, both, or frames anywhere."""
+    """Start image, end image, both, or keyframes anywhere."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -28,8 +28,8 @@ class ImageToVideoNode(io.ComfyNode):
             node_id="EasyAnimateImageToVideo",
             display_name="EasyAnimate Image to Video",
             category=CATEGORY,
-            description="Shows an InP model known frames: a start image, an end image, both, or "
-            "keyframes anywhere. Pictures are scaled and cropped to the size.",
+            description="Conditions an InP model on known frames: a start image, an end image, "
+            "both, or keyframes anywhere. Images are scaled and cropped to the size.",
             inputs=[
                 *inputs.text_sockets(),
                 inputs.vae_socket(),
@@ -39,22 +39,22 @@ class ImageToVideoNode(io.ComfyNode):
                 io.String.Input(
                     "keyframe_positions",
                     default="",
-                    placeholder="for example 12, 24, -1",
-                    tooltip="Frame numbers of the keyframes, one per picture: 0 is the first, -1 "
+                    placeholder="e.g. 12, 24, -1",
+                    tooltip="Frame numbers of the keyframes, one per image: 0 is the first, -1 "
                     "the last.",
                 ),
                 io.Image.Input(
                     "start_image",
                     optional=True,
-                    tooltip="The first frame; a batch of several is the first frames.",
+                    tooltip="The first frame, or a batch with the first frames.",
                 ),
                 io.Image.Input(
                     "end_image",
                     optional=True,
-                    tooltip="The last frame; a batch of several is the last frames.",
+                    tooltip="The last frame, or a batch with the last frames.",
                 ),
                 io.Image.Input(
-                    "keyframes", optional=True, tooltip="Pictures at keyframe_positions."
+                    "keyframes", optional=True, tooltip="The images for keyframe_positions."
                 ),
                 strict_widget(),
                 inputs.keep_widget(),
@@ -84,23 +84,23 @@ class ImageToVideoNode(io.ComfyNode):
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length)
         placed = _placed(keyframe_positions, keyframes)
-        sources = ImageToVideo(start_image, end_image, placed).load(0).align(target)
+        sources = ImageToVideo(start_image, end_image, placed).load().align(target)
         shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         latent = empty_latent(target, batch_size)
         if keep_known:
-            latent = held_latent(vae, latent, sources)
+            latent = latent_with_known(vae, latent, sources)
         return io.NodeOutput(attach(positive, shown), attach(negative, shown), latent, report)
 
 
 def _placed(positions: str, keyframes: Any) -> dict[int, Any]:
-    """Frame number to picture [1, H, W, 3]."""
+    """Images [1, H, W, 3] by frame number."""
     numbers = [part.strip() for part in positions.replace(";", ",").split(",") if part.strip()]
     count = 0 if keyframes is None else len(keyframes)
     if len(numbers) != count:
         raise InputError(
-            f"keyframe_positions names {len(numbers)} frames ({positions!r}) and there are {count} "
-            "keyframes; give one number per picture."
+            f"keyframe_positions has {len(numbers)} numbers ({positions!r}), but there are {count} "
+            "keyframes; give one number per image."
         )
     try:
         frames = [int(number) for number in numbers]
@@ -109,12 +109,12 @@ def _placed(positions: str, keyframes: Any) -> dict[int, Any]:
             f"keyframe_positions is {positions!r}; it must be whole numbers such as 12, 24, -1."
         ) from None
     if len(set(frames)) != count:
-        raise InputError(f"keyframe_positions is {positions!r}; every frame may be named once.")
+        raise InputError(f"keyframe_positions is {positions!r}; each frame may occur only once.")
     return {frame: keyframes[i : i + 1] for i, frame in enumerate(frames)}
 
 
 class InpaintNode(io.ComfyNode):
-    """A region of a video generated anew."""
+    """Conditioning to regenerate a region of a video."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -122,8 +122,8 @@ class InpaintNode(io.ComfyNode):
             node_id="EasyAnimateInpaint",
             display_name="EasyAnimate Inpaint Video",
             category=CATEGORY,
-            description="Shows an InP model a video without a region, which it generates anew. The "
-            "preview is what the model sees: red is generated.",
+            description="Lets an InP model regenerate a region of a video. The preview shows what "
+            "the model sees: red is generated.",
             inputs=[
                 *inputs.text_sockets(),
                 inputs.vae_socket(),
@@ -173,13 +173,12 @@ class InpaintNode(io.ComfyNode):
         keep_known: bool = False,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
-        task = RegionEdit(Clip(video, source_fps), mask).load(target.frames / target.fps)
-        sources = task.align(target)
+        sources = RegionEdit(Clip(video, source_fps), mask).load().align(target)
         sources = replace(sources, mask=shape_mask(sources.mask, grow=grow_mask, blur=blur_mask))
         shown = encode_known(vae, sources, noise_amplitude=reference_noise, seed=noise_seed)
         latent = video_latent(vae, sources, batch_size)
         if keep_known:
-            latent = held_latent(vae, latent, sources)
+            latent = latent_with_known(vae, latent, sources)
         preview = seen_by_model(sources.video, sources.mask)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         conditioning = attach(positive, shown), attach(negative, shown)
@@ -193,14 +192,14 @@ def _mask_widgets() -> list[io.Input]:
             default=0,
             min=-256,
             max=256,
-            tooltip="Pixels that the region grows by on every side; below 0 it shrinks.",
+            tooltip="Pixels to grow the region by on every side; negative values shrink it.",
         ),
         io.Int.Input(
             "blur_mask",
             default=0,
             min=0,
             max=256,
-            tooltip="Pixels over which the region's edge is softened.",
+            tooltip="Width in pixels over which the region's edge is softened.",
         ),
     ]
 

@@ -17,7 +17,7 @@ from ..easyanimate_core.models.geometry import (
 from ..easyanimate_core.settings import DEFAULT_SIZE
 from ..easyanimate_core.tasks import DEFAULT_FRAMES, Target
 
-#: What a clip that is too short does.
+#: What to do with a clip that is too short.
 SHORT = ("refuse", "repeat last frame")
 
 SEED_MAX = 2**63 - 1
@@ -26,14 +26,14 @@ SEED_MAX = 2**63 - 1
 def text_sockets() -> list[io.Input]:
     """Positive and negative conditioning."""
     return [
-        io.Conditioning.Input("positive", tooltip="What the video shall show."),
-        io.Conditioning.Input("negative", tooltip="What the video shall not show."),
+        io.Conditioning.Input("positive", tooltip="What the video should show."),
+        io.Conditioning.Input("negative", tooltip="What the video should not show."),
     ]
 
 
 def vae_socket() -> io.Input:
-    """The VAE that encodes what is shown."""
-    return io.Vae.Input("vae", tooltip="EasyAnimate's VAE; it encodes what the model is shown.")
+    """The VAE that encodes the condition."""
+    return io.Vae.Input("vae", tooltip="EasyAnimate's VAE, which encodes the condition.")
 
 
 def size_widgets() -> list[io.Input]:
@@ -49,14 +49,14 @@ def size_widgets() -> list[io.Input]:
             min=1,
             max=LONGEST,
             step=TEMPORAL_FACTOR,
-            tooltip="Frames, 4n + 1; 1 is a picture. Trained up to 49 frames at 8 per second; "
-            "longer ones need the node Context Windows (Manual).",
+            tooltip="Number of frames, 4n + 1; 1 is an image. Trained up to 49 frames at 8 per "
+            "second; longer videos need the node Context Windows (Manual).",
         ),
     ]
 
 
 def drawn_size_widgets() -> list[io.Input]:
-    """Width and height that a control video is drawn for, or 0 for the clip's own."""
+    """Width and height that a control video is drawn for; 0 for the clip's own."""
     side = {"default": 0, "min": 0, "max": LARGEST_SIDE, "step": SIZE_MULTIPLE, "optional": True}
     return [
         io.Int.Input("width", tooltip=_drawn_size_tip("width"), **side),
@@ -66,31 +66,31 @@ def drawn_size_widgets() -> list[io.Input]:
 
 def _drawn_size_tip(side: str) -> str:
     return (
-        f"The {side} in EasyAnimate Control: lines are then drawn for that size. The clip is "
-        "scaled to cover it and cropped. 0 for both sides keeps the clip's."
+        f"The {side} of EasyAnimate Control: lines are then drawn for that size. The clip is "
+        "scaled to cover it and cropped. 0 for both sides keeps the clip's size."
     )
 
 
 def _size_tip(side: str) -> str:
     return (
-        f"{side} of the video in pixels, a multiple of {SIZE_MULTIPLE}. Trained with areas of "
+        f"{side} of the video in pixels, a multiple of {SIZE_MULTIPLE}. Trained on areas from "
         "512 x 512 to 1024 x 1024."
     )
 
 
 def batch_widget() -> io.Input:
-    """How many videos at once."""
+    """Number of videos per run."""
     return io.Int.Input(
         "batch_size",
         default=1,
         min=1,
         max=MOST_VIDEOS,
-        tooltip="Videos made at once. Memory grows with it.",
+        tooltip="Number of videos to generate at once. More need more memory.",
     )
 
 
 def clip_widgets(what: str) -> list[io.Input]:
-    """Rate of a source clip and what happens when it is too short."""
+    """Frame rate of a source clip, and what to do if it is too short."""
     return [
         io.Float.Input(
             "source_fps",
@@ -100,13 +100,13 @@ def clip_widgets(what: str) -> list[io.Input]:
             step=0.01,
             round=0.001,
             tooltip=f"Frames per second of {what}; the result has 8. Connect the fps output of Get "
-            "Video Components, or leave 8 where the loader already gives 8 (force_rate).",
+            "Video Components, or leave 8 if the loader already outputs 8 (force_rate).",
         ),
         io.Combo.Input(
             "if_short",
             options=list(SHORT),
             default=SHORT[0],
-            tooltip=f"What happens when {what} is shorter than the length: refuse to run, or "
+            tooltip=f"What to do if {what} is shorter than the length: stop with an error, or "
             "repeat its last frame.",
         ),
     ]
@@ -122,8 +122,8 @@ def noise_widgets() -> list[io.Input]:
             max=1.0,
             step=0.0001,
             round=0.0001,
-            tooltip="Noise on the known pixels. The model was trained with some: more gives more "
-            "motion, none holds to the pictures most closely.",
+            tooltip="Noise added to the known pixels. The model was trained with some: more gives "
+            "more motion, none stays closest to the images.",
         ),
         io.Int.Input(
             "noise_seed",
@@ -131,20 +131,20 @@ def noise_widgets() -> list[io.Input]:
             min=0,
             max=SEED_MAX,
             control_after_generate=False,
-            tooltip="Seed of that noise. With the sampler's seed here too, the result is the one "
-            "that the command line gives for it.",
+            tooltip="Seed of that noise. With the same seed as the sampler, the result matches the "
+            "command line's.",
         ),
     ]
 
 
 def keep_widget() -> io.Input:
-    """Whether sampling holds what is known."""
+    """Whether sampling keeps the known parts fixed."""
     return io.Boolean.Input(
         "keep_known",
         default=False,
-        tooltip="Hold what is known: what is outside a region, and the first frames, come out as "
-        "the VAE shows the source. It works by the latent's noise mask. Without it they may drift, "
-        "as in the original. The small model is meant to be used with it.",
+        tooltip="Keep the known parts fixed by the latent's noise mask: everything outside a "
+        "region, and the first frames, come out as the VAE decodes the source. Without it they may "
+        "drift, as in the original. Intended for the small model.",
     )
 
 
@@ -153,8 +153,8 @@ def reference_socket() -> io.Input:
     return io.Image.Input(
         "reference_image",
         optional=True,
-        tooltip="What the video shall look like (V5.1 Control and Control-Camera models). One "
-        "picture; it is scaled and cropped to the size.",
+        tooltip="What the video should look like (V5.1 Control and Control-Camera models). A "
+        "single image, scaled and cropped to the size.",
     )
 
 
@@ -164,12 +164,12 @@ PLAN = io.Custom("EASYANIMATE_PLAN")
 
 
 def camera_path_socket(tooltip: str) -> io.Input:
-    """A camera path of another node."""
+    """A camera path from another node."""
     return CAMERA_PATH.Input("camera_path", optional=True, tooltip=tooltip)
 
 
 def path_length_widget() -> io.Input:
-    """How many poses a camera path has."""
+    """Number of poses of a camera path."""
     return io.Int.Input(
         "length",
         default=DEFAULT_FRAMES,
@@ -181,10 +181,10 @@ def path_length_widget() -> io.Input:
 
 
 def path_outputs() -> list[io.Output]:
-    """A camera path and its picture."""
+    """A camera path and its preview."""
     return [
         CAMERA_PATH.Output(
-            display_name="camera_path", tooltip="For EasyAnimate Camera, or another path node."
+            display_name="camera_path", tooltip="For EasyAnimate Camera or another path node."
         ),
         io.Image.Output(
             display_name="preview",
@@ -206,8 +206,10 @@ def conditioning_outputs() -> list[io.Output]:
 
 
 def plan_socket(effect: str) -> io.Input:
-    """A memory plan, whose `effect` on the node is a sentence."""
-    return PLAN.Input("plan", optional=True, tooltip=f"A plan of EasyAnimate Memory Plan. {effect}")
+    """A memory plan; `effect` is a sentence about what it does to the node."""
+    return PLAN.Input(
+        "plan", optional=True, tooltip=f"A plan from EasyAnimate Memory Plan. {effect}"
+    )
 
 
 def report_output() -> io.Output:
@@ -218,6 +220,6 @@ def report_output() -> io.Output:
 
 
 def target(width: int, height: int, length: int, if_short: str = SHORT[0]) -> Target:
-    """Size and length that sources are brought to."""
+    """The size and length to which sources are converted."""
     short: Literal["refuse", "repeat"] = "refuse" if if_short == SHORT[0] else "repeat"
     return Target(height, width, length, short=short)

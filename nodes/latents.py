@@ -1,4 +1,4 @@
-"""Latents to start from: empty ones and those of a video."""
+"""Initial latents: empty ones and those of a video."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class EmptyLatentVideo(io.ComfyNode):
             node_id="EasyAnimateEmptyLatentVideo",
             display_name="EasyAnimate Empty Latent Video",
             category=CATEGORY,
-            description="The latent of text to video; length 1 makes a picture. For T2V and InP "
+            description="The latent for text to video; length 1 makes an image. For T2V and InP "
             "models.",
             inputs=[*inputs.size_widgets(), inputs.batch_widget()],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For the sampler.")],
@@ -45,8 +45,8 @@ class VideoToVideoLatent(io.ComfyNode):
             node_id="EasyAnimateVideoToVideo",
             display_name="EasyAnimate Video to Video",
             category=CATEGORY,
-            description="The latent of a video. Sample it with denoise below 1: the lower, the "
-            "more of the video stays. For T2V and InP models.",
+            description="The latent of a video. Sample it with denoise below 1: lower values keep "
+            "more of the video. For T2V and InP models.",
             inputs=[
                 inputs.vae_socket(),
                 io.Image.Input("video", tooltip="The frames of the video."),
@@ -76,14 +76,13 @@ class VideoToVideoLatent(io.ComfyNode):
         strict: bool,
     ) -> io.NodeOutput:
         target = inputs.target(width, height, length, if_short)
-        task = VideoToVideo(Clip(video, source_fps)).load(target.frames / target.fps)
-        sources = task.align(target)
+        sources = VideoToVideo(Clip(video, source_fps)).load().align(target)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         return io.NodeOutput(video_latent(vae, sources, batch_size), report)
 
 
 class PinFramesNode(io.ComfyNode):
-    """A start or an end picture for models that have no place for one."""
+    """A start or an end image for models without such an input."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -91,21 +90,21 @@ class PinFramesNode(io.ComfyNode):
             node_id="EasyAnimatePinFrames",
             display_name="EasyAnimate Pin Frames",
             category=CATEGORY,
-            description="Holds the first or the last frames of a latent to a picture while the "
-            "rest is sampled. Put it between a Control, Camera or Trajectory node and the sampler: "
-            "those models have no place for a start or end image. InP models have one: use Image "
+            description="Keeps the first or last frames of a latent fixed to an image while the "
+            "rest is sampled. Put it between a Control, Camera or Trajectory node and the sampler, "
+            "because those models have no start or end image. InP models have them: use Image "
             "to Video.",
             inputs=[
                 inputs.vae_socket(),
                 io.Latent.Input("latent", tooltip="The latent of the conditioning node."),
                 strict_widget(),
                 io.Image.Input(
-                    "start_image", optional=True, tooltip="The first frame. One picture."
+                    "start_image", optional=True, tooltip="The first frame. A single image."
                 ),
                 io.Image.Input(
                     "end_image",
                     optional=True,
-                    tooltip="The last four frames, which it stands still for. One picture.",
+                    tooltip="The last four frames, all the same. A single image.",
                 ),
             ],
             outputs=[
@@ -125,7 +124,7 @@ class PinFramesNode(io.ComfyNode):
         end_image: Any = None,
     ) -> io.NodeOutput:
         size = _pixel_size(latent["samples"])
-        sources = ImageToVideo(start_image, end_image).load(0).align(size)
+        sources = ImageToVideo(start_image, end_image).load().align(size)
         report = report_changes(cls.hidden.unique_id, sources.notes, strict=strict)
         first = None if start_image is None else sources.video[:, :, :1]
         last = None if end_image is None else sources.video[:, :, -1:]

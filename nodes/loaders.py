@@ -8,9 +8,9 @@ from comfy_api.latest import io
 
 from ..easyanimate_core.models.specs import Version
 from . import inputs
-from .bridge import files, notes, paths, planning
-from .bridge.loading import WEIGHT_DTYPES
+from .bridge import loaders, notes, paths, planning
 from .bridge.lora import with_lora
+from .bridge.model import WEIGHT_DTYPES
 
 CATEGORY = "EasyAnimate/load"
 NONE = "none"
@@ -18,22 +18,21 @@ NONE = "none"
 _WEIGHT_DTYPE = {
     "options": list(WEIGHT_DTYPES),
     "default": "default",
-    "tooltip": "What the weights are kept in. default: as stored. scaled fp8 halves the memory of "
-    "bf16 and keeps norms, embeddings, first and last layers as they are.",
+    "tooltip": "Dtype of the weights. default: as stored. scaled fp8 takes half the memory of bf16 "
+    "and leaves norms, embeddings, first and last layers unchanged.",
 }
 _TEXT_DEVICE = {
-    "options": list(files.TEXT_DEVICES),
+    "options": list(loaders.TEXT_DEVICES),
     "default": "default",
-    "tooltip": "Where the text encoder runs. cpu leaves the graphics card to the denoiser, but is "
-    "slower.",
+    "tooltip": "Device of the text encoder. cpu leaves the GPU to the denoiser, but is slower.",
 }
-#: Optional, as every widget that was added later, so that prompts saved before still run.
+#: Optional, like every widget added later, so that older saved prompts still run.
 _TEXT_DTYPE = {
     "optional": True,
-    "options": list(files.TEXT_DTYPES),
+    "options": list(loaders.TEXT_DTYPES),
     "default": "default",
-    "tooltip": "What the text encoder's layers are kept in. default: as stored. The others halve "
-    "the memory of bf16; int8 is nearer to it than fp8.",
+    "tooltip": "Dtype of the text encoder's layers. default: as stored. The others take half the "
+    "memory of bf16; int8 is more accurate than fp8.",
 }
 _VERSIONS = [Version.V5_1.value, Version.V5.value]
 
@@ -48,19 +47,19 @@ class LoadCheckpoint(io.ComfyNode):
             display_name="EasyAnimate Load Checkpoint",
             category=CATEGORY,
             description="Loads an EasyAnimate V5 or V5.1 folder (original or diffusers layout) "
-            "from models/EasyAnimate and says what it is.",
+            "from models/EasyAnimate and reports what it is.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=paths.list_checkpoints(),
                     tooltip="A folder with transformer, vae, text_encoder, tokenizer and scheduler "
                     "in models/EasyAnimate or a path of extra_model_paths.yaml. small (built in) "
-                    "comes with the pack: 96 x 96 clips of moving shapes, to try everything.",
+                    "comes with the pack: 96 x 96 clips of moving shapes, to try everything out.",
                 ),
                 io.Combo.Input("weight_dtype", **_WEIGHT_DTYPE),
                 io.Combo.Input("text_device", **_TEXT_DEVICE),
                 io.Combo.Input("text_dtype", **_TEXT_DTYPE),
-                inputs.plan_socket("What it chose takes the place of widgets that say default."),
+                inputs.plan_socket("It applies to the widgets left at default."),
             ],
             outputs=[
                 io.Model.Output(tooltip="The denoiser."),
@@ -73,7 +72,7 @@ class LoadCheckpoint(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
-        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
+        """Say where checkpoints belong, instead of ComfyUI's "value not in list"."""
         return paths.check_checkpoint(checkpoint)
 
     @classmethod
@@ -90,13 +89,13 @@ class LoadCheckpoint(io.ComfyNode):
                 plan, weight_dtype, text_device, text_dtype
             )
         folder = paths.find_checkpoint(checkpoint)
-        loaded = files.load_checkpoint(folder, weight_dtype, text_device, text_dtype)
+        loaded = loaders.load_checkpoint(folder, weight_dtype, text_device, text_dtype)
         notes.show(cls.hidden.unique_id, loaded.report)
         return io.NodeOutput(loaded.model, loaded.clip, loaded.vae, loaded.report)
 
 
 class LoadDiffusionModel(io.ComfyNode):
-    """A denoiser alone."""
+    """A denoiser on its own."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -104,20 +103,20 @@ class LoadDiffusionModel(io.ComfyNode):
             node_id="EasyAnimateLoadDiffusionModel",
             display_name="EasyAnimate Load Diffusion Model",
             category=CATEGORY,
-            description="Loads a denoiser from one safetensors or GGUF file in "
-            "models/diffusion_models; version, head and size are read from its tensors.",
+            description="Loads a denoiser from a single safetensors or GGUF file in "
+            "models/diffusion_models; version, head and size are detected from its tensors.",
             inputs=[
                 io.Combo.Input(
                     "diffusion_model",
                     options=paths.list_denoisers(),
                     tooltip="Safetensors (bf16, fp16, scaled fp8 or int8), or GGUF, which is "
-                    "unpacked while loading.",
+                    "unpacked on loading.",
                 ),
                 io.Combo.Input("weight_dtype", **_WEIGHT_DTYPE),
                 io.Vae.Input(
                     "vae",
                     optional=True,
-                    tooltip="Gives live previews their colours. Without it there are none.",
+                    tooltip="Provides the colours of live previews, which are off without it.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The denoiser."), inputs.report_output()],
@@ -126,7 +125,7 @@ class LoadDiffusionModel(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, diffusion_model: str | None = None) -> bool | str:
-        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        """Say where the files belong, instead of ComfyUI's "value not in list"."""
         return paths.check_file(paths.DIFFUSION_MODELS, diffusion_model)
 
     @classmethod
@@ -134,13 +133,13 @@ class LoadDiffusionModel(io.ComfyNode):
         cls, diffusion_model: str, weight_dtype: str, vae: object | None = None
     ) -> io.NodeOutput:
         file = paths.find_file(paths.DIFFUSION_MODELS, diffusion_model)
-        model, report = files.load_denoiser(file, weight_dtype, vae)
+        model, report = loaders.load_denoiser(file, weight_dtype, vae)
         notes.show(cls.hidden.unique_id, report)
         return io.NodeOutput(model, report)
 
 
 class LoadTextEncoder(io.ComfyNode):
-    """A text encoder alone."""
+    """A text encoder on its own."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -162,7 +161,7 @@ class LoadTextEncoder(io.ComfyNode):
                     "text_encoder_2",
                     options=[NONE, *alone],
                     default=NONE,
-                    tooltip="The second file of V5: mT5 beside Bert. none for V5.1 and for "
+                    tooltip="The second file of V5: mT5 in addition to Bert. none for V5.1 and for "
                     "folders.",
                 ),
                 io.Combo.Input("text_device", **_TEXT_DEVICE),
@@ -175,7 +174,7 @@ class LoadTextEncoder(io.ComfyNode):
     def validate_inputs(
         cls, text_encoder: str | None = None, text_encoder_2: str | None = None
     ) -> bool | str:
-        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        """Say where the files belong, instead of ComfyUI's "value not in list"."""
         whole = text_encoder in paths.list_checkpoints()
         found = True if whole else paths.check_file(paths.TEXT_ENCODERS, text_encoder)
         second = None if text_encoder_2 == NONE else text_encoder_2
@@ -190,12 +189,12 @@ class LoadTextEncoder(io.ComfyNode):
         text_dtype: str = "default",
     ) -> io.NodeOutput:
         second = "" if text_encoder_2 == NONE else text_encoder_2
-        clip = files.load_text_encoder(text_encoder, second, text_device, text_dtype)
+        clip = loaders.load_text_encoder(text_encoder, second, text_device, text_dtype)
         return io.NodeOutput(clip)
 
 
 class LoadVAE(io.ComfyNode):
-    """A VAE alone."""
+    """A VAE on its own."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -203,7 +202,7 @@ class LoadVAE(io.ComfyNode):
             node_id="EasyAnimateLoadVAE",
             display_name="EasyAnimate Load VAE",
             category=CATEGORY,
-            description="Loads EasyAnimate's VAE from one safetensors file in models/vae.",
+            description="Loads EasyAnimate's VAE from a single safetensors file in models/vae.",
             inputs=[
                 io.Combo.Input(
                     "vae_file",
@@ -214,7 +213,7 @@ class LoadVAE(io.ComfyNode):
                     "version",
                     options=_VERSIONS,
                     default=_VERSIONS[0],
-                    tooltip="The generation that the VAE belongs to; its tensors do not tell.",
+                    tooltip="The model version of the VAE, which its tensors do not reveal.",
                 ),
             ],
             outputs=[io.Vae.Output(tooltip="The causal 3-D VAE.")],
@@ -222,17 +221,17 @@ class LoadVAE(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, vae_file: str | None = None) -> bool | str:
-        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        """Say where the files belong, instead of ComfyUI's "value not in list"."""
         return paths.check_file(paths.VAES, vae_file)
 
     @classmethod
     def execute(cls, vae_file: str, version: str) -> io.NodeOutput:
         file = paths.find_file(paths.VAES, vae_file)
-        return io.NodeOutput(files.load_vae_file(file, Version(version)))
+        return io.NodeOutput(loaders.load_vae_file(file, Version(version)))
 
 
 class LoadLora(io.ComfyNode):
-    """A LoRA onto the denoiser."""
+    """Applies a LoRA to the denoiser."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -240,8 +239,8 @@ class LoadLora(io.ComfyNode):
             node_id="EasyAnimateLoadLora",
             display_name="EasyAnimate Load LoRA",
             category="EasyAnimate/lora",
-            description="Adds a LoRA in EasyAnimate's own, kohya's, peft's or diffusers' format "
-            "and says how many keys matched. A file that does not fit is refused.",
+            description="Applies a LoRA in EasyAnimate's own, kohya's, peft's or diffusers' format "
+            "and reports how many keys matched. A file that does not fit is an error.",
             inputs=[
                 io.Model.Input("model", tooltip="An EasyAnimate model."),
                 io.Combo.Input(
@@ -256,29 +255,32 @@ class LoadLora(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     round=0.01,
-                    tooltip="How strongly the LoRA acts; 0 is off. EasyAnimate's reward LoRAs are "
-                    "used at 0.7.",
+                    tooltip="Strength of the LoRA; 0 turns it off. EasyAnimate's reward LoRAs are "
+                    "meant for 0.7.",
                 ),
                 io.Boolean.Input(
                     "allow_partial",
                     default=False,
-                    tooltip="Accept a file of which some keys fit no layer of this model.",
+                    tooltip="Accept a file even if some of its keys fit no layer of this model.",
                 ),
                 io.String.Input(
                     "block_strengths",
                     default="",
                     optional=True,
-                    tooltip="Factors on the strength by block, such as 0-17=0.5,18-35=1; blocks "
-                    "that are not named have 1. Empty: 1 everywhere.",
+                    tooltip="Factors on the strength per block, such as 0-17=0.5,18-35=1; blocks "
+                    "not listed have 1. Empty: 1 everywhere.",
                 ),
             ],
-            outputs=[io.Model.Output(tooltip="The model with the LoRA."), inputs.report_output()],
+            outputs=[
+                io.Model.Output(tooltip="The model with the LoRA applied."),
+                inputs.report_output(),
+            ],
             hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     def validate_inputs(cls, lora: str | None = None) -> bool | str:
-        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        """Say where the files belong, instead of ComfyUI's "value not in list"."""
         return paths.check_file(paths.LORAS, lora)
 
     @classmethod

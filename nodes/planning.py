@@ -10,7 +10,7 @@ from .bridge import notes, paths, planning
 
 
 class MemoryPlanNode(io.ComfyNode):
-    """Whether a run fits, and how."""
+    """Plans whether and how a run fits into memory."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -19,12 +19,12 @@ class MemoryPlanNode(io.ComfyNode):
             display_name="EasyAnimate Memory Plan",
             category="EasyAnimate/load",
             description="Estimates the memory of every stage of a run before anything is loaded, "
-            "and chooses dtype, text encoder's device, tiles and guidance so that it fits.",
+            "and chooses dtypes, the text encoder's device, tiles and guidance so that it fits.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=paths.list_checkpoints(),
-                    tooltip="The checkpoint folder that shall run.",
+                    tooltip="The checkpoint folder to run.",
                 ),
                 *inputs.size_widgets(),
                 inputs.batch_widget(),
@@ -35,7 +35,7 @@ class MemoryPlanNode(io.ComfyNode):
                     max=1024.0,
                     step=0.5,
                     round=0.01,
-                    tooltip="Memory of the graphics card in GB. 0: what this one has.",
+                    tooltip="GPU memory in GB. 0: that of this machine.",
                 ),
                 io.Float.Input(
                     "memory_gb",
@@ -44,12 +44,12 @@ class MemoryPlanNode(io.ComfyNode):
                     max=4096.0,
                     step=1.0,
                     round=0.01,
-                    tooltip="Main memory in GB. 0: what is free on this machine.",
+                    tooltip="RAM in GB. 0: what is free on this machine.",
                 ),
                 io.Boolean.Input(
                     "refuse",
                     default=True,
-                    tooltip="Stop here when the run would not fit. Off: only say so.",
+                    tooltip="Stop with an error if the run would not fit. Off: only report it.",
                 ),
             ],
             outputs=[
@@ -63,7 +63,7 @@ class MemoryPlanNode(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checkpoint: str | None = None) -> bool | str:
-        """Say where checkpoints go, instead of ComfyUI's "value not in list"."""
+        """Say where checkpoints belong, instead of ComfyUI's "value not in list"."""
         return paths.check_checkpoint(checkpoint)
 
     @classmethod
@@ -81,7 +81,7 @@ class MemoryPlanNode(io.ComfyNode):
         job = {"height": height, "width": width, "frames": length, "batch": batch_size}
         plan = planning.plan_run(paths.find_checkpoint(checkpoint), job, card_gb, memory_gb)
         if refuse and not plan.fits:
-            raise InputError(" ".join(plan.reasons) + " Turn refuse off to try it all the same.")
+            raise InputError(" ".join(plan.reasons) + " Turn refuse off to try anyway.")
         report = planning.describe(plan)
         notes.show(cls.hidden.unique_id, report)
         return io.NodeOutput(plan, report)

@@ -24,17 +24,17 @@ class PreprocessNode(io.ComfyNode):
             node_id="EasyAnimatePreprocess",
             display_name="EasyAnimate Control Video",
             category=CATEGORY,
-            description="Makes a control video of any clip: edges, lines, poses or depth. For "
+            description="Makes a control video from any clip: edges, lines, poses or depth. For "
             "EasyAnimate Control.",
             inputs=[
-                io.Image.Input("image", tooltip="The frames of the clip, or a picture."),
+                io.Image.Input("image", tooltip="The frames of the clip, or an image."),
                 io.DynamicCombo.Input(
                     "kind",
                     options=[
                         io.DynamicCombo.Option(kind.name, _options(kind)) for kind in KINDS.values()
                     ],
-                    tooltip="What is drawn. canny and scribble_xdog need no weights; the others "
-                    "say which file they need and where to put it.",
+                    tooltip="What to draw. canny and scribble_xdog need no weights; the others "
+                    "report which file they need and where to put it.",
                 ),
                 io.Int.Input(
                     "resolution",
@@ -42,14 +42,15 @@ class PreprocessNode(io.ComfyNode):
                     min=0,
                     max=4096,
                     step=64,
-                    tooltip="Short side of the picture that the detector sees. 0 fits the kind: "
-                    "lines are looked for at the size of the result, people and depth at 512.",
+                    tooltip="Short side of the detector's input. 0 chooses by kind: lines are "
+                    "detected at the size of the result, people and depth at 512.",
                 ),
                 *inputs.drawn_size_widgets(),
             ],
             outputs=[
                 io.Image.Output(
-                    display_name="control_video", tooltip="As many frames as the clip has."
+                    display_name="control_video",
+                    tooltip="The control video, with as many frames as the clip.",
                 ),
                 inputs.report_output(),
             ],
@@ -74,14 +75,14 @@ def _size(source: tuple[int, int], width: int, height: int) -> tuple[int, int]:
     """(height, width) of the result."""
     if bool(width) != bool(height):
         raise InputError(
-            f"width is {width} and height {height}; give both, or 0 for both to keep the clip's "
+            f"width is {width} and height is {height}; set both, or 0 for both to keep the clip's "
             "size."
         )
     return (height, width) if width else source
 
 
 def _options(kind: Kind) -> list[io.Input]:
-    """The widgets of a kind's options."""
+    """The widgets for a kind's options."""
     return [_widget(option) for option in kind.options]
 
 

@@ -17,7 +17,7 @@ NO_TILES = "off"
 
 
 class SamplerNode(io.ComfyNode):
-    """The original's schedulers."""
+    """Samples with the original's schedulers."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -26,17 +26,18 @@ class SamplerNode(io.ComfyNode):
             display_name="EasyAnimate Sampler",
             category="EasyAnimate/sampling",
             description="Samples with the original's schedulers. KSampler works too: euler with "
-            "the scheduler normal is Flow.",
+            "scheduler normal is Flow.",
             inputs=[
                 io.Model.Input("model", tooltip="An EasyAnimate model."),
-                io.Conditioning.Input("positive", tooltip="What the video shall show."),
-                io.Conditioning.Input("negative", tooltip="What the video shall not show."),
-                io.Latent.Input("latent_image", tooltip="Size and length, or a video to change."),
+                io.Conditioning.Input("positive", tooltip="What the video should show."),
+                io.Conditioning.Input("negative", tooltip="What the video should not show."),
+                io.Latent.Input(
+                    "latent_image", tooltip="Empty (sets size and length), or a video to change."
+                ),
                 *_sampling_widgets(),
                 *_guidance_widgets(),
                 inputs.plan_socket(
-                    "With it the prompts are denoised one after the other where "
-                    "memory asks for that."
+                    "It denoises the prompts one after the other if memory requires it."
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For the decoder.")],
@@ -87,7 +88,7 @@ def _sampling_widgets() -> list[io.Input]:
             default=50,
             min=1,
             max=1000,
-            tooltip="Steps of the schedule. 25 to 50 is usual; PNDM needs at least 4.",
+            tooltip="Steps of the schedule. 25 to 50 are usual; PNDM needs at least 4.",
         ),
         io.Float.Input(
             "cfg",
@@ -96,14 +97,14 @@ def _sampling_widgets() -> list[io.Input]:
             max=100.0,
             step=0.1,
             round=0.01,
-            tooltip="How strongly the prompt is followed. 1 is off and twice as fast.",
+            tooltip="How closely to follow the prompt. 1 turns it off and is twice as fast.",
         ),
         io.Combo.Input(
             "scheduler",
             options=[AUTO, *SCHEDULERS],
             default=AUTO,
-            tooltip="auto: the version's own (V5.1 Flow, V5 DDIM). V5.1 takes Flow alone, V5 the "
-            "other five; one that does not fit is refused.",
+            tooltip="auto: the version's default (V5.1 Flow, V5 DDIM). V5.1 only supports Flow, V5 "
+            "only the other five.",
         ),
         io.Float.Input(
             "denoise",
@@ -112,8 +113,8 @@ def _sampling_widgets() -> list[io.Input]:
             max=1.0,
             step=0.01,
             round=0.001,
-            tooltip="Share of the schedule that is walked. Below 1 the latent's video is kept the "
-            "more, the lower it is.",
+            tooltip="Fraction of the schedule to run. Below 1, lower values keep more of the "
+            "latent's video.",
         ),
     ]
 
@@ -127,7 +128,7 @@ def _guidance_widgets() -> list[io.Input]:
             max=1.0,
             step=0.05,
             round=0.001,
-            tooltip="Against overexposure at a high cfg; 0.7 is usual where it is needed.",
+            tooltip="Reduces overexposure at high cfg; 0.7 is usual if needed.",
         ),
         io.Float.Input(
             "step_cache",
@@ -137,13 +138,13 @@ def _guidance_widgets() -> list[io.Input]:
             step=0.01,
             round=0.001,
             tooltip="Skips steps that change little (EasyCache): 0 is off, 0.1 careful, 0.2 fast. "
-            "The video changes a little.",
+            "The video changes slightly.",
         ),
     ]
 
 
 class DecodeNode(io.ComfyNode):
-    """Latents to frames."""
+    """Decodes latents to frames."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -151,8 +152,8 @@ class DecodeNode(io.ComfyNode):
             node_id="EasyAnimateDecode",
             display_name="EasyAnimate Decode",
             category="EasyAnimate/latent",
-            description="Decodes latents to frames, in tiles that fit the free memory. When memory "
-            "runs out it goes on with smaller tiles; the latents are kept.",
+            description="Decodes latents to frames, in tiles that fit the free memory. If memory "
+            "runs out, it continues with smaller tiles; the latents are not lost.",
             inputs=[
                 io.Vae.Input("vae", tooltip="EasyAnimate's VAE."),
                 io.Latent.Input("samples", tooltip="The latents."),
@@ -160,10 +161,10 @@ class DecodeNode(io.ComfyNode):
                     "tiles",
                     options=[AUTO, NO_TILES, *map(str, TILE_SIDES)],
                     default=AUTO,
-                    tooltip="Side of the tiles in pixels. auto: by the free memory; off: whole "
-                    "frames. Time is always decoded in exact chunks.",
+                    tooltip="Side of the tiles in pixels. auto: by free memory; off: whole frames. "
+                    "Time is always decoded in exact chunks.",
                 ),
-                inputs.plan_socket("Its tiles are used where tiles is auto."),
+                inputs.plan_socket("Its tiles are used if tiles is auto."),
             ],
             outputs=[io.Image.Output(tooltip="The frames of the video.")],
         )

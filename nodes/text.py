@@ -1,4 +1,4 @@
-"""Prompts: encoding them, and keeping what was encoded."""
+"""Encodes prompts, and saves and loads them encoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CATEGORY = "EasyAnimate/text"
 
 
 class TextEncode(io.ComfyNode):
-    """Positive and negative prompt together."""
+    """Encodes the positive and the negative prompt."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -25,30 +25,30 @@ class TextEncode(io.ComfyNode):
             node_id="EasyAnimateTextEncode",
             display_name="EasyAnimate Text Encode",
             category=CATEGORY,
-            description="Encodes what the video shall show and shall not show, in English or "
-            "Chinese, and says which words did not fit.",
+            description="Encodes the positive and the negative prompt, in English or Chinese, and "
+            "reports which words did not fit.",
             inputs=[
                 io.Clip.Input("clip", tooltip="EasyAnimate's text encoder."),
                 io.String.Input(
                     "positive",
                     default="",
-                    placeholder="What the video shall show",
-                    tooltip="What the video shall show. Whole sentences work best. 256 tokens are "
-                    "read (V5: also the first 77 by its first encoder). Weights such as (word:1.2) "
-                    "are read as plain text.",
+                    placeholder="What the video should show",
+                    tooltip="What the video should show. Full sentences work best. Up to 256 "
+                    "tokens are used (V5: its first encoder also uses the first 77). Weights such "
+                    "as (word:1.2) are read as plain text.",
                     **text,
                 ),
                 io.String.Input(
                     "negative",
                     default=DEFAULT_NEGATIVE_PROMPT,
-                    tooltip="What the video shall not show. The default is the original's: twisted "
-                    "body, missing limbs, captions, comic, static, ugly, error, gibberish.",
+                    tooltip="What the video should not show. The default is the original's: "
+                    "twisted body, missing limbs, captions, comic, static, ugly, error, gibberish.",
                     **text,
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="What shall be shown."),
-                io.Conditioning.Output(display_name="negative", tooltip="What shall not be shown."),
+                io.Conditioning.Output(display_name="positive", tooltip="The positive prompt."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt."),
                 inputs.report_output(),
             ],
             hidden=[io.Hidden.unique_id],
@@ -61,18 +61,18 @@ class TextEncode(io.ComfyNode):
             for name, text in (("positive", positive), ("negative", negative))
         }
         cut = [
-            f"The {name} prompt is too long; not read: {entry[1][TRUNCATED]}"
+            f"The {name} prompt is too long; cut off: {entry[1][TRUNCATED]}"
             for name, entries in encoded.items()
             for entry in entries
             if entry[1].get(TRUNCATED)
         ]
-        report = "\n".join(cut) or "Both prompts are read to the end."
+        report = "\n".join(cut) or "Both prompts fit completely."
         notes.show(cls.hidden.unique_id, report if cut else "")
         return io.NodeOutput(encoded["positive"], encoded["negative"], report)
 
 
 class SaveConditioning(io.ComfyNode):
-    """Encoded prompts to a file."""
+    """Saves encoded prompts to a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -80,7 +80,7 @@ class SaveConditioning(io.ComfyNode):
             node_id="EasyAnimateSaveConditioning",
             display_name="EasyAnimate Save Conditioning",
             category=CATEGORY,
-            description="Keeps both encoded prompts as a file in output/EasyAnimate_embeddings. "
+            description="Saves both encoded prompts to a file in output/EasyAnimate_embeddings. "
             "EasyAnimate Load Conditioning, or generate on the command line, then needs no text "
             "encoder.",
             inputs=[
@@ -93,7 +93,7 @@ class SaveConditioning(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="prompt",
-                    tooltip="Beginning of the file's name; a number follows. May name folders in "
+                    tooltip="Prefix of the file's name, followed by a number. May name folders in "
                     "output/EasyAnimate_embeddings.",
                 ),
             ],
@@ -104,7 +104,7 @@ class SaveConditioning(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, filename_prefix: str | None = None) -> bool | str:
-        """Refuse a name before the prompts are encoded; there is none yet where a node gives it."""
+        """Reject a bad name before the prompts are encoded; None if another node provides it."""
         return True if filename_prefix is None else check_prefix(filename_prefix)
 
     @classmethod
@@ -115,7 +115,7 @@ class SaveConditioning(io.ComfyNode):
 
 
 class LoadConditioning(io.ComfyNode):
-    """Encoded prompts from a file."""
+    """Loads encoded prompts from a file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -123,8 +123,8 @@ class LoadConditioning(io.ComfyNode):
             node_id="EasyAnimateLoadConditioning",
             display_name="EasyAnimate Load Conditioning",
             category=CATEGORY,
-            description="Both prompts as EasyAnimate Save Conditioning or the command encode kept "
-            "them, in place of a text encoder.",
+            description="Loads both prompts, as saved by EasyAnimate Save Conditioning or the "
+            "command encode, instead of running a text encoder.",
             inputs=[
                 io.Combo.Input(
                     "embeddings",
@@ -134,8 +134,8 @@ class LoadConditioning(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Conditioning.Output(display_name="positive", tooltip="What shall be shown."),
-                io.Conditioning.Output(display_name="negative", tooltip="What shall not be shown."),
+                io.Conditioning.Output(display_name="positive", tooltip="The positive prompt."),
+                io.Conditioning.Output(display_name="negative", tooltip="The negative prompt."),
                 inputs.report_output(),
             ],
             hidden=[io.Hidden.unique_id],
@@ -143,12 +143,12 @@ class LoadConditioning(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, embeddings: str | None = None) -> bool | str:
-        """Say where the files go, instead of ComfyUI's "value not in list"."""
+        """Say where the files belong, instead of ComfyUI's "value not in list"."""
         return paths.check_file(paths.EMBEDDINGS, embeddings)
 
     @classmethod
     def fingerprint_inputs(cls, embeddings: str) -> int:
-        """Another file under the same name is loaded anew."""
+        """Reload if the file was replaced by another of the same name."""
         return paths.find_file(paths.EMBEDDINGS, embeddings).stat().st_mtime_ns
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A LoRA trained in ComfyUI."""
+"""LoRA training in ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .bridge.training import is_name, train_and_save
 
 
 class TrainLora(io.ComfyNode):
-    """Pictures or clips to a LoRA file."""
+    """Trains a LoRA on images or clips."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -21,31 +21,31 @@ class TrainLora(io.ComfyNode):
             node_id="EasyAnimateTrainLora",
             display_name="EasyAnimate Train LoRA",
             category="EasyAnimate/lora",
-            description="Trains a LoRA on pictures or clips and saves it in models/loras. For T2V "
-            "and InP checkpoints. Needs some more Python packages, which the help page names.",
+            description="Trains a LoRA on images or clips and saves it in models/loras. For T2V "
+            "and InP checkpoints. Needs additional Python packages, listed on the help page.",
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
                     options=paths.list_checkpoints(),
-                    tooltip="The checkpoint folder that the LoRA is for: a T2V or an InP one.",
+                    tooltip="The checkpoint folder to train the LoRA for: T2V or InP.",
                 ),
                 io.Image.Input(
                     "images",
-                    tooltip="Pictures, or the frames of clips one after the other at 8 per second, "
-                    "all of one size. Its sides should be multiples of 16.",
+                    tooltip="Images, or the frames of clips one after the other at 8 per second, "
+                    "all of the same size. Sides should be multiples of 16.",
                 ),
                 io.String.Input(
                     "captions",
                     multiline=True,
                     default="",
-                    tooltip="What the clips show: one line for all of them, or one line for each. "
-                    "A word that means nothing else can stand for what is learnt.",
+                    tooltip="What the clips show: one line for all of them, or one line per clip. "
+                    "A made-up word can serve as the trigger word.",
                 ),
                 io.String.Input(
                     "name",
                     default="my_lora",
-                    tooltip="Name of the file in models/loras. A file is never replaced: a second "
-                    "one of the same name gets a number.",
+                    tooltip="Name of the file in models/loras. Files are never replaced: a second "
+                    "one with the same name gets a number.",
                 ),
                 *_clip_widgets(),
                 *_optimizer_widgets(),
@@ -65,7 +65,7 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, checkpoint: str | None = None, name: str | None = None) -> bool | str:
-        """Say where checkpoints go, instead of ComfyUI's "value not in list"; refuse a name now."""
+        """Check the name, and say where checkpoints belong instead of "value not in list"."""
         found = paths.check_checkpoint(checkpoint)
         return found if found is not True else is_name(name)
 
@@ -91,7 +91,7 @@ def _clip_widgets() -> list[io.Input]:
             min=1,
             max=49,
             step=TEMPORAL_FACTOR,
-            tooltip="Frames of each clip, 4n + 1; 1 for pictures. The number of images must be a "
+            tooltip="Frames per clip, 4n + 1; 1 for still images. The number of images must be a "
             "multiple of it.",
         ),
         io.Int.Input(
@@ -99,8 +99,8 @@ def _clip_widgets() -> list[io.Input]:
             default=500,
             min=1,
             max=100_000,
-            tooltip="Steps in all, one clip each. More steps with the same images and settings go "
-            "on from the last ones.",
+            tooltip="Total steps, one clip each. More steps with the same images and settings "
+            "continue from the last ones.",
         ),
     ]
 
@@ -112,7 +112,7 @@ def _optimizer_widgets() -> list[io.Input]:
             default=32,
             min=1,
             max=512,
-            tooltip="Size of the LoRA: more can learn more, and takes more memory and disk.",
+            tooltip="Size of the LoRA: higher ranks learn more, but take more memory and disk.",
         ),
         io.Float.Input(
             "alpha",
@@ -121,7 +121,7 @@ def _optimizer_widgets() -> list[io.Input]:
             max=512.0,
             step=0.5,
             round=0.1,
-            tooltip="The LoRA acts with alpha divided by rank. The same as rank is a good start.",
+            tooltip="The LoRA is scaled by alpha divided by rank. Equal to rank is a good start.",
         ),
         io.Float.Input(
             "learning_rate",
@@ -130,7 +130,7 @@ def _optimizer_widgets() -> list[io.Input]:
             max=1e-1,
             step=1e-6,
             round=1e-6,
-            tooltip="How far a step goes. Lower it when the loss jumps or pictures fall apart.",
+            tooltip="Step size of training. Lower it if the loss jumps or images fall apart.",
         ),
         io.Int.Input(
             "seed",
@@ -138,7 +138,7 @@ def _optimizer_widgets() -> list[io.Input]:
             min=0,
             max=inputs.SEED_MAX,
             control_after_generate=False,
-            tooltip="Seed of the order, the noise and the LoRA's beginning.",
+            tooltip="Seed of the order, the noise and the LoRA's initial weights.",
         ),
     ]
 

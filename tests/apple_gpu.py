@@ -36,22 +36,22 @@ _COMPOSITE = torch._C.DispatchKey.CompositeImplicitAutograd
 
 
 class AppleTensor(torch.Tensor):
-    """A tensor of the device "mps"; `held` is the one on the CPU."""
+    """A tensor of the device "mps"; `inner` is the one on the CPU."""
 
     gpu = None
 
     @staticmethod
-    def __new__(cls, held):
-        _refuse_dtype(held.dtype)
+    def __new__(cls, inner):
+        _refuse_dtype(inner.dtype)
         wrapped = torch.Tensor._make_wrapper_subclass(
             cls,
-            held.shape,
-            strides=held.stride(),
-            storage_offset=held.storage_offset(),
-            dtype=held.dtype,
+            inner.shape,
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
             device="mps:0",
         )
-        wrapped.held = held
+        wrapped.inner = inner
         return wrapped
 
     @classmethod
@@ -65,7 +65,7 @@ class AppleTensor(torch.Tensor):
         if func is torch._has_compatible_shallow_copy_type:
             return False  # a module that is moved gets new parameters
         if func in _DIRECT:
-            out = func(*tree_map(_held, args), **(kwargs or {}))
+            out = func(*tree_map(_inner, args), **(kwargs or {}))
             return tree_map(lambda x: cls(x) if isinstance(x, torch.Tensor) else x, out)
         with torch._C.DisableTorchFunctionSubclass():
             return func(*args, **(kwargs or {}))
@@ -120,17 +120,17 @@ class AppleGPU(TorchDispatchMode):
         args, kwargs = _on_cpu((args, kwargs or {}))
         if asked != "cpu":
             self._check(name, leaves, here)
-        held = {id(leaf.held): leaf for leaf in here}
-        args, kwargs = tree_map(_held, args), tree_map(_held, kwargs)
+        by_inner = {id(leaf.inner): leaf for leaf in here}
+        args, kwargs = tree_map(_inner, args), tree_map(_inner, kwargs)
         out = self.run(func, args, kwargs) if asked != "cpu" else func(*args, **kwargs)
         if asked == "cpu":
-            return tree_map(lambda x: x.clone() if id(x) in held else x, out)
+            return tree_map(lambda x: x.clone() if id(x) in by_inner else x, out)
 
         def wrapped(x):
             if not isinstance(x, torch.Tensor):
                 return x
-            if id(x) in held:
-                return held[id(x)]
+            if id(x) in by_inner:
+                return by_inner[id(x)]
             return AppleTensor(x)
 
         if name in _MAY_MIX and not here and isinstance(args[0], torch.Tensor) and asked is None:
@@ -184,8 +184,8 @@ def _refuse_dtype(dtype):
         raise TypeError(f"The MPS backend does not have support for {dtype}")
 
 
-def _held(x):
-    return x.held if isinstance(x, AppleTensor) else x
+def _inner(x):
+    return x.inner if isinstance(x, AppleTensor) else x
 
 
 def _on_cpu(arguments):

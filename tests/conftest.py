@@ -23,6 +23,10 @@ if os.environ.get("EASYANIMATE_EMULATE"):
     install_from_environment()
 start_method.use_from_environment()
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as CPUs: a thread for each
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 # A busy machine is no failure.
 hypothesis.settings.register_profile("unit", deadline=None)
 hypothesis.settings.load_profile("unit")

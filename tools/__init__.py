@@ -1,1 +1,1 @@
-"""Developer's tools: what `dev.py` starts with the Python of the development environment."""
+"""Developer tools, which `dev.py` runs with the Python of the development environment."""

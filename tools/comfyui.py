@@ -1,4 +1,4 @@
-"""`dev.py comfyui`: a real ComfyUI on the CPU with this pack and tiny models, to try by hand."""
+"""`dev.py comfyui`: a real ComfyUI on the CPU with this pack and tiny models, to try it out."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ HOST = "127.0.0.1"
 PORT = 8188
 BASE = dev.ROOT / "outputs" / "comfyui"
 START_SECONDS = 300
-#: Servers of this machine are asked directly, whatever HTTP_PROXY says.
+#: Ignores HTTP_PROXY, because the servers are local.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def server_command(
     comfyui: Path, python: str, base: Path, *, port: int, extra: Sequence[str] = ()
 ) -> list[str]:
-    """The command of a server that writes into `base` only."""
+    """The command line of a server that only writes to `base`."""
     return [
         python,
         str(comfyui / "main.py"),
@@ -43,7 +43,7 @@ def server_command(
 
 
 def answers(url: str) -> bool:
-    """Whether a ComfyUI answers there."""
+    """Whether a ComfyUI responds at `url`."""
     try:
         with DIRECT.open(f"{url}/system_stats", timeout=10) as response:
             return response.status == 200
@@ -52,7 +52,7 @@ def answers(url: str) -> bool:
 
 
 def wait_until_ready(url: str, runs: Callable[[], bool], seconds: float = START_SECONDS) -> bool:
-    """Whether the server answers before it ends or the time is over."""
+    """Wait for the server; returns whether it responds before it exits or the time is up."""
     end = time.monotonic() + seconds
     while runs() and time.monotonic() < end:
         if answers(url):
@@ -68,35 +68,35 @@ def is_free(port: int) -> bool:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The options; what follows `--` is ComfyUI's."""
+    """Parse the options; everything after `--` is for ComfyUI."""
     parser = argparse.ArgumentParser(
         prog="dev.py comfyui",
-        description="Start ComfyUI on the CPU with this pack, VideoHelperSuite, tiny models of "
-        f"random weights, and pictures and clips to start from, in {BASE}. ComfyUI is taken from "
-        "COMFYUI_PATH, or else from the cache, into which it is cloned where it is missing. "
-        "Arguments after -- go to ComfyUI's main.py.",
+        description="Start ComfyUI on the CPU with this pack, VideoHelperSuite, tiny models with "
+        f"random weights, and example images and clips, in {BASE}. ComfyUI is taken from "
+        "COMFYUI_PATH, or else from the cache, where it is cloned if missing. "
+        "Arguments after -- are passed to ComfyUI's main.py.",
     )
     parser.add_argument("--port", type=int, default=PORT, help="default: %(default)s")
-    parser.add_argument("--version", help=f"of ComfyUI, such as {' or '.join(TAGS)}")
+    parser.add_argument("--version", help=f"version of ComfyUI, such as {' or '.join(TAGS)}")
     parser.add_argument(
         "--environment",
         action="store_true",
-        help="only set up; the last line is the path of the Python for ComfyUI",
+        help="only set up; the last line is the path of ComfyUI's Python",
     )
-    parser.add_argument("main", nargs="*", help="arguments of ComfyUI's main.py")
+    parser.add_argument("main", nargs="*", help="arguments for ComfyUI's main.py")
     return parser.parse_args(arguments)
 
 
 def announce(url: str, process: subprocess.Popen[bytes], version: str) -> None:
-    """Say where it is as soon as it answers."""
+    """Print the server's address as soon as it responds."""
     if wait_until_ready(url, lambda: process.poll() is None):
-        dev.say(f"\nComfyUI {version} is ready: {url}    (Ctrl-C ends it)")
+        dev.say(f"\nComfyUI {version} is ready: {url}    (Ctrl-C stops it)")
     elif process.poll() is None:
-        dev.say(f"\nComfyUI does not answer at {url} after {START_SECONDS} s; it may still come.")
+        dev.say(f"\nComfyUI does not respond at {url} after {START_SECONDS} s; it may need longer.")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Set up what is missing and run the server until it ends."""
+    """Set up what is missing and run the server until it exits."""
     prepare_streams()
     options = parse(arguments)
     comfyui = ready_comfyui(options.version)
@@ -107,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if not is_free(options.port):
         dev.say(
-            f"Port {options.port} is taken, perhaps by another ComfyUI. Choose one: "
+            f"Port {options.port} is in use, perhaps by another ComfyUI. Choose another: "
             f"python dev.py comfyui --port {options.port + 1}"
         )
         return 1
@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     base = make_base(BASE, {PACK: dev.ROOT, VIDEO_HELPER_SUITE: suite})
     version = version_of(comfyui)
-    dev.say(f"Starting ComfyUI {version} of {comfyui}; it writes into {base}.")
+    dev.say(f"Starting ComfyUI {version} from {comfyui}; it writes to {base}.")
     say_what_it_is(base)
     command = server_command(comfyui, python, base, port=options.port, extra=options.main)
     process = subprocess.Popen(command, cwd=base)

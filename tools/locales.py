@@ -1,14 +1,14 @@
-"""Texts of the nodes that follow from the code: `python -m tools.locales`.
+"""Generates the texts of the nodes from the code: `python -m tools.locales`.
 
-It asks a real ComfyUI what the nodes are, and rewrites
+It reads the nodes' schemas from a real ComfyUI, and rewrites
 
 * locales/en: names, tooltips and descriptions, as ComfyUI's frontend reads them;
-* in every help page, web/docs/NODE/LANGUAGE.md, the tables of inputs and outputs. Their meanings
-  are the tooltips of locales/LANGUAGE;
-* web/docs/NODE.md, which the frontend shows in all other languages: a copy of the English page.
+* the tables of inputs and outputs in every help page, web/docs/NODE/LANGUAGE.md, whose
+  descriptions are the tooltips of locales/LANGUAGE;
+* web/docs/NODE.md, a copy of the English page, which the frontend shows in all other languages.
 
-Then it lists what a person has to write: Chinese texts and help pages that are missing, and Chinese
-texts that belong to nothing any more.
+Then it lists what has to be written by hand: missing Chinese texts and help pages, and Chinese
+texts that are no longer used.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ from .workflows.schemas import FILE_LISTS, Input
 
 LOCALES = dev.ROOT / "locales"
 PAGES = dev.ROOT / "web" / "docs"
-#: A combo whose choices bring inputs of their own, which the frontend calls COMBO.INPUT.
+#: A combo whose choices add inputs, which the frontend calls COMBO.INPUT.
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
-#: Parts of categories that ComfyUI's frontend has no word for; its own stay its own.
+#: Parts of categories that ComfyUI's frontend does not translate itself.
 CATEGORIES = ("EasyAnimate", "load", "lora")
-#: Old frontends read these characters of a tooltip as vue-i18n's syntax, new ones do not: a text
-#: that has one is broken in one of them.
+#: Old frontends parse these characters in tooltips as vue-i18n syntax, new ones do not, so a text
+#: with one of them is broken in one of the two.
 SYNTAX = re.compile(r"[{}|@]")
-#: Prints a list with what `/object_info` has of every node; runs inside ComfyUI.
+#: Prints a list with the `/object_info` of every node; runs inside ComfyUI.
 SCRIPT = """
 import asyncio, json
 extension = asyncio.run(load_pack().comfy_entrypoint())
 nodes = asyncio.run(extension.get_node_list())
 print(json.dumps([node.GET_NODE_INFO_V1() for node in nodes]))
 """
-#: The greatest seed, which nobody reads as a number.
+#: The maximum seed, which is unreadable as a number.
 LARGEST = 2**63 - 1
 
 Texts = Mapping[str, Any]
@@ -51,7 +51,7 @@ Texts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Node:
-    """A node as ComfyUI describes it; `outputs` are (name, type, tooltip)."""
+    """A node's schema from ComfyUI; `outputs` are (name, type, tooltip)."""
 
     id: str
     display_name: str
@@ -63,7 +63,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Words:
-    """What the tables of a language are written with: headings first, then the cells."""
+    """The words in a language's tables: headings first, then cells."""
 
     inputs: str
     outputs: str
@@ -86,7 +86,7 @@ WORDS = {
         input_columns=("Input", "Meaning", "Limits", "Default"),
         output_columns=("Output", "Type", "Meaning"),
         optional="{}, optional",
-        file="one of the list",
+        file="one from the list",
         text="text",
         empty="empty",
         switch=("off", "on"),
@@ -130,7 +130,7 @@ def _node(info: Mapping[str, Any]) -> Node:
 
 
 def _inputs(sections: Mapping[str, Any]) -> list[Input]:
-    """Inputs in their order; those of a dynamic combo's choices follow it, each once."""
+    """Inputs in order; those of a dynamic combo's choices follow it, each once."""
     found: dict[str, Input] = {}
     for section in ("required", "optional"):
         for name, (kind, *rest) in sections.get(section, {}).items():
@@ -147,7 +147,7 @@ def _inputs(sections: Mapping[str, Any]) -> list[Input]:
 
 
 def english(nodes: Sequence[Node]) -> dict[str, Any]:
-    """What locales/en/nodeDefs.json holds. Dots in names are underscores there."""
+    """The content of locales/en/nodeDefs.json, in which dots in names become underscores."""
     return {
         node.id: {
             "display_name": node.display_name,
@@ -169,7 +169,7 @@ def english(nodes: Sequence[Node]) -> dict[str, Any]:
 
 
 def leaves(texts: Texts, path: str = "") -> Iterator[tuple[str, str]]:
-    """(keys joined by dots, text) of every text."""
+    """All texts as (keys joined by dots, text)."""
     for key, value in texts.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{path}{key}.")
@@ -178,15 +178,15 @@ def leaves(texts: Texts, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def read_texts(language: str, file: str = "nodeDefs.json") -> dict[str, Any]:
-    """The texts of a locale file, none where it is missing."""
+    """The texts of a locale file, or none if it is missing."""
     path = LOCALES / language / file
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def with_tables(page: str, node: Node, texts: Texts, language: str) -> str:
-    """A help page with its tables of inputs and outputs written anew.
+    """A help page with its tables of inputs and outputs regenerated.
 
-    `texts` are the node's in the language of the page.
+    `texts` are the node's texts in the page's language.
     """
     words = WORDS[language]
     inputs = [
@@ -207,7 +207,7 @@ def with_tables(page: str, node: Node, texts: Texts, language: str) -> str:
 
 
 def _named(name: str, shown: str) -> str:
-    """The name in the code, and the one on the screen where that is another."""
+    """The name in the code, and the displayed one if it differs."""
     return f"`{name}`" if name.lower() == shown.lower() else f"`{name}` {shown}"
 
 
@@ -239,7 +239,7 @@ def _default(node: str, entry: Input, words: Words) -> str:
         return words.switch[value]
     if entry.type in ("INT", "FLOAT"):
         return _number(value)
-    if "\n" in str(value):  # a table has its cell in one line
+    if "\n" in str(value):  # a table cell must be a single line
         return f"`{value.splitlines()[0]}` …"
     return f"`{value}`" if value else words.empty
 
@@ -254,7 +254,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _with_section(page: str, heading: str, content: str) -> str:
-    """The page with all that stands under a heading replaced."""
+    """The page with the section under a heading replaced."""
     section = re.compile(rf"^## {re.escape(heading)}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
     if not section.search(page):
         raise SystemExit(f"A help page has no heading '## {heading}':\n{page[:200]}")
@@ -263,7 +263,7 @@ def _with_section(page: str, heading: str, content: str) -> str:
 
 
 def generated(nodes: Sequence[Node]) -> dict[Path, str]:
-    """Every file that follows from the nodes and from what people wrote, with its content."""
+    """The content of every file generated from the nodes and the handwritten texts."""
     texts = {"en": english(nodes), "zh": read_texts("zh")}
     categories = {"nodeCategories": {name: name for name in CATEGORIES}}
     files = {
@@ -282,7 +282,7 @@ def generated(nodes: Sequence[Node]) -> dict[Path, str]:
 
 
 def _merged(base: Texts, over: Texts) -> dict[str, Any]:
-    """`base` with the texts of `over` in their place."""
+    """`base`, overridden by the texts of `over`."""
     return {
         key: _merged(value, over.get(key, {}))
         if isinstance(value, Mapping)
@@ -296,12 +296,14 @@ def _json(value: Any) -> str:
 
 
 def left_to_write(nodes: Sequence[Node]) -> list[str]:
-    """What only a person can do, a line each."""
+    """What has to be written by hand, one line each."""
     wanted, found = dict(leaves(english(nodes))), dict(leaves(read_texts("zh")))
     lines = [f"locales/zh/nodeDefs.json: {key} is missing" for key in wanted if not found.get(key)]
-    lines += [f"locales/zh/nodeDefs.json: {key} is no more" for key in found if key not in wanted]
     lines += [
-        f"{key}: {text!r} has a character of vue-i18n's syntax"
+        f"locales/zh/nodeDefs.json: {key} is no longer used" for key in found if key not in wanted
+    ]
+    lines += [
+        f"{key}: {text!r} contains vue-i18n syntax"
         for key, text in [*wanted.items(), *found.items()]
         if SYNTAX.search(text)
     ]
@@ -309,11 +311,13 @@ def left_to_write(nodes: Sequence[Node]) -> list[str]:
     pages |= {PAGES / f"{node.id}.md" for node in nodes}
     there = set(PAGES.rglob("*.md"))
     lines += [f"{page.relative_to(dev.ROOT)} is missing" for page in sorted(pages - there)]
-    return lines + [f"{page.relative_to(dev.ROOT)} is of no node" for page in sorted(there - pages)]
+    return lines + [
+        f"{page.relative_to(dev.ROOT)} belongs to no node" for page in sorted(there - pages)
+    ]
 
 
 def ask_comfyui() -> list[Node]:
-    """The nodes as the ComfyUI of this machine describes them."""
+    """The nodes' schemas from this machine's ComfyUI."""
     from tests.comfy.installation import Installation
 
     from .comfyui_install import ready_comfyui, ready_python, ready_video_helper_suite, version_of
@@ -326,7 +330,7 @@ def ask_comfyui() -> list[Node]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Rewrite what follows from the code; 1 where a person has to write something."""
+    """Regenerate the files; returns 1 if something has to be written by hand."""
     prepare_streams()
     parser = argparse.ArgumentParser(
         prog="python -m tools.locales",

@@ -67,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..files import Together
     from ..media import write_png
     from ..paths.camera import to_cameractrl_text, write_camera_file
-    from ..paths.camera_preview import camera_preview
+    from ..paths.previews import camera_preview
 
     if arguments.preview is not None and arguments.preview.suffix.lower() != ".png":
         raise InputError(f"--preview is {arguments.preview}; it must end in .png.")
@@ -103,7 +103,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 def _path(arguments: argparse.Namespace) -> Any:
     """What the options describe."""
-    from ..paths.camera_moves import combine_paths, continue_path
+    from ..paths.moves import combine_paths, continue_path
 
     given = _given(arguments)
     if given is None and not arguments.moves:
@@ -132,7 +132,7 @@ def _path(arguments: argparse.Namespace) -> Any:
 def _given(arguments: argparse.Namespace) -> Any:
     """The path of --poses or --keyframes, None without."""
     from ..paths.camera import read_camera_file
-    from ..paths.camera_keyframes import keyframe_path, keyframes_from_text
+    from ..paths.keyframes import keyframe_path, keyframes_from_text
 
     if arguments.poses is not None and arguments.keyframes is not None:
         raise InputError("--poses and --keyframes are both given; one of them is the path.")
@@ -147,7 +147,7 @@ def _given(arguments: argparse.Namespace) -> Any:
 
 def _moved(arguments: argparse.Namespace, frames: int) -> Any:
     """The moves of every --moves at once, one such part after the other, `frames` in all."""
-    from ..paths.camera_moves import joined, preset_path
+    from ..paths.moves import joined, preset_path
 
     parts = len(arguments.moves)
     if frames < parts + 1 and parts > 1:

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..media import contact_sheet, write_png
     from ..sampling import check_steps
     from ..settings import Settings
-    from .memory import PeakMemory
+    from .peak_memory import PeakMemory
 
     started = time.perf_counter()
     settings = Settings(
@@ -258,7 +258,7 @@ def _strip(task: Any, made: Any) -> Any:
     from ..conditioning.encode import from_model_range
     from ..tasks import Target
 
-    sources = task.load(FRAMES).align(Target(HEIGHT, WIDTH, FRAMES))
+    sources = task.load().align(Target(HEIGHT, WIDTH, FRAMES))
     given = torch.full((2, HEIGHT, WIDTH, 3), 0.1)
     shown = sources.video if sources.video is not None else sources.control
     if shown is not None:

@@ -76,9 +76,9 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
     beside = (wide(compute), text_dtype(compute, device))
     if beside != (compute, compute):
         yield "", f"VAE in {_word(beside[0])}, text encoders in {_word(beside[1])}"
-    held = quantizations_on(card)
-    lacks = [kind for kind in QUANTIZATIONS if kind not in held]
-    yield "weights in", ", ".join(held[1:]) + "".join(f"; not {kind}" for kind in lacks)
+    kinds = quantizations_on(card)
+    lacks = [kind for kind in QUANTIZATIONS if kind not in kinds]
+    yield "weights in", ", ".join(kinds[1:]) + "".join(f"; not {kind}" for kind in lacks)
     parts = "in parts, since PyTorch would hold all scores" if holds_scores(device, compute) else ""
     yield "attention", parts or "at once, by a kernel that never holds all scores"
     system = SYSTEMS.get(platform.system())

@@ -23,10 +23,10 @@ from ..hub import (
     Source,
     download,
     find_lora,
+    find_missing,
     find_model,
     find_places,
     lora_states,
-    make_plan,
     model_files,
     model_state,
     named_files,
@@ -158,10 +158,10 @@ def _fetch(job: _Job, source: Source) -> None:
         files = named_files(repository.files, job.names)
     else:
         files = model_files(repository.files, job.only)
-    plan = make_plan(repository, job.folder, files)
-    print(plan.summary)
+    wanted = find_missing(repository, job.folder, files)
+    print(wanted.summary)
     with ProgressBars() as bars:
-        download(plan, bars, _say)
+        download(wanted, bars, _say)
     print(f"{job.repo} is whole: {job.folder}")
 
 

@@ -8,8 +8,7 @@ from typing import Any
 from ..errors import printable
 from ..memory.options import QUANTIZATIONS, Memory
 from .bars import ProgressBars
-from .generate import add_embedding_cache
-from .options import add_device, add_dtype, add_force, path_of
+from .options import add_device, add_dtype, add_embedding_cache, add_force, path_of
 
 
 def add_parser(commands: Any) -> None:

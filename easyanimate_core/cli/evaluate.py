@@ -42,23 +42,23 @@ def run(arguments: argparse.Namespace) -> int:
     from ..evaluation import (
         check_videos_report,
         evaluate_videos,
-        plan_videos,
+        find_video_set,
         summary_lines,
         write_videos,
     )
     from ..memory.devices import pick_device
 
     options = {name: getattr(arguments, name) for name in ("against", "prompts", "clip", "i3d")}
-    plan = plan_videos(arguments.videos, **options)
-    check_videos_report(arguments.out, plan, force=arguments.force)
+    found = find_video_set(arguments.videos, **options)
+    check_videos_report(arguments.out, found, force=arguments.force)
     device = pick_device(arguments.device)
     started = time.perf_counter()
     with ProgressBars() as bars:
-        report = evaluate_videos(plan, device=device, progress=bars)
+        report = evaluate_videos(found, device=device, progress=bars)
     given = {"videos": arguments.videos, **options}
     told = {name: None if value is None else str(value) for name, value in given.items()}
-    written = write_videos(arguments.out, report, plan, told)
-    print(f"{len(plan.videos)} videos")
+    written = write_videos(arguments.out, report, found, told)
+    print(f"{len(found.videos)} videos")
     for line in (*summary_lines(report), *written):
         print(line)
     print(f"{time.perf_counter() - started:.1f} s")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError
 from ..memory.options import Memory
 from .bars import ProgressBars
-from .generate import add_memory, memory_of
+from .memory import add_memory, memory_of
 from .options import add_device, add_dtype, add_force, path_of, size_of
 
 if TYPE_CHECKING:

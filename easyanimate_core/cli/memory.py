@@ -1,52 +1,95 @@
-"""Peak memory of a piece of work."""
+"""Options of memory: how the networks are kept, how much there is, and leaving both to a plan."""
 
 from __future__ import annotations
 
-import threading
-from types import TracebackType
+import argparse
+from dataclasses import fields, replace
+from typing import Any
 
-import torch
+from ..errors import InputError
+from ..memory.options import OFFLOADS, QUANTIZATIONS, Memory
+from .options import flag
 
-_INTERVAL_SECONDS = 0.01
+
+def add_memory(group: Any) -> None:
+    """Options of `Memory`."""
+    group.add_argument("--quantization", choices=QUANTIZATIONS,
+                       help="of the denoiser's weights, default: none")  # fmt: skip
+    group.add_argument("--text-quantization", choices=QUANTIZATIONS,
+                       help="of the text encoder's weights, default: none")  # fmt: skip
+    group.add_argument("--text-device", metavar="DEVICE",
+                       help="where the text encoder runs; default: as --device")  # fmt: skip
+    group.add_argument("--offload", choices=OFFLOADS,
+                       help="resident: networks stay on the device; module: each is there for its "
+                       "stage; block: block after block; default: module")  # fmt: skip
+    group.add_argument("--sequential-guidance", action="store_true", default=None,
+                       help="one prompt after the other; half the activations")  # fmt: skip
 
 
-class PeakMemory:
-    """Greatest memory in use inside the block, in bytes.
+def memory_of(arguments: argparse.Namespace, otherwise: Memory) -> Memory:
+    """The `Memory` that the options ask for, and `otherwise` where they ask for nothing."""
+    names = [field.name for field in fields(Memory)]
+    given = {name: getattr(arguments, name) for name in names}
+    told = {name: value for name, value in given.items() if value is not None}
+    return replace(otherwise, **told)
 
-    On CUDA what PyTorch allocated on the card; elsewhere the process's resident memory, sampled
-    every 10 ms.
-    """
 
-    def __init__(self, device: torch.device) -> None:
-        self.bytes = 0
-        self._cuda = device.type == "cuda"
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+def add_limits(parser: Any) -> None:
+    """Options that say how much memory there is."""
+    parser.add_argument("--vram", type=float, metavar="GB",
+                        help="memory of the graphics card; default: of the one here; 0: no "
+                        "card")  # fmt: skip
+    parser.add_argument("--ram", type=float, metavar="GB",
+                        help="main memory; default: what is free here")  # fmt: skip
 
-    def __enter__(self) -> PeakMemory:
-        if self._cuda:
-            torch.cuda.reset_peak_memory_stats()
-        else:
-            self._thread.start()
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self._cuda:
-            self.bytes = torch.cuda.max_memory_allocated()
-            return
-        self._stop.set()
-        self._thread.join()
+def add_planning(parser: Any) -> None:
+    """Options that leave the memory to a plan."""
+    parser.add_argument("--plan", action="store_true", default=None,
+                        help="choose the options of this group, and --tile, so that the run fits; "
+                        "the command plan shows the choice")  # fmt: skip
+    add_limits(parser)
 
-    def _watch(self) -> None:
-        import psutil
 
-        process = psutil.Process()
-        while True:
-            self.bytes = max(self.bytes, process.memory_info().rss)
-            if self._stop.wait(_INTERVAL_SECONDS):
-                return
+def check_planned(arguments: argparse.Namespace) -> None:
+    """Raise `InputError` where a plan and what it would choose are both given."""
+    names = [*(field.name for field in fields(Memory)), "tile"]
+    given = [name for name in names if getattr(arguments, name) is not None]
+    if arguments.plan and given:
+        raise InputError(
+            f"--plan chooses {', '.join(map(flag, given))} itself; leave one of the two out."
+        )
+    if not arguments.plan and (arguments.vram is not None or arguments.ram is not None):
+        raise InputError("--vram and --ram are for --plan; add it, or leave them out.")
+
+
+def planned(
+    pipeline: Any, task: Any, settings: Any, arguments: argparse.Namespace
+) -> tuple[Any, Any]:
+    """Pipeline and settings as the plan of the run says; `InputError` if it would not fit."""
+    limits = limits_of(arguments, pipeline.device)
+    plan = pipeline.plan_memory(task, settings, limits=limits)
+    if not plan.fits:
+        raise InputError(" ".join(plan.reasons))
+    for reason in plan.reasons:
+        print(reason)
+    return pipeline.with_memory(plan.memory), replace(settings, tile=plan.tile)
+
+
+def main_memory(arguments: argparse.Namespace) -> int:
+    """Bytes of main memory: what the option says, or what is free."""
+    import psutil
+
+    free: int = psutil.virtual_memory().available
+    return free if arguments.ram is None else int(arguments.ram * 1e9)
+
+
+def limits_of(arguments: argparse.Namespace, device: Any) -> Any:
+    """The `Limits` of a run on a device of this machine, as it is or as the options say."""
+    from ..memory.devices import card_of
+    from ..memory.plan import Limits
+
+    limits = Limits.of(card_of(device), main_memory(arguments))
+    if limits.card is None or arguments.vram is None:
+        return limits
+    return replace(limits, card=int(arguments.vram * 1e9) or None)

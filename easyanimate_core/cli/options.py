@@ -60,3 +60,16 @@ def print_device_notes(arguments: argparse.Namespace, pipeline: Any) -> None:
 def add_force(parser: Any) -> None:
     """The option that lets earlier results be replaced."""
     parser.add_argument("--force", action="store_true", help="replace an earlier result")
+
+
+def add_embedding_cache(group: Any) -> None:
+    """The option of `Pipeline.load`."""
+    group.add_argument("--no-embedding-cache", action="store_false", dest="embedding_cache",
+                       help="neither use nor keep the prompts' embeddings, which lie in "
+                       "~/.cache/easyanimate/embeddings, or in embeddings of $EASYANIMATE_CACHE "
+                       "(at most 1 GB; delete the folder to clear it)")  # fmt: skip
+
+
+def flag(name: str) -> str:
+    """An option as it is written on the command line."""
+    return "--" + name.replace("_", "-")

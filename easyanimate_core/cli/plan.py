@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict
 from typing import Any
 
-from ..errors import InputError
 from ..memory.options import Memory
+from .memory import add_limits, limits_of, main_memory
 from .options import add_device, add_dtype, path_in
 
 _EXAMPLES = """\
@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "plan",
         help="say whether a run fits into memory, and how",
-        description="Estimate the memory of every stage of a run and choose how to hold the "
+        description="Estimate the memory of every stage of a run and choose how to keep the "
         "networks. Only configs and file headers are read.\n\n" + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -39,47 +39,6 @@ def add_parser(commands: Any) -> None:
     add_device(parser)
     add_dtype(parser)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
-
-
-def add_limits(parser: Any) -> None:
-    """Options that say how much memory there is."""
-    parser.add_argument("--vram", type=float, metavar="GB",
-                        help="memory of the graphics card; default: of the one here; 0: no "
-                        "card")  # fmt: skip
-    parser.add_argument("--ram", type=float, metavar="GB",
-                        help="main memory; default: what is free here")  # fmt: skip
-
-
-def add_planning(parser: Any) -> None:
-    """Options of `generate` that leave the memory to a plan."""
-    parser.add_argument("--plan", action="store_true", default=None,
-                        help="choose the options of this group, and --tile, so that the run fits; "
-                        "the command plan shows the choice")  # fmt: skip
-    add_limits(parser)
-
-
-def check_planned(arguments: argparse.Namespace) -> None:
-    """Raise `InputError` where a plan and what it would choose are both given."""
-    names = [*(field.name for field in fields(Memory)), "tile"]
-    given = [name for name in names if getattr(arguments, name) is not None]
-    if arguments.plan and given:
-        options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
-        raise InputError(f"--plan chooses {options} itself; leave one of the two out.")
-    if not arguments.plan and (arguments.vram is not None or arguments.ram is not None):
-        raise InputError("--vram and --ram are for --plan; add it, or leave them out.")
-
-
-def planned(
-    pipeline: Any, task: Any, settings: Any, arguments: argparse.Namespace
-) -> tuple[Any, Any]:
-    """Pipeline and settings as the plan of the run says; `InputError` if it would not fit."""
-    limits = limits_of(arguments, pipeline.device)
-    plan = pipeline.plan_memory(task, settings, limits=limits)
-    if not plan.fits:
-        raise InputError(" ".join(plan.reasons))
-    for reason in plan.reasons:
-        print(reason)
-    return pipeline.held(plan.memory), replace(settings, tile=plan.tile)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -125,36 +84,17 @@ def clip_of(text: str) -> tuple[int, int, int]:
     return height, width, frames
 
 
-def main_memory(arguments: argparse.Namespace) -> int:
-    """Bytes of main memory: what the option says, or what is free."""
-    import psutil
-
-    free: int = psutil.virtual_memory().available
-    return free if arguments.ram is None else int(arguments.ram * 1e9)
-
-
-def limits_of(arguments: argparse.Namespace, device: Any) -> Any:
-    """The `Limits` of a run on a device of this machine, as it is or as the options say."""
-    from ..memory.devices import card_of
-    from ..memory.plan import Limits
-
-    limits = Limits.of(card_of(device), main_memory(arguments))
-    if limits.card is None or arguments.vram is None:
-        return limits
-    return replace(limits, card=int(arguments.vram * 1e9) or None)
-
-
 def facts_of_model(model: str, device: Any) -> Any:
     """The facts of a folder that can run on a device, or of a published model by its name."""
     from ..hub import find_model
     from ..memory.plan import facts_of, published_facts
-    from ..networks import check_held_on
+    from ..networks import check_stored_on
     from ..weights.files import inspect_checkpoint
 
     folder = path_in(model)
     if folder.is_dir():
         info = inspect_checkpoint(folder)
-        check_held_on(device, info, Memory())
+        check_stored_on(device, info, Memory())
         return facts_of(info)
     published = find_model(model)
     return published_facts(published.version, published.size, published.head)

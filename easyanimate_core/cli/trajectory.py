@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw, and say where it is."""
     from ..files import Together
     from ..media import read_image, write_mp4, write_png
-    from ..paths.track_preview import track_preview
+    from ..paths.previews import track_preview
     from ..paths.trajectory import heatmap_frames, read_tracks, resample
 
     if arguments.output.suffix.lower() != ".mp4":

@@ -16,7 +16,7 @@ from ..models.specs import Head, TransformerConfig
 from ..progress import Progress, silent
 from .channels import Shown, nothing_known, shown_camera, shown_control, shown_pixels
 from .encode import VideoEncoder, encode_video
-from .held import Held, hold_known, known_share
+from .known import Known, known_latents, known_share
 
 #: Standard deviation of the noise on known pixels that the original uses.
 REFERENCE_NOISE = 0.0563
@@ -47,12 +47,12 @@ class Condition:
     """What the denoiser gets.
 
     `channels` [B, channels, F, H, W] go beside the noise, None for a T2V head; the schedule starts
-    from the `known` latents [B, C, F, H, W], None at full strength; sampling keeps what is `held`.
+    from the `start` latents [B, C, F, H, W], None at full strength; sampling keeps what is `known`.
     """
 
     channels: Tensor | None
-    known: Tensor | None
-    held: Held | None = None
+    start: Tensor | None
+    known: Known | None = None
 
 
 def make_condition(
@@ -74,39 +74,39 @@ def make_condition(
         sources: Aligned pixels.
         size: Latent (F, H, W).
         noise_amplitude: Noise on known pixels (InP).
-        keep_known: Hold what is known (InP).
+        keep_known: Keep what is known (InP).
         generators: One per sample; the InP head draws its pixel noise from them.
         progress: Reports the stage "encode".
     """
     batch = len(generators)
-    known = None
+    start = None
     if sources.strength < 1:
         assert sources.video is not None
-        known = encode_video(vae, sources.video, progress=progress)
+        start = encode_video(vae, sources.video, progress=progress)
     shown = _shown(
         vae, config.head, sources, size, noise_amplitude=noise_amplitude, generators=generators,
         progress=progress,
     )  # fmt: skip
-    held: Held | None = None
+    known: Known | None = None
     if config.head is Head.INPAINT and keep_known:
-        held = _held(vae, sources, known, progress)
-    if known is not None:
-        known = known.expand(batch, -1, -1, -1, -1)
+        known = _known(vae, sources, start, progress)
+    if start is not None:
+        start = start.expand(batch, -1, -1, -1, -1)
     channels: Tensor | None = None
     if shown is not None:
         channels = shown.beside_noise(config).expand(batch, -1, -1, -1, -1)
-    return Condition(channels, known, held)
+    return Condition(channels, start, known)
 
 
-def _held(
-    vae: VideoEncoder, sources: Sources, known: Tensor | None, progress: Progress
-) -> Held | None:
+def _known(
+    vae: VideoEncoder, sources: Sources, start: Tensor | None, progress: Progress
+) -> Known | None:
     """What is known; latents of the whole clip that are there already are taken."""
     if sources.video is None or sources.mask is None:
         return None
-    if known is not None:
-        return Held(known, known_share(sources.mask, whole=sources.whole).to(known))
-    return hold_known(vae, sources.video, sources.mask, whole=sources.whole, progress=progress)
+    if start is not None:
+        return Known(start, known_share(sources.mask, whole=sources.whole).to(start))
+    return known_latents(vae, sources.video, sources.mask, whole=sources.whole, progress=progress)
 
 
 def _shown(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from einops import rearrange
 from torch import Tensor
 
 from .inpaint import resize_to_latents
@@ -19,5 +20,5 @@ CAMERA_SCALE = 6.0
 
 def camera_condition(plucker_FHWC: Tensor, size: Sequence[int]) -> Tensor:
     """Pluecker rays [frames, height, width, 6] as channels [1, 6, F, H, W] of latent `size`."""
-    rays = plucker_FHWC.permute(3, 0, 1, 2).unsqueeze(0)
+    rays = rearrange(plucker_FHWC, "f h w c -> 1 c f h w")
     return resize_to_latents(rays, size) * CAMERA_SCALE

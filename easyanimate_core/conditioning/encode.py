@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Protocol
 
 import torch
+from einops import rearrange
 from torch import Tensor
 
 from ..models.precision import check_finite
@@ -41,9 +42,10 @@ def encode_video(vae: VideoEncoder, video_BCFHW: Tensor, *, progress: Progress =
 
 def to_model_range(frames_FHWC: Tensor) -> Tensor:
     """Frames [F, H, W, C] in [0, 1] to a video [1, C, F, H, W] in [-1, 1]."""
-    return frames_FHWC.permute(3, 0, 1, 2).unsqueeze(0) * 2 - 1
+    return rearrange(frames_FHWC, "f h w c -> 1 c f h w") * 2 - 1
 
 
 def from_model_range(video_CFHW: Tensor) -> Tensor:
     """A decoded video [C, F, H, W] to frames [F, H, W, C] in [0, 1], clamped."""
-    return (video_CFHW.float() / 2 + 0.5).clamp(0, 1).permute(1, 2, 3, 0).contiguous()
+    frames = (video_CFHW.float() / 2 + 0.5).clamp(0, 1)
+    return rearrange(frames, "c f h w -> f h w c").contiguous()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange, repeat
 from torch import Tensor
 
 from ..models.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
@@ -111,10 +112,10 @@ def shape_mask(mask_BCFHW: Tensor, *, grow: int = 0, blur: int = 0) -> Tensor:
     if blur > 0:
         from torchvision.transforms.functional import gaussian_blur
 
-        frames = mask_BCFHW[:, 0].movedim(1, 0)  # [F, 1, H, W]
+        frames = rearrange(mask_BCFHW, "b 1 f h w -> f b h w")
         side = min(2 * blur + 1, *((length - 1) * 2 + 1 for length in frames.shape[2:]))
         softened = gaussian_blur(frames, [side, side], [blur / 2, blur / 2])
-        mask_BCFHW = softened.movedim(0, 1).unsqueeze(1)
+        mask_BCFHW = rearrange(softened, "f b h w -> b 1 f h w")
     return mask_BCFHW
 
 
@@ -127,10 +128,10 @@ def seen_by_model(video_BCFHW: Tensor, mask_BCFHW: Tensor) -> Tensor:
     frames, height, width = video_BCFHW.shape[2:]
     size = ((frames - 1) // TEMPORAL_FACTOR + 1, height // SPATIAL_FACTOR, width // SPATIAL_FACTOR)
     known = resize_to_latents(1 - mask_BCFHW, size)
-    for dim, factor in ((2, TEMPORAL_FACTOR), (3, SPATIAL_FACTOR), (4, SPATIAL_FACTOR)):
-        known = known.repeat_interleave(factor, dim)
+    pattern = "b c f h w -> b c (f t) (h p) (w q)"
+    known = repeat(known, pattern, t=TEMPORAL_FACTOR, p=SPATIAL_FACTOR, q=SPATIAL_FACTOR)
     known = known[:, :, -frames:]  # the first latent frame is one frame, the others four
     masked = video_BCFHW.masked_fill(mask_BCFHW > 0.5, HIDDEN) / 2 + 0.5
     red = torch.tensor([1.0, 0.1, 0.1]).view(1, 3, 1, 1, 1).to(masked)
     seen = masked * known + red * (1 - known) * 0.7 + masked * (1 - known) * 0.3
-    return seen[0].clamp(0, 1).permute(1, 2, 3, 0).contiguous()
+    return rearrange(seen[0].clamp(0, 1), "c f h w -> f h w c").contiguous()

@@ -10,10 +10,10 @@ from torch import Tensor
 
 from ..errors import CheckpointError
 from ..weights.files.writer import ITEM_BYTES
-from ..weights.stored import STORAGE_FORMATS, Stored, StoredWeight, to_storage
+from ..weights.stored import STORAGE_FORMATS, ScaledWeight, Stored, to_storage
 from ..weights.stored.storage import as_tensors
 from .fidelity import ErrorSums
-from .plan import Planned
+from .target import TargetWeight
 
 _TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
                  "BF16": torch.bfloat16}  # fmt: skip
@@ -22,8 +22,8 @@ _VALUES_AT_ONCE = 1 << 25
 _LARGEST_FP16 = torch.finfo(torch.float16).max
 
 
-def encode(value: Stored, weight: Planned, errors: ErrorSums) -> Iterator[tuple[str, Tensor]]:
-    """Yield the pieces of the target's tensors in order: (name in the file, values).
+def encode(value: Stored, weight: TargetWeight, errors: ErrorSums) -> Iterator[tuple[str, Tensor]]:
+    """The pieces of the target's tensors in order: (name in the file, values).
 
     Args:
         value: The weight as stored in the source.
@@ -50,9 +50,9 @@ def encode(value: Stored, weight: Planned, errors: ErrorSums) -> Iterator[tuple[
             yield weight.target, cast
 
 
-def changes(value: Stored, weight: Planned) -> bool:
-    """Whether the target's bytes differ from the source's."""
-    if isinstance(value, StoredWeight):
+def changes(value: Stored, weight: TargetWeight) -> bool:
+    """Whether the target's bytes are others than the source's."""
+    if isinstance(value, ScaledWeight):
         return value.format_name != weight.kind
     if isinstance(value, Tensor):
         return _TORCH_DTYPES.get(weight.kind, value.dtype) != value.dtype or (
@@ -74,9 +74,9 @@ def overflows_fp16(value: Stored) -> bool:
     return False
 
 
-def _scaled(value: Stored, weight: Planned, errors: ErrorSums) -> StoredWeight:
-    if isinstance(value, StoredWeight) and value.format_name == weight.kind:
-        return value  # rounding again would only lose precision
+def _scaled(value: Stored, weight: TargetWeight, errors: ErrorSums) -> ScaledWeight:
+    if isinstance(value, ScaledWeight) and value.format_name == weight.kind:
+        return value  # rounding a second time would only lose
     whole = _plain(value)
     try:
         stored = to_storage(whole, weight.kind)

@@ -23,8 +23,8 @@ from .encode import changes, encode, overflows_fp16
 from .fidelity import ErrorSums, Fidelity, LayerError
 from .options import GGUF_DTYPES, Conversion
 from .others import copy_others, other_files
-from .plan import Planned, entries_of, plan, shards
 from .source import LORA, Source, is_checkpoint, open_source
+from .target import TargetWeight, entries_of, shards, target_weights
 
 _SUFFIXES = (SAFETENSORS_SUFFIX, GGUF_SUFFIX)
 _CHECKPOINT_SUFFIXES = {*_SUFFIXES, ".json", ".txt", ".model", ".md", ".jinja", ""}
@@ -61,18 +61,18 @@ def convert(
     whole = is_checkpoint(source) and conversion.part is None and not _is_file(target)
     opened = open_source(source, conversion.part, pickles=True)
     _check_target(source, target, conversion)
-    planned = plan(opened, conversion, gguf=target.suffix.lower() == GGUF_SUFFIX)
+    targets = target_weights(opened, conversion, gguf=target.suffix.lower() == GGUF_SUFFIX)
     if conversion.dtype == "fp16":
-        _check_fp16(opened, planned)
+        _check_fp16(opened, targets)
     metadata = _metadata(opened, conversion)
     others = other_files(source) if whole else ()
     if _is_file(target):
-        layers, size = _write_file(opened, planned, target, metadata, progress)
+        layers, size = _write_file(opened, targets, target, metadata, progress)
     else:
         with atomic_folder(target, replace=conversion.force) as folder:
             part = folder / "transformer" if whole else folder
             layers, size = _write_folder(
-                opened, planned, part, metadata, conversion.max_shard_bytes, progress
+                opened, targets, part, metadata, conversion.max_shard_bytes, progress
             )
             if whole:
                 copy_others(source, others, folder)
@@ -84,9 +84,9 @@ def convert(
         bytes_before=opened.num_bytes,
         bytes_after=size,
         seconds=time.perf_counter() - begin,
-        num_weights=len(planned),
+        num_weights=len(targets),
         layers=layers,
-        notes=_notes(opened, planned, conversion, target, whole=whole),
+        notes=_notes(opened, targets, conversion, target, whole=whole),
     )
 
 
@@ -130,12 +130,12 @@ def _is_pickled(folder: Path) -> bool:
     return bool(suffixes & set(PICKLE_SUFFIXES)) and SAFETENSORS_SUFFIX not in suffixes
 
 
-def _check_fp16(source: Source, planned: tuple[Planned, ...]) -> None:
-    """Raise before anything is written if a tensor would overflow in fp16."""
+def _check_fp16(source: Source, targets: tuple[TargetWeight, ...]) -> None:
+    """Before anything is written: which tensors would hold infinities."""
     weights = source.open()
     found = [
         weight.name
-        for weight in planned
+        for weight in targets
         if weight.kind == "F16" and source.info(weight.name).dtype != "F16"
         if overflows_fp16(weights[weight.name])
     ]
@@ -177,12 +177,12 @@ def _metadata(source: Source, conversion: Conversion) -> dict[str, str]:
 
 def _write_file(
     source: Source,
-    planned: tuple[Planned, ...],
+    targets: tuple[TargetWeight, ...],
     target: Path,
     metadata: Mapping[str, str],
     progress: Progress,
 ) -> tuple[tuple[LayerError, ...], int]:
-    entries = dict(entries_of(planned))
+    entries = dict(entries_of(targets))
     gguf = target.suffix.lower() == GGUF_SUFFIX
     if gguf:
         metadata = {key: text for key, text in metadata.items() if key != "format"}
@@ -191,7 +191,7 @@ def _write_file(
     check_space(target, _gguf_bytes(entries) if gguf else file_bytes(entries, metadata))
     stream = GGUFStream if gguf else SafetensorsWriter
     with atomic_file(target) as temporary, stream(temporary, entries, metadata) as writer:
-        layers = _write_weights(source, planned, writer, _Count(progress, len(planned)))
+        layers = _write_weights(source, targets, writer, _Count(progress, len(targets)))
         for name, tensor in extra.items():
             writer.append(name, tensor)
     return layers, target.stat().st_size
@@ -199,7 +199,7 @@ def _write_file(
 
 def _write_folder(
     source: Source,
-    planned: tuple[Planned, ...],
+    targets: tuple[TargetWeight, ...],
     folder: Path,
     metadata: Mapping[str, str],
     max_shard_bytes: int | None,
@@ -211,7 +211,7 @@ def _write_folder(
             f"config.json next to it as {source.path.with_suffix('.json').name}."
         )
     folder.mkdir(exist_ok=True)
-    groups = shards(planned, max_shard_bytes)
+    groups = shards(targets, max_shard_bytes)
     stem = _STEMS.get(source.part, "model")
     names = [f"{stem}-{i:05d}-of-{len(groups):05d}.safetensors" for i in range(1, len(groups) + 1)]
     if len(groups) == 1:
@@ -220,7 +220,7 @@ def _write_folder(
     sizes = [file_bytes(entries_of(group), own) for group in groups]
     check_space(folder, sum(sizes))
     layers: tuple[LayerError, ...] = ()
-    count = _Count(progress, len(planned))
+    count = _Count(progress, len(targets))
     for name, group in zip(names, groups, strict=True):
         with SafetensorsWriter(folder / name, entries_of(group), own) as writer:
             layers += _write_weights(source, group, writer, count)
@@ -246,13 +246,13 @@ class _Count:
 
 def _write_weights(
     source: Source,
-    planned: tuple[Planned, ...],
+    targets: tuple[TargetWeight, ...],
     writer: SafetensorsWriter | GGUFStream,
     count: _Count,
 ) -> tuple[LayerError, ...]:
     weights = source.open()
     layers = []
-    for weight in planned:
+    for weight in targets:
         value = weights[weight.name]
         errors = ErrorSums()
         for name, tensor in encode(value, weight, errors):
@@ -269,7 +269,7 @@ def _gguf_bytes(entries: Mapping[str, Entry]) -> int:
 
 def _notes(
     source: Source,
-    planned: tuple[Planned, ...],
+    targets: tuple[TargetWeight, ...],
     conversion: Conversion,
     target: Path,
     *,
@@ -282,7 +282,7 @@ def _notes(
             "source's files if the disk supports that."
         )
     if conversion.dtype in GGUF_DTYPES:
-        odd = [w.name for w in planned if w.kind == "BF16" and _is_matrix(w)]
+        odd = [w.name for w in targets if w.kind == "BF16" and _is_matrix(w)]
         if odd:
             notes.append(
                 f"{len(odd)} matrices have rows not divisible by 32 and stay bf16: {odd[0]}"
@@ -299,7 +299,7 @@ def _notes(
     return tuple(notes)
 
 
-def _is_matrix(weight: Planned) -> bool:
-    from ..weights.stored import is_quantized
+def _is_matrix(weight: TargetWeight) -> bool:
+    from ..weights.stored import may_be_quantized
 
-    return is_quantized(weight.name, weight.shape)
+    return may_be_quantized(weight.name, weight.shape)

@@ -13,7 +13,7 @@ from .statistics import Share, Spread
 from .temporal import Motion, flicker, motion
 from .text_match import ClipScorer
 from .video_report import check_videos_report, summary_lines, write_videos
-from .videos import VideoPlan, VideoReport, evaluate_videos, plan_videos
+from .videos import VideoReport, VideoSet, evaluate_videos, find_video_set
 
 __all__ = [
     "ClipScorer",
@@ -21,18 +21,18 @@ __all__ = [
     "Motion",
     "Share",
     "Spread",
-    "VideoPlan",
     "VideoReport",
+    "VideoSet",
     "check_comparison",
     "check_videos_report",
     "compare_reports",
     "comparison_lines",
     "evaluate_videos",
+    "find_video_set",
     "flicker",
     "frechet_distance",
     "frechet_video_distance",
     "motion",
-    "plan_videos",
     "psnr",
     "ssim",
     "summary_lines",

@@ -20,29 +20,31 @@ from .page import (
     write_page,
     write_strip,
 )
-from .videos import VideoPlan, VideoReport, read_clip
+from .videos import VideoReport, VideoSet, read_clip
 
 
-def check_videos_report(folder: Path, plan: VideoPlan, *, force: bool) -> None:
-    """Raise unless `write_videos` can write; see `check_results`."""
-    strips = (f"strips/{number:05d}.png" for number in range(len(plan.videos)))
+def check_videos_report(folder: Path, found: VideoSet, *, force: bool) -> None:
+    """Raise before the work unless `write_videos` can write; see `check_results`."""
+    strips = (f"strips/{number:05d}.png" for number in range(len(found.videos)))
     results = [
         Result(folder / "report.json", "report of evaluate", json_with("kind", "run", "videos")),
         *page_results(folder, "report.html"),
         *picture_results(folder, "histograms.png", *strips),
     ]
-    check_results(results, sources=[*plan.videos.values(), *plan.references.values()], force=force)
+    check_results(
+        results, sources=[*found.videos.values(), *found.references.values()], force=force
+    )
 
 
 def write_videos(
-    folder: Path, report: VideoReport, plan: VideoPlan, run: Mapping[str, Any]
+    folder: Path, report: VideoReport, found: VideoSet, run: Mapping[str, Any]
 ) -> list[Path]:
     """Write report.json and report.html, with images next to them; returns both paths.
 
     `run` describes what was measured, for readers of report.json.
     """
     with Together() as together:
-        text = page("Videos measured", _parts(folder, report, plan, together))
+        text = page("Videos measured", _parts(folder, report, found, together))
         value = {"run": dict(run), **report.to_json()}
         return [
             together.write(write_json, folder / "report.json", value),
@@ -50,10 +52,10 @@ def write_videos(
         ]
 
 
-def _parts(folder: Path, report: VideoReport, plan: VideoPlan, together: Together) -> list[str]:
-    """The parts of the page, after writing their images."""
+def _parts(folder: Path, report: VideoReport, found: VideoSet, together: Together) -> list[str]:
+    """The page's, once their pictures are written."""
     shown = []
-    measured = {name: file for name, file in plan.videos.items() if name in report.videos}
+    measured = {name: file for name, file in found.videos.items() if name in report.videos}
     for number, (name, file) in enumerate(measured.items()):
         frames = read_clip(file).frames
         strip = together.write(write_strip, folder / "strips" / f"{number:05d}.png", frames)

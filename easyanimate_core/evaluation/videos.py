@@ -26,8 +26,8 @@ from .text_match import ClipScorer
 
 
 @dataclass(frozen=True)
-class VideoPlan:
-    """What to measure. All files existed and were consistent when the plan was made.
+class VideoSet:
+    """What is measured. All of it was found and fits when it was made.
 
     `videos` maps names (paths relative to the folder, without extension) to files; `references` and
     `prompts` use the same names, and are empty if not given.
@@ -59,15 +59,15 @@ class VideoReport:
         return {"kind": "videos", **asdict(self)}
 
 
-def plan_videos(
+def find_video_set(
     source: Path,
     *,
     against: Path | None = None,
     prompts: Path | None = None,
     clip: Path | None = None,
     i3d: Path | None = None,
-) -> VideoPlan:
-    """Find all files and check that they are consistent, before anything is measured.
+) -> VideoSet:
+    """Find everything and check that it fits together, before anything is measured.
 
     Args:
         source: A video or an image, or a folder of them.
@@ -97,11 +97,11 @@ def plan_videos(
         )
     for name, file in references.items():
         _check_pair(name, videos[name], file, of_fvd=i3d is not None)
-    return VideoPlan(videos, references, texts, clip, i3d)
+    return VideoSet(videos, references, texts, clip, i3d)
 
 
 def evaluate_videos(
-    plan: VideoPlan, *, device: torch.device, progress: Progress = silent
+    found: VideoSet, *, device: torch.device, progress: Progress = silent
 ) -> VideoReport:
     """Measure every video; reports the stage "measure".
 
@@ -111,17 +111,17 @@ def evaluate_videos(
         CheckpointError: A model's weights do not fit; raised before any video is measured.
         MediaError: None of the videos can be read.
     """
-    scorer = None if plan.clip is None else ClipScorer(plan.clip, device)
-    features = None if plan.i3d is None else VideoFeatures(plan.i3d, device)
+    scorer = None if found.clip is None else ClipScorer(found.clip, device)
+    features = None if found.i3d is None else VideoFeatures(found.i3d, device)
     numbers: dict[str, dict[str, float]] = {}
     unreadable: dict[str, str] = {}
     notes: dict[str, tuple[str, ...]] = {}
     of_videos, of_references = [], []
-    for done, (name, file) in enumerate(plan.videos.items()):
-        progress("measure", done, len(plan.videos))
+    for done, (name, file) in enumerate(found.videos.items()):
+        progress("measure", done, len(found.videos))
         try:
             clip = read_clip(file)
-            against = read_clip(plan.references[name]) if plan.references else None
+            against = read_clip(found.references[name]) if found.references else None
         except MediaError as error:
             unreadable[name] = str(error)
             continue
@@ -131,11 +131,11 @@ def evaluate_videos(
             notes[name] = (*clip.notes, *of_reference)
         numbers[name] = _measured(clip, reference)
         if scorer is not None:
-            numbers[name]["clip_score"] = scorer(clip.frames, plan.prompts[name])
+            numbers[name]["clip_score"] = scorer(clip.frames, found.prompts[name])
         if features is not None and reference is not None:
             of_videos.append(features(clip.frames))
             of_references.append(features(reference))
-    progress("measure", len(plan.videos), len(plan.videos))
+    progress("measure", len(found.videos), len(found.videos))
     if not numbers:
         raise MediaError(f"No video can be read. {next(iter(unreadable.values()))}")
     fvd = None

@@ -16,7 +16,7 @@ from ..errors import EasyAnimateError
 from .shown import short
 from .text import MAX_BYTES, read_text
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 _DEPTH = 64
 #: For `"C:\Users"`, where JSON reads the backslash as the start of an escape sequence.
@@ -31,13 +31,13 @@ _KINDS = {
 
 def read_json(
     path: str | os.PathLike[str],
-    kind: type[T],
+    kind: type[Value],
     *,
     error: type[EasyAnimateError],
     remedy: str = "",
     limit: int = MAX_BYTES,
     finite: bool = True,
-) -> T:
+) -> Value:
     """Read a JSON file. Raises `error` with the file and what is wrong.
 
     Args:
@@ -54,13 +54,13 @@ def read_json(
 
 def json_value(
     text: str,
-    kind: type[T],
+    kind: type[Value],
     name: str,
     *,
     error: type[EasyAnimateError],
     remedy: str = "",
     finite: bool = True,
-) -> T:
+) -> Value:
     """Parse JSON text, as `read_json` does; messages refer to it by `name`."""
     if not text.strip():
         raise error(f"{name} is not valid JSON: it is empty. {remedy}".rstrip())
@@ -82,8 +82,8 @@ def json_value(
         told = _BACKSLASHES if "\\" in str(fault) else remedy
         raise error(f"{name} is not valid JSON: {fault}. {told}".rstrip()) from fault
     if not isinstance(value, kind):
-        held, wanted = _KINDS[type(value)], _KINDS[kind]
-        raise error(f"{name} holds {held}, not {wanted}. {remedy}".rstrip())
+        found, wanted = _KINDS[type(value)], _KINDS[kind]
+        raise error(f"{name} holds {found}, not {wanted}. {remedy}".rstrip())
     return value
 
 

@@ -21,7 +21,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 #: Seconds before each retry; 3.1 in all.
 _WAITS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 1.6)
@@ -39,7 +39,7 @@ def is_held(error: OSError) -> bool:
     return isinstance(error, PermissionError) or busy or code in _WINDOWS_CODES
 
 
-def patiently(action: Callable[[], T], *, wait: bool = True) -> T:
+def patiently(action: Callable[[], Value], *, wait: bool = True) -> Value:
     """The result of `action`, retried for about three seconds while files are held."""
     for number, seconds in enumerate(_WAITS if wait else ()):
         try:

@@ -16,7 +16,7 @@ from ..errors import EasyAnimateError
 from .shown import short
 from .text import read_text
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 
 #: The project's largest file has 3 kB. Parsing takes about 10 s per megabyte.
 _MAX_BYTES = 2**18
@@ -33,8 +33,12 @@ _KINDS: dict[Any, str] = {dict: "`key: value` lines", list: "a list"}
 
 
 def read_yaml(
-    path: str | os.PathLike[str], kind: type[T], *, error: type[EasyAnimateError], remedy: str = ""
-) -> T:
+    path: str | os.PathLike[str],
+    kind: type[Value],
+    *,
+    error: type[EasyAnimateError],
+    remedy: str = "",
+) -> Value:
     """Read a YAML file. Raises `error` with the file and what is wrong.
 
     Args:
@@ -49,8 +53,8 @@ def read_yaml(
 
 
 def yaml_value(
-    text: str, kind: type[T], name: str, *, error: type[EasyAnimateError], remedy: str = ""
-) -> T:
+    text: str, kind: type[Value], name: str, *, error: type[EasyAnimateError], remedy: str = ""
+) -> Value:
     """Parse YAML text, as `read_yaml` does; messages refer to it by `name`."""
     loader = None
     try:
@@ -80,8 +84,8 @@ def yaml_value(
         if loader is not None:
             loader.dispose()
     if not isinstance(value, kind):
-        held = "nothing" if value is None else short(value)
-        raise error(f"{name} holds {held}; write {_KINDS[kind]}. {remedy}".rstrip())
+        found = "nothing" if value is None else short(value)
+        raise error(f"{name} holds {found}; write {_KINDS[kind]}. {remedy}".rstrip())
     return value
 
 

@@ -24,7 +24,7 @@ _LOCK = ".easyanimate-download.lock"
 
 
 @dataclass(frozen=True)
-class Plan:
+class Wanted:
     """The requested `files` of a repository, their target `folder`, and which are `missing`.
 
     A file counts as present if its name and size match. Its content is verified by `download`.
@@ -90,15 +90,15 @@ def named_files(files: Sequence[RemoteFile], names: Sequence[str]) -> tuple[Remo
     return tuple(known[name] for name in names)
 
 
-def make_plan(repository: Repository, folder: Path, files: Sequence[RemoteFile]) -> Plan:
-    """The plan to download `files` to `folder`; only the sizes of existing files are read."""
+def find_missing(repository: Repository, folder: Path, files: Sequence[RemoteFile]) -> Wanted:
+    """What to download to `folder`; only the sizes of existing files are read."""
     if not files:
         raise DownloadError(f"{repository.name} has no file that the pack can read.")
     missing = tuple(file for file in files if _size(folder / file.path) != file.size)
-    return Plan(repository, folder, tuple(files), missing)
+    return Wanted(repository, folder, tuple(files), missing)
 
 
-def download(plan: Plan, progress: Progress, say: Say) -> None:
+def download(wanted: Wanted, progress: Progress, say: Say) -> None:
     """Download the missing files and verify the hash of every file not verified before.
 
     `progress` counts bytes, first for the stage "verify", then for "download". An exception raised
@@ -110,39 +110,39 @@ def download(plan: Plan, progress: Progress, say: Say) -> None:
     from filelock import FileLock, Timeout
 
     try:
-        plan.folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(plan.folder / _LOCK, timeout=0):
-            _download(plan, progress, say)
+        wanted.folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(wanted.folder / _LOCK, timeout=0):
+            _download(wanted, progress, say)
     except Timeout as error:
         raise DownloadError(
-            f"Another download into {plan.folder} is running. Wait for it, or stop it."
+            f"Another download into {wanted.folder} is running. Wait for it, or stop it."
         ) from error
     except OSError as error:
-        raise disk_error(plan.folder, error) from error
+        raise disk_error(wanted.folder, error) from error
 
 
-def _download(plan: Plan, progress: Progress, say: Say) -> None:
-    record = _Record(plan.folder)
-    plan = _without_damaged(plan, record, progress, say)
-    if plan.missing and plan.to_fetch > plan.free:
+def _download(wanted: Wanted, progress: Progress, say: Say) -> None:
+    record = _Record(wanted.folder)
+    wanted = _without_damaged(wanted, record, progress, say)
+    if wanted.missing and wanted.to_fetch > wanted.free:
         raise DownloadError(
-            f"{plan.repository.name} needs {size_text(plan.to_fetch)} more, but the disk of "
-            f"{plan.folder} has {size_text(plan.free)} free. Free some space, or name a folder on "
-            "another disk. Nothing was downloaded."
+            f"{wanted.repository.name} needs {size_text(wanted.to_fetch)} more, but the disk of "
+            f"{wanted.folder} has {size_text(wanted.free)} free. Free some space, or name a folder "
+            "on another disk. Nothing was downloaded."
         )
-    record.want(plan)
-    counter = _Counter("download", sum(file.size for file in plan.missing), progress)
+    record.want(wanted)
+    counter = _Counter("download", sum(file.size for file in wanted.missing), progress)
     held = []
-    for file in sorted(plan.missing, key=lambda file: file.size):  # a wrong setup fails early
-        target = plan.folder / file.path
-        fetch(plan.repository.address(file.path), file, target, counter, say)
+    for file in sorted(wanted.missing, key=lambda file: file.size):  # a wrong setup fails early
+        target = wanted.folder / file.path
+        fetch(wanted.repository.address(file.path), file, target, counter, say)
         if put_in_place(target, file) is None:
             record.add(file)
             say(f"{file.path}  {size_text(file.size)}")
         else:
             held.append(file)
             say(f"{file.path} is held by another program: trying again at the end.")
-    _put_held(plan.folder, held, record, say)
+    _put_held(wanted.folder, held, record, say)
 
 
 def _put_held(folder: Path, held: Sequence[RemoteFile], record: _Record, say: Say) -> None:
@@ -159,20 +159,20 @@ def _put_held(folder: Path, held: Sequence[RemoteFile], record: _Record, say: Sa
         say(f"{file.path}  {size_text(file.size)}")
 
 
-def _without_damaged(plan: Plan, record: _Record, progress: Progress, say: Say) -> Plan:
-    """The plan with damaged files removed and counted as missing."""
-    unknown = [f for f in plan.files if f not in plan.missing and not record.knows(f)]
+def _without_damaged(wanted: Wanted, record: _Record, progress: Progress, say: Say) -> Wanted:
+    """The same, with damaged files removed and counted as missing."""
+    unknown = [f for f in wanted.files if f not in wanted.missing and not record.knows(f)]
     counter = _Counter("verify", sum(file.size for file in unknown), progress)
     damaged = []
     for file in unknown:
-        path = plan.folder / file.path
+        path = wanted.folder / file.path
         if matches(path, file, counter):
             record.add(file)
             continue
         remove(path)
         damaged.append(file)
         say(f"{file.path} is damaged, or from another revision of the repository: removed.")
-    return Plan(plan.repository, plan.folder, plan.files, (*plan.missing, *damaged))
+    return Wanted(wanted.repository, wanted.folder, wanted.files, (*wanted.missing, *damaged))
 
 
 class _Counter:
@@ -200,10 +200,10 @@ class _Record:
         self._checked: dict[str, Any] = dict(stored.get("checked", {}))
         self._wanted: dict[str, int] = dict(stored.get("wanted", {}))
 
-    def want(self, plan: Plan) -> None:
+    def want(self, wanted: Wanted) -> None:
         """Add to the files requested before, dropping those that the repository no longer has."""
-        paths = self._wanted.keys() | {file.path for file in plan.files}
-        self._wanted = {f.path: f.size for f in plan.repository.files if f.path in paths}
+        paths = self._wanted.keys() | {file.path for file in wanted.files}
+        self._wanted = {f.path: f.size for f in wanted.repository.files if f.path in paths}
         self._write()
 
     def knows(self, file: RemoteFile) -> bool:

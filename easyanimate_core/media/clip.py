@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..models.geometry import bucket_size
-from .film import check_held
+from .film import check_repeats
 from .times import Timing, num_moments, uneven_note
 
 
@@ -52,7 +52,7 @@ class Clip:
         if times.is_even:
             return self
         for start, end in pairwise((*times.starts, times.end)):
-            check_held(end - start, fps)
+            check_repeats(end - start, fps)
         rows = self.rows(times.pick(times.count(fps), fps))
         return Clip(
             self.frames[rows],

@@ -13,7 +13,7 @@ from .seen import Seen
 from .times import is_nearer_to_earlier
 
 # Ten minutes at 60 frames per second.
-_MAX_HELD_FRAMES = 36_000
+_MAX_REPEATS = 36_000
 
 
 @dataclass(frozen=True)
@@ -75,17 +75,17 @@ def damaged(path: object) -> MediaError:
     )
 
 
-def check_held(seconds: float, fps: float) -> None:
+def check_repeats(seconds: float, fps: float) -> None:
     """Raise `MediaError` if one picture would be repeated for too many frames."""
-    if seconds * fps > _MAX_HELD_FRAMES:
+    if seconds * fps > _MAX_REPEATS:
         raise MediaError(
             f"The clip shows one picture for {seconds:.0f} seconds, which is {seconds * fps:.0f} "
-            f"frames at {fps:g} per second; at most {_MAX_HELD_FRAMES} are allowed. Its timestamps "
+            f"frames at {fps:g} per second; at most {_MAX_REPEATS} are allowed. Its timestamps "
             "may be damaged; cut it, or re-encode it."
         )
 
 
 def _again(frame: StreamedFrame, number: int, first: int, fps: float) -> StreamedFrame:
     """`frame` repeated as frame `number`; `first` was its first number."""
-    check_held((number - first) / fps, fps)
+    check_repeats((number - first) / fps, fps)
     return replace(frame, number=number, start=number / fps, end=(number + 1) / fps)

@@ -38,7 +38,7 @@ def load_picture(name: str, source: Source | Clip) -> Clip:
 def load_clip(
     name: str,
     source: Source | Clip,
-    max_seconds: float,
+    max_seconds: float | None,
     fit: Fit | None,
     *,
     keep_lines: bool = False,

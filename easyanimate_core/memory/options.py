@@ -1,4 +1,4 @@
-"""How the networks of a run are held in memory: against speed, without changing what they are."""
+"""How the networks of a run are kept in memory: against speed, without changing what they are."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ WINDOWS = Tested(
 MACOS = Tested("macOS", "read", "nothing ran on a Mac")
 CPU = Tested("CPU", "run", "every mode in float32 and bfloat16, on x86-64")
 NVIDIA = Tested(
-    "NVIDIA from compute capability 8.0 on (RTX 30 and newer, A100, H100)", "read",
+    "NVIDIA, compute capability 8.0 or higher (RTX 30 and newer, A100, H100)", "read",
     "tests for such a card are in tests/gpu, and no result of a run is kept",
 )  # fmt: skip
 FLOAT16 = Tested(

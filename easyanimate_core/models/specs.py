@@ -33,13 +33,16 @@ class Version(str, Enum):
 
 
 class Head(str, Enum):
-    """What the denoiser's input channels are for, beside the 16 of the noise."""
+    """What the denoiser's input channels are for, beside the noise."""
 
     T2V = "T2V"
     INPAINT = "InP"
     CONTROL = "Control"
     CAMERA = "Control-Camera"
 
+
+#: Channels of the latents of every published model.
+LATENT_CHANNELS = 16
 
 #: Channels of the Pluecker embedding of a camera ray: moment and direction.
 PLUCKER_CHANNELS = 6
@@ -87,12 +90,12 @@ class TransformerConfig:
     """Shape of the denoiser. Field names are those of the published `config.json`.
 
     `text_embed_dim_t5` is None where there is no second text encoder (V5.1). `keep_known` is this
-    project's own: whether known pixels are held unless a run says otherwise. No published
+    project's own: whether known pixels are kept unless a run says otherwise. No published
     checkpoint has it.
     """
 
     in_channels: int
-    out_channels: int = 16
+    out_channels: int = LATENT_CHANNELS
     num_attention_heads: int = 48
     attention_head_dim: int = 64
     num_layers: int = 48
@@ -193,7 +196,7 @@ class VAEConfig:
 
     in_channels: int = 3
     out_channels: int = 3
-    latent_channels: int = 16
+    latent_channels: int = LATENT_CHANNELS
     block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
     layers_per_block: int = 2
     norm_num_groups: int = 32

@@ -1,8 +1,9 @@
 """Schedulers, guidance and the denoising loop."""
 
 from .guidance import Denoiser, Guidance, guided_denoiser, sequential_denoiser
-from .hold import holding
-from .loop import Sampler, denoise, draw_noise
+from .known import keeping_known
+from .loop import SamplingRun, denoise, draw_noise
+from .prediction import Prediction, prediction_of
 from .schedulers import (
     DEFAULT_SCHEDULER,
     FLOW_SHIFT,
@@ -21,14 +22,16 @@ __all__ = [
     "SCHEDULERS",
     "Denoiser",
     "Guidance",
-    "Sampler",
+    "Prediction",
+    "SamplingRun",
     "Schedule",
     "check_scheduler",
     "check_steps",
     "denoise",
     "draw_noise",
     "guided_denoiser",
-    "holding",
+    "keeping_known",
     "make_schedule",
+    "prediction_of",
     "sequential_denoiser",
 ]

@@ -17,7 +17,7 @@ from .schedulers import Schedule
 
 
 @dataclass(frozen=True)
-class Sampler:
+class SamplingRun:
     """How one run samples: its schedule, its guidance and one generator per sample.
 
     `sequential` predicts for the negative and the positive prompt one after the other.

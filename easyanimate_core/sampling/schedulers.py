@@ -13,7 +13,8 @@ from torch import Tensor
 from ..errors import SchedulerError
 from ..models.specs import Version
 from .noise_levels import TRAINED_STEPS, check_config
-from .solvers import Solver, make_solver
+from .prediction import Prediction
+from .solvers import SOLVERS, Setup, Solver
 
 #: Name to the prediction type that it can sample.
 SCHEDULERS: dict[str, str] = {
@@ -71,10 +72,14 @@ class Schedule:
     `timesteps` are those that are walked: all of them, or the last part where `strength` < 1.
     """
 
-    name: str
     solver: Solver
     timesteps: Tensor
     strength: float
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the denoiser predicts."""
+        return self.solver.prediction
 
     def start(self, noise: Tensor, known_latents: Tensor | None) -> Tensor:
         """The latents that the loop starts from.
@@ -91,23 +96,15 @@ class Schedule:
 
     def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
         """Clean latents at the noise level of a timestep, as the denoiser is shown them."""
-        signal, spread = self._levels(timestep, clean)
-        return signal * clean + spread * noise
+        return self.prediction.levels(timestep).noised(clean, noise)
 
     def clean(self, latents: Tensor, velocity: Tensor, timestep: Tensor) -> Tensor:
         """What the denoiser takes for the clean latents where it predicts `velocity`."""
-        signal, spread = self._levels(timestep, latents)
-        return (latents if self.name == "Flow" else signal * latents) - spread * velocity
+        return self.prediction.clean(latents, velocity, self.prediction.levels(timestep))
 
     def velocity(self, latents: Tensor, clean: Tensor, timestep: Tensor) -> Tensor:
         """The velocity that leads to `clean`: the inverse of `clean`."""
-        signal, spread = self._levels(timestep, latents)
-        return ((latents if self.name == "Flow" else signal * latents) - clean) / spread
-
-    def _levels(self, timestep: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """How much of the clean latents and of noise there is at a timestep."""
-        signal, spread = self.solver.levels(timestep)
-        return signal.to(like), spread.to(like)
+        return self.prediction.velocity(latents, clean, self.prediction.levels(timestep))
 
 
 def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> None:
@@ -165,9 +162,10 @@ def make_schedule(
             config asks for what is not known.
     """
     check_steps(steps, strength, name)
-    solver = make_solver(name, config, steps, flow_shift, device)
+    check_config(config)
+    solver = SOLVERS[name](Setup(config, steps, flow_shift, device))
     timesteps = solver.begin(steps - int(steps * strength))
-    return Schedule(name, solver, timesteps, strength)
+    return Schedule(solver, timesteps, strength)
 
 
 def check_steps(steps: int, strength: float, name: str | None = None) -> None:

@@ -1,13 +1,13 @@
 """The solvers behind the schedulers: one step from a noise level to the next, by a velocity.
 
-A solver belongs to one run: it counts its steps and remembers what its order needs. `shares` are
-the picture's shares of the variance (`noise_levels.alphas_cumprod`). The arithmetic is that of
-diffusers' schedulers of the same names, against which the tests compare them.
+A solver belongs to one run: it counts its steps and remembers what its order needs. The arithmetic
+is that of diffusers' schedulers of the same names, against which the tests compare them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -19,15 +19,29 @@ from .noise_levels import (
     LEAST_SHARE,
     TRAINED_STEPS,
     alphas_cumprod,
-    check_config,
     spaced_timesteps,
 )
+from .prediction import FlowPrediction, Levels, Prediction, VPrediction
 
 Generators = Sequence[torch.Generator]
 
 
+@dataclass(frozen=True)
+class Setup:
+    """What a solver is made of: the checkpoint's `scheduler_config.json`, and a run's wishes."""
+
+    config: Mapping[str, Any]
+    steps: int
+    flow_shift: float
+    device: torch.device | str
+
+
 class Solver(Protocol):
     """A walk over the timesteps that `begin` gives; noise and latents are of the first of them."""
+
+    @property
+    def prediction(self) -> Prediction:
+        """What the denoiser predicts."""
 
     def begin(self, skipped: int) -> Tensor:
         """Leave out the first steps, as runs of less strength do; the timesteps that are left."""
@@ -44,12 +58,11 @@ class Solver(Protocol):
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:
         """The latents of the next timestep."""
 
-    def levels(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        """Factors of the clean latents and of the noise at a timestep, in the denoiser's scale."""
-
 
 class _Walk:
     """What the solvers share: their timesteps, and where they are."""
+
+    prediction: Prediction
 
     def __init__(self, timesteps: Tensor) -> None:
         self.timesteps = timesteps
@@ -62,93 +75,74 @@ class _Walk:
     def start(self, noise: Tensor) -> Tensor:
         return noise
 
+    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
+        return self.prediction.levels(self.timesteps[self._index]).noised(clean, noise)
+
     def model_input(self, latents: Tensor) -> Tensor:
         return latents
 
 
 class Flow(_Walk):
-    """Euler's method along the straight lines of flow matching (Lipman et al., arXiv 2210.02747).
+    """Euler's method along the straight lines of flow matching.
 
     With a dynamic shift, as the published models have it, the timesteps are moved by `shift`; a
     config without one has a shift of its own.
     """
 
-    def __init__(
-        self, config: Mapping[str, Any], steps: int, shift: float, device: torch.device | str
-    ) -> None:
+    def __init__(self, setup: Setup) -> None:
+        self.prediction = FlowPrediction()
+        shift = setup.flow_shift
         low = float(np.float32(1 / TRAINED_STEPS))  # as the published models were sampled
-        if not config.get("use_dynamic_shifting"):
-            shift = float(config.get("shift", 1.0))
+        if not setup.config.get("use_dynamic_shifting"):
+            shift = float(setup.config.get("shift", 1.0))
             low = shift * low / (1 + (shift - 1) * low)
-        even = np.linspace(TRAINED_STEPS, TRAINED_STEPS * low, steps) / TRAINED_STEPS
+        even = np.linspace(TRAINED_STEPS, TRAINED_STEPS * low, setup.steps) / TRAINED_STEPS
         moved = shift / (shift + (1 / even - 1))
         sigmas = torch.from_numpy(moved).to(torch.float32)
-        super().__init__((sigmas * TRAINED_STEPS).to(device))
+        super().__init__((sigmas * TRAINED_STEPS).to(setup.device))
         self._sigmas = torch.cat([sigmas, torch.zeros(1)])
-
-    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
-        sigma = self._sigmas[self._index]
-        return sigma * noise + (1.0 - sigma) * clean
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
         now, following = self._sigmas[self._index], self._sigmas[self._index + 1]
         self._index += 1
         return latents + (following - now) * velocity
 
-    def levels(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        spread = timestep / TRAINED_STEPS
-        return 1 - spread, spread
 
-
-class _Diffusion(_Walk):
-    """Of a noise schedule that keeps the variance."""
-
-    def __init__(self, shares: Tensor, timesteps: Tensor) -> None:
-        super().__init__(timesteps)
-        self.shares = shares
-
-    def levels(self, timestep: Tensor) -> tuple[Tensor, Tensor]:
-        share = self.shares[int(timestep)]
-        return share.sqrt(), (1 - share).sqrt()
-
-    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
-        signal, spread = self.levels(self.timesteps[self._index])
-        return signal * clean + spread * noise
-
-
-class _Strided(_Diffusion):
+class _Strided(_Walk):
     """A step leads a fixed number of timesteps down, below which lies the picture itself."""
 
-    def __init__(self, shares: Tensor, timesteps: Tensor, steps: int, *, is_clean: bool) -> None:
-        super().__init__(shares, timesteps)
-        self._stride = TRAINED_STEPS // steps
+    def __init__(
+        self, setup: Setup, timesteps: np.ndarray[Any, Any], shares: Tensor, *, is_clean: bool
+    ) -> None:
+        super().__init__(torch.from_numpy(timesteps.round().astype(np.int64)).to(setup.device))
+        self.prediction: VPrediction = VPrediction(shares)
+        self._stride = TRAINED_STEPS // setup.steps
         self._last = torch.tensor(1.0) if is_clean else shares[0]
 
     def _share(self, timestep: int) -> Tensor:
-        return self.shares[timestep] if timestep >= 0 else self._last
+        return self.prediction.shares[timestep] if timestep >= 0 else self._last
 
 
 class Ddim(_Strided):
     """Song et al., arXiv 2010.02502, without noise of its own."""
 
-    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
-        spaced = spaced_timesteps(config, steps, "leading").round()
-        timesteps = torch.from_numpy(spaced.astype(np.int64)).to(device)
+    def __init__(self, setup: Setup) -> None:
+        config = setup.config
+        spaced = spaced_timesteps(config, setup.steps, "leading")
         is_clean = bool(config.get("set_alpha_to_one", True))
-        super().__init__(alphas_cumprod(config), timesteps, steps, is_clean=is_clean)
+        super().__init__(setup, spaced, alphas_cumprod(config), is_clean=is_clean)
         is_clipped = config.get("clip_sample", True)
         self._clip = config.get("clip_sample_range", 1.0) if is_clipped else None
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
         timestep = int(self.timesteps[self._index])
-        share, following = self._share(timestep), self._share(timestep - self._stride)
-        signal, spread = share**0.5, (1 - share) ** 0.5
-        clean = signal * latents - spread * velocity
-        noise = signal * velocity + spread * latents
+        levels = Levels.of_share(self._share(timestep))
+        clean = self.prediction.clean(latents, velocity, levels)
+        noise = self.prediction.noise(latents, velocity, levels)
         if self._clip is not None:
             clean = clean.clamp(-self._clip, self._clip)
         self._index += 1
-        return following**0.5 * clean + (1 - following) ** 0.5 * noise
+        return Levels.of_share(self._share(timestep - self._stride)).noised(clean, noise)
 
 
 class Pndm(_Strided):
@@ -160,12 +154,12 @@ class Pndm(_Strided):
 
     _START, _PARTS = 3, 4
 
-    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
-        spaced = spaced_timesteps(config, steps, "leading").round().astype(np.int64).tolist()
-        shares = alphas_cumprod(config, rescale=False)
-        is_clean = bool(config.get("set_alpha_to_one", False))
-        super().__init__(shares, torch.tensor(spaced, device=device), steps, is_clean=is_clean)
-        self._half = TRAINED_STEPS // steps // 2
+    def __init__(self, setup: Setup) -> None:
+        spaced = spaced_timesteps(setup.config, setup.steps, "leading")
+        shares = alphas_cumprod(setup.config, rescale=False)
+        is_clean = bool(setup.config.get("set_alpha_to_one", False))
+        super().__init__(setup, spaced, shares, is_clean=is_clean)
+        self._half = TRAINED_STEPS // setup.steps // 2
         self._before: list[Tensor] = []
 
     def begin(self, skipped: int) -> Tensor:
@@ -201,23 +195,22 @@ class Pndm(_Strided):
     def _moved(self, latents: Tensor, timestep: int, following: int, velocity: Tensor) -> Tensor:
         """Formula (9) of the paper."""
         share, then = self._share(timestep), self._share(following)
-        noise = share**0.5 * velocity + (1 - share) ** 0.5 * latents
+        noise = self.prediction.noise(latents, velocity, Levels.of_share(share))
         divisor = share * (1 - then) ** 0.5 + (share * (1 - share) * then) ** 0.5
         return (then / share) ** 0.5 * latents - (then - share) * noise / divisor
 
 
-class _BySigma(_Diffusion):
-    """By the noise per unit of picture, `sigma`, which is 0 at the end."""
+class _BySigma(_Walk):
+    """By sigma, which is 0 at the end."""
 
-    def __init__(
-        self, config: Mapping[str, Any], spaced: np.ndarray[Any, Any], timesteps: Tensor
-    ) -> None:
-        shares = alphas_cumprod(config)
-        if config.get("rescale_betas_zero_snr"):
+    def __init__(self, setup: Setup, timesteps: np.ndarray[Any, Any]) -> None:
+        shares = alphas_cumprod(setup.config)
+        if setup.config.get("rescale_betas_zero_snr"):
             shares[-1] = LEAST_SHARE
-        super().__init__(shares, timesteps)
+        super().__init__(torch.from_numpy(timesteps).to(setup.device))
+        self.prediction = VPrediction(shares)
         of_all = ((1 - shares) / shares) ** 0.5
-        sigmas = np.interp(spaced, np.arange(TRAINED_STEPS), of_all.numpy())
+        sigmas = np.interp(timesteps, np.arange(TRAINED_STEPS), of_all.numpy())
         self._sigmas = torch.from_numpy(np.append(sigmas, 0.0)).to(torch.float32)
 
 
@@ -228,11 +221,11 @@ class Euler(_BySigma):
     after the first step is a difference of numbers of that size.
     """
 
-    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
-        spaced = spaced_timesteps(config, steps, "linspace").astype(np.float32)
-        super().__init__(config, spaced, torch.from_numpy(spaced).to(device))
+    def __init__(self, setup: Setup) -> None:
+        spaced = spaced_timesteps(setup.config, setup.steps, "linspace")
+        super().__init__(setup, spaced.astype(np.float32))
         largest = self._sigmas.max()
-        is_leading = config.get("timestep_spacing", "linspace") == "leading"
+        is_leading = setup.config.get("timestep_spacing", "linspace") == "leading"
         self._first = (largest**2 + 1) ** 0.5 if is_leading else largest
         self._sigmas = self._sigmas.double()
 
@@ -243,12 +236,13 @@ class Euler(_BySigma):
         return clean + noise * self._sigmas[self._index]
 
     def model_input(self, latents: Tensor) -> Tensor:
-        return latents / (self._sigmas[self._index] ** 2 + 1) ** 0.5
+        return latents * self.prediction.levels_of_sigma(self._sigmas[self._index]).signal
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:
         now, following = self._sigmas[self._index], self._sigmas[self._index + 1]
         target, added = self._target(now, following)
-        clean = velocity * (-now / (now**2 + 1) ** 0.5) + latents / (now**2 + 1)
+        levels = self.prediction.levels_of_sigma(now)
+        clean = self.prediction.clean(self.model_input(latents), velocity, levels)
         moved = latents + (latents - clean) / now * (target - now)
         self._index += 1
         return moved if added is None else moved + _noise_like(velocity, generators) * added
@@ -270,23 +264,19 @@ class EulerAncestral(Euler):
 class DpmSolver(_BySigma):
     """DPM-Solver++ of second order, by the midpoint (Lu et al., arXiv 2211.01095)."""
 
-    def __init__(self, config: Mapping[str, Any], steps: int, device: torch.device | str) -> None:
-        spaced = spaced_timesteps(config, steps, "linspace", points=steps + 1).round()
-        super().__init__(config, spaced, torch.from_numpy(spaced.astype(np.int64)).to(device))
+    def __init__(self, setup: Setup) -> None:
+        steps = setup.steps
+        spaced = spaced_timesteps(setup.config, steps, "linspace", points=steps + 1)
+        super().__init__(setup, spaced.round().astype(np.int64))
         self._before: Tensor | None = None
-
-    def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
-        signal, spread = self._factors(self._index)
-        return signal * clean + spread * noise
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
         index = self._index
-        signal, spread = self._factors(index)
-        signal_then, spread_then = self._factors(index + 1)
-        clean = signal * latents - spread * velocity
+        now, then = self._levels(index), self._levels(index + 1)
+        clean = self.prediction.clean(latents, velocity, now)
         distance = self._log_ratio(index + 1) - self._log_ratio(index)
-        factor = signal_then * (torch.exp(-distance) - 1.0)
-        moved = spread_then / spread * latents - factor * clean
+        factor = then.signal * (torch.exp(-distance) - 1.0)
+        moved = then.spread / now.spread * latents - factor * clean
         if self._before is not None and index < len(self.timesteps) - 1:
             ratio = (self._log_ratio(index) - self._log_ratio(index - 1)) / distance
             moved = moved - 0.5 * factor * ((clean - self._before) / ratio)
@@ -294,13 +284,12 @@ class DpmSolver(_BySigma):
         self._index += 1
         return moved
 
-    def _factors(self, index: int) -> tuple[Tensor, Tensor]:
-        signal = 1 / (self._sigmas[index] ** 2 + 1) ** 0.5
-        return signal, self._sigmas[index] * signal
+    def _levels(self, index: int) -> Levels:
+        return self.prediction.levels_of_sigma(self._sigmas[index])
 
     def _log_ratio(self, index: int) -> Tensor:
-        signal, spread = self._factors(index)
-        return torch.log(signal) - torch.log(spread)
+        levels = self._levels(index)
+        return torch.log(levels.signal) - torch.log(levels.spread)
 
 
 def _noise_like(velocity: Tensor, generators: Generators) -> Tensor:
@@ -314,30 +303,12 @@ def _noise_like(velocity: Tensor, generators: Generators) -> Tensor:
     return torch.cat(drawn).to(velocity.device)
 
 
-#: Name to the solver of a diffusion model.
-_DIFFUSION: Mapping[str, Any] = {
+#: Scheduler name to its solver.
+SOLVERS: Mapping[str, Callable[[Setup], Solver]] = {
+    "Flow": Flow,
     "Euler": Euler,
     "Euler A": EulerAncestral,
     "DPM++": DpmSolver,
     "PNDM": Pndm,
     "DDIM": Ddim,
 }
-
-
-def make_solver(
-    name: str,
-    config: Mapping[str, Any],
-    steps: int,
-    flow_shift: float,
-    device: torch.device | str,
-) -> Solver:
-    """The solver of a scheduler's name.
-
-    Raises:
-        SchedulerError: The config asks for what it does not do.
-    """
-    check_config(config)
-    if name == "Flow":
-        return Flow(config, steps, flow_shift, device)
-    solver: Solver = _DIFFUSION[name](config, steps, device)
-    return solver

@@ -1,6 +1,6 @@
 """The output of the text encoders and their interface.
 
-Shapes: B prompts, L tokens (V5.1: 256, V5: 77), D width, L2 = 256 tokens and D2 width of mT5.
+Shapes: B prompts, T tokens (V5.1: 256, V5: 77), D width, T2 = 256 tokens and D2 width of mT5.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from ..models.precision import check_finite
 class TextEmbedding:
     """Encoded prompts for the denoiser, one row per prompt.
 
-    `text` [B, L, D] is the state of Qwen2-VL (V5.1) or Bert (V5), `mask` [B, L] is 1 on tokens and
-    0 on padding. `text_t5` [B, L2, D2] and `mask_t5` [B, L2] are mT5's, None for V5.1. The denoiser
+    `text` [B, T, D] is the state of Qwen2-VL (V5.1) or Bert (V5), `mask` [B, T] is 1 on tokens and
+    0 on padding. `text_t5` [B, T2, D2] and `mask_t5` [B, T2] are mT5's, None for V5.1. The denoiser
     also reads the padding: the masks are only for the encoders and for reports.
 
     `truncated` has the part of each prompt that did not fit in `text` ("" if all did),

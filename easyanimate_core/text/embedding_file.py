@@ -1,6 +1,6 @@
 """Files of prompt embeddings, which let a run do without a text encoder.
 
-A safetensors file with `positive.text` [P, L, D] and `negative.text` [1, L, D], for V5 also
+A safetensors file with `positive.text` [P, T, D] and `negative.text` [1, T, D], for V5 also
 `positive.text_t5` and `negative.text_t5`. The metadata has the format version, the SHA-256 of the
 tensors and, if known, the prompts as JSON.
 """

@@ -35,7 +35,7 @@ MAX_TOKENS = 256
 
 @dataclass(frozen=True)
 class Tokens:
-    """`ids` and `mask` [B, L], int64; `removed[i]` is the truncated end of text i."""
+    """`ids` and `mask` [B, T], int64; `removed[i]` is the truncated end of text i."""
 
     ids: Tensor
     mask: Tensor
@@ -54,7 +54,7 @@ class Tokenizer(Protocol):
         """Vocabulary size; every id is smaller."""
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
-        """Token ids of a batch, L = `max_tokens`."""
+        """Token ids of a batch, T = `max_tokens`."""
 
 
 class TransformersTokenizer:

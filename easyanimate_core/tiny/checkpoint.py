@@ -18,7 +18,14 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files import atomic_folder, check_folder, read_json
-from ..models.specs import PLUCKER_CHANNELS, Head, TransformerConfig, VAEConfig, Version
+from ..models.specs import (
+    LATENT_CHANNELS,
+    PLUCKER_CHANNELS,
+    Head,
+    TransformerConfig,
+    VAEConfig,
+    Version,
+)
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..sampling import PUBLISHED_CONFIG
@@ -31,7 +38,6 @@ from .tokenizers import (
 )
 
 _MARK = "easyanimate_tiny"
-_LATENT_CHANNELS = 16
 _TEXT_DIM = 32
 _T5_DIM = 24
 _PIPELINES = {
@@ -86,15 +92,15 @@ def _transformer_config(version: Version, head: Head, *, reference: bool) -> Tra
         )
     extra = {
         Head.T2V: 0,
-        Head.INPAINT: 1 + _LATENT_CHANNELS,
-        Head.CONTROL: _LATENT_CHANNELS,
+        Head.INPAINT: 1 + LATENT_CHANNELS,
+        Head.CONTROL: LATENT_CHANNELS,
         Head.CAMERA: PLUCKER_CHANNELS,
     }[head]
     if reference and is_flow and head in (Head.CONTROL, Head.CAMERA):
-        extra += _LATENT_CHANNELS
+        extra += LATENT_CHANNELS
     return TransformerConfig(
-        in_channels=_LATENT_CHANNELS + extra,
-        out_channels=_LATENT_CHANNELS,
+        in_channels=LATENT_CHANNELS + extra,
+        out_channels=LATENT_CHANNELS,
         num_attention_heads=2,
         attention_head_dim=16,
         num_layers=3,

@@ -1,1 +1,1 @@
-"""Training: one trainer, one strategy per task. Inference imports nothing of it."""
+"""Training: one trainer, one strategy per task. Inference imports none of it."""

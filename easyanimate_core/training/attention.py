@@ -1,4 +1,4 @@
-"""The attention kernel that learns fastest where it runs.
+"""The attention kernel that trains fastest on the current device.
 
 Shapes: B batch, N tokens, H heads, D head dimension.
 """
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from ..models.transformer import scaled_dot_product
 
-#: Of the matrix of scores [B, H, N, N]; larger ones would fill the memory.
+#: Entries of the score matrix [B, H, N, N]; a larger one would fill the memory.
 _MOST_SCORES = 2**26
 
 
 def training_attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-    """Softmax attention [B, N, H * D] that goes back fast through bfloat16 on a processor too.
+    """Softmax attention [B, N, H * D] with a bfloat16 backward pass that is fast on CPUs too.
 
-    There PyTorch's fused kernel takes three times as long as products of whole matrices (AVX-512,
-    204 tokens). Long sequences and graphics cards keep PyTorch's choice.
+    On CPUs, PyTorch's fused kernel takes three times as long as plain matrix products (AVX-512,
+    204 tokens). Long sequences and GPUs use PyTorch's choice.
     """
     scores = q_BHND[..., 0].numel() * q_BHND.shape[2]
     autocast = q_BHND.device.type == "cpu" and torch.is_autocast_enabled("cpu")

@@ -1,4 +1,4 @@
-"""Complete states of a run on disk: whole or not there, the oldest removed."""
+"""Training states on disk: written atomically, the oldest removed."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from .state.files import (
 )
 from .state.run_state import RANDOM, RunState
 
-#: The folder of the states in the run's.
+#: Folder of the states, inside the run's folder.
 STATES = "checkpoints"
 _STEP = re.compile(r"step-(\d{8})")
 _LEFT = re.compile(r"\.step-\d{8}\.(part|old)")
-#: In every state of the versions before, beside pickles.
+#: Present in every state of earlier versions, which also hold pickles.
 _OLD_INDEX = "position.json"
 
 
 @dataclass(frozen=True)
 class Resumed:
-    """The step that a run goes on after, 0 for a new one, and what there is to say about it."""
+    """The last finished step of a resumed run, 0 for a new one, and notes for the user."""
 
     step: int
     notes: tuple[str, ...] = ()
 
 
 class Checkpoints:
-    """The states of a run in `folder`; `keep` of them stay."""
+    """The states of a run in `folder`; the newest `keep` of them are kept."""
 
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder = folder
@@ -55,9 +55,9 @@ class Checkpoints:
         return sorted(int(match[1]) for match in found if match)
 
     def check(self) -> None:
-        """Raise `CheckpointError` now where it is plain that the last state cannot be read.
+        """Raise `CheckpointError` early if the last state obviously cannot be read.
 
-        What killed runs have left is deleted. One process calls it.
+        Also deletes leftovers of killed runs. Only one process may call it.
         """
         self._sweep()
         steps = self.steps()
@@ -65,12 +65,12 @@ class Checkpoints:
             self._index(steps[-1])
 
     def save(self, state: RunState, step: int) -> tuple[str, ...]:
-        """Write the state after `step` steps, and remove old ones; what is to be said about it.
+        """Write the state after `step` steps and remove old ones; returns notes for the user.
 
-        Every process must call it. Files that another program holds are no reason to end a run.
+        Every process must call it. Files that another program keeps open do not end the run.
 
         Raises:
-            MediaError: The disk is full or cannot be written to; the states before stay.
+            MediaError: The disk is full or not writable; earlier states are kept.
         """
         accelerator = state.accelerator
         writes = accelerator.is_main_process
@@ -80,10 +80,10 @@ class Checkpoints:
             with self._new(step) if writes else nullcontext(self.folder) as folder:
                 write_files(folder, state.parts(), made, writes=writes)
         except HeldError as error:
-            notes.append(f"{error} To go on from it, rename it so; the run goes on now.")
+            notes.append(f"{error} Rename it to that name to resume from it; the run continues.")
         except MediaError as error:
             raise MediaError(
-                f"{error} When that is mended, start it again, and {self._before(step)}."
+                f"{error} Once that is fixed, start it again: {self._before(step)}."
             ) from error
         if writes:
             for old in self.steps()[: -self._keep]:
@@ -92,7 +92,7 @@ class Checkpoints:
         return tuple(notes)
 
     def load_latest(self, state: RunState) -> Resumed:
-        """Go back to the last complete state.
+        """Restore the last complete state.
 
         Raises:
             CheckpointError: The state is damaged or does not fit this run.
@@ -124,10 +124,10 @@ class Checkpoints:
         folder = self._final(step)
         if not (folder / INDEX).exists() and (folder / _OLD_INDEX).exists():
             raise CheckpointError(
-                f"The state {folder} is that of an earlier version, in pickles. Opening a pickle "
-                "can run any code that its author put in, so it is not read. Delete "
-                f"{self.folder}, or give --restart: the run then begins anew. The version that "
-                "wrote the state can finish the run."
+                f"The state {folder} was written by an earlier version, which used pickles. A "
+                "pickle can run arbitrary code when it is opened, so it is not read. Delete "
+                f"{self.folder} or pass --restart to start the run over, or finish it with the "
+                "version that wrote the state."
             )
         try:
             return read_index(folder, step)
@@ -141,18 +141,18 @@ class Checkpoints:
         return self.folder / f"step-{step:08d}"
 
     def _remove(self, step: int) -> list[str]:
-        """Delete a state, under a name that is none first: half of one must not look whole."""
+        """Rename a state, then delete it: a half-deleted one must not look complete."""
         final = self._final(step)
         aside = self.folder / temporary_name(final.name)
         try:
             rename(final, aside)
         except OSError as error:
-            return [f"The old state {final} cannot be removed now ({error.strerror or error})."]
+            return [f"The old state {final} cannot be removed ({error.strerror or error})."]
         try:
             remove_tree(aside)
         except OSError as error:
             said = error.strerror or error
-            return [f"{aside}, an old state, cannot be removed ({said}): the next run does it."]
+            return [f"{aside}, an old state, cannot be removed ({said}); the next run tries again."]
         return []
 
     def _sweep(self) -> None:
@@ -160,34 +160,34 @@ class Checkpoints:
         if self.folder.is_dir():
             for path in self.folder.iterdir():
                 if _LEFT.fullmatch(path.name):
-                    with suppress(OSError):  # what cannot be removed now may be the next time
+                    with suppress(OSError):  # the next run tries again
                         remove_tree(path, wait=False)
 
     def _before(self, step: int) -> str:
         earlier = [known for known in self.steps() if known < step]
-        return f"the run goes on after step {earlier[-1]}" if earlier else "the run begins anew"
+        return f"the run resumes after step {earlier[-1]}" if earlier else "the run starts over"
 
     def _unreadable(self, step: int, error: Exception) -> CheckpointError:
         return CheckpointError(
-            f"The state {self._final(step)} cannot be read: {error}. Delete this folder, and "
+            f"The state {self._final(step)} cannot be read: {error}. Delete this folder; then "
             f"{self._before(step)}."
         )
 
 
 def _agree(accelerator: Any, step: int, folder: Path) -> None:
-    """Every process has to see the same states."""
+    """Check that all processes see the same states."""
     if accelerator.num_processes == 1:
         return
     seen = accelerator.gather(torch.tensor([step], device=accelerator.device)).tolist()
     if len(set(seen)) > 1:
         raise CheckpointError(
             f"The processes see different states in {folder}: after the steps "
-            f"{', '.join(map(str, seen))}. Put the run's output on a disk that all machines share."
+            f"{', '.join(map(str, seen))}. Put the run's output on a disk shared by all machines."
         )
 
 
 def _elsewhere(made: Made, own: Made) -> str:
     return (
-        f"The state was written by {made.ranks} process(es) on {made.device}, and this is a run of "
-        f"{own.ranks} on {own.device}: its weights are the same, its draws and losses are not."
+        f"The state was written by {made.ranks} process(es) on {made.device}; this run has "
+        f"{own.ranks} on {own.device}. The weights are the same, random draws and losses differ."
     )

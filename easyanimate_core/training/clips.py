@@ -1,4 +1,4 @@
-"""The clips of a run: those that its config names, without those that cannot be used."""
+"""The usable clips that a run's config names."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from .data.records import Record
 from .data.synthetic import synthetic_records
 from .tracking import Report, print_line
 
-#: What a task needs of every clip beside it: a field of `Sample`.
+#: What a task needs in addition to each clip: a field of `Sample`.
 _NEEDS = {"control": "control", "camera": "camera"}
-#: How many faults a refusal names.
+#: How many faults an error lists.
 _SHOWN = 3
 
 
 @dataclass(frozen=True)
 class Clips:
-    """`records` are trained on, `held_out` measured."""
+    """`records` to train on and `held_out` ones to validate on."""
 
     records: Sequence[Record]
     held_out: Sequence[Record]
 
     @classmethod
     def in_memory(cls, config: TrainConfig, records: Sequence[Record]) -> Clips:
-        """Clips that are no files; the first are measured too."""
+        """Clips that are not files; the first ones are also used for validation."""
         return cls(records, records[: config.validation.clips])
 
 
@@ -43,10 +43,10 @@ def find_clips(
     progress: Progress = silent,
     report: Report = print_line,
 ) -> Clips:
-    """The clips of the config, every file read once as far as training will.
+    """The clips of the config, each file read once as far as training will read it.
 
-    Those that cannot be read are left out; `report` is told which. The processes of `accelerator`
-    share the work. Reports the stage "check".
+    Unreadable clips are left out and listed through `report`. The processes of `accelerator` share
+    the work. Reports the stage "check".
 
     Raises:
         InputError: There is no data, or a manifest is malformed.
@@ -59,7 +59,7 @@ def find_clips(
         if validation.manifest is None:
             return Clips(records, synthetic_records(held_out, seed=validation.seed))
     elif data.manifest is None:
-        raise InputError("data has no clips: give data.manifest, or data.synthetic.")
+        raise InputError("data has no clips: set data.manifest or data.synthetic.")
     else:
         records = manifest_records(data.manifest, data.root, fps=data.fps, report=report)
         records = _readable(config, records, data.manifest, accelerator, (progress, report))
@@ -72,14 +72,14 @@ def find_clips(
 
 
 def _fitting(config: TrainConfig, records: list[Record], report: Report) -> list[Record]:
-    """The held-out clips that have a shape."""
+    """The held-out clips that fit a bucket."""
     data = config.data
     fitting = [record for record in records if shapes_for(record, data.tokens, data.frames)]
     if not fitting:
         raise InputError(
             f"No clip of {config.validation.manifest} fits a bucket: {records[0].name} has "
-            f"{records[0].frames} frames of {records[0].width} x {records[0].height}. Name larger "
-            "or longer ones, or add smaller token lengths or shorter frames to data."
+            f"{records[0].frames} frames of {records[0].width} x {records[0].height}. Use larger "
+            "or longer clips, or add smaller data.tokens or data.frames."
         )
     if len(fitting) < len(records):
         left_out = [record.name for record in records if record not in fitting]

@@ -1,4 +1,4 @@
-"""The YAML file of a training run, typed: an unknown key or a wrong value is refused by name."""
+"""The typed YAML config of a training run; errors name every unknown key and wrong value."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def _path(path: Path) -> Path:
     return named_path(str(expanded(path)), "It", InputError)
 
 
-#: A path, with `~` as the home folder, that a file can have.
+#: A valid path of a file or folder; `~` is the home folder.
 HomePath = Annotated[Path, AfterValidator(_path)]
 TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
-#: What of a clip is known to an inpaint denoiser while it learns.
+#: Which part of a clip is known when an inpaint denoiser is trained.
 MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
 _MASKS: dict[MaskKind, float] = {
     "start": 0.4,
@@ -40,7 +40,7 @@ _MASKS: dict[MaskKind, float] = {
     "frames": 0.1,
     "region": 0.3,
 }
-#: The cache's folder in a run's own, where the config names no other.
+#: Default cache folder, inside the run's folder.
 CACHE = "cache"
 #: What a run can train.
 TASK_NAMES: tuple[str, ...] = get_args(TaskName)
@@ -51,20 +51,20 @@ class _Section(BaseModel):
 
 
 class LoraConfig(_Section):
-    """Low-rank matrices beside the attention's and the feed-forward's layers."""
+    """Low-rank matrices added to the attention and feed-forward layers."""
 
-    rank: int = Field(64, ge=1, description="Inner size of the two matrices")
-    alpha: float = Field(32.0, gt=0, description="The change is scaled by alpha / rank")
+    rank: int = Field(64, ge=1, description="Inner dimension of the two matrices")
+    alpha: float = Field(32.0, gt=0, description="The update is scaled by alpha / rank")
     layers: tuple[Literal["attention", "feed_forward"], ...] = Field(
         ("attention", "feed_forward"), min_length=1
     )
 
 
 class ModelConfig(_Section):
-    """Where the networks come from.
+    """The networks to train or start from.
 
     `checkpoint` is a complete folder; `vae`, `text` and `weights` replace parts of it. A new
-    network gets the sizes of `network` and fresh weights, or those of `weights` where they fit.
+    network has the sizes in `network`; it starts from those of `weights` that fit, else randomly.
     """
 
     checkpoint: HomePath | None = Field(None, description="Checkpoint folder to start from")
@@ -73,42 +73,42 @@ class ModelConfig(_Section):
         None, description="Folder with text_encoder/ and tokenizer/; default CHECKPOINT"
     )
     weights: HomePath | None = Field(
-        None, description="Folder of weights to start a new network from; default none"
+        None, description="Folder of weights that a new network starts from; default none"
     )
     network: dict[str, Any] | None = Field(
         None, description="Sizes of a new network: the fields of its config.json"
     )
-    lora: LoraConfig | None = Field(None, description="Train a LoRA; default all weights")
+    lora: LoraConfig | None = Field(None, description="Train a LoRA; default: train all weights")
 
     @model_validator(mode="after")
     def _has_a_start(self) -> ModelConfig:
         if self.checkpoint is None and self.network is None:
-            raise ValueError("needs `checkpoint`, or `network` for a new one")
+            raise ValueError("needs `checkpoint`, or `network` for a new network")
         if self.weights is not None and self.network is None:
-            raise ValueError("`weights` fill a new network: give its sizes in `network` too")
+            raise ValueError("`weights` initialise a new network: set its sizes in `network` too")
         if self.lora is not None and self.network is not None:
-            raise ValueError("a LoRA changes trained weights: give `checkpoint`, not `network`")
+            raise ValueError("a LoRA adapts trained weights: set `checkpoint`, not `network`")
         return self
 
 
 class SyntheticConfig(_Section):
-    """Clips of the synthetic world, made while training."""
+    """Clips of the synthetic world, generated during training."""
 
     count: int = Field(ge=1, description="How many clips")
     seed: int = Field(0, ge=0)
-    kind: str = Field("mixed", description="Which scenes; see make-clips --help")
+    kind: str = Field("mixed", description="Kind of scenes; see make-clips --help")
     looks: tuple[Look, ...] = Field(
-        ("textured",), min_length=1, description="How bodies are drawn, one of them per clip"
+        ("textured",), min_length=1, description="How bodies are drawn; one is chosen per clip"
     )
     repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(
-        {}, description="Shape of the main body: how many times as often its scenes are shown"
+        {}, description="How many times each scene is repeated, by the shape of its main body"
     )
     height: int = Field(96, ge=16, multiple_of=16)
     width: int = Field(96, ge=16, multiple_of=16)
     frames: int = Field(17, ge=1, description="4n + 1")
     languages: tuple[Literal["en", "zh"], ...] = Field(("en", "zh"), min_length=1)
     control: tuple[Literal["edges", "depth", "trajectory"], ...] = Field(
-        ("edges",), min_length=1, description="Control videos, one of them per clip"
+        ("edges",), min_length=1, description="Control videos; one is chosen per clip"
     )
 
     @field_validator("frames")
@@ -121,42 +121,44 @@ class SyntheticConfig(_Section):
     @classmethod
     def _shapes(cls, value: dict[str, int]) -> dict[str, int]:
         if unknown := set(value) - set(SHAPES):
-            raise ValueError(f"names {', '.join(sorted(unknown))}; shapes are {', '.join(SHAPES)}")
+            raise ValueError(
+                f"unknown {', '.join(sorted(unknown))}; shapes are {', '.join(SHAPES)}"
+            )
         return value
 
 
 class DataConfig(_Section):
-    """What is trained on, and in which sizes."""
+    """The training data and its sizes."""
 
     manifest: HomePath | None = Field(None, description="JSON list of file_path, text and type")
     root: HomePath | None = Field(
-        None, description="What file_path is relative to; default its folder"
+        None, description="Folder that file_path is relative to; default the manifest's"
     )
     synthetic: SyntheticConfig | None = None
     tokens: tuple[int, ...] = Field(
         (3328, 13312), min_length=1, description="Token lengths of the buckets"
     )
     frames: tuple[int, ...] = Field(
-        (1, 9, 21, 49), min_length=1, description="Lengths that clips are cut to"
+        (1, 9, 21, 49), min_length=1, description="Lengths in frames that clips are cut to"
     )
     fps: float = Field(8.0, gt=0)
     tokens_per_batch: int | None = Field(
-        None, description="Tokens of a batch on one device; default: one clip of the longest"
+        None, description="Tokens per batch on one device; default: one clip of the longest"
     )
     crop: tuple[int, int, int] | None = Field(
-        None, description="VAE: frames, height and width that are cut out at random"
+        None, description="VAE: frames, height and width of the random crops"
     )
     crop_masks: float = Field(
-        0.0, ge=0, le=1, description="VAE: share of the crops that hold a place of the clip's mask"
+        0.0, ge=0, le=1, description="VAE: share of the crops that contain part of the clip's mask"
     )
-    clips_per_batch: int = Field(4, ge=1, description="VAE: clips of a batch on one device")
+    clips_per_batch: int = Field(4, ge=1, description="VAE: clips per batch on one device")
     cache: HomePath | None = Field(
         None, description="Folder for latents and embeddings; default OUTPUT/cache"
     )
     draws: int = Field(
-        2, ge=1, description="Inpaint: random masks per clip that are encoded and kept"
+        2, ge=1, description="Inpaint: random masks that are encoded and cached per clip"
     )
-    workers: int = Field(0, ge=0, description="Processes that read clips ahead")
+    workers: int = Field(0, ge=0, description="Processes that prefetch clips")
 
     @field_validator("frames")
     @classmethod
@@ -175,35 +177,35 @@ class DataConfig(_Section):
     def _crop_of_its_own(self) -> DataConfig:
         if self.crop_masks and self.crop is None:
             raise ValueError(
-                f"has crop_masks {self.crop_masks} and no crop to place; give crop or leave it out"
+                f"has crop_masks {self.crop_masks} but no crop; set crop, or omit crop_masks"
             )
         return self
 
 
 class ObjectiveConfig(_Section):
-    """The denoiser's loss and what is left out at random."""
+    """The denoiser's loss and its random dropouts."""
 
     timesteps: Literal["uniform", "logit_normal"] = "uniform"
     logit_mean: float = 0.0
     logit_std: float = Field(1.0, gt=0)
     shift: float = Field(
-        1.0, gt=0, description="Flow: above 1 moves timesteps towards noise; sampling uses 2.718"
+        1.0, gt=0, description="Flow: above 1 shifts timesteps towards noise; sampling uses 2.718"
     )
-    caption_dropout: float = Field(0.1, ge=0, le=1, description="Share trained without caption")
+    caption_dropout: float = Field(0.1, ge=0, le=1, description="Share trained without a caption")
     empty_captions: tuple[str, ...] = Field(
-        ("",), min_length=1, description="What stands in the place of a dropped caption"
+        ("",), min_length=1, description="What replaces a dropped caption"
     )
     condition_dropout: float = Field(
         0.1, ge=0, le=1, description="Share trained without mask, control or camera"
     )
-    reference_dropout: float = Field(0.3, ge=0, le=1, description="Share without reference image")
+    reference_dropout: float = Field(0.3, ge=0, le=1, description="Share without a reference image")
     noise_mean: float = Field(-3.0, description="Known pixels get noise of exp(N(mean, std))")
     noise_std: float = Field(0.5, ge=0)
     masks: dict[MaskKind, float] = Field(
-        default_factory=lambda: dict(_MASKS), description="Kinds of inpaint masks and how often"
+        default_factory=lambda: dict(_MASKS), description="Kinds of inpaint masks and their shares"
     )
     region_share: float = Field(
-        0.0, ge=0, lt=1, description="Share of the loss that counts the clips' own masks alone"
+        0.0, ge=0, lt=1, description="Share of the loss that counts only the clips' own masks"
     )
 
     @field_validator("masks")
@@ -215,89 +217,89 @@ class ObjectiveConfig(_Section):
 
 
 class VAEObjectiveConfig(_Section):
-    """The VAE's losses by weight; a weight of 0 leaves a loss out."""
+    """Weights of the VAE's losses; 0 disables a loss."""
 
     kl: float = Field(1e-6, ge=0)
     perceptual: float = Field(0.0, ge=0, description="LPIPS; needs `lpips_weights`")
     lpips_weights: HomePath | None = Field(None, description="torchvision's vgg16 state dict")
     adversarial: float = Field(0.0, ge=0, description="3-D patch discriminator")
-    adversarial_start: int = Field(0, ge=0, description="Step from which it judges")
+    adversarial_start: int = Field(0, ge=0, description="Step from which it is used")
     discriminator_channels: int = Field(32, ge=8)
-    edges: float = Field(0.0, ge=0, description="Error of differences of neighbouring pixels")
+    edges: float = Field(0.0, ge=0, description="Error of differences between neighbouring pixels")
     images: float = Field(0.2, ge=0, le=1, description="Share of batches that are single frames")
     from_pictures: bool = Field(
         False,
-        description="`model.weights` were trained on pictures alone: begin with each frame as one",
+        description="`model.weights` were trained on images only: start with each frame as one",
     )
-    decoder_only: bool = Field(False, description="Keep the encoder, and so the latents")
+    decoder_only: bool = Field(False, description="Freeze the encoder, and with it the latents")
     keep_latents: float = Field(
         0.0,
         ge=0,
-        description="Distance of latents from those at the start, outside of the clips' masks: "
-        "trained denoisers still fit",
+        description="Distance of the latents from the initial ones, outside the clips' masks: "
+        "keeps trained denoisers usable",
     )
 
     @model_validator(mode="after")
     def _weights(self) -> VAEObjectiveConfig:
         if self.perceptual > 0 and self.lpips_weights is None:
-            raise ValueError("`perceptual` needs `lpips_weights`, a file of vgg16 weights")
+            raise ValueError("`perceptual` needs `lpips_weights`, a file with vgg16 weights")
         if self.decoder_only and self.keep_latents:
-            raise ValueError("`decoder_only` keeps the latents as they are; leave out keep_latents")
+            raise ValueError("`decoder_only` already keeps the latents; omit keep_latents")
         return self
 
 
 class OptimizerConfig(_Section):
-    """How weights are changed."""
+    """The optimiser and its learning rate."""
 
     kind: Literal["adamw", "adamw8bit", "muon"] = Field(
         "adamw",
-        description="muon: the blocks' matrices by Muon, the rest by adamw; it learns faster",
+        description="muon: Muon for the blocks' matrices, adamw for the rest; it learns faster",
     )
     learning_rate: float = Field(1e-4, gt=0)
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = Field(0.01, ge=0)
     eps: float = Field(1e-8, gt=0)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    warmup: int = Field(100, ge=0, description="Steps of linear warm-up")
-    clip: float = Field(1.0, gt=0, description="Greatest norm of the gradient")
+    warmup: int = Field(100, ge=0, description="Linear warm-up steps")
+    clip: float = Field(1.0, gt=0, description="Maximum gradient norm")
 
 
 class RunConfig(_Section):
-    """How long, how exact, and what is kept on the way."""
+    """Length, precision and checkpoints of the run."""
 
-    steps: int = Field(ge=1, description="Optimiser steps in all")
-    accumulate: int = Field(1, ge=1, description="Batches per step")
+    steps: int = Field(ge=1, description="Total optimiser steps")
+    accumulate: int = Field(1, ge=1, description="Batches per step (gradient accumulation)")
     precision: Literal["no", "bf16", "fp16"] = "no"
     gradient_checkpointing: bool = False
-    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the averaged weights; 0 is off")
+    ema: float = Field(0.0, ge=0, lt=1, description="Decay of the averaged weights; 0 turns it off")
     save_every: int = Field(500, ge=1)
-    keep: int = Field(2, ge=1, description="Checkpoints that are kept")
+    keep: int = Field(2, ge=1, description="Number of states to keep")
     log_every: int = Field(10, ge=1)
     tensorboard: bool = True
-    validate_every: int = Field(0, ge=0, description="Steps between validations; 0 is never")
+    validate_every: int = Field(0, ge=0, description="Steps between validations; 0 turns them off")
 
     @field_validator("precision", mode="before")
     @classmethod
     def _bare_no(cls, value: object) -> object:
-        return "no" if value is False else value  # as YAML reads it
+        return "no" if value is False else value  # YAML parses a bare `no` as False
 
     @model_validator(mode="after")
     def _whole_rows(self) -> RunConfig:
         if self.save_every % self.log_every:
             raise ValueError(
                 f"save_every is {self.save_every}; it must be a multiple of log_every "
-                f"({self.log_every}), so that a run that goes on logs the same means"
+                f"({self.log_every}), so that a resumed run logs the same means"
             )
         return self
 
 
 class ValidationConfig(_Section):
-    """What is made and measured on the way."""
+    """What is generated and measured during training."""
 
     clips: int = Field(8, ge=1, description="Held-out clips whose loss is measured")
-    seed: int = Field(10_000, ge=0, description="Synthetic clips: their seed")
+    seed: int = Field(10_000, ge=0, description="Seed of the synthetic clips")
     manifest: HomePath | None = None
-    videos: int = Field(4, ge=0, description="How many are made and saved")
+    videos: int = Field(4, ge=0, description="How many videos are generated and saved")
     steps: int = Field(20, ge=1)
     guidance: float = Field(4.0, ge=1)
 
@@ -318,17 +320,17 @@ class TrainConfig(_Section):
 
     @property
     def cache(self) -> Path:
-        """Where latents, embeddings and what is known of files are kept."""
+        """Folder for latents, embeddings and the results of file checks."""
         return self.data.cache or self.output / CACHE
 
     @model_validator(mode="after")
     def _fits_the_task(self) -> TrainConfig:
         if self.task == "vae" and self.model.lora is not None:
-            raise ValueError("the VAE has no LoRA: leave `model.lora` out")
+            raise ValueError("the VAE has no LoRA: omit `model.lora`")
         if self.task != "vae" and self.data.crop is not None:
-            raise ValueError("`data.crop` is the VAE's: sizes come from `data.tokens`")
+            raise ValueError("`data.crop` is for the VAE only: sizes come from `data.tokens`")
         if self.run.ema and self.model.lora is not None:
-            raise ValueError("a LoRA is trained without averaging: set `run.ema` to 0")
+            raise ValueError("a LoRA is trained without weight averaging: set `run.ema` to 0")
         return self
 
 
@@ -336,12 +338,12 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
     """Read a run's YAML file.
 
     Args:
-        path: The file. Its relative paths are relative to the folder the command runs in.
-        overrides: Values in place of the file's, such as `run.steps=100`.
+        path: The file. Relative paths in it are resolved against the current working directory.
+        overrides: Values that override the file's, such as `run.steps=100`.
 
     Raises:
-        InputError: The file is missing or no YAML, or a key or a value is not allowed; it names
-            every fault and the allowed keys.
+        InputError: The file is missing or not valid YAML, or a key or a value is not allowed; the
+            message names every fault and the allowed keys.
     """
     if not path.is_file():
         raise InputError(f"There is no config {path}. The folder configs/ has examples.")
@@ -352,18 +354,20 @@ def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
 
 
 def parse_config(content: dict[str, Any], name: str = "The config") -> TrainConfig:
-    """A run's settings from plain values; `InputError` as `read_config`."""
+    """A run's settings from plain values; raises `InputError` like `read_config`."""
     try:
         return TrainConfig.model_validate(content)
     except ValidationError as error:
         faults = "\n".join(f"  {_fault(detail)}" for detail in error.errors())
-        raise InputError(f"{name} is refused:\n{faults}") from error
+        raise InputError(f"{name} is invalid:\n{faults}") from error
 
 
 def _override(content: dict[str, Any], override: str) -> None:
     key, found, value = override.partition("=")
     if not found:
-        raise InputError(f"--set {override!r} has no value; write KEY=VALUE, as run.steps=100.")
+        raise InputError(
+            f"--set {override!r} has no value; write KEY=VALUE, such as run.steps=100."
+        )
     *sections, last = key.split(".")
     for section in sections:
         below = content.setdefault(section, {})
@@ -374,7 +378,7 @@ def _override(content: dict[str, Any], override: str) -> None:
 
 
 def _fault(detail: Any) -> str:
-    """One fault: where, what was given, and what is allowed."""
+    """Describe one fault: where it is, the given value, and what is allowed."""
     place = [str(part) for part in detail["loc"]]
     where = ".".join(place) or "the run"
     if detail["type"] == "extra_forbidden":

@@ -1,4 +1,4 @@
-"""Weights to start from, drawn from a seed."""
+"""Initial weights, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor, nn
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 
-#: Layers of the denoiser that begin at zero: every block is the identity at first (adaLN-Zero,
-#: Peebles and Xie, arXiv 2212.09748) and the prediction is zero.
+#: Layers of the denoiser that are initialised to zero: every block starts as the identity
+#: (adaLN-Zero, Peebles and Xie, arXiv 2212.09748) and the prediction is zero.
 _ZERO = ("norm1.linear", "norm2.linear", "norm_out.linear", "proj_out")
 
 _CONV3D_DIMS = 5
-#: Log-variance that a new VAE's latents begin with; their means begin with a variance near 1.
+#: Initial log-variance of a new VAE's latents; their means start with a variance near 1.
 _LOGVAR = -6.0
 
 
 @torch.no_grad()
 def initialise(network: nn.Module, seed: int) -> None:
-    """Norms to one, biases to zero, matrices uniform in +-sqrt(3 / fan-in).
+    """Set norms to one, biases to zero, and matrices to uniform in +-sqrt(3 / fan-in).
 
-    Convolutions over time begin with their newest frame alone: otherwise every layer of a causal
-    VAE lags by a frame, and the sum of the lags takes long to be unlearned.
+    Temporal convolutions start with only their newest frame: otherwise every layer of a causal VAE
+    lags by a frame, and it takes long to unlearn the total lag.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, layer in network.named_modules():
@@ -49,9 +49,9 @@ def initialise(network: nn.Module, seed: int) -> None:
 
 
 def _quieten(vae: AutoencoderKLMagvit) -> None:
-    """Every residual block begins as its shortcut, and latents have little noise.
+    """Make every residual block start as its shortcut, and latents with little noise.
 
-    So depth costs no stability, and the decoder sees something from the first step.
+    This keeps deep networks stable, and the decoder gets a signal from the first step.
     """
     for name, layer in vae.named_modules():
         if name.endswith(".conv2"):
@@ -63,10 +63,10 @@ def _quieten(vae: AutoencoderKLMagvit) -> None:
 
 @torch.no_grad()
 def treat_frames_as_pictures(vae: AutoencoderKLMagvit) -> None:
-    """Give the newest frame all that every convolution over time gives to three equal ones.
+    """Sum the taps of every temporal convolution into its newest frame.
 
-    A VAE that was trained on pictures alone has seen no difference between the taps of time; after
-    this a clip's frames come out as they did, instead of mixed with those before.
+    A VAE trained only on images has never seen the temporal taps differ; after this, it treats
+    each frame of a clip as an image instead of mixing it with earlier ones.
     """
     for layer in vae.modules():
         weight = getattr(layer, "weight", None)
@@ -83,10 +83,10 @@ def _noise_channels(network: nn.Module) -> int:
 
 @torch.no_grad()
 def copy_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
-    """Fill `network` with `weights` of the same names; returns the names that did not fit.
+    """Copy `weights` into the parameters of the same names; returns the names that do not fit.
 
-    Input channels that a weight does not have are set to zero, so that a head with new conditions
-    begins as the head it comes from. Layers of another shape, and missing ones, keep theirs.
+    Input channels missing from a weight are set to zero, so that a head with new conditions starts
+    as the head it comes from. Parameters that are missing or of another shape are left unchanged.
     """
     left = []
     for name, parameter in network.named_parameters():

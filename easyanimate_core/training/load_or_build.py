@@ -1,4 +1,4 @@
-"""The networks of a run: a checkpoint's, or new ones with the sizes of the config."""
+"""The networks of a run: from a checkpoint, or new ones with the config's sizes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,14 @@ from ..errors import InputError
 from ..models.specs import TransformerConfig, VAEConfig
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
-from ..weights.files import read_denoiser_files, read_json, read_tensor_files
-from ..weights.files.key_maps_transformer import to_original
-from ..weights.loading import Renamed, load_network
-from ..weights.stored.storage import StoredWeights
+from ..weights.files import (
+    in_original_names,
+    read_denoiser_files,
+    read_json,
+    read_tensor_files,
+)
+from ..weights.loading import load_network
+from ..weights.stored import StoredWeights
 from .config import ModelConfig, TrainConfig
 from .initial import copy_weights, initialise, treat_frames_as_pictures
 
@@ -25,7 +29,7 @@ Config = TypeVar("Config", TransformerConfig, VAEConfig)
 
 
 def load_or_build_vae(config: TrainConfig) -> AutoencoderKLMagvit:
-    """The VAE that is trained, in float32."""
+    """The VAE to train, in float32."""
     model = config.model
     if model.network is None:
         return load_vae(model)
@@ -39,7 +43,7 @@ def load_or_build_vae(config: TrainConfig) -> AutoencoderKLMagvit:
 
 
 def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> AutoencoderKLMagvit:
-    """The VAE that encodes, in float32."""
+    """The VAE that encodes clips, in float32."""
     folder = part_folder(model, "vae")
     config = VAEConfig.from_dict(read_json(folder / "config.json"))
     tensors = read_tensor_files(folder).read()
@@ -53,7 +57,7 @@ def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> Autoenco
 
 
 def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DModel:
-    """The denoiser that is trained, in float32; a LoRA's frozen weights are as exact as the run."""
+    """The denoiser to train, in float32; below a LoRA, frozen weights have the run's precision."""
     model = config.model
     frozen_in_bf16 = model.lora is not None and config.run.precision == "bf16"
     if model.network is None:
@@ -74,13 +78,13 @@ def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DMo
 
 
 def part_folder(model: ModelConfig, part: str) -> Path:
-    """The folder of a checkpoint's part: the config's own, or the checkpoint's."""
+    """The folder of a part of the checkpoint, unless the config names another."""
     own = {"vae": model.vae}.get(part)
     if own is not None:
         return own
     if model.checkpoint is None:
         raise InputError(
-            f"model.{part} is missing and there is no model.checkpoint to take it from. Give one "
+            f"model.{part} is missing and there is no model.checkpoint to take it from. Set one "
             "of the two."
         )
     return model.checkpoint / part
@@ -92,7 +96,7 @@ def text_folder(model: ModelConfig) -> Path:
     if folder is None:
         raise InputError(
             "model.text is missing and there is no model.checkpoint to take the text encoder "
-            "from. Give one of the two."
+            "from. Set one of the two."
         )
     return folder
 
@@ -108,7 +112,7 @@ def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:
 
 
 def _vae_sizes(network: dict[str, Any], weights: Path | None) -> VAEConfig:
-    """The network's; latents are scaled as those of the weights that it begins with."""
+    """The network's sizes; latents are scaled as in the weights that it starts from."""
     sizes = _sizes(VAEConfig, network)
     if weights is None or "scaling_factor" in network:
         return sizes
@@ -117,14 +121,14 @@ def _vae_sizes(network: dict[str, Any], weights: Path | None) -> VAEConfig:
 
 
 class _Weights(Mapping[str, Tensor]):
-    """By the original's names; what is stored in 8 bits or in blocks is unpacked to `dtype`.
+    """Weights by the original's names; quantised ones are unpacked to `dtype`.
 
-    Those that are trained are not `mapped`: they are written to, and their file may be replaced.
+    Weights to train are not `mapped`: they are written to, and their file may be replaced.
     """
 
     def __init__(self, folder: Path, dtype: torch.dtype, *, mapped: bool = False) -> None:
-        stored = StoredWeights(read_denoiser_files(folder), mapped=mapped)
-        self._stored = Renamed(stored, to_original)
+        files = in_original_names(read_denoiser_files(folder))
+        self._stored = StoredWeights(files, mapped=mapped)
         self._dtype = dtype
 
     def __getitem__(self, name: str) -> Tensor:
@@ -143,6 +147,6 @@ def _fill(network: Any, folder: Path) -> None:
     left = copy_weights(network, weights)
     if len(left) > len(weights) / 2:
         raise InputError(
-            f"The weights in {folder} (model.weights) hardly fit the new network: {len(left)} of "
-            f"its tensors are not among them. Give the sizes of those weights in model.network."
+            f"The weights in {folder} (model.weights) hardly fit the new network: they lack "
+            f"{len(left)} of its tensors. Set the sizes of those weights in model.network."
         )

@@ -1,6 +1,6 @@
-"""A LoRA that is trained beside a denoiser's frozen layers, and its file.
+"""A LoRA trained on top of a denoiser's frozen layers, and its file format.
 
-The file has the names that the original's trainer, kohya and this pack use:
+The file uses the names of the original's trainer, kohya and this pack:
 `lora_unet__transformer_blocks_0_attn1_to_q.lora_down.weight`, `.lora_up.weight` and `.alpha`.
 """
 
@@ -26,7 +26,7 @@ _LAYERS = {
 
 
 class LoraBranch(nn.Module):
-    """`scale * up(down(x))` beside a linear layer; `up` begins at zero, so nothing changes yet."""
+    """`scale * up(down(x))`, added to a linear layer; `up` starts at zero and changes nothing."""
 
     def __init__(self, layer: nn.Linear, config: LoraConfig, generator: torch.Generator) -> None:
         super().__init__()
@@ -39,14 +39,14 @@ class LoraBranch(nn.Module):
         self.scale = config.alpha / config.rank
 
     def forward(self, x: Tensor) -> Tensor:
-        """What is added to the layer's output."""
+        """The term that is added to the layer's output."""
         return F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype)) * self.scale
 
 
 def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str, ...]:
-    """Put a branch beside every layer that `config.layers` names; returns those layers.
+    """Add a branch to every layer that `config.layers` names; returns those layers.
 
-    The branches are part of the network: its trainable parameters are theirs.
+    The branches become part of the network and hold its only trainable parameters.
     """
     generator = torch.Generator().manual_seed(seed)
     endings = tuple(end for kind in config.layers for end in _LAYERS[kind])
@@ -61,10 +61,10 @@ def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str,
 
 
 def write_lora(weights: Mapping[str, Tensor], config: LoraConfig, path: Path) -> None:
-    """The branches of `add_lora` in a state dict as a LoRA file.
+    """Write the branches of `add_lora` from a state dict to a LoRA file.
 
     Raises:
-        MediaError: It cannot be written.
+        MediaError: The file cannot be written.
     """
     tensors: dict[str, Tensor] = {}
     for name, tensor in weights.items():

@@ -1,6 +1,6 @@
-"""A LoRA of clips in memory, with the settings that one person chooses in a form.
+"""Trains a LoRA on clips in memory, with the few settings of a form.
 
-Shapes: N pictures (clips x frames per clip), F frames, H and W pixels.
+Shapes: N images (clips x frames per clip), F frames, H and W pixels.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ from .data.records import Record, Sample, Shape
 from .run import run_training
 from .tracking import CURVES_FILE, LOG_FILE, read_log
 
-#: What a head's LoRA is trained for. The others need a control video or a camera for every clip.
+#: The task of each head. Other heads need a control video or a camera path for every clip.
 _TASKS = {Head.T2V: "text_to_video", Head.INPAINT: "inpaint"}
 
 _WARMUP = 10
-#: Steps between states. A row of the log per step, so every step's loss is in the curve.
+#: Steps between states. Every step is logged, so the curve shows every loss.
 _SAVE_EVERY = 50
 _DIGEST_LETTERS = 10
 
 
 @dataclass(frozen=True)
 class LoraJob:
-    """What is learnt, and how.
+    """What to train on, and how.
 
     `pictures` are [N, H, W, 3] in [0, 1], clip after clip; `captions` has one line for all clips or
-    one for each.
+    one line per clip.
     """
 
     checkpoint: Path
@@ -58,7 +58,7 @@ class LoraJob:
 
 @dataclass(frozen=True)
 class LoraResult:
-    """`file` is the trained LoRA, `curves` a picture [1, H, W, 3], `report` says what was done."""
+    """`file` is the trained LoRA, `curves` an image [1, H, W, 3], `report` a summary of the run."""
 
     file: Path
     curves: Tensor
@@ -73,22 +73,22 @@ def train_lora(
     cpu: bool = False,
     progress: Progress = silent,
 ) -> LoraResult:
-    """Train the LoRA, or go on where an earlier run of the same job was stopped.
+    """Train the LoRA, or resume an interrupted run of the same job.
 
     Args:
         job: What to train.
-        folder: Gets a folder per job with its states, log and result, and a cache of latents and
-            captions for all jobs.
-        precision: bf16 halves the memory on a card that has it.
-        cpu: Train on the CPU though there is a graphics card.
-        progress: Reports the stages "captions" and "train"; may raise to stop, and the next run
-            of the same job goes on.
+        folder: Receives a folder per job with its states, log and result, and a shared cache of
+            latents and captions.
+        precision: bf16 halves the memory on GPUs that support it.
+        cpu: Train on the CPU even if there is a GPU.
+        progress: Called with the stages "captions" and "train"; may raise to stop, and the next
+            run of the same job resumes.
 
     Raises:
-        InputError: The pictures, captions or lengths do not fit each other.
-        HeadError: The checkpoint's head needs a control video or a camera.
-        CheckpointError: The checkpoint is damaged, or an earlier run's state is.
-        MediaError: The disk is full or cannot be written to.
+        InputError: The images, captions and lengths do not match.
+        HeadError: The checkpoint's head needs a control video or a camera path.
+        CheckpointError: The checkpoint, or the state of an earlier run, is damaged.
+        MediaError: The disk is full or not writable.
     """
     captions = _captions(job)
     info = inspect_checkpoint(job.checkpoint)
@@ -109,30 +109,30 @@ def train_lora(
 
 
 def _captions(job: LoraJob) -> list[str]:
-    """One per clip, after all checks of the job."""
+    """Check the job and return one caption per clip."""
     check_pixels("images", job.pictures)
     check_frames(job.frames_per_clip)
     count, left = divmod(len(job.pictures), job.frames_per_clip)
     if left:
         raise InputError(
             f"There are {len(job.pictures)} images and frames_per_clip is {job.frames_per_clip}; "
-            "the number of images must be a multiple of it. Give whole clips, or 1 for pictures."
+            "the number of images must be a multiple of it. Use whole clips, or 1 for still images."
         )
     if min(job.pictures.shape[1:3]) < SIZE_MULTIPLE:
         raise InputError(
             f"The images are {job.pictures.shape[2]} x {job.pictures.shape[1]} pixels; the "
-            f"smallest is {SIZE_MULTIPLE} x {SIZE_MULTIPLE}. Give larger ones."
+            f"minimum is {SIZE_MULTIPLE} x {SIZE_MULTIPLE}. Use larger ones."
         )
     lines = [line.strip() for line in job.captions.strip().splitlines()]
     if not lines or not all(lines):
         raise InputError(
-            "captions has an empty line or no line. Write what the clips show: one line for all of "
-            "them, or one line for each."
+            "captions has no lines or an empty one. Describe what the clips show: one line for "
+            "all of them, or one line per clip."
         )
     if len(lines) not in (1, count):
         raise InputError(
             f"captions has {len(lines)} lines and there are {count} clips. Write one line for all "
-            "of them, or one line for each."
+            "of them, or one line per clip."
         )
     return lines if len(lines) == count else lines * count
 
@@ -142,8 +142,8 @@ def _task(info: CheckpointInfo) -> str:
     if task is None:
         needs = "camera path" if info.head is Head.CAMERA else "control video"
         raise HeadError(
-            f"This is a {info.head.value} checkpoint: its training needs a {needs} for every clip, "
-            f"which the command line has: {own_command('train')} - or choose a T2V or an InP "
+            f"This is a {info.head.value} checkpoint: training it needs a {needs} for every clip. "
+            f"Train it on the command line ({own_command('train')}), or choose a T2V or an InP "
             "checkpoint."
         )
     return task
@@ -174,7 +174,7 @@ def _config(job: LoraJob, task: str, folder: Path, precision: str) -> TrainConfi
             "tensorboard": False,
         },
     }
-    # Every job has its own folder, whatever of it differs; more steps are the same job.
+    # Jobs that differ in anything but the number of steps get their own folders.
     same = json.dumps({**content, "run": None, "precision": precision, "captions": job.captions})
     total = hashlib.blake2b(same.encode(), digest_size=_DIGEST_LETTERS // 2)
     total.update(_bytes(job.pictures))
@@ -197,7 +197,7 @@ def _records(job: LoraJob, captions: Sequence[str]) -> list[Record]:
 
 
 def _load(clip: Tensor, shape: Shape) -> Sample:
-    # Copied: what a host made in its inference mode may not enter training.
+    # Copied, because inference tensors of a host cannot be used for training.
     return Sample(resize_cover(clip.float().clone(), shape.height, shape.width))
 
 
@@ -221,11 +221,11 @@ def _report(
     if (height, width) != (shape.height, shape.width):
         lines.append(
             f"The images are {width} x {height}; they were scaled and cropped to {shape.width} x "
-            f"{shape.height}, because sides are multiples of {SIZE_MULTIPLE}."
+            f"{shape.height}, because sides must be multiples of {SIZE_MULTIPLE}."
         )
-    lines += [line for line in said if line.startswith(("Going on", "note: "))]
+    lines += [line for line in said if line.startswith(("Resuming", "note: "))]
     lines.append(
-        f"More steps with the same images and settings go on from here: {config.output} keeps the "
-        "state and can be deleted."
+        f"To train further, run more steps with the same images and settings: the state is kept "
+        f"in {config.output}, which can be deleted."
     )
     return "\n".join(lines)

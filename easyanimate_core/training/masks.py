@@ -1,4 +1,4 @@
-"""Random inpaint masks: what a clip is known of while the rest is to be generated.
+"""Random inpaint masks: which part of a clip is known and which is to be generated.
 
 Shapes: F frames, H and W height and width. 1 = generate, 0 = known.
 """
@@ -21,9 +21,9 @@ _REGION_MARGIN = 0.08
 def draw_mask(
     shape: Shape, sample: Sample, shares: Mapping[MaskKind, float], random: np.random.Generator
 ) -> Tensor:
-    """A mask [F, H, W]; its kind is drawn by the `shares` of the config's `masks`.
+    """A mask [F, H, W]; its kind is drawn according to `shares`, the config's `masks`.
 
-    A clip of one frame only has regions, or nothing that is known.
+    A single frame only gets regions, or nothing known.
     """
     kinds = [kind for kind in shares if shape.frames > 1 or kind in ("region", "all")]
     weights = np.array([shares[kind] for kind in kinds])
@@ -42,7 +42,7 @@ def draw_mask(
 
 
 def _region(shape: Shape, sample: Sample, random: np.random.Generator) -> Tensor:
-    """A box of 20 to 70 % of each side that stays or moves, or around what the sample marks."""
+    """A box of 20 to 70 % of each side, static or moving, or a box around the sample's masks."""
     if sample.masks is not None and bool(sample.masks.any()) and random.random() < 0.5:
         return _around(sample.masks)
     sides = random.uniform(0.2, 0.7, 2)
@@ -59,7 +59,7 @@ def _region(shape: Shape, sample: Sample, random: np.random.Generator) -> Tensor
 
 
 def _around(marked_FHW: Tensor) -> Tensor:
-    """The box over all frames that holds what is marked, and a margin."""
+    """The box around everything marked in any frame, plus a margin."""
     height, width = marked_FHW.shape[1:]
     rows = marked_FHW.amax(dim=(0, 2)).nonzero()
     columns = marked_FHW.amax(dim=(0, 1)).nonzero()

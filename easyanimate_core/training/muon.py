@@ -1,8 +1,8 @@
-"""Muon for the matrices of the blocks, AdamW for everything else, as one optimiser.
+"""Muon for the blocks' matrices and AdamW for everything else, as one optimiser.
 
-Source: Jordan et al., "Muon", 2024; the scale with which both share AdamW's learning rate is that
-of Liu et al., arXiv 2502.16982. PyTorch's own Muon does the same in bfloat16 alone, which a
-processor without bfloat16 does four times slower than float32.
+Source: Jordan et al., "Muon", 2024; the scale that lets both share AdamW's learning rate is from
+Liu et al., arXiv 2502.16982. PyTorch's own Muon only computes in bfloat16, which is four times
+slower than float32 on CPUs without bfloat16 support.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor, nn
 _MOMENTUM = 0.95
 _STEPS = 5
 _POLYNOMIAL = (3.4445, -4.7750, 2.0315)
-_RMS = 0.2  # that of AdamW's steps, at a learning rate of 1
+_RMS = 0.2  # RMS of AdamW's updates at a learning rate of 1
 
 
 class Muon(torch.optim.Optimizer):
-    """Steps `matrices` [rows, columns] by Muon and the groups of `others` by AdamW.
+    """Updates `matrices` [rows, columns] with Muon and the groups of `others` with AdamW.
 
-    `bf16` is for processors that multiply bfloat16: it takes a quarter of the time there.
+    `bf16` is for CPUs with bfloat16 support, where it takes a quarter of the time.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class Muon(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
-        """One step of both."""
+        """Perform one step of both optimisers."""
         loss = closure() if closure is not None else None
         group = self.param_groups[0]
         for parameter in group["params"]:
@@ -57,7 +57,7 @@ class Muon(torch.optim.Optimizer):
         return loss
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """The state of both, as `state_dict` gave it."""
+        """Load the state of both optimisers, as returned by `state_dict`."""
         super().load_state_dict(state_dict)
         self._share()
 
@@ -76,9 +76,10 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor, *, bf16: bool = False) -> Tensor:
-    """About the orthogonal matrix nearest to `matrix` [rows, columns]: singular values near 1.
+    """Approximate the orthogonal matrix nearest to `matrix` [rows, columns].
 
-    Five steps of Newton and Schulz in float32; in bfloat16 if asked, and on a graphics card.
+    Five Newton-Schulz steps bring its singular values near 1, in float32, or in bfloat16 if `bf16`
+    is set and on GPUs.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.mT if tall else matrix
@@ -96,7 +97,7 @@ def orthogonal(matrix: Tensor, *, bf16: bool = False) -> Tensor:
 def block_matrices(network: nn.Module) -> list[nn.Parameter]:
     """The trainable weights [rows, columns] of the repeated blocks.
 
-    The first and last layers are no such: what goes in and out of a network has scales of its own.
+    The first and last layers do not count: a network's inputs and outputs have their own scales.
     """
     return [
         parameter

@@ -1,4 +1,4 @@
-"""What the denoiser is asked: noisy latents, their timesteps, and the velocity to predict.
+"""What the denoiser learns: from noisy latents and timesteps to the velocity.
 
 Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
 """
@@ -7,69 +7,51 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..models.specs import Version
-from ..sampling.noise_levels import TRAINED_STEPS, alphas_cumprod
+from ..sampling import Prediction, prediction_of
 from .config import ObjectiveConfig
 
 
 @dataclass(frozen=True)
 class Question:
-    """`noisy` latents at `timesteps` [B] (0 to 1000), and the `target` velocity of their shape."""
+    """`noisy` latents at `timesteps` [B] (0 to 1000), and their `target` velocity."""
 
     noisy: Tensor
     timesteps: Tensor
     target: Tensor
 
 
-class Objective(Protocol):
-    """A model generation's way to noise latents."""
+@dataclass(frozen=True)
+class Objective:
+    """To predict the velocity of a model generation."""
+
+    prediction: Prediction
 
     def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
         """The question at `times` in (0, 1): 0 is clean, 1 is noise."""
-
-
-class FlowMatching:
-    """V5.1: the straight line from latents to noise; its velocity is noise - latents.
-
-    Source: Lipman et al., arXiv 2210.02747; Esser et al., arXiv 2403.03206.
-    """
-
-    def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
-        share = times_B.view(-1, 1, 1, 1, 1)
-        noisy = (1 - share) * latents_BCFHW + share * noise_BCFHW
-        return Question(noisy, times_B * TRAINED_STEPS, noise_BCFHW - latents_BCFHW)
-
-
-class VPrediction:
-    """V5: diffusion in `TRAINED_STEPS` steps; the velocity of Salimans and Ho, arXiv 2202.00512."""
-
-    def __init__(self, scheduler_config: Mapping[str, Any]) -> None:
-        self._shares = alphas_cumprod(scheduler_config)
-
-    def ask(self, latents_BCFHW: Tensor, noise_BCFHW: Tensor, times_B: Tensor) -> Question:
-        steps = (times_B * TRAINED_STEPS).long().clamp(0, TRAINED_STEPS - 1)
-        shares = self._shares.to(latents_BCFHW)[steps].view(-1, 1, 1, 1, 1)
-        signal, spread = shares.sqrt(), (1 - shares).sqrt()
-        noisy = signal * latents_BCFHW + spread * noise_BCFHW
-        target = signal * noise_BCFHW - spread * latents_BCFHW
-        return Question(noisy, steps.to(latents_BCFHW.dtype), target)
+        timesteps = self.prediction.timesteps(times_B)
+        levels = self.prediction.levels(timesteps.view(-1, 1, 1, 1, 1))
+        noisy = levels.noised(latents_BCFHW, noise_BCFHW)
+        return Question(
+            noisy, timesteps, self.prediction.target(latents_BCFHW, noise_BCFHW, levels)
+        )
 
 
 def objective_of(version: Version, scheduler_config: Mapping[str, Any]) -> Objective:
     """The objective that a model generation was trained with."""
-    return FlowMatching() if version is Version.V5_1 else VPrediction(scheduler_config)
+    return Objective(prediction_of(version, scheduler_config))
 
 
 def draw_times(config: ObjectiveConfig, count: int, random: np.random.Generator) -> Tensor:
-    """`count` times in (0, 1), float32. Uniform ones are spread over equal parts of the range.
+    """`count` times in (0, 1), float32. Uniform ones are stratified over the range.
 
-    The spread makes the loss of a batch steadier and changes no average.
+    Stratifying makes the loss of a batch less noisy without changing its expectation.
     """
     if config.timesteps == "uniform":
         times = (random.permutation(count) + random.random(count)) / count

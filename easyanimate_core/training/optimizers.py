@@ -1,4 +1,4 @@
-"""Optimisers and the learning rate's course."""
+"""Optimisers and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..files.packages import pip_command
 from .config import OptimizerConfig
 from .muon import Muon, block_matrices
 
-#: accelerate's ways to train that give each process a part of the weights or of their state.
+#: Distributed types of accelerate that shard the weights or the optimiser's state.
 SHARDED = ("FSDP", "DEEPSPEED", "MEGATRON_LM")
 
 
@@ -26,17 +26,17 @@ def make_optimizer(
     *,
     bf16: bool = False,
 ) -> torch.optim.Optimizer:
-    """AdamW over what is trainable, its 8-bit form, or Muon with AdamW.
+    """AdamW, 8-bit AdamW, or Muon with AdamW over the trainable parameters.
 
     Args:
-        config: Its section of the configuration.
-        network: What is trained.
+        config: The optimiser's section of the config.
+        network: The network to train.
         distributed: accelerate's `DistributedType`.
-        bf16: Whether the run multiplies in bfloat16; Muon then does, too.
+        bf16: Whether the run computes in bfloat16; Muon then does, too.
 
     Raises:
-        InputError: The kind needs a package that is not installed, or does not go with the network
-            or the way that it is distributed.
+        InputError: The kind needs a package that is not installed, or does not work with the
+            network or the distributed type.
     """
     parameters = [p for p in network.parameters() if p.requires_grad]
     if config.kind == "muon":
@@ -52,8 +52,8 @@ def _adamw8bit() -> Any:
         from bitsandbytes.optim import AdamW8bit
     except ImportError as error:
         raise InputError(
-            "optimizer.kind is adamw8bit and the package bitsandbytes is not installed. Use adamw, "
-            f"or install it with: {pip_command('bitsandbytes')}"
+            "optimizer.kind is adamw8bit, but the package bitsandbytes is not installed. Use "
+            f"adamw, or install it with: {pip_command('bitsandbytes')}"
         ) from error
     return AdamW8bit
 
@@ -68,14 +68,14 @@ def _muon(
 ) -> torch.optim.Optimizer:
     if distributed in SHARDED:
         raise InputError(
-            f"optimizer.kind is muon, which needs whole weights, and {distributed} gives each "
-            "process a part of them. Use adamw with it, or train without."
+            f"optimizer.kind is muon, which needs whole weights, but {distributed} shards them. "
+            "Use adamw, or train without it."
         )
     matrices = block_matrices(network)
     if not matrices:
         raise InputError(
-            "optimizer.kind is muon, which is for the matrices of a transformer's blocks, and the "
-            "network has none that are trained. Use adamw."
+            "optimizer.kind is muon, which is for the matrices of transformer blocks, but the "
+            "network trains none. Use adamw."
         )
     known = {id(matrix) for matrix in matrices}
     others = [p for p in parameters if id(p) not in known]
@@ -91,7 +91,7 @@ def _muon(
 
 
 def _groups(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> list[dict[str, Any]]:
-    """Norms and biases are not pulled towards zero."""
+    """Parameter groups with weight decay for all but norms and biases."""
     decayed = [p for p in parameters if p.ndim > 1]
     others = [p for p in parameters if p.ndim <= 1]
     groups = [
@@ -104,7 +104,7 @@ def _groups(config: OptimizerConfig, parameters: Sequence[nn.Parameter]) -> list
 def make_schedule(
     config: OptimizerConfig, optimizer: torch.optim.Optimizer, steps: int
 ) -> LambdaLR:
-    """Linear warm-up, then constant, or down to zero at `steps` (linear, cosine)."""
+    """Linear warm-up, then constant, or decaying to zero at `steps` (linear, cosine)."""
 
     def factor(step: int) -> float:
         if step < config.warmup:

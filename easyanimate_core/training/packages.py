@@ -1,4 +1,4 @@
-"""The packages of training, which generating videos does not need."""
+"""The packages that only training needs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from ..errors import InputError
 from ..files.packages import pip_command
 
-#: Module -> name for pip.
+#: Module -> package name for pip.
 _PACKAGES = {
     "accelerate": "accelerate",
     "pydantic": "pydantic",
@@ -17,10 +17,10 @@ _PACKAGES = {
 
 
 def require_packages() -> None:
-    """Raise `InputError` where packages of training are not installed."""
+    """Raise `InputError` if packages for training are missing."""
     missing = [name for module, name in _PACKAGES.items() if find_spec(module) is None]
     if missing:
         raise InputError(
             f"Training needs packages that are not installed: {' '.join(missing)} "
-            f"(requirements-training.txt has all). Install them with: {pip_command(*missing)}"
+            f"(requirements-training.txt lists all). Install them with: {pip_command(*missing)}"
         )

@@ -24,7 +24,7 @@ from .tracking import LOG_FILE, Report, print_line
 from .trainer import Trainer
 
 _CONFIG_FILE = "config.json"
-#: What may change when a run goes on: none of it changes the steps that were made.
+#: Settings that may change when a run is resumed: none affects the finished steps.
 _FREE = (
     ("run", "steps"),
     ("run", "save_every"),
@@ -47,24 +47,24 @@ def run_training(
     progress: Progress = silent,
     report: Report = print_line,
 ) -> list[Path]:
-    """Train, or go on with the run in `config.output`; returns the files of the result.
+    """Train, or resume the run in `config.output`; returns the result's files.
 
-    Under `accelerate launch` every process calls it.
+    With `accelerate launch`, every process calls it.
 
     Args:
-        config: The run.
-        records: Clips in memory in place of the config's data.
-        restart: Delete what `config.output` holds of an earlier run.
-        cpu: Train on the CPU though there is a graphics card.
-        progress: Reports the stages "check", "captions" and "train"; may raise to stop, and the
-            run can be gone on with.
-        report: Gets the run's lines.
+        config: The run's config.
+        records: Clips in memory, used instead of the config's data.
+        restart: Delete an earlier run in `config.output`.
+        cpu: Train on the CPU even if there is a GPU.
+        progress: Called with the stages "check", "captions" and "train"; may raise to stop, and
+            the run can be resumed.
+        report: Called with every line that the run prints.
 
     Raises:
-        InputError: The config does not fit the data or the checkpoint, `config.output` holds
+        InputError: The config does not fit the data or the checkpoint, `config.output` contains
             another run, or training has diverged.
-        CheckpointError: A checkpoint is damaged or another model's.
-        MediaError: The disk is full or cannot be written to, or no clip can be read.
+        CheckpointError: A checkpoint is damaged or belongs to another model.
+        MediaError: The disk is full or not writable, or no clip can be read.
     """
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
@@ -74,17 +74,17 @@ def run_training(
         if not restart:
             Checkpoints(config.output / STATES, config.run.keep).check()
     accelerator.wait_for_everyone()
-    with torch.inference_mode(mode=False):  # a host may run everything in it
+    with torch.inference_mode(mode=False):  # the host may have enabled it
         if records is None:
             clips = find_clips(config, accelerator, progress=progress, report=told)
         else:
             clips = Clips.in_memory(config, records)
         strategy = make_strategy(config, clips)
         rank, ranks = accelerator.process_index, accelerator.num_processes
-        strategy.batches(rank, ranks, 0)  # refuses clips that fit no bucket
+        strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
         strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
         trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
-        if main:  # what is refused until now leaves the folder, and an earlier run, as they were
+        if main:  # errors before this leave the folder and an earlier run untouched
             _claim_output(config, restart=restart)
         accelerator.wait_for_everyone()
         accelerator.init_trackers("tensorboard")
@@ -103,7 +103,7 @@ def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
 
 
 def _tell_nobody(line: str) -> None:
-    """What every process of a run knows is told by one."""
+    """Discard a line: only the main process reports."""
 
 
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
@@ -112,7 +112,7 @@ def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
     from accelerate.utils import set_seed
 
     run = config.run
-    # It outlives a run, and refuses one of another precision in the same process.
+    # It outlives a run and rejects another precision in the same process.
     AcceleratorState._reset_state()
     accelerator = Accelerator(
         gradient_accumulation_steps=run.accumulate,
@@ -121,12 +121,12 @@ def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
         project_dir=str(config.output),
         cpu=cpu,
     )
-    # For libraries alone, and numpy takes no larger one; every draw of ours has its generator.
+    # Only for libraries (numpy's maximum is 2**32 - 1); our own draws have their generators.
     set_seed(config.seed % 2**31, device_specific=True)
     _check_sharding(config, accelerator)
     _keep_inputs_whole(accelerator)
     plugin = accelerator.state.deepspeed_plugin
-    if plugin is not None:  # it wants to know the batch, and the loader is not its own
+    if plugin is not None:  # it needs the batch size, which it cannot take from our loader
         plugin.deepspeed_config["train_micro_batch_size_per_gpu"] = config.data.clips_per_batch
     return accelerator
 
@@ -135,7 +135,7 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
     kind = accelerator.distributed_type.value
     if kind == "FSDP" and not accelerator.is_fsdp2:
         raise InputError(
-            "accelerate is configured for fsdp_version 1, which hides single weights. Set "
+            "accelerate is configured for fsdp_version 1, which hides individual weights. Set "
             "fsdp_version to 2 in its configuration (`accelerate config`)."
         )
     plugin = accelerator.state.deepspeed_plugin
@@ -143,17 +143,17 @@ def _check_sharding(config: TrainConfig, accelerator: Any) -> None:
         raise InputError(
             f"accelerate is configured for DeepSpeed with ZeRO stage {plugin.zero_stage}"
             f"{', on NVMe' if _is_on_disk(plugin) else ''}, whose states cannot be saved. Use "
-            "stage 2 or 3, in memory or offloaded to the processor's."
+            "stage 2 or 3, without offload or with offload to the CPU."
         )
     if plugin is not None and plugin.zero_stage == 3 and config.run.ema:
         raise InputError(
-            f"run.ema is {config.run.ema}, and DeepSpeed's ZeRO stage 3 leaves no weight whole to "
-            "be averaged. Use stage 2 or FSDP, or set run.ema to 0."
+            f"run.ema is {config.run.ema}, but DeepSpeed's ZeRO stage 3 keeps no whole weights to "
+            "average. Use stage 2 or FSDP, or set run.ema to 0."
         )
     if kind in SHARDED and config.task == "vae":
         raise InputError(
-            f"task is vae and accelerate is configured for {kind}, which is for denoisers: a VAE "
-            "fits every card. Run it on many cards without."
+            f"task is vae, but accelerate is configured for {kind}, which is for denoisers: a VAE "
+            "fits on every GPU. Train it on several GPUs without it."
         )
 
 
@@ -164,7 +164,7 @@ def _is_on_disk(plugin: Any) -> bool:
 
 
 def _keep_inputs_whole(accelerator: Any) -> None:
-    """FSDP would round timesteps of up to 1000 to 8 bits; autocast rounds what may be rounded."""
+    """Keep FSDP from rounding timesteps to bfloat16; autocast casts what may be rounded."""
     plugin = accelerator.state.fsdp_plugin if accelerator.is_fsdp2 else None
     if plugin is not None and plugin.mixed_precision_policy is not None:
         policy = replace(plugin.mixed_precision_policy, cast_forward_inputs=False)
@@ -172,30 +172,30 @@ def _keep_inputs_whole(accelerator: Any) -> None:
 
 
 def _check_output(config: TrainConfig, *, restart: bool) -> None:
-    """Refuse an output that holds another run, or something else."""
+    """Raise unless the output is empty or contains this run."""
     path = config.output / _CONFIG_FILE
     if path.is_file():
         if restart:
             return
-        # Through the model, so that settings which are newer than the run have their defaults.
+        # Parsed, so that settings newer than the run get their defaults.
         before = parse_config(read_json(path, dict, error=InputError), str(path))
         changed = _changed(before.model_dump(mode="json"), config.model_dump(mode="json"))
         if changed:
             raise InputError(
-                f"{config.output} holds a run with other settings: {'; '.join(changed)}. Name "
-                "another output, take the settings back, or start anew with --restart."
+                f"{config.output} contains a run with other settings: {'; '.join(changed)}. Choose "
+                "another output, restore the settings, or start over with --restart."
             )
     elif config.output.is_dir() and any(
-        path.name != CACHE and not is_unfinished(path.name)  # another process tries to write there
+        path.name != CACHE and not is_unfinished(path.name)  # another process may be probing it
         for path in config.output.iterdir()
     ):
         raise InputError(
-            f"{config.output} is not empty and holds no run. Name a new folder for the output."
+            f"{config.output} is not empty and contains no run. Choose a new folder as output."
         )
 
 
 def _claim_output(config: TrainConfig, *, restart: bool) -> None:
-    """Make `config.output` this run's; `restart` deletes what an earlier one has left."""
+    """Make `config.output` this run's; `restart` deletes an earlier run first."""
     path = config.output / _CONFIG_FILE
     if restart and path.is_file():
         _remove_all(config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE))
@@ -205,7 +205,7 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
 
 
 def _remove_all(folder: Path, names: Sequence[str]) -> None:
-    """Delete parts of an earlier run, all of them or none: each is put aside first, as a whole."""
+    """Delete parts of an earlier run, all or none of them: each is renamed first."""
     aside: dict[Path, Path] = {}
     for part in (folder / name for name in names):
         if not part.exists():
@@ -219,7 +219,7 @@ def _remove_all(folder: Path, names: Sequence[str]) -> None:
                 rename(place, moved)
             raise MediaError(
                 f"{part} cannot be deleted: {error.strerror or error}. Another program has it "
-                "open, or something in it. Close that program, or name another output. Nothing was "
+                "or a file in it open. Close that program or choose another output. Nothing was "
                 "deleted."
             ) from error
     for place in aside.values():

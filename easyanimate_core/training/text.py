@@ -1,4 +1,4 @@
-"""Captions as the denoiser reads them, encoded once."""
+"""Encodes captions for the denoiser, each of them once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _KEPT = 4096
 
 
 class Captions:
-    """States of captions, from memory, from disk, or from the text encoder.
+    """Encoder states of captions, from memory, from disk, or from the text encoder.
 
-    The text encoder is loaded when a caption is met that was never encoded. `encode_ahead` spares
-    a run the memory of it.
+    The text encoder is loaded for the first caption that was never encoded. `encode_ahead` frees
+    its memory before training.
     """
 
     def __init__(self, model: ModelConfig, sizes: TransformerConfig, cache: Path) -> None:
@@ -37,23 +37,22 @@ class Captions:
         ]
         for name in names:
             if name.startswith("text_encoder"):
-                read_tensor_files(self._folder / name)  # refused now, not at the first caption
+                read_tensor_files(self._folder / name)  # fails now, not at the first caption
         self._cache = LatentCache(cache, digest_of_files(*files))
         self._memory: dict[str, TextStates] = {}
         self._encoder: TextEncoder | None = None
 
     def states(self, captions: Sequence[str], device: torch.device) -> TextStates:
-        """One row per caption, float32."""
+        """The states, one row per caption, in float32."""
         rows = [self._states_of(caption) for caption in captions]
         return TextStates.join(rows).to(device, torch.float32)
 
     def encode_ahead(
         self, captions: Sequence[str], device: torch.device, progress: Progress = silent
     ) -> None:
-        """Encode those of `captions` that are not on disk, then let go of the text encoder.
+        """Encode those of `captions` that are not on disk, then free the text encoder.
 
-        Reports the stage "captions". On a card the weights stay in the dtype that they are stored
-        in.
+        Reports the stage "captions". On a GPU, weights keep the dtype that they are stored in.
         """
         names = ["text", "text_t5"][: 1 + (self._version is Version.V5)]
         unknown = [

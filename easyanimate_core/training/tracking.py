@@ -1,4 +1,4 @@
-"""The figures of a run: a line per logged step in log.jsonl, curves as a picture, the terminal."""
+"""A run's metrics: a line per logged step in log.jsonl, an image of curves, the terminal."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _SMOOTHED_POINTS = 50
 
 
 class Log:
-    """Rows of figures by step. Rows beyond the step that a run goes on from are dropped.
+    """Rows of metrics by step. Rows beyond the step that a run resumes from are dropped.
 
-    A table that is open in another program, which Windows then guards, does not end a run: the rows
-    follow when it is closed.
+    If another program has the log open, so that Windows locks it, the run continues and the rows
+    follow once the log is closed.
     """
 
     def __init__(self, folder: Path, step: int = 0) -> None:
@@ -43,7 +43,7 @@ class Log:
         self._num_written = len(self.rows)
 
     def add(self, step: int, figures: Mapping[str, float]) -> tuple[str, ...]:
-        """Append a row; what is to be said about it."""
+        """Append a row; returns notes for the user."""
         self.rows.append({"step": step, **figures})
         lines = [json.dumps(row) + "\n" for row in self.rows[self._num_written :]]
         try:
@@ -57,24 +57,24 @@ class Log:
             said = error.strerror or error
             if len(lines) > 1:
                 return ()
-            return (f"{self.path} cannot be written to ({said}): its rows follow when it can be.",)
+            return (f"{self.path} cannot be written to ({said}); its rows follow once it can.",)
         self._num_written = len(self.rows)
         return ()
 
     def draw(self) -> tuple[str, ...]:
-        """Every curve as a picture beside the log; what is to be said about it."""
+        """Draw all curves as an image next to the log; returns notes for the user."""
         try:
             draw_curves(self.rows, self.path.with_name(CURVES_FILE))
-        except MediaError as error:  # the next one will have all of it
+        except MediaError as error:  # the next image will include everything
             return (str(error),)
         return ()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
-    """The rows of a log; a last line that was cut off by a crash is left out."""
+    """The rows of a log, without a last line that was cut off by a crash."""
     if not path.is_file():
         return []
-    remedy = "Delete the line, or the file: it holds figures only."
+    remedy = "Delete the line, or the file: it only contains metrics."
     text = read_text(path, error=InputError, remedy=remedy, limit=DATASET_BYTES)
     whole = text[: text.rfind("\n") + 1].split("\n")[:-1]
     rows = []
@@ -82,20 +82,20 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         name = f"{path}, line {number}"
         row = json_value(line, dict, name, error=InputError, remedy=remedy, finite=False)
         if type(row.get("step")) is not int or not {float, int}.issuperset(map(type, row.values())):
-            raise InputError(f"{name} holds no step with its figures. {remedy}")
+            raise InputError(f"{name} is not a step with its metrics. {remedy}")
         rows.append(row)
     return rows
 
 
 class Means:
-    """Figures averaged over the steps between two rows."""
+    """Metrics averaged over the steps between two rows."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
-        """The figures of one step; a step need not have all of them."""
+        """Add the metrics of one step, which need not have all of them."""
         for name, value in figures.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
@@ -108,7 +108,7 @@ class Means:
 
 
 class Pace:
-    """Throughput since the last row, and the time that is left."""
+    """Throughput since the last row, and the remaining time."""
 
     def __init__(self, step: int, steps: int) -> None:
         self._steps = steps
@@ -116,12 +116,12 @@ class Pace:
         self._clips = self._tokens = 0
 
     def count(self, clips: int, tokens: int) -> None:
-        """Clips and tokens of one batch, over all ranks."""
+        """Count the clips and tokens of one batch, over all ranks."""
         self._clips += clips
         self._tokens += tokens
 
     def figures(self, step: int) -> dict[str, float]:
-        """Clips and tokens per second since the last call, seconds left in all."""
+        """Clips and tokens per second since the last call, and the seconds left in total."""
         now = time.perf_counter()
         seconds = max(now - self._last[0], 1e-9)
         per_step = (now - self._first[0]) / max(1, step - self._first[1])
@@ -136,7 +136,7 @@ class Pace:
 
 
 def describe(step: int, steps: int, figures: Mapping[str, float]) -> str:
-    """One line for the terminal."""
+    """A line for the terminal."""
     losses = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if "loss" in name)
     left = timedelta(seconds=round(figures["seconds_left"]))
     return (
@@ -147,8 +147,8 @@ def describe(step: int, steps: int, figures: Mapping[str, float]) -> str:
 
 
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
-    """Every loss and validation figure over the steps, as a PNG."""
-    from matplotlib.figure import Figure  # pyplot would keep the figure, and a host's window system
+    """Plot all losses and validation metrics over the steps, as a PNG."""
+    from matplotlib.figure import Figure  # pyplot would keep the figure and touch the host's GUI
 
     names = sorted({name for row in rows for name in row if _is_curve(name)})
     if not names:
@@ -183,7 +183,7 @@ def _moving_mean(values: tuple[float, ...], width: int) -> list[float]:
 
 
 def print_line(text: str) -> None:
-    """A line of a run on the terminal."""
+    """Print a line of a run's report."""
     print(text, flush=True)  # noqa: T201  (a run's report)
 
 

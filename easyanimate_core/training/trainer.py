@@ -29,10 +29,10 @@ _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Trainer:
-    """Trains a strategy's networks; goes on from the last state that `config.output` holds.
+    """Trains a strategy's networks; resumes from the last state in `config.output`.
 
-    Every random draw of a step depends on the seed and the batch's position alone, so a run that
-    was killed gives the same losses as one that was not.
+    The random draws of a step depend only on the seed and the batch's position, so a run that was
+    killed and resumed gives the same losses as an uninterrupted one.
     """
 
     def __init__(
@@ -65,20 +65,20 @@ class Trainer:
             self._networks[name], self._optimizers[name] = accelerator.prepare(network, optimizer)
         plain = self._plain_networks()
         self._average: Average | None = None
-        if config.run.ema:  # of the first network: a discriminator is only used to train it
+        if config.run.ema:  # only of the first network: a discriminator is just a means to train it
             self._average = Average(trained(next(iter(plain.values()))), config.run.ema)
         self._state = RunState(accelerator, plain, self._optimizers, self._schedules, self._average)
 
     def train(self) -> list[Path]:
-        """Run to the end; returns the files of the result.
+        """Run to the end; returns the result's files.
 
-        Raises `HeldError` in the end where another program holds an earlier result.
+        Raises `HeldError` at the end if another program has an earlier result open.
         """
         run = self._config.run
         resumed = self._checkpoints.load_latest(self._state)
         step = resumed.step
         if step:
-            self._report(" ".join((f"Going on after step {step}.", *resumed.notes)))
+            self._report(" ".join((f"Resuming after step {step}.", *resumed.notes)))
         log = Log(self._config.output, step) if self._accelerator.is_main_process else None
         pace = Pace(step, run.steps)
         batches = self._batches(step * run.accumulate)
@@ -104,7 +104,7 @@ class Trainer:
         return self._finish(log)
 
     def _step(self, batches: Iterator[Batch], pace: Pace) -> dict[str, Tensor]:
-        """One optimiser step of every network; its figures, averaged over batches and ranks."""
+        """One optimiser step of every network; returns metrics averaged over batches and ranks."""
         sums: dict[str, Tensor] = {}
         for _ in range(self._config.run.accumulate):
             batch = next(batches)
@@ -132,7 +132,7 @@ class Trainer:
             norm = accelerator.clip_grad_norm_(
                 self._networks[name].parameters(), self._config.optimizer.clip
             )
-            if norm is not None:  # DeepSpeed clips by itself and tells nothing
+            if norm is not None:  # DeepSpeed clips by itself and returns no norm
                 norm = whole(norm) * self._config.run.accumulate
                 _add(sums, f"gradient_norm_{name}", norm)
         self._optimizers[name].step()
@@ -141,12 +141,12 @@ class Trainer:
             _add(sums, part, value)
 
     def _autocast(self) -> Any:
-        """Accelerate's own leaves it to DeepSpeed, which rounds the weights and nothing else."""
+        """PyTorch's autocast: accelerate's own leaves it to DeepSpeed, which casts only weights."""
         dtype = _DTYPES[self._config.run.precision]
         return torch.autocast(self._accelerator.device.type, dtype, enabled=dtype is not None)
 
     def _batches(self, position: int) -> Iterator[Batch]:
-        """This rank's batches from `position` on, read ahead by the config's workers."""
+        """This rank's batches from `position` on, prefetched by the config's workers."""
         accelerator, strategy = self._accelerator, self._strategy
         rank, ranks = accelerator.process_index, accelerator.num_processes
         workers = self._config.data.workers
@@ -156,7 +156,7 @@ class Trainer:
             batch_size=None,
             num_workers=workers,
             worker_init_fn=_begin,
-            # On every system: a fork would copy the locks of PyTorch's and of decoders' threads.
+            # On every system: a fork would copy the locks of PyTorch's and the decoders' threads.
             multiprocessing_context="spawn" if workers else None,
         )
         for number, (draws, content) in enumerate(loader):
@@ -167,7 +167,7 @@ class Trainer:
 
     def _validate(self, step: int, log: Log | None) -> None:
         figures: dict[str, float] = {}
-        if log is not None or self._sharded:  # then it takes every process to run a network
+        if log is not None or self._sharded:  # running a sharded network takes every process
             folder = None if log is None else self._config.output / "validation"
             with self._averaged(), torch.no_grad():
                 figures = self._strategy.validate(self._plain_networks(), step, folder)
@@ -183,7 +183,7 @@ class Trainer:
         paths: list[Path] = []
         held: HeldError | None = None
         with self._averaged(), torch.no_grad():
-            # Every process has to give its part of the weights.
+            # Every process must contribute its shard of the weights.
             weights = {n: self._accelerator.get_state_dict(x) for n, x in self._networks.items()}
             if log is not None:
                 try:
@@ -194,12 +194,12 @@ class Trainer:
             self._tell(log.draw())
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
-        if held is not None:  # once the other processes are let go
+        if held is not None:  # only after the other processes have been released
             raise held
         return paths
 
     def _write_result(self, weights: Mapping[str, Weights]) -> list[Path]:
-        """The result in its folder, in place of one that fewer steps gave."""
+        """Write the result to its folder, replacing one of fewer steps."""
         final = self._config.output / "result"
         with atomic_folder(final, replace=True) as scratch:
             written = self._strategy.write_result(self._plain_networks(), weights, scratch)
@@ -213,7 +213,7 @@ class Trainer:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}
 
     def _averaged(self) -> Any:
-        """The averaged weights in place inside the block, where there are any."""
+        """Swap in the averaged weights, if any, inside the `with` block."""
         stack = ExitStack()
         if self._average is not None:
             stack.enter_context(self._average.in_place())
@@ -223,15 +223,15 @@ class Trainer:
 
 
 def _begin(worker: int) -> None:
-    """What each of the loader's processes does first."""
+    """Initialise a worker of the loader."""
     del worker
     prepare_streams()
 
 
 class _Reader(torch.utils.data.Dataset[Any]):
-    """Draws to what is read of them, or to why it cannot be read.
+    """Maps draws to their content, or to the error that reading them raised.
 
-    Raised in a worker, an error would come with the traceback of that process in its message.
+    If raised in a worker, the error's message would include that process's traceback.
     """
 
     def __init__(self, read: Callable[[Sequence[Draw]], Any]) -> None:
@@ -246,21 +246,20 @@ class _Reader(torch.utils.data.Dataset[Any]):
 
 @contextmanager
 def _ended_workers_told(workers: int) -> Iterator[None]:
-    """PyTorch raises it wherever the run happens to be, in the middle of a write too."""
+    """Explain a dead worker, which PyTorch reports at any point of the run, even during a write."""
     try:
         yield
     except RuntimeError as error:
         if not workers or "DataLoader worker" not in str(error):
             raise
         raise InputError(
-            f"One of the {workers} processes that read clips ahead was ended from outside, most "
-            "often for lack of memory. Start again with fewer data.workers: the run goes on from "
-            "its last state."
+            f"One of the {workers} processes that prefetch clips was killed, most often for lack "
+            "of memory. Start again with fewer data.workers: the run resumes from its last state."
         ) from error
 
 
 class _Endless(torch.utils.data.Sampler[Any]):
-    """The order of the batches, as a DataLoader wants it."""
+    """The order of the batches, as a sampler for the DataLoader."""
 
     def __init__(self, batches: Iterator[Sequence[Draw]]) -> None:
         self._batches = batches
@@ -278,7 +277,7 @@ def _check_finite(row: Mapping[str, float], step: int) -> None:
     bad = [name for name, value in row.items() if not math.isfinite(value)]
     if bad:
         raise InputError(
-            f"At step {step} {', '.join(bad)} is no finite number: training has diverged. Go back "
-            "to an earlier state (delete the last ones), lower optimizer.learning_rate or "
-            "optimizer.clip, or use precision bf16 in place of fp16."
+            f"At step {step}, {', '.join(bad)} is not finite: training has diverged. Go back to "
+            "an earlier state (delete the last ones), lower optimizer.learning_rate or "
+            "optimizer.clip, or use precision bf16 instead of fp16."
         )

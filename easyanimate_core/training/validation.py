@@ -1,4 +1,4 @@
-"""Videos made of held-out clips' captions and conditions while training."""
+"""Videos generated from the captions and conditions of held-out clips during training."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..pipeline import decode_latents, sample_latents
 from ..progress import silent
-from ..sampling import DEFAULT_SCHEDULER, Guidance, Sampler, draw_noise, make_schedule
+from ..sampling import DEFAULT_SCHEDULER, Guidance, SamplingRun, draw_noise, make_schedule
 from ..text import TextStates
 from .config import ValidationConfig
 
 logger = logging.getLogger(__name__)
 
-#: A clip to make: caption, latents [1, C, F, H, W], condition channels, and its caption's states.
+#: A clip to generate: caption, latents [1, C, F, H, W], condition channels, text states.
 Row = tuple[str, Tensor, Tensor | None, TextStates | None]
 _SHOWN_FRAMES = 6
 
@@ -39,10 +39,10 @@ def make_videos(
     path: Path | None,
     fps: float,
 ) -> None:
-    """One MP4 per clip, and a picture with two strips: the clip through the VAE, and what is made.
+    """Write one MP4 per clip, and an image with two strips each: the decoded and generated clip.
 
-    The picture is `path`; the videos lie beside it. Without a path nothing is written. A clip whose
-    values are not finite is left out, and the log says so.
+    The image is `path`, and the videos are written next to it; without a path, nothing is written.
+    A clip with values that are not finite is left out and logged.
     """
     device = next(transformer.parameters()).device
     strips = []
@@ -59,12 +59,12 @@ def make_videos(
         try:
             made = sample_latents(
                 transformer,
-                Sampler(schedule, Guidance(config.guidance), generators),
+                SamplingRun(schedule, Guidance(config.guidance), generators),
                 text=(unconditional, text),
                 condition=Condition(channels, None),
                 noise=draw_noise(latents.shape[1:], generators).to(device),
             )
-        except PrecisionError as error:  # the training goes on, and needs no traceback
+        except PrecisionError as error:  # training continues, so no traceback is needed
             logger.error("Clip %d of the validation is left out: %s", number, error)  # noqa: TRY400
             continue
         if path is None:
@@ -80,7 +80,7 @@ def make_videos(
 
 
 def write_shown(write: Callable[[], object]) -> None:
-    """Write what shows how a run goes; a program that holds an earlier one does not end the run."""
+    """Call `write`; if another program has the old file open, log it and continue the run."""
     said = ""
     try:
         write()

@@ -1,1 +1,1 @@
-"""Where this pack meets ComfyUI's internals; no other folder imports them."""
+"""The only modules of this pack that import ComfyUI's internals."""

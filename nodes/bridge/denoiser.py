@@ -1,9 +1,9 @@
 """The core's denoiser as a native MODEL.
 
-What ComfyUI offers to its own video models acts through what is done here: layers come from its
-`operations` (streaming, casting, patches, fp8), attention from its `optimized_attention`, the
-DIFFUSION_MODEL wrapper carries EasyCache and LazyCache, `patches_replace` reaches every block, and
-the condition channels travel as `c_concat`, which context windows slice.
+It supports what ComfyUI offers its own video models: layers come from its `operations`
+(streaming, casting, patches, fp8), attention from its `optimized_attention`; the DIFFUSION_MODEL
+wrapper supports EasyCache and LazyCache, `patches_replace` reaches every block, and the condition
+channels are passed as `c_concat`, which context windows slice.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from torch import Tensor
 from ...easyanimate_core.memory.plan.activations import denoiser_bytes
 from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
 from ...easyanimate_core.models.precision import check_finite
-from ...easyanimate_core.models.specs import TransformerConfig, Version
+from ...easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig, Version
 from ...easyanimate_core.models.transformer import (
     AroundBlock,
     EasyAnimateTransformer3DModel,
@@ -40,13 +40,13 @@ from ...easyanimate_core.sampling import FLOW_SHIFT
 from .preview import PreviewColours
 from .shown import KEY, TEXT_T5, denoiser_channels
 
-#: Names of beta schedules: diffusers' to ComfyUI's.
+#: Names of beta schedules, from diffusers' to ComfyUI's.
 _BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}
 
 
 @dataclass(frozen=True)
 class DenoiserInfo:
-    """What a MODEL of this pack is. `scheduler` is the content of `scheduler_config.json`."""
+    """Describes a MODEL of this pack. `scheduler` is the content of `scheduler_config.json`."""
 
     transformer: TransformerConfig
     scheduler: Mapping[str, Any]
@@ -55,9 +55,9 @@ class DenoiserInfo:
 
 
 class LatentFormat(comfy.latent_formats.LatentFormat):
-    """Sixteen channels, 8 x 8 pixels and four frames to a latent pixel."""
+    """`LATENT_CHANNELS` channels; a latent pixel covers 8 x 8 pixels and four frames."""
 
-    latent_channels = 16
+    latent_channels = LATENT_CHANNELS
     latent_dimensions = 3
     spacial_downscale_ratio = 8
     temporal_downscale_ratio = 4
@@ -70,7 +70,7 @@ class LatentFormat(comfy.latent_formats.LatentFormat):
 
 
 class Config(comfy.supported_models_base.BASE):
-    """ComfyUI's description of a model, made from a `DenoiserInfo`."""
+    """ComfyUI's model config, made from a `DenoiserInfo`."""
 
     unet_extra_config: dict[str, Any] = {}  # noqa: RUF012  (ComfyUI's own declaration)
 
@@ -96,11 +96,11 @@ def _sampling_settings(info: DenoiserInfo) -> dict[str, Any]:
 
 
 class FlowSampling(comfy.model_sampling.ModelSamplingDiscreteFlow, comfy.model_sampling.CONST):
-    """V5.1's flow, with which KSampler's scheduler `normal` is the original's Flow."""
+    """V5.1's flow matching, which makes KSampler's scheduler `normal` the original's Flow."""
 
     @property
     def sigma_min(self) -> Tensor:
-        """Where schedules end: one training step before the shift, as the original counts it."""
+        """The last sigma of schedules: one training step before the shift, as in the original."""
         return self.sigmas.new_tensor(1 / len(self.sigmas))
 
 
@@ -117,11 +117,11 @@ class Model(comfy.model_base.BaseModel):
         self.info = config.info
 
     def concat_cond(self, **kwargs: Any) -> Tensor | None:
-        """The channels beside the noise, zeros for text to video with an InP model."""
+        """The condition channels, zeros for text to video with an InP model."""
         return denoiser_channels(kwargs.get(KEY), self.info.transformer, kwargs["noise"])
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
-        """Text states as they are: repeating tokens, as the default does, changes the result."""
+        """Text states unchanged: the default repeats tokens, which would change the result."""
         conds = super().extra_conds(**kwargs)
         text, text_t5 = kwargs.get("cross_attn"), kwargs.get(TEXT_T5)
         if text is not None:
@@ -135,20 +135,20 @@ class Model(comfy.model_base.BaseModel):
         input_shape: Sequence[int],
         cond_shapes: Mapping[str, Any] | None = None,  # noqa: ARG002
     ) -> int:
-        """Bytes beside the weights for a batch of latents, from the network's own operations."""
+        """Bytes needed in addition to the weights for a batch of latents."""
         rows, _, *size = input_shape
         compute = self.manual_cast_dtype or self.get_dtype()
         working = denoiser_bytes(self.info.transformer, tuple(size), rows, compute)
         return int(working * (1 + ALLOCATOR_SHARE))
 
     def state_dict_for_saving(self, *args: Any, **kwargs: Any) -> dict[str, Tensor]:
-        """Quantised weights as they are stored: ComfyUI 0.8 would save their wrapper as float32."""
+        """Quantised weights as stored: ComfyUI 0.8 would save their wrapper as float32."""
         saved = super().state_dict_for_saving(*args, **kwargs)
         return {name: getattr(tensor, "_qdata", tensor) for name, tensor in saved.items()}
 
 
 class Denoiser(EasyAnimateTransformer3DModel):
-    """The core's denoiser under ComfyUI's calling convention; parameter names stay the same."""
+    """The core's denoiser with ComfyUI's calling convention and the same parameter names."""
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class Denoiser(EasyAnimateTransformer3DModel):
         transformer_options: Mapping[str, Any] | None = None,
         **extra: Any,
     ) -> Tensor:
-        """The predicted velocity of `x`, latents with the condition channels behind them."""
+        """The predicted velocity for `x`, latents followed by the condition channels."""
         options = transformer_options or {}
         kind = comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL
         wrappers = comfy.patcher_extension.get_all_wrappers(kind, options)
@@ -183,7 +183,7 @@ class Denoiser(EasyAnimateTransformer3DModel):
         x: Tensor,
         timestep: Tensor,
         context: Tensor,
-        control: Any,  # noqa: ARG002  (ControlNets; there are none for this model)
+        control: Any,  # noqa: ARG002  (ControlNets, which do not exist for this model)
         options: Mapping[str, Any],
         text_t5: Tensor | None = None,
         **_: Any,
@@ -212,7 +212,7 @@ def _attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, *, options: Any) 
 
 
 def _around_block(options: Mapping[str, Any]) -> AroundBlock | None:
-    """ComfyUI's block replacements; every block is a `double_block` of its index."""
+    """Wraps blocks with ComfyUI's replacements; each is the `double_block` of its index."""
     replacements = options.get("patches_replace", {}).get("dit", {})
     if not replacements:
         return None
@@ -234,10 +234,10 @@ def _around_block(options: Mapping[str, Any]) -> AroundBlock | None:
 
 
 def flow_shift(model: Any) -> float:
-    """The shift of a V5.1 MODEL's timesteps, which ModelSamplingSD3 may have changed."""
+    """The timestep shift of a V5.1 MODEL, which ModelSamplingSD3 may have changed."""
     return float(getattr(model.get_model_object("model_sampling"), "shift", math.e))
 
 
 def denoiser_info(model: Any) -> DenoiserInfo | None:
-    """What a MODEL is, None where it is not this pack's."""
+    """The `DenoiserInfo` of a MODEL, None if it is not from this pack."""
     return getattr(model.model, "info", None) if isinstance(model.model, Model) else None

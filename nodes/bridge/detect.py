@@ -1,4 +1,4 @@
-"""Detectors in ComfyUI: its folders, its device, its progress, and results kept between runs."""
+"""Detectors in ComfyUI: its folders, device and progress, and results cached between runs."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from torch import Tensor
 from ...easyanimate_core.preprocess import Detection, ResultCache, preprocess
 from .progress import NodeProgress
 
-#: Key of the folders with detectors' weights.
+#: Key of the folders with detector weights.
 DETECTORS = "controlnet_aux"
 
-#: Where the pack comfyui_controlnet_aux keeps what it has downloaded, in its own folder.
+#: Where the pack comfyui_controlnet_aux keeps its downloads, inside its own folder.
 _OTHER_PACK = "comfyui_controlnet_aux/ckpts"
 
 
 def register_folder() -> None:
-    """Make `models/controlnet_aux` known; paths of extra_model_paths.yaml come before it."""
+    """Register `models/controlnet_aux`, after the paths of extra_model_paths.yaml."""
     folder_paths.add_model_folder_path(DETECTORS, str(Path(folder_paths.models_dir) / DETECTORS))
 
 
@@ -33,7 +33,7 @@ def weight_folders() -> list[Path]:
 
 
 def detect(frames: Tensor, detection: Detection, size: tuple[int, int]) -> Tensor:
-    """The control signal of `frames` at `size` (height, width), made on ComfyUI's device."""
+    """The control signal of `frames` at `size` (height, width), computed on ComfyUI's device."""
     return preprocess(
         frames.float(),
         detection,
@@ -47,5 +47,5 @@ def detect(frames: Tensor, detection: Detection, size: tuple[int, int]) -> Tenso
 
 @cache
 def _results() -> ResultCache:
-    """Made once: a node has no object of its own between runs."""
+    """The shared cache, because nodes have no state between runs."""
     return ResultCache()

@@ -1,4 +1,4 @@
-"""Downloads in ComfyUI: its folders, its progress bar, its Cancel."""
+"""Downloads in ComfyUI, with its folders, progress bar and Cancel."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import folder_paths
 from ...easyanimate_core.hub import (
     SOURCES,
     download,
+    find_missing,
     find_model,
-    make_plan,
     model_files,
     model_state,
     target_folder,
@@ -25,25 +25,27 @@ _INTERVAL = 0.1
 
 
 def is_whole(name: str) -> bool:
-    """Whether nothing of a model of the zoo is missing, as far as the disk tells."""
+    """Whether a published model is complete, judging from the files on disk."""
     return model_state(find_model(name), _folders()) == "whole"
 
 
 def fetch_model(name: str, source: str, *, allowed: bool) -> str:
-    """Fetch a model of the zoo where it is `allowed`; what was done, or what would be.
+    """Download a published model if `allowed`; returns what was, or would be, done.
 
     Raises:
-        DownloadError: The hub cannot be read, the disk is too small, or what arrives is wrong.
+        DownloadError: The hub cannot be reached, the disk is full, or a received file is wrong.
     """
     model = find_model(name)
     repository = SOURCES[source]().open(model.repo(source))
-    plan = make_plan(repository, target_folder(name, _folders()), model_files(repository.files))
+    wanted = find_missing(
+        repository, target_folder(name, _folders()), model_files(repository.files)
+    )
     facts = f"Licence: {model.licence}. Graphics memory, as published: {model.memory}."
     if not allowed:
-        return f"{plan.summary}. {facts} Nothing was fetched: turn on allow_download to fetch it."
+        return f"{wanted.summary}. {facts} Nothing was downloaded: turn on allow_download first."
     said: list[str] = []
-    download(plan, _Messages(), said.append)
-    return "\n".join([f"{plan.summary}. {facts}", *said, f"{name} is whole: {plan.folder}"])
+    download(wanted, _Messages(), said.append)
+    return "\n".join([f"{wanted.summary}. {facts}", *said, f"{name} is complete: {wanted.folder}"])
 
 
 def _folders() -> list[Path]:
@@ -51,7 +53,7 @@ def _folders() -> list[Path]:
 
 
 class _Messages:
-    """A `Progress` that notices a cancel at once and tells the frontend ten times a second."""
+    """A `Progress` that reacts to Cancel at once and updates the frontend ten times a second."""
 
     def __init__(self) -> None:
         self._node = NodeProgress()

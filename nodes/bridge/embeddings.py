@@ -1,4 +1,4 @@
-"""CONDITIONING of prompts as files of embeddings and back."""
+"""Saves CONDITIONING of prompts as embedding files, and loads it."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .paths import EMBEDDINGS
 from .shown import KEY, TEXT_T5
 from .text import PROMPT, TRUNCATED
 
-#: What an entry may hold beside its states: the rest would be lost in a file.
+#: What an entry may contain in addition to its states; anything else would be lost in a file.
 _KNOWN = {"pooled_output", TEXT_T5, PROMPT, TRUNCATED}
 
 
 def check_prefix(filename_prefix: str) -> bool | str:
-    """True, or why some system cannot write a name that begins so."""
+    """True, or why some operating systems cannot write a file name with this prefix."""
     try:
         file_prefix(filename_prefix)
     except InputError as error:
@@ -36,10 +36,10 @@ def check_prefix(filename_prefix: str) -> bool | str:
 def save_conditioning(
     positive: Sequence[Any], negative: Sequence[Any], filename_prefix: str
 ) -> Path:
-    """Both prompts' states as a new numbered file in `output/EasyAnimate_embeddings`.
+    """Save both prompts' states as a new numbered file in `output/EasyAnimate_embeddings`.
 
     Raises:
-        InputError: The conditioning holds what a file would not, or the prefix is no name.
+        InputError: The conditioning contains what a file cannot keep, or the prefix is invalid.
     """
     (wanted, prompt), (unwanted, negative_prompt) = (
         _states(conditioning, name)
@@ -56,7 +56,7 @@ def save_conditioning(
 
 
 def load_conditioning(file: Path) -> tuple[list[Any], list[Any], str]:
-    """CONDITIONING of both prompts, and the prompts as text where the file knows them."""
+    """CONDITIONING of both prompts, and the prompts as text if the file contains them."""
     found = read_embeddings(file)
     prompt = found.prompts[0] if len(found.prompts) == 1 else None
     positive = _conditioning(found.positive, prompt)
@@ -64,26 +64,26 @@ def load_conditioning(file: Path) -> tuple[list[Any], list[Any], str]:
     texts = [f"positive: {text}" for text in found.prompts]
     if found.negative_prompt is not None:
         texts.append(f"negative: {found.negative_prompt}")
-    return positive, negative, "\n".join(texts) or f"{file.name} does not hold its prompts."
+    return positive, negative, "\n".join(texts) or f"{file.name} does not contain its prompts."
 
 
 def _states(conditioning: Sequence[Any], name: str) -> tuple[TextStates, str | None]:
     if len(conditioning) != 1:
         raise InputError(
-            f"The {name} conditioning has {len(conditioning)} parts; a file holds one prompt's. "
+            f"The {name} conditioning has {len(conditioning)} parts, but a file can only keep one. "
             "Connect the outputs of EasyAnimate Text Encode."
         )
     ((text, extra),) = conditioning
     if KEY in extra:
         raise InputError(
-            f"The {name} conditioning also holds what an image or a control video shows, which is "
-            "not kept. Save it before that node: connect the outputs of EasyAnimate Text Encode."
+            f"The {name} conditioning also contains an image or a control video, which cannot be "
+            "saved. Save it before that node: connect the outputs of EasyAnimate Text Encode."
         )
     others = sorted(key for key, value in extra.items() if key not in _KNOWN and value is not None)
     if others:
         raise InputError(
-            f"The {name} conditioning also holds {', '.join(others)}, which is not kept. Connect "
-            "the outputs of EasyAnimate Text Encode."
+            f"The {name} conditioning also contains {', '.join(others)}, which cannot be saved. "
+            "Connect the outputs of EasyAnimate Text Encode."
         )
     return TextStates(text, extra.get(TEXT_T5)), extra.get(PROMPT)
 

@@ -1,4 +1,4 @@
-"""Aligned sources through a VAE to what the denoiser is shown, and latents to start from."""
+"""Encodes aligned sources with a VAE, as conditions for the denoiser or initial latents."""
 
 from __future__ import annotations
 
@@ -17,36 +17,35 @@ from ...easyanimate_core.conditioning.channels import (
 )
 from ...easyanimate_core.conditioning.condition import Sources
 from ...easyanimate_core.conditioning.encode import encode_video
-from ...easyanimate_core.conditioning.held import hold_known, known_share
 from ...easyanimate_core.conditioning.inpaint import resize_to_latents
+from ...easyanimate_core.conditioning.known import known_latents, known_share
 from ...easyanimate_core.media import align_mask
 from ...easyanimate_core.models.geometry import TEMPORAL_FACTOR, latent_shape
+from ...easyanimate_core.models.specs import LATENT_CHANNELS
 from ...easyanimate_core.sampling import draw_noise
 from ...easyanimate_core.tasks import Target
 from .vae import EncodingVAE
 
-LATENT_CHANNELS = 16
-
 
 def empty_latent(target: Target, batch: int) -> dict[str, Any]:
-    """LATENT of zeros: everything is generated."""
+    """A LATENT of zeros: everything is generated."""
     size = latent_shape(target.frames, target.height, target.width)
     device = comfy.model_management.intermediate_device()
     return {"samples": torch.zeros(batch, LATENT_CHANNELS, *size, device=device)}
 
 
 def video_latent(vae: Any, sources: Sources, batch: int) -> dict[str, Any]:
-    """LATENT of a video, to be sampled with less than full denoise."""
+    """The LATENT of a video, to be sampled with denoise below 1."""
     encoder = EncodingVAE(vae)
     assert sources.video is not None
     scaled = encode_video(encoder, sources.video)
     return {"samples": (scaled / encoder.config.scaling_factor).repeat(batch, 1, 1, 1, 1)}
 
 
-def held_latent(vae: Any, latent: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
-    """LATENT with a noise mask that holds what is known of an InP model's sources.
+def latent_with_known(vae: Any, latent: Mapping[str, Any], sources: Sources) -> dict[str, Any]:
+    """A LATENT with a noise mask that keeps the known parts of an InP model's sources.
 
-    A latent that holds the whole clip keeps its samples, else those that are known are filled in.
+    A latent of the whole clip keeps its samples; otherwise the known ones are filled in.
     """
     assert sources.video is not None
     assert sources.mask is not None
@@ -54,19 +53,19 @@ def held_latent(vae: Any, latent: Mapping[str, Any], sources: Sources) -> dict[s
         share = known_share(sources.mask, whole=True)
         return {**latent, "noise_mask": 1 - share}
     encoder = EncodingVAE(vae)
-    held = hold_known(encoder, sources.video, sources.mask, whole=False)
-    if held is None:
+    known = known_latents(encoder, sources.video, sources.mask, whole=False)
+    if known is None:
         return dict(latent)
-    samples = (held.latents / encoder.config.scaling_factor).expand_as(latent["samples"])
-    return {**latent, "samples": samples.to(latent["samples"]), "noise_mask": 1 - held.share}
+    samples = (known.latents / encoder.config.scaling_factor).expand_as(latent["samples"])
+    return {**latent, "samples": samples.to(latent["samples"]), "noise_mask": 1 - known.share}
 
 
 def pinned_latent(
     vae: Any, latent: Mapping[str, Any], first: Tensor | None, last: Tensor | None
 ) -> dict[str, Any]:
-    """LATENT whose first or last latent frame holds a picture [1, 3, 1, H, W] and is kept.
+    """A LATENT whose first or last latent frame is an image [1, 3, 1, H, W] and is kept.
 
-    The first latent frame is one frame; the last is four, which the picture stands still for.
+    The first latent frame is one frame; the last is four, all of which show the image.
     """
     samples = latent["samples"].clone()
     mask = torch.ones(1, 1, *samples.shape[2:])
@@ -82,9 +81,9 @@ def pinned_latent(
 
 
 def encode_known(vae: Any, sources: Sources, *, noise_amplitude: float, seed: int) -> Shown:
-    """Known pixels of a video for an InP model.
+    """Encode the known pixels of a video for an InP model.
 
-    The noise on them is the second draw of `seed`, after the noise that sampling starts from.
+    Their noise is the second draw of `seed`, after the initial noise of sampling.
     """
     assert sources.video is not None
     assert sources.mask is not None
@@ -100,20 +99,20 @@ def encode_known(vae: Any, sources: Sources, *, noise_amplitude: float, seed: in
 
 
 def encode_control(vae: Any, sources: Sources, strength: float) -> Shown:
-    """A control video, and a reference image where there is one, for a Control model."""
+    """Encode a control video, and a reference image if there is one, for a Control model."""
     assert sources.control is not None
     return shown_control(EncodingVAE(vae), sources.control, sources.reference, strength=strength)
 
 
 def encode_camera(vae: Any, sources: Sources, target: Target) -> Shown:
-    """Camera rays, and a reference image where there is one, for a Control-Camera model."""
+    """Camera rays, and a reference image if there is one, for a Control-Camera model."""
     assert sources.plucker is not None
     size = latent_shape(target.frames, target.height, target.width)
     return shown_camera(EncodingVAE(vae), sources.plucker, size, sources.reference)
 
 
 def latent_mask(mask: Tensor | None, target: Target) -> Tensor | None:
-    """A MASK [F, H, W] or [1, H, W] on the latent grid, [1, 1, F, H, W]; None stays None."""
+    """Resize a MASK [F, H, W] or [1, H, W] to latent size, [1, 1, F, H, W]; None stays None."""
     if mask is None:
         return None
     size = {"height": target.height, "width": target.width, "frames": target.frames}

@@ -1,4 +1,4 @@
-"""LoRA files onto a MODEL."""
+"""Applies LoRA files to a MODEL."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from ...easyanimate_core.weights.lora import BlockStrengths, Lora, LoraLayer, re
 from .denoiser import denoiser_info
 
 _PREFIX = "diffusion_model."
-#: The core's names of a layer's parts, where ComfyUI's reader has others.
+#: ComfyUI's names of a layer's parts, where they differ from the core's.
 _NAMES = {"down": "lora_down.weight", "up": "lora_up.weight", "difference": "diff"}
 
 
 def with_lora(
     model: Any, file: Path, strength: float, *, partial: bool, blocks: str = ""
 ) -> tuple[Any, str]:
-    """A MODEL with the LoRA added to its patches, and what ComfyUI took of it.
+    """A MODEL with the LoRA added to its patches, and a report.
 
-    The weights of `model` stay as they are: ComfyUI adds patches when it loads a model. `blocks`
-    are factors on the strength by block, such as "0-17=0.5,18-35=1". The core reads the file, and
-    refuses what the command line refuses; the arithmetic is ComfyUI's.
+    The weights of `model` are unchanged: ComfyUI applies patches when it loads a model. `blocks`
+    are factors on the strength per block, such as "0-17=0.5,18-35=1". The core reads and checks the
+    file, as on the command line; the arithmetic is ComfyUI's.
 
     Raises:
-        CheckpointError: The file fits no layer, another model's, or is taken in part only.
-        InputError: The model is another's, or the blocks are none of its.
+        CheckpointError: The file fits no layer or another model, or is only partly supported.
+        InputError: The model is not EasyAnimate's, or it does not have the blocks.
     """
     info = denoiser_info(model)
     if info is None:
         raise InputError(
-            f"The model is a {type(model.model).__name__}, not EasyAnimate's. Use Load LoRA of "
-            "ComfyUI for it."
+            f"The model is a {type(model.model).__name__}, not EasyAnimate's. Use ComfyUI's "
+            "Load LoRA for it."
         )
     factors = BlockStrengths.parse(blocks)
     factors.check(info.transformer.num_layers)
@@ -53,7 +53,7 @@ def with_lora(
         factor = strength * factors.factor(module)
         if not patched.add_patches({key: patch}, factor):
             raise CheckpointError(
-                f"{file.name} changes {key}, which this model has not. Choose the matching file."
+                f"{file.name} changes {key}, which this model lacks. Choose the matching file."
             )
         if factor:
             changed.add(module)
@@ -62,7 +62,7 @@ def with_lora(
 
 
 def _matrix_shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """The same layers as on the command line: those with a matrix."""
+    """Shapes of the same layers as on the command line: those with a matrix."""
     return {
         name: tuple(module.weight.shape)
         for name, module in model.model.diffusion_model.named_modules()
@@ -71,7 +71,7 @@ def _matrix_shapes(model: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _for_comfyui(layer: LoraLayer) -> dict[str, Tensor]:
-    """A layer's tensors under the names that ComfyUI's reader knows since its oldest version."""
+    """A layer's tensors under names that even the oldest ComfyUI knows."""
     found = {_NAMES.get(name, name): tensor for name, tensor in layer.tensors.items()}
     if layer.rank is not None:
         found["alpha"] = torch.tensor(layer.scale * layer.rank)
@@ -88,8 +88,8 @@ def _check_taken(file: Path, layers: dict[str, LoraLayer], patches: dict[str, An
     left = sorted(wanted - set(patches))
     if left:
         raise CheckpointError(
-            f"ComfyUI's reader takes {len(wanted) - len(left)} of {len(wanted)} changes of "
-            f"{file.name}; it leaves out {left[0]}. Update ComfyUI, or merge the file into the "
+            f"ComfyUI only supports {len(wanted) - len(left)} of {len(wanted)} changes in "
+            f"{file.name}, without {left[0]}. Update ComfyUI, or merge the file into the "
             f"model on the command line: {own_command('merge-lora')}"
         )
 
@@ -101,4 +101,4 @@ def _report(matched: str, factors: BlockStrengths) -> str:
         f"{first} to {last} at {factor:g}" if last > first else f"{first} at {factor:g}"
         for first, last, factor in factors.ranges
     )
-    return f"{matched} Blocks {', '.join(shown)} of the strength."
+    return f"{matched} Blocks {', '.join(shown)} times the strength."

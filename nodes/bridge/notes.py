@@ -1,20 +1,20 @@
-"""What a node says about its run, shown on it by `web/js/notes.js`."""
+"""Notes about a node's run, shown on it by `web/js/notes.js`."""
 
 from __future__ import annotations
 
 import sys
 
 EVENT = "easyanimate-note"
-#: Letters that are shown. A file may hold a text of any length.
+#: Maximum number of characters to show. Texts of files may have any length.
 LONGEST = 10_000
 
 
 def show(node_id: str | None, text: str) -> None:
-    """Show `text` on the node in the browser that runs it; an empty one takes the last away.
+    """Show `text` on the node in the browser that runs it; an empty text clears the last one.
 
-    The browser gets it as it is and shows it as text. Nothing happens where no server runs.
+    The browser shows it as plain text. Does nothing if no server is running.
     """
-    server = sys.modules.get("server")  # scripts use the nodes without one
+    server = sys.modules.get("server")  # scripts use the nodes without a server
     instance = getattr(getattr(server, "PromptServer", None), "instance", None)
     client = getattr(instance, "client_id", None)
     if node_id is None or client is None:

@@ -1,4 +1,4 @@
-"""Patchers: the objects through which ComfyUI loads, streams and patches a network."""
+"""Model patchers, through which ComfyUI loads, streams and patches a network."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def make_patcher(
     *,
     disable_dynamic: bool = False,
 ) -> Any:
-    """This ComfyUI's usual patcher of a network.
+    """This ComfyUI's default patcher for a network.
 
-    Newer releases have a dynamic one, which brings weights to the card as they are used;
-    `disable_dynamic` asks for the plain one.
+    Newer releases use a dynamic one, which moves weights to the GPU when they are used;
+    `disable_dynamic` selects the plain one.
     """
     usual = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     chosen = comfy.model_patcher.ModelPatcher if disable_dynamic else usual
@@ -33,8 +33,8 @@ def is_dynamic(patcher: Any) -> bool:
 
 
 def remember_how(patcher: Any, make: Callable[..., Any], *arguments: Any) -> None:
-    """Tell ComfyUI how to make this patcher anew, for another card or without dynamic loading.
+    """Tell ComfyUI how to recreate this patcher for another GPU or without dynamic loading.
 
-    `make(*arguments, disable_dynamic=...)` gives a patcher.
+    `make(*arguments, disable_dynamic=...)` returns a patcher.
     """
     patcher.cached_patcher_init = (make, arguments)

@@ -1,4 +1,4 @@
-"""Where files lie: ComfyUI's model folders, extra_model_paths included."""
+"""Finds files in ComfyUI's model folders, including extra_model_paths."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ...easyanimate_core.files import parts_of
 from ...easyanimate_core.files.commands import own_command
 from ...easyanimate_core.small_model import NAMES, is_installed, small_checkpoint
 
-#: Key of folders that hold whole checkpoints, and folders of ComfyUI's that may hold some.
+#: Key of the folders for whole checkpoints, and ComfyUI's folders that may contain some.
 CHECKPOINTS = "EasyAnimate"
-#: Key of folders that hold embeddings of prompts.
+#: Key of the folders for prompt embeddings.
 EMBEDDINGS = "EasyAnimate_embeddings"
 _CHECKPOINT_KEYS = (CHECKPOINTS, "diffusers", "diffusion_models", "checkpoints")
 
@@ -24,16 +24,16 @@ DIFFUSION_MODELS, TEXT_ENCODERS, VAES, LORAS = (
     "vae",
     "loras",
 )
-#: The menus of ComfyUI 0.8's frontend take names for HTML, which this keeps a tag from being. It
-#: is not seen.
+#: An invisible character that keeps the menus of ComfyUI 0.8's frontend from rendering a name as
+#: an HTML tag.
 _NO_TAG = ("<", "<\N{WORD JOINER}")
 
 
 def register_folders() -> None:
-    """Make `models/EasyAnimate` known; paths of extra_model_paths.yaml come before it.
+    """Register `models/EasyAnimate`, after the paths of extra_model_paths.yaml.
 
-    Embeddings lie in `models/EasyAnimate_embeddings`, and where they are saved: ComfyUI, too, finds
-    models that its own nodes have saved in the output folder.
+    Embeddings are found in `models/EasyAnimate_embeddings` and where they are saved, just as
+    ComfyUI finds models that its own nodes saved in the output folder.
     """
     models, output = Path(folder_paths.models_dir), Path(folder_paths.get_output_directory())
     for key, root in ((CHECKPOINTS, models), (EMBEDDINGS, models), (EMBEDDINGS, output)):
@@ -41,16 +41,16 @@ def register_folders() -> None:
 
 
 def list_checkpoints() -> list[str]:
-    """Names of checkpoint folders (those with transformer/ and vae/), at most two levels deep.
+    """Names of checkpoint folders (with transformer/ and vae/), at most two levels deep.
 
-    The small model of the pack, where it came with it, stands at the end: there is always one.
+    The pack's small model, if it is included, comes last.
     """
     built_in = list(NAMES) if is_installed() else []
     return [*sorted({_listed(name) for name, _ in _checkpoints()}), *built_in]
 
 
 def find_checkpoint(name: str) -> Path:
-    """The folder of a name of `list_checkpoints`."""
+    """The folder of a name from `list_checkpoints`."""
     if name in NAMES:
         return small_checkpoint(NAMES[name])
     found = next((path for known, path in _checkpoints() if known == _named(name)), None)
@@ -58,14 +58,14 @@ def find_checkpoint(name: str) -> Path:
         raise CheckpointError(
             f"There is no checkpoint folder {name!r}. Put EasyAnimate folders into "
             f"{Path(folder_paths.models_dir) / CHECKPOINTS} (or a path of extra_model_paths.yaml "
-            f"under {CHECKPOINTS}), then press R to refresh the list. What can be fetched is shown "
-            f"by: {own_command('download', '--list')}"
+            f"under {CHECKPOINTS}), then press R to refresh the list. Show the models that can be "
+            f"downloaded with: {own_command('download', '--list')}"
         )
     return found
 
 
 def check_checkpoint(name: str | None) -> bool | str:
-    """True, or what is wrong with a checkpoint's name; there is none yet where a node gives it."""
+    """True, or what is wrong with a checkpoint's name; None if another node provides it."""
     try:
         if name is not None:
             find_checkpoint(name)
@@ -98,14 +98,14 @@ def list_files(key: str) -> list[str]:
 def _file_names(key: str) -> list[str]:
     try:
         return folder_paths.get_filename_list(key)
-    except FileNotFoundError:  # ComfyUI asks its last answer's folders for their times
+    except FileNotFoundError:  # ComfyUI checks the modification times of cached folders
         folder_paths.filename_list_cache.pop(key, None)
         return folder_paths.get_filename_list(key)
 
 
 def list_denoisers() -> list[str]:
     """Names of the safetensors and GGUF files in models/diffusion_models."""
-    gguf = []  # ComfyUI's own list has no GGUF
+    gguf = []  # ComfyUI's own list omits GGUF
     for root in folder_paths.get_folder_paths(DIFFUSION_MODELS):
         names, _ = folder_paths.recursive_search(root)
         gguf += [_listed(name) for name in names if name.lower().endswith(".gguf")]
@@ -113,9 +113,9 @@ def list_denoisers() -> list[str]:
 
 
 def find_file(key: str, name: str) -> Path:
-    r"""The file of a name of `list_files` or `list_denoisers`.
+    r"""The file of a name from `list_files` or `list_denoisers`.
 
-    ComfyUI lists names with `\` on Windows: a workflow that was saved there has them.
+    Workflows saved on Windows contain names with `\`, as ComfyUI lists them there.
     """
     named = _named(name)
     path = folder_paths.get_full_path(key, named)
@@ -130,7 +130,7 @@ def find_file(key: str, name: str) -> Path:
 
 
 def check_file(key: str, name: str | None) -> bool | str:
-    """True, or what is wrong with a file's name; there is none yet where a node gives it."""
+    """True, or what is wrong with a file's name; None if another node provides it."""
     try:
         if name is not None:
             find_file(key, name)
@@ -145,5 +145,5 @@ def _listed(name: str) -> str:
 
 
 def _named(option: str) -> str:
-    """The file's name of an option, or of itself."""
+    """The file's name, from an option or the name itself."""
     return option.replace(*reversed(_NO_TAG))

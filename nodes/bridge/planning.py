@@ -1,4 +1,4 @@
-"""Memory plans for this machine, and what ComfyUI's loaders and samplers do with them."""
+"""Memory plans for this machine, and how loaders and samplers apply them."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from ...easyanimate_core.memory.devices import card_of
 from ...easyanimate_core.memory.plan import Job, Limits, Plan, choose, facts_of, report
 from ...easyanimate_core.models.specs import Head
 from ...easyanimate_core.weights.files import inspect_checkpoint
-from .files import TEXT_DTYPES
-from .loading import FP8, compute_dtype
+from .loaders import TEXT_DTYPES
+from .model import FP8, compute_dtype
 
 
 def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) -> Plan:
-    """The plan of a run in ComfyUI, which streams what does not fit by itself.
+    """The plan of a run in ComfyUI, which streams weights that do not fit by itself.
 
     Args:
         folder: The checkpoint.
         job: `height`, `width`, `frames` and `batch`.
-        card_gb: Memory of the card in GB, 0 for this machine's.
-        host_gb: Main memory in GB, 0 for what is free on this machine.
+        card_gb: GPU memory in GB, 0 for this machine's.
+        host_gb: RAM in GB, 0 for what is free on this machine.
     """
     facts = facts_of(inspect_checkpoint(folder))
     device = comfy.model_management.get_torch_device()
     card = _card(device)
-    if not card.holds_float8:  # what is stored in 8 bits is unpacked while it is loaded
+    if not card.holds_float8:  # 8-bit weights are unpacked on loading
         facts = replace(facts, denoiser=replace(facts.denoiser, packed=False))
     host = int(host_gb * 1e9) if host_gb else psutil.virtual_memory().available
     limits = Limits.of(card, host)
@@ -46,14 +46,14 @@ def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) 
         Job(**job, encodes=facts.transformer.head is not Head.T2V),
         limits,
         compute=compute,
-        # What the loaders have: scaled fp8 for the denoiser, scaled int8 for the text encoder.
+        # The loaders' options: scaled fp8 for the denoiser, scaled int8 for the text encoder.
         kinds=("none", "qfloat8") if card.holds_float8 else ("none",),
         text_kinds=("none", "qint8"),
     )
 
 
 def _card(device: torch.device) -> Card:
-    """The facts of ComfyUI's device, which may be of a kind that the core does not know."""
+    """The facts about ComfyUI's device, which may be of a kind unknown to the core."""
     if device.type == "cpu":
         return card_of(device)
     known = device.type in ("cuda", "xpu", "mps")
@@ -62,13 +62,13 @@ def _card(device: torch.device) -> Card:
 
 
 def describe(plan: Plan) -> str:
-    """The table, the reasons, and what the nodes that take the plan will do."""
+    """The table, the reasons, and what nodes that use the plan will do."""
     sides = "off" if plan.tile is None else str(plan.tile)
     prompts = "one after the other" if plan.memory.sequential_guidance else "together"
     nodes = (
         f"weight_dtype {weight_dtype(plan)}, text_device {text_device(plan)}, text_dtype "
-        f"{text_dtype(plan)}, tiles {sides}, the prompts {prompts}; ComfyUI streams the weights "
-        "that do not fit."
+        f"{text_dtype(plan)}, tiles {sides}, prompts {prompts}; ComfyUI streams weights that do "
+        "not fit."
     )
     return f"{report(plan, options=False)}\n\nThe nodes: {nodes}"
 
@@ -90,7 +90,7 @@ def text_dtype(plan: Plan) -> str:
 
 
 def fill_defaults(plan: Plan, weights: str, device: str, text: str) -> tuple[str, str, str]:
-    """weight_dtype, text_device and text_dtype: the plan's where the loader's say "default"."""
+    """weight_dtype, text_device and text_dtype, with the plan's in place of "default"."""
     told = (weight_dtype(plan), text_device(plan), text_dtype(plan))
     given = (weights, device, text)
     filled = [
@@ -100,7 +100,7 @@ def fill_defaults(plan: Plan, weights: str, device: str, text: str) -> tuple[str
 
 
 def one_prompt_at_a_time(model: Any) -> Any:
-    """A MODEL that denoises its conditions one after the other, never as a batch."""
+    """A MODEL that denoises its conditions one after the other instead of as a batch."""
     patched = model.clone()
     kind = comfy.patcher_extension.WrappersMP.CALC_COND_BATCH
     patched.add_wrapper_with_key(kind, "easyanimate_one_prompt_at_a_time", _each_alone)
@@ -110,7 +110,7 @@ def one_prompt_at_a_time(model: Any) -> Any:
 def _each_alone(
     calculate: Any, model: Any, conds: list[Any], x: Tensor, timestep: Tensor, options: Any
 ) -> list[Tensor]:
-    """The places of the others stay, so that each is told which of them it is."""
+    """Evaluate the conditions one by one; the others become None, so that positions are kept."""
     alone = (
         [cond if place == index else None for place in range(len(conds))]
         for index, cond in enumerate(conds)

@@ -1,4 +1,4 @@
-"""The core's progress callback on ComfyUI's progress bar, and ComfyUI's Cancel in it."""
+"""Connects the core's progress callback to ComfyUI's progress bar and Cancel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import comfy.utils
 
 
 class NodeProgress:
-    """A `Progress` of the core that fills the running node's bar and raises when it is cancelled.
+    """A `Progress` that updates the running node's bar and raises when it is cancelled.
 
-    Every stage starts the bar anew, because its number of units is known only when it begins.
+    Every stage restarts the bar, because its number of units is only known when it begins.
     """
 
     def __init__(self) -> None:

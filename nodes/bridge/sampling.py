@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import comfy.utils
@@ -14,17 +15,17 @@ import torch
 from torch import Tensor
 
 from ...easyanimate_core.errors import InputError
-from ...easyanimate_core.models.specs import Version
 from ...easyanimate_core.sampling import (
     DEFAULT_SCHEDULER,
     Guidance,
+    Prediction,
     Schedule,
     check_scheduler,
     check_steps,
     denoise,
     make_schedule,
 )
-from .denoiser import DenoiserInfo, denoiser_info, flow_shift
+from .denoiser import denoiser_info, flow_shift
 
 _RESCALE_KEY = "sampler_cfg_function"
 
@@ -64,10 +65,6 @@ def sample(
     name = settings.scheduler or DEFAULT_SCHEDULER[info.transformer.version]
     check_scheduler(name, info.transformer.version, info.scheduler)
     check_steps(settings.steps, settings.denoise, name)
-    if settings.guidance_rescale > 0:
-        model = _with_rescale(model, guidance)
-    if settings.step_cache > 0:
-        model = _with_step_cache(model, settings.step_cache)
     schedule = make_schedule(
         name,
         info.scheduler,
@@ -76,6 +73,10 @@ def sample(
         flow_shift=flow_shift(model),
         device=model.load_device,
     )
+    if settings.guidance_rescale > 0:
+        model = _with_rescale(model, guidance, schedule.prediction)
+    if settings.step_cache > 0:
+        model = _with_step_cache(model, settings.step_cache)
     start = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     if settings.denoise < 1 and not _to_change(start, latent.get("noise_mask")).any():
         raise InputError(
@@ -83,12 +84,13 @@ def sample(
             "Connect EasyAnimate Video to Video (or VAE Encode), or set denoise to 1."
         )
     noise = comfy.sample.prepare_noise(start, settings.seed, latent.get("batch_index"))
+    space = VelocitySpace(model.get_model_object("model_sampling"), schedule.prediction)
     samples = comfy.sample.sample_custom(
         model,
         noise,
         settings.cfg,
-        ScheduledSampler(schedule, info),
-        _sigmas(model.get_model_object("model_sampling"), schedule),
+        ScheduledSampler(schedule),
+        space.sigmas(schedule),
         positive,
         negative,
         start,
@@ -103,9 +105,8 @@ def sample(
 class ScheduledSampler(comfy.samplers.Sampler):
     """A schedule of the core as a SAMPLER of ComfyUI: the core's loop over ComfyUI's denoiser."""
 
-    def __init__(self, schedule: Schedule, info: DenoiserInfo) -> None:
+    def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
-        self.info = info
 
     def sample(
         self,
@@ -121,12 +122,13 @@ class ScheduledSampler(comfy.samplers.Sampler):
         """Scaled latents at the end of the schedule."""
         masked = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         masked.latent_image, masked.noise = latent_image, noise
-        space = VelocitySpace(model_wrap.inner_model.model_sampling, self.info)
+        model_sampling = model_wrap.inner_model.model_sampling
+        space = VelocitySpace(model_sampling, self.schedule.prediction)
         last: dict[str, Tensor] = {}
 
         def velocity(latents: Tensor, timestep: Tensor) -> Tensor:
             sigma = space.sigma(timestep)
-            x = space.scaled(latents, sigma)
+            x = space.x(latents, sigma)
             rows = sigma.to(x).expand(x.shape[0])
             denoised = masked(x, rows, denoise_mask, **extra_args)
             last.update(x=x, denoised=denoised)
@@ -150,73 +152,65 @@ class ScheduledSampler(comfy.samplers.Sampler):
         return latents
 
 
+@dataclass(frozen=True)
 class VelocitySpace:
-    """Between the core's terms (variance-preserving latents, velocity) and ComfyUI's (x, x0).
+    """Between the core's terms (latents as the denoiser is shown them, velocity) and ComfyUI's.
 
-    Flow: x = latents, x0 = x - sigma v. V-prediction: x = latents sqrt(1 + sigma^2),
-    x0 = a latents - b v with a = 1 / sqrt(1 + sigma^2) and b = sigma a.
+    Those are `x`, the latents that its samplers hold, and `denoised`, at one of its sigmas.
     """
 
-    def __init__(self, model_sampling: Any, info: DenoiserInfo) -> None:
-        self._model_sampling = model_sampling
-        self._is_flow = info.transformer.version is Version.V5_1
+    model_sampling: Any
+    prediction: Prediction
 
     def sigma(self, timestep: Tensor) -> Tensor:
         """ComfyUI's sigma of a timestep of the schedule."""
-        if self._is_flow:
-            return timestep / self._model_sampling.multiplier
-        return self._model_sampling.sigma(timestep)
+        if isinstance(self.model_sampling, comfy.model_sampling.CONST):
+            # Its `sigma` would shift the timestep, and a schedule's timesteps are shifted.
+            return timestep / self.model_sampling.multiplier
+        return self.model_sampling.sigma(timestep)
 
-    def scaled(self, latents: Tensor, sigma: Tensor) -> Tensor:
-        """Latents as ComfyUI's samplers hold them."""
-        return latents if self._is_flow else latents * torch.sqrt(1 + sigma**2)
+    def sigmas(self, schedule: Schedule) -> Tensor:
+        """The walked timesteps as sigmas, closed by zero; for ComfyUI's hooks and percentages."""
+        sigmas = self.sigma(schedule.timesteps.cpu().float())
+        return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+    def latents(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """What ComfyUI shows the denoiser of `x`."""
+        return self.model_sampling.calculate_input(sigma, x)
+
+    def x(self, latents: Tensor, sigma: Tensor) -> Tensor:
+        """The inverse of `latents`."""
+        one = latents.new_ones([1] * latents.ndim)
+        return latents / self.latents(one, sigma)
 
     def velocity(self, latents: Tensor, denoised: Tensor, sigma: Tensor) -> Tensor:
         """The velocity that gives `denoised`."""
-        if self._is_flow:
-            return (latents - denoised) / sigma
-        a = 1 / torch.sqrt(1 + sigma**2)
-        return (a * latents - denoised) / (sigma * a)
+        return self.prediction.velocity(latents, denoised, self.prediction.levels_of_sigma(sigma))
 
     def denoised(self, latents: Tensor, velocity: Tensor, sigma: Tensor) -> Tensor:
         """The inverse of `velocity`."""
-        if self._is_flow:
-            return latents - sigma * velocity
-        a = 1 / torch.sqrt(1 + sigma**2)
-        return a * latents - sigma * a * velocity
+        return self.prediction.clean(latents, velocity, self.prediction.levels_of_sigma(sigma))
 
 
 def _to_change(latents: Tensor, mask: Tensor | None) -> Tensor:
-    """What of a latent is sampled anew: all that its noise mask does not hold."""
+    """What of a latent is sampled anew: all that its noise mask does not keep."""
     return latents if mask is None else latents * (mask > 0).to(latents)
 
 
-def _sigmas(model_sampling: Any, schedule: Schedule) -> Tensor:
-    """The walked timesteps as ComfyUI's sigmas, closed by zero; for its hooks and percentages."""
-    timesteps = schedule.timesteps.cpu().float()
-    if schedule.name == "Flow":
-        sigmas = timesteps / model_sampling.multiplier
-    else:
-        sigmas = model_sampling.sigma(timesteps)
-    return torch.cat([sigmas, sigmas.new_zeros(1)])
-
-
-def _with_rescale(model: Any, guidance: Guidance) -> Any:
+def _with_rescale(model: Any, guidance: Guidance, prediction: Prediction) -> Any:
     """The model with the core's guidance rescale as its CFG function."""
     if _RESCALE_KEY in model.model_options:
         raise InputError(
             "guidance_rescale is above 0 and the model already has a CFG function (RescaleCFG or "
             "the like). Set guidance_rescale to 0 or remove that node."
         )
-    info = denoiser_info(model)
-    assert info is not None
     model = model.clone()
 
     def combine(args: Mapping[str, Any]) -> Tensor:
-        space = VelocitySpace(args["model"].model_sampling, info)
+        space = VelocitySpace(args["model"].model_sampling, prediction)
         x = args["input"]
         sigma = args["sigma"].reshape(-1, *[1] * (x.ndim - 1))
-        latents = x / space.scaled(torch.ones_like(sigma), sigma)
+        latents = space.latents(x, sigma)
         negative = space.velocity(latents, args["uncond_denoised"], sigma)
         positive = space.velocity(latents, args["cond_denoised"], sigma)
         return x - space.denoised(latents, guidance.combine(negative, positive), sigma)

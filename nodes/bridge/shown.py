@@ -1,4 +1,4 @@
-"""What a conditioning node hands to the denoiser through ComfyUI's CONDITIONING."""
+"""What conditioning nodes pass to the denoiser through ComfyUI's CONDITIONING."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ...easyanimate_core.errors import HeadError, InputError
 from ...easyanimate_core.models.geometry import SPATIAL_FACTOR, pixel_frames
 from ...easyanimate_core.models.specs import Head, TransformerConfig, Version
 
-#: Where it lies in a CONDITIONING entry's dictionary.
+#: Its key in a CONDITIONING entry's dictionary.
 KEY = "easyanimate_shown"
 
-#: mT5's states of V5, beside the first text encoder's.
+#: Key of V5's mT5 states, in addition to those of the first text encoder.
 TEXT_T5 = "easyanimate_text_t5"
 
 _NODE = {
@@ -27,7 +27,7 @@ _NODE = {
 
 
 def mixed(shown: Shown, earlier: Shown | None, mask: Tensor | None) -> Shown:
-    """A control over an earlier one: their sum, or `shown` where `mask` is 1.
+    """Mix a control with an earlier one: their sum, or `shown` where `mask` is 1.
 
     `mask` [1, 1, F, H, W] is in latent size.
     """
@@ -35,18 +35,18 @@ def mixed(shown: Shown, earlier: Shown | None, mask: Tensor | None) -> Shown:
         return shown if mask is None else replace(shown, channels=shown.channels * mask)
     if (earlier.head, shown.head) != (Head.CONTROL, Head.CONTROL):
         raise HeadError(
-            f"An earlier node shows something to a {earlier.head.value} model, this one to a "
+            f"An earlier node conditions a {earlier.head.value} model, this one a "
             f"{shown.head.value} model. Only control videos can be mixed: connect the text "
             "directly to one of the two nodes."
         )
     if earlier.channels.shape != shown.channels.shape:
         raise InputError(
-            f"An earlier control video is {_pixels(earlier.channels)}, this one "
-            f"{_pixels(shown.channels)}. Give both nodes the same size and length."
+            f"An earlier control video is {_pixels(earlier.channels)}, this one is "
+            f"{_pixels(shown.channels)}. Use the same size and length in both nodes."
         )
     if earlier.reference is not None and shown.reference is not None:
         raise InputError(
-            "Two mixed controls have a reference image; the model takes one. Disconnect one."
+            "Two mixed controls have a reference image, but the model takes one. Disconnect one."
         )
     kept = earlier.channels if mask is None else earlier.channels * (1 - mask)
     own = shown.channels if mask is None else shown.channels * mask
@@ -55,10 +55,10 @@ def mixed(shown: Shown, earlier: Shown | None, mask: Tensor | None) -> Shown:
 
 @dataclass(frozen=True)
 class Act:
-    """When and where a control acts.
+    """When and where a control applies.
 
-    `window` is the part of the schedule, 0 to 1, in which the model sees it; `mask` [1, 1, F, H, W]
-    in latent size is 1 where it acts, None everywhere.
+    `window` is the part of the schedule, 0 to 1, in which it applies; `mask` [1, 1, F, H, W] in
+    latent size is 1 where it applies, None means everywhere.
     """
 
     window: tuple[float, float] = (0.0, 1.0)
@@ -66,10 +66,10 @@ class Act:
 
 
 def attach(conditioning: Sequence[Any], shown: Shown, act: Act | None = None) -> list[Any]:
-    """CONDITIONING with `shown` in every entry, mixed with what an earlier node has shown.
+    """CONDITIONING with `shown` in every entry, mixed with that of an earlier node.
 
-    An entry that is limited to a part of the schedule is split within its part. Outside the window
-    the model sees what it was shown before, or nothing.
+    An entry limited to a part of the schedule is split within that part. Outside the window, the
+    earlier condition applies, or none.
     """
     act = act or Act()
     window = act.window
@@ -95,18 +95,18 @@ def attach(conditioning: Sequence[Any], shown: Shown, act: Act | None = None) ->
 
 
 def _either(first: Shown, second: Shown) -> Tensor | None:
-    """The reference image of the one that has it."""
+    """The reference image of whichever has one."""
     return second.reference if first.reference is None else first.reference
 
 
 def denoiser_channels(
     shown: Shown | None, config: TransformerConfig, noise: Tensor
 ) -> Tensor | None:
-    """The condition channels of `config`'s head for latents of `noise`'s shape, None for T2V.
+    """The condition channels of `config`'s head for latents shaped like `noise`, None for T2V.
 
     Raises:
         HeadError: The conditioning is for another head.
-        InputError: The conditioning has another size or length than the latents.
+        InputError: The conditioning differs from the latents in size or length.
     """
     if shown is None:
         return _nothing_shown(config, noise)
@@ -128,7 +128,7 @@ def _nothing_shown(config: TransformerConfig, noise: Tensor) -> Tensor | None:
         nothing = nothing_known(noise.shape[0], noise.shape[2:], config.out_channels)
         return nothing.channels.to(noise)
     raise HeadError(
-        f"This is a {config.head.value} model and nothing is shown to it: put the node "
+        f"This is a {config.head.value} model, which needs a condition: put the node "
         f"{_NODE[config.head]} between text and sampler, or load a T2V or InP model."
     )
 

@@ -17,12 +17,12 @@ from ...easyanimate_core.text import TextEmbedding, TextEncoder, check_states
 from ...easyanimate_core.weights.stored import QuantizedLinear, dequantized, plain_tensors
 from .shown import TEXT_T5
 
-#: Key of the tokens that pass between tokenizer and model.
+#: Key of the tokens passed from tokenizer to model.
 PROMPTS = "easyanimate_prompts"
-#: Keys in a CONDITIONING entry: its prompt, and the words that were cut off.
+#: Keys in a CONDITIONING entry: its prompt, and the truncated words.
 PROMPT = "easyanimate_prompt"
 TRUNCATED = "easyanimate_truncated"
-_SHOWN = 160  # letters of the cut words
+_SHOWN = 160  # characters of the truncated words
 
 _SWAPS = {
     nn.Linear: comfy.ops.manual_cast.Linear,
@@ -31,7 +31,7 @@ _SWAPS = {
 
 
 class _Embedding(comfy.ops.manual_cast.Embedding):
-    """Gives states in the compute dtype, whatever the table is stored in."""
+    """Returns states in the compute dtype, whatever dtype the table has."""
 
     compute_dtype = torch.float32
 
@@ -40,9 +40,9 @@ class _Embedding(comfy.ops.manual_cast.Embedding):
 
 
 class _ScaledLinear(comfy.ops.manual_cast.Linear):
-    """A weight in int8 or fp8 whose scales, one per output channel, multiply the product.
+    """A layer with an int8 or fp8 weight; one scale per output channel multiplies the product.
 
-    So ComfyUI streams and casts a plain weight. Its bias stands outside, to be added after them.
+    Thus ComfyUI streams and casts a plain weight. The bias is kept separately, to be added last.
     """
 
     weight_scale: Tensor
@@ -57,9 +57,9 @@ class _ScaledLinear(comfy.ops.manual_cast.Linear):
 
 
 class Prompts:
-    """The tokenizer's place: the core's encoders take texts, so texts are handed on.
+    """Takes the tokenizer's place and passes texts on, because the core's encoders take texts.
 
-    Weights such as `(word:1.2)` are words like any other: the models were not trained with them.
+    Weights such as `(word:1.2)` are plain text: the models were not trained with them.
     """
 
     def __init__(self, **_: Any) -> None:
@@ -71,16 +71,16 @@ class Prompts:
         return_word_ids: bool = False,  # noqa: ARG002
         **_: Any,
     ) -> dict[str, list[str]]:
-        """The text itself."""
+        """Return the text itself."""
         return {PROMPTS: [text]}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Nothing is saved with the weights."""
+        """Return nothing to save with the weights."""
         return {}
 
 
 class TextModel(nn.Module):
-    """The networks of a core text encoder, in ComfyUI's layers."""
+    """The networks of a core text encoder, with ComfyUI's layers."""
 
     def __init__(self, encoder: TextEncoder, compute_dtype: torch.dtype) -> None:
         super().__init__()
@@ -92,23 +92,23 @@ class TextModel(nn.Module):
             _use_comfy_layers(network, compute_dtype)
 
     def set_clip_options(self, options: Mapping[str, Any]) -> None:
-        """Takes the device; a choice of layer does not exist for these encoders."""
+        """Set the device; these encoders have no choice of layer."""
         layer = options.get("layer")
         if layer is not None:
             raise InputError(
-                f"CLIP Set Last Layer asks for layer {layer}; EasyAnimate always reads the layer "
+                f"CLIP Set Last Layer selects layer {layer}, but EasyAnimate always uses the layer "
                 "that it was trained with. Remove that node."
             )
         self.device_used = options.get("execution_device", self.device_used)
 
     def reset_clip_options(self) -> None:
-        """Back to the device of the weights."""
+        """Reset to the device of the weights."""
         self.device_used = None
 
     def encode_token_weights(
         self, tokens: Mapping[str, list[str]]
     ) -> tuple[Tensor, None, dict[str, Any]]:
-        """States [1, L, D], no pooled output, and V5's second states beside a report."""
+        """States [1, T, D], no pooled output, and a dict with V5's second states and a report."""
         if PROMPTS not in tokens:
             raise InputError(
                 f"The text was prepared for another text encoder ({', '.join(tokens)}). Use CLIP "
@@ -125,7 +125,7 @@ class TextModel(nn.Module):
         return embedding.text.to(device), None, extra
 
     def load_sd(self, sd: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:  # noqa: ARG002
-        """Weights are there already."""
+        """Do nothing: the weights are already loaded."""
         return [], []
 
 
@@ -139,13 +139,13 @@ def make_clip(
     options = {"load_device": load_device, "dtype": next(iter(model.dtypes))}
     if load_device.type == "cpu":
         options["offload_device"] = load_device
-    # Only releases that load dynamically have the argument, and only they ask for it.
+    # Only releases with dynamic loading have this argument, and only they pass it.
     plain = {"disable_dynamic": True} if disable_dynamic else {}
     return comfy.sd.CLIP(target, parameters=parameters, model_options=options, **plain)
 
 
 class _Target:
-    """What `comfy.sd.CLIP` asks for: parameters, a tokenizer class and a model class."""
+    """What `comfy.sd.CLIP` expects: parameters, a tokenizer class and a model class."""
 
     def __init__(self, model: TextModel) -> None:
         self.params: dict[str, Any] = {}
@@ -154,10 +154,10 @@ class _Target:
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """What a text encoder computes in on a device.
+    """The compute dtype of a text encoder on a device.
 
-    Never float16, whose range its states leave; layers cast weights one by one, so float32 takes
-    no more memory for them.
+    Never float16, because its states would overflow; layers cast weights one by one, so float32
+    takes no more memory for them.
     """
     if device.type == "cpu":
         return torch.float32
@@ -171,9 +171,9 @@ def _truncated(embedding: TextEmbedding) -> str:
 
 
 def _use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:
-    """Turn the layers of a transformers model into ComfyUI's, which cast and stream weights.
+    """Convert the layers of a transformers model to ComfyUI's, which cast and stream weights.
 
-    T5 asks its position table for its device and must find it there: that small one stays as it is.
+    T5 reads the device of its small position table, which is therefore left unchanged.
     """
     for name, module in network.named_modules():
         if type(module) is QuantizedLinear:
@@ -191,10 +191,9 @@ def _use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:
 
 
 def _use_scaled_layer(layer: Any, dtype: torch.dtype, *, keep: bool) -> None:
-    """Turn a quantised layer of the core into one of ComfyUI's.
+    """Convert a quantised layer of the core to one of ComfyUI's.
 
-    T5 casts the input of its projections `wo` to their weight's dtype: those are not kept quantised
-    but turned back.
+    T5 casts the input of its `wo` projections to their weight's dtype, so these are dequantised.
     """
     if not keep:
         layer.weight = nn.Parameter(dequantized(layer.weight).to(dtype), requires_grad=False)
@@ -209,7 +208,7 @@ def _use_scaled_layer(layer: Any, dtype: torch.dtype, *, keep: bool) -> None:
 
 
 def _bring_leftovers(model: nn.Module, device: torch.device) -> None:
-    """What is no layer of ComfyUI's (tables of positions, frequencies) to where it is used."""
+    """Move what is not in ComfyUI's layers (position tables, frequencies) to the device."""
     for module in model.modules():
         if hasattr(module, "comfy_cast_weights"):
             continue

@@ -1,4 +1,4 @@
-"""Training in ComfyUI: its memory, its folders, its progress bar, its Cancel."""
+"""Training in ComfyUI, with its memory management, folders, progress bar and Cancel."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ...easyanimate_core.files.names import file_stem, free_name
 from .paths import LORAS
 from .progress import NodeProgress
 
-#: In the pack's cache folder: states of runs, and the cache of latents and captions.
+#: Inside the pack's cache folder: states of runs, and the cache of latents and captions.
 WORK_FOLDER = "training"
-#: In ComfyUI's output folder, where earlier versions kept them.
+#: Inside ComfyUI's output folder, where earlier versions kept them.
 OLD_FOLDER = "EasyAnimate_training"
 ENDING = ".safetensors"
 
 
 def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
-    """Train a `LoraJob` and put the LoRA into ComfyUI's first folder of LoRAs.
+    """Train a `LoraJob` and save the LoRA in ComfyUI's first LoRA folder.
 
-    Everything that ComfyUI holds on the card is unloaded first. An existing file is never
-    replaced: the name gets a number. Returns the file's name, the curves and the report.
+    All models that ComfyUI has on the GPU are unloaded first. Existing files are never replaced:
+    the name gets a number. Returns the file's name, the curves and the report.
 
     Raises:
-        InputError: The name is none, or what `train_lora` refuses.
+        InputError: The name is invalid, or `train_lora` raises it.
     """
     from ...easyanimate_core.training.lora_run import train_lora
 
@@ -59,14 +59,14 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
     lines = [str(file), result.report, *held]
     old = Path(folder_paths.get_output_directory()) / OLD_FOLDER
     if old.is_dir():
-        lines.append(f"Nothing is read from {old} of an earlier version any more; delete it.")
+        lines.append(f"{old} is from an earlier version and no longer used; it can be deleted.")
     if note is not None:
         lines.append(note)
     return file.name, result.curves, "\n".join(lines)
 
 
 def is_name(name: str | None) -> bool | str:
-    """True, or what is wrong with a LoRA's name; there is none yet where a node gives it."""
+    """True, or what is wrong with a LoRA's name; None if another node provides it."""
     try:
         if name is not None:
             file_stem(name, ENDING, what="the LoRA")
@@ -76,10 +76,10 @@ def is_name(name: str | None) -> bool | str:
 
 
 def work_folder() -> tuple[Path, str | None]:
-    """Where runs are kept, which no request to ComfyUI reads or writes, and a note about it.
+    """The folder of runs, which no request to ComfyUI can read or write, and a note about it.
 
     Raises:
-        InputError: The pack's cache lies in one of the folders that requests reach.
+        InputError: The pack's cache is inside a folder that requests can reach.
     """
     folder = cache_folder(WORK_FOLDER)
     reached = (
@@ -92,24 +92,24 @@ def work_folder() -> tuple[Path, str | None]:
     for place in map(Path, reached):
         if folder.resolve().is_relative_to(place.resolve()):
             raise InputError(
-                f"States of training would lie in {folder}, and everybody who reaches this ComfyUI "
-                f"may read or write files in {place}. Set the environment variable "
-                "EASYANIMATE_CACHE to a folder outside of it and start ComfyUI again."
+                f"Training states would be stored in {folder}, but anyone who can reach this "
+                f"ComfyUI may read or write files in {place}. Set the environment variable "
+                "EASYANIMATE_CACHE to a folder outside of it and restart ComfyUI."
             )
     try:
         check_writable(folder)
     except MediaError as error:
         return temporary_cache() / WORK_FOLDER, (
-            f"The state goes when ComfyUI ends: {error} Set the environment variable "
-            "EASYANIMATE_CACHE to a folder that can be written."
+            f"The state is lost when ComfyUI exits: {error} Set the environment variable "
+            "EASYANIMATE_CACHE to a writable folder."
         )
     return folder, None
 
 
 def _copy(trained: Path, folder: Path, stem: str) -> tuple[Path, list[str]]:
-    """`stem.safetensors` in `folder`, or `stem_2.safetensors` and so on; whole or not there.
+    """Copy atomically to `stem.safetensors` in `folder`, or `stem_2.safetensors` and so on.
 
-    With it comes what is to be said, where a virus scanner gave it yet another name.
+    Also returns notes, in case a virus scanner forced yet another name.
     """
     taken = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     path = folder / free_name(stem, ENDING, taken)

@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class VideoVAE(AutoencoderKLMagvit):
-    """The VAE under ComfyUI's calling convention: `encode` gives the most likely latents."""
+    """The VAE with ComfyUI's calling convention: `encode` returns the mode of the latents."""
 
     def encode(self, video_BCFHW: Tensor) -> Tensor:  # type: ignore[override]
         """Unscaled latents of a video in [-1, 1]."""
@@ -40,23 +40,23 @@ class VideoVAE(AutoencoderKLMagvit):
         return latents
 
     def decode(
-        self, latents_BCThw: Tensor, *, progress: Progress | None = None, **options: Any
+        self, latents_BCfhw: Tensor, *, progress: Progress | None = None, **options: Any
     ) -> Tensor:
-        """Video of unscaled latents, about [-1, 1]."""
-        video = super().decode(latents_BCThw, progress=progress or NodeProgress(), **options)
-        check_finite(video, "The VAE's output", latents_BCThw.dtype)
+        """The video of unscaled latents, in about [-1, 1]."""
+        video = super().decode(latents_BCfhw, progress=progress or NodeProgress(), **options)
+        check_finite(video, "What the VAE decodes", latents_BCfhw.dtype)
         return video
 
 
 class EncodingVAE:
-    """A ComfyUI VAE as the core's conditioning calls it: `encode(video).mean`, `config`."""
+    """Adapts a ComfyUI VAE to the core's conditioning: `encode(video).mean` and `config`."""
 
     def __init__(self, vae: comfy.sd.VAE) -> None:
         self._vae = vae
         self.config = easyanimate_vae(vae).config
 
     def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:  # noqa: ARG002
-        """Latents of a video in [-1, 1], one sample. The VAE reports its own progress."""
+        """Latents of a single video in [-1, 1]. The VAE reports its own progress."""
         frames = video_BCFHW[0].movedim(0, -1).add(1).div(2)
         latents = self._vae.encode(frames)
         return Posterior(latents, torch.zeros_like(latents))
@@ -68,7 +68,7 @@ def make_vae(
     """A VAE object of ComfyUI around the core's network, filled with `tensors`.
 
     Raises:
-        CheckpointError: Naming missing, unexpected and misshapen tensors.
+        CheckpointError: Tensors are missing, unexpected or have a wrong shape.
     """
     network = load_network(
         lambda: VideoVAE(config, operations=comfy.ops.manual_cast),
@@ -76,7 +76,7 @@ def make_vae(
         what=what,
         progress=NodeProgress(),
     )
-    vae = comfy.sd.VAE(sd={})  # every default of this ComfyUI; what differs is set below
+    vae = comfy.sd.VAE(sd={})  # with all defaults of this ComfyUI; differences are set below
     vae.first_stage_model = network
     vae.latent_channels = config.latent_channels
     vae.latent_dim = 3
@@ -109,7 +109,7 @@ def _latent_frames(pixel_frames: int) -> int:
 
 
 def easyanimate_vae(vae: comfy.sd.VAE) -> VideoVAE:
-    """The network of a VAE of this pack; `InputError` for any other."""
+    """The network of a VAE of this pack; raises `InputError` for any other."""
     network = getattr(vae, "first_stage_model", None)
     if not isinstance(network, VideoVAE):
         raise InputError(
@@ -122,46 +122,46 @@ def easyanimate_vae(vae: comfy.sd.VAE) -> VideoVAE:
 def decode_bytes(
     config: VAEConfig, shape: Sequence[int], dtype: torch.dtype, tile_side: int = 0
 ) -> int:
-    """Estimated peak of a decode of latents [B, C, frames, height, width], in tiles unless 0."""
+    """Estimated peak memory to decode latents [B, C, F, H, W], in tiles unless `side` is 0."""
     frames, height, width = shape[2:]
     working = activations.decode_bytes(config, (frames, height, width), dtype, tile_side or None)
     return int(shape[0] * working * (1 + ALLOCATOR_SHARE))
 
 
 def encode_bytes(config: VAEConfig, shape: Sequence[int], dtype: torch.dtype) -> int:
-    """Estimated peak of an encode of a clip [B, C, frames, height, width]."""
+    """Estimated peak memory to encode a clip [B, C, F, H, W]."""
     frames, height, width = shape[2:]
     working = activations.encode_bytes(config, (frames, height, width), dtype)
     return int(shape[0] * working * (1 + ALLOCATOR_SHARE))
 
 
-def decode_frames(vae: comfy.sd.VAE, latents_BCThw: Tensor, tile_side: int | None) -> Tensor:
-    """Frames [B * F, H, W, 3] in [0, 1], in tiles that fit the free memory.
+def decode_frames(vae: comfy.sd.VAE, latents_BCfhw: Tensor, tile_side: int | None) -> Tensor:
+    """Decode to frames [B * F, H, W, 3] in [0, 1], in tiles that fit the free memory.
 
     Args:
         vae: A VAE of this pack.
-        latents_BCThw: Unscaled latents.
-        tile_side: Side of the tiles in pixels, 0 for none; None chooses by free memory.
+        latents_BCfhw: Unscaled latents.
+        tile_side: Side of the tiles in pixels, 0 for no tiles; None chooses by free memory.
 
-    When memory runs out the next smaller tiles are tried; the latents stay as they are.
+    If memory runs out, the next smaller tiles are tried; the latents are not lost.
     """
     network = easyanimate_vae(vae)
-    network.check_latents(latents_BCThw)
-    sides = _sides_to_try(vae, latents_BCThw, tile_side)
+    network.check_latents(latents_BCfhw)
+    sides = _sides_to_try(vae, latents_BCfhw, tile_side)
     for side in sides:
         try:
-            samples = [_decode_one(vae, sample, side) for sample in latents_BCThw.split(1)]
+            samples = [_decode_one(vae, sample, side) for sample in latents_BCfhw.split(1)]
             return torch.cat(samples)
         except comfy.model_management.OOM_EXCEPTION:
             if side == sides[-1]:
                 raise
-            logger.warning("Memory ran out decoding in tiles of %s; trying smaller ones.", side)
+            logger.warning("Ran out of memory decoding in tiles of %s; trying smaller ones.", side)
         comfy.model_management.soft_empty_cache()
     raise AssertionError("the last side raises or returns")
 
 
 def _sides_to_try(vae: comfy.sd.VAE, latents: Tensor, tile_side: int | None) -> list[int]:
-    """Sides of tiles, the preferred first; 0 is no tiles."""
+    """Tile sides to try, the preferred one first; 0 means no tiles."""
     if tile_side is not None:
         return [tile_side, *(side for side in TILE_SIDES if side < (tile_side or math.inf))]
     config = easyanimate_vae(vae).config
@@ -176,11 +176,11 @@ def _sides_to_try(vae: comfy.sd.VAE, latents: Tensor, tile_side: int | None) -> 
     return ([0] if whole < free else []) + (tiled or [TILE_SIDES[-1]])
 
 
-def _decode_one(vae: comfy.sd.VAE, latents_1CThw: Tensor, side: int) -> Tensor:
+def _decode_one(vae: comfy.sd.VAE, latents_1Cfhw: Tensor, side: int) -> Tensor:
     network = easyanimate_vae(vae)
-    needed = decode_bytes(network.config, latents_1CThw.shape, vae.vae_dtype, side)
+    needed = decode_bytes(network.config, latents_1Cfhw.shape, vae.vae_dtype, side)
     comfy.model_management.load_models_gpu([vae.patcher], memory_required=needed)
-    latents = latents_1CThw.to(vae.device, vae.vae_dtype)
+    latents = latents_1Cfhw.to(vae.device, vae.vae_dtype)
     progress = NodeProgress()
     if side:
         video = decode_tiled(network, latents, Tiles.of_side(side), progress=progress)

@@ -238,7 +238,14 @@ def test_output_that_is_lost_is_told(words):
 
 
 @posix
-@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    "closed",
+    [
+        pytest.param("2>&-", marks=pytest.mark.slow),
+        pytest.param(">&- 2>&-", marks=pytest.mark.slow),
+        "<&- >&- 2>&-",
+    ],
+)
 def test_the_work_is_done_without_a_console(checkpoint, tmp_path, closed):
     """As under Windows' pythonw.exe."""
     words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "a", *QUICK,
@@ -365,6 +372,7 @@ main(["describe", {str(folder)!r}])
     assert (ended.returncode, ended.stdout, ended.stderr) == (-signal.SIGINT, "", "")
 
 
+@pytest.mark.slow
 @posix
 def test_workers_end_with_their_parent(tmp_path):
     """Two processes that write clips of long videos."""

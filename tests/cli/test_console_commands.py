@@ -146,6 +146,7 @@ def run_all(names, given, folder):
     return said
 
 
+@pytest.mark.slow
 def test_every_command_on_every_console(given, tmp_path):
     said = run_all([name for name in all_commands() if name not in SLOW], given, tmp_path)
     for encoding in ENCODINGS:
@@ -159,7 +160,7 @@ def test_every_command_on_every_console(given, tmp_path):
     assert list((tmp_path / "用户").rglob("small-model"))
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.parametrize("name", sorted(SLOW))
 def test_long_commands_on_every_console(given, tmp_path, name):
     run_all([name], given, tmp_path)

@@ -17,6 +17,7 @@ needs_weights = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_weights
 def test_a_video_of_every_mode(tmp_path, capsys):
     """The demo itself, with two steps."""

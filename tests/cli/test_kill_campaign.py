@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[2]
 COMMANDS = ("camera", "make-clips")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no fork")
 def test_killed_commands_leave_whole_files():
     """In a process of its own: a fork of this one would have PyTorch's locked threads."""

@@ -12,7 +12,7 @@ from easyanimate_core.paths.camera import (
     read_camera_file,
     to_cameractrl_text,
 )
-from easyanimate_core.paths.camera_moves import continue_path, preset_path
+from easyanimate_core.paths.moves import continue_path, preset_path
 from easyanimate_core.paths.trajectory import heatmap_frames, resample, tracks_from_json
 
 TRACKS = (

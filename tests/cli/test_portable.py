@@ -91,6 +91,7 @@ def test_a_video_is_made_from_any_folder(folder, checkpoint, tmp_path):
     assert name.encode("ascii", "backslashreplace").decode() in done.stdout
 
 
+@pytest.mark.slow
 def test_processes_that_work_for_a_command(folder, tmp_path):
     """They are spawned, and so run the script's first lines again."""
     (tmp_path / "视频").mkdir()
@@ -104,6 +105,7 @@ def test_processes_that_work_for_a_command(folder, tmp_path):
     assert f"left out: {tmp_path / '视频' / '坏.mp4'}" in done.stdout
 
 
+@pytest.mark.slow
 def test_training_with_processes_that_read_ahead(folder, checkpoint, tmp_path):
     wanted = settings(tmp_path / "训", checkpoint(V5_1, Head.T2V), data__workers=2, run__steps=1)
     (tmp_path / "run.yaml").write_text(json.dumps(wanted), encoding="utf-8")

@@ -34,7 +34,7 @@ def test_comfyui_s_attention_is_called_for_parts(found):
 def test_weights_that_the_gpu_cannot_hold_are_unpacked(found, stored, kind):
     error, report = found[stored]
     assert error < 0.3
-    assert f"Weights in {kind} are unpacked while loading; they are held in bfloat16." in report
+    assert f"Weights in {kind} are unpacked on loading and stored in bfloat16." in report
 
 
 def test_fp8_is_refused_with_what_works(found):

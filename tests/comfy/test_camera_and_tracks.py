@@ -38,7 +38,7 @@ def test_text_and_keyframes(found):
 @pytest.mark.parametrize(
     ("case", "message"),
     [
-        ("both", "There are poses and a camera_path"),
+        ("both", "There are both poses and a camera_path"),
         ("speed", "it scales moves, and poses are taken as they are"),
         ("timing", "The exact timing is one of moves"),
         ("short", "has 5 poses; 9 were asked for"),

@@ -26,11 +26,11 @@ def test_each_part_has_a_dtype_that_holds_its_values(found, card, denoiser, vae,
 
 
 @pytest.mark.parametrize("weights", ["default", "fp16", "scaled fp8 (e4m3)"])
-def test_float16_is_near_float32_however_the_weights_are_held(found, weights):
+def test_float16_is_near_float32_however_the_weights_are_stored(found, weights):
     result = found[f"float16, weights {weights}"]
     assert result["dtype"] == "float16"
     assert 0 < result["gap"] < NEAR
-    assert "It computes in float16, and in float32 what leaves the range" in result["report"]
+    assert "It computes in float16, and in float32 where float16 would" in result["report"]
 
 
 def test_what_leaves_the_range_is_computed_in_float32(found):

@@ -45,9 +45,9 @@ def test_the_command_line_and_the_nodes_read_each_other_s_files(found):
     [
         ("V5 file", "Use the text encoder of V5.1"),
         ("V5.1 file", "Use the text encoder of V5"),
-        ("shown", "what an image or a control video shows"),
+        ("shown", "an image or a control video, which cannot be saved"),
         ("parts", "has 2 parts"),
-        ("area", "also holds area"),
+        ("area", "also contains area"),
         ("outside", "outside the output folder"),
     ],
 )

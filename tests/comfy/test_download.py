@@ -56,7 +56,7 @@ def test_nothing_is_fetched_unless_it_is_allowed(server, hub, folder):
         report = report_of(server.run_prompt(download(allow_download=False)))
         assert report.startswith(f"alibaba-pai/{NAME}: ")
         assert f"into {folder}. Licence: Apache-2.0. Graphics memory, as published: 16" in report
-        assert report.endswith("Nothing was downloaded: turn on allow_download to fetch it.")
+        assert report.endswith("Nothing was downloaded: turn on allow_download first.")
     assert [r.path.split("?")[0] for r in hub.requests] == [f"/api/models/alibaba-pai/{NAME}"] * 2
     assert not folder.exists()
     default = server.object_info("EasyAnimateDownload")["input"]["required"]["allow_download"]

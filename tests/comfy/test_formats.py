@@ -37,23 +37,23 @@ def test_a_converted_file_gives_nearly_the_same_video(found, case):
     assert (found[case]["relative"] > 0) == (NEAR[case][0] > 0)
 
 
-def test_what_comfyui_computes_with_is_held_as_it_is_stored(found):
+def test_what_comfyui_computes_with_is_stored_as_in_the_file(found):
     for case in ("fp8", "no notes", "scale_weight", "wrapped"):
-        assert found[case]["held as"] == "torch.float8_e4m3fn"
+        assert found[case]["stored as"] == "torch.float8_e4m3fn"
     native = "int8_tensorwise" in found["native"]
-    assert found["int8"]["held as"] == ("torch.int8" if native else "torch.bfloat16")
+    assert found["int8"]["stored as"] == ("torch.int8" if native else "torch.bfloat16")
     assert ("unpacked" in found["int8"]["report"]) != native
 
 
 def test_what_it_does_not_compute_with_is_unpacked_and_said(found):
-    said = " Weights in {} are unpacked while loading; they are held in {}."
-    for case, kind, held, dtype in (
+    said = " Weights in {} are unpacked on loading and stored in {}."
+    for case, kind, stored, dtype in (
         ("fp8-channel", "fp8-channel", "bfloat16", "bfloat16"),
         ("q8_0.gguf", "GGUF", "bfloat16", "bfloat16"),
         ("q8_0.gguf as fp8", "GGUF", "float8_e4m3fn", "scaled fp8 (e4m3)"),
         ("fp8-channel as fp8", "fp8-channel", "float8_e4m3fn", "scaled fp8 (e4m3)"),
     ):
-        assert found[case]["held as"] == f"torch.{held}"
+        assert found[case]["stored as"] == f"torch.{stored}"
         assert found[case]["report"].endswith(said.format(kind, dtype))
     assert "unpacked" not in found["bf16.gguf"]["report"]
     assert "unpacked" not in found["fp8"]["report"]

@@ -26,8 +26,8 @@ def test_text_embeddings_are_the_cores(found):
 @pytest.mark.parametrize("checkpoint", [V51, V5])
 def test_text_encode_node_reports_what_is_not_read(found, checkpoint):
     assert found[f"node {checkpoint}"] == 0
-    assert found[f"report {checkpoint}"].startswith("The positive prompt is too long; not read: '")
-    assert found[f"report short {checkpoint}"] == "Both prompts are read to the end."
+    assert found[f"report {checkpoint}"].startswith("The positive prompt is too long; cut off: '")
+    assert found[f"report short {checkpoint}"] == "Both prompts fit completely."
 
 
 def test_weight_dtypes(found):
@@ -117,7 +117,7 @@ def test_diffusers_layout_loads(found):
         ("scheduler", "SchedulerError", "Use Flow"),
         ("short", "InputError", "9 were asked for"),
         ("empty video", "InputError", "there is no video to keep"),
-        ("window", "InputError", "the start must lie before the end"),
+        ("window", "InputError", "the start must be before the end"),
         ("V5 text", "InputError", "Use the text encoder of V5.1"),
         ("LoRA", "CheckpointError", "No key of odd.safetensors fits"),
     ],

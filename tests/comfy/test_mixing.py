@@ -37,7 +37,7 @@ def test_the_reference_image_stays_in_every_part(found):
     ("case", "said"),
     [
         ("two references", "the model takes one"),
-        ("sizes", "Give both nodes the same size and length"),
+        ("sizes", "Use the same size and length in both nodes"),
         ("kinds", "Only control videos can be mixed"),
         ("strict", "33% of the picture cropped"),
     ],

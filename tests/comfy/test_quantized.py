@@ -21,7 +21,7 @@ def test_block_strengths_are_factors(found):
     assert found["whole"] == 0
     matched, _, blocks = found["report"].partition(" Blocks ")
     assert matched == "90 of 90 keys matched, 12 layers are changed."
-    assert blocks == "0 at 0.5, 1 to 2 at 0 of the strength."
+    assert blocks == "0 at 0.5, 1 to 2 at 0 times the strength."
 
 
 @pytest.mark.parametrize(

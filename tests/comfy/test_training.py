@@ -95,7 +95,7 @@ def test_cancel_ends_it_and_the_next_run_goes_on(comfy_server):
     (state,) = comfy_server.base.glob("cache/training/*/checkpoints/step-*[1-9]0")
     step = int(state.name.removeprefix("step-"))
     said = report_of(comfy_server.run_prompt(training(steps=step + 1, name="fox_long")))
-    assert f"Going on after step {step}." in said
+    assert f"Resuming after step {step}." in said
     assert loras(comfy_server) == sorted([*before, "fox_long.safetensors"])
 
 
@@ -156,7 +156,7 @@ def test_what_is_uploaded_is_no_part_of_a_state(comfy_server):
         assert status(server, f"/userdata/{across}%2F{name}?overwrite=true", pickled) >= 400
     assert {file.name: file.read_bytes() for file in state.iterdir()} == before
     said = report_of(server.run_prompt(training(steps=3, name="fox_safe", seed=11)))
-    assert "Going on after step 2." in said
+    assert "Resuming after step 2." in said
     assert "EasyAnimate_training of an earlier version" in said
     assert not marker.exists()
 
@@ -167,7 +167,7 @@ def test_what_is_uploaded_is_no_part_of_a_state(comfy_server):
         ({"name": "a/b"}, "it contains a folder. Give a file name without a folder"),
         ({"name": "nul"}, "it is the name of a device on Windows"),
         ({"frames_per_clip": 9}, "the number of images must be a multiple of it"),
-        ({"captions": ""}, "captions has an empty line or no line"),
+        ({"captions": ""}, "captions has no lines or an empty one"),
         ({"checkpoint": f"{V51}-Control"}, "needs a control video for every clip"),
         ({"checkpoint": f"{V51}-Control-Camera"}, "needs a camera path for every clip"),
     ],
@@ -185,7 +185,7 @@ def test_states_lie_where_no_request_reaches(comfy_python, tmp_path):
     assert found.pop("cache") == [str(tmp_path / "cache" / "training"), None]
     folder, note = found.pop("file")
     assert not folder.startswith(str(tmp_path))
-    assert note.startswith("The state goes when ComfyUI ends: ")
+    assert note.startswith("The state is lost when ComfyUI exits: ")
     assert sorted(found) == ["input", "models", "output", "temp", "user"]
     for refusal in found.values():
         assert "Set the environment variable EASYANIMATE_CACHE to a folder outside of it" in refusal

@@ -114,7 +114,7 @@ def test_default_schedulers_and_their_steps():
 
 def target(task, **changes):
     settings = Settings(**changes)
-    return settings.target(task.load(settings.source_seconds()))
+    return settings.target(task.load(max_seconds=settings.source_seconds()))
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Sources brought to the target: what goes where, what is said, what is refused."""
 
 import math
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -8,33 +9,65 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from easyanimate_core.conditioning.encode import from_model_range, to_model_range
-from easyanimate_core.errors import EasyAnimateError, InputError
+from easyanimate_core.errors import EasyAnimateError, HeadError, InputError
 from easyanimate_core.media import Clip, read_image, read_video, write_mp4
+from easyanimate_core.models.specs import Head
 from easyanimate_core.paths.camera import camera_path
 from easyanimate_core.paths.trajectory import Track
 from easyanimate_core.tasks import (
+    TASKS,
     Camera,
     Control,
     ImageToVideo,
     RegionEdit,
     Target,
+    Task,
     TextToVideo,
     Trajectory,
     VideoToVideo,
 )
-from tests.factories import FRAMES, HEIGHT, WIDTH, left_half, numbered, pixels
+from tests.factories import FRAMES, HEIGHT, V5_1, WIDTH, left_half, numbered, pixels, quick
 
 SECONDS = 10.0
 
 
 def aligned(task, **changes):
     target = {"height": HEIGHT, "width": WIDTH, "frames": FRAMES, **changes}
-    return task.load(SECONDS).align(Target(**target))
+    return task.load(max_seconds=SECONDS).align(Target(**target))
 
 
 def shown(video):
     """The number that `numbered` gave to every frame of a source's video."""
     return [round(float(frame.mean()) * 100) for frame in from_model_range(video[0])]
+
+
+@dataclass(frozen=True)
+class Echo(Task):
+    """A mode of one's own, which says no more than it must."""
+
+    video: object
+    mode = "echo"
+    heads = (Head.T2V,)
+
+    def load(self, *, max_seconds=None, fit=None):
+        return VideoToVideo(self.video).load(max_seconds=max_seconds, fit=fit)
+
+
+def test_a_mode_is_what_the_protocol_says(pipeline):
+    task = Echo(numbered(FRAMES))
+    model = pipeline(V5_1, Head.T2V)
+    made = model.generate("a fox", task, quick())
+    assert made.frames.shape == (1, FRAMES, HEIGHT, WIDTH, 3)
+    assert made.recipe.to_json()["mode"] == "echo"
+    assert list(made.recipe.sources) == ["video"]
+    with pytest.raises(HeadError, match="cannot do echo: it needs the T2V head"):
+        pipeline(V5_1, Head.INPAINT).generate("a fox", task, quick())
+
+
+def test_modes_go_by_their_names():
+    assert {name: task.mode for name, task in TASKS.items()} == {name: name for name in TASKS}
+    assert TextToVideo().strength == 1
+    assert TextToVideo().reference is None
 
 
 def test_text_shows_nothing():
@@ -183,7 +216,7 @@ def test_a_short_clip_is_refused_or_continued_as_asked(task):
 @pytest.mark.parametrize("fps", [math.nan, math.inf, -8.0])
 def test_a_clip_without_a_sane_rate_is_refused(fps):
     with pytest.raises(InputError, match=f"The video's fps is {fps}"):
-        VideoToVideo(Clip(numbered(5), fps)).load(SECONDS)
+        VideoToVideo(Clip(numbered(5), fps)).load(max_seconds=SECONDS)
 
 
 def test_lengths_that_are_not_4n_plus_1_are_refused():
@@ -299,7 +332,7 @@ def test_poses_beyond_the_video_are_left_out_and_told():
     sources = aligned(Camera(poses=path))
     assert sources.plucker.shape[0] == FRAMES
     assert sources.notes == ("The camera path has 9 poses; the first 5 are used.",)
-    assert Camera(poses=path).load(1.0).default_frames(8.0) == 9
+    assert Camera(poses=path).load().default_frames(8.0) == 9
     with pytest.raises(InputError, match="has 3 poses; 5 were asked for"):
         aligned(Camera(poses=camera_path(["CW"], frames=3)))
 
@@ -365,7 +398,7 @@ def test_files_are_what_they_hold(files):
 
 
 def test_no_more_of_a_clip_is_read_than_is_shown(files):
-    loaded = VideoToVideo(files / "fast.mp4").load(5 / 8)
+    loaded = VideoToVideo(files / "fast.mp4").load(max_seconds=5 / 8)
     assert len(loaded.video.frames) == 16  # 15 frames are 5 / 8 s at 24 per second, and one more
 
 
@@ -391,11 +424,11 @@ def test_wrong_files_are_refused_by_name(files, task, message):
 
 def test_a_track_with_more_points_than_frames_is_noted():
     track = Track(tuple((float(i), 8.0) for i in range(9)))
-    sources = Trajectory([track]).load(0).align(Target(HEIGHT, WIDTH, FRAMES))
+    sources = Trajectory([track]).load().align(Target(HEIGHT, WIDTH, FRAMES))
     assert sources.notes == (f"Track 1: 9 points are thinned to {FRAMES}.",)
 
 
 def test_a_track_outside_the_picture_is_refused():
     tracks = [Track(((8.0, 8.0),)), Track(((500.0, 8.0), (600.0, 8.0)))]
     with pytest.raises(InputError, match=r"Track 2 lies outside the picture of 96 x 64"):
-        Trajectory(tracks).load(0).align(Target(HEIGHT, WIDTH, FRAMES))
+        Trajectory(tracks).load().align(Target(HEIGHT, WIDTH, FRAMES))

@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 
 from easyanimate_core.errors import InputError
 from easyanimate_core.evaluation.compare import compare_reports
-from easyanimate_core.evaluation.videos import plan_videos
+from easyanimate_core.evaluation.videos import find_video_set
 from easyanimate_core.files import read_text
 from easyanimate_core.hub.download import read_record
 from easyanimate_core.hub.places import find_places
@@ -32,7 +32,7 @@ from easyanimate_core.paths.camera import (
     read_camera_file,
     to_cameractrl_text,
 )
-from easyanimate_core.paths.camera_keyframes import keyframe_path, keyframes_from_text
+from easyanimate_core.paths.keyframes import keyframe_path, keyframes_from_text
 from easyanimate_core.paths.trajectory import heatmap_frames, read_tracks, resample
 from easyanimate_core.recipe import Recipe
 from easyanimate_core.sampling.schedulers import make_schedule
@@ -422,8 +422,8 @@ def _read_qwen(folder: str) -> Read:
     return lambda space: load_qwen_tokenizer(space / folder).tokenize(["a dog", "é 好 <|im_end|>"])
 
 
-def _plan(space: Path) -> object:
-    return plan_videos(space / "data", prompts=space / "captions.json", clip=space / "no-model")
+def _prompts(space: Path) -> object:
+    return find_video_set(space / "data", prompts=space / "captions.json", clip=space / "no-model")
 
 
 _TEXT = "model/tokenizer"
@@ -479,7 +479,7 @@ FORMATS: Sequence[Format] = (
     Format("manifest", _dataset, ("manifest.json",), of_json,
            lambda space: manifest_records(
                space / "manifest.json", space / "data", fps=8, report=str)),
-    Format("evaluation prompts", _dataset, ("captions.json",), of_json, _plan),
+    Format("evaluation prompts", _dataset, ("captions.json",), of_json, _prompts),
     Format("evaluation report", _report, ("a.json",), of_json,
            lambda space: compare_reports(space / "a.json", space / "b.json")),
     Format("training log", _log, ("log.jsonl",), of_text,

@@ -25,7 +25,7 @@ def test_a_changed_file_gives_a_result_or_a_refusal(root, name):
     assert not faults
 
 
-@pytest.mark.slow
+@pytest.mark.campaign
 def test_thousands_of_changed_files_give_results_or_refusals(capsys):
     with capsys.disabled():
         rows = run(SEED, range(4, 104), names_of_formats(), print)

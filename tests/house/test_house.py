@@ -292,6 +292,20 @@ def test_only_the_bridge_imports_comfyuis_internals():
     assert_none(found, "Nodes use ComfyUI's public API; its internals are met in nodes/bridge.")
 
 
+def test_a_command_is_imported_by_main_alone():
+    files = sorted((CORE / "cli").glob("*.py"))
+    commands = {path.stem for path in files if "\ndef add_parser(" in path.read_text("utf-8")}
+    assert "generate" in commands
+    found = [
+        f"{place(path, node.lineno)}: imports {name}"
+        for path, node in nodes_of([path for path in files if path.name != "main.py"])
+        if isinstance(node, ast.ImportFrom) and node.level == 1
+        for name in ([node.module] if node.module else [alias.name for alias in node.names])
+        if name in commands
+    ]
+    assert_none(found, "What commands share has a file of its own: cli/options.py, memory.py ...")
+
+
 def test_the_pack_imports_itself_relatively():
     found = imports_of(sorted(NODES.rglob("*.py")), {"easyanimate_core", "nodes"})
     assert_none(found, "ComfyUI loads the pack under a path-derived name: relative imports only.")

@@ -15,8 +15,8 @@ import torch
 
 import dev
 import easyanimate_core
-from easyanimate_core.cli.generate import _task
 from easyanimate_core.cli.main import build_parser
+from easyanimate_core.cli.sources import task_of
 from easyanimate_core.hub import MODELS
 from easyanimate_core.media import write_png
 from easyanimate_core.memory.tested import DEVICES, SYSTEMS
@@ -137,7 +137,7 @@ def test_every_command_parses(language):
             assert end.code == 0
             continue
         if arguments[0] == "generate" and parsed.recipe is None:
-            modes.append(_task(parsed).mode)
+            modes.append(task_of(parsed).mode)
     assert {arguments[0] for arguments in found} == {
         "generate",
         "encode",
@@ -261,7 +261,7 @@ def test_table_of_settings(language):
 @both_languages
 def test_defaults_that_depend_on_the_source(language):
     rows = {row[0]: row[2] for row in table_with(language, 0, "guidance_scale")}
-    target = Settings().target(easyanimate_core.TextToVideo())
+    target = Settings().target(easyanimate_core.TextToVideo().load())
     for name in ("height", "width", "frames"):
         assert str(getattr(target, name)) in rows[name]
 
@@ -286,7 +286,7 @@ def test_camera_moves_are_named(language):
 @both_languages
 def test_number_of_recorded_runs(language):
     runs = len(list((ROOT / "tests/parity/data/pipeline").glob("*.safetensors")))
-    assert re.search(rf"\b{runs} (whole denoising runs|次完整去噪)", text_of(language))
+    assert re.search(rf"\b{runs} (complete denoising runs|次完整去噪)", text_of(language))
 
 
 @both_languages

@@ -23,7 +23,7 @@ from tests.factories import lora_tensors
 # What must hold at least, set from the measured figures with some room below them.
 TEXT_COLOURS, TEXT_SHAPES, TEXT_DIRECTIONS = 7, 6, 6  # of 8
 CHINESE_COLOURS, CHINESE_DIRECTIONS = 3, 3  # of 4
-START_BELOW_DB = 2.5  # of a first frame that is not held, below the VAE's own, mean of the clips
+START_BELOW_DB = 2.5  # of a first frame that is not kept, below the VAE's own, mean of the clips
 REGION_BELOW_DB = 1.0  # of what is outside, the same
 REGION_COLOURS = 3  # of 4
 CONTROL_EDGE_F1 = 0.6  # mean of the clips
@@ -32,10 +32,13 @@ CAMERA_DIRECTIONS, CAMERA_MOVES = 3, 3  # of 4: of the body, of the whole pictur
 FRAMES, HEIGHT, WIDTH = SIZE
 SETTINGS = Settings(height=HEIGHT, width=WIDTH, frames=FRAMES, steps=12, guidance_scale=4.0)
 
-pytestmark = pytest.mark.skipif(
-    not small_model.is_installed(),
-    reason=f"the small model's weights are not in {small_model.FOLDER}",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not small_model.is_installed(),
+        reason=f"the small model's weights are not in {small_model.FOLDER}",
+    ),
+]
 
 
 @pytest.fixture(scope="module")
@@ -86,8 +89,8 @@ def mean_of(found, measure):
 
 
 def test_a_start_image_is_the_first_frame(pipeline):
-    held = verdicts(pipeline(Head.INPAINT), "start", 2)
-    for verdict in held:
+    kept = verdicts(pipeline(Head.INPAINT), "start", 2)
+    for verdict in kept:
         assert verdict.measures["first_below_reconstruction_db"] == pytest.approx(0, abs=0.01)
     free = verdicts(pipeline(Head.INPAINT), "start", 3, guidance=2.0, keep_known=False)
     assert 0.1 < mean_of(free, "first_below_reconstruction_db") <= START_BELOW_DB

@@ -10,7 +10,7 @@ from easyanimate_core.models.vae import AutoencoderKLMagvit
 from easyanimate_core.paths.camera import camera_path_from_rows, plucker_embedding
 from easyanimate_core.pipeline import decode_latents, sample_latents
 from easyanimate_core.progress import silent
-from easyanimate_core.sampling import Guidance, Sampler, draw_noise, make_schedule
+from easyanimate_core.sampling import Guidance, SamplingRun, draw_noise, make_schedule
 from easyanimate_core.text import TextStates
 from easyanimate_core.weights.loading import load_network
 
@@ -57,7 +57,7 @@ def test_pipeline(parity, pipeline_file, assert_close):
     guidance = Guidance(meta["guidance_scale"], meta["guidance_rescale"])
     latents = sample_latents(
         transformer,
-        Sampler(schedule, guidance, generators),
+        SamplingRun(schedule, guidance, generators),
         text=(_text(inputs, "negative_text"), _text(inputs, "text")),
         condition=condition,
         noise=noise,

@@ -48,19 +48,19 @@ def test_every_fault_is_named_at_once():
         ({"data__frames": [1, 8]}, "data.frames is [1, 8]: frames is 8; the length must be 4n + 1"),
         ({"data__synthetic__frames": 6}, "frames is 6; the length must be 4n + 1"),
         ({"data__synthetic__height": 40}, "data.synthetic.height is 40"),
-        ({"data__synthetic__repeat": {"star": 2}}, "names star; shapes are circle, square"),
+        ({"data__synthetic__repeat": {"star": 2}}, "unknown star; shapes are circle, square"),
         ({"data__synthetic__repeat": {"cross": 0}}, "data.synthetic.repeat.cross is 0"),
-        ({"data__crop_masks": 0.5}, "data: has crop_masks 0.5 and no crop to place"),
+        ({"data__crop_masks": 0.5}, "data: has crop_masks 0.5 but no crop; set crop"),
         ({"data__manifest": "a.json"}, "data: takes `manifest` or `synthetic`, not both"),
-        ({"data__crop": [1, 16, 16]}, "`data.crop` is the VAE's: sizes come from `data.tokens`"),
-        ({"model": {}}, "model: needs `checkpoint`, or `network` for a new one"),
-        ({"model__weights": "w"}, "`weights` fill a new network"),
+        ({"data__crop": [1, 16, 16]}, "is for the VAE only: sizes come from `data.tokens`"),
+        ({"model": {}}, "model: needs `checkpoint`, or `network` for a new network"),
+        ({"model__weights": "w"}, "`weights` initialise a new network"),
         (
             {"model__lora": {}, "model__network": {"num_layers": 1}},
-            "a LoRA changes trained weights: give `checkpoint`, not `network`",
+            "a LoRA adapts trained weights: set `checkpoint`, not `network`",
         ),
-        ({"task": "vae", "model__lora": {}}, "the VAE has no LoRA: leave `model.lora` out"),
-        ({"run__ema": 0.9, "model__lora": {}}, "a LoRA is trained without averaging"),
+        ({"task": "vae", "model__lora": {}}, "the VAE has no LoRA: omit `model.lora`"),
+        ({"run__ema": 0.9, "model__lora": {}}, "a LoRA is trained without weight averaging"),
         ({"model__lora": {"rank": 0}}, "model.lora.rank is 0"),
         ({"model__lora": {"layers": ["norm"]}}, "Input should be 'attention' or 'feed_forward'"),
         ({"objective__masks": {"start": 0.0}}, "the shares must be positive numbers"),
@@ -68,7 +68,7 @@ def test_every_fault_is_named_at_once():
         ({"vae_objective__perceptual": 1.0}, "`perceptual` needs `lpips_weights`"),
         (
             {"vae_objective": {"decoder_only": True, "keep_latents": 0.3}},
-            "`decoder_only` keeps the latents as they are; leave out keep_latents",
+            "`decoder_only` already keeps the latents; omit keep_latents",
         ),
         ({"optimizer__kind": "sgd"}, "Input should be 'adamw', 'adamw8bit' or 'muon'"),
     ],
@@ -82,7 +82,7 @@ def test_what_is_missing_is_named():
     del content["run"]["steps"], content["output"]
     with pytest.raises(InputError) as error:
         parse_config(content, "mine.yaml")
-    assert str(error.value).startswith("mine.yaml is refused:")
+    assert str(error.value).startswith("mine.yaml is invalid:")
     assert "output is missing; it is required." in str(error.value)
     assert "run.steps is missing; it is required." in str(error.value)
 

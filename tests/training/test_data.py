@@ -180,7 +180,7 @@ def test_synthetic_records_are_clips_of_the_asked_size():
     assert len(sample.camera) == 5
     assert len(first.captions) == 2
     assert first.identity != second.identity
-    with pytest.raises(InputError, match="has 5 frames of 32 x 32; 9 of 32 x 32 were asked for"):
+    with pytest.raises(InputError, match="has 5 frames of 32 x 32; 9 of 32 x 32 were requested"):
         first.load(SHAPE._replace(frames=9))
     single = first.load(SHAPE._replace(frames=1))
     assert torch.equal(single.frames, sample.frames[:1])

@@ -80,7 +80,7 @@ def test_a_run_that_was_stopped_goes_on_without_the_damaged_clip(clips, folder):
             wanted(clips, folder, "stopped", **changes), progress=stop, report=lambda _: None
         )
     said = run(clips, folder, "stopped", **changes)
-    assert "c.mp4" in said[0] and said[1].startswith("Going on after step")
+    assert "c.mp4" in said[0] and said[1].startswith("Resuming after step")
     assert losses(clips / "stopped") == losses(clips / "whole")
 
 
@@ -118,7 +118,7 @@ def test_a_refused_run_leaves_the_folder_to_the_next(clips, folder):
     with pytest.raises(InputError, match="fit no bucket"):
         run_training(wanted(clips, folder, "run", seed=5), restart=True)
     write_manifest(clips / "train.json", NAMES)
-    assert "Going on after step 2." in run(clips, folder, "run", seed=4)
+    assert "Resuming after step 2." in run(clips, folder, "run", seed=4)
     assert losses(clips / "run") == before
 
 

@@ -75,9 +75,9 @@ def test_a_stopped_job_goes_on_and_other_jobs_begin_anew(job, tmp_path, monkeypa
         long, tmp_path, progress=lambda stage, done, _: began.append((stage, done))
     ).report
     assert began[0] == ("train", 2)  # captions are known
-    assert "Going on after step 2." in said
+    assert "Resuming after step 2." in said
     for changes in ({"seed": 2}, {"captions": "other"}, {"pictures": 1 - job.pictures}):
-        assert "Going on" not in train_lora(replace(job, steps=1, **changes), tmp_path).report
+        assert "Resuming" not in train_lora(replace(job, steps=1, **changes), tmp_path).report
     runs = [path.parent for path in tmp_path.glob("*/config.json")]
     assert len(runs) == 4
     config = json.loads((runs[0] / "config.json").read_text())
@@ -89,11 +89,11 @@ def test_a_stopped_job_goes_on_and_other_jobs_begin_anew(job, tmp_path, monkeypa
     [
         ({"frames_per_clip": 4}, "frames is 4; the length must be 4n + 1"),
         ({"frames_per_clip": 9}, "10 images and frames_per_clip is 9; the number of images must"),
-        ({"captions": " \n"}, "captions has an empty line or no line"),
-        ({"captions": "a\n\nb"}, "captions has an empty line or no line"),
+        ({"captions": " \n"}, "captions has no lines or an empty one"),
+        ({"captions": "a\n\nb"}, "captions has no lines or an empty one"),
         ({"captions": "a\nb\nc"}, "captions has 3 lines and there are 2 clips"),
         ({"pictures": torch.zeros(5, 32, 32, 4)}, "it must be [frames, height, width, 3]"),
-        ({"pictures": torch.zeros(5, 8, 32, 3)}, "the smallest is 16 x 16"),
+        ({"pictures": torch.zeros(5, 8, 32, 3)}, "the minimum is 16 x 16"),
         ({"rank": 0}, "model.lora.rank is 0"),
         ({"learning_rate": 0.0}, "optimizer.learning_rate is 0.0"),
     ],
@@ -109,5 +109,5 @@ def test_what_does_not_fit_is_refused(job, tmp_path, changes, said):
     ("head", "said"), [(Head.CONTROL, "control video"), (Head.CAMERA, "camera path")]
 )
 def test_heads_that_need_more_than_clips_are_refused(job, checkpoint, tmp_path, head, said):
-    with pytest.raises(HeadError, match=rf"training needs a {said} .* [Cc]hoose a T2V or an InP"):
+    with pytest.raises(HeadError, match=rf"training it needs a {said} .* choose a T2V or an InP"):
         train_lora(replace(job, checkpoint=checkpoint(V5_1, head)), tmp_path)

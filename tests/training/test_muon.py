@@ -117,7 +117,7 @@ def test_a_state_that_was_read_goes_on_as_before():
 
 
 def test_it_is_refused_where_it_cannot_work():
-    with pytest.raises(InputError, match=r"has none that are trained. Use adamw"):
+    with pytest.raises(InputError, match=r"the network trains none\. Use adamw"):
         make_optimizer(CONFIG, nn.Conv3d(2, 2, 3))
-    with pytest.raises(InputError, match="needs whole weights, and FSDP gives each process a part"):
+    with pytest.raises(InputError, match="needs whole weights, but FSDP shards them"):
         make_optimizer(CONFIG, Net(), "FSDP")

@@ -250,7 +250,7 @@ def test_a_task_of_another_head_is_refused(pipeline):
 def test_clips_without_their_condition_are_refused(pipeline, task, key):
     head = Head.CONTROL if task == "control" else Head.CAMERA
     wanted, own = streams(task, pipeline(V5_1, head).info.transformer)
-    with pytest.raises(InputError, match=f"Give {key}_path to every entry"):
+    with pytest.raises(InputError, match=f"Add {key}_path to every entry"):
         own.make("control", PLAIN, SIZE, wanted, None)
 
 

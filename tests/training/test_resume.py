@@ -54,6 +54,7 @@ EIGHT_BITS = pytest.param(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", EIGHT_BITS])
 def test_a_killed_run_goes_on_with_the_same_losses(folder, tmp_path, optimizer):
     changes = {
@@ -92,7 +93,7 @@ def test_an_exception_from_the_progress_stops_the_run_and_it_goes_on(folder, tmp
     assert not (tmp_path / "stopped" / "result").exists()
     said = []
     (result,) = run_training(wanted, report=said.append)
-    assert said[0] == "Going on after step 4."
+    assert said[0] == "Resuming after step 4."
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
     ours, whole = load_file(result), load_file(tmp_path / "whole" / "result" / "lora.safetensors")
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
@@ -150,6 +151,6 @@ def test_other_settings_are_refused_in_the_same_folder(folder, tmp_path):
 
 def test_a_folder_with_something_else_is_refused(folder, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="is not empty and holds no run"):
+    with pytest.raises(InputError, match="is not empty and contains no run"):
         train(tmp_path, folder)
     assert (tmp_path / "notes.txt").read_text() == "mine"

@@ -16,6 +16,7 @@ from easyanimate_core.training.run import run_training
 from tests.factories import V5_1
 from tests.training_runs import config, losses, settings
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 RUN = {
     "run__steps": 4, "run__save_every": 2, "run__validate_every": 2, "data__synthetic__count": 8,
@@ -78,14 +79,14 @@ def test_averaged_weights(folder, tmp_path, kind):
     run = {**RUN, "checkpoint": folder, "run__ema": 0.9}
     launch(tmp_path, None, tmp_path / "plain", **run)
     launch(tmp_path, kind, tmp_path / "parts", *TWO_STEPS, **run)
-    assert "Going on after step 2" in launch(tmp_path, kind, tmp_path / "parts", **run)
+    assert "Resuming after step 2" in launch(tmp_path, kind, tmp_path / "parts", **run)
     assert_same_run(tmp_path / "plain", tmp_path / "parts")
     assert len(list((tmp_path / "parts" / "validation").glob("*.png"))) == 2
     # What two processes have written is whole: one goes on with it.
     said = []
     more = {**run, "run__steps": 5, "run__validate_every": 0}
     run_training(config(tmp_path / "parts", **more), report=said.append)
-    assert said[0].startswith("Going on after step 4. The state was written by 2 process(es)")
+    assert said[0].startswith("Resuming after step 4. The state was written by 2 process(es)")
     assert list(losses(tmp_path / "parts")) == [1, 2, 3, 4, 5]
 
 
@@ -118,7 +119,7 @@ def test_bf16(folder, tmp_path, kind):
     [
         ("fsdp1", {}, "Set fsdp_version to 2"),
         ("fsdp", {"task": "vae"}, "accelerate is configured for FSDP, which is for denoisers"),
-        ("fsdp", {"optimizer__kind": "muon"}, "needs whole weights, and FSDP"),
+        ("fsdp", {"optimizer__kind": "muon"}, "needs whole weights, but FSDP"),
         pytest.param("zero0", {}, "whose states cannot be saved. Use stage 2", marks=DEEPSPEED),
         pytest.param("zero3", {"run__ema": 0.9}, "set run.ema to 0", marks=DEEPSPEED),
     ],

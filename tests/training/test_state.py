@@ -154,7 +154,7 @@ def test_no_file_of_a_state_is_unpickled(folder, output, attack):
             if name != "state.json":
                 assert name in refused(folder, output)
                 seal(state)
-                assert f"{name} is no safetensors file" in refused(folder, output)
+                assert f"{name} is not a valid safetensors file" in refused(folder, output)
             for file, own in before.items():
                 file.write_bytes(own)
     assert not marker.exists()
@@ -182,8 +182,8 @@ def test_a_state_of_an_earlier_version_is_refused_unopened(
     for name in PICKLES:
         (state / name).write_bytes(pickles[1])
     said = refused(folder, output)
-    assert "is that of an earlier version, in pickles" in said
-    assert f"Delete {output / 'checkpoints'}, or give --restart" in said
+    assert "was written by an earlier version, which used pickles" in said
+    assert f"Delete {output / 'checkpoints'} or pass --restart" in said
     if remedy == "delete":
         shutil.rmtree(output / "checkpoints")
     train(output, folder, restart=remedy == "restart", **GOES_ON)
@@ -196,14 +196,16 @@ def test_damage_is_told_by_name_and_the_remedy_helps(folder, output, finished):
     for file in sorted(state.glob("*.safetensors")):
         before = file.read_bytes()
         file.write_bytes(before[:-1] + bytes([before[-1] ^ 1]))
-        assert f"{file.name} is damaged: its SHA-256 is not that of state.json" in refused(
+        assert f"{file.name} is damaged: its SHA-256 is not the one in state.json" in refused(
             folder, output
         )
         file.write_bytes(before[:-1])
-        assert f"{file.name} is missing or has not the size" in refused(folder, output)
+        assert f"{file.name} is missing or does not have its original size" in refused(
+            folder, output
+        )
         file.write_bytes(before)
     (state / "state.json").write_text((state / "state.json").read_text().replace("cpu", "cuda"))
-    assert "Delete this folder, and the run goes on after step 1." in refused(folder, output)
+    assert "Delete this folder; then the run resumes after step 1." in refused(folder, output)
     shutil.rmtree(state)
     train(output, folder, **GOES_ON)
     assert losses(output) == losses(finished / "whole")
@@ -349,6 +351,7 @@ for path in map(Path, sys.argv[1:]):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no fork")
 def test_a_kill_while_a_state_is_written_leaves_whole_ones(folder, finished, tmp_path):
     """In the first one, before it has its name, and while the oldest of three is removed."""
@@ -382,7 +385,7 @@ def test_a_full_disk_leaves_the_state_before_and_the_run_goes_on(folder, output,
         resource.setrlimit(resource.RLIMIT_FSIZE, own)
     said = str(error.value)
     assert f"step-00000003 does not fit: {os.strerror(errno.EFBIG)}" in said
-    assert "When that is mended, start it again, and the run goes on after step 2." in said
+    assert "Once that is fixed, start it again: the run resumes after step 2." in said
     assert before == {
         file: file.read_bytes() for file in sorted((output / "checkpoints").rglob("*.*"))
     }

@@ -154,6 +154,7 @@ TWO_MACHINES = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("machines", [ONE_MACHINE, TWO_MACHINES], ids=["one machine", "two"])
 def test_two_processes_are_one_with_twice_the_batch(folder, tmp_path, machines):
     """By PyTorch's launcher: on a CPU accelerate's starts several processes with MPI alone."""

@@ -60,6 +60,7 @@ def command(*words):
     )
 
 
+@pytest.mark.slow
 def test_two_workers_give_the_losses_of_none(checkpoint, tmp_path):
     """With the VAE, whose layers' classes cannot be pickled, and the script that workers import."""
     for number in range(3):

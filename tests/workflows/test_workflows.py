@@ -341,7 +341,7 @@ def test_a_trial_needs_no_file(file):
     text = note["widgets_values"][0]
     for part in (
         mode_of(file),
-        "Nothing has to be downloaded",
+        "Nothing to download",
         "## What to do",
         "## 怎么做",
         "小模型",

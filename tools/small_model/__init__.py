@@ -1,1 +1,1 @@
-"""The small model: how its parts are made, put together and measured."""
+"""Trains, assembles and evaluates the small model."""

@@ -1,11 +1,11 @@
-"""Trained runs to the small model that the package ships.
+"""Assembles training runs into the small model that the package ships.
 
     python -m tools.small_model.assemble RUNS
 
-RUNS holds the folders text, vae_looks, inpaint_looks, control_on and camera that configs/small/ and
-`tools.small_model.text` write. Denoisers are stored in scaled 8-bit floats, the rest in bfloat16.
-RUNS/checkpoint-InP, -Control and -Control-Camera are then whole checkpoints, to measure and to go
-on with.
+RUNS contains the folders text, vae_looks, inpaint_looks, control_on and camera written by
+configs/small/ and `tools.small_model.text`. Denoisers are stored in scaled fp8, the rest in
+bfloat16. Also makes RUNS/checkpoint-InP, -Control and -Control-Camera, whole checkpoints for
+evaluation and further training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from easyanimate_core.tiny.tokenizers import write_json
 from easyanimate_core.weights.files import read_json, read_tensor_files
 from easyanimate_core.weights.files.component import write_vae
 
-#: Run -> head.
+#: Head by run.
 RUNS = {"inpaint_looks": "InP", "control_on": "Control", "camera": "Control-Camera"}
 MOST_BYTES = 25 * 10**6
 

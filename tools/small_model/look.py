@@ -1,8 +1,8 @@
-"""How far a LoRA of a new look moves the look's measure, by strength.
+"""Measures how strongly a LoRA of a new look changes videos, by strength.
 
     python -m tools.small_model.look CHECKPOINT LORA OUT
 
-The look has black outlines on a white ground. Its measure is the share of white and black pixels.
+The look is black outlines on white. It is measured by the shares of white and black pixels.
 """
 
 from __future__ import annotations

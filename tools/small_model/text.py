@@ -1,12 +1,12 @@
-"""The small model's text encoder: a tiny Qwen2-VL language model that learns the captions' grammar.
+"""Trains the small model's text encoder, a tiny Qwen2-VL language model, on captions.
 
     python -m tools.small_model.text OUT
 
-It is trained to say the next token of captions of the synthetic world, in both languages, and to
-keep what a whole caption says in its states from the caption's end on: linear maps of these states,
-thrown away afterwards, name the scene's parts. Without that a language model of this size remembers
-only what the next token needs, and a denoiser learns colours and shapes much later. The denoisers
-read its states before the last layer, as with the published model.
+It learns to predict the next token of the synthetic world's captions, in both languages, and to
+encode the meaning of the whole caption in its states from the caption's end on: linear heads on
+these states, discarded afterwards, classify the scene's parts. Otherwise a language model of this
+size only remembers what the next token needs, and denoisers learn colours and shapes much later.
+The denoisers use its states before the last layer, as with the published model.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ SEED = 7
 CAPTIONS = 4000
 VOCABULARY = 640
 MAX_TOKENS = 24
-#: A caption is left empty this often: then nothing is said of any part.
+#: Share of empty captions, which describe no part.
 _EMPTY_SHARE = 0.05
 _LOG_EVERY = 200
 
 
 class Corpus(NamedTuple):
-    """Captions, and what each says: a class of every part [N, parts], 0 where it says nothing."""
+    """Captions, and the class of every part in each of them [N, parts], 0 if not mentioned."""
 
     captions: list[str]
     said: Tensor
@@ -78,7 +78,7 @@ def main() -> int:
 
 
 def _corpus() -> Corpus:
-    """Captions of scenes in both languages, the empty one, and the usual negative one."""
+    """Captions of scenes in both languages, the empty one, and the default negative prompt."""
     scenes = [make_scene(SEED, index) for index in range(CAPTIONS)]
     parts = [_parts(scene) for scene in scenes]
     names = [sorted({*column} - {""}) for column in zip(*parts, strict=True)]
@@ -95,7 +95,7 @@ def _corpus() -> Corpus:
 
 
 def _parts(scene: Scene) -> tuple[str, ...]:
-    """The words of a scene; "" for those that it has no use for."""
+    """The parts of a scene as words, "" for those that do not apply."""
     main, ground = scene.main, scene.ground
     other = scene.bodies[1] if len(scene.bodies) > 1 else None
     filmed = scene.camera != "Static"
@@ -180,7 +180,7 @@ def _train(config: dict[str, Any], tokens: Any, corpus: Corpus, *, steps: int, b
         schedule.step()
         if step % _LOG_EVERY == 0 or step == steps:
             seconds = time.perf_counter() - began
-            losses = f"next token {answer.loss.item():.4f}, what is said {said.item():.4f}"
+            losses = f"next token {answer.loss.item():.4f}, meaning {said.item():.4f}"
             print(f"step {step}/{steps}  {losses}  {seconds:.0f} s", flush=True)
     return network
 
@@ -192,7 +192,7 @@ def _said_loss(read: Tensor, mask: Tensor, said: Tensor, classes: list[int]) -> 
         read: [B, T, classes of all parts].
         mask: [B, T], 1 for tokens, 0 for padding.
         said: [B, parts], the right classes.
-        classes: How many each part has.
+        classes: Number of classes per part.
     """
     after = mask.cumsum(1) == mask.sum(1, keepdim=True)
     counts = after.sum(1)

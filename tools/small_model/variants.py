@@ -1,8 +1,8 @@
-"""How much of what the small model means is kept by every way to hold and sample it.
+"""Measures how well the small model follows prompts with every memory and sampling option.
 
     python -m tools.small_model.variants CHECKPOINT OUT
 
-Text to video of held-out scenes, by quantisation, offload mode, precision and number of steps.
+Text to video for held-out scenes, by quantisation, offload mode, precision and number of steps.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from easyanimate_core.small_model import SIZE
 SETTINGS = Settings(
     frames=SIZE[0], height=SIZE[1], width=SIZE[2], steps=20, guidance_scale=4.0, negative_prompt=""
 )
-#: Name -> (memory, dtype, steps).
+#: (memory, dtype, steps) by name.
 VARIANTS: dict[str, tuple[Memory, str, int]] = {
-    "as it is, 20 steps": (Memory(), "float32", 20),
+    "baseline, 20 steps": (Memory(), "float32", 20),
     "offload resident": (Memory(offload="resident"), "float32", 20),
     "offload block": (Memory(offload="block"), "float32", 20),
-    "guidance one after the other": (Memory(sequential_guidance=True), "float32", 20),
+    "sequential guidance": (Memory(sequential_guidance=True), "float32", 20),
     "qfloat8": (Memory("qfloat8"), "float32", 20),
     "qint8": (Memory("qint8"), "float32", 20),
     "qint4": (Memory("qint4"), "float32", 20),
@@ -74,7 +74,7 @@ def _judged(checkpoint: Path, name: str, count: int) -> tuple[dict[str, str | fl
 
 
 def _difference(clips: Sequence[Tensor], plain: Sequence[Tensor]) -> float:
-    """Of pixel values in [0, 1], from those of the first variant."""
+    """The difference of pixel values in [0, 1] from the first variant."""
     pairs = zip(clips, plain, strict=True)
     return sum(float((a - b).abs().mean()) for a, b in pairs) / len(plain)
 

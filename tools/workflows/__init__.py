@@ -1,1 +1,1 @@
-"""Makes the ready-made workflows: `python -m tools.workflows --help`."""
+"""Generates the ready-made workflows: `python -m tools.workflows --help`."""

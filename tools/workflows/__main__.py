@@ -1,8 +1,8 @@
 """Write the ready-made workflows into `workflows/`.
 
-The schemas of the nodes that they are made from lie in `tests/workflows/schemas`. After a change of
-a node: `python -m tools.workflows --schemas`; after a change of how workflows look: `--thumbnails`.
-Both start ComfyUI (see `dev.py comfyui`), the second a headless Chromium too.
+The schemas of their nodes are in `tests/workflows/schemas`. After changing a node, run
+`python -m tools.workflows --schemas`; after changing the look of workflows, `--thumbnails`. Both
+start ComfyUI (see `dev.py comfyui`), the latter a headless Chromium too.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from .canvas import FOLDER
 
 
 def write_workflows() -> None:
-    """Write all of them and remove what is no longer made."""
+    """Write all workflows and remove obsolete ones."""
     FOLDER.mkdir(exist_ok=True)
     wanted = catalog.files()
     for name, text in wanted.items():
@@ -29,15 +29,17 @@ def write_workflows() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the options say."""
+    """Run the command."""
     prepare_streams()
     parser = argparse.ArgumentParser(
         prog="python -m tools.workflows",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--schemas", action="store_true", help="ask ComfyUI for them first")
-    parser.add_argument("--thumbnails", action="store_true", help="take the pictures afterwards")
+    parser.add_argument(
+        "--schemas", action="store_true", help="update the node schemas from ComfyUI first"
+    )
+    parser.add_argument("--thumbnails", action="store_true", help="take screenshots afterwards")
     options = parser.parse_args(arguments)
     if options.schemas:
         from .live import write_schemas

@@ -1,4 +1,4 @@
-"""How the nodes of each mode are connected and arranged."""
+"""Connects and arranges the nodes of each mode."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from .drafts import NO_FILE, PROMPT, SAMPLE, SAVE, SHOWN, SIZE, Draft
 from .notes import REWARD_LORA
 
 Columns = list[list[Group]]
-#: The original's denoise of video to video.
+#: The original's denoise for video to video.
 CHANGE = 0.7
-#: 97 frames are 25 latent ones. A window has the 13 that the model was trained with (49 frames).
+#: 97 frames are 25 latent frames. A window has 13, as the model was trained (49 frames).
 LONG = 97
 WINDOW, OVERLAP, TIME_DIMENSION = 13, 4, 2
 PICTURE_SIZE = 768
@@ -121,7 +121,7 @@ def trajectory(draft: Draft) -> Columns:
         "PreviewImage", title="The tracks as the model sees them", images=shown["preview"]
     )
     group = Group(SHOWN, [[reference, preview], [shown]])
-    # The track editor makes its node tall: the sampler stands under the prompt instead.
+    # The track editor makes its node tall, so the sampler is placed below the prompt.
     return [[*before, draft.sample()], [group], [draft.save()]]
 
 
@@ -133,7 +133,7 @@ def lora(draft: Draft) -> Columns:
 
 
 def train_lora(draft: Draft) -> Columns:
-    """A picture to a LoRA, and a video with it."""
+    """Train a LoRA on an image, and generate a video with it."""
     load = draft.load()
     picture = draft.picture("Picture")
     train = draft.add(

@@ -21,10 +21,10 @@ else:
 #: Where ComfyUI looks for the templates of a pack.
 FOLDER = dev.ROOT / "workflows"
 #: Pixels of the canvas.
-TITLE = 30  # of a node, above its position
+TITLE = 30  # height of a node's title, above its position
 GROUP_TITLE = 44
 PADDING, GAP = 20, 30
-#: Width and least height of nodes: what both frontends need, and room for what the node shows.
+#: Width and minimum height of nodes: what both frontends need, and room for their content.
 SIZES = {
     NOTE: (340, 200),
     "CLIPTextEncode": (360, 170),
@@ -61,7 +61,7 @@ SIZES = {
     "VHS_LoadVideo": (390, 530),
     "VHS_VideoCombine": (440, 600),
 }
-#: Nodes that take the room that is left in their column, up to this height: text, pictures, videos.
+#: Nodes that fill the rest of their column, up to this height: text, images, videos.
 ELASTIC = {
     NOTE: 2000,
     "CLIPTextEncode": 600,
@@ -74,7 +74,7 @@ ELASTIC = {
 }
 COLOURS = ("#b58b2a", "#88A", "#8A8", "#3f789e", "#8AA", "#A88")
 NOTE_COLOURS = {"color": "#432", "bgcolor": "#653"}
-#: The registry's name and the version of whom a node belongs to.
+#: The registry name and version of the pack that a node belongs to.
 CORE_ORIGIN = ("comfy-core", f"{OLDEST}.0")
 VIDEO_HELPER_ORIGIN = ("comfyui-videohelpersuite", "1.7.9")
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "easyanimate-nodes")
@@ -90,7 +90,7 @@ class Output(NamedTuple):
 
 @dataclass(eq=False)
 class Node:
-    """A node: `values` are its widgets' by name, `sources` the outputs that feed it by input."""
+    """A node: widget `values` by name, and `sources`, the outputs linked to its inputs."""
 
     id: int
     schema: Schema
@@ -109,18 +109,18 @@ class Node:
 
     @property
     def slots(self) -> list[Input]:
-        """Inputs in the frontend's order: sockets, then widgets; those take links too."""
+        """Inputs in the frontend's order: sockets, then widgets, which can be linked too."""
         named = [w for w in self.widgets if w.name != "control_after_generate"]
         return [*self.schema.sockets, *named, *self.format_widgets]
 
     @property
     def widgets(self) -> list[Input]:
-        """The node's widgets, those included that its choices bring."""
+        """The node's widgets, including those added by its choices."""
         return [widget for widget, _ in self.schema.filled(lambda w: self.values[w.name])]
 
     @property
     def format_widgets(self) -> list[Input]:
-        """What VideoHelperSuite adds for the chosen format."""
+        """The widgets that VideoHelperSuite adds for the chosen format."""
         if not self.schema.is_video_helper:
             return []
         return self.schema.format_widgets(self.values["format"])
@@ -128,7 +128,7 @@ class Node:
 
 @dataclass
 class Group:
-    """A step: columns of nodes in a frame."""
+    """A step: columns of nodes inside a group frame."""
 
     title: str
     columns: list[list[Node]]
@@ -145,12 +145,12 @@ class Group:
 
     @property
     def height(self) -> int:
-        """What its highest column needs."""
+        """The height of its tallest column."""
         columns = [sum(TITLE + node.size[1] + GAP for node in column) for column in self.columns]
         return GROUP_TITLE + max(columns) - GAP + PADDING
 
     def place(self, x: int, y: int, width: int, height: int) -> None:
-        """Put the frame and its nodes there; elastic nodes take what is left."""
+        """Place the frame and its nodes; elastic nodes fill the remaining space."""
         self.position, self.size = (x, y), (width, height)
         stretch = (width - self.width) // len(self.columns)
         left = x + PADDING
@@ -170,7 +170,7 @@ class Group:
 
 
 class Canvas:
-    """A workflow while it is built."""
+    """A workflow under construction."""
 
     def __init__(self, name: str, schemas: Mapping[str, Schema]) -> None:
         self.name = name
@@ -186,7 +186,7 @@ class Canvas:
         models: Sequence[dict[str, str]] = (),
         **given: Any,
     ) -> Node:
-        """A node; an `Output` given for an input is a link, anything else is a widget's value."""
+        """Add a node; an `Output` becomes a link, anything else a widget's value."""
         schema = self.schemas[type_name]
         sources = {k: value for k, value in given.items() if isinstance(value, Output)}
         values = {k: value for k, value in given.items() if not isinstance(value, Output)}
@@ -205,7 +205,7 @@ class Canvas:
         return node
 
     def arrange(self, columns: Sequence[Sequence[Group]]) -> None:
-        """Groups from left to right, those of a column under each other, all to one height."""
+        """Place columns of groups from left to right, all with the same height."""
         heights = [sum(g.height + GAP for g in column) - GAP for column in columns]
         total = max(heights)
         x = 0
@@ -220,7 +220,7 @@ class Canvas:
             x += width + GAP
 
     def to_json(self) -> dict[str, Any]:
-        """The workflow as "Save" writes it."""
+        """The workflow in the format that "Save" writes."""
         links = self._links()
         return {
             "id": str(uuid.uuid5(NAMESPACE, self.name)),
@@ -299,7 +299,7 @@ def _leaving(node: int, slot: int, links: list[list[Any]]) -> list[int] | None:
 
 
 def _properties(node: Node) -> dict[str, Any]:
-    """Whose node it is, so that what is missing can be installed, and the files that it loads."""
+    """The node's pack, so that a missing one can be installed, and the files that it loads."""
     kind = node.schema.type
     if kind.startswith(PACK_PREFIX):
         origin = pack_origin()
@@ -319,10 +319,10 @@ def pack_origin() -> tuple[str, str]:
 
 
 def _widget_values(node: Node) -> list[Any] | dict[str, Any]:
-    """By position; VideoHelperSuite's by name, as it saves them itself.
+    """Values by position, or by name for VideoHelperSuite, which saves them like this itself.
 
-    Names of widgets alone become a list on frontends from 1.55, which VideoHelperSuite reads as its
-    old format, one value shifted. Its preview beside them keeps them apart.
+    Frontends from 1.55 turn a dict of only widget names into a list, which VideoHelperSuite takes
+    for its old format, shifted by one value. Including its preview prevents that.
     """
     if node.schema.is_video_helper:
         named = {name: value for name, value in node.values.items() if name != "upload"}
@@ -331,7 +331,7 @@ def _widget_values(node: Node) -> list[Any] | dict[str, Any]:
 
 
 def to_text(workflow: Mapping[str, Any]) -> str:
-    """JSON with a node, a link or a group per line, so that a change shows as one line."""
+    """JSON with one node, link or group per line, so that diffs are small."""
     parts = []
     for key, value in workflow.items():
         if isinstance(value, list) and value:

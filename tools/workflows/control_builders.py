@@ -1,4 +1,4 @@
-"""How the nodes are connected that make what a Control or Control-Camera model is shown."""
+"""Connects the nodes that make control videos and camera paths."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .drafts import LENGTH, SHOWN, Clip, Draft
 ANY_CLIP = "Video: any clip"
 DRAWN = "The control video"
 PATH = "The path: green is the start, red the end"
-#: Two moves that share the frame between them make 49.
+#: Length of two joined moves, which share a frame and make 49.
 HALF = 25
 _KEYFRAMES = """\
 # frame, x, y, z, yaw, pitch, roll
@@ -23,7 +23,7 @@ _KEYFRAMES = """\
 
 
 def control_of_clip(draft: Draft, *, kind: str) -> Columns:
-    """Control weights and any clip; `kind` is a detector's name."""
+    """Control weights and any clip; `kind` is the name of a detector."""
     before = [draft.load(), draft.prompt()]
     clip = draft.video(ANY_CLIP)
     drawn = _drawn(draft, clip, kind)
@@ -33,10 +33,10 @@ def control_of_clip(draft: Draft, *, kind: str) -> Columns:
 
 
 def two_controls(draft: Draft) -> Columns:
-    """Control weights and two detectors of one clip; a mask says where the second leads."""
+    """Control weights and two detectors on one clip; a mask sets where the second applies."""
     before = [draft.load(), draft.prompt()]
     clip = draft.video(ANY_CLIP)
-    mask = draft.picture("Mask: paint where the second leads")
+    mask = draft.picture("Mask: paint where the second applies")
     edges = _drawn(draft, clip, "canny", "First: ")
     poses = _drawn(draft, clip, "openpose", "Second: ")
     first, second = (
@@ -52,13 +52,13 @@ def two_controls(draft: Draft) -> Columns:
             ("Second control", poses, {"mask": mask["MASK"]}),
         )
     )
-    # VideoHelperSuite's loader grows with its video: nothing stands below it.
+    # VideoHelperSuite's loader grows with its video, so nothing is placed below it.
     group = Group(SHOWN, [[mask, *clip.nodes], [*edges, *poses], [first, second]])
     return [[*before, draft.sample()], [group], [draft.save()]]
 
 
 def pinned_control(draft: Draft) -> Columns:
-    """Control weights, any clip, and pictures for the first and the last frame."""
+    """Control weights, any clip, and images for the first and last frame."""
     before = [draft.load(), draft.prompt()]
     clip = draft.video(ANY_CLIP)
     start, end = draft.picture("Start image"), draft.picture("End image")
@@ -77,13 +77,13 @@ def pinned_control(draft: Draft) -> Columns:
 
 
 def camera_moves(draft: Draft) -> Columns:
-    """Control-Camera weights; two moves after each other, and a third all the while."""
+    """Control-Camera weights; two moves one after the other, combined with a third."""
     before = [draft.load(), draft.prompt()]
     moves: list[Node] = []
     for title, given in (
         ("First", {"move": "Dolly In", "length": HALF, "easing": "ease in-out"}),
         ("Then", {"move": "Orbit Left", "length": HALF, "easing": "ease in-out"}),
-        ("At once with both", {"move": "Tilt Up", "speed": 0.3, "mode": "combine"}),
+        ("Combined with both", {"move": "Tilt Up", "speed": 0.3, "mode": "combine"}),
     ):
         path = {"camera_path": moves[-1]["camera_path"]} if moves else {}
         moves.append(draft.add("EasyAnimateCameraMove", title=title, **given, **path))
@@ -91,7 +91,7 @@ def camera_moves(draft: Draft) -> Columns:
 
 
 def camera_keyframes(draft: Draft) -> Columns:
-    """Control-Camera weights; the camera goes through places that the user writes."""
+    """Control-Camera weights; the camera moves through keyframes that the user writes."""
     before = [draft.load(), draft.prompt()]
     return _camera_of(
         draft, before, [draft.add("EasyAnimateCameraKeyframes", keyframes=_KEYFRAMES)]
@@ -99,7 +99,7 @@ def camera_keyframes(draft: Draft) -> Columns:
 
 
 def camera_file(draft: Draft) -> Columns:
-    """Control-Camera weights and a CameraCtrl file, of which an example is there."""
+    """Control-Camera weights and a CameraCtrl file, with an example."""
     before = [draft.load(), draft.prompt()]
     return _camera_of(draft, before, [draft.add("EasyAnimateCameraFile", poses=example_poses())])
 
@@ -107,16 +107,16 @@ def camera_file(draft: Draft) -> Columns:
 def example_poses() -> str:
     """The text of a CameraCtrl file."""
     from easyanimate_core.paths.camera import to_cameractrl_text
-    from easyanimate_core.paths.camera_moves import preset_path
+    from easyanimate_core.paths.moves import preset_path
 
     moves = ("Orbit Right", "Dolly In")
     return to_cameractrl_text(preset_path(moves, frames=LENGTH, easing="ease in-out"))
 
 
 def _drawn(draft: Draft, clip: Clip, kind: str, which: str = "") -> list[Node]:
-    """A detector, and what it draws."""
+    """A detector and a preview of its output."""
     title = f"{which}control video" if which else None
-    height, width = DEFAULT_SIZE  # of EasyAnimate Control
+    height, width = DEFAULT_SIZE  # that of EasyAnimate Control
     detector = draft.add(
         "EasyAnimatePreprocess",
         title=title,
@@ -126,13 +126,13 @@ def _drawn(draft: Draft, clip: Clip, kind: str, which: str = "") -> list[Node]:
         height=height,
     )
     preview = _preview(
-        draft, f"{which}what it draws" if which else DRAWN, detector["control_video"]
+        draft, f"{which}control video" if which else DRAWN, detector["control_video"]
     )
     return [detector, preview]
 
 
 def _camera_of(draft: Draft, before: list[Group], path: list[Node]) -> Columns:
-    """What follows after the nodes of a camera path."""
+    """The nodes after those of a camera path."""
     preview = _preview(draft, PATH, path[-1]["preview"])
     reference = draft.picture("Reference image (optional)")
     shown = draft.show(

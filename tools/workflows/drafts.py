@@ -1,4 +1,4 @@
-"""The steps that workflows are put together from, in both forms."""
+"""The steps that workflows are built from, in both forms."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .notes import BuiltIn, Weights
 
 FPS = 8.0
 LENGTH = 49
-#: A picture that every ComfyUI has in its input folder. There is no such video.
+#: An image that every ComfyUI has in its input folder. There is no such video.
 EXAMPLE_IMAGE = "example.png"
 NO_FILE = ""
 
@@ -21,7 +21,7 @@ SAMPLE, SAVE = "4  Sample", "5  Decode and save"
 
 
 class Form(Enum):
-    """Whose nodes read and write videos."""
+    """The pack whose nodes read and write videos."""
 
     CORE = ""
     VIDEO_HELPER = " (VHS)"
@@ -29,7 +29,7 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Clip:
-    """A source clip: its frames, their rate where a node gives it, and its nodes."""
+    """A source clip: its frames, their rate if a node outputs it, and its nodes."""
 
     images: Output
     rate: dict[str, Output]
@@ -37,7 +37,7 @@ class Clip:
 
 
 class Draft:
-    """A workflow that is being put together; every step leaves its outputs for the next."""
+    """A workflow under construction; every step stores its outputs for the next."""
 
     model: Output
     clip: Output
@@ -49,7 +49,7 @@ class Draft:
     def __init__(
         self, canvas: Canvas, form: Form, *, weights: Weights | BuiltIn, text: str, prefix: str
     ) -> None:
-        """`text` is the positive prompt, `prefix` that of the files that are written."""
+        """`text` is the positive prompt, `prefix` the prefix of output files."""
         self.add = canvas.add
         self.form = form
         self.weights = weights
@@ -67,13 +67,13 @@ class Draft:
         return Group(LOAD, [[loader]])
 
     def prompt(self) -> Group:
-        """Step 2: both prompts; the negative one is the node's own default."""
+        """Step 2: both prompts; the negative one is the node's default."""
         encode = self.add("EasyAnimateTextEncode", clip=self.clip, positive=self.text)
         self.positive, self.negative = encode["positive"], encode["negative"]
         return Group(PROMPT, [[encode]])
 
     def show(self, type_name: str, **given: Any) -> Node:
-        """A node of step 3 that adds what the model is shown to the prompts."""
+        """Add a node of step 3, which adds conditions to the prompts."""
         node = self.add(
             type_name, positive=self.positive, negative=self.negative, vae=self.vae, **given
         )
@@ -95,7 +95,7 @@ class Draft:
         return Group(SAMPLE, [[sampler]])
 
     def save(self, *, images: Output | None = None) -> Group:
-        """Step 5: a video; `images` are the frames where they are decoded already."""
+        """Step 5: a video; `images` are the frames if they are already decoded."""
         decode = []
         if images is None:
             decode = [self.add("EasyAnimateDecode", vae=self.vae, samples=self.latent)]
@@ -114,7 +114,7 @@ class Draft:
         return Group(SAVE, [[*decode, video, file]])
 
     def picture(self, title: str) -> Node:
-        """A picture that the user chooses."""
+        """An image that the user chooses."""
         return self.add("LoadImage", title=title, image=EXAMPLE_IMAGE)
 
     def video(self, title: str, *, length: int = LENGTH) -> Clip:

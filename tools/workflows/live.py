@@ -1,6 +1,6 @@
-"""What a real ComfyUI has to say: schemas and pictures. The servers and the browser are the tests'.
+"""Schemas and screenshots from a real ComfyUI, with the servers and browser of the tests.
 
-The browser is a Chromium of this machine.
+The browser is this machine's Chromium.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .canvas import FOLDER
 from .drafts import Form
 from .notes import REWARD_LORA
 
-#: What the pictures show in place of the user's own files, by type and title of a node; they are
-#: among the files that `make_base` puts into the input folder.
+#: Input files to show in screenshots, by type and title of a node; `make_base` puts them into the
+#: input folder.
 SAMPLES = {
     ("LoadImage", "Start image"): "astronaut.png",
     ("LoadImage", "End image"): "coffee.png",
@@ -49,7 +49,7 @@ THUMBNAIL = (640, 360)
 LABEL_SIZE = 32
 DOCUMENTED = "EasyAnimate V5.1 - Image to video"
 DOCUMENT, DOCUMENT_WIDTH = dev.ROOT / "docs" / "workflow.jpg", 1600
-#: Pixels of the browser: the picture, and above and below it what the frontend puts on the canvas.
+#: Size of the browser window: the screenshot, and the frontend's bars above and below it.
 WIDTH, HEIGHT, MARGIN = 1920, 1080, 80
 SECONDS_TO_LOAD = 2
 VIEW = """([left, top, scale]) => {
@@ -61,12 +61,12 @@ VIEW = """([left, top, scale]) => {
 
 @contextlib.contextmanager
 def running_server(version: str) -> Iterator[Server]:
-    """A ComfyUI with this pack and tiny models in a folder that is removed afterwards."""
+    """A ComfyUI with this pack and tiny models, in a temporary folder."""
     comfyui, suite = ready_comfyui(version), ready_video_helper_suite()
     python = ready_python(comfyui, [suite])
     with tempfile.TemporaryDirectory() as folder:
         base = make_base(Path(folder), {PACK: dev.ROOT, VIDEO_HELPER_SUITE: suite})
-        (base / "models" / "loras" / REWARD_LORA["name"]).touch()  # only its name is shown
+        (base / "models" / "loras" / REWARD_LORA["name"]).touch()  # only its name is used
         pack = base / "custom_nodes" / PACK
         server = Server(Installation(comfyui, version_of(comfyui), python, base, pack))
         server.start()
@@ -83,7 +83,7 @@ def open_page(server: Server) -> Iterator[ComfyPage]:
 
     path = find_chromium()
     if path is None:
-        raise SystemExit("The pictures need a Chromium (Debian: apt-get install chromium).")
+        raise SystemExit("Screenshots need Chromium (Debian: apt-get install chromium).")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
         page = ComfyPage(browser, server)
@@ -93,7 +93,7 @@ def open_page(server: Server) -> Iterator[ComfyPage]:
 
 
 def write_schemas() -> None:
-    """Ask every version what the nodes are."""
+    """Write the node schemas of every version."""
     answers = {}
     for version in schemas.VERSIONS:
         with running_server(version) as server:
@@ -102,7 +102,7 @@ def write_schemas() -> None:
 
 
 def write_pictures() -> None:
-    """A thumbnail beside every workflow, and the picture of the documentation."""
+    """Write a thumbnail next to every workflow, and the documentation's screenshot."""
     with running_server(schemas.NEWEST) as server, open_page(server) as page:
         page.page.set_viewport_size({"width": WIDTH, "height": HEIGHT + 2 * MARGIN})
         for file in sorted(FOLDER.glob("*.json")):
@@ -119,12 +119,12 @@ def write_pictures() -> None:
 
 
 def write_jpeg(picture: Image.Image, file: Path, quality: int) -> None:
-    """Beside a file, with its name."""
+    """Write a JPEG next to `file`, with the same name."""
     picture.save(file.with_suffix(".jpg"), quality=quality, optimize=True)
 
 
 def label(picture: Image.Image, text: str) -> None:
-    """A sign in the lower right corner: ComfyUI cuts long names of templates."""
+    """Draw a label in the lower right corner, because ComfyUI truncates long template names."""
     font = ImageFont.load_default(LABEL_SIZE)
     draw = ImageDraw.Draw(picture)
     x = picture.width - LABEL_SIZE // 2 - round(draw.textlength(text, font=font))
@@ -134,7 +134,7 @@ def label(picture: Image.Image, text: str) -> None:
 
 
 def with_samples(workflow: dict[str, Any]) -> dict[str, Any]:
-    """A workflow whose files are those of `make_base`."""
+    """A copy of the workflow that uses the files of `make_base`."""
     for node in workflow["nodes"]:
         for (kind, title), name in SAMPLES.items():
             if node["type"] == kind and node.get("title", "").startswith(title):
@@ -144,7 +144,7 @@ def with_samples(workflow: dict[str, Any]) -> dict[str, Any]:
 
 
 def picture_of(page: ComfyPage, workflow: Mapping[str, Any]) -> Image.Image:
-    """The whole graph, as large as it fits."""
+    """A screenshot of the whole graph, as large as possible."""
     page.open_workflow(dict(workflow))
     page.page.evaluate("() => { app.extensionManager.focusMode = true }")
     frames = [group["bounding"] for group in workflow["groups"]]

@@ -1,4 +1,4 @@
-"""A ready-made workflow: what it is for, and the words that go with it."""
+"""A ready-made workflow: its purpose and its texts."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from .schemas import NOTE, Schema
 
 BOTH = (Form.CORE, Form.VIDEO_HELPER)
 OTHER_FORM = {
-    Form.CORE: "This workflow needs no other node pack. The one named **(VHS)** reads and writes "
-    "videos with VideoHelperSuite.",
-    Form.VIDEO_HELPER: "This workflow needs the node pack **VideoHelperSuite**. The one without "
-    "(VHS) in its name reads and writes videos with ComfyUI's own nodes.",
+    Form.CORE: "This workflow needs no other node pack. The variant named **(VHS)** reads and "
+    "writes videos with VideoHelperSuite.",
+    Form.VIDEO_HELPER: "This workflow needs the node pack **VideoHelperSuite**. The variant "
+    "without (VHS) in its name reads and writes videos with ComfyUI's own nodes.",
 }
 
 
 @dataclass(frozen=True)
 class Mode:
-    """One workflow, in one or both forms; `detectors` are the kinds whose weights it names."""
+    """One workflow, in one or both forms; `detectors` are the kinds whose weights it lists."""
 
     version: str
     name: str
@@ -60,7 +60,7 @@ class Mode:
         return note(heading, self.about, weights, self.todo, tips)
 
     def workflow(self, form: Form, schemas: Mapping[str, Schema]) -> dict[str, Any]:
-        """The JSON of one form."""
+        """The workflow in one form, as JSON."""
         canvas = Canvas(self.title(form), schemas)
         read_me = canvas.add(NOTE, title="Read me", text=self.text(form))
         prefix = f"EasyAnimate/{self.name.lower().replace(' ', '_')}"

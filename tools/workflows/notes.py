@@ -1,4 +1,4 @@
-"""The text that every workflow carries: what it does, its weights, what to choose."""
+"""The note of every workflow: what it does, its weights, what to choose."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from easyanimate_core.models.specs import Head
 from easyanimate_core.preprocess import KINDS
 from easyanimate_core.small_model import NAMES
 
-#: What the name of a checkpoint ends in.
+#: Suffixes of checkpoint names.
 T2V, INP, CONTROL, CAMERA = "", "-InP", "-Control", "-Control-Camera"
 
 #: Gigabytes of a checkpoint folder, by version and size.
 GIGABYTES = {("V5.1", "7b"): 30, ("V5.1", "12b"): 39, ("V5", "7b"): 22, ("V5", "12b"): 34}
-#: Weights of a folder that are files of their own; the rest of it is small.
+#: The large files of a folder.
 DENOISER_AND_VAE = (
     "transformer/diffusion_pytorch_model.safetensors",
     "vae/diffusion_pytorch_model.safetensors",
@@ -31,46 +31,46 @@ REWARD_LORA = {
 }
 
 STEPS_TIPS = {
-    "V5.1": "**Steps**: 50 is the original's; 25 to 30 do for drafts. **cfg**: 6.",
+    "V5.1": "**Steps**: 50 is the original's default; 25 to 30 are enough for drafts. **cfg**: 6.",
     "V5": "**Steps**: 35 to 50. **cfg**: 6 to 7. The scheduler *auto* is DDIM; Euler, Euler A, "
     "DPM++ and PNDM work too.",
 }
 SIZE_TIP = (
-    "**Size**: multiples of 16. 672 x 384 is the quickest; 1008 x 576 and 1344 x 768 are sharper "
-    "and need more memory."
+    "**Size**: multiples of 16. 672 x 384 is the fastest; 1008 x 576 and 1344 x 768 are sharper "
+    "but need more memory."
 )
-WRITE = "Say in the positive prompt what the video shows; whole sentences work best."
+WRITE = "Describe the video in the positive prompt; full sentences work best."
 RUN = "Press **Run**."
 CHOOSE_VIDEO = (
-    "Choose your clip in step 3. It has to be as long as the result (49 frames at 8 per second, "
+    "Choose your clip in step 3. It must be as long as the result (49 frames at 8 per second, "
     "6 seconds), or set *if_short* to repeat its last frame."
 )
 CHOOSE_CONTROL = (
     "Choose the control video in step 3: poses (OpenPose), edges (Canny, HED, MLSD, scribble, "
-    "anime lines) or depth. It has to be as long as the result (49 frames at 8 per second, 6 "
+    "anime lines) or depth. It must be as long as the result (49 frames at 8 per second, 6 "
     "seconds), or set *if_short* to repeat its last frame."
 )
 FROM_A_CLIP = (
-    "From a normal clip: the workflows *Control Canny*, *Control OpenPose* and so on draw the "
-    "control video themselves, with *EasyAnimate Control Video* behind the loader."
+    "To start from a normal clip, use the workflows *Control Canny*, *Control OpenPose* and so "
+    "on: they make the control video with *EasyAnimate Control Video*."
 )
 STRENGTH_TIP = (
-    "**strength**, **start_percent** and **end_percent** say how strongly and when it acts."
+    "**strength**, **start_percent** and **end_percent** set how strongly and when it applies."
 )
 SHORT_CLIPS = (
-    "**Clips**: all their frames are loaded first, so cut them to the seconds you need. Any frame "
-    "rate will do; the frames nearest in time are taken."
+    "**Clips**: all frames are loaded first, so cut them to the seconds you need. Any frame rate "
+    "works; the frames nearest in time are used."
 )
-NO_REFERENCE = "Without a reference image: bypass its *Load Image* (Ctrl+B)."
-DENOISE_TIP = "**denoise**: 0.7 is the original's. The lower, the more of your clip stays."
+NO_REFERENCE = "To use no reference image, bypass its *Load Image* (Ctrl+B)."
+DENOISE_TIP = "**denoise**: 0.7 is the original's. Lower values keep more of your clip."
 SHARPNESS_TIP = (
-    "**reference_noise**: 0.0563 is the original's. More gives more motion, 0 keeps closest to "
+    "**reference_noise**: 0.0563 is the original's. More gives more motion, 0 stays closest to "
     "the picture."
 )
 LENGTH_TIP = "**Length**: 4n + 1 frames at 8 per second, up to 49, about 6 seconds."
 MEMORY_TIP = (
-    "**Memory**: *weight_dtype* scaled fp8 halves the denoiser; *text_device* cpu leaves the "
-    "graphics card to it."
+    "**Memory**: *weight_dtype* scaled fp8 halves the denoiser's memory; *text_device* cpu "
+    "leaves the GPU to it."
 )
 SEED_TIP = (
     "**Seed**: fixed, so the same settings give the same video. Set *control after generate* to "
@@ -80,7 +80,7 @@ SEED_TIP = (
 
 @dataclass(frozen=True)
 class Weights:
-    """The folders that a workflow runs with: one per size, the first is chosen."""
+    """The checkpoint folders of a workflow: one per size, the first is selected."""
 
     version: str
     head: str
@@ -92,9 +92,9 @@ class Weights:
 
     @property
     def models(self) -> list[dict[str, str]]:
-        """The files of the chosen folder, as `properties.models` has them.
+        """The files of the selected folder, in the format of `properties.models`.
 
-        The name is the path below the folder `EasyAnimate`, as ComfyUI lists it.
+        The name is the path inside the folder `EasyAnimate`, as ComfyUI lists it.
         """
         folder = self.folders[0]
         address = f"https://huggingface.co/alibaba-pai/{folder}/resolve/main"
@@ -128,7 +128,7 @@ class Weights:
 
 @dataclass(frozen=True)
 class BuiltIn:
-    """The small model with a head, where other workflows have `Weights`."""
+    """The small model with a head, in place of `Weights`."""
 
     head: Head
 
@@ -142,12 +142,12 @@ class BuiltIn:
         return []
 
     def lines(self) -> list[str]:
-        """Where to get it."""
-        return ["Nothing has to be downloaded: the small model comes with this pack."]
+        """Say that there is nothing to download."""
+        return ["Nothing to download: the small model comes with this pack."]
 
 
 def detector_lines(kinds: Sequence[str]) -> list[str]:
-    """Where the weights of detectors are to be got, for those that need some."""
+    """Where to get the weights of detectors that need some."""
     lines = []
     for kind in (KINDS[name] for name in kinds):
         files = kind.needed_files(kind.complete({}))
@@ -169,7 +169,7 @@ def note(
     todo: Sequence[str],
     tips: Sequence[str],
 ) -> str:
-    """The text as Markdown."""
+    """The note as Markdown."""
     steps = [f"{number}. {line}" for number, line in enumerate(todo, start=1)]
     return "\n".join(
         [

@@ -1,7 +1,7 @@
-"""What ComfyUI says about the nodes that the workflows use, as compact JSON.
+"""Schemas of the nodes that the workflows use, as compact JSON.
 
-The files hold what `/object_info` answers, without tooltips and without the names of files in the
-user's folders. The oldest version has every node; a newer one only those that differ.
+The files contain the response of `/object_info`, without tooltips and names of the user's files.
+The oldest version has every node; newer ones only those that differ.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FOLDER = dev.ROOT / "tests" / "workflows" / "schemas"
 OLDEST, NEWEST = "0.8", "0.33"
 VERSIONS = (OLDEST, NEWEST)
 PACK_PREFIX = "EasyAnimate"
-#: Other people's nodes that the workflows may use: those of ComfyUI in all `VERSIONS`, and
+#: Third-party nodes that the workflows may use: ComfyUI's, present in all `VERSIONS`, and
 #: VideoHelperSuite's.
 FOREIGN = (
     "CLIPTextEncode",
@@ -37,9 +37,9 @@ FOREIGN = (
     "VHS_LoadVideo",
     "VHS_VideoCombine",
 )
-#: Nodes that only the frontend has.
+#: Nodes that exist only in the frontend.
 NOTE = "MarkdownNote"
-#: Combos that list files or folders of the user.
+#: Combos that list the user's files or folders.
 FILE_LISTS = {
     ("EasyAnimateLoadCheckpoint", "checkpoint"),
     ("EasyAnimateMemoryPlan", "checkpoint"),
@@ -54,7 +54,7 @@ FILE_LISTS = {
     ("LoadVideo", "file"),
     ("VHS_LoadVideo", "video"),
 }
-#: A combo whose choice brings widgets of its own.
+#: A combo whose choices add widgets.
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC}
 UPLOADS = ("image_upload", "video_upload")
@@ -74,7 +74,7 @@ _KEPT = (
 
 @dataclass(frozen=True)
 class Input:
-    """A socket or a widget. `options` are the choices of a combo; None where they are files."""
+    """A socket or a widget. `options` are the choices of a combo, or None if they are files."""
 
     name: str
     type: str
@@ -92,14 +92,14 @@ class Input:
 
     @property
     def default(self) -> Any:
-        """What the frontend puts there."""
+        """The frontend's default value."""
         if "default" in self.settings:
             return self.settings["default"]
         empty = {"INT": 0, "FLOAT": 0.0, "STRING": "", "BOOLEAN": False}
         return (self.options or [""])[0] if self.type not in empty else empty[self.type]
 
     def brought_by(self, choice: Any) -> list[Input]:
-        """The widgets that a choice of a dynamic combo brings, `<combo>.<input>` by name."""
+        """The widgets that a choice of a dynamic combo adds, named `<combo>.<input>`."""
         options = self.settings.get("options", ()) if self.type == DYNAMIC else ()
         return [
             Input(f"{self.name}.{name}", kind, section == "optional", rest[0] if rest else {})
@@ -112,7 +112,7 @@ class Input:
 
 @dataclass(frozen=True)
 class Schema:
-    """One type of node: inputs in the order of its definition, outputs as (name, type)."""
+    """A node type: inputs in the order of definition, outputs as (name, type)."""
 
     type: str
     inputs: tuple[Input, ...]
@@ -124,7 +124,7 @@ class Schema:
 
     @property
     def widgets(self) -> list[Input]:
-        """The widgets in the frontend's order, those included that it adds by itself."""
+        """The widgets in the frontend's order, including those that it adds itself."""
         found = []
         for entry in self.inputs:
             if not entry.is_widget:
@@ -138,23 +138,25 @@ class Schema:
         return found
 
     def filled(self, value_of: Callable[[Input], Any]) -> list[tuple[Input, Any]]:
-        """The widgets and their values in the frontend's order, those included that choices bring.
+        """The widgets and their values in the frontend's order, including those added by choices.
 
-        That is the order of a node's `widgets_values`, in which `value_of` is asked.
+        That is the order of a node's `widgets_values`, in which `value_of` is called.
         """
         return [pair for widget in self.widgets for pair in _filled(widget, value_of)]
 
     def named(self, values: Sequence[Any]) -> dict[str, Any]:
-        """The `widgets_values` of a node by the names of its widgets; both must be as many."""
+        """The `widgets_values` of a node by widget name; the counts must match."""
         left = iter(values)
         found = {widget.name: value for widget, value in self.filled(lambda _: next(left))}
         if len(found) != len(values):
-            raise ValueError(f"{self.type} has {len(found)} widgets and {len(values)} values.")
+            raise ValueError(
+                f"{self.type} has {len(found)} widgets, but there are {len(values)} values."
+            )
         return found
 
     @property
     def is_video_helper(self) -> bool:
-        """Whether its widgets are stored by name, and those of its format with them."""
+        """Whether its widgets, including those of its format, are stored by name."""
         return self.type.startswith("VHS_")
 
     def format_widgets(self, chosen: str) -> list[Input]:
@@ -187,7 +189,7 @@ def read(version: str = OLDEST) -> dict[str, Schema]:
 
 
 def read_compact(version: str) -> dict[str, Any]:
-    """What `compact` gives for one of `VERSIONS`, from the files."""
+    """The result of `compact` for one of `VERSIONS`, read from the files."""
     found: dict[str, Any] = {}
     for name in VERSIONS[: VERSIONS.index(version) + 1]:
         found |= json.loads(file_of(name).read_text(encoding="utf-8"))
@@ -203,7 +205,7 @@ def _from_json(name: str, entry: Mapping[str, Any]) -> Schema:
 
 
 def compact(info: Mapping[str, Any]) -> dict[str, Any]:
-    """This pack's nodes and `FOREIGN` ones of an answer of `/object_info`."""
+    """This pack's nodes and the `FOREIGN` ones in a response of `/object_info`."""
     wanted = {*FOREIGN, *(name for name in info if name.startswith(PACK_PREFIX))}
     return {name: _compact_node(name, info[name]) for name in sorted(wanted)}
 
@@ -231,7 +233,7 @@ def _without_tooltips(value: Any) -> Any:
 
 
 def write(answers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the files from the answers of `/object_info`, by version."""
+    """Write the files from the responses of `/object_info`, by version."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     known: dict[str, Any] = {}
     for version in VERSIONS:

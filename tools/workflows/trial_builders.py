@@ -1,4 +1,4 @@
-"""How the nodes are connected that show the small model of the pack, without any file."""
+"""Connects the nodes of workflows that run the pack's small model without any files."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .drafts import SIZE as SIZE_STEP
 _FRAMES, _HEIGHT, _WIDTH = SIZE
 _CLIP = {"width": _WIDTH, "height": _HEIGHT, "length": _FRAMES}
 _SAMPLING = {"steps": 20, "cfg": 4.0}
-#: Where a control video says more than the prompt: much guidance would lead away from it.
+#: With a control video, strong guidance would lead away from it.
 _SHOWN_SAMPLING = {"steps": 20, "cfg": 2.0}
-#: A large square of the small model's world: its side, and where it begins.
+#: A large square in the small model's world: its side and its initial position.
 _SIDE, _LEFT, _TOP = 30, 56, 34
-#: What is sampled first where a control video is made of it.
+#: Prompt of the clip that the control video is made from.
 COPIED = "A large red circle moves right on plain grey."
 
 
@@ -30,13 +30,13 @@ def text(draft: Draft) -> Columns:
 
 
 def start_image(draft: Draft) -> Columns:
-    """A start image that is put together of two plain ones."""
+    """A start image composed of two plain ones."""
     before = [draft.load(), draft.prompt()]
     ground = _plain(draft, "The ground", TINTS["grey"], _WIDTH, _HEIGHT)
     shape = _plain(draft, "The square", COLOURS["red"], _SIDE, _SIDE)
     both = draft.add(
         "ImageCompositeMasked",
-        title="The square on the ground",
+        title="The square on the background",
         destination=ground["IMAGE"],
         source=shape["IMAGE"],
         x=_LEFT,
@@ -51,7 +51,7 @@ def start_image(draft: Draft) -> Columns:
 
 
 def control(draft: Draft) -> Columns:
-    """The edges of a clip that is made first give the motion of a second one."""
+    """The edges of a first generated clip provide the motion of a second one."""
     load = draft.load()
     other = draft.add("EasyAnimateLoadCheckpoint", checkpoint=_name(Head.CONTROL))
     load = Group(LOAD, [[*load.columns[0], other]])

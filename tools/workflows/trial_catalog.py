@@ -1,4 +1,4 @@
-"""The workflows that run on a fresh install: the small model of the pack, and no file."""
+"""The workflows that run on a fresh install, with the pack's small model and no other files."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from .mode import Mode
 from .notes import BuiltIn
 
 WORDS = (
-    "**Words that it knows**: *small*, *large*; *red*, *green*, *blue*, *yellow*, *purple*, "
+    "**Words it knows**: *small*, *large*; *red*, *green*, *blue*, *yellow*, *purple*, "
     "*white*; *circle*, *square*, *triangle*, *cross*; *moves left* (*right*, *up*, *down*), "
     "*grows*, *shrinks*, *turns clockwise*; on *plain grey* (*brown*, *teal*) or on grey "
     "*stripes*, *checks*, *clouds*. One sentence, in English or Chinese."
 )
 SIZE = (
-    "**Size**: it was trained with 17 frames of 96 x 96 pixels. It is for trying the nodes out; "
-    "real videos need the published weights, as the other workflows say."
+    "**Size**: it was trained on 17 frames of 96 x 96 pixels. It is for trying out the nodes; "
+    "real videos need the published weights, as described in the other workflows."
 )
 WORDS_ZH = (
     "**它认识的词**：小、大；红色、绿色、蓝色、黄色、紫色、白色；圆形、方块、三角形、十字；"
@@ -36,7 +36,7 @@ NO_DOWNLOAD_ZH = "无需下载任何文件：小模型随本节点包附带。"
 
 @dataclass(frozen=True)
 class Trial(Mode):
-    """A workflow with the small model, and its note in Chinese: heading, about and what to do."""
+    """A workflow with the small model, and its note in Chinese: heading, about and to-do list."""
 
     chinese: tuple[str, str, tuple[str, ...]] = ("", "", ())
 
@@ -69,7 +69,7 @@ V5_1 = (
         "Try it with text",
         trial_builders.text,
         BuiltIn(Head.INPAINT),
-        "Makes a clip from a text.",
+        "Generates a clip from a prompt.",
         ("Press **Run**.", "Change words of the positive prompt in step 2 and run again."),
         EXAMPLE_PROMPT,
         forms=(Form.CORE,),
@@ -84,11 +84,11 @@ V5_1 = (
         "Try it with a start image",
         trial_builders.start_image,
         BuiltIn(Head.INPAINT),
-        "A picture becomes the first frame of a clip. Two plain pictures make it here.",
+        "Uses an image, here composed of two plain ones, as the first frame of a clip.",
         (
             "Press **Run**.",
-            "Move the square: *x* and *y* in step 3. Or let it go another way: *moves up*.",
-            "Another colour: *color* of the square, and the same in the prompt.",
+            "Move the square with *x* and *y* in step 3, or change its direction: *moves up*.",
+            "Change its colour: *color* of the square, and the same in the prompt.",
         ),
         "A large red square moves left on plain grey.",
         forms=(Form.CORE,),
@@ -107,11 +107,11 @@ V5_1 = (
         "Try it with a control video",
         trial_builders.control,
         BuiltIn(Head.INPAINT),
-        "Makes a clip from a text, draws its edges, and makes another clip after these edges.",
+        "Generates a clip from a prompt, detects its edges, and generates another clip from them.",
         (
             "Press **Run**.",
-            "Change the second prompt in step 2: the edges stay, colour and ground change.",
-            "Change the first prompt: another shape or motion is copied.",
+            "Change the second prompt in step 2: the edges stay, colour and background change.",
+            "Change the first prompt to copy another shape or motion.",
         ),
         "A large blue circle moves right on brown stripes.",
         forms=(Form.CORE,),
@@ -130,10 +130,10 @@ V5_1 = (
         "Try it with a camera",
         trial_builders.camera,
         BuiltIn(Head.CAMERA),
-        "You say how the camera moves over a scene.",
+        "Controls how the camera moves over a scene.",
         (
             "Press **Run**.",
-            "Choose another *move* in step 3: a pan, or a zoom with *speed* 0.5. Say the same in "
+            "Choose another *move* in step 3: a pan, or a zoom with *speed* 0.5. Repeat it in "
             "the prompt: *The camera zooms in on ...*, *zooms out from ...*.",
         ),
         "The camera pans left over a large red circle on grey checks.",

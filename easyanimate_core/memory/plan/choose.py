@@ -58,7 +58,7 @@ class Limits:
         """What a stage takes of the machine's memory."""
         return stage.host + (found.card_bytes(stage) if self.shared else 0)
 
-    def hold(self, found: Estimate) -> bool:
+    def allow(self, found: Estimate) -> bool:
         """Whether an estimate fits."""
         on_card = self.card is None or found.peak_card_bytes <= self.card
         return on_card and all(self.taken(found, stage) <= self.host for stage in found.stages)
@@ -66,7 +66,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is to be held in memory, what that takes, and why.
+    """How a run is to be kept in memory, what that takes, and why.
 
     `memory` is for `Pipeline.load` and `tile` for `Settings`. With `fits` False it is the most
     sparing way, which does not fit either; `reasons` says where it breaks and what would fit.
@@ -133,12 +133,12 @@ class _Question:
 
     def first_fitting(self) -> tuple[Memory, int | None] | None:
         tile = self.largest_tile()
-        ways = (memory for memory in self.ways() if self.limits.hold(self.estimate(memory, tile)))
+        ways = (memory for memory in self.ways() if self.limits.allow(self.estimate(memory, tile)))
         found = next(ways, None)
         return None if found is None else (found, tile)
 
     def ways(self) -> list[Memory]:
-        """Ways to hold the networks, the fastest and most exact first, the most sparing last."""
+        """Ways to keep the networks, the fastest and most exact first, the most sparing last."""
         if self.limits.card is None:
             return [
                 Memory(denoiser, text, None, "module", sequential)
@@ -171,7 +171,7 @@ class _Question:
         for tile in TILES:
             numbers = self.estimate(sparing, tile)
             stages = tuple(stage for stage in numbers.stages if stage.name in ("encode", "decode"))
-            if self.limits.hold(Estimate(stages, numbers.on_card)):
+            if self.limits.allow(Estimate(stages, numbers.on_card)):
                 return tile
         return TILES[-1]
 

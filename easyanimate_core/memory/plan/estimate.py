@@ -110,7 +110,7 @@ def estimate(
     Args:
         facts: The model.
         job: What is made.
-        memory: How networks are held.
+        memory: How networks are kept.
         compute: Compute dtype.
         on_card: Whether the run's device is a card with memory of its own.
         tile: Side of the VAE's tiles in pixels, None for whole frames.
@@ -182,7 +182,7 @@ class _Parts:
             working += self._unpacked_bytes()
         device, locked = whole, 0
         if self.on_card and memory.offload == "block":
-            # As much as comes to the card at a time is held ready in page-locked memory.
+            # As much as comes to the card at a time is kept ready in page-locked memory.
             device = locked = facts.denoiser.streamed_bytes(item, memory.quantization)
         vae = self._vae_bytes(facts.encoder) if job.encodes else 0
         host = PROCESS_BYTES + whole + vae + locked + (0 if self.on_card else working)

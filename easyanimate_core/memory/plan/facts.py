@@ -10,12 +10,18 @@ from dataclasses import dataclass, replace
 import torch
 
 from ...errors import InputError
-from ...models.specs import Head, TransformerConfig, VAEConfig, Version
+from ...models.specs import (
+    LATENT_CHANNELS,
+    PLUCKER_CHANNELS,
+    Head,
+    TransformerConfig,
+    VAEConfig,
+    Version,
+)
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...models.vae import AutoencoderKLMagvit
-from ...weights.files import CheckpointInfo, key_maps_transformer
-from ...weights.files.scaled import SCALED_DTYPES
-from ...weights.stored import is_quantized
+from ...weights.files import CheckpointInfo, in_original_names
+from ...weights.stored import may_be_quantized, stored_format
 
 #: Bytes per value of a quantised weight, with its share of the scales (qint4: a scale and a zero
 #: point of 16 bits per 128 values).
@@ -86,10 +92,9 @@ class ModelFacts:
 
 def facts_of(info: CheckpointInfo) -> ModelFacts:
     """The facts of a checkpoint folder, from its configs and headers."""
-    denoiser = {key_maps_transformer.to_original(name): tensor.shape
-                for name, tensor in info.transformer_files.weights.items()}  # fmt: skip
-    counts = {name: torch.Size(shape).numel() for name, shape in denoiser.items()}
-    fewer = {name for name, shape in denoiser.items() if is_quantized(name, shape)}
+    denoiser = in_original_names(info.transformer_files)
+    counts = {name: weight.numel for name, weight in denoiser.weights.items()}
+    fewer = {name for name in counts if may_be_quantized(name, denoiser[name].shape)}
     vae = {name: tensor.numel for name, tensor in info.vae_files.items()}
     decoding = {name: count for name, count in vae.items()
                 if name.startswith(("decoder.", "post_quant_conv."))}  # fmt: skip
@@ -101,7 +106,7 @@ def facts_of(info: CheckpointInfo) -> ModelFacts:
         vae=info.vae,
         denoiser=replace(
             _weights(counts, fewer, _stored_bytes(info.transformer_files.dtypes)),
-            packed=any(dtype in SCALED_DTYPES for dtype in info.transformer_files.dtypes),
+            packed=any(stored_format(denoiser, name) for name in counts),
         ),
         encoder=_weights(encoding, set(), vae_bytes),
         decoder=_weights(decoding, set(), vae_bytes),
@@ -127,10 +132,14 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
         raise InputError(f"The size is {size!r}; published models are 7B and 12B.")
     layers, own = _PUBLISHED_BLOCKS[size]
     new = version is Version.V5_1
-    noise = 16
-    beside = {Head.T2V: 0, Head.INPAINT: 17, Head.CONTROL: 32 if new else 16, Head.CAMERA: 22}
+    beside = {
+        Head.T2V: 0,
+        Head.INPAINT: 1 + LATENT_CHANNELS,
+        Head.CONTROL: LATENT_CHANNELS * (2 if new else 1),
+        Head.CAMERA: PLUCKER_CHANNELS + LATENT_CHANNELS,
+    }
     config = TransformerConfig(
-        in_channels=noise + beside[head],
+        in_channels=LATENT_CHANNELS + beside[head],
         num_layers=layers,
         mmdit_layers=own,
         text_embed_dim=3584 if new else 1024,
@@ -142,7 +151,7 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
         denoiser = EasyAnimateTransformer3DModel(config).state_dict()
         network = AutoencoderKLMagvit(vae)
     counts = {name: tensor.numel() for name, tensor in denoiser.items()}
-    fewer = {name for name, tensor in denoiser.items() if is_quantized(name, tensor.shape)}
+    fewer = {name for name, tensor in denoiser.items() if may_be_quantized(name, tensor.shape)}
     encoder, decoder = (sum(weight.numel() for weight in part.parameters())
                         for part in (network.encoder, network.decoder))  # fmt: skip
     return ModelFacts(

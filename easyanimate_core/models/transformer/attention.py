@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor, nn
 
 from ..ops import Operations
@@ -33,10 +34,12 @@ class Attention(nn.Module):
 
     def project(self, x_BNC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Normalised queries, normalised keys and values, each [B, N, H, D]."""
-        split = (self.heads, -1)
-        query = self.norm_q(self.to_q(x_BNC).unflatten(2, split))
-        key = self.norm_k(self.to_k(x_BNC).unflatten(2, split))
-        return query, key, self.to_v(x_BNC).unflatten(2, split)
+        query = self.norm_q(self._split(self.to_q(x_BNC)))
+        key = self.norm_k(self._split(self.to_k(x_BNC)))
+        return query, key, self._split(self.to_v(x_BNC))
+
+    def _split(self, x_BNC: Tensor) -> Tensor:
+        return rearrange(x_BNC, "b n (h d) -> b n h d", h=self.heads)
 
 
 def joint_attention(

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_efficient_attention, can_use_flash_attention
 from torch.utils.checkpoint import checkpoint
 
-#: Scores that are held at a time where a device holds them: 256 MiB in float32.
+#: Scores that are kept at a time where a device keeps them: 256 MiB in float32.
 MOST_SCORES = 2**26
 #: Of every published model; kernels ask for more than the dtype only where heads are wider.
 _HEAD_DIM = 64

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from torch import Tensor, nn
 
 from ...errors import InputError
@@ -152,16 +153,15 @@ class EasyAnimateTransformer3DModel(nn.Module):
         if condition is not None:
             sample_BCFHW = torch.cat([sample_BCFHW, condition], dim=1)
         sample_BCFHW = sample_BCFHW.to(wide(sample_BCFHW.dtype))
-        batch = sample_BCFHW.shape[0]
-        patches = self.proj(sample_BCFHW.transpose(1, 2).flatten(0, 1))  # [B * F, D, H/p, W/p]
-        return patches.flatten(2).transpose(1, 2).reshape(batch, -1, self.config.inner_dim)
+        patches = self.proj(rearrange(sample_BCFHW, "b c f h w -> (b f) c h w"))
+        return rearrange(patches, "(b f) c h w -> b (f h w) c", b=len(sample_BCFHW))
 
     def _unpatchify(self, tokens_BVP: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Tokens of C * p * p values to latents [B, C, F, H, W]."""
+        """Tokens of C * p * q values, patches of p rows and q columns, to [B, C, F, H, W]."""
+        frames, rows, columns = grid
         patch = self.config.patch_size
-        split = tokens_BVP.unflatten(2, (self.config.out_channels, patch, patch))
-        split = split.unflatten(1, grid)  # [B, F, H/p, W/p, C, p, p]
-        return split.permute(0, 4, 1, 2, 5, 3, 6).flatten(5, 6).flatten(3, 4)
+        pattern = "b (f h w) (c p q) -> b c f (h p) (w q)"
+        return rearrange(tokens_BVP, pattern, f=frames, h=rows, w=columns, p=patch, q=patch)
 
     def _check(
         self, sample: Tensor, text: Tensor, text_t5: Tensor | None, condition: Tensor | None

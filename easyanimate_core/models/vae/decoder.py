@@ -5,7 +5,8 @@ Shapes: B batch, C channels, F frames, H, W height and width.
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 
 from ..ops import Operations
@@ -17,49 +18,33 @@ from .causal_conv import History, causal_conv3d, convolve
 class Decoder(nn.Module):
     """Upward path: every block but the last doubles the size, and all but the first the frames."""
 
-    def __init__(
-        self,
-        config: VAEConfig,
-        *,
-        operations: Operations,
-        dtype: torch.dtype | None,
-        device: torch.device | None,
-    ) -> None:
+    def __init__(self, config: VAEConfig, *, operations: Operations, **factory: Any) -> None:
         super().__init__()
+        layers: dict[str, Any] = {"operations": operations, **factory}
         conv = causal_conv3d(operations)
         widths = config.block_out_channels[::-1]
-        self.conv_in = conv(config.latent_channels, widths[0], dtype=dtype, device=device)
-        self.mid_block = MidBlock3D(
-            config, widths[0], operations=operations, dtype=dtype, device=device
-        )
+        self.conv_in = conv(config.latent_channels, widths[0], **factory)
+        self.mid_block = MidBlock3D(config, widths[0], **layers)
         self.up_blocks = nn.ModuleList()
         for i, width in enumerate(widths):
             upsampler = None
             if i < len(widths) - 1:
-                upsampler = Upsampler3D(
-                    width,
-                    interpolates=i > 0 and not config.spatial_group_norm,
-                    operations=operations,
-                    dtype=dtype,
-                    device=device,
-                )
-            self.up_blocks.append(
-                UpBlock3D(
-                    config,
-                    widths[max(i - 1, 0)],
-                    width,
-                    # The second block is the first that doubles the frames.
-                    repeats=i > 1 and config.spatial_group_norm,
-                    upsampler=upsampler,
-                    operations=operations,
-                    dtype=dtype,
-                    device=device,
-                )
+                interpolates = i > 0 and not config.spatial_group_norm
+                upsampler = Upsampler3D(width, interpolates=interpolates, **layers)
+            block = UpBlock3D(
+                config,
+                widths[max(i - 1, 0)],
+                width,
+                # The second block is the first that doubles the frames.
+                repeats=i > 1 and config.spatial_group_norm,
+                upsampler=upsampler,
+                **layers,
             )
+            self.up_blocks.append(block)
         self.conv_norm_out = operations.GroupNorm(
-            config.norm_num_groups, widths[-1], eps=NORM_EPS, dtype=dtype, device=device
+            config.norm_num_groups, widths[-1], eps=NORM_EPS, **factory
         )
-        self.conv_out = conv(widths[-1], config.out_channels, dtype=dtype, device=device)
+        self.conv_out = conv(widths[-1], config.out_channels, **factory)
         self.norm_per_frame = config.spatial_group_norm
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:

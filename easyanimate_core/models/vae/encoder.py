@@ -5,51 +5,40 @@ Shapes: B batch, C channels, F frames, H, W height and width.
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 from torch import Tensor, nn
 
 from ..ops import Operations
 from ..specs import VAEConfig
-from .blocks import NORM_EPS, DownBlock3D, MidBlock3D, normalise
+from .blocks import NORM_EPS, DownBlock3D, Downsampler3D, MidBlock3D, normalise
 from .causal_conv import History, causal_conv3d, convolve
 
 
 class Encoder(nn.Module):
     """Downward path: every block but the last halves the size, and all but the first the frames."""
 
-    def __init__(
-        self,
-        config: VAEConfig,
-        *,
-        operations: Operations,
-        dtype: torch.dtype | None,
-        device: torch.device | None,
-    ) -> None:
+    def __init__(self, config: VAEConfig, *, operations: Operations, **factory: Any) -> None:
         super().__init__()
+        layers: dict[str, Any] = {"operations": operations, **factory}
         conv = causal_conv3d(operations)
         widths = config.block_out_channels
-        self.conv_in = conv(config.in_channels, widths[0], dtype=dtype, device=device)
+        self.conv_in = conv(config.in_channels, widths[0], **factory)
         self.down_blocks = nn.ModuleList()
         for i, width in enumerate(widths):
-            is_last = i == len(widths) - 1
-            self.down_blocks.append(
-                DownBlock3D(
-                    config,
-                    widths[max(i - 1, 0)],
-                    width,
-                    stride=None if is_last else (1 if i == 0 else 2, 2, 2),
-                    operations=operations,
-                    dtype=dtype,
-                    device=device,
-                )
+            downsampler = None
+            if i < len(widths) - 1:
+                stride = (1 if i == 0 else 2, 2, 2)
+                downsampler = Downsampler3D(width, stride=stride, **layers)
+            block = DownBlock3D(
+                config, widths[max(i - 1, 0)], width, downsampler=downsampler, **layers
             )
-        self.mid_block = MidBlock3D(
-            config, widths[-1], operations=operations, dtype=dtype, device=device
-        )
+            self.down_blocks.append(block)
+        self.mid_block = MidBlock3D(config, widths[-1], **layers)
         self.conv_norm_out = operations.GroupNorm(
-            config.norm_num_groups, widths[-1], eps=NORM_EPS, dtype=dtype, device=device
+            config.norm_num_groups, widths[-1], eps=NORM_EPS, **factory
         )
-        self.conv_out = conv(widths[-1], 2 * config.latent_channels, dtype=dtype, device=device)
+        self.conv_out = conv(widths[-1], 2 * config.latent_channels, **factory)
         self.norm_per_frame = config.spatial_group_norm
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:

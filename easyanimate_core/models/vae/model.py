@@ -1,7 +1,7 @@
 """The causal 3-D VAE of EasyAnimate V5 and V5.1.
 
-Shapes: B batch, C channels, F frames, H, W height and width; T latent frames, h, w latent size.
-A video of F = 4 n + 1 frames has T = n + 1 latent frames; h = H / 8, w = W / 8.
+Shapes: B batch, C channels, F frames, H, W height and width; f, h, w those of latents.
+A video of F = 4 n + 1 frames has f = n + 1 latent frames; h = H / 8, w = W / 8.
 
 Both ways run in chunks: the first frame alone, then `mini_batch_encoder` frames or
 `mini_batch_decoder` latent frames at a time, so memory does not grow with the length. V5 normalises
@@ -12,6 +12,7 @@ model. V5.1 gives the same result for every chunk length.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -29,23 +30,6 @@ from .encoder import Encoder
 CHUNK_BYTES = 96 * 2**20
 
 
-@dataclass(frozen=True)
-class Posterior:
-    """A normal distribution of latents, (B, latent channels, T, h, w), not scaled."""
-
-    mean: Tensor
-    logvar: Tensor
-
-    def mode(self) -> Tensor:
-        """The most probable latents."""
-        return self.mean
-
-    def sample(self, generator: torch.Generator) -> Tensor:
-        """Random latents; the noise is drawn on the CPU, so that every device gives the same."""
-        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
-        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
-
-
 class AutoencoderKLMagvit(nn.Module):
     """Video to latents and back. Parameters have the names of the published checkpoints."""
 
@@ -59,40 +43,13 @@ class AutoencoderKLMagvit(nn.Module):
     ) -> None:
         super().__init__()
         _check_config(config)
-        moments = 2 * config.latent_channels
         self.config = config
-        self.encoder = Encoder(config, operations=operations, dtype=dtype, device=device)
-        self.quant_conv = operations.Conv3d(
-            moments, moments, kernel_size=1, dtype=dtype, device=device
-        )
-        self.post_quant_conv = operations.Conv3d(
-            config.latent_channels,
-            config.latent_channels,
-            kernel_size=1,
-            dtype=dtype,
-            device=device,
-        )
-        self.decoder = Decoder(config, operations=operations, dtype=dtype, device=device)
-
-    def check_video(self, video_BCFHW: Tensor) -> None:
-        """Raise `InputError` unless `encode` accepts this shape."""
-        _check_channels("video", video_BCFHW, self.config.in_channels)
-        check_frames(video_BCFHW.shape[2])
-        for name, size in zip(("height", "width"), video_BCFHW.shape[3:], strict=True):
-            if size < 1 or size % SPATIAL_FACTOR:
-                raise InputError(
-                    f"The video's {name} is {size}; the VAE needs a positive multiple of "
-                    f"{SPATIAL_FACTOR}. Resize or crop the video."
-                )
-
-    def check_latents(self, latents_BCThw: Tensor) -> None:
-        """Raise `InputError` unless `decode` accepts this shape."""
-        _check_channels("latents", latents_BCThw, self.config.latent_channels)
-        if min(latents_BCThw.shape) < 1:
-            raise InputError(
-                f"The latents' shape is {tuple(latents_BCThw.shape)}; every side must be at least "
-                "1. Pass at least one latent frame."
-            )
+        factory: dict[str, Any] = {"dtype": dtype, "device": device}
+        channels, moments = config.latent_channels, 2 * config.latent_channels
+        self.encoder = Encoder(config, operations=operations, **factory)
+        self.quant_conv = operations.Conv3d(moments, moments, kernel_size=1, **factory)
+        self.post_quant_conv = operations.Conv3d(channels, channels, kernel_size=1, **factory)
+        self.decoder = Decoder(config, operations=operations, **factory)
 
     def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
         """Distribution of the latents of a video in [-1, 1] with F = 4 n + 1.
@@ -113,7 +70,7 @@ class AutoencoderKLMagvit(nn.Module):
 
     def decode(
         self,
-        latents_BCThw: Tensor,
+        latents_BCfhw: Tensor,
         *,
         chunk_bytes: int = CHUNK_BYTES,
         progress: Progress = silent,
@@ -124,28 +81,28 @@ class AutoencoderKLMagvit(nn.Module):
         within `chunk_bytes`. Raises `InputError` for latents of another shape. `progress` gets one
         call per chunk, stage "decode".
         """
-        self.check_latents(latents_BCThw)
-        batch, _, num_latent_frames, height, width = latents_BCThw.shape
-        chunks = _chunks(num_latent_frames, self.decode_chunk_length(latents_BCThw, chunk_bytes))
+        self.check_latents(latents_BCfhw)
+        batch, _, num_latent_frames, height, width = latents_BCfhw.shape
+        chunks = _chunks(num_latent_frames, self.decode_chunk_length(latents_BCfhw, chunk_bytes))
         # Filled chunk by chunk: joining a list at the end would hold the whole video twice.
-        video_BCFHW = latents_BCThw.new_empty(
+        video_BCFHW = latents_BCfhw.new_empty(
             batch,
             self.config.out_channels,
             pixel_frames(num_latent_frames),
             height * SPATIAL_FACTOR,
             width * SPATIAL_FACTOR,
         )
-        latents_BCThw = self.post_quant_conv(latents_BCThw)
+        latents_BCfhw = self.post_quant_conv(latents_BCfhw)
         history = History()
         start = 0
         for done, chunk in enumerate(chunks, start=1):
-            frames = self.decoder(latents_BCThw[:, :, chunk], history)
+            frames = self.decoder(latents_BCfhw[:, :, chunk], history)
             video_BCFHW[:, :, start : start + frames.shape[2]] = frames
             start += frames.shape[2]
             progress("decode", done, len(chunks))
         return video_BCFHW
 
-    def decode_chunk_length(self, latents_BCThw: Tensor, chunk_bytes: int) -> int:
+    def decode_chunk_length(self, latents_BCfhw: Tensor, chunk_bytes: int) -> int:
         """Latent frames that are decoded at a time.
 
         V5 normalises over a chunk, so its length is part of the result. V5.1 does not, and two
@@ -153,16 +110,47 @@ class AutoencoderKLMagvit(nn.Module):
         """
         if not self.config.spatial_group_norm:
             return self.config.mini_batch_decoder
-        batch, _, _, height, width = latents_BCThw.shape
+        batch, _, _, height, width = latents_BCfhw.shape
         pixels = batch * TEMPORAL_FACTOR * SPATIAL_FACTOR**2 * height * width
-        widest = self.config.block_out_channels[1] * pixels * latents_BCThw.element_size()
+        widest = self.config.block_out_channels[1] * pixels * latents_BCfhw.element_size()
         return max(1, chunk_bytes // widest)
 
+    def check_video(self, video_BCFHW: Tensor) -> None:
+        """Raise `InputError` unless `encode` accepts this shape."""
+        _check_channels("video", video_BCFHW, self.config.in_channels)
+        check_frames(video_BCFHW.shape[2])
+        for name, size in zip(("height", "width"), video_BCFHW.shape[3:], strict=True):
+            if size < 1 or size % SPATIAL_FACTOR:
+                raise InputError(
+                    f"The video's {name} is {size}; the VAE needs a positive multiple of "
+                    f"{SPATIAL_FACTOR}. Resize or crop the video."
+                )
 
-def _chunks(num_frames: int, chunk_length: int) -> list[slice]:
-    """The first frame alone, then `chunk_length` frames at a time."""
-    starts = range(1, num_frames, chunk_length)
-    return [slice(0, 1), *(slice(start, start + chunk_length) for start in starts)]
+    def check_latents(self, latents_BCfhw: Tensor) -> None:
+        """Raise `InputError` unless `decode` accepts this shape."""
+        _check_channels("latents", latents_BCfhw, self.config.latent_channels)
+        if min(latents_BCfhw.shape) < 1:
+            raise InputError(
+                f"The latents' shape is {tuple(latents_BCfhw.shape)}; every side must be at least "
+                "1. Pass at least one latent frame."
+            )
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A normal distribution of latents, (B, latent channels, f, h, w), not scaled."""
+
+    mean: Tensor
+    logvar: Tensor
+
+    def mode(self) -> Tensor:
+        """The most probable latents."""
+        return self.mean
+
+    def sample(self, generator: torch.Generator) -> Tensor:
+        """Random latents; the noise is drawn on the CPU, so that every device gives the same."""
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
 
 
 def _check_config(config: VAEConfig) -> None:
@@ -177,6 +165,12 @@ def _check_config(config: VAEConfig) -> None:
             f"The VAE's mini_batch_encoder is {config.mini_batch_encoder}; it must be a positive "
             f"multiple of {TEMPORAL_FACTOR}, the frames of one latent frame. Correct config.json."
         )
+
+
+def _chunks(num_frames: int, chunk_length: int) -> list[slice]:
+    """The first frame alone, then `chunk_length` frames at a time."""
+    starts = range(1, num_frames, chunk_length)
+    return [slice(0, 1), *(slice(start, start + chunk_length) for start in starts)]
 
 
 def _check_channels(name: str, x: Tensor, channels: int) -> None:

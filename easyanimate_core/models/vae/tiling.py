@@ -1,6 +1,6 @@
 """Encoding and decoding in overlapping tiles: memory follows the tile, not the picture.
 
-Shapes: B batch, C channels, F frames, H, W height and width; T latent frames, h, w latent size.
+Shapes: B batch, C channels, F frames, H, W height and width; f, h, w those of latents.
 
 Every tile runs over the whole length of the clip. All tiles have the full size and are spread
 evenly, so that the normalisation of no tile rests on a narrow strip. Neighbours are blended over
@@ -99,18 +99,18 @@ def encode_tiled(
 
 
 def decode_tiled(
-    vae: AutoencoderKLMagvit, latents_BCThw: Tensor, tiles: Tiles, *, progress: Progress = silent
+    vae: AutoencoderKLMagvit, latents_BCfhw: Tensor, tiles: Tiles, *, progress: Progress = silent
 ) -> Tensor:
     """`vae.decode` in tiles; latents within one tile are decoded as a whole.
 
     `progress` gets one call per chunk of a tile, stage "decode".
     """
-    vae.check_latents(latents_BCThw)
+    vae.check_latents(latents_BCfhw)
 
-    def video(tile_BCThw: Tensor, tile_progress: Progress) -> Tensor:
-        return vae.decode(tile_BCThw, progress=tile_progress)
+    def video(tile_BCfhw: Tensor, tile_progress: Progress) -> Tensor:
+        return vae.decode(tile_BCfhw, progress=tile_progress)
 
-    return _run_tiles(video, latents_BCThw, tiles, (1, SPATIAL_FACTOR), progress)
+    return _run_tiles(video, latents_BCfhw, tiles, (1, SPATIAL_FACTOR), progress)
 
 
 def _run_tiles(

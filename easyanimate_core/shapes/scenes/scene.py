@@ -15,7 +15,7 @@ import numpy as np
 
 from ...errors import InputError
 
-T = TypeVar("T")
+Value = TypeVar("Value")
 Point = tuple[float, float]
 
 SHAPES = ("circle", "square", "triangle", "cross")
@@ -190,8 +190,8 @@ class _Draw:
         """A number in [`low`, `high`); their mean if the interval is empty."""
         return low + self.share() * (high - low) if high > low else (low + high) / 2
 
-    def one_of(self, values: Sequence[T]) -> T:
-        """One of `values`, with equal probability."""
+    def one_of(self, values: Sequence[Value]) -> Value:
+        """One of `values`, all equally often."""
         return values[int(self.share() * len(values))]
 
 

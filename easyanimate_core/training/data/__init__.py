@@ -1,1 +1,1 @@
-"""What is trained on: records, buckets of equal token counts, and the caches."""
+"""Training data: records, buckets of equal token counts, and caches."""

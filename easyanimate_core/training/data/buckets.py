@@ -1,9 +1,9 @@
-"""Batches of equal shapes and equal token counts: training by token length.
+"""Batches of equal shape and equal token count: training by token length.
 
-A token length T allows every shape whose latent frames x rows x columns come near T from below:
-512 x 512 x 49, 768 x 768 x 21 and 1024 x 1024 x 9 cost the same. Every clip takes one of its
-shapes in each epoch; batches hold clips of one shape; all ranks get that shape at the same step, so
-that none waits for another.
+A token length N allows every shape whose latent frames x rows x columns are close to N without
+exceeding it: 512 x 512 x 49, 768 x 768 x 21 and 1024 x 1024 x 9 cost the same. Each epoch, every
+clip takes one of its shapes; a batch has a single shape, and all ranks get the same shape at the
+same step, so that none waits for another.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOKEN_SIDE = 2 * SPATIAL_FACTOR
 
 @dataclass(frozen=True)
 class Draw:
-    """One clip of a batch: which, in which shape, and how often it was drawn before."""
+    """One clip of a batch: its index, its shape, and how often it was drawn before."""
 
     index: int
     shape: Shape
@@ -30,9 +30,9 @@ class Draw:
 
 
 def shapes_for(record: Record, tokens: Sequence[int], lengths: Sequence[int]) -> list[Shape]:
-    """The shapes that a clip fits without being enlarged or repeated, one per length and bucket.
+    """The shapes that fit a clip without upscaling or repeating it, one per length and bucket.
 
-    The aspect ratio is the clip's, to the nearest multiple of 16 on each side.
+    They keep the clip's aspect ratio, up to rounding each side to a multiple of 16.
     """
     shapes = []
     for budget in tokens:
@@ -41,7 +41,7 @@ def shapes_for(record: Record, tokens: Sequence[int], lengths: Sequence[int]) ->
             if frames > record.frames or area < 1:
                 continue
             rows = math.sqrt(area * record.height / record.width)
-            # Rounded to the nearest as long as the budget allows.
+            # Rounded to nearest, as far as the budget allows.
             height = max(1, round(rows))
             width = max(1, min(round(area / rows), int(area / height + 1e-6)))
             shape = Shape(frames, height * TOKEN_SIDE, width * TOKEN_SIDE)
@@ -51,16 +51,16 @@ def shapes_for(record: Record, tokens: Sequence[int], lengths: Sequence[int]) ->
 
 
 class Batches:
-    """The batches of a run, in an order that depends on the seed alone.
+    """The batches of a run, in an order that depends only on the seed.
 
     Args:
-        records: What is drawn from.
-        shapes: For each record the shapes that it may take, at least one.
-        tokens_per_batch: Of one device; a batch has as many clips as fit, at least one.
-        ranks: Devices that train together.
-        seed: Of the order.
+        records: The clips to draw from.
+        shapes: The shapes that each record may take, at least one.
+        tokens_per_batch: Tokens per device; a batch has as many clips as fit, at least one.
+        ranks: Number of devices.
+        seed: Seed of the order.
 
-    Every clip is drawn once in an epoch. The last batch of a shape is filled up from that shape's
+    Every clip is drawn once per epoch. The last batch of a shape is filled up with that shape's
     first clips.
     """
 
@@ -109,7 +109,7 @@ class Batches:
         return [steps[i] for i in random.permutation(len(steps))]
 
     def of_rank(self, rank: int, position: int = 0) -> Iterator[list[Draw]]:
-        """The batches of one rank without end, after the first `position` ones."""
+        """The endless batches of one rank, after the first `position` ones."""
         number = 0
         while True:
             steps = self.epoch(number)

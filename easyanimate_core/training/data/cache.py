@@ -1,4 +1,4 @@
-"""Latents on disk, found by the content that they were made from."""
+"""Latents on disk, keyed by the content that they were encoded from."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _DIGEST_BYTES = 20
 
 
 def digest(*parts: object) -> str:
-    """A name for `parts`, the same in every process."""
+    """A hash of `parts` that is the same in every process."""
     return hashlib.blake2b(repr(parts).encode(), digest_size=_DIGEST_BYTES).hexdigest()
 
 
 def digest_of_files(*paths: Path) -> str:
-    """A name for the content of files; of large ones samples are read."""
+    """A hash of the content of files; large ones are sampled."""
     total = hashlib.blake2b(digest_size=_DIGEST_BYTES)
     for path in paths:
         add_samples(total, path)
@@ -36,10 +36,9 @@ def digest_of_files(*paths: Path) -> str:
 
 @functools.lru_cache(maxsize=16)
 def tell_once(folder: Path, result: str) -> None:
-    """Say that a folder cannot be written to, and what becomes of what is missing there."""
+    """Log once that a folder cannot be written to, and the consequence."""
     logger.error(
-        "Nothing can be kept in %s, which is full or not to be written to: what is missing there "
-        "%s.",
+        "Nothing can be cached in %s, which is full or not writable: what is missing there %s.",
         folder,
         result,
     )
@@ -47,17 +46,16 @@ def tell_once(folder: Path, result: str) -> None:
 
 @dataclass(frozen=True)
 class LatentCache:
-    """Tensors in half precision by name; `encoder` names what encoded them.
+    """Tensors in half precision by content; `encoder` identifies the network that encoded them.
 
-    An entry that is damaged, or holds numbers that are not finite, is encoded anew: it costs a
-    clip's time and no more.
+    A damaged entry, or one with values that are not finite, is encoded again.
     """
 
     folder: Path
     encoder: str
 
     def read(self, *content: object) -> Tensor | None:
-        """The tensor made of `content`, None where there is none."""
+        """The tensor cached for `content`, None if there is none."""
         path = self._path(content)
         if not path.is_file():
             return None
@@ -70,17 +68,17 @@ class LatentCache:
         return kept.float() if is_own and bool(kept.isfinite().all()) else None
 
     def has(self, *content: object) -> bool:
-        """Whether there is an entry; a damaged one counts."""
+        """Whether there is an entry, damaged or not."""
         return self._path(content).is_file()
 
     def write(self, tensor: Tensor, *content: object) -> None:
-        """Keep a tensor; where that cannot be, it is said once and the run goes on without."""
+        """Cache a tensor; if that fails, it is logged once and the run continues without."""
         half = tensor.to("cpu", torch.float16).contiguous()
         try:
             path = self._path(content)
             write_tensors(path, {_KEY: half}, {"entry": path.stem}, spare=False)
         except MediaError:
-            tell_once(self.folder, "is encoded anew in every epoch")
+            tell_once(self.folder, "is encoded again in every epoch")
 
     def _path(self, content: tuple[object, ...]) -> Path:
         name = digest(self.encoder, *content)

@@ -1,4 +1,4 @@
-"""The original's metadata JSON as records: a list of file_path, text and type."""
+"""Reads the original's metadata JSON, a list of file_path, text and type, as records."""
 
 from __future__ import annotations
 
@@ -46,24 +46,24 @@ _RULES = {
 def manifest_records(
     manifest: Path, root: Path | None, *, fps: float, report: Callable[[str], None]
 ) -> list[Record]:
-    """Read a manifest; headers of the files are read, not their frames.
+    """Read a manifest and the headers of its files, but not their frames.
 
     An entry has `file_path`, `text` and `type` ("video" or "image"), and may have
     `control_file_path` and `camera_file_path`. Paths are relative to `root`, or to the manifest's
-    folder. Clips are taken at `fps`.
+    folder. Clips are sampled at `fps`.
 
-    Clips and pictures that cannot be read are left out; `report` is told their names and number,
-    and what is changed in others so that they are seen as a player shows them.
+    Clips and images that cannot be read are left out and listed through `report`, as are the
+    changes made to others so that they look as a player shows them.
 
     Raises:
-        InputError: The manifest is missing or malformed, or a file it names is missing.
-        MediaError: No file can be read.
+        InputError: The manifest is missing or malformed, or a file that it names is missing.
+        MediaError: None of the files can be read.
     """
     if not manifest.is_file():
-        raise InputError(f"There is no manifest {manifest}; prepare-data manifest writes one.")
+        raise InputError(f"There is no manifest {manifest}. Write one with: prepare-data manifest.")
     entries = read_json(manifest, list, error=InputError, limit=DATASET_BYTES)
     if not entries:
-        raise InputError(f"{manifest} must hold a list of at least one clip.")
+        raise InputError(f"{manifest} must contain a list of at least one clip.")
     base = root or manifest.parent
     found = [_record_or_fault(entry, n, base, fps) for n, entry in enumerate(entries, start=1)]
     records = [record for record in found if isinstance(record, Record)]
@@ -126,7 +126,7 @@ def _place(path: str, base: Path, name: str, number: int) -> Path:
     file = path_below(base, path)
     if not is_file(file):
         system = foreign_system(path)
-        known = f" {path} is a path of {system}: write it relative to {base}." if system else ""
+        known = f" {path} is a {system} path: write it relative to {base}." if system else ""
         raise InputError(f"Entry {number}: {name} {file} does not exist.{known}")
     return file
 

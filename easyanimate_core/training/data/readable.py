@@ -1,7 +1,7 @@
-"""Clips are read once before the first step, as far as training will: a bad file is found then.
+"""Reads every clip once before the first step, so that a bad file is found early.
 
-What can be read is kept in the cache, so that the next run does not read it again; what cannot is
-read anew every time, for it may have been mended.
+The cache remembers readable clips, so that the next run skips them; unreadable ones are tried
+again every time, because they may have been fixed.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .records import Record, Sample, Shape
 
 @dataclass(frozen=True)
 class Reading:
-    """How clips are read: their `lengths` in frames, and what beside the clip the task `needs`.
+    """How clips are read: `lengths` in frames, and what the task `needs` in addition to the clip.
 
-    `kept` is the folder of what is known to be readable.
+    `kept` is the folder that remembers readable clips.
     """
 
     lengths: Sequence[int]
@@ -33,7 +33,7 @@ class Reading:
     def unreadable(
         self, records: Sequence[Record], share: slice, progress: Progress = silent
     ) -> list[tuple[int, str]]:
-        """Number and fault of those of a `share` that cannot be read; the stage is "check"."""
+        """Index and fault of each unreadable record in `share`. Reports the stage "check"."""
         numbers = range(len(records))[share]
         faults = []
         progress("check", 0, len(numbers))
@@ -46,11 +46,11 @@ class Reading:
         return faults
 
     def guarded(self, record: Record) -> Record:
-        """The record; where it cannot be read any more, the next run will know."""
+        """The record; if it becomes unreadable, the next run checks it again."""
         return replace(record, load=partial(_load_or_forget, record.load, self._mark(record)))
 
     def _fault(self, record: Record) -> str:
-        """Why it cannot be read, empty where it can; where it has no length, buckets refuse it."""
+        """Why it cannot be read, empty if it can. Too short clips are left for the buckets."""
         frames, mark = self._frames(record), self._mark(record)
         if not frames or mark.is_file():
             return ""
@@ -63,7 +63,7 @@ class Reading:
             with atomic_file(mark, spare=False) as scratch:
                 scratch.touch()
         except MediaError:
-            tell_once(self.kept, "is read anew by the next run")
+            tell_once(self.kept, "is read again by the next run")
         return ""
 
     def _check_whole(self, sample: Sample) -> None:
@@ -71,7 +71,7 @@ class Reading:
             raise InputError(f"It has no {self.needs}_file_path, which the task needs.")
 
     def _frames(self, record: Record) -> int:
-        """The most that training reads of it, 0 where it is too short for all lengths."""
+        """The most frames that training reads of it, 0 if it is too short for all lengths."""
         return max((n for n in self.lengths if n <= record.frames), default=0)
 
     def _mark(self, record: Record) -> Path:
@@ -85,6 +85,6 @@ def _load_or_forget(load: Callable[[Shape], Sample], mark: Path, shape: Shape) -
     except EasyAnimateError as error:
         discard(mark)
         raise MediaError(
-            f"{error} It could be read when the run began. Start the run again: it goes on after "
-            "its last state, and leaves out what cannot be read by then."
+            f"{error} It could be read when the run began. Start the run again: it resumes from "
+            "its last state and leaves out clips that cannot be read."
         ) from error

@@ -1,4 +1,4 @@
-"""Clips to train on, whatever they come from.
+"""Clips to train on, whatever their source.
 
 Shapes: F frames, H and W height and width in pixels.
 """
@@ -17,7 +17,7 @@ from ...paths.camera import CameraPath
 
 
 class Shape(NamedTuple):
-    """What a clip is brought to: frames (4n + 1), height and width (multiples of 16)."""
+    """The target shape of a clip: frames (4n + 1), height and width (multiples of 16)."""
 
     frames: int
     height: int
@@ -25,16 +25,16 @@ class Shape(NamedTuple):
 
     @property
     def tokens(self) -> int:
-        """Tokens that the denoiser sees of it."""
+        """Number of tokens in the denoiser."""
         return num_tokens(*self)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip as it is trained on. Pixels are [F, H, W, 3] in [0, 1].
+    """A clip in its training shape. Pixels are [F, H, W, 3] in [0, 1].
 
-    `control` has the same shape; `camera` has F poses; `masks` [F, H, W] are 1 on a region that is
-    worth changing (the synthetic world knows its bodies).
+    `control` has the same shape; `camera` has F poses; `masks` [F, H, W] are 1 on a region worth
+    changing (the bodies of the synthetic world).
     """
 
     frames: Tensor
@@ -45,10 +45,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Record:
-    """A clip that is not read yet, of a `name` that its user knows.
+    """A clip that has not been read yet; its `name` is shown to the user.
 
-    `identity` changes whenever its content does; `captions` mean the same (one is drawn at a time);
-    `load` brings it to a shape. `notes` say what is changed in it first.
+    `identity` changes whenever its content does; `captions` are alternatives, one of which is
+    drawn each time; `load` reads it in a given shape. `notes` list the changes made to it first.
     """
 
     identity: str
@@ -62,9 +62,9 @@ class Record:
 
 
 def generator_of(*parts: int | str) -> np.random.Generator:
-    """Random numbers that depend on `parts` alone, such as (seed, step, sample).
+    """A random generator that depends only on `parts`, such as (seed, step, sample).
 
-    Every draw of training is made this way, so that a resumed run needs no state but its step.
+    All random draws of training are made this way, so that a resumed run needs only its step.
     """
     words = [p if isinstance(p, int) else int.from_bytes(p.encode(), "big") for p in parts]
     return np.random.default_rng(words)

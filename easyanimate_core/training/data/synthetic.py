@@ -16,9 +16,9 @@ from .records import Record, Sample, Shape, generator_of
 
 
 def synthetic_records(config: SyntheticConfig, *, seed: int | None = None) -> list[Record]:
-    """`config.count` scenes; `seed` in place of the config's gives held-out ones.
+    """`config.count` scenes; a `seed` other than the config's gives held-out ones.
 
-    Those of a shape that the config repeats are there several times.
+    Scenes with a shape listed in `config.repeat` occur several times.
     """
     seed = config.seed if seed is None else seed
     scenes = [_scene(config, seed, index) for index in range(config.count)]
@@ -42,7 +42,7 @@ def _scene(config: SyntheticConfig, seed: int, index: int) -> Scene:
 
 
 def _one_of(values: Sequence[str], seed: int, index: int, what: str) -> str:
-    """The value of scene `index`: any of them, equally often."""
+    """The value for scene `index`, drawn uniformly."""
     return values[int(generator_of(seed, index, what).integers(len(values)))]
 
 
@@ -63,8 +63,8 @@ def _load(scene: Scene, control: str, shape: Shape) -> Sample:
     if shape[1:] != whole[1:] or shape.frames > scene.frames:
         raise InputError(
             f"A synthetic clip has {scene.frames} frames of {scene.height} x {scene.width}; "
-            f"{shape.frames} of {shape.height} x {shape.width} were asked for. Set data.tokens and "
-            "data.frames to its size; fewer frames are its first ones."
+            f"{shape.frames} of {shape.height} x {shape.width} were requested. Set data.tokens and "
+            "data.frames to its size; with fewer frames, its first ones are used."
         )
     rendered, first = render(scene), slice(shape.frames)
     return Sample(

@@ -1,4 +1,4 @@
-"""Raw videos to a dataset: scenes, filters, near-duplicates, captions, the trainer's list."""
+"""Turns raw videos into a dataset: scenes, filters, near-duplicates, captions, manifest."""
 
 from .caption_model import PROMPT, Captioning
 from .captions import CaptionSummary, caption_files, read_captions

@@ -29,10 +29,10 @@ _FIELDS = {"name"}
 
 @dataclass(frozen=True)
 class Captioning:
-    """How a model is asked.
+    """How to prompt a captioning model.
 
-    `prompt` may hold {name}, which becomes the file's name without its ending. `frames` evenly
-    spread ones are shown; the answer has at most `max_tokens` tokens and is the likeliest one.
+    `prompt` may contain {name}, which is replaced by the file's name without its suffix. `frames`
+    evenly spaced frames are shown; decoding is greedy, up to `max_tokens` tokens.
     """
 
     prompt: str = PROMPT
@@ -45,42 +45,42 @@ class Captioning:
     def __post_init__(self) -> None:
         for name in ("frames", "batch", "max_tokens"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} is {getattr(self, name)}; at least 1 is needed.")
+                raise InputError(f"{name} is {getattr(self, name)}; it must be at least 1.")
         try:
             fields = {field for _, field, _, _ in string.Formatter().parse(self.prompt) if field}
         except ValueError as error:
             raise InputError(
-                f"The prompt has a lone brace ({error}); write {{{{ or }}}}."
+                f"The prompt has an unmatched brace ({error}); write {{{{ or }}}}."
             ) from None
         if fields - _FIELDS:
             raise InputError(
-                f"The prompt holds {{{min(fields - _FIELDS)}}}; only {{name}} is known. Write "
-                "braces twice where they are meant."
+                f"The prompt contains {{{min(fields - _FIELDS)}}}, but only {{name}} is allowed. "
+                "Double the braces to write them literally."
             )
         if not self.prompt.strip():
-            raise InputError("The prompt is empty; say what the model is to describe.")
+            raise InputError("The prompt is empty; tell the model what to describe.")
 
 
 def check_model(folder: Path) -> None:
-    """Raise `InputError` unless `folder` looks like a model of transformers with its weights."""
+    """Raise `InputError` unless `folder` looks like a transformers model with weights."""
     remedy = (
-        "Download a vision-language model that transformers knows, such as "
-        "Qwen/Qwen2.5-VL-7B-Instruct, and name its folder; or take captions from a file (--from)."
+        "Download a vision-language model that transformers supports, such as "
+        "Qwen/Qwen2.5-VL-7B-Instruct, and pass its folder; or read captions from a file (--from)."
     )
     if not (folder / "config.json").is_file():
-        raise InputError(f"{folder} holds no model: there is no config.json. {remedy}")
+        raise InputError(f"{folder} does not contain a model: there is no config.json. {remedy}")
     if not any(folder.glob("*.safetensors")):
         raise InputError(f"{folder} has no weights: there is no .safetensors file. {remedy}")
 
 
 class CaptionModel:
-    """A model from a folder in the format of transformers; nothing is downloaded."""
+    """A model from a folder in transformers' format; nothing is downloaded."""
 
     def __init__(self, folder: Path, captioning: Captioning) -> None:
-        """Load it.
+        """Load the model.
 
         Raises:
-            CheckpointError: It is damaged, or of a kind that takes no pictures.
+            CheckpointError: It is damaged, or not a vision-language model.
         """
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
@@ -97,15 +97,15 @@ class CaptionModel:
         except CheckpointError as error:
             raise CheckpointError(
                 f"{folder} cannot be used to caption: {error} It must be a vision-language model "
-                "that transformers knows."
+                "that transformers supports."
             ) from error
         self._model: Any = model.eval().to(self._device)
-        # Answers begin where the prompts end, which must be the same place in a batch.
+        # Answers start where the prompts end, which must be the same position across the batch.
         self._processor.tokenizer.padding_side = "left"
 
     @torch.inference_mode()
     def __call__(self, clips: Sequence[tuple[DataFile, list[np.ndarray[Any, Any]]]]) -> list[str]:
-        """A text for each (file, its frames as uint8 RGB [H, W, 3])."""
+        """Caption each (file, its frames as uint8 RGB [H, W, 3])."""
         chats = [self._messages(data, len(frames)) for data, frames in clips]
         prompts = render_chats(self._processor, chats)
         pictures = [[Image.fromarray(frame) for frame in frames] for _, frames in clips]

@@ -1,4 +1,4 @@
-"""The text of every file: by a vision-language model, or from files that say it."""
+"""The text of every file: from a vision-language model, or from given files."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from .journal import Journal
 from .pixels import notes_of, sample_frames
 from .results import remaining
 
-#: What `by` says of a caption that was read from a file.
+#: `by` of a caption that was read from a file.
 GIVEN = "given"
 
 
 @dataclass(frozen=True)
 class Caption:
-    """`by` names what said it: "given", or the model with a digest of the prompt."""
+    """`by` is the caption's source: "given", or the model with a digest of the prompt."""
 
     path: str
     identity: str
@@ -38,9 +38,9 @@ class Caption:
 
 @dataclass(frozen=True)
 class CaptionSummary:
-    """How many captions were made or read now, and how many files have none.
+    """How many captions were added, and how many files have none.
 
-    `unreadable` are files that were left out, with the reason; `notes` say what was changed in
+    `unreadable` maps files that were left out to the reason; `notes` list the changes made to
     others so that the model sees them as a player shows them.
     """
 
@@ -51,7 +51,7 @@ class CaptionSummary:
 
 
 def captions_of(folder: Path, files: Iterable[DataFile]) -> dict[str, str]:
-    """The text of each file that has one, by path."""
+    """The texts of the files that have one, by path."""
     latest = {path: caption.text for path, caption in _latest(_journal(folder), files).items()}
     return {path: text for path, text in latest.items() if text}
 
@@ -64,13 +64,13 @@ def caption_files(
     replace: bool = False,
     progress: Progress = silent,
 ) -> CaptionSummary:
-    """Caption what filter and deduplicate kept and has no caption, with a vision-language model.
+    """Caption the files kept by filter and deduplicate that have none, with a model.
 
-    Captions of the same model and prompt stay, and those that were given from a file; `replace`
-    makes all anew that are of anything else.
+    Captions from the same model and prompt are kept, and so are those read from a file; `replace`
+    regenerates all others.
 
     Raises:
-        InputError: The folder holds no such model, or there are captions of another model or
+        InputError: The folder contains no such model, or there are captions from another model or
             prompt and `replace` is not set.
     """
     captioning = captioning or Captioning()
@@ -82,7 +82,7 @@ def caption_files(
     others = [path for path, caption in latest.items() if caption.by not in (by, GIVEN)]
     if others and not replace:
         raise InputError(
-            f"{len(others)} files have captions of another model or prompt: {some(others)}. Give "
+            f"{len(others)} files have captions from another model or prompt: {some(others)}. Use "
             "the same again, or replace them (--replace)."
         )
     jobs = [d for d in files if d.path not in latest or (replace and latest[d.path].by != by)]
@@ -105,7 +105,7 @@ def caption_files(
 def _frames_of(
     data: DataFile, count: int, unreadable: dict[str, str]
 ) -> list[np.ndarray[Any, Any]] | None:
-    """The frames that are shown, None of a file that cannot be read: it goes to `unreadable`."""
+    """The frames to show, or None if the file cannot be read, which `unreadable` records."""
     try:
         return sample_frames(data, count)
     except MediaError as error:
@@ -114,16 +114,16 @@ def _frames_of(
 
 
 def read_captions(folder: Path, source: Path) -> CaptionSummary:
-    """Take captions from a file, or from a folder of text files.
+    """Read captions from a file, or from a folder of text files.
 
-    A .json holds a list of {"file_path", "text"} or an object of text by path; a .csv has the
-    columns file_path and text; a folder has for clips/a.mp4 the text clips/a.txt (which may lie
-    beside the clip itself). Paths are those of the dataset.
+    A .json contains a list of {"file_path", "text"} or an object that maps paths to texts; a .csv
+    has the columns file_path and text; in a folder, clips/a.txt is the text of clips/a.mp4 (and
+    may be next to the clip itself). Paths are relative to the dataset.
 
-    A text of a folder that cannot be read is left out, and named in the summary.
+    Unreadable files of a folder are left out and listed in the summary.
 
     Raises:
-        InputError: The source is unreadable or names files that the dataset has not.
+        InputError: The source is unreadable, or names files that are not in the dataset.
     """
     files = find_files(folder)
     unreadable: dict[str, str] = {}
@@ -132,8 +132,8 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     unknown = [path for path in texts if path not in by_path]
     if unknown:
         raise InputError(
-            f"{source} has captions of {len(unknown)} files that are not in {folder}: "
-            f"{some(unknown)}. Write paths as {files[0].path}."
+            f"{source} has captions for {len(unknown)} files that are not in {folder}: "
+            f"{some(unknown)}. Write paths like {files[0].path}."
         )
     if not texts:
         said = "".join(f" {fault}" for fault in list(unreadable.values())[:1])
@@ -141,7 +141,7 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     empty = [path for path, text in texts.items() if not text.strip()]
     if empty:
         raise InputError(
-            f"{source} has no text for {some(empty)}. Write one, or leave the file out."
+            f"{source} has an empty text for {some(empty)}. Write one, or leave the file out."
         )
     journal = _journal(folder)
     latest = _latest(journal, files)
@@ -191,22 +191,22 @@ def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -
             raise
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f'{source} is no list of {{"file_path", "text"}} and no object of text by path '
-                f"({error!r})."
+                f'{source} must contain a list of {{"file_path", "text"}} or an object that maps '
+                f"paths to texts ({error!r})."
             ) from error
     if source.suffix.lower() == ".csv":
         try:
             rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
         except csv.Error as error:
-            raise InputError(f"{source} is no table of CSV: {error}.") from error
+            raise InputError(f"{source} is not valid CSV: {error}.") from error
         if any(not {"file_path", "text"} <= row.keys() for row in rows):
-            raise InputError(f"{source} lacks the column file_path or text in its first line.")
+            raise InputError(f"The first line of {source} lacks the column file_path or text.")
         return {row["file_path"] or "": row["text"] or "" for row in rows}
-    raise InputError(f"{source} is neither a .json, a .csv nor a folder of .txt files.")
+    raise InputError(f"{source} is not a .json, a .csv or a folder of .txt files.")
 
 
 def _by_paths_here(texts: Mapping[str, str], known: Mapping[str, DataFile]) -> dict[str, str]:
-    r"""By the dataset's paths, where they were written on Windows, with `\` between the names."""
+    r"""Texts by the dataset's paths, even if they were written on Windows with `\`."""
     found: dict[str, str] = {}
     for path, text in texts.items():
         name = path if path in known else "/".join(parts_of(path))
@@ -222,7 +222,7 @@ def _texts_of_json(value: Any) -> dict[str, str]:
     )
     texts = dict(pairs)
     if not all(isinstance(text, str) for pair in texts.items() for text in pair):
-        raise TypeError("a path or a text is no string")
+        raise TypeError("a path or a text is not a string")
     return texts
 
 

@@ -1,7 +1,7 @@
-"""Chats for a model of others, by the template in its folder: a program, run within limits.
+"""Renders chats with a third-party model's chat template, a program, within limits.
 
-The library runs it in a sandbox, which keeps it from the machine but not from looping or growing
-without end; so it runs in a process of its own, which is ended.
+The library runs it in a sandbox that does not limit its time or memory, so it runs in a process of
+its own, which can be killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from ...errors import CheckpointError
 
-#: A forked process has everything; another imports the library first.
+#: A forked process is ready at once; a spawned one imports the library first.
 _SECONDS = {"fork": 20, "spawn": 120}
 _MEMORY = 2**30
 _MOST_CHARACTERS = 1_000_000
@@ -24,10 +24,10 @@ Messages = list[dict[str, Any]]
 
 
 def render_chats(processor: Any, chats: Sequence[Messages]) -> list[str]:
-    """Each chat as the model reads it, up to where its answer begins.
+    """Each chat as the model's input, up to where its answer starts.
 
     Raises:
-        CheckpointError: The template fails, or takes more time or memory than a chat can need.
+        CheckpointError: The template fails, or takes more time or memory than any chat needs.
     """
     method = _start_method()
     context: Any = multiprocessing.get_context(method)
@@ -37,22 +37,22 @@ def render_chats(processor: Any, chats: Sequence[Messages]) -> list[str]:
     sender.close()
     try:
         is_done = receiver.poll(_SECONDS[method])
-        texts, fault = receiver.recv() if is_done else ([], "it does not end")
+        texts, fault = receiver.recv() if is_done else ([], "it does not finish")
     except EOFError:
-        texts, fault = [], "its process was ended"
+        texts, fault = [], "its process was killed"
     finally:
         child.kill()
         child.join()
     if fault:
         raise CheckpointError(
-            f"The chat template of the captioning model cannot be run ({fault}). Download its "
-            "folder again, or name another model's."
+            f"The chat template of the captioning model cannot be run ({fault}). Download the "
+            "model again, or use another one."
         )
     return texts
 
 
 def _start_method() -> str:
-    """A fork is quicker, where the system has it and nobody has chosen another way."""
+    """Fork, which is faster, where it is available and no other method was chosen."""
     chosen = multiprocessing.get_start_method(allow_none=True)
     return "fork" if sys.platform == "linux" and chosen in (None, "fork") else "spawn"
 
@@ -66,7 +66,7 @@ def _render(sender: Connection, processor: Any, chats: Sequence[Messages]) -> No
                 processor.apply_chat_template(chat, add_generation_prompt=True, tokenize=False)
             )
             if len(texts[-1]) > _MOST_CHARACTERS:
-                texts, fault = [], f"it makes {len(texts[-1]):,} characters"
+                texts, fault = [], f"it produces {len(texts[-1]):,} characters"
                 break
     except MemoryError:
         texts, fault = [], "it needs too much memory"
@@ -74,7 +74,7 @@ def _render(sender: Connection, processor: Any, chats: Sequence[Messages]) -> No
         texts, fault = [], f"{type(error).__name__}: {str(error)[:200]}"
     sender.send((texts, fault))
     sender.close()
-    os._exit(0)  # a forked process has the parent's threads' leftovers to clean up: it must not
+    os._exit(0)  # a forked process must not clean up what belongs to the parent's threads
 
 
 def _limit_memory() -> None:

@@ -1,4 +1,4 @@
-"""Where a video cuts from one scene to the next."""
+"""Detects the cuts of a video."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any
 from ...errors import InputError
 from ...media import read_facts, stream_frames
 
-#: The library's thresholds: mean change of hue, saturation and brightness (0 to 255), and how many
-#: times the change exceeds that of the neighbouring frames.
+#: The library's thresholds: mean change of hue, saturation and brightness (0 to 255), and the ratio
+#: of the change to that of the neighbouring frames.
 THRESHOLDS = {"content": 27.0, "adaptive": 3.0}
 
-# PySceneDetect looks at pictures of about this width; its thresholds were chosen on them.
+# PySceneDetect downscales frames to about this width; its thresholds were chosen for it.
 _WIDTH = 256
 
-# Two cuts within this time are a flash, such as lightning or a photographer's, not two scenes.
+# Two cuts within this time are a flash, such as lightning or a camera's, not two scenes.
 _FLASH_SECONDS = 0.4
 
 
 @dataclass(frozen=True)
 class Detection:
-    """Which detector of PySceneDetect, and its threshold (None: the library's)."""
+    """A detector of PySceneDetect and its threshold (None: the library's default)."""
 
     detector: str = "content"
     threshold: float | None = None
@@ -38,10 +38,10 @@ class Detection:
 
 @dataclass(frozen=True)
 class Cuts:
-    """`cuts` are the numbers of the frames with which a new scene begins.
+    """`cuts` are the indices of the frames that start a new scene.
 
-    Frames are counted at even moments of `fps`; a video that keeps to no rate has frames repeated.
-    `notes` say what was changed so that it is seen as a player shows it.
+    Frames are counted at the constant rate `fps`; in a video of variable rate, frames are repeated.
+    `notes` list the changes made so that it looks as a player shows it.
     """
 
     frames: int
@@ -53,7 +53,7 @@ class Cuts:
 
 
 def find_cuts(video: Path, detection: Detection, *, threads: int = 1) -> Cuts:
-    """The cuts of a video, to the frame.
+    """Find the cuts of a video, to the frame.
 
     Raises:
         MediaError: The video is damaged.

@@ -1,4 +1,4 @@
-"""Near-duplicates: the same clip in another size, another encoding or another container."""
+"""Near-duplicates: the same clip in another size, encoding or container."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .pixels import sample_frames
 from .pool import each
 from .results import Duplicate, Duplicates, filtered, read_duplicates
 
-#: Frames of a clip that are compared, and bits of the hash of each.
+#: Frames that are compared per clip, and bits of each frame's hash.
 FRAMES, BITS = 5, 64
 
-#: Mean distance of the frames in bits up to which two clips are one.
+#: Largest mean distance in bits per frame at which two clips are duplicates.
 THRESHOLD = 6.0
 
 
 @dataclass(frozen=True)
 class Hashed:
-    """`hashes` of evenly spread frames, hexadecimal; `error` says why there are none."""
+    """Hexadecimal `hashes` of evenly spaced frames, or the `error` that prevented them."""
 
     path: str
     identity: str
@@ -47,11 +47,11 @@ def deduplicate(
     workers: int = 1,
     progress: Progress = silent,
 ) -> Duplicates:
-    """Drop near-duplicates among the files that the step filter kept, or among all before it.
+    """Drop near-duplicates among the files that the filter step kept, or among all without it.
 
-    Of such files the one of the greatest resolution is kept, then the first by name. Compared are
-    perceptual hashes of frames at the same shares of the length: a part cut out of a clip is no
-    duplicate of it. The result is written to preparation/duplicates.json.
+    The file with the highest resolution is kept, then the first by name. Perceptual hashes are
+    compared at the same relative positions: a part cut from a clip is not a duplicate of it. The
+    result is written to preparation/duplicates.json.
 
     Raises:
         InputError: There are no files, or the threshold is outside 0 to 32 bits.
@@ -60,7 +60,7 @@ def deduplicate(
     if not 0 <= threshold <= BITS / 2:
         raise InputError(
             f"The threshold is {threshold}; it must be from 0 (equal) to {BITS // 2} bits, "
-            "which is how far unrelated pictures are apart."
+            "the distance of unrelated images."
         )
     files = filtered(folder, find_files(folder))
     journal = Journal(records_of(folder) / "hashes.jsonl", Hashed)
@@ -81,7 +81,7 @@ def deduplicate(
 
 
 def find_duplicates(records: Sequence[Hashed], threshold: float) -> list[Duplicate]:
-    """Each record that is within `threshold` of a better one that is kept."""
+    """The records within `threshold` of a better one that is kept."""
     ordered = sorted(records, key=lambda r: (-r.height * r.width, r.path))
     kept: list[Hashed] = []
     kept_KF = np.zeros((len(ordered), FRAMES), np.uint64)
@@ -100,7 +100,7 @@ def find_duplicates(records: Sequence[Hashed], threshold: float) -> list[Duplica
 
 
 def hash_of(frame: np.ndarray[Any, Any]) -> str:
-    """The perceptual hash of a frame, uint8 RGB [H, W, 3]: signs of its lowest frequencies."""
+    """The perceptual hash of a frame, uint8 RGB [H, W, 3]: signs of its low frequencies."""
     import imagehash
 
     return str(imagehash.phash(Image.fromarray(frame)))
@@ -117,5 +117,5 @@ def _hashed(data: DataFile) -> Hashed:
 
 
 def _spread(hashes: list[int]) -> list[int]:
-    """`FRAMES` of them: a picture, or a clip of fewer frames, repeats its own."""
+    """Exactly `FRAMES` hashes: an image or a shorter clip repeats its own."""
     return [hashes[i * len(hashes) // FRAMES] for i in range(FRAMES)]

@@ -1,7 +1,7 @@
-"""The folder of a dataset: which files are its data, and where the records about them lie.
+"""The folder of a dataset: its data files, and the records about them.
 
-Every picture and video below the folder is data, except below `preparation` (the records and the
-report) and `controls` (control videos, named as the file that they belong to).
+Every image and video in the folder tree is data, except in `preparation` (the records and the
+report) and `controls` (control videos, named after their clips).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class DataFile:
-    """`path` is relative to the dataset's folder; `identity` changes with the file."""
+    """`path` is relative to the dataset's folder; `identity` changes when the file does."""
 
     path: str
     file: Path
@@ -30,24 +30,24 @@ class DataFile:
 
 
 def identity_of(file: Path) -> str:
-    """Size and time of the last change: what tells a file from what it was before."""
+    """The file's size and modification time, which detect changes."""
     facts = file.stat()
     return f"{facts.st_size}-{facts.st_mtime_ns}"
 
 
 def records_of(folder: Path) -> Path:
-    """Where the records of a dataset lie."""
+    """The folder of a dataset's records."""
     return folder / RECORDS
 
 
 def find_files(folder: Path) -> list[DataFile]:
-    """The data below `folder`, sorted by path.
+    """The data files in the tree of `folder`, sorted by path.
 
     Raises:
-        InputError: There is no such folder, or nothing in it.
+        InputError: The folder does not exist or contains no data.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder} is no folder. Name the folder that holds the clips.")
+        raise InputError(f"{folder} is not a folder. Pass the folder that contains the clips.")
     found = [
         data_file(file, folder)
         for file in sorted(folder.rglob("*"))
@@ -55,23 +55,23 @@ def find_files(folder: Path) -> list[DataFile]:
     ]
     if not found:
         raise InputError(
-            f"{folder} holds no clips and no pictures. Make clips of long videos with the step "
-            f"scenes, or put them there: {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}."
+            f"{folder} contains no clips or images. Cut long videos into clips with the step "
+            f"scenes, or add files: {', '.join(VIDEO_SUFFIXES + PICTURE_SUFFIXES)}."
         )
     return found
 
 
 def find_videos(source: Path) -> list[tuple[str, Path]]:
-    """The videos of a folder, or the one that is named, as (relative path with slashes, file).
+    """The videos of a folder, or a single one, as (relative path with slashes, file).
 
     Raises:
-        InputError: There is none.
+        InputError: There are none.
     """
     if source.is_file():
         check_is_text(source.name)
         return [(source.name, source)]
     if not source.is_dir():
-        raise InputError(f"{source} does not exist. Name a video, or a folder of videos.")
+        raise InputError(f"{source} does not exist. Pass a video or a folder of videos.")
     found = [
         (file.relative_to(source).as_posix(), file)
         for file in sorted(source.rglob("*"))
@@ -79,7 +79,7 @@ def find_videos(source: Path) -> list[tuple[str, Path]]:
     ]
     if not found:
         raise InputError(
-            f"{source} holds no videos. They are known by their names: {', '.join(VIDEO_SUFFIXES)}."
+            f"{source} contains no videos with a known suffix: {', '.join(VIDEO_SUFFIXES)}."
         )
     for name, _ in found:
         check_is_text(name)
@@ -87,7 +87,7 @@ def find_videos(source: Path) -> list[tuple[str, Path]]:
 
 
 def data_file(file: Path, folder: Path) -> DataFile:
-    """`file` as data of `folder`."""
+    """`file` as a data file of `folder`."""
     picture = file.suffix.lower() in PICTURE_SUFFIXES and not is_animation(file)
     path = file.relative_to(folder).as_posix()
     check_is_text(path)

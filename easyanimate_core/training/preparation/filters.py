@@ -1,4 +1,4 @@
-"""Measuring every file once, and keeping those whose values lie within limits."""
+"""Measures every file once and keeps those whose values are within limits."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from .measures import MEASURES, Limit, Reason, Source, judge, limits_with
 from .pool import each
 from .results import Decision, Decisions, read_decisions
 
-#: Frames that CLIP sees of a clip.
+#: Frames per clip that CLIP sees.
 _CLIP_FRAMES = 8
 
 
 @dataclass(frozen=True)
 class Measured:
-    """`values` of a file by name, taken by `source`; `definition` tells how, and by which network.
+    """`values` of a file by name, from `source`; `definition` identifies the method and network.
 
-    Other values of the same source are newer or older ones; `error` says why there are none, and
-    `notes` of the pixels what was changed in them.
+    A later record of the same source replaces an earlier one. `error` is why there are no values;
+    `notes` list changes made to the pixels.
     """
 
     path: str
@@ -44,10 +44,10 @@ class Measured:
 
 @dataclass(frozen=True)
 class Measuring:
-    """With what to measure beside the pixels.
+    """What to measure in addition to the pixels, and with what.
 
-    `ocr` None: where it is installed. `clip` is a folder of CLIP in the format of transformers,
-    `aesthetic_head` a file of LAION's linear layer for it.
+    `ocr` None means: if installed. `clip` is a folder with CLIP in transformers' format,
+    `aesthetic_head` a file with LAION's linear layer for it.
     """
 
     ocr: bool | None = None
@@ -65,22 +65,22 @@ class Measurements:
         self._latest = {(r.path, r.source): r for r in self._journal.records}
 
     def add(self, measured: Measured) -> None:
-        """Store what was measured."""
+        """Store a measurement."""
         self._journal.add(measured)
         self._latest[measured.path, measured.source] = measured
 
     def of(self, data: DataFile, source: Source) -> Measured | None:
-        """What `source` measured of the file as it is now."""
+        """The measurement of the file's current version by `source`."""
         found = self._latest.get((data.path, source.value))
         return found if found is not None and found.identity == data.identity else None
 
     def lacks(self, data: DataFile, source: Source, definition: str) -> bool:
-        """Whether the file has yet to be measured so."""
+        """Whether the file still has to be measured this way."""
         found = self.of(data, source)
         return found is None or found.definition != definition
 
     def values(self, data: DataFile) -> dict[str, float]:
-        """All that is known of the file."""
+        """All known values of the file."""
         known: dict[str, float] = {}
         for source in Source:
             found = self.of(data, source)
@@ -88,12 +88,12 @@ class Measurements:
         return known
 
     def error(self, data: DataFile) -> str:
-        """Why the file cannot be read, empty where it can."""
+        """Why the file cannot be read, empty if it can."""
         found = self.of(data, Source.PIXELS)
         return found.error if found is not None else ""
 
     def notes(self, data: DataFile) -> tuple[str, ...]:
-        """What is changed in the file so that it is seen as a player shows it."""
+        """The changes made to the file so that it looks as a player shows it."""
         found = self.of(data, Source.PIXELS)
         return () if found is None else tuple(found.notes)
 
@@ -105,13 +105,13 @@ def filter_files(
     measuring: Measuring | None = None,
     progress: Progress = silent,
 ) -> Decisions:
-    """Measure what has not been measured, and decide about every file of the dataset.
+    """Measure what has not been measured, and decide which files to keep.
 
-    Values stay stored: other `limits` (of the measures they name; the others have their defaults)
-    decide anew without measuring. The decisions are written to preparation/decisions.json.
+    Values are stored, so new `limits` (others keep their defaults) are applied without measuring
+    again. The decisions are written to preparation/decisions.json.
 
     Raises:
-        InputError: There are no files, or a limit is of a measure that cannot be taken.
+        InputError: There are no files, or a limit is set for a measure that cannot be taken.
     """
     measuring = measuring or Measuring()
     files = find_files(folder)
@@ -121,7 +121,7 @@ def filter_files(
     off = _unavailable(folder, measuring, measurements, files)
     for name in changed:
         if name in off:
-            raise InputError(f"{name} has a limit, but is not measured: {off[name]}.")
+            raise InputError(f"{name} has a limit but is not measured: {off[name]}.")
     measure_files(files, measurements, measuring.workers, progress)
     readable = [data for data in files if not measurements.error(data)]
     if "text" not in off:
@@ -142,7 +142,7 @@ def filter_files(
 def measure_files(
     files: list[DataFile], measurements: Measurements, workers: int, progress: Progress
 ) -> None:
-    """Decode every file that has not been yet, and measure its pixels."""
+    """Measure the pixels of every file that has not been measured yet."""
     _measure(files, measurements, (Source.PIXELS, pixels.DEFINITION), workers, progress)
 
 
@@ -187,7 +187,7 @@ def _measure_likeness(
     measuring: Measuring,
     progress: Progress,
 ) -> None:
-    """CLIP's measures, in this process: the network is there once."""
+    """Take CLIP's measures, in this process, so that the network is loaded once."""
     from ...memory.devices import pick_device
 
     assert measuring.clip is not None
@@ -209,7 +209,7 @@ def _measure_likeness(
 
 
 def _definitions(likeness: Likeness, text: str) -> dict[Source, str]:
-    """By which network, and for the similarity with which text, a file is measured."""
+    """The definitions of CLIP's measures: the network, and the text for similarity."""
     found = {Source.CLIP: likeness.identity}
     if likeness.head_identity:
         found[Source.AESTHETIC_HEAD] = f"{likeness.identity} {likeness.head_identity}"
@@ -234,21 +234,21 @@ def _likeness_values(
 def _unavailable(
     folder: Path, measuring: Measuring, measurements: Measurements, files: list[DataFile]
 ) -> dict[str, str]:
-    """The measures that neither can be taken nor were, with the reason."""
+    """The measures that cannot be taken and have no stored values, with the reason."""
     if measuring.ocr and not writing.ocr_is_installed():
         raise InputError(
-            "Writing cannot be measured: no OCR is installed. Install one with: "
+            "Text cannot be measured: no OCR is installed. Install one with: "
             + pip_command(writing.PACKAGE, "onnxruntime")
         )
     if measuring.clip is not None:
         check_clip(measuring.clip, measuring.aesthetic_head)
     elif measuring.aesthetic_head is not None:
         raise InputError(
-            "An aesthetic head needs the CLIP that it was trained on; name its folder."
+            "An aesthetic head needs the CLIP that it was trained on; pass its folder (--clip)."
         )
     reasons = {}
     if measuring.ocr is False:
-        reasons[Source.OCR] = "the OCR is switched off"
+        reasons[Source.OCR] = "OCR is switched off"
     elif not writing.ocr_is_installed():
         reasons[Source.OCR] = f"no OCR is installed ({pip_command(writing.PACKAGE, 'onnxruntime')})"
     if measuring.clip is None:

@@ -1,4 +1,4 @@
-"""Records of finished work, a JSON line each, that survive the program's end at any moment."""
+"""Records of finished work, one JSON line each, that survive a crash at any moment."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ from ...files import (
 
 
 class Record(Protocol):
-    """A dataclass of plain values."""
+    """A dataclass with plain values."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
 
 R = TypeVar("R", bound=Record)
 
-_REMEDY = "Delete the line: what it records is done again."
+_REMEDY = "Delete the line; the work that it records is repeated."
 
 
 class Journal(Generic[R]):
-    """A file of records of one dataclass, oldest first, made under fixed settings.
+    """A file of records of one dataclass, oldest first, made with fixed settings.
 
-    The first line holds the settings, each further line one record. A line is on the disk when
-    `add` returns; one that was cut off by the end of the program is dropped when the file is
-    opened again.
+    The first line contains the settings, every other line a record. A line is on disk when `add`
+    returns; a line cut off by a crash is dropped when the file is opened again.
     """
 
     def __init__(
@@ -48,10 +47,10 @@ class Journal(Generic[R]):
         settings: Mapping[str, object] | None = None,
         remedy: str = "",
     ) -> None:
-        """Open or begin the file.
+        """Open the journal, which may not exist yet.
 
         Raises:
-            InputError: It was made under other settings (the message ends with `remedy`), or a line
+            InputError: It was made with other settings (the message ends with `remedy`), or a line
                 is damaged.
         """
         self.path = path
@@ -62,7 +61,7 @@ class Journal(Generic[R]):
             self._read(remedy)
 
     def add(self, record: R) -> None:
-        """Append a record, to the file first."""
+        """Append a record, on disk first."""
         lines = [] if self.path.exists() else [self._head]
         text = "".join(_line(line) for line in [*lines, asdict(record)])
         try:

@@ -1,4 +1,4 @@
-"""What CLIP tells of a clip: whether it is of one piece, whether it is liked, and fits its text."""
+"""CLIP's measures of a clip: consistency, aesthetics, and similarity to its text."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _WEIGHTS = "model.safetensors"
 
 
 class Likeness:
-    """CLIP from a folder in the format of transformers; nothing is downloaded.
+    """CLIP from a folder in transformers' format; nothing is downloaded.
 
-    `head` is a linear layer from the embedding of a picture to its aesthetic score, such as LAION's
-    for ViT-L/14: `weight` [1, D] and `bias` [1], in .safetensors or .pth.
+    `head` is a linear layer from an image embedding to an aesthetic score, such as LAION's for
+    ViT-L/14: `weight` [1, D] and `bias` [1], in .safetensors or .pth.
     """
 
     def __init__(self, folder: Path, head: Path | None, device: torch.device) -> None:
         """Load the networks.
 
         Raises:
-            InputError: The folder holds no CLIP.
+            InputError: The folder contains no CLIP.
             CheckpointError: The head is damaged or belongs to a CLIP of another size.
         """
         from transformers import AutoProcessor, CLIPModel
@@ -45,13 +45,13 @@ class Likeness:
 
     @torch.inference_mode()
     def embed_frames(self, frames: list[np.ndarray[Any, Any]]) -> Tensor:
-        """uint8 RGB frames as vectors of length 1, [F, D] on the CPU."""
+        """Embed uint8 RGB frames as unit vectors, [F, D] on the CPU."""
         inputs = self._processor(images=frames, return_tensors="pt").to(self.device)
         return _normalised(self._clip.get_image_features(**inputs))
 
     @torch.inference_mode()
     def embed_text(self, text: str) -> Tensor:
-        """The first 77 tokens of a text as a vector of length 1, [D] on the CPU."""
+        """Embed the first 77 tokens of a text as a unit vector, [D] on the CPU."""
         inputs = self._processor(text=[text], return_tensors="pt", truncation=True, padding=True)
         return _normalised(self._clip.get_text_features(**inputs.to(self.device)))[0]
 
@@ -63,26 +63,26 @@ class Likeness:
 
 
 def check_clip(folder: Path, head: Path | None) -> None:
-    """Raise `InputError` unless the files of a CLIP, and of the head that is named, are there."""
+    """Raise `InputError` unless the files of CLIP and of the head, if any, exist."""
     missing = [name for name in ("config.json", _WEIGHTS) if not (folder / name).is_file()]
     if missing:
         raise InputError(
-            f"{folder} holds no CLIP: {' and '.join(missing)} missing. Name the folder of a CLIP "
-            "model in the format of transformers, such as openai/clip-vit-large-patch14."
+            f"{folder} does not contain CLIP: {' and '.join(missing)} missing. Pass the folder of "
+            "a CLIP model in transformers' format, such as openai/clip-vit-large-patch14."
         )
     if head is not None and not head.is_file():
         raise InputError(f"The aesthetic head {head} does not exist.")
 
 
 def consistency(frames_FD: Tensor) -> float:
-    """The least cosine of two neighbouring frames; 1 for a single one. A missed cut shows here."""
+    """The lowest cosine similarity of consecutive frames (1 for one frame); finds missed cuts."""
     if len(frames_FD) < 2:
         return 1.0
     return float((frames_FD[1:] * frames_FD[:-1]).sum(-1).min())
 
 
 def similarity(frames_FD: Tensor, text_D: Tensor) -> float:
-    """The mean cosine of the frames and a text."""
+    """The mean cosine similarity of the frames and a text."""
     return float((frames_FD @ text_D).mean())
 
 
@@ -101,7 +101,7 @@ def _read_head(path: Path, size: int) -> tuple[Tensor, Tensor]:
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if shapes != {"weight": (1, size), "bias": (1,)}:
         raise CheckpointError(
-            f"{path} holds {shapes}; the aesthetic head of this CLIP is a linear layer of weight "
-            f"(1, {size}) and bias (1,)."
+            f"{path} contains {shapes}; an aesthetic head of this CLIP must be a linear layer with "
+            f"weight (1, {size}) and bias (1,)."
         )
     return state["weight"].float(), state["bias"].float()

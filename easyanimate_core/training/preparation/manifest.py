@@ -1,4 +1,4 @@
-"""The list that a trainer reads: files with their texts, in the format of the original."""
+"""The manifest for training: files with their texts, in the original's format."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def write_manifest(
     workers: int = 1,
     progress: Progress = silent,
 ) -> ManifestSummary:
-    """Write the files that filter and deduplicate kept as a JSON list.
+    """Write the files kept by filter and deduplicate as a JSON list.
 
-    An entry has file_path (relative to `folder`, which is the data root), text, type ("video" or
-    "image"), height, width, frames, and fps of a video. Where `folder`/controls exists, it has a
-    file of the same path for each, and the entry control_file_path too. `force` lets an earlier
-    manifest be replaced; another file never is.
+    An entry has file_path (relative to `folder`, the data root), text, type ("video" or "image"),
+    height, width, frames, and for videos fps. If `folder`/controls exists, it must have a file of
+    the same path for each, which becomes control_file_path. `force` replaces an earlier manifest,
+    but never any other file.
 
     Raises:
-        InputError: A file has no text, cannot be read, or lacks its control video; or nothing is
+        InputError: A file has no text, cannot be read, or lacks its control video; or no file is
             left.
     """
     if target.suffix.lower() != ".json":
@@ -50,13 +50,13 @@ def write_manifest(
     check_results([Result(target, "manifest", json_list_of("file_path"))], force=force)
     files = remaining(folder, find_files(folder))
     if not files:
-        raise InputError(f"No file of {folder} is kept. Look at the report, and change the limits.")
+        raise InputError(f"No file of {folder} was kept. Look at the report and change the limits.")
     texts = captions_of(folder, files)
     without = [data.path for data in files if data.path not in texts]
     if without:
         raise InputError(
-            f"{len(without)} of {len(files)} files have no text: {some(without)}. Give them one "
-            "with the step caption."
+            f"{len(without)} of {len(files)} files have no text: {some(without)}. Add texts with "
+            "the step caption."
         )
     controls = _controls(folder, files)
     measurements = Measurements(folder)
@@ -94,6 +94,6 @@ def _controls(folder: Path, files: list[DataFile]) -> dict[str, str]:
     if missing:
         raise InputError(
             f"{len(missing)} of {len(files)} files have no control video: {some(missing)} missing. "
-            f"Make them with the command preprocess, or move {folder / CONTROLS} away."
+            f"Make them with the command preprocess, or move {folder / CONTROLS} elsewhere."
         )
     return found

@@ -1,4 +1,4 @@
-"""What is measured of a clip or a picture, and between which values it is kept."""
+"""The measures of a clip or an image, and the limits within which it is kept."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ...errors import InputError
 
 
 class Source(str, Enum):
-    """What takes a measure: the pixels, an OCR network, or CLIP with what it needs beside."""
+    """The source of a measure: pixels, an OCR network, or CLIP with what it needs."""
 
     PIXELS = "pixels"
     OCR = "ocr"
@@ -22,7 +22,7 @@ class Source(str, Enum):
 
 @dataclass(frozen=True)
 class Measure:
-    """`low` and `high` are the limits by default, None for no limit on that side."""
+    """`low` and `high` are the default limits; None means no limit on that side."""
 
     name: str
     meaning: str
@@ -35,25 +35,25 @@ _MEASURES = (
     Measure("side", "shorter side in pixels"),
     Measure("seconds", "length in seconds"),
     Measure("fps", "frames per second"),
-    # 4 pixels a second of 720: the original's limit is 2 pixels in half a second.
-    Measure("motion", "mean optical flow in shorter sides per second", 0.005, 1.5),
-    Measure("sharpness", "variance of the Laplacian of grey, shorter side at most 480", 15.0),
+    # 4 pixels per second at 720: the original's limit is 2 pixels in half a second.
+    Measure("motion", "mean optical flow per second, relative to the shorter side", 0.005, 1.5),
+    Measure("sharpness", "variance of the Laplacian in grey, shorter side at most 480", 15.0),
     Measure("dark", "share of the frames that are nearly black", high=0.1),
     Measure("bright", "share of the frames that are nearly white", high=0.1),
-    Measure("bars", "share of the picture under black bars", high=0.02),
-    Measure("text", "share of the picture under writing", high=0.02, source=Source.OCR),
-    Measure("consistency", "least likeness of two moments to CLIP", 0.8, source=Source.CLIP),
+    Measure("bars", "share of the image covered by black bars", high=0.02),
+    Measure("text", "share of the image covered by text", high=0.02, source=Source.OCR),
+    Measure("consistency", "lowest CLIP similarity of consecutive frames", 0.8, source=Source.CLIP),
     Measure("aesthetics", "LAION's aesthetic score", 4.0, source=Source.AESTHETIC_HEAD),
-    Measure("similarity", "likeness of frames and text to CLIP", 0.2, source=Source.CAPTION),
+    Measure("similarity", "CLIP similarity of frames and caption", 0.2, source=Source.CAPTION),
 )  # fmt: skip
 
-#: By name, in the order in which files are judged.
+#: The measures by name, in the order in which files are judged.
 MEASURES = {measure.name: measure for measure in _MEASURES}
 
 
 @dataclass(frozen=True)
 class Limit:
-    """`low` to `high`, both included; None is no limit."""
+    """`low` to `high`, both inclusive; None means no limit."""
 
     low: float | None = None
     high: float | None = None
@@ -65,21 +65,21 @@ class Limit:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why a file is dropped: the measure (or "unreadable"), and a sentence."""
+    """Why a file is dropped: the measure (or "unreadable") and an explanation."""
 
     measure: str
     said: str
 
 
 def limits_with(changes: Mapping[str, Limit]) -> dict[str, Limit]:
-    """The default limits with some changed.
+    """The default limits with some of them changed.
 
     Raises:
         InputError: A name is unknown, or a limit excludes everything.
     """
     for name, limit in changes.items():
         if name not in MEASURES:
-            raise InputError(f"The measure {name!r} is unknown. There are: {', '.join(MEASURES)}.")
+            raise InputError(f"The measure {name!r} is unknown. Available: {', '.join(MEASURES)}.")
         values = [value for value in (limit.low, limit.high) if value is not None]
         if not all(math.isfinite(value) for value in values) or values != sorted(values):
             raise InputError(
@@ -89,9 +89,9 @@ def limits_with(changes: Mapping[str, Limit]) -> dict[str, Limit]:
 
 
 def judge(values: Mapping[str, float], limits: Mapping[str, Limit]) -> tuple[Reason, ...]:
-    """Why a file with these values is dropped; empty where it is kept.
+    """Why a file with these values is dropped; empty if it is kept.
 
-    A measure without a value does not judge: pictures have no motion.
+    Measures without a value are skipped: images have no motion.
     """
     reasons = []
     for name, limit in limits.items():

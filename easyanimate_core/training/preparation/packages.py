@@ -1,4 +1,4 @@
-"""The packages of data preparation, which generating videos does not need."""
+"""The packages that only data preparation needs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the pixels of a clip or a picture tell: its size, motion, sharpness, darkness and bars.
+"""Measures of the pixels of a clip or an image: size, motion, sharpness, darkness and bars.
 
-All is measured at a few moments, evenly spread. Frames are uint8 RGB [H, W, 3].
+They are taken at a few evenly spaced moments. Frames are uint8 RGB [H, W, 3].
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ import numpy as np
 from ...media import damaged, read_facts, read_image, read_still, stream_frames, to_bytes
 from .files import DataFile
 
-#: Changes whenever a value would come out differently: stored values of another are measured anew.
+#: Must change whenever values would: stored values with another definition are measured again.
 DEFINITION = "pixels 2"
 
 MOMENTS = 8
 
-# Optical flow is taken on pictures of this shorter side, between frames about 1/16 second apart. Of
-# pans over a photograph, a motion of 0.02 to 2 is found within 6 %, 0.005 as 0.004 and 3 as 2.9.
+# Optical flow is computed at this shorter side, between frames about 1/16 second apart. For pans
+# over a photograph, motions of 0.02 to 2 are measured within 6 %, 0.005 as 0.004 and 3 as 2.9.
 _FLOW_SIDE = 128
 _FLOW_SECONDS = 1 / 16
 
-# Sharpness beyond what a model of this size sees does not count.
+# Detail beyond this resolution does not count as sharpness.
 _SHARPNESS_SIDE = 480
 
-# Of 255. The same level is black to FFmpeg's cropdetect.
+# Out of 255. FFmpeg's cropdetect uses the same level for black.
 _BLACK, _WHITE = 24, 239
 
-# A bar is as black everywhere and always; its deviation is that of the codec.
+# A bar is equally black everywhere and at all times, up to the codec's noise.
 _BAR_DEVIATION = 4.0
 
 
 @dataclass(frozen=True)
 class Moment:
-    """A frame, and the one that follows it after `seconds`; None in a single picture."""
+    """A frame and the one that follows after `seconds`, None for an image."""
 
     frame: np.ndarray[Any, Any]
     next_frame: np.ndarray[Any, Any] | None
@@ -44,9 +44,9 @@ class Moment:
 
 
 def measure_pixels(data: DataFile) -> dict[str, float]:
-    """The values of a file by the names of the measures, and `height`, `width` and `frames`.
+    """Measure a file: values by the names of the measures, plus `height`, `width` and `frames`.
 
-    Every frame is decoded, so that damage anywhere is found.
+    Every frame is decoded, so that any damage is found.
 
     Raises:
         MediaError: The file is damaged.
@@ -75,14 +75,14 @@ def measure_pixels(data: DataFile) -> dict[str, float]:
 
 
 def notes_of(data: DataFile) -> tuple[str, ...]:
-    """What is changed in a file so that it is seen here as a player shows it."""
+    """The changes made to a file so that it looks as a player shows it."""
     if data.type == "image":
         return read_still(data.file).notes
     return read_facts(data.file).even_notes
 
 
 def sample_frames(data: DataFile, count: int) -> list[np.ndarray[Any, Any]]:
-    """`count` frames from the first to the last, or all of a shorter clip; one of a picture."""
+    """`count` frames from the first to the last, or all of a shorter clip; one of an image."""
     if data.type == "image":
         return [to_bytes(read_image(data.file)[0])]
     facts = read_facts(data.file)
@@ -92,7 +92,7 @@ def sample_frames(data: DataFile, count: int) -> list[np.ndarray[Any, Any]]:
 
 
 def bar_share(grey_FHW: np.ndarray[Any, Any]) -> float:
-    """The share of the picture under black bars that stay through all the frames, 0 to 1."""
+    """The share of the image covered by black bars that stay in all frames, 0 to 1."""
     height, width = grey_FHW.shape[1:]
     rows = _border(_is_bar(grey_FHW, (0, 2)))
     columns = _border(_is_bar(grey_FHW, (0, 1)))
@@ -136,7 +136,7 @@ def _resized(grey: np.ndarray[Any, Any], side: int) -> np.ndarray[Any, Any]:
 
 
 def _motion(moment: Moment) -> float:
-    """Mean length of the optical flow, in shorter sides per second."""
+    """Mean length of the optical flow per second, relative to the shorter side."""
     import cv2
 
     if moment.next_frame is None:
@@ -158,13 +158,13 @@ def _sharpness(grey: np.ndarray[Any, Any]) -> float:
 
 
 def _is_bar(grey_FHW: np.ndarray[Any, Any], axes: tuple[int, int]) -> np.ndarray[Any, Any]:
-    """For each row, or each column, whether it is black and nothing happens in it."""
+    """For each row, or each column, whether it is black and static."""
     black = grey_FHW.mean(axes) <= _BLACK
     return black & (grey_FHW.std(axes) <= _BAR_DEVIATION)
 
 
 def _border(bar: np.ndarray[Any, Any]) -> int:
-    """How many are set from both ends to the first that is not."""
+    """How many are set at both ends, up to the first that is not."""
     if bar.all():
         return len(bar)
     return int(np.argmin(bar)) + int(np.argmin(bar[::-1]))

@@ -1,4 +1,4 @@
-"""Diagrams of a dataset, as PNG files."""
+"""Plots of a dataset, as PNG files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEPT, _DROPPED, _LIMIT = "#3b7dd8", "#c9ced8", "#d0453b"
 def plot_histogram(
     target: Path, title: str, kept: Sequence[float], dropped: Sequence[float], limit: Limit
 ) -> Path:
-    """How a measure is spread over kept and dropped files, with its limits as lines."""
+    """Plot the distribution of a measure over kept and dropped files, with its limits."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -36,7 +36,7 @@ def plot_histogram(
 
 
 def plot_funnel(target: Path, stages: Sequence[tuple[str, int]]) -> Path:
-    """How many files are left after each stage."""
+    """Plot how many files are left after each stage."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 0.5 + 0.32 * len(stages)), layout="constrained")

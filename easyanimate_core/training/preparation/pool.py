@@ -1,4 +1,4 @@
-"""Independent jobs on several processes."""
+"""Runs independent jobs in several processes."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def each(
     stage: str,
     progress: Progress = silent,
 ) -> Iterator[R]:
-    """`function` of every job, as they are finished.
+    """The results of `function` for every job, in order of completion.
 
-    One worker is this process. More are processes of their own; `function` and its jobs must then
-    be picklable. A worker has one OpenCV thread.
+    A single worker is this process. More are separate processes, for which `function` and the jobs
+    must be picklable. Each worker has one OpenCV thread.
 
     Raises:
-        InputError: `workers` is below 1, or a worker was ended from outside.
+        InputError: `workers` is below 1, or a worker was killed.
     """
     if workers < 1:
-        raise InputError(f"workers is {workers}; at least 1 is needed.")
+        raise InputError(f"workers is {workers}; it must be at least 1.")
     progress(stage, 0, len(jobs))
     results = (
         _alone(function, jobs)
@@ -62,7 +62,7 @@ def _alone(function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
 
 
 def _parallel(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:
-    # A fork would copy the locks of PyTorch's threads in whatever state they are.
+    # A fork would copy the locks of PyTorch's threads in whatever state they are in.
     context = multiprocessing.get_context("spawn")
     others = set(multiprocessing.active_children())
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start)
@@ -71,11 +71,11 @@ def _parallel(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> It
             yield future.result()
     except BrokenProcessPool as error:
         raise InputError(
-            f"One of the {workers} workers was ended from outside, most often for lack of memory. "
-            "Start again with fewer workers: what is done is kept."
+            f"One of the {workers} workers was killed, most often for lack of memory. Start again "
+            "with fewer workers: finished work is kept."
         ) from error
     except BaseException:
-        # What they write is removed by themselves; waiting for long jobs would be no end.
+        # They remove partial files themselves; waiting for long jobs would take too long.
         for worker in set(multiprocessing.active_children()) - others:
             worker.terminate()
         raise
@@ -88,7 +88,7 @@ def _start() -> None:
 
     prepare_streams()
     cv2.setNumThreads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     signal.signal(signal.SIGTERM, _end)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
@@ -96,19 +96,21 @@ def _start() -> None:
 def _do(function: Callable[[J], R], job: J) -> R:
     try:
         return function(job)
-    except SystemExit as end:  # what the job wrote is removed; the pool would give the next one
+    except (
+        SystemExit
+    ) as end:  # the job's partial file is removed; the pool would start the next job
         os._exit(end.code if isinstance(end.code, int) else 1)
 
 
 def _end(number: int, frame: FrameType | None) -> None:
-    """End as any exception does: a file that is being written is removed."""
+    """Exit by an exception, so that a file being written is removed."""
     del frame
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
 
 
 def _end_with_the_parent() -> None:
-    """A pool's workers outlive a parent that was killed: they wait for jobs for ever."""
+    """Exit when the parent dies: otherwise a pool's workers wait for jobs forever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])

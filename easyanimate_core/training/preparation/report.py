@@ -1,4 +1,4 @@
-"""A page that shows what was measured, kept and dropped, and examples of each."""
+"""An HTML page of what was measured, kept and dropped, with examples."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .pixels import sample_frames
 from .plots import plot_funnel, plot_histogram
 from .results import Decisions, Duplicates, filtered, read_decisions, read_duplicates, remaining
 
-#: Examples per reason, and frames of each.
+#: Examples per reason, and frames per example.
 _EXAMPLES, _FRAMES = 4, 5
 
 _HEAD = """<!doctype html>
@@ -41,7 +41,7 @@ td, th { padding: 2px 12px 2px 0; text-align: left } .plots img { width: 49% }
 
 @dataclass(frozen=True)
 class _State:
-    """All that the page tells."""
+    """Everything shown on the page."""
 
     folder: Path
     files: list[DataFile]
@@ -53,16 +53,16 @@ class _State:
 
 
 def write_report(folder: Path, *, progress: Progress = silent) -> Path:
-    """Write preparation/report.html and its pictures; returns its path.
+    """Write preparation/report.html and its images; returns its path.
 
     Raises:
-        InputError: The step filter was not run, or files are new since.
+        InputError: The filter step was not run, or there are new files since.
     """
     check_package("matplotlib", "The report")
     state = _state(folder)
     pictures = records_of(folder) / "report"
     for old in pictures.glob("*.png"):
-        with suppress(OSError):  # one that a program shows is not on the new page
+        with suppress(OSError):  # one that another program has open is not on the new page
             remove(old)
     examples = _examples(state)
     progress("report", 0, len(examples))
@@ -92,7 +92,7 @@ def _state(folder: Path) -> _State:
 
 
 def _funnel(state: _State) -> list[tuple[str, int]]:
-    """Files are counted out by the first reason of each, in the order of the measures."""
+    """The files left after each measure, in order; each file is counted by its first reason."""
     left = len(state.files)
     stages = [("found", left)]
     first = Counter(d.reasons[0].measure for d in state.decisions.files if d.reasons)
@@ -144,7 +144,7 @@ def _histograms(state: _State, pictures: Path) -> str:
 
 
 def _examples(state: _State) -> list[tuple[str, list[tuple[str, DataFile]]]]:
-    """Groups of (what is said of it, file): kept ones, and dropped ones by reason."""
+    """Groups of (caption or reason, file): kept ones, and dropped ones by reason."""
     by_path = {data.path: data for data in state.files}
     kept = [(state.captions.get(data.path, data.path), data) for data in state.kept]
     groups = {"kept": kept}
@@ -155,7 +155,7 @@ def _examples(state: _State) -> list[tuple[str, list[tuple[str, DataFile]]]]:
     left = {data.path for data in filtered(state.folder, state.files)}
     for dropped in state.duplicates.dropped if state.duplicates else ():
         if dropped.path in left:
-            said = f"{dropped.path}: as {dropped.kept}, {dropped.distance:g} bits apart"
+            said = f"{dropped.path}: like {dropped.kept}, {dropped.distance:g} bits apart"
             groups.setdefault("duplicates", []).append((said, by_path[dropped.path]))
     return [(name, _spread(group)) for name, group in groups.items() if group]
 
@@ -172,7 +172,7 @@ def _example_section(name: str, examples: Sequence[tuple[str, DataFile]], pictur
         try:
             frames = sample_frames(data, _FRAMES)
         except EasyAnimateError:
-            continue  # the list below tells why
+            continue  # the list below says why
         pixels = torch.from_numpy(np.stack(frames)).to(torch.float32).div_(255)
         rows.append((_latin(said), pixels))
     section = f"<h2>{html.escape(title)}</h2>\n"
@@ -184,6 +184,6 @@ def _example_section(name: str, examples: Sequence[tuple[str, DataFile]], pictur
 
 
 def _latin(text: str) -> str:
-    """What the contact sheet's font can draw; the page itself has all of the text."""
+    """The part that the contact sheet's font can draw; the page itself has the full text."""
     short = text if len(text) <= 160 else text[:157] + "..."
     return re.sub(r"[^\x20-\x7e]+", "?", short)

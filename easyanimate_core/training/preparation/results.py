@@ -1,4 +1,4 @@
-"""What the steps have decided, as later steps read it."""
+"""The decisions of the steps, as read by later steps."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FILTER, _DEDUPLICATE = "Run the step filter.", "Run the step deduplicate."
 
 @dataclass(frozen=True)
 class Decision:
-    """About one file; it is kept where there is no reason to drop it."""
+    """The decision about one file, which is kept if there are no reasons to drop it."""
 
     path: str
     identity: str
@@ -25,9 +25,9 @@ class Decision:
 
 @dataclass(frozen=True)
 class Decisions:
-    """The limits that were applied, the measures that were `off` with the reason, and all files.
+    """The limits applied, the measures that were `off` with the reason, and all files.
 
-    `notes` say by path what was changed in a file so that it is seen as a player shows it.
+    `notes` list, by path, the changes made to files so that they look as a player shows them.
     """
 
     limits: Mapping[str, Limit]
@@ -38,7 +38,7 @@ class Decisions:
 
 @dataclass(frozen=True)
 class Duplicate:
-    """`path` was dropped for `kept`; `distance` in bits of 64."""
+    """`path` was dropped in favour of `kept`; `distance` is in bits, out of 64."""
 
     path: str
     kept: str
@@ -47,7 +47,7 @@ class Duplicate:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What was compared (identity by path), and which of it was dropped."""
+    """The files compared (path to identity) and those dropped."""
 
     threshold: float
     compared: Mapping[str, str]
@@ -55,7 +55,7 @@ class Duplicates:
 
 
 def read_decisions(folder: Path) -> Decisions:
-    """What the step filter decided.
+    """Read the decisions of the filter step.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -77,7 +77,7 @@ def read_decisions(folder: Path) -> Decisions:
 
 
 def read_duplicates(folder: Path) -> Duplicates:
-    """What the step deduplicate decided.
+    """Read the decisions of the deduplicate step.
 
     Raises:
         InputError: The file is missing or damaged.
@@ -92,10 +92,10 @@ def read_duplicates(folder: Path) -> Duplicates:
 
 
 def filtered(folder: Path, files: list[DataFile]) -> list[DataFile]:
-    """The files that the step filter kept; all where it was never run.
+    """The files kept by the filter step, or all if it was never run.
 
     Raises:
-        InputError: There are files that it has not seen.
+        InputError: There are files that the step has not seen.
     """
     if not (records_of(folder) / "decisions.json").exists():
         return files
@@ -109,10 +109,10 @@ def filtered(folder: Path, files: list[DataFile]) -> list[DataFile]:
 
 
 def remaining(folder: Path, files: list[DataFile]) -> list[DataFile]:
-    """The files that filter and deduplicate kept, as far as these steps were run.
+    """The files kept by filter and deduplicate, as far as these steps were run.
 
     Raises:
-        InputError: There are files that such a step has not seen.
+        InputError: There are files that one of these steps has not seen.
     """
     kept = filtered(folder, files)
     if not (records_of(folder) / "duplicates.json").exists():
@@ -125,12 +125,12 @@ def remaining(folder: Path, files: list[DataFile]) -> list[DataFile]:
             "again."
         )
     dropped = {duplicate.path for duplicate in duplicates.dropped}
-    # A file that filter drops by now no longer stands for its duplicates.
+    # A file that filter has dropped since can no longer represent its duplicates.
     left = {data.path for data in kept}
     orphans = [d.path for d in duplicates.dropped if d.path in left and d.kept not in left]
     if orphans:
         raise InputError(
-            f"{len(orphans)} files were dropped for others that the step filter drops by now: "
+            f"{len(orphans)} files were dropped in favour of others that filter has dropped since: "
             f"{some(orphans)}. Run the step deduplicate again."
         )
     return [data for data in kept if data.path not in dropped]

@@ -1,4 +1,4 @@
-"""Long videos as clips of one scene each."""
+"""Cuts long videos into clips of one scene each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -28,10 +28,10 @@ CLIPS = "clips"
 
 @dataclass(frozen=True)
 class Splitting:
-    """How scenes become clips. Times in seconds.
+    """How to cut scenes into clips. Times are in seconds.
 
-    `margin` is cut off a scene at each cut, where detectors are a frame off and encoders smear. A
-    scene shorter than `min_seconds` is left out; one longer than `max_seconds` becomes parts of
+    `margin` is trimmed at each cut, where detectors are a frame off and encoders smear. A scene
+    shorter than `min_seconds` is left out; one longer than `max_seconds` is divided into parts of
     equal length. `crf` is the quality of the clips, from 0 (lossless) to 51.
     """
 
@@ -43,7 +43,7 @@ class Splitting:
     def __post_init__(self) -> None:
         if not 0 < self.min_seconds <= self.max_seconds:
             raise InputError(
-                f"Clips of {self.min_seconds:g} to {self.max_seconds:g} seconds cannot be: the "
+                f"Clips cannot take {self.min_seconds:g} to {self.max_seconds:g} seconds: the "
                 "first number must be above 0 and at most the second."
             )
         if not 0 <= self.margin < self.min_seconds:
@@ -57,7 +57,7 @@ class Splitting:
 
 @dataclass(frozen=True)
 class Piece:
-    """Frames `start` to before `end` of a source."""
+    """The frames of a source from `start` up to, but not including, `end`."""
 
     start: int
     end: int
@@ -65,7 +65,7 @@ class Piece:
 
 @dataclass(frozen=True)
 class CutRecord:
-    """What was found in a source: its cuts, or why it cannot be read."""
+    """The cuts of a source, or why it cannot be read."""
 
     source: str
     identity: str
@@ -80,7 +80,7 @@ class CutRecord:
 
 @dataclass(frozen=True)
 class ClipsRecord:
-    """The clips that were written of a source, as paths in the dataset."""
+    """The clips written from a source, as paths in the dataset."""
 
     source: str
     identity: str
@@ -89,9 +89,9 @@ class ClipsRecord:
 
 @dataclass(frozen=True)
 class SceneSummary:
-    """`list_file` tells every scene; `too_short` counts those that gave no clip.
+    """`list_file` lists all scenes; `too_short` counts those that gave no clip.
 
-    `notes` say what was changed so that a source is seen as a player shows it.
+    `notes` list the changes made so that sources look as a player shows them.
     """
 
     list_file: Path
@@ -104,7 +104,7 @@ class SceneSummary:
 
 
 def pieces_of(found: Cuts | CutRecord, splitting: Splitting) -> list[list[Piece]]:
-    """For each scene the clips that are made of it, none where it is too short."""
+    """The clips of each scene, none if it is too short."""
     margin = round(splitting.margin * found.fps)
     borders = [0, *found.cuts, found.frames]
     pieces = []
@@ -125,16 +125,16 @@ def split_scenes(
     workers: int = 1,
     progress: Progress = silent,
 ) -> SceneSummary:
-    """Find the scenes of `videos` (a file or a folder) and write them as clips below `out`/clips.
+    """Find the scenes of `videos` (a file or a folder) and write them as clips to `out`/clips.
 
-    A second call goes on where the first ended. Clips have the rate of their source and no sound;
-    one that keeps to no rate is brought to one that has all its frames. Of an odd width or height
-    the last column or row is left out: H.264 needs even sides. With `list_only` nothing but the
-    list `out`/preparation/scenes.json is written.
+    Those of `bikes.mp4` go to `clips/bikes-mp4`. A second call continues where the first ended.
+    Clips have their source's frame rate and no audio; a variable rate becomes a constant one that
+    includes all frames. The last column or row of an odd width or height is cropped: H.264 needs
+    even sides. `list_only` only writes the list, `out`/preparation/scenes.json.
 
     Raises:
-        InputError: There are no videos, `out` was made with other settings, a file of another kind
-            lies where a clip would, or PySceneDetect is not installed.
+        InputError: There are no videos, `out` was made with other settings or folder names, a file
+            of another kind is in the way of a clip, or PySceneDetect is not installed.
     """
     check_package("scenedetect", "Finding scenes")
     detection, splitting = detection or Detection(), splitting or Splitting()
@@ -144,20 +144,34 @@ def split_scenes(
         records / "cuts.jsonl",
         CutRecord,
         settings=asdict(detection),
-        remedy="Give the same settings, or name another folder to write to.",
+        remedy="Use the same settings or another output folder.",
     )
     clips = Journal(
         records / "clips.jsonl",
         ClipsRecord,
         settings={**asdict(detection), **asdict(splitting)},
-        remedy="Its clips would be mixed with others: name another folder, or give the same.",
+        remedy="Clips would be mixed: use the same settings or another output folder.",
     )
+    if not list_only:
+        _check_layout(clips)
     identities = {name: identity_of(file) for name, file in sources}
     _detect(sources, identities, cuts, detection, workers, progress)
     known = {r.source: r for r in cuts.records if identities.get(r.source) == r.identity}
     if not list_only:
         _write(sources, known, clips, splitting, (out, workers, progress))
     return _summary(out, known, splitting, written=not list_only)
+
+
+def _check_layout(journal: Journal[ClipsRecord]) -> None:
+    for record in journal.records:
+        folder = f"{CLIPS}/{record.source}"
+        listed = record.clips if isinstance(record.clips, list) else []
+        if any(_is_clip_in(folder, path) for path in listed):
+            raise InputError(
+                f"{journal.path} lists clips in the folder {folder}, which programs take for a "
+                f"video; the folder is named {folder_of(record.source)} now. Name another folder "
+                "to write to. The other steps go on with the clips that are there."
+            )
 
 
 def _detect(
@@ -198,15 +212,15 @@ def _write(
         record = known[name]
         if record.error or (name in last and last[name].identity == record.identity):
             continue
-        for path in last[name].clips if name in last else ():  # of the source as it was before
-            if _is_clip_of(name, path):  # a journal may come from elsewhere
+        for path in last[name].clips if name in last else ():  # of an earlier version of the source
+            if _is_clip_in(folder_of(name), path):  # a journal is not trusted to delete other files
                 _remove(out / path)
         jobs.append((file, record))
     clips = [out / path for _, record in jobs for path in clip_paths(record, splitting)]
     check_results(
         [Result(clip, "MP4 video", is_mp4) for clip in clips],
         sources=[file for _, file in sources],
-        force=True,  # what a run that was killed has written is written anew
+        force=True,  # clips of a killed run are overwritten
     )
     function = functools.partial(_clips_of, out, splitting)
     for written in each(function, jobs, workers=workers, stage="clips", progress=progress):
@@ -234,7 +248,7 @@ def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> C
             fps=record.fps,
             crf=splitting.crf,
             threads=1,
-            spare=False,  # beside the clips it would be another clip
+            spare=False,  # a spare file would count as another clip
         ) as add_frame:
             for frame in frames:
                 if frame.number >= piece.start:
@@ -245,27 +259,37 @@ def _clips_of(out: Path, splitting: Splitting, job: tuple[Path, CutRecord]) -> C
 
 
 def clip_paths(record: CutRecord, splitting: Splitting) -> list[str]:
-    """The names of the clips of a source, in the order of its pieces."""
+    """The paths of a source's clips, in the order of its pieces."""
     num_pieces = sum(len(scene) for scene in pieces_of(record, splitting))
-    return [f"{CLIPS}/{record.source}/{number:04d}.mp4" for number in range(num_pieces)]
+    folder = folder_of(record.source)
+    return [f"{folder}/{number:04d}.mp4" for number in range(num_pieces)]
 
 
-def _is_clip_of(source: str, path: object) -> bool:
-    """Whether `clip_paths` names so a clip of this source."""
-    return isinstance(path, str) and bool(
-        re.fullmatch(rf"{CLIPS}/{re.escape(source)}/\d{{4,}}\.mp4", path)
-    )
+def folder_of(source: str) -> str:
+    """The folder of a source's clips: `clips/day/bikes-mp4` for `day/bikes.mp4`.
+
+    No program takes it for a video by its suffix, and no two sources share it.
+    """
+    path = PurePosixPath(source)
+    return f"{CLIPS}/{path.with_name(f'{path.stem}-{path.suffix[1:]}')}"
+
+
+def _is_clip_in(folder: str, path: object) -> bool:
+    """Whether `clip_paths` could return this path for the folder."""
+    return isinstance(path, str) and bool(re.fullmatch(rf"{re.escape(folder)}/\d{{4,}}\.mp4", path))
 
 
 def _parts(first: int, last: int, fps: float, splitting: Splitting) -> list[Piece]:
-    """Frames `first` to before `last` as parts of equal length, within the limits."""
+    """Divide frames `first` up to `last` (exclusive) into equal parts within the limits."""
     length = last - first
     shortest = math.ceil(splitting.min_seconds * fps - 1e-6)
     longest = max(shortest, math.floor(splitting.max_seconds * fps + 1e-6))
     if length < shortest:
         return []
     parts = math.ceil(length / longest)
-    if length // parts < shortest:  # equal parts would be too short: full ones, and a rest
+    if (
+        length // parts < shortest
+    ):  # equal parts would be too short: use full ones and drop the rest
         parts, length = parts - 1, (parts - 1) * longest
     borders = [first + round(i * length / parts) for i in range(parts + 1)]
     return [Piece(*borders_of) for borders_of in pairwise(borders)]

@@ -1,4 +1,4 @@
-"""How much of a picture is covered by writing, where an OCR is installed."""
+"""How much of an image is covered by text, if an OCR package is installed."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from .pixels import sample_frames
 
 PACKAGE = "rapidocr"
 
-#: Changes whenever a value would come out differently.
+#: Must change whenever values would.
 DEFINITION = "rapidocr 1"
 
 _FRAMES = 3
 
 
 def ocr_is_installed() -> bool:
-    """Whether writing can be measured here. Its networks come with the package."""
+    """Whether text can be measured here. The networks come with the package."""
     return all(importlib.util.find_spec(name) for name in (PACKAGE, "onnxruntime"))
 
 
 def measure_writing(data: DataFile) -> dict[str, float]:
-    """`text`: the share of the picture under writing, in the frame where it is most."""
+    """`text`: the share of the image covered by text, in the frame with the most."""
     return {"text": max(text_share(frame) for frame in sample_frames(data, _FRAMES))}
 
 
 def text_share(frame: np.ndarray[Any, Any]) -> float:
-    """The share of `frame`, uint8 RGB [H, W, 3], that lies in boxes around writing, 0 to 1."""
+    """The share of `frame`, uint8 RGB [H, W, 3], inside boxes around text, 0 to 1."""
     import cv2
 
     found = _engine()(frame[..., ::-1], use_det=True, use_cls=False, use_rec=False)

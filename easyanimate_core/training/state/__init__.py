@@ -1,1 +1,1 @@
-"""The state of a run on disk: what there is to keep, and files that run no code."""
+"""The state of a run: what it consists of, and files on disk that cannot run code."""

@@ -1,4 +1,4 @@
-"""The moving average of the weights, whole or in the parts that FSDP gives each process."""
+"""The moving average of the weights, whole or sharded by FSDP."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ _STEPS = "steps"
 
 
 def take_apart(network: nn.Module) -> None:
-    """Leave every process its part of the weights that FSDP has put together to run `network`."""
+    """Reshard the weights that FSDP gathered to run `network`."""
     for module in network.modules():
         if isinstance(module, FSDPModule):
             module.reshard()
 
 
 class Average:
-    """A moving average of `parameters`. The decay is small at first and grows to `decay`."""
+    """An exponential moving average of `parameters`, whose decay grows from small to `decay`."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter], decay: float) -> None:
         self._parameters = dict(parameters)
@@ -33,7 +33,7 @@ class Average:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take in the parameters as they are."""
+        """Update the average with the current parameters."""
         before = self._made[_STEPS]
         self._made[_STEPS] += 1
         decay = min((1 + before) / (10 + before), self._decay) if before else 0.0
@@ -43,7 +43,7 @@ class Average:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The averaged weights in place inside the block."""
+        """Swap in the averaged weights inside the `with` block."""
         own = {name: p.detach().cpu().clone() for name, p in self._parameters.items()}
         for name, parameter in self._parameters.items():
             parameter.data.copy_(self._values[name].data)
@@ -54,6 +54,6 @@ class Average:
                 parameter.data.copy_(own[name].data)
 
     def slots(self) -> Slots:
-        """What a state keeps of it."""
+        """Its slots of a state."""
         slots = {name: slot(value) for name, value in self._values.items()}
         return {_STEPS: number_slot(self._made, _STEPS), **slots}

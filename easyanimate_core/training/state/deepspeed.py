@@ -1,6 +1,6 @@
-"""What DeepSpeed's ZeRO (stages 1 to 3) takes apart, whole and by name, through its own functions.
+"""Slots of weights and optimiser states that DeepSpeed's ZeRO (stages 1 to 3) shards.
 
-DeepSpeed's own checkpoints are pickles.
+They go through DeepSpeed's own functions; its own checkpoints are pickles.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from .optimizers import RATES, kept_slot, make_state, number_slot, rates_slot
 from .slots import Slot, Slots, buffers, slot, trained
 
-#: Of the scale of float16's losses, where it moves.
+#: Fields of the dynamic loss scale of float16.
 _SCALER = ("cur_scale", "cur_iter", "cur_hysteresis")
 _LAST_OVERFLOW = "last_overflow_iter"
 
 
 def weight_slots(network: nn.Module) -> Slots:
-    """The weights in 32 bits, of which the network's own are a copy."""
+    """The float32 master weights; the network's own are a copy."""
     from deepspeed.utils import safe_get_full_fp32_param
 
     weights = {
@@ -35,7 +35,7 @@ def weight_slots(network: nn.Module) -> Slots:
 
 
 def optimizer_slots(zero: Any, network: nn.Module) -> Slots:
-    """As those of an optimiser that is whole; every parameter has the same counts."""
+    """Like the slots of an unsharded optimiser; step counts are shared by all parameters."""
     from deepspeed.utils import safe_get_full_optimizer_state
 
     _link(zero)
@@ -56,12 +56,12 @@ def optimizer_slots(zero: Any, network: nn.Module) -> Slots:
 
 
 def make_zero_state(zero: Any) -> None:
-    """`make_state` for the parts that this process has."""
+    """`make_state` for this process's shards."""
     parts = getattr(zero, "fp32_partitioned_groups_flat", None)
     if parts is None:  # stages 1 and 2
         make_state(zero.optimizer)
         return
-    for index, part in enumerate(parts):  # stage 3 gives its optimiser one part at a time
+    for index, part in enumerate(parts):  # stage 3 passes its optimiser one shard at a time
         group = zero.optimizer.param_groups[zero.sub_group_to_group_id[index]]
         group["params"] = [part]
         make_state(zero.optimizer)
@@ -69,7 +69,7 @@ def make_zero_state(zero: Any) -> None:
 
 
 def _link(zero: Any) -> None:
-    """Let parameters find what is kept of them: DeepSpeed does it before all groups have some."""
+    """Link parameters to their state: DeepSpeed does so before all groups have some."""
     if hasattr(zero, "_hp_optimizer_states_linked"):  # stage 3 looks it up each time
         zero._hp_optimizer_states_linked = False
         zero._lazy_init_hp_params_optimizer_state()
@@ -104,7 +104,7 @@ def _set_kept(parameter: Any, key: str, value: Tensor) -> None:
 
 
 def _part(parameter: Any, value: Tensor) -> Tensor:
-    """This process's part of `value` in stage 3; the last one is filled up."""
+    """This process's shard of `value` in stage 3; the last one is padded."""
     from deepspeed import comm
 
     size = parameter.ds_tensor.numel()
@@ -129,5 +129,5 @@ def _scaler_slots(zero: Any) -> Slots:
     if not hasattr(scaler, _LAST_OVERFLOW):
         return {}
     slots = {f"scaler/{key}": number_slot(vars(scaler), key) for key in _SCALER}
-    last = number_slot(vars(scaler), _LAST_OVERFLOW)  # -1 before the first
+    last = number_slot(vars(scaler), _LAST_OVERFLOW)  # -1 before the first overflow
     return slots | {f"scaler/{_LAST_OVERFLOW}": Slot(last.dtype, last.shape, last.get, last.set)}

@@ -1,8 +1,8 @@
-"""A state's folder: safetensors, and `state.json` with the size and the hash of each.
+"""A state's folder: safetensors files, and `state.json` with the size and hash of each.
 
-Nothing in it can run code, and nothing in it is believed: names, dtypes and shapes are the run's
-own, and a file that has others is refused before a value of it is taken. The hashes tell damage;
-whoever can write to the folder can write them, too.
+Nothing in it can run code, and nothing in it is trusted: names, dtypes and shapes come from the
+run, and a file with others is rejected before any value is loaded. The hashes detect damage, not
+tampering.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Made:
-    """By what a state was written: after how many steps, by how many processes, on what."""
+    """Where a state comes from: the step, the number of processes and the type of device."""
 
     step: int
     ranks: int
@@ -46,10 +46,10 @@ class Made:
 
 
 def write_files(folder: Path, parts: Mapping[str, Slots], made: Made, *, writes: bool) -> None:
-    """The files of `parts`, then the index. Every process must call it; the one that `writes` does.
+    """Write the files of `parts`, then the index. Every process must call it; one `writes`.
 
     Raises:
-        OSError: The disk is full or cannot be written to.
+        OSError: The disk is full or not writable.
     """
     listed = {}
     for name, slots in parts.items():
@@ -65,10 +65,10 @@ def write_files(folder: Path, parts: Mapping[str, Slots], made: Made, *, writes:
 
 
 def read_index(folder: Path, step: int) -> tuple[Made, dict[str, Any]]:
-    """By what the state after `step` was written, and what is said of its files; all are there.
+    """Read the index of the state after `step` and check that its files exist.
 
     Raises:
-        CheckpointError: The index is damaged, or a file is missing or has another size.
+        CheckpointError: The index is damaged, or a file is missing or has the wrong size.
     """
     path = folder / INDEX
     if not path.is_file():
@@ -76,34 +76,34 @@ def read_index(folder: Path, step: int) -> tuple[Made, dict[str, Any]]:
     content = read_json(path, dict, error=CheckpointError, limit=_LIMIT)
     stated = content.pop("sha256", None)
     if content.get("format") != _FORMAT or stated != _digest(content):
-        raise CheckpointError(f"{INDEX} is damaged, or of another version")
+        raise CheckpointError(f"{INDEX} is damaged or from another version")
     made, listed = _made(content)
     if made.step != step:
         raise CheckpointError(f"it was written after step {made.step}")
     for name, told in listed.items():
         file = folder / name
         if not file.is_file() or file.stat().st_size != told["bytes"]:
-            raise CheckpointError(f"{name} is missing or has not the size that was written")
+            raise CheckpointError(f"{name} is missing or does not have its original size")
     return made, listed
 
 
 def check_hashes(folder: Path, listed: Mapping[str, Any]) -> None:
-    """Raise `CheckpointError` where a file is not what was written."""
+    """Raise `CheckpointError` if a file has changed since it was written."""
     for name, told in listed.items():
         if sha256_of(folder / name) != told["sha256"]:
-            raise CheckpointError(f"{name} is damaged: its SHA-256 is not that of {INDEX}")
+            raise CheckpointError(f"{name} is damaged: its SHA-256 is not the one in {INDEX}")
 
 
 def opened_parts(folder: Path, listed: Mapping[str, Any]) -> dict[str, SafetensorsFile]:
-    """The files by the names of their parts; of a header alone is nothing believed."""
+    """Open the files; returns them by the names of their parts."""
     return {Path(name).stem: _opened(folder / name) for name in listed}
 
 
 def take(opened: Mapping[str, SafetensorsFile], parts: Mapping[str, Slots]) -> None:
-    """Set every slot of `parts` from its file, after all of them were checked."""
+    """Set every slot of `parts` from its file, after checking all of them."""
     if opened.keys() != parts.keys():
         raise CheckpointError(
-            f"it holds {', '.join(sorted(opened))}, and this run has {', '.join(sorted(parts))}"
+            f"it contains {', '.join(sorted(opened))}, but this run has {', '.join(sorted(parts))}"
         )
     for name, slots in parts.items():
         _check(_file(name), opened[name], slots)
@@ -114,16 +114,16 @@ def take(opened: Mapping[str, SafetensorsFile], parts: Mapping[str, Slots]) -> N
 
 def _check(name: str, opened: SafetensorsFile, slots: Slots) -> None:
     for key in sorted(slots.keys() ^ set(opened.keys())):
-        raise CheckpointError(f"{name} belongs to another run: {key!r} is not in both")
+        raise CheckpointError(f"{name} belongs to another run: only one of them has {key!r}")
     for key, slot in slots.items():
         found = opened.info(key)
         if found != (_WORDS[slot.dtype], slot.shape):
             raise CheckpointError(
-                f"{name} belongs to another run: {key!r} is {found[0]} {list(found[1])} and has to "
+                f"{name} belongs to another run: {key!r} is {found[0]} {list(found[1])} and must "
                 f"be {_WORDS[slot.dtype]} {list(slot.shape)}"
             )
         if not slot.valid(opened.read_tensor(key)):
-            raise CheckpointError(f"{name} is damaged: {key!r} has a value that cannot be")
+            raise CheckpointError(f"{name} is damaged: {key!r} has an impossible value")
 
 
 def _write(path: Path, slots: Slots, *, writes: bool) -> None:
@@ -140,11 +140,11 @@ def _opened(path: Path) -> SafetensorsFile:
     try:
         return SafetensorsFile(path)
     except (HeaderError, OSError) as error:
-        raise CheckpointError(f"{path.name} is no safetensors file ({error})") from error
+        raise CheckpointError(f"{path.name} is not a valid safetensors file ({error})") from error
 
 
 def _made(content: Mapping[str, Any]) -> tuple[Made, dict[str, Any]]:
-    """What an index says, where it is what this version writes."""
+    """The content of an index, checked to have this version's format."""
     step, ranks, device = (content.get(name) for name in ("step", "ranks", "device"))
     listed = content.get("files")
     if (
@@ -156,7 +156,7 @@ def _made(content: Mapping[str, Any]) -> tuple[Made, dict[str, Any]]:
         and all(_NAME.fullmatch(name) and _is_told(told) for name, told in listed.items())
     ):
         return Made(step, ranks, device), listed
-    raise CheckpointError(f"{INDEX} does not say what this version writes")
+    raise CheckpointError(f"{INDEX} does not have the format of this version")
 
 
 def _is_told(told: object) -> bool:

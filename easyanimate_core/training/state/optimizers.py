@@ -1,6 +1,6 @@
-"""An optimiser's state by the names of the parameters, and its learning rates.
+"""An optimiser's state by parameter name, and its learning rates.
 
-The slot of what an optimiser keeps for a parameter is `KEY/NAME`, as `exp_avg/proj_out.weight`.
+Slots of a parameter's state are named `KEY/NAME`, such as `exp_avg/proj_out.weight`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RATES = "learning_rate"
 
 
 def optimizer_slots(optimizer: torch.optim.Optimizer, network: nn.Module) -> Slots:
-    """The rates, and what the optimiser keeps by now of the network's parameters."""
+    """The learning rates, and the optimiser's current state of the network's parameters."""
     slots = {RATES: rates_slot(optimizer.param_groups)}
     for name, parameter in trained(network).items():
         kept = optimizer.state.get(parameter, {})
@@ -27,7 +27,7 @@ def optimizer_slots(optimizer: torch.optim.Optimizer, network: nn.Module) -> Slo
 
 
 def rates_slot(groups: Sequence[MutableMapping[str, Any]]) -> Slot:
-    """One learning rate per group of parameters."""
+    """The learning rate of each parameter group."""
     return Slot(
         torch.float64, (len(groups),), partial(_rates, groups), partial(_set_rates, groups),
         not_negative,
@@ -35,7 +35,7 @@ def rates_slot(groups: Sequence[MutableMapping[str, Any]]) -> Slot:
 
 
 def kept_slot(kept: MutableMapping[str, Any], key: str) -> Slot:
-    """The slot of one entry: a tensor like the parameter, or a count as a tensor or a number."""
+    """The slot of one entry: a tensor like the parameter, or a step count (tensor or number)."""
     value = kept[key]
     if isinstance(value, Tensor):
         return slot(value, not_negative) if value.ndim == 0 else slot(value)
@@ -43,7 +43,7 @@ def kept_slot(kept: MutableMapping[str, Any], key: str) -> Slot:
 
 
 def number_slot(kept: MutableMapping[str, Any], key: str) -> Slot:
-    """The slot of a whole number or a float in a dictionary."""
+    """The slot of an integer or a float in a dictionary."""
     kind = type(kept[key])
     dtype = {int: torch.int64, float: torch.float64}[kind]
     return Slot(
@@ -54,7 +54,7 @@ def number_slot(kept: MutableMapping[str, Any], key: str) -> Slot:
 
 @torch.no_grad()
 def make_state(optimizer: torch.optim.Optimizer) -> None:
-    """Let an optimiser that made no step make what it keeps: by a step of length zero."""
+    """Make a fresh optimiser create its state, by a step with learning rate zero."""
     groups = optimizer.param_groups
     rates = [group["lr"] for group in groups]
     parameters = [parameter for group in groups for parameter in group["params"]]
@@ -73,9 +73,9 @@ def make_state(optimizer: torch.optim.Optimizer) -> None:
 def forget_others(
     optimizer: torch.optim.Optimizer, network: nn.Module, names: Collection[str]
 ) -> None:
-    """Drop what `make_state` made for parameters that no name in `names` speaks of.
+    """Drop what `make_state` created for parameters that do not occur in `names`.
 
-    They had no gradient when the state was written: a discriminator that does not judge yet.
+    They had no gradient when the state was written, such as a discriminator not in use yet.
     """
     known = {name.partition("/")[2] for name in names}
     for name, parameter in trained(network).items():

@@ -1,6 +1,6 @@
-"""The random states of every process, as tensors with a row for each.
+"""The random states of all processes, as tensors with one row per process.
 
-Every draw of a run has a generator of its own; these are for what libraries draw.
+The run's own draws have their own generators; these states are for libraries.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOST = 2**32 - 1
 
 
 def random_slots(accelerator: Any) -> Slots:
-    """Python's, numpy's, PyTorch's, and that of the process's graphics card."""
+    """The random states of Python, numpy, PyTorch and the process's GPU."""
     own = {
         "python": (_python, _set_python, _is_python),
         "python_gauss": (_python_gauss, _set_python_gauss, _is_gauss),
@@ -76,7 +76,7 @@ def _set_python_gauss(value: Tensor) -> None:
 
 
 def _is_python(words: Tensor) -> bool:
-    """`_WORDS` words and the position among them."""
+    """Whether these are `_WORDS` words and a position among them."""
     return _are_words(words[:-1]) and 0 <= int(words[-1]) <= _WORDS
 
 
@@ -99,7 +99,7 @@ def _set_numpy_gauss(value: Tensor) -> None:
 
 
 def _numpy_state() -> tuple[Any, ...]:
-    """Of the generator that is everybody's: kind, words, position, a number that is left."""
+    """The global generator's kind, words, position and cached Gaussian."""
     return tuple(np.random.get_state())  # noqa: NPY002
 
 
@@ -108,12 +108,12 @@ def _set_numpy_state(*state: Any) -> None:
 
 
 def _is_numpy(words: Tensor) -> bool:
-    """Numpy itself would read beyond the words of a position that is too large."""
+    """Check the position, because numpy would read out of bounds if it is too large."""
     return _is_python(words)
 
 
 def _is_gauss(value: Tensor) -> bool:
-    """Whether there is a number left, and the number."""
+    """Whether the value is a flag and the cached Gaussian."""
     return float(value[0]) in (0.0, 1.0) and bool(torch.isfinite(value).all())
 
 

@@ -1,4 +1,4 @@
-"""Everything that a run changes, as the parts of a state."""
+"""Everything that changes during a run, as the parts of a state."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _SCALE, _TRACKER = "scale", "_growth_tracker"
 
 @dataclass(frozen=True)
 class RunState:
-    """What is kept of a run. Networks, optimisers and schedules have the networks' names.
+    """What to save of a run. Networks, optimisers and schedules are keyed by network name.
 
     Frozen weights are left out, because they come from the checkpoint: a LoRA's state is as small
-    as the LoRA. So is what follows from the step: the schedules, and the place in the data.
+    as the LoRA. So is what follows from the step: the schedules and the position in the data.
     """
 
     accelerator: Any
@@ -37,24 +37,24 @@ class RunState:
     average: Average | None
 
     def parts(self) -> dict[str, Slots]:
-        """All of it, by part."""
+        """All slots, by part."""
         return self._weights() | self._optimizers() | self._others()
 
     def parts_for(self, names: Mapping[str, Collection[str]]) -> dict[str, Slots]:
-        """The parts of a run that has yet to start, for a state that holds these `names`."""
+        """The parts of a run that has not started yet, for a state that contains these `names`."""
         for name, optimizer in self.optimizers.items():
-            held = names.get(_optimizer(name), ())
-            if set(held) <= {RATES}:
+            kept = names.get(_optimizer(name), ())
+            if set(kept) <= {RATES}:
                 continue
             if self._is_deepspeed():
                 deepspeed.make_zero_state(optimizer.optimizer)
             else:
                 make_state(optimizer.optimizer)
-                forget_others(optimizer.optimizer, self.networks[name], held)
+                forget_others(optimizer.optimizer, self.networks[name], kept)
         return self.parts()
 
     def follow(self, step: int) -> None:
-        """Set what follows from the step, and from the rates that were read."""
+        """Set what follows from the step and from the restored learning rates."""
         for name, schedule in self.schedules.items():
             rates = [group["lr"] for group in self._groups(name)]
             own = schedule.state_dict()
@@ -100,7 +100,7 @@ def _optimizer(name: str) -> str:
 
 
 def _scaler_slots(scaler: Any) -> Slots:
-    """The factor of float16's losses, and for how many steps it was right."""
+    """The loss scale of float16, and for how many steps it has not overflowed."""
     own = scaler.state_dict()
 
     def put(slot_set: Any, value: torch.Tensor) -> None:

@@ -1,8 +1,8 @@
-"""What a state is made of: whole tensors by name, wherever their values lie.
+"""The building blocks of a state: whole tensors by name, wherever their values are stored.
 
-A slot knows how a tensor is read from the run and set in it. So one writer and one reader serve
-weights, optimisers, averages and random states, on one device and on many, and a file is checked
-against the run before anything of it is taken.
+A slot knows how to read a tensor from the run and how to set it. Thus one writer and one reader
+serve weights, optimisers, averages and random states, on one device or many, and a file is checked
+against the run before anything is loaded from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 
 
 def anything(_: Tensor) -> bool:
-    """For values of which none does harm."""
+    """Accept every value."""
     return True
 
 
@@ -26,7 +26,7 @@ class Slot:
     """One tensor of a state.
 
     `get` returns it whole and `set` takes it whole, on any device; every process must call them.
-    `valid` tells values that the run can go on with.
+    `valid` checks whether the run can continue with a value.
     """
 
     dtype: torch.dtype
@@ -40,17 +40,17 @@ Slots = dict[str, Slot]
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """The tensor that the processes hold parts of; every process must call it."""
+    """Gather a sharded tensor; every process must call it."""
     if not isinstance(tensor, DTensor):
         return tensor
-    # Parts may lie in main memory while the processes talk from card to card.
+    # Shards may be in CPU memory while the processes communicate between GPUs.
     there: DTensor = tensor.to(tensor.device_mesh.device_type)  # type: ignore[assignment]
     return there.full_tensor()
 
 
 @torch.no_grad()
 def assign(own: Tensor, value: Tensor) -> None:
-    """Copy a whole `value` into a tensor, or this process's part of it."""
+    """Copy a whole `value` into a tensor, or this process's shard of it."""
     if isinstance(own, DTensor):
         mesh = own.device_mesh
         value = distribute_tensor(value.to(mesh.device_type), mesh, own.placements).to_local()
@@ -59,7 +59,7 @@ def assign(own: Tensor, value: Tensor) -> None:
 
 
 def slot(tensor: Tensor, valid: Callable[[Tensor], bool] = anything) -> Slot:
-    """The slot of a tensor that stays where it is."""
+    """The slot of a tensor that is updated in place."""
     return Slot(
         tensor.dtype,
         tuple(tensor.shape),
@@ -70,7 +70,7 @@ def slot(tensor: Tensor, valid: Callable[[Tensor], bool] = anything) -> Slot:
 
 
 def trained(network: nn.Module) -> Mapping[str, nn.Parameter]:
-    """The parameters that are trained, by the network's own names."""
+    """The trainable parameters, by the network's own names."""
     return {
         plain_name(name): parameter
         for name, parameter in network.named_parameters()
@@ -79,16 +79,16 @@ def trained(network: nn.Module) -> Mapping[str, nn.Parameter]:
 
 
 def buffers(network: nn.Module) -> Mapping[str, Tensor]:
-    """The buffers that belong to the weights."""
+    """The persistent buffers."""
     kept = network.state_dict().keys()
     return {plain_name(name): b for name, b in network.named_buffers() if name in kept}
 
 
 def plain_name(name: str) -> str:
-    """Without the layers that compiling and checkpointing put around others."""
+    """The name without the wrappers of `torch.compile` and activation checkpointing."""
     return name.replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
 
 
 def not_negative(value: Tensor) -> bool:
-    """A count, a rate: neither negative nor infinite."""
+    """Whether a count or a rate is finite and not negative."""
     return bool(torch.isfinite(value.double()).all() and (value >= 0).all())

@@ -1,1 +1,1 @@
-"""What each task trains and how."""
+"""How each task is trained."""

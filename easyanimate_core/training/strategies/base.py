@@ -1,4 +1,4 @@
-"""What the trainer asks of a task."""
+"""The trainer's interface to a task."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Weights = Mapping[str, Tensor]
 
 @dataclass
 class Batch:
-    """Clips of one step on one device.
+    """The clips of one batch on one device.
 
-    `position` numbers the batches of a run and is the same on all `ranks` devices. `content` is
-    the strategy's own; `clips` and `tokens` count for the throughput.
+    `position` is the index of the batch in the run, the same on all `ranks` devices. `content`
+    belongs to the strategy; `clips` and `tokens` are counted for the throughput.
     """
 
     position: int
@@ -34,13 +34,13 @@ class Batch:
 
     @property
     def slots(self) -> range:
-        """Numbers of this device's clips among those of all devices."""
+        """Indices of this device's clips among those of all devices."""
         return range(self.rank, self.clips * self.ranks, self.ranks)
 
     def own(self, drawn: Tensor) -> Tensor:
-        """This device's rows of what was drawn for the `clips * ranks` clips of all devices.
+        """This device's rows of random values drawn for the `clips * ranks` clips of all devices.
 
-        Two devices thus learn from the same draws as one with twice the batch.
+        Thus two devices use the same values as one device with twice the batch size.
         """
         return drawn[self.rank :: self.ranks]
 
@@ -54,43 +54,43 @@ class Losses:
 
 
 class Strategy(Protocol):
-    """A task. The trainer owns the loop, the optimisers and the checkpoints, and knows no task."""
+    """A task. The trainer owns the loop, optimisers and states, and is independent of the task."""
 
     @property
     def networks(self) -> Mapping[str, nn.Module]:
-        """What is trained, by name, in the order in which a step updates it."""
+        """The networks to train, by name, in the order in which a step updates them."""
 
     def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
-        """What a large network that trains nothing has to do, before training takes the memory.
+        """Run large frozen networks, before training takes the memory.
 
-        Each device does its `share` of it.
+        Each device does its `share` of the work.
         """
 
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
-        """The draws of one rank without end, after the first `position` batches."""
+        """The endless draws of one rank, after the first `position` batches."""
 
     @property
     def read(self) -> Callable[[Sequence[Draw]], Any]:
-        """What makes the content of a batch, on the CPU.
+        """The function that makes the content of a batch on the CPU.
 
-        It is sent to other processes as a pickle, so it knows no network.
+        It is pickled for other processes, so it must not refer to a network.
         """
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
-        """Everything of a step that needs no gradient: encoding, moving, drawing."""
+        """Do what a step needs without gradients: encode, move to the device, draw."""
 
     def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
-        """The loss of network `name`; None where it has nothing to learn from this batch."""
+        """The loss of network `name`; None if it learns nothing from this batch."""
 
     def validate(
         self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
     ) -> dict[str, float]:
-        """Figures of held-out clips by name; pictures and videos go to `folder` if there is one."""
+        """Metrics of held-out clips by name; images and videos are written to `folder`, if any."""
 
     def write_result(
         self, networks: Mapping[str, nn.Module], weights: Mapping[str, Weights], folder: Path
     ) -> list[Path]:
-        """What the run was for, ready to be loaded, in `folder`, which is new; the paths written.
+        """Write the result, ready to be loaded, to the new `folder`; returns the paths written.
 
-        `weights` are whole, those of `networks` may be a part of them.
+        `weights` are whole, those of `networks` may be sharded.
         """

@@ -1,7 +1,7 @@
-"""The denoiser's training: text to video, inpaint, control and camera, all weights or a LoRA.
+"""Trains the denoiser: text to video, inpaint, control and camera; all weights or a LoRA.
 
-What a task shows the denoiser beside the noise comes in streams: a video that the VAE encodes,
-channels of latent size, or both. Streams are encoded once and kept on disk.
+What a task shows the denoiser in addition to the noise comes in streams: a video that the VAE
+encodes, channels of latent size, or both. Streams are encoded once and cached on disk.
 
 Shapes: B clips, C latent channels, F latent frames, H and W latent height and width.
 """
@@ -40,9 +40,9 @@ _VALIDATION_TIMES = 4
 
 @dataclass
 class _Content:
-    """Of each clip: its caption, the streams found in the cache, and the clip where some were not.
+    """Per clip: its caption, the cached streams, and the clip itself if some are not cached.
 
-    `latents`, `channels` and `regions` are made of them by `prepare`.
+    `prepare` turns them into `latents`, `channels` and `regions`.
     """
 
     draws: list[Draw]
@@ -57,7 +57,7 @@ class _Content:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What batches are read with."""
+    """Reads the content of batches."""
 
     config: TrainConfig
     records: Sequence[Record]
@@ -78,11 +78,11 @@ class _Reading:
         return _Content(list(draws), captions, found, samples)
 
     def key(self, record: Record, shape: Shape, name: str) -> tuple[object, ...]:
-        """Of a stream, in the cache."""
+        """The cache key of a stream."""
         return (record.identity, tuple(shape), self.task.identity(name, self.config))
 
     def _draw_caption(self, record: Record, random: Any) -> str:
-        """One of the clip's captions, or none of them."""
+        """One of the clip's captions, or an empty one."""
         if random.random() < self.config.objective.caption_dropout:
             empty = self.config.objective.empty_captions
             return empty[int(random.integers(len(empty)))]
@@ -90,7 +90,7 @@ class _Reading:
 
 
 class DenoiserStrategy:
-    """Trains one denoiser for the task of its head."""
+    """Trains a denoiser for the task of its head."""
 
     def __init__(
         self, config: TrainConfig, records: Sequence[Record], held_out: Sequence[Record]
@@ -249,7 +249,7 @@ class DenoiserStrategy:
         found: dict[str, Tensor],
         device: torch.device,
     ) -> None:
-        """Add the streams that were not in the cache, there too."""
+        """Add the streams that were not cached, and cache them."""
         for name in self._task.names(draw, self._config):
             if name in found:
                 continue
@@ -257,7 +257,7 @@ class DenoiserStrategy:
             stream = self._task.make(name, sample, draw.shape, self._config, random)
             encoded = self._to_latents(stream, draw.shape, device)
             self._cache.write(encoded, *self._reading.key(record, draw.shape, name))
-            # Read back, so that the first epoch sees what the others see.
+            # Read back, so that all epochs see the same rounding.
             found[name] = encoded.to(torch.float16).float()
 
     @torch.no_grad()
@@ -296,13 +296,13 @@ class DenoiserStrategy:
 
 
 def _mean_inside(errors_BCFHW: Tensor, regions_B1FHW: Tensor) -> Tensor:
-    """The mean where `regions` are 1, each clip counting alike; one without a region counts 0."""
+    """The mean where `regions` are 1, averaged over clips; a clip without a region counts as 0."""
     inside_B = (errors_BCFHW.mean(1, keepdim=True) * regions_B1FHW).sum((1, 2, 3, 4))
     return (inside_B / regions_B1FHW.sum((1, 2, 3, 4)).clamp(min=1)).mean()
 
 
 def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
-    """The checkpoint's own, or the published one of this generation for a new network."""
+    """The checkpoint's scheduler config; for a new network, the published one of its version."""
     from ...sampling import PUBLISHED_CONFIG
     from ...weights.files import read_json
 
@@ -317,5 +317,5 @@ def _recomputed(
     video_BVC: Tensor,
     text_BTC: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """A block whose activations are computed again for the gradient, not kept."""
+    """Run a block with gradient checkpointing: its activations are recomputed, not stored."""
     return checkpoint(run, video_BVC, text_BTC, use_reentrant=False)

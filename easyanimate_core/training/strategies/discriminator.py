@@ -1,4 +1,4 @@
-"""A judge of clips, patch by patch: three strided 3-D convolutions and a score per place.
+"""A discriminator of video patches: three strided 3-D convolutions and a score per position.
 
 Source: PatchGAN (Isola et al., arXiv 1611.07004), with time as a third dimension.
 """
@@ -14,7 +14,7 @@ _GROUPS = 8
 
 
 class PatchDiscriminator(nn.Module):
-    """Scores of a video [B, 3, F, H, W] in [-1, 1]: above zero looks real. F may be 1."""
+    """Scores a video [B, 3, F, H, W] in [-1, 1]; above zero means real. F may be 1."""
 
     def __init__(self, channels: int, *, seed: int) -> None:
         super().__init__()
@@ -41,5 +41,5 @@ def _conv(inputs: int, outputs: int) -> nn.Conv3d:
 
 
 def hinge_loss(real: Tensor, made: Tensor) -> Tensor:
-    """The judge's loss: scores of real clips above 1, of made ones below -1 (arXiv 1705.02894)."""
+    """The hinge loss: real clips should score above 1, generated below -1 (arXiv 1705.02894)."""
     return 0.5 * (F.relu(1 - real).mean() + F.relu(1 + made).mean())

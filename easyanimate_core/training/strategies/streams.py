@@ -1,6 +1,6 @@
-"""What each task shows the denoiser beside the noise.
+"""What each task shows the denoiser in addition to the noise.
 
-Shapes: C channels, F, H, W latent frames, height and width; pixels have their own F, H, W.
+Shapes: C channels, F, H, W latent frames, height and width, or those of the video for pixels.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from ..masks import draw_mask
 #: The stream of `WithRegions`, [1, F, H, W].
 REGIONS = "regions"
 
-#: Channels of latent size, made for (F, H, W) and the VAE's scaling factor.
+#: Makes channels of latent size from (F, H, W) and the VAE's scaling factor.
 Channels = Callable[[Sequence[int], float], Tensor]
 
 
 @dataclass(frozen=True)
 class Stream:
-    """`video` [1, 3, F, H, W] in [-1, 1] is encoded and goes behind `channels`."""
+    """`video` [1, 3, F, H, W] in [-1, 1] is encoded and appended to `channels`."""
 
     video: Tensor | None = None
     channels: Channels | None = None
@@ -48,7 +48,7 @@ class TaskStreams(Protocol):
         """The streams that a draw needs."""
 
     def identity(self, name: str, config: TrainConfig) -> tuple[object, ...]:
-        """All settings that a stream's content depends on."""
+        """All settings that affect a stream's content."""
 
     def make(
         self,
@@ -58,7 +58,7 @@ class TaskStreams(Protocol):
         config: TrainConfig,
         random: np.random.Generator,
     ) -> Stream:
-        """A stream of a clip."""
+        """Make one stream of a clip."""
 
     def channels(
         self,
@@ -66,11 +66,11 @@ class TaskStreams(Protocol):
         dropout: ObjectiveConfig | None,
         random: np.random.Generator,
     ) -> Tensor | None:
-        """The condition [C, F, H, W] of encoded streams; parts are left out where `dropout`."""
+        """The condition [C, F, H, W] of encoded streams; with `dropout`, parts are left out."""
 
 
 class TextToVideoStreams:
-    """Nothing beside the noise."""
+    """No streams besides the latents."""
 
     def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:  # noqa: ARG002
         return ("latents",)
@@ -98,7 +98,7 @@ class TextToVideoStreams:
 
 
 class InpaintStreams(TextToVideoStreams):
-    """The mask and the masked clip; `data.draws` masks of each clip are encoded."""
+    """The mask and the masked clip; `data.draws` masks are encoded per clip."""
 
     def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:
         random = generator_of(config.seed, draw.index, draw.epoch, "which mask")
@@ -163,7 +163,7 @@ class ControlStreams(TextToVideoStreams):
         if name == "control":
             if sample.control is None:
                 raise InputError(
-                    "A clip has no control video. Give control_file_path to every entry of the "
+                    "A clip has no control video. Add control_file_path to every entry of the "
                     "manifest."
                 )
             return Stream(to_model_range(sample.control))
@@ -188,7 +188,7 @@ class ControlStreams(TextToVideoStreams):
 
 
 class CameraStreams(ControlStreams):
-    """The rays of the camera in place of a control video."""
+    """The camera's rays instead of a control video."""
 
     def make(
         self,
@@ -202,14 +202,14 @@ class CameraStreams(ControlStreams):
             return super().make(name, sample, shape, config, random)
         if sample.camera is None:
             raise InputError(
-                "A clip has no camera path. Give camera_file_path to every entry of the manifest."
+                "A clip has no camera path. Add camera_file_path to every entry of the manifest."
             )
         rays = plucker_embedding(sample.camera, shape.height, shape.width).float()
         return Stream(None, lambda size, _: camera_condition(rays, size)[0])
 
 
 class WithRegions:
-    """A task's streams, and where the loss counts more: "regions", 1 where a clip's masks are."""
+    """A task's streams plus "regions", 1 in a clip's masks, where the loss has more weight."""
 
     def __init__(self, task: TaskStreams) -> None:
         self._task = task
@@ -246,15 +246,15 @@ class WithRegions:
 
 
 def no_masks(setting: str, value: float) -> InputError:
-    """For a setting that needs clips with masks of their own."""
+    """The error for a setting that needs clips with their own masks."""
     return InputError(
-        f"{setting} is {value}, and a clip has no masks: the synthetic clips alone have them. Set "
-        "it to 0."
+        f"{setting} is {value}, but a clip has no masks: only synthetic clips have them. Set it to "
+        "0."
     )
 
 
 def any_in_latent(masks_CFHW: Tensor, size: Sequence[int]) -> Tensor:
-    """1 for every latent pixel that any marked pixel falls in. The first frame stands alone."""
+    """1 for every latent pixel that contains a marked pixel. The first frame is on its own."""
     frames, height, width = size
     first = F.adaptive_max_pool3d(masks_CFHW[:, :1], (1, height, width))
     if frames == 1:
@@ -264,7 +264,7 @@ def any_in_latent(masks_CFHW: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def streams_of(config: TrainConfig, sizes: TransformerConfig) -> TaskStreams:
-    """The streams of the config's task; `HeadError` where the denoiser has another head."""
+    """The streams of the config's task; raises `HeadError` if the denoiser has another head."""
     tasks: dict[str, tuple[Head, TaskStreams]] = {
         "text_to_video": (Head.T2V, TextToVideoStreams()),
         "inpaint": (Head.INPAINT, InpaintStreams()),
@@ -274,8 +274,8 @@ def streams_of(config: TrainConfig, sizes: TransformerConfig) -> TaskStreams:
     head, streams = tasks[config.task]
     if sizes.head is not head:
         raise HeadError(
-            f"task {config.task} trains the {head.value} head; this denoiser has "
-            f"{sizes.in_channels} input channels, the {sizes.head.value} head. Choose the "
-            "task of that head, or another checkpoint."
+            f"task {config.task} trains the {head.value} head, but this denoiser has "
+            f"{sizes.in_channels} input channels: the {sizes.head.value} head. Choose the "
+            "task of that head or another checkpoint."
         )
     return WithRegions(streams) if config.objective.region_share > 0 else streams

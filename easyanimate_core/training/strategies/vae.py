@@ -1,4 +1,4 @@
-"""The VAE's training: pixels to pixels, with an optional judge of how real they look.
+"""Trains the VAE: pixels to pixels, with an optional discriminator.
 
 Shapes: B clips, F frames, H and W height and width.
 """
@@ -31,20 +31,20 @@ from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 from .streams import any_in_latent, no_masks
 
-#: Latents are drawn from their distribution, not taken at its middle, while training.
+#: During training, latents are sampled from their distribution instead of using its mean.
 _WHOLE_CHUNK = 2**62
 _SHOWN_FRAMES = 6
 
 
 class Reconstruction(nn.Module):
-    """A VAE as one function, which is what data-parallel wrappers need."""
+    """A VAE as a single `forward`, as data-parallel wrappers require."""
 
     def __init__(self, vae: AutoencoderKLMagvit) -> None:
         super().__init__()
         self.vae = vae
 
     def forward(self, video_BCFHW: Tensor, noise: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-        """The video again, and mean and log-variance of its latents; no `noise` takes the mean."""
+        """The reconstruction, and the latents' mean and log-variance; no `noise` uses the mean."""
         posterior = self.vae.encode(video_BCFHW)
         latents = posterior.mean
         if noise is not None:
@@ -55,7 +55,7 @@ class Reconstruction(nn.Module):
 
 @dataclass
 class _Content:
-    """`video` [B, 3, F, H, W] in [-1, 1]; `made` is the reconstruction that the judge sees.
+    """`video` [B, 3, F, H, W] in [-1, 1]; `made` is its reconstruction, for the discriminator.
 
     `masks` [B, 1, F, H, W] are the clips' own, 0 where they have none.
     """
@@ -68,7 +68,7 @@ class _Content:
 
 @dataclass(frozen=True)
 class _Reading:
-    """What batches are read with."""
+    """Reads the content of batches."""
 
     config: TrainConfig
     records: Sequence[Record]
@@ -107,7 +107,7 @@ class VAEStrategy:
         if not vae.config.spatial_group_norm:
             raise InputError(
                 "The VAE normalises over the frames of a chunk (V5); training it is not "
-                "supported. Give a V5.1 VAE, or set spatial_group_norm to true in model.network."
+                "supported. Use a V5.1 VAE, or set spatial_group_norm to true in model.network."
             )
         self._networks: dict[str, nn.Module] = {"vae": Reconstruction(vae)}
         if self._objective.adversarial:
@@ -145,7 +145,7 @@ class VAEStrategy:
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
-        # Of the step, not of the device: all devices train on single frames at once.
+        # Drawn per step, not per device: all devices train on single frames at the same time.
         random = generator_of(self._config.seed, batch.position, "single frames")
         if random.random() < self._objective.images:
             frame = int(random.integers(content.video.shape[2]))
@@ -192,7 +192,7 @@ class VAEStrategy:
         return Losses(total, {"loss": total, **parts})
 
     def _drift(self, mean_BCFHW: Tensor, content: _Content) -> Tensor:
-        """The latents' squared distance from those at the start, in their variance."""
+        """The squared distance of the latents from the initial ones, relative to their variance."""
         assert self._first is not None
         with torch.no_grad():
             first = self._first.to(mean_BCFHW.device).encode(content.video).mean.float()
@@ -259,12 +259,12 @@ def _whole(record: Record, config: TrainConfig) -> Tensor:
     return record.load(shape).frames.movedim(-1, 0).unsqueeze(0) * 2 - 1
 
 
-def _cut(masks_FHW: Tensor, crop: Shape, held: float, random: Any) -> tuple[slice, ...]:
-    """A random cut of the size `crop`; with the chance `held` a marked place lies within it."""
+def _cut(masks_FHW: Tensor, crop: Shape, marked_share: float, random: Any) -> tuple[slice, ...]:
+    """A random crop of size `crop`; with probability `marked_share` it contains a marked pixel."""
     whole = masks_FHW.shape
     starts = [int(random.integers(a - b + 1)) for a, b in zip(whole, crop, strict=True)]
-    marked = masks_FHW[starts[0] + crop.frames // 2].nonzero() if held else ()
-    if len(marked) and random.random() < held:
+    marked = masks_FHW[starts[0] + crop.frames // 2].nonzero() if marked_share else ()
+    if len(marked) and random.random() < marked_share:
         place = marked[int(random.integers(len(marked)))].tolist()
         for axis in (1, 2):
             low = place[axis - 1] - int(random.integers(crop[axis]))
@@ -277,7 +277,7 @@ def _device(network: nn.Module) -> torch.device:
 
 
 def _edge_error(made: Tensor, video: Tensor) -> Tensor:
-    """How far differences of neighbouring pixels, in rows, columns and time, are off."""
+    """The error of the differences between neighbours in rows, columns and time."""
     errors = [
         (made.diff(dim=dim) - video.diff(dim=dim)).abs().mean()
         for dim in (2, 3, 4)
@@ -287,14 +287,14 @@ def _edge_error(made: Tensor, video: Tensor) -> Tensor:
 
 
 def _perceptual(objective: Any) -> Any:
-    """LPIPS of frames (Zhang et al., arXiv 1801.03924), VGG with the given weights."""
+    """LPIPS of frames (Zhang et al., arXiv 1801.03924), using VGG with the given weights."""
     import lpips
 
     network = lpips.LPIPS(net="vgg", pnet_rand=True, verbose=False)
     path = objective.lpips_weights
     if not path.is_file():
         raise InputError(
-            f"There is no file {path} (vae_objective.lpips_weights). Give torchvision's vgg16 "
+            f"There is no file {path} (vae_objective.lpips_weights). Use torchvision's vgg16 "
             "weights (vgg16-397923af.pth), or set vae_objective.perceptual to 0."
         )
     weights = read_pickle(path)
@@ -303,7 +303,9 @@ def _perceptual(objective: Any) -> Any:
     try:
         network.net.load_state_dict({name: features[name.split(".", 1)[1]] for name in slices})
     except (KeyError, RuntimeError) as error:
-        raise InputError(f"{path} holds no weights of torchvision's vgg16: {error}.") from error
+        raise InputError(
+            f"{path} does not contain weights of torchvision's vgg16: {error}."
+        ) from error
     network.requires_grad_(requires_grad=False).eval()
 
     def measure(made: Tensor, video: Tensor) -> Tensor:

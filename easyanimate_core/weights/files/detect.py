@@ -240,6 +240,11 @@ def vae_files(files: TensorFiles) -> TensorFiles | None:
     return _network_files(files, _VAE_MARK, VAE_WORDS)
 
 
+def in_original_names(files: TensorFiles) -> TensorFiles:
+    """A denoiser's tensors, of either layout, under the original's names."""
+    return files.renamed({key_maps_transformer.to_original(name): name for name in files})
+
+
 def read_denoiser_files(path: Path) -> TensorFiles:
     """The tensors of a denoiser's file or folder; what is none comes as it is, for its refusal."""
     files = read_tensor_files(path)

@@ -53,6 +53,16 @@ def note_name(weight: str) -> str:
     return weight.removesuffix(".weight") + NOTE
 
 
+def input_scale_name(weight: str) -> str:
+    """The name of the scale of a layer's activations."""
+    return weight.removesuffix(".weight") + INPUT_SCALE
+
+
+def own_names(weight: str) -> tuple[str, ...]:
+    """The names of a weight and of what can lie beside it."""
+    return (weight, scale_name(weight), note_name(weight), input_scale_name(weight))
+
+
 def check_scales(infos: Mapping[str, Header], *, what: str) -> None:
     """Raise `CheckpointError` unless weights and scales belong together, each to each.
 

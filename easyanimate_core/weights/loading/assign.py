@@ -12,8 +12,8 @@ from ...errors import CheckpointError
 from ...progress import Progress, silent
 from ..stored import (
     Quantizer,
+    ScaledWeight,
     Stored,
-    StoredWeight,
     quantized_from_values,
     use_quantized_layers,
 )
@@ -110,7 +110,7 @@ def assign_tensors(
     """
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     check_complete(expected, {name: tensors[name].shape for name in tensors}, what=what)
-    quantized = {name for name in tensors if isinstance(tensors[name], StoredWeight)}
+    quantized = {name for name in tensors if isinstance(tensors[name], ScaledWeight)}
     if quantizer is not None:
         quantized |= {name for name in tensors if quantizer.selects(name, expected[name])}
     use_quantized_layers(network, quantized)
@@ -128,7 +128,7 @@ def assign_tensors(
 
 def _in_fewer_bits(weight: Stored, quantizer: Quantizer | None) -> Tensor:
     """The weight in the quantizer's kind; what is stored in 8 bits is not rounded to 8 again."""
-    if isinstance(weight, StoredWeight) and (quantizer is None or quantizer.kind != "qint4"):
+    if isinstance(weight, ScaledWeight) and (quantizer is None or quantizer.kind != "qint4"):
         return quantized_from_values(weight.values, weight.scale)
     assert quantizer is not None
     plain = weight if isinstance(weight, Tensor) else weight.dequantize(torch.float32)

@@ -9,9 +9,9 @@ from ...models.ops import ManualCast, Operations
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...models.vae import AutoencoderKLMagvit
 from ...progress import Progress, silent
-from ..files import CheckpointInfo, key_maps_transformer
+from ..files import CheckpointInfo, in_original_names
 from ..stored import Quantizer, StoredWeights
-from .assign import Renamed, build_on_meta, check_complete, load_network
+from .assign import build_on_meta, check_complete, load_network
 
 
 def check_weights(info: CheckpointInfo) -> None:
@@ -22,7 +22,7 @@ def check_weights(info: CheckpointInfo) -> None:
     networks = (
         (
             "denoiser",
-            info.transformer_files,
+            in_original_names(info.transformer_files),
             lambda: EasyAnimateTransformer3DModel(info.transformer),
         ),
         ("VAE", info.vae_files, lambda: AutoencoderKLMagvit(info.vae)),
@@ -30,8 +30,7 @@ def check_weights(info: CheckpointInfo) -> None:
     for name, files, build in networks:
         network: nn.Module = build_on_meta(build, what=_name(info, name))
         expected = {key: tensor.shape for key, tensor in network.state_dict().items()}
-        weights = files.weights
-        found = {key_maps_transformer.to_original(key): weights[key].shape for key in weights}
+        found = {key: weight.shape for key, weight in files.weights.items()}
         check_complete(expected, found, what=_name(info, name))
 
 
@@ -57,10 +56,9 @@ def load_transformer(
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
-    tensors = Renamed(StoredWeights(info.transformer_files), key_maps_transformer.to_original)
     return load_network(
         lambda: EasyAnimateTransformer3DModel(info.transformer, operations=operations),
-        tensors,
+        StoredWeights(in_original_names(info.transformer_files)),
         what=_name(info, "denoiser"),
         dtype=dtype,
         device=device,

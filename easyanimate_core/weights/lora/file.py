@@ -79,10 +79,7 @@ class LoraLayer:
     @property
     def rank(self) -> int | None:
         """The inner dimension; None where there is none."""
-        for name in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b"):
-            if name in self.tensors:
-                return int(self.tensors[name].shape[0])
-        return None
+        return _rank({part: tuple(tensor.shape) for part, tensor in self.tensors.items()})
 
 
 @dataclass(frozen=True)
@@ -113,9 +110,7 @@ def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
     files = read_tensor_files(Path(lora.path))
     name = Path(lora.path).name
     match = match_lora(files, shapes)
-    known = {key: info.shape for key, info in files.items()}
-    known |= {f"{module}.weight": shape for module, shape in shapes.items()}
-    match.check(name, known, partial=lora.partial)
+    match.check(name, partial=lora.partial)
     facts, tensors = read_facts(files), files.read()
     layers, without_alpha, is_zero = {}, set(), True
     for module, keys in _places(name, match).items():
@@ -268,10 +263,7 @@ class _Layer:
 
     def scale(self, alpha: Tensor | None, facts: Facts | None) -> float | None:
         """Alpha divided by the rank, or by its root; None where alpha is not known."""
-        rank = next(
-            (self._shapes[p][0] for p in ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
-             if p in self._shapes), None,
-        )  # fmt: skip
+        rank = _rank(self._shapes)
         if rank is None:
             return 1.0  # a whole difference, or a product of whole factors, has none
         if alpha is None:
@@ -297,6 +289,11 @@ class _Layer:
         if shape == (1, columns):
             return tensor
         raise self._misshapen("magnitude", f"{(rows, 1)} or {(1, columns)}")
+
+
+def _rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
+    parts = ("down", "hada_w1_b", "lokr_w2_b", "lokr_w1_b")
+    return next((shapes[part][0] for part in parts if part in shapes), None)
 
 
 def _check_values(file: str, keys: Mapping[str, str], parts: Mapping[str, Tensor]) -> bool:

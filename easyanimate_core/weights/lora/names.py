@@ -59,13 +59,10 @@ class LoraMatch:
             text += f" {keys} not used."
         return text
 
-    def check(self, file: str, shapes: Mapping[str, tuple[int, ...]], *, partial: bool) -> None:
-        """Raise `CheckpointError` unless the file fits.
+    def check(self, file: str, *, partial: bool) -> None:
+        """Raise `CheckpointError` unless the names of `file` fit.
 
-        Args:
-            file: Name for the message.
-            shapes: Shapes of the file's tensors and, under `MODULE.weight`, of the denoiser's.
-            partial: Whether keys without a module are accepted where others have one.
+        With `partial`, keys without a module are accepted where others have one.
         """
         if not self.names:
             raise CheckpointError(
@@ -77,22 +74,6 @@ class LoraMatch:
                 f"{len(self.unmatched)} keys of {file} fit no layer of this model "
                 f"({_some(self.unmatched)}): it was made for another size (7B, 12B) or version. "
                 "Choose the matching file, or allow a partial match."
-            )
-        for name, (module, rest) in self.names.items():
-            self._check_shape(file, name, rest, shapes[f"{module}.weight"], shapes[name])
-
-    def _check_shape(
-        self, file: str, name: str, rest: str, weight: tuple[int, ...], found: tuple[int, ...]
-    ) -> None:
-        wide = {"lora_down.weight": (1, 1), "lora_A.weight": (1, 1),
-                "lora_up.weight": (0, 0), "lora_B.weight": (0, 0)}  # fmt: skip
-        if rest not in wide:
-            return
-        mine, theirs = wide[rest]
-        if found[mine] != weight[theirs]:
-            raise CheckpointError(
-                f"{name} of {file} has the shape {found}, the layer it changes {weight}: the LoRA "
-                "was made for another model. Choose the matching file."
             )
 
 

@@ -1,16 +1,7 @@
 """Weights in fewer bits than they are computed in."""
 
-from .layers import is_quantized
-from .storage import (
-    STORAGE_FORMATS,
-    PackedWeight,
-    Stored,
-    StoredWeight,
-    StoredWeights,
-    stored_format,
-    to_storage,
-)
-from .weights import (
+from .layers import may_be_quantized
+from .quantized import (
     QuantizedLinear,
     Quantizer,
     dequantized,
@@ -20,17 +11,19 @@ from .weights import (
     stored_bytes,
     use_quantized_layers,
 )
+from .reader import StoredWeights, stored_format
+from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored, to_storage
 
 __all__ = [
     "STORAGE_FORMATS",
     "PackedWeight",
     "QuantizedLinear",
     "Quantizer",
+    "ScaledWeight",
     "Stored",
-    "StoredWeight",
     "StoredWeights",
     "dequantized",
-    "is_quantized",
+    "may_be_quantized",
     "plain_tensors",
     "quantize",
     "quantized_from_values",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def is_quantized(name: str, shape: Sequence[int]) -> bool:
+def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
     """Whether a denoiser's tensor (original's name) belongs to those that are quantised.
 
     These are the matrices of attention and feed-forward. Norms and their modulation, embeddings,

@@ -93,7 +93,7 @@ with torch.inference_mode():
             lambda: probe.run("EasyAnimateLoadDiffusionModel", diffusion_model="plain.safetensors",
                               weight_dtype=FP8)
         )  # fmt: skip
-        load = probe.files.load_checkpoint
+        load = probe.loaders.load_checkpoint
         folder = probe.paths.find_checkpoint(V51)
         memory.text_encoder_device = memory.get_torch_device  # as with --gpu-only
         found["text_dtype"] = probe.error(lambda: load(folder, "default", "default", FP8))

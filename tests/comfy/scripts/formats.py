@@ -45,7 +45,7 @@ def same_denoiser(name, dtype="default"):
     return {
         "relative": relative(ksampler(model, texts, empty()), plain),
         "relative with LoRA": relative(ksampler(patched, texts, empty()), plain_lora),
-        "held as": str(getattr(weight, "_qdata", weight).dtype),
+        "stored as": str(getattr(weight, "_qdata", weight).dtype),
         "report": report,
     }
 

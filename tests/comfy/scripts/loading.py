@@ -31,7 +31,7 @@ utils.extra_config.load_extra_path_config(str(yaml))
 
 probe = Probe(load_pack())  # noqa: F821  (given by the bootstrap)
 found = probe.found
-bridge = {n: probe.module(f"nodes.bridge.{n}") for n in ("files", "lora", "vae", "loading")}
+bridge = {n: probe.module(f"nodes.bridge.{n}") for n in ("lora", "vae", "model")}
 
 
 def file_of(checkpoint, part):
@@ -79,7 +79,7 @@ def text_encoders():
 
 def dtypes(loaded, texts, plain):
     """Weight dtypes: bytes of the denoiser and how far the result moves."""
-    for dtype in bridge["loading"].WEIGHT_DTYPES:
+    for dtype in bridge["model"].WEIGHT_DTYPES:
         model = probe.load(f"{V51}-InP", dtype).model
         moved = ksampler(model, texts, empty())
         file = probe.paths.find_file("loras", LORA)

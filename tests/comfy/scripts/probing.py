@@ -15,7 +15,7 @@ class Probe:
         extension = asyncio.run(pack.comfy_entrypoint())
         listed = asyncio.run(extension.get_node_list())
         self.nodes = {node.define_schema().node_id: node for node in listed}
-        self.files = self.module("nodes.bridge.files")
+        self.loaders = self.module("nodes.bridge.loaders")
         self.paths = self.module("nodes.bridge.paths")
         self.sampling = self.module("nodes.bridge.sampling")
         self.core = self.module("easyanimate_core")
@@ -26,7 +26,8 @@ class Probe:
 
     def load(self, checkpoint, dtype="default"):
         """MODEL, CLIP, VAE and report of a checkpoint folder."""
-        return self.files.load_checkpoint(self.paths.find_checkpoint(checkpoint), dtype, "default")
+        folder = self.paths.find_checkpoint(checkpoint)
+        return self.loaders.load_checkpoint(folder, dtype, "default")
 
     def run(self, node_id, **inputs):
         """Outputs of one of the pack's nodes; widgets that are not given have their defaults."""

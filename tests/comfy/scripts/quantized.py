@@ -119,7 +119,7 @@ def text_dtypes():
         folder = probe.paths.find_checkpoint(name)
         info = probe.module("easyanimate_core.weights.files").inspect_checkpoint(folder)
         masked = info.transformer.enable_text_attention_mask
-        for dtype, kind in probe.files.TEXT_DTYPES.items():
+        for dtype, kind in probe.loaders.TEXT_DTYPES.items():
             clip = probe.run("EasyAnimateLoadTextEncoder", text_encoder=name, text_dtype=dtype)[0]
             states = states_of(clip, "a red fox runs")
             mine = core.build_text_encoder(

@@ -38,7 +38,7 @@ from easyanimate_core.weights.files import (
     read_tensor_files,
 )
 from easyanimate_core.weights.files.detect import Layout
-from easyanimate_core.weights.stored import STORAGE_FORMATS, is_quantized, to_storage
+from easyanimate_core.weights.stored import STORAGE_FORMATS, may_be_quantized, to_storage
 from tests.factories import V5, V5_1, pixels, quick
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
@@ -181,7 +181,7 @@ def test_a_whole_checkpoint_generates_nearly_the_same(source, tmp_path, dtype):
 def test_only_attention_and_feed_forward_are_quantised(source, tmp_path, dtype):
     result = convert(source, tmp_path / "one.safetensors", Conversion(dtype=dtype))
     written, plain = load_file(tmp_path / "one.safetensors"), load_file(source / WEIGHTS)
-    quantised = {name for name, tensor in plain.items() if is_quantized(name, tensor.shape)}
+    quantised = {name for name, tensor in plain.items() if may_be_quantized(name, tensor.shape)}
     assert {layer.name for layer in result.layers} == quantised
     assert result.bytes_after == (tmp_path / "one.safetensors").stat().st_size
     for name, tensor in plain.items():
@@ -274,7 +274,7 @@ def test_gguf_is_what_the_library_makes_of_it(source, tmp_path, dtype):
     for tensor in reader.tensors:
         weight, shape = plain[tensor.name], tuple(reversed(tensor.shape.tolist()))
         assert shape == tuple(weight.shape)
-        if not is_quantized(tensor.name, shape):
+        if not may_be_quantized(tensor.name, shape):
             assert tensor.tensor_type is gguf.GGMLQuantizationType.BF16
             assert torch.equal(mine[tensor.name], weight)
             continue
@@ -321,7 +321,7 @@ def test_k_quants_of_other_programs_are_read(source, tmp_path):
 
 
 def test_rows_that_do_not_fill_blocks_stay_bf16(checkpoint_copy, tmp_path, monkeypatch):
-    monkeypatch.setattr("easyanimate_core.convert.plan._BLOCK", 64)
+    monkeypatch.setattr("easyanimate_core.convert.target._BLOCK", 64)
     folder = checkpoint_copy(V5_1, Head.T2V)
     result = convert(folder, tmp_path / "one.gguf", Conversion(dtype="q8_0"))
     assert any("not divisible by 32 and stay bf16" in note for note in result.notes)
@@ -500,6 +500,7 @@ print(next(int(line.split()[1]) for line in status.splitlines() if line.startswi
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read on Linux")
 def test_memory_does_not_grow_with_the_checkpoint(large, tmp_path):
     """0.8 GB in 1 GB, of which the libraries take 0.45 and the maps of the source 0.3."""

@@ -15,11 +15,11 @@ from easyanimate_core.evaluation import (
     Share,
     Spread,
     evaluate_videos,
+    find_video_set,
     flicker,
     frechet_distance,
     frechet_video_distance,
     motion,
-    plan_videos,
     psnr,
     ssim,
 )
@@ -252,11 +252,11 @@ def test_videos_with_all_that_can_be_measured(clip_folder, tmp_path):
     rows = [{"file_path": f"{name}.mp4", "text": "a b"} for name in colours]
     (tmp_path / "prompts.json").write_text(json.dumps(rows))
     torch.jit.script(MeanColour()).save(str(tmp_path / "i3d.pt"))
-    plan = plan_videos(
+    found = find_video_set(
         tmp_path / "made", against=tmp_path / "references", prompts=tmp_path / "prompts.json",
         clip=clip_folder, i3d=tmp_path / "i3d.pt",
     )  # fmt: skip
-    report = evaluate_videos(plan, device=CPU)
+    report = evaluate_videos(found, device=CPU)
     # The same spread, moved by 0.2 x 2 in each of three colours.
     assert report.fvd == pytest.approx(3 * 0.4**2, abs=0.02)
     made = read_video(tmp_path / "made" / "one.mp4").frames

@@ -15,7 +15,7 @@ from easyanimate_core.errors import (
     InputError,
     RecipeError,
 )
-from easyanimate_core.evaluation.videos import plan_videos
+from easyanimate_core.evaluation.videos import find_video_set
 from easyanimate_core.files import foreign_system, json_value, parts_of, path_below
 from easyanimate_core.files.names import check_here, file_prefix
 from easyanimate_core.files.yaml_text import yaml_value
@@ -268,8 +268,8 @@ def test_prompts_of_windows_are_found_by_the_name_of_the_video(tmp_path):
     manifest, clip = tmp_path / "prompts.json", tmp_path / "clip"
     for path in ("sub\\a.mp4", "C:\\Users\\me\\a.mp4", LONG.replace("start.png", "a.mp4")):
         manifest.write_text(json.dumps([{"file_path": path, "text": "a fox"}]))
-        plan = plan_videos(tmp_path / "videos", prompts=manifest, clip=clip)
-        assert plan.prompts == {"sub/a": "a fox"}
+        found = find_video_set(tmp_path / "videos", prompts=manifest, clip=clip)
+        assert found.prompts == {"sub/a": "a fox"}
 
 
 @pytest.mark.parametrize(

@@ -18,9 +18,9 @@ from easyanimate_core.hub import (
     ModelScope,
     download,
     find_lora,
+    find_missing,
     find_model,
     find_places,
-    make_plan,
     model_files,
     model_state,
     named_files,
@@ -73,7 +73,7 @@ def run(repository, folder, only=(), progress=lambda *_: None):
     """Download; what was said."""
     said = []
     files = model_files(repository.files, only)
-    download(make_plan(repository, folder, files), progress, said.append)
+    download(find_missing(repository, folder, files), progress, said.append)
     return said
 
 
@@ -153,8 +153,8 @@ def test_a_later_run_resumes(hub, repository, tmp_path):
     assert WEIGHTS not in files_of(tmp_path)
     (part,) = tmp_path.rglob("*.part")
     assert part.read_bytes() == READ[WEIGHTS][: 2 * CHUNK]
-    plan = make_plan(repository(), tmp_path, model_files(repository().files))
-    assert plan.to_fetch == len(READ[WEIGHTS]) - 2 * CHUNK  # the others came before
+    wanted = find_missing(repository(), tmp_path, model_files(repository().files))
+    assert wanted.to_fetch == len(READ[WEIGHTS]) - 2 * CHUNK  # the others came before
     hub.requests.clear()
     run(repository(), tmp_path)
     assert [r.headers.get("range") for r in hub.asked(WEIGHTS)] == [f"bytes={2 * CHUNK}-"]
@@ -540,7 +540,7 @@ def test_what_cannot_take_its_place_is_not_fetched_again(hub, tmp_path):
     files = model_files(repository.files)
     told = r"cannot be replaced: .*Close it and run .*; the downloaded file is kept"
     with held.open(), pytest.raises(DownloadError, match=told):
-        download(make_plan(repository, tmp_path, files), lambda *_: None, said.append)
+        download(find_missing(repository, tmp_path, files), lambda *_: None, said.append)
     assert f"{WEIGHTS} is held by another program: trying again at the end." in said
     assert {**files_of(tmp_path), WEIGHTS: READ[WEIGHTS]}.items() >= READ.items()
     assert held.read_bytes() == b"older"

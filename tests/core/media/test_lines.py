@@ -164,7 +164,7 @@ def test_a_ready_made_control_video_keeps_its_lines(bikes):
     """As the model is shown it: white lines, and a note that says so."""
     edges = edges_of(bikes)[[0, 0, 1, 1, 2]]
     target = Target(height=96, width=224, frames=5, fps=8.0)
-    sources = Control(Clip(edges, 8.0)).align(target)
+    sources = Control(Clip(edges, 8.0)).load().align(target)
     shown = (sources.control[0].movedim(0, -1) + 1) / 2
     assert strength(shown) == 1.0
     assert any("drawing of thin lines" in note for note in sources.notes)
@@ -173,7 +173,7 @@ def test_a_ready_made_control_video_keeps_its_lines(bikes):
 def test_a_ready_made_depth_video_is_scaled_smoothly():
     depth = pictures_with_areas()["far background"].expand(5, -1, -1, -1)
     target = Target(height=64, width=96, frames=5, fps=8.0)
-    sources = Control(Clip(depth, 8.0)).align(target)
+    sources = Control(Clip(depth, 8.0)).load().align(target)
     assert not any("drawing" in note for note in sources.notes)
     smooth = align_clip(Clip(depth, 8.0), height=64, width=96, frames=5, fps=8.0).frames
     assert torch.allclose((sources.control[0].movedim(0, -1) + 1) / 2, smooth, atol=1e-6)

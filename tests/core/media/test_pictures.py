@@ -156,7 +156,7 @@ def test_names_that_no_file_has(tmp_path, name, message):
         with pytest.raises(MediaError, match=message.split(":")[0]):
             read(tmp_path / name)
     with pytest.raises(MediaError, match=message):
-        VideoToVideo(tmp_path / name).load(1)
+        VideoToVideo(tmp_path / name).load(max_seconds=1)
 
 
 def test_the_home_folder_is_meant_by_its_sign(tmp_path, monkeypatch):
@@ -165,7 +165,7 @@ def test_the_home_folder_is_meant_by_its_sign(tmp_path, monkeypatch):
     write_png(tmp_path / "picture.png", numbered(1)[0])
     write_mp4(tmp_path / "clip.mp4", numbered(5))
     assert len(read_video("~/clip.mp4").frames) == 5
-    task = ImageToVideo("~/picture.png").load(1)
+    task = ImageToVideo("~/picture.png").load(max_seconds=1)
     assert task.source_size() == (64, 96)
 
 
@@ -241,7 +241,7 @@ def test_colour_profiles_are_applied_and_told(tmp_path):
     assert (red, blue) > (225, 0)
     assert green < 120
     assert "profile 'Wide screen'" in wide.notes[0]
-    sources = ImageToVideo(tmp_path / "wide.png").load(1).align(Target(16, 16, 5))
+    sources = ImageToVideo(tmp_path / "wide.png").load(max_seconds=1).align(Target(16, 16, 5))
     assert any(note.startswith("The start image: Its colours") for note in sources.notes)
     standard = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     Image.fromarray(orange).save(tmp_path / "same.png", icc_profile=standard)
@@ -300,7 +300,11 @@ def test_animations_are_clips_with_their_own_times(tmp_path, ending):
     assert facts.seconds == pytest.approx(1.76, abs=0.05)
     with pytest.raises(MediaError, match="is an animation; read it as a video"):
         read_image(path)
-    sources = VideoToVideo(path).load(5 / 4, Fit(4.0, (64, 96))).align(Target(64, 96, 5, fps=4))
+    sources = (
+        VideoToVideo(path)
+        .load(max_seconds=5 / 4, fit=Fit(4.0, (64, 96)))
+        .align(Target(64, 96, 5, fps=4))
+    )
     assert sources.video.shape[2] == 5
     assert read_mask(path).amax((1, 2)).tolist() == [0, 0, 0, 1, 1]
 
@@ -336,7 +340,7 @@ def test_a_folder_of_pictures_is_a_clip(folder):
     assert clip.notes == ("It is 5 pictures, shown at 8 frames per second.",)
     assert read_video(folder, fit=Fit(24.0, (64, 96))).fps == 24
     assert (read_facts(folder).frames, read_facts(folder).seconds) == (5, 5 / 8)
-    sources = RegionEdit(folder, folder).load(1, Fit(8.0, (64, 96)))
+    sources = RegionEdit(folder, folder).load(max_seconds=1, fit=Fit(8.0, (64, 96)))
     assert len(sources.video.frames) == 5
     with pytest.raises(MediaError, match="is a folder; name a file"):
         read_image(folder)

@@ -115,7 +115,9 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path, aspect, width):
     assert close(middle(clip.frames[0]), middle(torch.from_numpy(corners()) / 255), 12)
     assert f"64 x 32 is shown as {width} x 32" in clip.notes[0]
     assert (read_facts(path).height, read_facts(path).width) == (32, width)
-    sources = VideoToVideo(path).load(0.6, Fit(8.0, (32, 64))).align(Target(32, 64, 5))
+    sources = (
+        VideoToVideo(path).load(max_seconds=0.6, fit=Fit(8.0, (32, 64))).align(Target(32, 64, 5))
+    )
     assert any(note.startswith("The video: Its pixels are not square") for note in sources.notes)
 
 
@@ -192,7 +194,7 @@ def test_fields_are_made_frames_of_one_moment(tmp_path):
     assert combs < 0.01
     assert any("interlaced" in note for note in clip.notes)
     assert len(list(stream_frames(path))) == 5
-    sources = Control(path).load(0.6).align(Target(64, 96, 5))
+    sources = Control(path).load(max_seconds=0.6).align(Target(64, 96, 5))
     assert any("interlaced" in note for note in sources.notes)
 
 
@@ -325,11 +327,11 @@ def test_memory_follows_the_result(tmp_path):
     """Frames that are shown are kept, at the size that is asked for, and no others."""
     times = [i / 60 for i in range(60)]
     path = write_film(tmp_path / "clip.mp4", [grey(0.5, 360, 640)] * 60, times)
-    task = VideoToVideo(path).load(5 / 8, Fit(8.0, (64, 96)))
+    task = VideoToVideo(path).load(max_seconds=5 / 8, fit=Fit(8.0, (64, 96)))
     assert task.video.frames.shape[1:] == (64, 96, 3)
     assert task.video.frames.shape[0] <= 7
     assert task.source_size() == (360, 640)
-    masked = RegionEdit(path, path).load(5 / 8, Fit(8.0, (64, 96)))
+    masked = RegionEdit(path, path).load(max_seconds=5 / 8, fit=Fit(8.0, (64, 96)))
     assert masked.mask.frames.shape == masked.video.frames.shape[:3]
 
 

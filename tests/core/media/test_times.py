@@ -122,31 +122,33 @@ def test_scenes_keep_their_moments(tmp_path):
     assert moments(taken)[8:25:8] == pytest.approx([1, 2, 3], abs=0.3)
 
 
-def held_mp4(folder):
-    return film(folder / "held.mp4", [i / 10 for i in range(10)], last=4.1)
+def still_mp4(folder):
+    return film(folder / "still.mp4", [i / 10 for i in range(10)], last=4.1)
 
 
-def held_gif(folder):
+def still_gif(folder):
     pictures = [Image.fromarray(grey(i / 10 / SECONDS)) for i in range(10)]
     pictures[0].save(
-        folder / "held.gif", save_all=True, append_images=pictures[1:], duration=[100] * 9 + [4100]
+        folder / "still.gif", save_all=True, append_images=pictures[1:], duration=[100] * 9 + [4100]
     )
-    return folder / "held.gif"
+    return folder / "still.gif"
 
 
-@pytest.mark.parametrize("make", [held_mp4, held_gif])
+@pytest.mark.parametrize("make", [still_mp4, still_gif])
 def test_a_picture_that_stays_to_the_end_is_no_damage(tmp_path, make):
     clip = read_video(make(tmp_path))
     assert clip.times.end == pytest.approx(5.0, abs=0.01)
     assert read_facts(tmp_path / clip_name(make)).seconds == pytest.approx(5.0, abs=0.05)
     assert available_frames(clip, 8) == 40
     assert pick_frames(clip, frames=37, fps=8)[-20:] == [9] * 20
-    sources = VideoToVideo(tmp_path / clip_name(make)).load(37 / 8).align(Target(64, 96, 37))
+    sources = (
+        VideoToVideo(tmp_path / clip_name(make)).load(max_seconds=37 / 8).align(Target(64, 96, 37))
+    )
     assert sources.video.shape[2] == 37
 
 
 def clip_name(make):
-    return "held.mp4" if make is held_mp4 else "held.gif"
+    return "still.mp4" if make is still_mp4 else "still.gif"
 
 
 def test_moments_of_timing():
@@ -172,7 +174,7 @@ def test_masks_follow_the_frames_of_a_clip_that_was_read_for_its_result(varying,
     task = RegionEdit(path, mask)
     target = Target(32, 48, 25)
     for fit in (None, Fit(8.0, (32, 48))):
-        sources = task.load(25 / 8, fit).align(target)
+        sources = task.load(max_seconds=25 / 8, fit=fit).align(target)
         marked = sources.mask[0, 0].amax((1, 2)).nonzero().flatten().tolist()
         shown = [i for i in range(25) if 1.9 < min(times, key=lambda t: abs(t - i / 8)) < 2.2]
         assert set(marked) <= set(range(14, 20))

@@ -128,7 +128,7 @@ def test_a_short_clip_is_refused_or_holds_its_last_frame(length, frames):
     if frames > length:
         with pytest.raises(InputError, match="short='repeat'"):
             align_clip(clip, height=16, width=16, frames=frames, fps=8.0)
-    held = align_clip(clip, height=16, width=16, frames=frames, fps=8.0, short="repeat")
-    assert len(held.frames) == frames
-    assert held.report.repeated_at_end == max(0, frames - length)
-    assert torch.equal(held.frames[-1], clip.frames[min(frames, length) - 1])
+    repeated = align_clip(clip, height=16, width=16, frames=frames, fps=8.0, short="repeat")
+    assert len(repeated.frames) == frames
+    assert repeated.report.repeated_at_end == max(0, frames - length)
+    assert torch.equal(repeated.frames[-1], clip.frames[min(frames, length) - 1])

@@ -11,9 +11,9 @@ from easyanimate_core.models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
 class Shifted(AutoencoderKLMagvit):
     """Decodes latents to their own values, eight times as large: tiles can be checked exactly."""
 
-    def decode(self, latents_BCThw, *, progress):
+    def decode(self, latents_BCfhw, *, progress):
         progress("decode", 1, 1)
-        return latents_BCThw[:, :3].repeat_interleave(8, 3).repeat_interleave(8, 4)
+        return latents_BCfhw[:, :3].repeat_interleave(8, 3).repeat_interleave(8, 4)
 
 
 def vae():

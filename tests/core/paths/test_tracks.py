@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from easyanimate_core.errors import InputError, MediaError
-from easyanimate_core.paths.track_preview import track_preview
+from easyanimate_core.paths.previews import track_preview
 from easyanimate_core.paths.trajectory import (
     Track,
     blob_radius,

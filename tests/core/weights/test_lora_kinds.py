@@ -158,9 +158,9 @@ def beside(layer, loras, x):
 def test_dora_beside_a_quantized_layer(shapes, weight, lora, tensors, change):
     layer = QuantizedLinear(SIDE, SIDE, bias=False)
     layer.weight = torch.nn.Parameter(quantize(weight, "qint8"), requires_grad=False)
-    held, x = layer.weight.dequantize(), random(3, SIDE, seed=9)
+    stored, x = layer.weight.dequantize(), random(3, SIDE, seed=9)
     found = beside(layer, LoraSet.read([lora(tensors)], shapes), x)
-    assert close(found, x @ (held + change(held)).T)
+    assert close(found, x @ (stored + change(stored)).T)
 
 
 def test_kinds_add_up(shapes, weight, lora):

@@ -16,13 +16,14 @@ from easyanimate_core.text import build_text_encoder
 from easyanimate_core.weights.files import inspect_checkpoint
 from easyanimate_core.weights.loading import load_transformer
 from easyanimate_core.weights.stored import (
+    QuantizedLinear,
     dequantized,
-    is_quantized,
+    may_be_quantized,
     plain_tensors,
     quantize,
+    quantized,
     quantized_from_values,
     stored_bytes,
-    weights,
 )
 from tests.factories import V5, V5_1, quick
 
@@ -107,7 +108,7 @@ def test_float8_keeps_three_bits_behind_the_first():
 def test_a_large_weight_in_parts_is_the_same(kind, monkeypatch):
     weight = matrix(outputs=33)
     whole = quantize(weight, kind)
-    monkeypatch.setattr(weights, "_PART_VALUES", 1000)
+    monkeypatch.setattr(quantized, "_PART_VALUES", 1000)
     parts = quantize(weight, kind)
     for one, other in zip(plain_tensors(whole), plain_tensors(parts), strict=True):
         assert torch.equal(one.view(torch.uint8), other.view(torch.uint8))
@@ -186,7 +187,7 @@ def test_stored_values_that_are_none():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_layer_computes_in_the_inputs_dtype(kind, dtype):
-    layer = weights.QuantizedLinear(256, 64)
+    layer = QuantizedLinear(256, 64)
     layer.weight = torch.nn.Parameter(quantize(matrix(), kind), requires_grad=False)
     layer.bias.data = torch.randn(64, generator=torch.Generator().manual_seed(2))
     x = matrix(3, seed=3).to(dtype)
@@ -217,7 +218,7 @@ def test_only_large_matrices_are_quantized(checkpoint, version, kind):
             assert parameter.dtype == torch.bfloat16
         else:
             chosen.add(name)
-    assert chosen == {name for name in stored if is_quantized(name, stored[name].shape)}
+    assert chosen == {name for name in stored if may_be_quantized(name, stored[name].shape)}
     assert len(chosen) > 20
     first, second = values_of(network), values_of(again)
     assert all(torch.equal(first[key], second[key]) for key in first)
@@ -324,6 +325,7 @@ print(json.dumps({
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 def test_a_network_is_quantized_while_it_is_loaded(tmp_path):
     import json

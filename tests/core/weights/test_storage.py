@@ -7,15 +7,22 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from easyanimate_core.errors import CheckpointError
+from easyanimate_core.memory.plan import facts_of
 from easyanimate_core.models.specs import Head
-from easyanimate_core.weights.files import inspect_checkpoint, read_tensor_files
+from easyanimate_core.weights.files import (
+    in_original_names,
+    inspect_checkpoint,
+    read_denoiser_files,
+    read_tensor_files,
+)
+from easyanimate_core.weights.files.key_maps_transformer import to_diffusers
 from easyanimate_core.weights.files.scaled import note_name, scale_name
 from easyanimate_core.weights.loading import load_transformer
 from easyanimate_core.weights.stored import (
     STORAGE_FORMATS,
-    StoredWeight,
+    ScaledWeight,
     StoredWeights,
-    is_quantized,
+    may_be_quantized,
     plain_tensors,
     to_storage,
 )
@@ -23,7 +30,7 @@ from easyanimate_core.weights.stored.storage import as_tensors, note
 from tests.factories import V5_1
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
-LAYER = "transformer_blocks.0.attn1.to_q.weight"
+LAYER, OTHER = (f"transformer_blocks.0.attn1.to_{part}.weight" for part in "qk")
 KINDS = list(STORAGE_FORMATS)
 
 
@@ -113,7 +120,7 @@ def scaled(checkpoint_copy):
         path = checkpoint_copy(V5_1, Head.T2V)
         tensors = {}
         for name, weight in load_file(path / WEIGHTS).items():
-            if is_quantized(name, weight.shape):
+            if may_be_quantized(name, weight.shape):
                 tensors |= as_tensors(name, to_storage(weight, kind))
             else:
                 tensors[name] = weight
@@ -131,7 +138,7 @@ def test_a_scaled_denoiser_stays_as_it_is_stored(scaled, checkpoint, kind, dtype
     plain = load_file(checkpoint(V5_1, Head.T2V) / WEIGHTS)
     assert set(network) == set(plain)
     for name, weight in plain.items():
-        if is_quantized(name, weight.shape):
+        if may_be_quantized(name, weight.shape):
             stored = to_storage(weight, kind)
             assert torch.equal(next(plain_tensors(network[name])), stored.values)
             assert torch.equal(network[name].dequantize(), stored.dequantize(torch.float32))
@@ -164,7 +171,7 @@ def test_scales_of_other_shapes_are_read(scaled, checkpoint):
     files = inspect_checkpoint(scaled("fp8-channel", flatten)).transformer_files
     weight = load_file(checkpoint(V5_1, Head.T2V) / WEIGHTS)[LAYER]
     stored = StoredWeights(files)[LAYER]
-    assert isinstance(stored, StoredWeight)
+    assert isinstance(stored, ScaledWeight)
     assert torch.equal(stored.dequantize(torch.float32),
                        to_storage(weight, "fp8-channel").dequantize(torch.float32))  # fmt: skip
 
@@ -219,7 +226,7 @@ def test_notes_are_optional(scaled):
             del tensors[name]
 
     stored = StoredWeights(inspect_checkpoint(scaled("fp8", remove)).transformer_files)
-    assert isinstance(stored[LAYER], StoredWeight)
+    assert isinstance(stored[LAYER], ScaledWeight)
 
 
 def test_plain_fp8_without_scales_stays_a_cast(checkpoint_copy):
@@ -229,6 +236,103 @@ def test_plain_fp8_without_scales_stays_a_cast(checkpoint_copy):
     save_file(tensors, path / WEIGHTS)
     weight = StoredWeights(read_tensor_files(path / "transformer"))[LAYER]
     assert torch.equal(weight.float(), tensors[LAYER].float())
+
+
+def denoiser(folder, native=()):
+    files = in_original_names(read_tensor_files(folder / "transformer"))
+    return StoredWeights(files, native=native)
+
+
+NATIVE = ("float8_e4m3fn", "mxfp8")
+
+
+def test_native_weights_are_tensors_with_what_lies_beside_them(scaled):
+    def change(tensors):
+        del tensors[note_name(LAYER)]
+        tensors[LAYER.replace(".weight", ".input_scale")] = torch.ones(1)
+        tensors[OTHER.replace(".weight", ".input_scale")] = torch.tensor(0.5)
+
+    folder = scaled("fp8", change)
+    stored, weights = load_file(folder / WEIGHTS), denoiser(folder, NATIVE)
+    assert torch.equal(weights[LAYER].float(), stored[LAYER].float())
+    beside = weights.beside(LAYER)
+    assert beside.keys() == {scale_name(LAYER), note_name(LAYER)}
+    assert torch.equal(beside[scale_name(LAYER)], stored[scale_name(LAYER)])
+    assert bytes(beside[note_name(LAYER)].tolist()) == b'{"format": "float8_e4m3fn"}'
+    # A scale of 1 is a placeholder, any other is the activations'.
+    assert weights.beside(OTHER)[OTHER.replace(".weight", ".input_scale")] == 0.5
+    assert weights.beside("proj.weight") == {}
+    assert set(weights) == set(denoiser(folder))
+    assert isinstance(denoiser(folder)[LAYER], ScaledWeight)
+
+
+def test_a_marker_of_two_values_asks_for_full_precision(scaled):
+    def change(tensors):
+        del tensors[note_name(LAYER)]
+        tensors["scaled_fp8"] = torch.zeros(2)
+
+    note = denoiser(scaled("fp8", change), NATIVE).beside(LAYER)[note_name(LAYER)]
+    assert json.loads(bytes(note.tolist()))["full_precision_matrix_mult"]
+
+
+def test_a_native_format_that_is_not_ours_comes_as_it_is(scaled):
+    def change(tensors):
+        change_note({"format": "mxfp8"})(tensors)
+        tensors[scale_name(LAYER)] = torch.ones(32, 1, dtype=torch.uint8)
+
+    folder = scaled("fp8", change)
+    weights = denoiser(folder, NATIVE)
+    assert weights[LAYER].dtype == torch.float8_e4m3fn
+    assert weights.beside(LAYER)[scale_name(LAYER)].dtype == torch.uint8
+    with pytest.raises(
+        CheckpointError, match=r'\{"format": "mxfp8"\}; read here are float8_e4m3fn'
+    ):
+        denoiser(folder)
+
+
+def test_turned_int8_is_for_layers_that_know_it(scaled):
+    folder = scaled("int8", change_note({"format": "int8_tensorwise", "convrot": True}))
+    note = denoiser(folder, ("int8_tensorwise",)).beside(LAYER)[note_name(LAYER)]
+    assert json.loads(bytes(note.tolist()))["convrot"]
+    with pytest.raises(CheckpointError, match="convrot"):
+        denoiser(folder, NATIVE)
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+@pytest.mark.parametrize("layout", [str, to_diffusers])
+def test_notes_in_the_header_are_read(scaled, prefix, layout):
+    folder = scaled("fp8")
+    file, text_layer = folder / WEIGHTS, LAYER.replace("attn1", "attn2")
+    tensors = {
+        name: tensor for name, tensor in load_file(file).items() if ".comfy_quant" not in name
+    }
+    tensors = {prefix + layout(name): tensor for name, tensor in tensors.items()}
+    layer = (prefix + layout(text_layer)).removesuffix(".weight")
+
+    def weights(note, native=NATIVE):
+        header = {"_quantization_metadata": json.dumps({"layers": {layer: note}})}
+        save_file(tensors, file, header)
+        files = read_denoiser_files(folder / "transformer")
+        return StoredWeights(in_original_names(files), native=native)
+
+    note = {"format": "float8_e4m3fn", "full_precision_matrix_mult": True}
+    found = weights(note).beside(text_layer)[note_name(text_layer)]
+    assert json.loads(bytes(found.tolist())) == note
+    assert isinstance(weights(note, ())[text_layer], ScaledWeight)
+    with pytest.raises(CheckpointError, match=rf"{text_layer} is stored as .*nvfp4"):
+        weights({"format": "nvfp4"}, ())
+    del tensors[scale_name(prefix + layout(text_layer))]
+    with pytest.raises(CheckpointError, match=rf"{text_layer} has no scale"):
+        weights(note)
+
+
+def test_a_plan_counts_8_bits_where_they_stay(scaled, checkpoint_copy):
+    folder = checkpoint_copy(V5_1, Head.T2V, "cast")
+    tensors = load_file(folder / WEIGHTS)
+    tensors[LAYER] = tensors[LAYER].to(torch.float8_e4m3fn)  # a cast, which becomes bfloat16 again
+    save_file(tensors, folder / WEIGHTS)
+    assert not facts_of(inspect_checkpoint(folder)).denoiser.packed
+    assert facts_of(inspect_checkpoint(scaled("fp8"))).denoiser.packed
 
 
 @pytest.mark.parametrize("kind", KINDS)

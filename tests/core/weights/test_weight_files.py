@@ -32,7 +32,7 @@ from easyanimate_core.weights.files import (
     read_tensor_files,
 )
 from easyanimate_core.weights.lora import Lora, LoraSet, matrix_shapes
-from easyanimate_core.weights.stored import StoredWeight, StoredWeights
+from easyanimate_core.weights.stored import ScaledWeight, StoredWeights
 from tests.factories import V5, V5_1, make_link, quick
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -130,7 +130,7 @@ def test_the_other_spelling_of_scales(tensors, tmp_path, marker):
         assert describe_file(file)["dtypes"]["F8_E4M3"] > 0
         found.append(StoredWeights(read_denoiser_files(file)))
     assert found[0].keys() == found[1].keys()
-    assert any(isinstance(found[1][name], StoredWeight) for name in found[1])
+    assert any(isinstance(found[1][name], ScaledWeight) for name in found[1])
     for name in found[0]:
         one, other = (weights[name].to(dtype=torch.float32) for weights in found)
         assert torch.equal(one, other)

@@ -143,7 +143,7 @@ def test_judging():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"beauty": Limit(1)}, "'beauty' is unknown. There are: side, seconds"),
+        ({"beauty": Limit(1)}, "'beauty' is unknown. Available: side, seconds"),
         ({"motion": Limit(2, 1)}, "2..1 of motion keeps nothing"),
         ({"motion": Limit(float("nan"))}, "keeps nothing"),
     ],
@@ -267,19 +267,21 @@ def test_two_processes_measure_the_same(dataset):
 
 
 def test_a_worker_that_is_ended_from_outside():
-    with pytest.raises(InputError, match=r"One of the 2 workers was ended.*with fewer workers"):
+    with pytest.raises(InputError, match=r"One of the 2 workers was killed.*with fewer workers"):
         list(each(os._exit, [1, 1], workers=2, stage="measure"))
 
 
 def test_refusals(dataset, tmp_path):
-    with pytest.raises(InputError, match="is no folder"):
+    with pytest.raises(InputError, match="is not a folder"):
         filter_files(tmp_path / "missing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no clips and no pictures"):
+    with pytest.raises(InputError, match="contains no clips or images"):
         filter_files(tmp_path / "empty")
     with pytest.raises(InputError, match=r"aesthetics has a limit.*no CLIP is given"):
         filter_files(dataset, {"aesthetics": Limit(4)})
-    with pytest.raises(InputError, match=r"holds no CLIP: config.json and model.safetensors"):
+    with pytest.raises(
+        InputError, match=r"does not contain CLIP: config.json and model.safetensors"
+    ):
         filter_files(dataset, measuring=Measuring(clip=tmp_path))
     with pytest.raises(InputError, match="An aesthetic head needs the CLIP"):
         filter_files(dataset, measuring=Measuring(aesthetic_head=tmp_path / "head.safetensors"))

@@ -122,7 +122,7 @@ def test_the_report_shows_what_was_dropped_and_why(prepared):
     text = page.read_text(encoding="utf-8")
     assert "3 of 5 files are kept" in text
     assert "still.mp4: motion" in text
-    assert "copy.mp4: as bunny.mp4, 0 bits apart" in text
+    assert "copy.mp4: like bunny.mp4, 0 bits apart" in text
     assert "A rabbit &lt;yawns&gt;." in text
     assert "一个人在打电话。" in text
     pictures = re.findall(r'src="([^"]+)"', text)
@@ -163,7 +163,7 @@ def test_from_a_long_video_to_a_manifest(scenes, tmp_path, capsys):
         "--no-ocr",
     )  # fmt: skip
     assert status == 0
-    assert "text is off: the OCR is switched off" in out
+    assert "text is off: OCR is switched off" in out
     assert "2 of 2 files are kept" in out
     status, out, _ = command(capsys, "deduplicate", data, *alone)
     assert (status, out) == (0, "2 of 2 files are kept\n")
@@ -191,8 +191,8 @@ def test_from_a_long_video_to_a_manifest(scenes, tmp_path, capsys):
         (("caption", "."), "needs either --model"),
         (("caption", ".", "--model", "a", "--from", "b"), "needs either --model"),
         (("scenes", "missing", "out"), "missing does not exist"),
-        (("scenes", ".", "out"), ". holds no videos"),
-        (("report", "missing"), "missing is no folder"),
+        (("scenes", ".", "out"), ". contains no videos"),
+        (("report", "missing"), "missing is not a folder"),
     ],
 )
 def test_the_command_refuses(arguments, message, tmp_path, monkeypatch, capsys):

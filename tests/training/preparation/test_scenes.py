@@ -1,14 +1,31 @@
 """Scenes: real clips in one video with known cuts, and the plan of the clips."""
 
 import json
+import shutil
+from pathlib import PurePosixPath
 
 import pytest
 import torch
 
 from easyanimate_core.errors import InputError
-from easyanimate_core.media import read_facts, read_video, resize_cover, write_mp4
-from easyanimate_core.training.preparation import Detection, Splitting, split_scenes
+from easyanimate_core.evaluation import plan_videos
+from easyanimate_core.media import (
+    VIDEO_SUFFIXES,
+    read_facts,
+    read_video,
+    resize_cover,
+    write_mp4,
+)
+from easyanimate_core.training.data.manifest import manifest_records
+from easyanimate_core.training.preparation import (
+    Detection,
+    Splitting,
+    read_captions,
+    split_scenes,
+    write_manifest,
+)
 from easyanimate_core.training.preparation.cuts import Cuts, find_cuts
+from easyanimate_core.training.preparation.files import find_files
 from easyanimate_core.training.preparation.scenes import Piece, pieces_of
 from tests.factories import real_clip
 
@@ -121,8 +138,46 @@ def test_a_journal_of_elsewhere_removes_nothing(videos, tmp_path):
     assert kept.read_bytes() == b"mine"
 
 
+def test_no_folder_is_taken_for_a_clip(videos, tmp_path):
+    """Videos of one stem, and a name that looks like another's folder, do not meet either."""
+    sources, out = tmp_path / "sources", tmp_path / "data"
+    for name in ("a.mp4", "a.mov", "a-mp4.mp4", "a-mp4/b.mp4"):
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(videos / "day/long.mp4", sources / name)
+    assert split_scenes(sources, out, splitting=SPLITTING).clips == 16
+    clips = [file.relative_to(out).as_posix() for file in out.rglob("*.mp4")]
+    assert len(clips) == 16
+    assert {str(PurePosixPath(clip).parent) for clip in clips} == {
+        "clips/a-mp4", "clips/a-mov", "clips/a-mp4-mp4", "clips/a-mp4/b-mp4",
+    }  # fmt: skip
+    folders = [path for path in out.rglob("*") if path.is_dir()]
+    assert not [path for path in folders if path.suffix.lower() in VIDEO_SUFFIXES]
+    assert sorted(data.path for data in find_files(out)) == sorted(clips)
+    assert len(plan_videos(out / "clips").videos) == 16
+    (tmp_path / "texts.json").write_text(
+        json.dumps([{"file_path": clip, "text": "A clip."} for clip in clips])
+    )
+    read_captions(out, tmp_path / "texts.json")
+    manifest = write_manifest(out, out / "train.json").file
+    assert len(manifest_records(manifest, None, fps=8, report=print)) == 16
+
+
+def test_clips_of_an_earlier_layout_are_refused(videos, tmp_path):
+    """They stay, and so does what the other steps have recorded of them."""
+    out = tmp_path / "data"
+    split_scenes(videos, out, splitting=SPLITTING)
+    journal = out / "preparation" / "clips.jsonl"
+    journal.write_text(journal.read_text().replace("long-mp4/", "long.mp4/"))
+    (out / "clips/day/long-mp4").rename(out / "clips/day/long.mp4")
+    before = sorted(out.rglob("*"))
+    with pytest.raises(InputError, match=r"clips/day/long\.mp4.*Name another folder to write to"):
+        split_scenes(videos, out, splitting=SPLITTING)
+    assert sorted(out.rglob("*")) == before
+    assert len(find_files(out)) == 4
+
+
 def test_a_file_where_a_clip_would_lie_is_kept(videos, tmp_path):
-    name = "clips/day/long.mp4/0000.mp4"
+    name = "clips/day/long-mp4/0000.mp4"
     (tmp_path / name).parent.mkdir(parents=True)
     (tmp_path / name).write_text("notes")
     with pytest.raises(InputError, match=r"0000\.mp4 already exists and is not a valid MP4 video"):
@@ -148,13 +203,13 @@ def test_odd_sides_lose_a_row_and_damage_is_told(tmp_path):
     assert summary.clips == 1
     (error,) = summary.unreadable
     assert "broken.mp4 is not a video" in error
-    clip = tmp_path / "data/clips/odd.avi/0000.mp4"
+    clip = tmp_path / "data/clips/odd-avi/0000.mp4"
     assert read_facts(clip).frames == 20
     assert read_video(clip).frames.shape == (20, 48, 64, 3)
 
 
 def test_refusals(videos, tmp_path):
-    with pytest.raises(InputError, match="holds no videos"):
+    with pytest.raises(InputError, match="contains no videos"):
         split_scenes(tmp_path, tmp_path / "data")
     with pytest.raises(InputError, match="does not exist"):
         split_scenes(tmp_path / "missing", tmp_path / "data")
@@ -162,7 +217,7 @@ def test_refusals(videos, tmp_path):
         Detection("clever")
     with pytest.raises(InputError, match="above 0"):
         Detection(threshold=0)
-    with pytest.raises(InputError, match="5 to 4 seconds cannot be"):
+    with pytest.raises(InputError, match="Clips cannot take 5 to 4 seconds"):
         Splitting(5, 4)
     with pytest.raises(InputError, match="margin is 2 seconds"):
         Splitting(2, 4, margin=2)
@@ -171,7 +226,7 @@ def test_refusals(videos, tmp_path):
     assert not (tmp_path / "data").exists()
     out = tmp_path / "out"
     split_scenes(videos, out, splitting=SPLITTING)
-    with pytest.raises(InputError, match=r"min_seconds is 0.5 and was 0.9.*name another folder"):
+    with pytest.raises(InputError, match=r"min_seconds is 0.5 and was 0.9.*another output folder"):
         split_scenes(videos, out, splitting=Splitting(0.5, 1.2, margin=0.08))
     with pytest.raises(InputError, match="threshold is 30 and was None"):
         split_scenes(videos, out, detection=Detection(threshold=30), splitting=SPLITTING)

@@ -1,8 +1,7 @@
-"""From files to native MODEL, CLIP and VAE."""
+"""Builds a native MODEL from a denoiser's weights."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,18 +12,17 @@ from torch import Tensor
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.models.vae import AutoencoderKLMagvit
-from ...easyanimate_core.weights.files.scaled import NOTE, without_side_tensors
 from ...easyanimate_core.weights.loading import build_on_meta, check_complete
-from ...easyanimate_core.weights.stored import is_quantized, to_storage
+from ...easyanimate_core.weights.stored import Stored, StoredWeights, may_be_quantized, to_storage
 from ...easyanimate_core.weights.stored.storage import as_tensors
 from .denoiser import Config, DenoiserInfo, Model
 from .patcher import is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
-from .stored import holds_float8, is_native, stored_dtype
+from .stored import holds_float8, stays, stored_dtype
 from .vae import easyanimate_vae
 
-#: Choices of the loaders, and the dtype that weights are stored in; None keeps the files'.
+#: Choices of the loaders, and the dtype to store weights in; None keeps the files'.
 DEFAULT_DTYPE, FP8 = "default", "scaled fp8 (e4m3)"
 WEIGHT_DTYPES: dict[str, torch.dtype | None] = {
     DEFAULT_DTYPE: None,
@@ -38,13 +36,10 @@ _COMPUTE_DTYPES = [torch.bfloat16, torch.float16, torch.float32]
 
 @dataclass(frozen=True)
 class DenoiserFiles:
-    """A denoiser that is to be loaded: what it is and its tensors under the original's names.
-
-    A weight may come as the core's `Stored`, which is unpacked when it is placed.
-    """
+    """A denoiser to load: its description, and its weights by the original's names."""
 
     info: DenoiserInfo
-    tensors: Mapping[str, Any]
+    weights: StoredWeights
 
     @property
     def name(self) -> str:
@@ -53,14 +48,12 @@ class DenoiserFiles:
         return f"{config.version.value} {config.head.value} denoiser"
 
     def check(self) -> None:
-        """Raise `CheckpointError` unless every tensor is there in its shape, and no other."""
+        """Raise `CheckpointError` if weights are missing, unexpected or have a wrong shape."""
         plain = build_on_meta(
             lambda: EasyAnimateTransformer3DModel(self.info.transformer), what=self.name
         )
         expected = {name: tensor.shape for name, tensor in plain.state_dict().items()}
-        found = {
-            n: self.tensors[n].shape for n in without_side_tensors(dict.fromkeys(self.tensors))
-        }
+        found = {name: weight.shape for name, weight in self.weights.items()}
         check_complete(expected, found, what=self.name)
 
 
@@ -70,21 +63,21 @@ def make_model(
     colours: PreviewColours | None,
     disable_dynamic: bool = False,
 ) -> Any:
-    """A MODEL (a ModelPatcher) of the denoiser.
+    """Make a MODEL (a ModelPatcher) of the denoiser.
 
     Args:
-        files: Description and tensors.
+        files: Description and weights.
         weight_dtype: A key of `WEIGHT_DTYPES`.
-        colours: For live previews; None shows none.
-        disable_dynamic: ComfyUI's plain patcher instead of its dynamic one.
+        colours: Colours of live previews; None disables them.
+        disable_dynamic: Use ComfyUI's plain patcher instead of its dynamic one.
 
     Raises:
         CheckpointError: Naming missing, unexpected and misshapen tensors.
     """
     files.check()
-    stored = any(name.endswith(NOTE) for name in files.tensors)
+    stored = bool(files.weights.native)
     quantised = stored or weight_dtype == FP8
-    dtype = WEIGHT_DTYPES[weight_dtype] or stored_dtype(files.tensors)
+    dtype = WEIGHT_DTYPES[weight_dtype] or stored_dtype(files.weights)
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     config = Config(files.info, dtype, colours)
@@ -94,15 +87,15 @@ def make_model(
     config.set_inference_dtype(dtype, compute)
     if quantised:
         config.quant_config = {"mixed_ops": True}
-    # Quantised layers move their weights themselves, to the device that they were built for.
+    # Quantised layers move their weights themselves, to the device they were built for.
     model = Model(config, torch.device("cpu" if quantised else "meta"))
     model.device = offload_device
     if (compute or dtype) is torch.float16:
         _cast_when_used(model.diffusion_model)
     patcher = make_patcher(model, load_device, offload_device, disable_dynamic=disable_dynamic)
     remember_how(patcher, make_model, files, weight_dtype, colours)
-    placed = _placed(files.tensors, dtype, quantise=quantised and not stored)
-    # Beside quantised weights a layer holds its bias in the compute dtype, which copying converts.
+    placed = _placed(files.weights, dtype, quantise=quantised and not stored)
+    # Layers with quantised weights keep their bias in the compute dtype; copying converts it.
     missing, unexpected = model.diffusion_model.load_state_dict(
         placed, strict=False, assign=is_dynamic(patcher) or not quantised
     )
@@ -113,41 +106,41 @@ def make_model(
 
 
 def _cast_when_used(network: torch.nn.Module) -> None:
-    """Let every layer cast its weights to its input's dtype: in float16 some inputs are float32."""
+    """Make layers cast weights to their input's dtype: in float16, some inputs are float32."""
     for layer in network.modules():
         if hasattr(layer, "comfy_cast_weights"):
             layer.comfy_cast_weights = True
 
 
-def _placed(tensors: Mapping[str, Any], dtype: torch.dtype, *, quantise: bool) -> dict[str, Tensor]:
-    """Tensors in the dtype to store, one after the other, so that both copies never coexist."""
+def _placed(weights: StoredWeights, dtype: torch.dtype, *, quantise: bool) -> dict[str, Tensor]:
+    """Convert tensors to the storage dtype one by one, so that two full copies never coexist."""
     placed: dict[str, Tensor] = {}
     progress = NodeProgress()
-    for done, name in enumerate(tensors, start=1):
-        native = is_native(tensors, name)
-        placed |= _converted(name, tensors[name], None if native else dtype, quantise=quantise)
-        progress("load", done, len(tensors))
+    for done, name in enumerate(weights, start=1):
+        if stays(weights, name):
+            placed |= {name: weights[name], **weights.beside(name)}
+        else:
+            placed |= _converted(name, weights[name], dtype, quantise=quantise)
+        progress("load", done, len(weights))
     return placed
 
 
 def _converted(
-    name: str, tensor: Any, dtype: torch.dtype | None, *, quantise: bool
+    name: str, weight: Stored, dtype: torch.dtype, *, quantise: bool
 ) -> dict[str, Tensor]:
-    """A tensor as it is stored; None keeps it as it is.
+    """A weight in its storage dtype.
 
-    Among quantised ones it is a copy: one that stays mapped keeps the whole file's map.
+    Next to quantised ones it is copied, because a mapped tensor keeps the whole file mapped.
     """
-    if dtype is None:
-        return {name: tensor}
-    if quantise and is_quantized(name, tensor.shape):
-        return as_tensors(name, to_storage(tensor.to(dtype=torch.float32), "fp8"))
-    if quantise and isinstance(tensor, Tensor):
-        return {name: tensor.to(dtype=dtype, copy=True)}
-    return {name: tensor.to(dtype=dtype)}
+    if quantise and may_be_quantized(name, weight.shape):
+        return as_tensors(name, to_storage(weight.to(dtype=torch.float32), "fp8"))
+    if quantise and isinstance(weight, Tensor):
+        return {name: weight.to(dtype=dtype, copy=True)}
+    return {name: weight.to(dtype=dtype)}
 
 
 def compute_dtype(device: torch.device) -> torch.dtype:
-    """What ComfyUI computes a denoiser in whose weights it may cast."""
+    """ComfyUI's compute dtype for a denoiser whose weights it may cast."""
     cast: torch.dtype | None = comfy.model_management.unet_manual_cast(
         None, device, _COMPUTE_DTYPES
     )
@@ -155,13 +148,13 @@ def compute_dtype(device: torch.device) -> torch.dtype:
 
 
 def check_float8(choice: str, what: str, device: torch.device, others: str) -> None:
-    """Raise `InputError` where weights in fp8 are asked for, and the device has no such dtype.
+    """Raise `InputError` if fp8 is chosen and the device does not support it.
 
     Args:
-        choice: What was chosen.
+        choice: The chosen option.
         what: The widget's name.
-        device: Where the weights will be.
-        others: The choices that work there.
+        device: The device of the weights.
+        others: The options that work there.
     """
     if choice == FP8 and not holds_float8(device):
         raise InputError(
@@ -170,7 +163,7 @@ def check_float8(choice: str, what: str, device: torch.device, others: str) -> N
 
 
 def preview_colours(vae: Any) -> PreviewColours:
-    """Colours of live previews from the VAE that will decode them."""
+    """Fit the colours of live previews to the VAE that will decode them."""
     network = easyanimate_vae(vae)
     comfy.model_management.load_models_gpu([vae.patcher])
 

@@ -10,8 +10,8 @@ from ..weights.files import Layout, TensorInfo
 from ..weights.files.key_maps_transformer import to_diffusers
 from ..weights.files.scaled import note_name, scale_name
 from ..weights.files.writer import ITEM_BYTES, Entry
-from ..weights.stored import STORAGE_FORMATS, is_quantized
-from ..weights.stored.storage import note, stored_format
+from ..weights.stored import STORAGE_FORMATS, may_be_quantized, stored_format
+from ..weights.stored.storage import note
 from .options import GGUF_DTYPES, KEEP, PLAIN_DTYPES, Conversion
 from .source import Source
 
@@ -20,12 +20,11 @@ _BLOCK = 32
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
 #: The dtype of tensors that are not quantised.
 _COMPUTE = "BF16"
-_WORDS = {"fp8": "F8_E4M3", "fp8-channel": "F8_E4M3", "int8": "I8"}
 
 
 @dataclass(frozen=True)
-class Planned:
-    """One weight to be written.
+class TargetWeight:
+    """One weight that is written.
 
     `name` is the network's name, `target` the one in the file, `kind` a header dtype (BF16), a key
     of `STORAGE_FORMATS` or a GGUF type (Q8_0).
@@ -41,16 +40,18 @@ class Planned:
         """Its tensors in the file."""
         if self.kind not in STORAGE_FORMATS:
             return {self.target: Entry(self.kind, self.shape)}
-        per_channel = STORAGE_FORMATS[self.kind].per_channel
-        scale = (self.shape[0], *[1] * (len(self.shape) - 1)) if per_channel else ()
+        how = STORAGE_FORMATS[self.kind]
+        scale = (self.shape[0], *[1] * (len(self.shape) - 1)) if how.per_channel else ()
         return {
-            self.target: Entry(_WORDS[self.kind], self.shape),
+            self.target: Entry(how.word, self.shape),
             scale_name(self.target): Entry("F32", scale),
             note_name(self.target): Entry("U8", tuple(note(self.kind).shape)),
         }
 
 
-def plan(source: Source, conversion: Conversion, *, gguf: bool) -> tuple[Planned, ...]:
+def target_weights(
+    source: Source, conversion: Conversion, *, gguf: bool
+) -> tuple[TargetWeight, ...]:
     """Every weight of the target, in the source's order.
 
     Raises:
@@ -59,13 +60,13 @@ def plan(source: Source, conversion: Conversion, *, gguf: bool) -> tuple[Planned
     _check(source, conversion, gguf=gguf)
     rename = to_diffusers if conversion.layout is Layout.DIFFUSERS else str
     keep_names = conversion.layout is None and source.part == "transformer"
-    planned = []
+    targets = []
     for name, stored in source.names.items():
         info = source.files[stored]
         target = _kept_name(name, stored) if keep_names else rename(name)
         kind = _kind(name, info, stored_format(source.files, stored), conversion.dtype)
-        planned.append(Planned(name, target, kind, info.shape))
-    return tuple(planned)
+        targets.append(TargetWeight(name, target, kind, info.shape))
+    return tuple(targets)
 
 
 def _kept_name(name: str, stored: str) -> str:
@@ -81,7 +82,7 @@ def _kind(name: str, info: TensorInfo, scaled: str | None, dtype: str) -> str:
         return scaled or info.dtype
     if dtype in PLAIN_DTYPES:
         return PLAIN_DTYPES[dtype]
-    if not is_quantized(name, info.shape):
+    if not may_be_quantized(name, info.shape):
         return _COMPUTE
     if dtype in STORAGE_FORMATS:
         return dtype
@@ -122,16 +123,18 @@ def _check_kept(source: Source, stored: set[str], *, gguf: bool) -> None:
         )
 
 
-def entries_of(planned: tuple[Planned, ...]) -> Mapping[str, Entry]:
-    """The header entries of all tensors of a file."""
-    return {name: entry for weight in planned for name, entry in weight.entries.items()}
+def entries_of(targets: tuple[TargetWeight, ...]) -> Mapping[str, Entry]:
+    """All tensors of a file."""
+    return {name: entry for weight in targets for name, entry in weight.entries.items()}
 
 
-def shards(planned: tuple[Planned, ...], max_bytes: int | None) -> list[tuple[Planned, ...]]:
-    """Group the weights into shards of at most `max_bytes`; a larger weight gets its own shard."""
-    groups: list[list[Planned]] = [[]]
+def shards(
+    targets: tuple[TargetWeight, ...], max_bytes: int | None
+) -> list[tuple[TargetWeight, ...]]:
+    """The weights in groups of at most `max_bytes`; one that is larger has a file to itself."""
+    groups: list[list[TargetWeight]] = [[]]
     size = 0
-    for weight in planned:
+    for weight in targets:
         own = sum(entry.num_bytes for entry in weight.entries.values())
         if max_bytes is not None and groups[-1] and size + own > max_bytes:
             groups.append([])

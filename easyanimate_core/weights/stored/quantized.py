@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ...errors import CheckpointError
 from ...files.packages import require
 from ...models.ops import ManualCast
-from .layers import is_quantized
+from .layers import may_be_quantized
 
 #: Input features that share a scale in qint4; the largest that divides a layer's width is taken.
 GROUP_SIZES = (128, 96, 64, 32)
@@ -46,7 +46,7 @@ class Quantizer:
     """
 
     kind: str
-    selects: Callable[[str, Sequence[int]], bool] = is_quantized
+    selects: Callable[[str, Sequence[int]], bool] = may_be_quantized
 
     def __call__(self, weight_OI: Tensor) -> Tensor:
         """The weight in this kind."""

@@ -1,13 +1,19 @@
-"""What is known stays: which latents are held, and that every scheduler ends with them."""
+"""What is known stays: which latents are kept, and that every scheduler ends with them."""
 
 from dataclasses import replace
 
 import pytest
 import torch
 
-from easyanimate_core.conditioning.held import Held, hold_known, known_share
+from easyanimate_core.conditioning.known import Known, known_latents, known_share
 from easyanimate_core.models.specs import Head, TransformerConfig, Version
-from easyanimate_core.sampling import PUBLISHED_CONFIG, SCHEDULERS, denoise, holding, make_schedule
+from easyanimate_core.sampling import (
+    PUBLISHED_CONFIG,
+    SCHEDULERS,
+    denoise,
+    keeping_known,
+    make_schedule,
+)
 from easyanimate_core.settings import Settings
 from easyanimate_core.small_model import small_checkpoint
 from easyanimate_core.tasks import ImageToVideo, RegionEdit, Target
@@ -39,7 +45,7 @@ def test_soft_masks_give_soft_shares():
 
 
 @pytest.mark.parametrize(
-    ("known", "held"),
+    ("known", "kept"),
     [
         ([0], [0]),
         ([0, 1, 2, 3, 4], [0, 1]),
@@ -49,23 +55,23 @@ def test_soft_masks_give_soft_shares():
         ([4, 5], []),
     ],
 )
-def test_known_frames_are_held_up_to_the_first_unknown_one(known, held):
+def test_known_frames_are_kept_up_to_the_first_unknown_one(known, kept):
     mask = all_generated()
     mask[:, :, known] = 0
     share = known_share(mask, whole=False)
-    assert share.amin((0, 1, 3, 4)).nonzero().flatten().tolist() == held
+    assert share.amin((0, 1, 3, 4)).nonzero().flatten().tolist() == kept
     assert set(share.unique().tolist()) <= {0.0, 1.0}
 
 
-def test_a_whole_video_is_held_behind_frames_to_generate():
+def test_a_whole_video_is_kept_behind_frames_to_generate():
     mask = all_generated()
     mask[:, :, 5:] = 0
     assert known_share(mask, whole=True).amin((0, 1, 3, 4)).tolist() == [0, 0, 1]
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
-def test_every_scheduler_ends_with_what_is_held(name):
-    """The denoiser is wrong everywhere; where nothing is held its result is not changed."""
+def test_every_scheduler_ends_with_what_is_known(name):
+    """The denoiser is wrong everywhere; where nothing is known its result is not changed."""
     version = Version.V5_1 if name == "Flow" else Version.V5
     share = torch.zeros(1, 1, 3, 4, 4)
     share[:, :, 0], share[:, :, 1, 0] = 1, 0.5
@@ -75,13 +81,13 @@ def test_every_scheduler_ends_with_what_is_held(name):
     def wrong(latents, timestep):
         return 0.3 * latents.sin() + timestep / 5000
 
-    def run(hold):
+    def run(keep):
         schedule = make_schedule(name, PUBLISHED_CONFIG[version], steps=10)
-        denoiser = holding(wrong, schedule, Held(known, share), noise) if hold else wrong
+        denoiser = keeping_known(wrong, schedule, Known(known, share), noise) if keep else wrong
         generators = [torch.Generator().manual_seed(seed) for seed in (3, 4)]
         return denoise(denoiser, schedule, schedule.start(noise, None), generators=generators)
 
-    kept, free = run(hold=True), run(hold=False)
+    kept, free = run(keep=True), run(keep=False)
     # PNDM goes on with the mean of the last velocities, so it does not end there by itself.
     tolerance = 0.6 if name == "PNDM" else 1e-3
     torch.testing.assert_close(kept[:, :, 0], known[:, :, 0].expand(2, -1, -1, -1),
@@ -105,7 +111,7 @@ def test_noise_levels_go_both_ways(name):
     if name == "Flow":
         torch.testing.assert_close(velocity, noise - clean, atol=1e-4, rtol=1e-4)
     else:
-        signal, spread = schedule.solver.levels(timestep)
+        signal, spread = schedule.prediction.levels(timestep)
         wanted = signal * noise - spread * clean
         torch.testing.assert_close(velocity, wanted, atol=1e-3, rtol=1e-3)
 
@@ -131,10 +137,10 @@ def test_outside_a_region_the_latents_are_the_source_s(pipeline, version):
 
 
 def source_latents(model, task):
-    sources = task.load(100).align(Target(HEIGHT, WIDTH, FRAMES))
+    sources = task.load().align(Target(HEIGHT, WIDTH, FRAMES))
     with model._networks.vae(lambda *_: None) as vae, torch.inference_mode():
-        held = hold_known(vae, sources.video, sources.mask, whole=sources.whole)
-    return held.latents
+        known = known_latents(vae, sources.video, sources.mask, whole=sources.whole)
+    return known.latents
 
 
 @pytest.mark.parametrize("version", [V5_1, V5])
@@ -148,7 +154,7 @@ def test_a_start_image_s_latents_stay(pipeline, version):
     assert torch.equal(wanted[:, :, 1:], torch.zeros_like(wanted[:, :, 1:]))
 
 
-def test_what_is_known_is_held_where_the_checkpoint_asks_for_it(pipeline):
+def test_what_is_known_is_kept_where_the_checkpoint_asks_for_it(pipeline):
     model, task = pipeline(V5_1, Head.INPAINT), ImageToVideo(start=pixels(3))
     plain, kept, free = (
         model.generate(PROMPT, task, quick(keep_known=keep)).latents for keep in (None, True, False)

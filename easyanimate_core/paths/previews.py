@@ -1,6 +1,6 @@
-"""A picture of a camera path: from above and from the side, with what the camera looks at.
+"""Pictures of a camera path, from above and from the side, and of tracks over the first frame.
 
-Coordinates are the first camera's: +x right, +y down, +z forward.
+A camera's coordinates are the first one's: +x right, +y down, +z forward.
 """
 
 from __future__ import annotations
@@ -13,17 +13,32 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..media import drawn_pixels
+from ..errors import InputError
+from ..media import check_pixels, drawn_pixels, resize_cover, to_bytes
 from .camera import CameraPath
+from .trajectory import Track, blob_radius, resample
 
+_Colour = tuple[int, int, int]
+_Place = tuple[float, float]
 _SCALE = 2  # drawn larger, then made smaller: smooth lines
+
+# Of a camera path.
 _PANEL, _MARGIN, _HEAD, _FOOT = 480, 24, 44, 56
 _BACKGROUND, _FIELD, _GRID, _AXIS = (22, 24, 29), (30, 33, 40), (44, 48, 57), (66, 71, 84)
 _TEXT, _FAINT = (236, 238, 242), (150, 156, 168)
 _START, _END = (98, 210, 140), (240, 110, 90)
 _MOST_CAMERAS = 9
 _LEAST_SPAN = 2.0  # in units of the poses: a camera that hardly moves is not shown as if it did
-_Colour = tuple[int, int, int]
+
+# Of tracks.
+_COLOURS = (
+    (255, 99, 88), (80, 190, 255), (255, 205, 70), (120, 220, 130), (205, 130, 255),
+    (255, 150, 60), (70, 220, 210), (255, 130, 190),
+)  # fmt: skip
+_OUTLINE = (12, 13, 16)
+_LIGHT = (255, 255, 255)
+_DIMMED = 0.65  # so that bright pictures do not hide the tracks
+_DOT_EVERY = 8  # frames: a second
 
 
 @dataclass(frozen=True)
@@ -77,7 +92,7 @@ def camera_preview(path: CameraPath) -> Tensor:
     left = _MARGIN
     foot = _HEAD + _PANEL + 14
     for colour, text in ((_START, "first"), (_END, "last")):
-        draw.ellipse(_disc((left + 6) * _SCALE, (foot + 9) * _SCALE, 6 * _SCALE), fill=colour)
+        draw.ellipse(_box(((left + 6) * _SCALE, (foot + 9) * _SCALE), 6 * _SCALE), fill=colour)
         _text(draw, (left + 18, foot), text, 15, _FAINT)
         left += 74
     _text(draw, (left + 10, foot), _summary(path, cameras), 15, _TEXT)
@@ -134,10 +149,10 @@ class _Panel:
             ends = (*way[index], *way[index + 1])
             self.draw.line(ends, fill=_mix(index / last), width=3 * _SCALE)
         for index in shown:
-            self.draw.ellipse(_disc(*way[index], 3 * _SCALE), fill=_mix(index / last))
+            self.draw.ellipse(_box(way[index], 3 * _SCALE), fill=_mix(index / last))
         # A ring for the start, so that an end at the same place does not hide it.
-        self.draw.ellipse(_disc(*way[-1], 6 * _SCALE), fill=_END)
-        self.draw.ellipse(_disc(*way[0], 8 * _SCALE), outline=_START, width=3 * _SCALE)
+        self.draw.ellipse(_box(way[-1], 6 * _SCALE), fill=_END)
+        self.draw.ellipse(_box(way[0], 8 * _SCALE), outline=_START, width=3 * _SCALE)
 
     def _draw_frustum(self, cameras: _Cameras, index: int, depth: float, colour: _Colour) -> None:
         apex, *corners = (
@@ -156,9 +171,7 @@ class _Panel:
         self.draw.line((*apex, *gaze), fill=colour, width=2 * _SCALE)
         self._draw_arrow_head(apex, gaze, colour)
 
-    def _draw_arrow_head(
-        self, start: tuple[float, float], end: tuple[float, float], colour: _Colour
-    ) -> None:
+    def _draw_arrow_head(self, start: _Place, end: _Place, colour: _Colour) -> None:
         x, y = end[0] - start[0], end[1] - start[1]
         length = math.hypot(x, y)
         if length < 12 * _SCALE:  # seen from the front: there is no direction to show
@@ -172,7 +185,7 @@ class _Panel:
         signs = torch.tensor(self.view.signs, dtype=points.dtype)
         return points[:, list(self.view.axes)] * signs
 
-    def _pixel(self, across: float, up: float) -> tuple[float, float]:
+    def _pixel(self, across: float, up: float) -> _Place:
         left, top, right, bottom = self.box
         scale = (right - left) / self.span
         return (
@@ -180,7 +193,7 @@ class _Panel:
             (top + bottom) / 2 - (up - self.centre[1]) * scale,
         )
 
-    def _label(self, place: tuple[float, float], text: str, anchor: str = "la") -> None:
+    def _label(self, place: _Place, text: str, anchor: str = "la") -> None:
         font = ImageFont.load_default(size=12 * _SCALE)
         self.draw.text(place, text, font=font, fill=_FAINT, anchor=anchor)
 
@@ -246,13 +259,115 @@ def _mix_colours(first: _Colour, second: _Colour, share: float) -> _Colour:
     return red, green, blue
 
 
-def _disc(x: float, y: float, radius: float) -> tuple[float, float, float, float]:
-    return x - radius, y - radius, x + radius, y + radius
-
-
 def _text(
     draw: ImageDraw.ImageDraw, place: tuple[int, int], text: str, size: int, colour: _Colour
 ) -> None:
     x, y = place
     font = ImageFont.load_default(size=size * _SCALE)
     draw.text((x * _SCALE, y * _SCALE), text, font=font, fill=colour)
+
+
+def track_preview(
+    tracks: Sequence[Track],
+    *,
+    height: int,
+    width: int,
+    frames: int,
+    image: Tensor | None = None,
+) -> Tensor:
+    """Draw the ways of tracks over `image` [1, H, W, 3], or over black: [1, height, width, 3].
+
+    A numbered disc is where a track begins, an arrow where it ends, a dot is every eighth frame; a
+    ring has the size of the blob; what is hidden is dotted. The image is dimmed.
+    """
+    if min(height, width) < 1 or not tracks:
+        raise InputError(
+            f"The size is {height} x {width} with {len(tracks)} tracks; both sides must be "
+            "positive, and at least one track is needed."
+        )
+    picture = _background(image, height, width)
+    draw = ImageDraw.Draw(picture)
+    unit = max(2.0, min(height, width) / 200) * _SCALE  # lines keep their look at every size
+    for number, track in enumerate(tracks):
+        brush = _Brush(draw, _COLOURS[number % len(_COLOURS)], unit)
+        brush.draw_way(resample(track, frames), blob_radius(track, height, width))
+    for number, track in enumerate(tracks):
+        brush = _Brush(draw, _COLOURS[number % len(_COLOURS)], unit)
+        brush.draw_start(resample(track, frames).points[0], number + 1)
+    return drawn_pixels(picture, scale=_SCALE)
+
+
+class _Brush:
+    """One track's colour and line width."""
+
+    def __init__(self, draw: ImageDraw.ImageDraw, colour: _Colour, unit: float) -> None:
+        self.draw, self.colour, self.unit = draw, colour, unit
+
+    def draw_way(self, track: Track, radius: int) -> None:
+        """The way of a track with a point per frame, its blobs' size and its end."""
+        points = [(x * _SCALE, y * _SCALE) for x, y in track.points]
+        visible = track.visible or (True,) * len(points)
+        self._ring(points[0], radius * _SCALE)
+        for width, colour in ((2.0, _OUTLINE), (1.1, self.colour)):
+            for index in range(len(points) - 1):
+                if visible[index]:
+                    self._line(points[index], points[index + 1], colour, width)
+        for index, point in enumerate(points):
+            if not visible[index]:
+                self._disc(point, 0.7, self.colour, _OUTLINE)
+            elif index % _DOT_EVERY == 0 and index:
+                self._disc(point, 1.35, _LIGHT, _OUTLINE)
+        self._draw_end(points)
+
+    def draw_start(self, point: _Place, number: int) -> None:
+        """A disc with the track's number."""
+        x, y = point[0] * _SCALE, point[1] * _SCALE
+        self._disc((x, y), 4.3, _LIGHT)
+        self._disc((x, y), 3.7, self.colour)
+        font = ImageFont.load_default(size=self.unit * 5.4)
+        self.draw.text((x, y), str(number), font=font, fill=_OUTLINE, anchor="mm")
+
+    def _draw_end(self, points: Sequence[_Place]) -> None:
+        """An arrow head along the last stretch of the way; nothing where it stands still."""
+        tip = points[-1]
+        far = next((p for p in reversed(points) if math.dist(p, tip) > self.unit), None)
+        if far is None:
+            return
+        length = math.dist(far, tip)
+        x, y = (tip[0] - far[0]) / length, (tip[1] - far[1]) / length
+        for size, colour in ((7.4, _OUTLINE), (5.6, self.colour)):
+            long, wide = self.unit * size, self.unit * size * 0.48
+            centre = tip[0] - x * long * 0.35, tip[1] - y * long * 0.35
+            back = centre[0] - x * long * 0.5, centre[1] - y * long * 0.5
+            corners = [(back[0] - y * wide, back[1] + x * wide)]
+            corners += [(back[0] + y * wide, back[1] - x * wide)]
+            front = centre[0] + x * long * 0.65, centre[1] + y * long * 0.65
+            self.draw.polygon([front, *corners], fill=colour)
+
+    def _line(self, start: _Place, end: _Place, colour: _Colour, width: float) -> None:
+        self.draw.line((*start, *end), fill=colour, width=max(1, round(self.unit * width)))
+        for place in (start, end):  # round joints
+            self._disc(place, width / 2, colour)
+
+    def _disc(
+        self, place: _Place, size: float, fill: _Colour, outline: _Colour | None = None
+    ) -> None:
+        edge = max(1, round(self.unit * 0.3))
+        self.draw.ellipse(_box(place, self.unit * size), fill=fill, outline=outline, width=edge)
+
+    def _ring(self, place: _Place, radius: float) -> None:
+        width = max(1, round(self.unit * 0.55))
+        self.draw.ellipse(_box(place, radius), outline=self.colour, width=width)
+
+
+def _background(image: Tensor | None, height: int, width: int) -> Image.Image:
+    size = (width * _SCALE, height * _SCALE)
+    if image is None:
+        return Image.new("RGB", size)
+    check_pixels("The picture under the tracks", image)
+    pixels = resize_cover(image[:1].to("cpu", torch.float32), height, width)[0]
+    return Image.fromarray(to_bytes(pixels * _DIMMED)).resize(size, Image.Resampling.BILINEAR)
+
+
+def _box(place: _Place, radius: float) -> tuple[float, float, float, float]:
+    return place[0] - radius, place[1] - radius, place[0] + radius, place[1] + radius

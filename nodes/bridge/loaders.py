@@ -1,8 +1,8 @@
-"""Checkpoint folders and single files, described and opened for the loaders."""
+"""Loads checkpoint folders and single files as MODEL, CLIP and VAE, for the loader nodes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ from ...easyanimate_core.weights.files import (
     vae_files,
 )
 from ...easyanimate_core.weights.loading import check_weights
-from ...easyanimate_core.weights.stored import PackedWeight
+from ...easyanimate_core.weights.stored import StoredWeights
 from .denoiser import DenoiserInfo
-from .loading import (
+from .model import (
     DEFAULT_DTYPE,
     FP8,
     DenoiserFiles,
@@ -40,19 +40,19 @@ from .loading import (
 from .patcher import remember_how
 from .paths import TEXT_ENCODERS, find_checkpoint, find_file, list_checkpoints
 from .progress import NodeProgress
-from .stored import ReadableWeights, denoiser_weights, stored_dtype
+from .stored import denoiser_weights, stored_dtype, unpacked_from
 from .text import compute_dtype, make_clip
 from .vae import make_vae
 
-#: Choices of where a text encoder runs.
+#: Choices of the text encoder's device.
 TEXT_DEVICES = ("default", "cpu")
-#: Choices of what a text encoder's layers are kept in, and the core's name of each.
+#: Choices of the dtype of a text encoder's layers, and the core's name of each.
 TEXT_DTYPES = {DEFAULT_DTYPE: "none", "scaled int8": "qint8", FP8: "qfloat8"}
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The objects of a checkpoint and a sentence about what it is."""
+    """The objects of a checkpoint, and a sentence that describes it."""
 
     model: Any
     clip: Any
@@ -63,7 +63,7 @@ class Loaded:
 def load_checkpoint(
     folder: Path, weight_dtype: str, text_device: str, text_dtype: str = "default"
 ) -> Loaded:
-    """MODEL, CLIP and VAE of a checkpoint folder, checked before anything is loaded."""
+    """Load MODEL, CLIP and VAE from a checkpoint folder, which is checked first."""
     _check_weight_dtype(weight_dtype)
     _check_text_dtype(text_dtype, text_encoder_device(text_device))
     info = inspect_checkpoint(folder)
@@ -76,13 +76,13 @@ def load_checkpoint(
     )
     model = make_model(files, weight_dtype, colours)
     clip = folder_clip(folder, info.version, text_device, text_dtype)
-    report = describe(info, weight_dtype) + _unpacking(files.tensors, weight_dtype)
+    report = describe(info, weight_dtype) + _unpacking(files.weights, weight_dtype)
     report += _computing(model)
     return Loaded(model, clip, vae, report)
 
 
 def describe(info: CheckpointInfo, weight_dtype: str) -> str:
-    """One sentence: version, size, head, layout, dtype."""
+    """Describe version, size, head, layout and dtype in one sentence."""
     stored = ", ".join(info.transformer_files.dtypes)
     reference = " with reference image" if info.transformer.has_reference else ""
     return (
@@ -99,7 +99,7 @@ def folder_clip(
     *,
     disable_dynamic: bool = False,
 ) -> Any:
-    """CLIP of a checkpoint folder's text encoder."""
+    """A CLIP from a checkpoint folder's text encoder."""
     device = text_encoder_device(text_device)
     _check_text_dtype(text_dtype, device)
     config = read_json(folder / "transformer" / "config.json")
@@ -117,7 +117,7 @@ def folder_clip(
 
 
 def text_encoder_device(choice: str) -> torch.device:
-    """The device of a choice of `TEXT_DEVICES`."""
+    """The device for one of `TEXT_DEVICES`."""
     if choice == "cpu":
         return torch.device("cpu")
     return comfy.model_management.text_encoder_device()
@@ -131,9 +131,9 @@ def load_text_encoder(
     *,
     disable_dynamic: bool = False,
 ) -> Any:
-    """CLIP of one or two files of models/text_encoders, or of a checkpoint folder's text encoder.
+    """A CLIP from one or two files in models/text_encoders, or from a checkpoint folder.
 
-    `second` is "" where there is one file.
+    `second` is "" if there is only one file.
     """
     if name in list_checkpoints():
         folder = find_checkpoint(name)
@@ -171,47 +171,43 @@ def _patcher_of(make: Callable[..., Any], *arguments: Any, disable_dynamic: bool
 
 
 def _stored_dtype(version: Version, device: torch.device) -> torch.dtype | None:
-    """Qwen2-VL keeps the files' dtype, so that its weights stay mapped.
+    """The dtype to load weights in: Qwen2-VL keeps the files' dtype, so that they stay mapped.
 
-    mT5 reads its weights' dtype to choose its own, and must hold the one that is computed in.
+    mT5 chooses its dtype by its weights' dtype, which must therefore be the compute dtype.
     """
     return None if version is Version.V5_1 else compute_dtype(device)
 
 
 def load_denoiser(file: Path, weight_dtype: str, vae: Any | None) -> tuple[Any, str]:
-    """MODEL of a single file, and a sentence about it. `vae` gives the previews' colours."""
+    """A MODEL from a single file, and a sentence about it. `vae` provides preview colours."""
     _check_weight_dtype(weight_dtype)
     stored = read_denoiser_files(file)
     config = read_transformer_config(file, stored, stored.metadata)
-    tensors = denoiser_weights(stored)
+    weights = denoiser_weights(stored)
     scheduler = PUBLISHED_CONFIG[config.version]
     info = DenoiserInfo(config, scheduler, model_size(stored.num_parameters))
     colours = None if vae is None else preview_colours(vae)
-    model = make_model(DenoiserFiles(info, tensors), weight_dtype, colours)
+    model = make_model(DenoiserFiles(info, weights), weight_dtype, colours)
     report = (
         f"EasyAnimate {config.version.value} {info.size}, {config.head.value} head; {file.name}."
     )
-    return model, report + _unpacking(tensors, weight_dtype) + _computing(model)
+    return model, report + _unpacking(weights, weight_dtype) + _computing(model)
 
 
-def _unpacking(tensors: Mapping[str, Any], weight_dtype: str) -> str:
-    """A sentence about weights that this ComfyUI cannot hold as the file does."""
-    if isinstance(tensors, ReadableWeights):
-        kinds = ", ".join(sorted(tensors.unpacked))
-    else:
-        packed = any(isinstance(tensors[name], PackedWeight) for name in tensors)
-        kinds = "GGUF" if packed else ""
+def _unpacking(weights: StoredWeights, weight_dtype: str) -> str:
+    """A sentence about weights that this ComfyUI cannot keep as stored."""
+    kinds = ", ".join(sorted(set(filter(None, map(unpacked_from, weights.values())))))
     if not kinds:
         return ""
-    target = weight_dtype if weight_dtype != DEFAULT_DTYPE else _word(stored_dtype(tensors))
-    return f" Weights in {kinds} are unpacked while loading; they are held in {target}."
+    target = weight_dtype if weight_dtype != DEFAULT_DTYPE else _word(stored_dtype(weights))
+    return f" Weights in {kinds} are unpacked on loading and stored in {target}."
 
 
 def _computing(model: Any) -> str:
-    """A sentence about float16, which a card without bfloat16 gets."""
+    """A sentence about float16, which GPUs without bfloat16 use."""
     if (model.model.manual_cast_dtype or model.model.get_dtype()) is not torch.float16:
         return ""
-    return " It computes in float16, and in float32 what leaves the range of it."
+    return " It computes in float16, and in float32 where float16 would overflow."
 
 
 def _word(dtype: torch.dtype) -> str:
@@ -219,7 +215,7 @@ def _word(dtype: torch.dtype) -> str:
 
 
 def load_vae_file(file: Path, version: Version) -> Any:
-    """VAE of a single file."""
+    """A VAE from a single file."""
     found = read_tensor_files(file)
     stored = vae_files(found) or found
     config = read_vae_config(file, stored, version, stored.metadata)

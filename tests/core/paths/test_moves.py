@@ -17,12 +17,12 @@ from easyanimate_core.paths.camera import (
     to_cameractrl_text,
     write_camera_file,
 )
-from easyanimate_core.paths.camera_keyframes import (
+from easyanimate_core.paths.keyframes import (
     Keyframe,
     keyframe_path,
     keyframes_from_text,
 )
-from easyanimate_core.paths.camera_moves import (
+from easyanimate_core.paths.moves import (
     PRESETS,
     combine_paths,
     continue_path,
@@ -30,7 +30,7 @@ from easyanimate_core.paths.camera_moves import (
     positions_of,
     preset_path,
 )
-from easyanimate_core.paths.camera_preview import camera_preview
+from easyanimate_core.paths.previews import camera_preview
 
 START = torch.eye(3, 4, dtype=torch.float64)
 TABLE = """\

@@ -1,6 +1,6 @@
 """Camera paths through keyframes: where the camera is, and where it looks, at some frames.
 
-Coordinates and angles are those of `camera_moves`: +x right, +y down, +z forward; a yaw turns to
+Coordinates and angles are those of `moves`: +x right, +y down, +z forward; a yaw turns to
 the right, a pitch up, a roll with the clock. In degrees here.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from .camera import CameraPath, Intrinsics
-from .camera_moves import poses_of
+from .moves import poses_of
 from .smooth import locate, through_points
 
 #: What a line of a table of keyframes holds.

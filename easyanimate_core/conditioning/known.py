@@ -1,7 +1,7 @@
 """Known pixels that stay: latents of a source that sampling returns to at every step.
 
 The model is shown what is known and may still drift from it. Training noised the latents of the
-whole clip, so holding those that are known keeps sampling to what the model has seen.
+whole clip, so keeping the known ones ties sampling to what the model has seen.
 
 Shapes: B batch, C latent channels, F frames (pixels: 4n + 1, latents: n + 1), H and W height and
 width.
@@ -21,15 +21,15 @@ from .encode import VideoEncoder, encode_video
 
 
 @dataclass(frozen=True)
-class Held:
+class Known:
     """Scaled `latents` [1, C, F, H, W], and what share of each is known, [1, 1, F, H, W]."""
 
     latents: Tensor
     share: Tensor
 
-    def to(self, device: torch.device) -> Held:
+    def to(self, device: torch.device) -> Known:
         """The same on a device."""
-        return Held(self.latents.to(device), self.share.to(device))
+        return Known(self.latents.to(device), self.share.to(device))
 
 
 def known_share(mask_BCFHW: Tensor, *, whole: bool) -> Tensor:
@@ -40,7 +40,7 @@ def known_share(mask_BCFHW: Tensor, *, whole: bool) -> Tensor:
     Args:
         mask_BCFHW: 1 where the model generates, [1, 1, F, H, W].
         whole: Whether the video has true pixels under the mask, too. Where it has none, latents
-            behind the first such frame cannot be held: the VAE sees the past.
+            behind the first such frame cannot be kept: the VAE sees the past.
     """
     known = 1 - mask_BCFHW.float()
     if not whole:
@@ -50,14 +50,14 @@ def known_share(mask_BCFHW: Tensor, *, whole: bool) -> Tensor:
     return torch.cat([share[:, :, :1], rest], dim=2)
 
 
-def hold_known(
+def known_latents(
     vae: VideoEncoder,
     video_BCFHW: Tensor,
     mask_BCFHW: Tensor,
     *,
     whole: bool,
     progress: Progress = silent,
-) -> Held | None:
+) -> Known | None:
     """What is known of a video in [-1, 1], as latents; None where no latent is.
 
     Frames behind the last known ones are not encoded; their latents are zeros. Reports the stage
@@ -71,4 +71,4 @@ def hold_known(
     first = video_BCFHW[:, :, : pixel_frames(count)]
     latents = encode_video(vae, first, progress=progress)
     behind = share.shape[2] - count
-    return Held(F.pad(latents, (0, 0, 0, 0, 0, behind)), share.to(latents))
+    return Known(F.pad(latents, (0, 0, 0, 0, 0, behind)), share.to(latents))

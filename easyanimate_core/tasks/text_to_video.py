@@ -1,0 +1,28 @@
+"""Text to video."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from ..media import Fit
+from ..models.specs import Head
+from .loaded import Loaded
+from .task import Task
+
+
+@dataclass(frozen=True)
+class TextToVideo(Task):
+    """From the prompt alone. One frame makes a picture."""
+
+    mode: ClassVar[str] = "text_to_video"
+    heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
+
+    def load(
+        self,
+        *,
+        max_seconds: float | None = None,  # noqa: ARG002
+        fit: Fit | None = None,  # noqa: ARG002
+    ) -> Loaded:
+        """There is nothing to read."""
+        return Loaded()
