@@ -97,7 +97,7 @@ class Networks:
 
 
 def check_stored_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
-    """Raise `InputError` unless `device` has the dtype that the denoiser's weights would be in."""
+    """Raise `InputError` unless `device` supports the dtype of the denoiser's weights."""
     _check_kind("quantization", memory.quantization, device)
     files = info.transformer_files
     # Weights stored in 8 bits stay so; only qint4 converts them.

@@ -241,7 +241,7 @@ class Pipeline:
         return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
 
     def _inputs(self, task: Task, settings: Settings) -> _Inputs:
-        """Every check and every file read, before any weight is loaded."""
+        """Run all checks and read all files, before any weight is loaded."""
         check_head(task, self.info.transformer)
         scheduler = settings.scheduler_for(
             self.info.version, self.info.scheduler, strength=task.strength
@@ -262,7 +262,7 @@ class Pipeline:
     def _settled(
         self, settings: Settings, inputs: _Inputs, given: PromptEmbeddings | None
     ) -> Settings:
-        """The settings with what was left open filled in, for the recipe."""
+        """The settings with all defaults resolved, for the recipe."""
         target = inputs.target
         negative = None if given is None else given.negative_prompt
         return replace(
@@ -421,7 +421,7 @@ def _denoiser(
     batch: int,
     run: SamplingRun,
 ) -> Denoiser:
-    """Both prompts through the predictor, at once or one after the other."""
+    """A denoiser that runs both prompts, in one batch or one after the other."""
     guidance = run.guidance
     if not guidance.active:
         return guided_denoiser(predictor(positive), guidance)

@@ -51,7 +51,7 @@ def encode(value: Stored, weight: TargetWeight, errors: ErrorSums) -> Iterator[t
 
 
 def changes(value: Stored, weight: TargetWeight) -> bool:
-    """Whether the target's bytes are others than the source's."""
+    """Whether the target's bytes differ from the source's."""
     if isinstance(value, ScaledWeight):
         return value.format_name != weight.kind
     if isinstance(value, Tensor):
@@ -76,7 +76,7 @@ def overflows_fp16(value: Stored) -> bool:
 
 def _scaled(value: Stored, weight: TargetWeight, errors: ErrorSums) -> ScaledWeight:
     if isinstance(value, ScaledWeight) and value.format_name == weight.kind:
-        return value  # rounding a second time would only lose
+        return value  # rounding again would only lose precision
     whole = _plain(value)
     try:
         stored = to_storage(whole, weight.kind)

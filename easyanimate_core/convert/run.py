@@ -131,7 +131,7 @@ def _is_pickled(folder: Path) -> bool:
 
 
 def _check_fp16(source: Source, targets: tuple[TargetWeight, ...]) -> None:
-    """Before anything is written: which tensors would hold infinities."""
+    """Raise before anything is written if a tensor would overflow in fp16."""
     weights = source.open()
     found = [
         weight.name

@@ -124,14 +124,14 @@ def _check_kept(source: Source, stored: set[str], *, gguf: bool) -> None:
 
 
 def entries_of(targets: tuple[TargetWeight, ...]) -> Mapping[str, Entry]:
-    """All tensors of a file."""
+    """The header entries of all tensors of a file."""
     return {name: entry for weight in targets for name, entry in weight.entries.items()}
 
 
 def shards(
     targets: tuple[TargetWeight, ...], max_bytes: int | None
 ) -> list[tuple[TargetWeight, ...]]:
-    """The weights in groups of at most `max_bytes`; one that is larger has a file to itself."""
+    """Group the weights into shards of at most `max_bytes`; a larger weight gets its own shard."""
     groups: list[list[TargetWeight]] = [[]]
     size = 0
     for weight in targets:

@@ -24,7 +24,7 @@ from .videos import VideoReport, VideoSet, read_clip
 
 
 def check_videos_report(folder: Path, found: VideoSet, *, force: bool) -> None:
-    """Raise before the work unless `write_videos` can write; see `check_results`."""
+    """Raise unless `write_videos` can write; see `check_results`."""
     strips = (f"strips/{number:05d}.png" for number in range(len(found.videos)))
     results = [
         Result(folder / "report.json", "report of evaluate", json_with("kind", "run", "videos")),
@@ -53,7 +53,7 @@ def write_videos(
 
 
 def _parts(folder: Path, report: VideoReport, found: VideoSet, together: Together) -> list[str]:
-    """The page's, once their pictures are written."""
+    """The parts of the page, after writing their images."""
     shown = []
     measured = {name: file for name, file in found.videos.items() if name in report.videos}
     for number, (name, file) in enumerate(measured.items()):

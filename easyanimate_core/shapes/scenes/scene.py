@@ -191,7 +191,7 @@ class _Draw:
         return low + self.share() * (high - low) if high > low else (low + high) / 2
 
     def one_of(self, values: Sequence[Value]) -> Value:
-        """One of `values`, all equally often."""
+        """One of `values`, with equal probability."""
         return values[int(self.share() * len(values))]
 
 
