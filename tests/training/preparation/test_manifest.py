@@ -167,7 +167,7 @@ def test_from_a_long_video_to_a_manifest(scenes, tmp_path, capsys):
     assert "2 of 2 files are kept" in out
     status, out, _ = command(capsys, "deduplicate", data, *alone)
     assert (status, out) == (0, "2 of 2 files are kept\n")
-    clips = data / "clips/long.mp4"
+    clips = data / "clips/long-mp4"
     for name, text in (("0000", "A rabbit."), ("0001", "A man.")):
         (clips / f"{name}.txt").write_text(text)
     status, out, _ = command(capsys, "caption", data, "--from", data)
