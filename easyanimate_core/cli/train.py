@@ -46,10 +46,10 @@ def add_parser(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from ..training.packages import require_packages
-
-    require_packages()
     from ..files import check_writable
+    from ..files.packages import TRAINING, require
+
+    require("Training", TRAINING)
     from ..training.config import read_config
     from ..training.run import run_training
 

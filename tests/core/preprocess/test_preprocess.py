@@ -324,7 +324,9 @@ def test_a_package_that_is_missing_is_said_before_the_first_frame(tmp_path, monk
     for file in KINDS["dwpose"].all_files():
         (tmp_path / file.name).touch()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"DWPose needs the package onnxruntime.* pip install"):
+    with pytest.raises(
+        InputError, match=r"DWPose needs onnxruntime, which is not installed.* pip install"
+    ):
         preprocess(random_frames(), Detection("dwpose"), weights=[tmp_path])
 
 
