@@ -70,7 +70,7 @@ def test_every_path_is_told_and_nothing_opened(made, tmp_path, capsys, opened):
         model = json.loads(sidecar.read_text(encoding="utf-8"))["model"]["path"]
         assert f"The recipe {recipe} opens:" in said
         for part, path in (("model", model), ("start", picture), ("keyframes 2", picture)):
-            assert f"  {part:<12} {path} (is there)" in said
+            assert f"  {part:<12} {path} (found)" in said
         assert "add --yes to allow it" in said
         assert not [path for path in opened if path == str(picture) or path.startswith(model)]
     assert not (tmp_path / "again.mp4").exists()
