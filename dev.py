@@ -13,9 +13,9 @@ r"""Everyday commands of the project: `python dev.py COMMAND [ARGUMENTS]`.
 
 Tests run in one process per CPU, those in ComfyUI in one; the argument `-n 0` makes it one for all.
 
-The environments lie outside the clone, in $EASYANIMATE_CACHE, or else ~/.cache/easyanimate
-(Windows: %LOCALAPPDATA%\easyanimate\Cache). Their names have the Python version and a hash of the
-requirement files, so that clones share them and a changed requirement makes a new one.
+The environments are outside the clone, in $EASYANIMATE_CACHE, by default ~/.cache/easyanimate
+(Windows: %LOCALAPPDATA%\easyanimate\Cache). Their names contain the Python version and a hash of
+the requirement files, so that clones share them and a changed requirement makes a new one.
 
 Needs Python 3.10 or newer and nothing else.
 """
@@ -66,7 +66,7 @@ def say(text: str) -> None:
 
 
 def cache_folder() -> Path:
-    """Where the environments of this machine lie."""
+    """The folder of this machine's environments."""
     chosen = os.environ.get("EASYANIMATE_CACHE")
     if chosen:
         return Path(chosen).expanduser().resolve()
@@ -77,7 +77,7 @@ def cache_folder() -> Path:
 
 
 def environment_folder() -> Path:
-    """The environment for this Python, this kind of machine and these requirements."""
+    """The environment for this Python, machine type and requirements."""
     digest = hashlib.sha256(f"{sys.platform} {platform.machine()}".encode())
     for file in sorted(ROOT.glob("requirements*.txt")):
         digest.update(file.name.encode() + file.read_bytes())
@@ -93,12 +93,12 @@ def environment_python(folder: Path) -> Path:
 
 
 def is_complete(folder: Path) -> bool:
-    """Whether the install came to its end and the Python beneath it is still there."""
+    """Whether the installation was completed and its base Python still exists."""
     return (folder / MARKER).is_file() and environment_python(folder).exists()
 
 
 def try_lock(file: IO[str]) -> bool:
-    """Take the operating system's lock, which ends with its process, whatever ends that."""
+    """Take a lock of the operating system, which is released however the process ends."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -115,7 +115,7 @@ def try_lock(file: IO[str]) -> bool:
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[IO[str]]:
-    """Let one process at a time change an environment; closing the file gives the lock back."""
+    """Let only one process at a time change an environment; closing the file releases the lock."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(folder.name + ".lock").open("a", encoding="utf-8") as file:
         if not try_lock(file):
@@ -126,13 +126,13 @@ def locked(folder: Path) -> Iterator[IO[str]]:
 
 
 def remove(folder: Path) -> None:
-    """Delete an environment, its marker first: a removal cut short leaves no complete one."""
+    """Delete an environment, marker first: an interrupted removal does not look complete."""
     (folder / MARKER).unlink(missing_ok=True)
     shutil.rmtree(folder)
 
 
 def check_venv_module() -> None:
-    """Debian and Ubuntu put parts of the standard library into a package of their own."""
+    """Require venv: Debian and Ubuntu ship parts of the standard library as separate packages."""
     if importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
         return
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -144,35 +144,35 @@ def check_venv_module() -> None:
 
 
 def wait_for(process: subprocess.Popen[bytes]) -> int:
-    """Its exit status; a process ended by signal n has 128 + n, as in a shell."""
+    """The exit status of a process; 128 + n if it was ended by signal n, as in a shell."""
     while True:
-        # Ctrl-C reaches the process too: it ends in its own time and order, then this one does.
+        # Ctrl-C reaches the child process too: let it clean up first.
         with contextlib.suppress(KeyboardInterrupt):
             status = process.wait()
             return status if status >= 0 else 128 - status
 
 
 def run_step(command: Sequence[str], lock: IO[str]) -> None:
-    """One step of a set-up; a step that fails ends the program with the step's status."""
+    """Run one step of the setup; if it fails, exit with its status."""
     # A terminal on stderr still shows pip's progress bars. pip holds the lock too: should it
     # outlive this process, nobody removes the folder that it writes to.
     kept = () if sys.platform == "win32" else (lock.fileno(),)
     status = wait_for(subprocess.Popen(command, stdout=sys.stderr, pass_fds=kept))
     if status:
         say(f"Setting up failed in: {' '.join(command)}")
-        say("The reason stands above. The next run starts again from the beginning.")
+        say("The reason is shown above. The next run starts over.")
         raise SystemExit(status)
 
 
 def make_environment(folder: Path, lock: IO[str]) -> list[str]:
-    """An empty environment; the beginning of its pip command."""
+    """Create an empty environment; returns the start of its pip command."""
     run_step([sys.executable, "-m", "venv", str(folder)], lock)
     python = str(environment_python(folder))
     return [python, "-m", "pip", "install", "--disable-pip-version-check"]
 
 
 def install(folder: Path, lock: IO[str]) -> None:
-    """Make the development environment."""
+    """Create the development environment."""
     size = "6 GB" if sys.platform == "linux" else "2 GB"
     say(f"Setting up the development environment: {folder}")
     say(f"This happens once. It takes some minutes and about {size}, most of it PyTorch.")
@@ -180,7 +180,7 @@ def install(folder: Path, lock: IO[str]) -> None:
 
 
 def ready_environment(folder: Path, install: Callable[[Path, IO[str]], None]) -> str:
-    """The Python of an environment, which is set up first where it is missing or incomplete."""
+    """The Python of an environment, which is set up first if missing or incomplete."""
     if not is_complete(folder):
         check_venv_module()
         with locked(folder) as lock:
@@ -201,12 +201,12 @@ def ready_python() -> str:
 
 
 def call(command: Sequence[str]) -> int:
-    """Run a command in the root of the clone; its exit status."""
+    """Run a command in the root of the clone; returns its exit status."""
     return wait_for(subprocess.Popen(command, cwd=ROOT))
 
 
 def call_all(commands: Sequence[Sequence[str]]) -> int:
-    """Run every command, also after a failure; the first failure's status."""
+    """Run all commands, even after a failure; returns the first failing status."""
     status = 0
     for command in commands:
         say(f"$ {' '.join(command[1:])}")
@@ -250,12 +250,12 @@ def run_test_all(arguments: list[str]) -> int:
 
 
 def run_demo(arguments: list[str]) -> int:
-    """The command line's own demo."""
+    """Run the command line's demo."""
     return call([ready_python(), "-m", "easyanimate_core", "demo", "--force", *arguments])
 
 
 def run_lint(arguments: list[str]) -> int:
-    """Every check that is not a test; arguments (files) narrow ruff down."""
+    """Run all checks other than tests; arguments (files) restrict ruff."""
     python = ready_python()
     return call_all(
         [
@@ -268,7 +268,7 @@ def run_lint(arguments: list[str]) -> int:
 
 
 def run_bench(arguments: list[str]) -> int:
-    """Every benchmark in turn; arguments are passed on to each."""
+    """Run every benchmark; arguments are passed on to each."""
     scripts = sorted(ROOT.glob("benchmarks/[!_]*.py"))
     if not scripts:
         sys.exit(f"There are no benchmarks in {ROOT / 'benchmarks'}.")
@@ -285,12 +285,12 @@ def run_bench(arguments: list[str]) -> int:
 
 
 def run_comfyui(arguments: list[str]) -> int:
-    """ComfyUI with this pack, for a person to try."""
+    """Start ComfyUI with this pack, to try it by hand."""
     return call([ready_python(), "-m", "tools.comfyui", *arguments])
 
 
 def run_clean(arguments: list[str]) -> int:
-    """Remove what dev.py and the tools made; the next command sets up again."""
+    """Remove everything that dev.py and the tools created; the next command sets up again."""
     if arguments:
         sys.exit(f"dev.py clean takes no arguments, not {' '.join(arguments)}")
     for folder in sorted(cache_folder().glob("venv-*")):
@@ -320,7 +320,7 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 def main(arguments: list[str]) -> int:
-    """Find the command and run it."""
+    """Run the given command."""
     prepare_streams()
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(__doc__)

@@ -1,8 +1,8 @@
-"""Sets the pack up, and fetches weights: `python install.py --help`.
+"""Sets up the pack and downloads weights: `python install.py --help`.
 
-ComfyUI-Manager runs it without arguments at every installation and update. It then makes the model
-folders and says what is missing; it never fetches or installs anything, and never fails, because
-the Manager takes a failure for a failed installation.
+ComfyUI-Manager runs it without arguments at every installation and update. It then creates the
+model folders and reports what is missing; it never downloads or installs anything, and never fails,
+because the Manager would treat that as a failed installation.
 """
 
 import os
@@ -10,14 +10,14 @@ import signal
 import sys
 from pathlib import Path
 
-#: Not resolved: a pack that is linked into custom_nodes belongs to that ComfyUI.
+#: Not resolved: a pack symlinked into custom_nodes belongs to that ComfyUI.
 PACK = Path(os.path.abspath(__file__)).parent  # noqa: PTH100
-# The portable ComfyUI's Python does not look beside the script.
+# The portable ComfyUI's Python does not search the script's folder.
 sys.path.insert(0, str(PACK))
 
 
 def check() -> int:
-    """Say what is there and what is missing; the exit status is always 0."""
+    """Report what is present and what is missing; the exit status is always 0."""
     try:
         from easyanimate_core.console import prepare_streams
 
@@ -29,8 +29,8 @@ def check() -> int:
         print("EasyAnimate")
         for line in check_installation(PACK, find_places(PACK, os.environ)):
             print(f"  {line}")
-        print(f"  Models are fetched by: {python_command(PACK / 'install.py')} NAME")
-        print("  Their names are shown by the same with --list")
+        print(f"  Download a model with: {python_command(PACK / 'install.py')} NAME")
+        print("  List the names with --list instead of NAME")
     except Exception as error:
         said = f"EasyAnimate could not be checked: {type(error).__name__}: {error}"
         print(said.encode("ascii", "backslashreplace").decode())  # on a console of any encoding
@@ -38,7 +38,7 @@ def check() -> int:
 
 
 def fetch(arguments: list[str]) -> int:
-    """Fetch what is named; see `easyanimate_core.cli.download`."""
+    """Download the named models; see `easyanimate_core.cli.download`."""
     from easyanimate_core.cli.main import main
 
     return main(["download", *arguments])
@@ -46,5 +46,7 @@ def fetch(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing has begun: end without a word
+        signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        )  # nothing has started: exit without a traceback
     sys.exit(fetch(sys.argv[1:]) if sys.argv[1:] else check())

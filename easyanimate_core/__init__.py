@@ -1,8 +1,8 @@
 """EasyAnimate V5 and V5.1 in plain PyTorch: a checkpoint folder and a prompt in, a video out.
 
-What a script needs is importable from here; each name is loaded when it is first used, so that
-importing the package stays quick. The imports below, which type checkers and editors read, are the
-only list of these names.
+The public API is importable from here; each name is loaded when it is first used, so that importing
+the package stays quick. The imports below, which type checkers and editors read, are the only list
+of these names.
 """
 
 from __future__ import annotations

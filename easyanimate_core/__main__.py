@@ -2,7 +2,7 @@
 
 import signal
 
-# While nothing has begun, Ctrl-C ends the program at once and without a word.
+# Before anything has started, Ctrl-C exits at once, without a traceback.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 

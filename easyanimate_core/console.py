@@ -1,4 +1,4 @@
-"""Output that never ends the work: consoles of any encoding, without readers, or not there."""
+"""Console output that never stops the work: any encoding, closed pipes, no console at all."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import sys
 from contextlib import suppress
 from typing import IO, Any
 
-#: Windows says the second of a pipe that nobody reads any more.
+#: Errors of a pipe whose reader is gone; Windows may report EINVAL.
 _NOBODY_READS = (errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,)
-#: How Python treats what an encoding lacks, unless the user has chosen otherwise.
+#: Python's default error handlers, which are replaced; others are the user's choice.
 _DEFAULTS = ("strict", "surrogateescape")
 
 
 class _Output(io.FileIO):
-    """A descriptor that ends no work: what cannot be written is dropped, and `failure` says why.
+    """A file that drops what it cannot write instead of raising; `failure` has the reason.
 
-    A reader that went away is no failure, and a terminal that was closed is one.
+    A reader that has gone away, or a closed terminal, does not count as a failure.
     """
 
     failure: OSError | None = None
 
     def __init__(self, descriptor: int) -> None:
         super().__init__(descriptor, "wb")
-        is_device = stat.S_ISCHR(os.fstat(descriptor).st_mode)  # a closed terminal is no tty
+        is_device = stat.S_ISCHR(
+            os.fstat(descriptor).st_mode
+        )  # a closed terminal is not a tty any more
         self._nobody = (*_NOBODY_READS, errno.EIO) if is_device else _NOBODY_READS
 
     def write(self, data: Any) -> int:
@@ -39,7 +41,7 @@ class _Output(io.FileIO):
 
 
 def prepare_streams() -> None:
-    """Escape what the console's encoding lacks; go on when nobody reads any more, or ever did."""
+    """Escape what the console cannot encode; survive closed and missing streams."""
     _occupy_descriptors()
     sys.stdout = _prepared(sys.stdout, sys.__stdout__)
     sys.stderr = _prepared(sys.stderr, sys.__stderr__)
@@ -48,7 +50,7 @@ def prepare_streams() -> None:
 
 
 def output_failure() -> OSError | None:
-    """Why what was printed is not all there, None where it is."""
+    """Why some of the output was lost; None if none was."""
     stream = sys.stdout
     if not isinstance(stream, io.TextIOWrapper):
         return None
@@ -57,16 +59,16 @@ def output_failure() -> OSError | None:
 
 
 def _occupy_descriptors() -> None:
-    """Let no file become descriptor 0, 1 or 2: what libraries write to those would go into it."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:  # it takes the lowest that is free
+    """Keep files from becoming descriptor 0, 1 or 2, to which libraries write directly."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < 3:  # the lowest free descriptor
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
 def _prepared(stream: Any, original: IO[str] | None) -> Any:
-    if stream is None:  # without a console; libraries write to it all the same
+    if stream is None:  # no console; libraries write to it regardless
         return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")  # noqa: PTH123
-    if not isinstance(stream, io.TextIOWrapper):  # a host's own
+    if not isinstance(stream, io.TextIOWrapper):  # replaced by the host
         return stream
     _escape(stream)
     if stream is not original or not isinstance(_raw(stream), io.FileIO):

@@ -9,17 +9,17 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
-#: Controls, marks that turn the direction of writing, halves of characters, other line ends.
+#: Control characters, direction marks, surrogates, line and paragraph separators.
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
-#: Two that words and emoji are joined with.
+#: Zero-width joiners, which occur in words and emoji.
 _JOINERS = "\u200c\u200d"
 
 
 def printable(text: str, *, keep: str = "") -> str:
-    """The text with what a terminal or a page would obey, and not show, written as escapes.
+    """Escape characters that a terminal or a page would interpret rather than show.
 
-    What a file says goes through here before it is shown: a tensor's name may hold the colours,
-    titles and cursor moves of a terminal. `keep` are characters that stay as they are.
+    Text from files passes through here before it is displayed: a tensor's name may contain escape
+    sequences for a terminal. Characters in `keep` are left alone.
     """
     return "".join(
         char
@@ -30,7 +30,7 @@ def printable(text: str, *, keep: str = "") -> str:
 
 
 class EasyAnimateError(Exception):
-    """Base class of every deliberate refusal. Its text holds no control characters."""
+    """Base class of all deliberate errors. Its text contains no control characters."""
 
     def __str__(self) -> str:
         return printable(super().__str__(), keep="\n")
@@ -49,30 +49,30 @@ class SchedulerError(InputError):
 
 
 class CheckpointError(EasyAnimateError):
-    """A checkpoint's files are missing, damaged, unsafe or do not fit the network."""
+    """A checkpoint's files are missing, damaged or unsafe, or do not fit the network."""
 
 
 class DownloadError(EasyAnimateError):
-    """Files cannot be fetched: the hub, the network, the disk, or what arrived is to blame."""
+    """A download failed: because of the hub, the network, the disk or the received content."""
 
 
 class MediaError(EasyAnimateError):
-    """A picture or a video cannot be read or written."""
+    """An image or a video cannot be read or written."""
 
 
 class PrecisionError(EasyAnimateError):
-    """A computation left the range of its dtype, or the device cannot compute in it."""
+    """Values left the range of their dtype, or the device does not support the dtype."""
 
 
 class HeldError(MediaError):
-    """A finished result lies under another name, `kept`: another program holds what it replaces."""
+    """A result was saved as `kept`, because another program holds the file it should replace."""
 
     def __init__(self, message: str, kept: Path) -> None:
         super().__init__(message)
         self.kept = kept
 
     def __reduce__(self) -> tuple[type[HeldError], tuple[str, Path]]:
-        """Worker processes raise it too."""
+        """Makes it picklable, because worker processes raise it too."""
         return type(self), (self.args[0], self.kept)
 
 

@@ -1,4 +1,4 @@
-"""The networks of a checkpoint during runs: loaded when needed, placed as `Memory` says."""
+"""The networks of a checkpoint during runs: loaded when needed, placed according to `Memory`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .weights.stored import stored_format
 
 
 class Networks:
-    """Loads each network of a checkpoint when its stage comes and keeps it for the next run.
+    """Loads each network of a checkpoint when its stage needs it and keeps it for the next run.
 
     The text encoder is not kept. Between stages a network rests in main memory (memory-mapped where
     its dtype is kept), unless `memory.offload` is "resident". Raises `InputError` where
@@ -47,7 +47,7 @@ class Networks:
 
     @contextmanager
     def text_encoder(self, progress: Progress) -> Iterator[TextEncoder]:
-        """A text encoder, ready to use inside the block; it is freed with it."""
+        """A text encoder, ready to use inside the block and freed at its end."""
         in_blocks = self.memory.offload == "block"
         encoder = build_text_encoder(
             self.info.path,
@@ -82,7 +82,7 @@ class Networks:
         if self._vae is None:
             stored = self._stored_in(self.vae_dtype)
             self._vae = load_vae(self.info, dtype=stored, progress=progress)
-        # Its activations, not its 0.5 GB of weights, are what takes memory.
+        # Its memory goes to activations, not to its 0.5 GB of weights.
         how = "module" if self.memory.offload == "block" else self.memory.offload
         with placed(self._vae, self.device, how):
             yield self._vae
@@ -90,30 +90,30 @@ class Networks:
     def _stored_in(self, compute: torch.dtype) -> torch.dtype | None:
         """What weights are stored in; None keeps the files' dtype, and layers cast them when used.
 
-        On a CPU they stay mapped so. For float32, cast weights are the same to the bit and take
-        half the memory.
+        On a CPU they then stay memory-mapped. For float32, casting at use is bit-identical and
+        takes half the memory.
         """
         return None if self.device.type == "cpu" or compute is torch.float32 else compute
 
 
 def check_stored_on(device: torch.device, info: CheckpointInfo, memory: Memory) -> None:
-    """Raise `InputError` unless `device` has the dtype that the denoiser's weights would be in."""
+    """Raise `InputError` unless `device` supports the dtype of the denoiser's weights."""
     _check_kind("quantization", memory.quantization, device)
     files = info.transformer_files
-    # Weights that are stored in 8 bits stay so; only qint4 makes others of them.
+    # Weights stored in 8 bits stay so; only qint4 converts them.
     if memory.quantization == "qint4" or card_of(device).holds_float8:
         return
     if any((stored_format(files, name) or "").startswith("fp8") for name in files.weights):
         raise InputError(
             f"The denoiser of {info.path} is stored in fp8, which {device.type} (a Mac's GPU) does "
-            "not have. Compute on the CPU (--device cpu), or make a copy in int8, as small, "
-            f"by: {own_command('convert', info.path, f'{info.path}-int8', '--dtype', 'int8')}"
+            "not support. Compute on the CPU (--device cpu), or make an int8 copy of the same size "
+            f"with: {own_command('convert', info.path, f'{info.path}-int8', '--dtype', 'int8')}"
         )
 
 
 def _check_kind(name: str, kind: str, device: torch.device) -> None:
     if kind not in quantizations_on(card_of(device)):
         raise InputError(
-            f"{name} is {kind}, but {device.type} (a Mac's GPU) has no fp8. Use qint8, which is as "
-            "small."
+            f"{name} is {kind}, but {device.type} (a Mac's GPU) does not support fp8. Use qint8, "
+            "which has the same size."
         )

@@ -1,4 +1,4 @@
-"""The files that a run writes: videos or pictures, each with its recipe inside and beside."""
+"""The files that a run writes: videos or images, with the recipe embedded and as a sidecar."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from .recipe import FILE_FIELDS, METADATA_KEY, Recipe
 from .recipe_files import without_folders
 from .tasks import Task
 
-#: That must be free for a result.
+#: Required free space for a result.
 _ROOM_BYTES = 50_000_000
 
 
 def save_videos(path: Path, frames: Tensor, *, fps: float, recipe: Recipe) -> list[Path]:
-    """Write frames [B, F, H, W, 3] as .mp4 (or .png) with the recipe inside and beside.
+    """Write frames [B, F, H, W, 3] as .mp4 (or .png) with embedded recipe, and a .json recipe.
 
-    With several samples `_0`, `_1` ... is added to the name. Earlier results are replaced, other
-    files and the recipe's sources are not. Returns the files written.
+    With several samples, `_0`, `_1`, ... is appended to the name. Earlier results are replaced;
+    other files and the recipe's sources never are. Returns the files written.
 
     Raises:
         HeldError: Another program holds an earlier result; all files are written, this one under
@@ -61,8 +61,8 @@ def check_output(
 ) -> None:
     """Raise unless `path` can hold this many frames and its files can be written.
 
-    Neither a file of the task nor one of `sources` is written over, nor anything but an earlier
-    result, and that only with `force`. `held` is that of `check_results`.
+    Files of the task and `sources` are never overwritten, and with `force` only earlier results
+    are. `held` is passed to `check_results`.
     """
     check_suffix(path, frames)
     read: list[Path | str] = list(sources)
@@ -88,7 +88,7 @@ def _targets(path: Path, samples: int) -> list[Path]:
 
 
 def check_suffix(path: Path, frames: int) -> None:
-    """Raise `InputError` unless the file name's ending can hold this many frames."""
+    """Raise `InputError` unless the file's format can hold this many frames."""
     if path.suffix.lower() not in (".mp4", ".png"):
         raise InputError(f"The output is {path.name!r}; it must end in .mp4 or .png.")
     if path.suffix.lower() == ".png" and frames != 1:

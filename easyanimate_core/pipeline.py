@@ -1,4 +1,4 @@
-"""From a checkpoint folder and a prompt to a video; each stage named once, in order.
+"""The pipeline: from a checkpoint folder and a prompt to a video, stage by stage.
 
 Shapes: B samples, C latent channels, F frames (pixels: 4n + 1, latents: n + 1), H and W height and
 width.
@@ -60,10 +60,10 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Generation:
-    """What a run made.
+    """The result of a run.
 
-    `frames` is [B, F, H, W, 3] in [0, 1]; `latents` [B, C, F, H, W] are scaled, as the denoiser
-    sees them; `notes` says what was cut, cropped or repeated; `recipe` repeats the run.
+    `frames` is [B, F, H, W, 3] in [0, 1]; `latents` [B, C, F, H, W] are scaled as for the denoiser;
+    `notes` report what was truncated, cropped or repeated; `recipe` reproduces the run.
     """
 
     frames: Tensor
@@ -73,17 +73,17 @@ class Generation:
     notes: tuple[str, ...] = ()
 
     def save(self, path: str | Path) -> list[Path]:
-        """Write `path` (.mp4, or .png for one frame) and a .json recipe beside it.
+        """Write `path` (.mp4, or .png for one frame) and a .json recipe next to it.
 
-        With several samples `_0`, `_1` ... is added to the name. Returns the files written.
+        With several samples, `_0`, `_1`, ... is appended to the name. Returns the files written.
         """
         return save_videos(Path(path), self.frames, fps=self.fps, recipe=self.recipe)
 
 
 class Pipeline:
-    """A checkpoint that makes videos. Networks are loaded when their stage comes.
+    """Generates videos with a checkpoint. Networks are loaded when their stage needs them.
 
-    The text encoder is freed after use. Nothing of a run is kept on a network.
+    The text encoder is freed after use. No state of a run is kept on a network.
     """
 
     def __init__(
@@ -112,7 +112,7 @@ class Pipeline:
         memory: Memory | None = None,
         embedding_cache: bool | str | Path = True,
     ) -> Pipeline:
-        """Read what the checkpoint is; weights follow when they are needed.
+        """Inspect a checkpoint; weights are loaded when needed.
 
         Args:
             path: Checkpoint folder, original or diffusers layout.
@@ -153,19 +153,18 @@ class Pipeline:
         """Make one video per prompt and sample.
 
         Args:
-            prompt: One prompt or several; several are a batch. Or the embeddings of `encode` or
-                `read_embeddings`, with which no text encoder is needed; their negative prompt
-                stands in place of the settings'.
+            prompt: One prompt, or several as a batch. Or embeddings from `encode` or
+                `read_embeddings`, which need no text encoder; their negative prompt replaces the
+                one in the settings.
             task: The mode with its sources; text to video by default.
             settings: Size, length, sampling and seed.
-            loras: LoRAs of this run. The denoiser's weights stay as they are.
+            loras: LoRAs for this run. The denoiser's weights are not modified.
             progress: Called through every stage; may raise to cancel.
 
         Raises:
             CheckpointError: A LoRA does not fit; raised before any weight is loaded.
-            InputError: Something asked for breaks a rule of the model; raised before any weight is
-                loaded.
-            PrecisionError: Values left the range of the dtype; no video is made of them.
+            InputError: A parameter breaks a rule of the model; raised before any weight is loaded.
+            PrecisionError: Values left the range of the dtype; no video is made.
         """
         task = task or TextToVideo()
         settings = settings or Settings()
@@ -209,9 +208,9 @@ class Pipeline:
         *,
         progress: Progress = silent,
     ) -> PromptEmbeddings:
-        """The prompts as the denoiser reads them, to generate with again and again.
+        """Encode prompts once, for any number of calls of `generate`.
 
-        `write_embeddings` keeps them as a file. Raises `InputError` as `generate` does.
+        `write_embeddings` saves them to a file. Raises `InputError` as `generate` does.
         """
         return self._encode_text(_check_prompts(prompt), negative_prompt, progress)
 
@@ -220,8 +219,9 @@ class Pipeline:
     ) -> Plan:
         """How a run would best be kept in memory; nothing is loaded but the sources.
 
-        `Pipeline.load(..., memory=plan.memory)` and `replace(settings, tile=plan.tile)` take it.
-        Raises `InputError` as `generate` does; a run that does not fit is told by `plan.fits`.
+        Use them with `Pipeline.load(..., memory=plan.memory)` and
+        `replace(settings, tile=plan.tile)`. Raises `InputError` as `generate` does; `plan.fits`
+        tells whether the run fits.
         """
         settings = settings or Settings()
         asked = self._inputs(task or TextToVideo(), settings)
@@ -238,7 +238,7 @@ class Pipeline:
         return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
 
     def _inputs(self, task: Task, settings: Settings) -> _Inputs:
-        """Every check and every file read, before any weight is loaded."""
+        """Run all checks and read all files, before any weight is loaded."""
         check_head(task, self.info.transformer)
         scheduler = settings.scheduler_for(
             self.info.version, self.info.scheduler, strength=task.strength
@@ -262,7 +262,7 @@ class Pipeline:
     def _settled(
         self, settings: Settings, inputs: _Inputs, given: PromptEmbeddings | None
     ) -> Settings:
-        """The settings with what was left open filled in, for the recipe."""
+        """The settings with all defaults resolved, for the recipe."""
         target = inputs.target
         negative = None if given is None else given.negative_prompt
         return replace(
@@ -277,7 +277,7 @@ class Pipeline:
     def _encode_text(
         self, prompts: Sequence[str], negative_prompt: str, progress: Progress
     ) -> PromptEmbeddings:
-        """Embeddings of the prompts and of the negative prompt, and what was cut off."""
+        """Encode the prompts and the negative prompt; notes report what was truncated."""
         cache = None
         if self._cache is not None:
             identity = encoder_identity(
@@ -327,7 +327,7 @@ class Pipeline:
     def _transformer(
         self, loras: LoraSet, progress: Progress
     ) -> Iterator[EasyAnimateTransformer3DModel]:
-        """The denoiser with a run's LoRAs beside its layers."""
+        """The denoiser with a run's LoRAs attached."""
         with (
             self._networks.transformer(progress) as transformer,
             attached(transformer, loras, device=self.device, dtype=self.dtype),
@@ -335,7 +335,7 @@ class Pipeline:
             yield transformer
 
     def _decode(self, latents: Tensor, settings: Settings, progress: Progress) -> Tensor:
-        """Frames [B, F, H, W, 3] in [0, 1], one sample after the other."""
+        """Decode to frames [B, F, H, W, 3] in [0, 1], one sample at a time."""
         tiles = None if settings.tile is None else Tiles.of_side(settings.tile)
         dtype = self._networks.vae_dtype
         with self._networks.vae(progress) as vae:
@@ -370,7 +370,7 @@ def sample_latents(
         transformer: The denoiser.
         run: Schedule, guidance and generators of this run.
         text: States of the negative prompt (one row, or B) and of the prompts (B rows).
-        condition: What the head is shown and what the schedule starts from.
+        condition: The head's conditioning channels and the latents that the schedule starts from.
         noise: Unit Gaussian noise in float32, on the denoiser's device.
         dtype: Compute dtype of the denoiser; the sampling itself is in float32.
         progress: Reports the stage "denoise".
@@ -394,7 +394,7 @@ def sample_latents(
                 condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
                 rope=rope,
             )
-            check_finite(velocity, "What the denoiser predicts", dtype)
+            check_finite(velocity, "The denoiser's prediction", dtype)
             return velocity
 
         return predict
@@ -421,7 +421,7 @@ def _denoiser(
     batch: int,
     run: SamplingRun,
 ) -> Denoiser:
-    """Both prompts through the predictor, at once or one after the other."""
+    """A denoiser that runs both prompts, in one batch or one after the other."""
     guidance = run.guidance
     if not guidance.active:
         return guided_denoiser(predictor(positive), guidance)
@@ -434,16 +434,16 @@ def _denoiser(
 def decode_latents(
     vae: AutoencoderKLMagvit, latents_1CFHW: Tensor, tiles: Tiles | None, progress: Progress
 ) -> Tensor:
-    """One sample's scaled latents to frames [F, H, W, 3] in [0, 1], on the CPU in float32.
+    """Decode one sample's scaled latents to frames [F, H, W, 3] in [0, 1], float32 on the CPU.
 
-    Raises `PrecisionError` where a pixel is not finite.
+    Raises `PrecisionError` if a pixel is not finite.
     """
     unscaled = latents_1CFHW / vae.config.scaling_factor
     if tiles is None:
         video = vae.decode(unscaled, progress=progress)
     else:
         video = decode_tiled(vae, unscaled, tiles, progress=progress)
-    check_finite(video, "What the VAE decodes", video.dtype)
+    check_finite(video, "The VAE's output", video.dtype)
     return from_model_range(video[0].cpu())
 
 
@@ -456,14 +456,14 @@ def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str,
         raise InputError(f"The prompt is {prompt!r}; give a text, or a list of at least one text.")
     if any("\ud800" <= letter <= "\udfff" for text in prompts for letter in text):
         raise InputError(
-            f"The prompt {prompts!r} holds bytes that are no UTF-8 text; type it anew, or "
-            "start Python with -X utf8."
+            f"The prompt {prompts!r} is not valid UTF-8. Type it again, or start Python with "
+            "-X utf8."
         )
     return prompts
 
 
 def _truncation_notes(prompts: Sequence[EncodedPrompt]) -> tuple[str, ...]:
-    """What was cut off; the first is the negative prompt."""
+    """Notes about truncated prompts; the first one is the negative prompt."""
     notes = []
     for index, encoded in enumerate(prompts):
         name = "The negative prompt" if index == 0 else f"Prompt {index}"
@@ -472,7 +472,7 @@ def _truncation_notes(prompts: Sequence[EncodedPrompt]) -> tuple[str, ...]:
             if tokens is not None and cut:
                 encoder = " (second text encoder)" if number else ""
                 limit = tokens.shape[1]
-                notes.append(f"{name} is cut at {limit} tokens{encoder}: {cut!r} is unread.")
+                notes.append(f"{name} was cut at {limit} tokens{encoder}: {cut!r} was not read.")
     return tuple(notes)
 
 

@@ -1,4 +1,4 @@
-"""How long work reports itself: one callback, which may raise to cancel."""
+"""Progress of long work: a callback, which may raise to cancel."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Called after each unit of work. An exception that it raises ends the work at that point."""
+    """Called after each unit of work. An exception raised from it cancels the work."""
 
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` units of `stage` ("load", "denoise", "download", ...)."""
+        """Report `done` of `total` units of `stage` ("load", "denoise", "download", ...)."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """The default: reports to nobody."""
+    """The default: does nothing."""

@@ -1,9 +1,9 @@
-"""The recipe of a video: everything that is needed to make it again.
+"""The recipe of a video: everything needed to reproduce it.
 
-It is written into the MP4's metadata and into a JSON file beside the video, and read back from
-either. The metadata, which is shared with the video, has the names of files, the JSON file their
-paths; both have the SHA-256 of their content. A file that has changed since is refused, because the
-result would be another one.
+It is stored in the MP4's metadata and in a JSON sidecar next to the video, and can be read from
+either. The metadata, which is shared with the video, only has the names of source files; the
+sidecar has their paths. Both have the SHA-256 of their content. A file that has changed since is
+rejected, because the result would differ.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ from .weights.files import CheckpointInfo
 from .weights.lora import Lora
 
 FORMAT = 1
-#: Key of the MP4's metadata that holds the recipe.
+#: Metadata key of the recipe.
 METADATA_KEY = "easyanimate_recipe"
 
 _REQUIRED = ("format", "model", "prompts", "mode", "sources", "settings")
 _TOP_LEVEL = (*_REQUIRED, "loras", "made_with", "embeddings")
 _MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
-#: Fields of `Memory` that change the result; written where they are used.
+#: Fields of `Memory` that change the result; written only if used.
 _QUANTIZATION = ("quantization", "text_quantization")
 _LORA: Mapping[str, Rule] = {
     "file": TEXT,
@@ -81,18 +81,18 @@ _RULES: Mapping[str, Rule] = {
     "made_with": _OBJECT,
 }
 _SAMPLE_BYTES = 65536
-#: In the names of the samples of one run, which share a sidecar.
+#: Suffix of the samples of one run, which share a sidecar.
 _SAMPLE_NUMBER = re.compile(r"_\d+$")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Model, prompts, task, settings and LoRAs of a run, and the versions that it was made with.
+    """Model, prompts, task, settings and LoRAs of a run, and the package versions.
 
     `model` has path, version, head, size and fingerprint of the checkpoint, the compute dtype, and
-    quantization and text_quantization where they were used; `sources` are the task's as JSON
-    values, hashed when the run began, as `lora_hashes` of `loras` are; `made_with` names the
-    packages; `embeddings` is the file that was read in place of the prompts, likewise hashed.
+    quantization and text_quantization if used; `sources` are the task's sources as JSON values,
+    hashed when the run started, like the `loras` in `lora_hashes`; `made_with` has the package
+    versions; `embeddings` is the file that replaced the prompts, also hashed.
     """
 
     model: Mapping[str, str]
@@ -107,7 +107,7 @@ class Recipe:
 
     @property
     def memory(self) -> Memory:
-        """How the networks were kept, as far as it changes the result."""
+        """The memory options that change the result."""
         return Memory(
             quantization=self.model.get("quantization", "none"),
             text_quantization=self.model.get("text_quantization", "none"),
@@ -126,7 +126,7 @@ class Recipe:
         memory: Memory,
         loras: Sequence[Lora] = (),
     ) -> Recipe:
-        """The recipe of a run on this machine that begins now."""
+        """The recipe of a run that starts now on this machine."""
         model = {
             "path": whole_path(info.path),
             "version": info.version.value,
@@ -174,7 +174,7 @@ class Recipe:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Recipe:
-        """Read a recipe; unknown or missing keys are refused by name."""
+        """Parse a recipe; unknown or missing keys are rejected by name."""
         _check_keys("recipe", value, _TOP_LEVEL, required=_REQUIRED)
         if value["format"] != FORMAT:
             raise RecipeError(
@@ -204,11 +204,11 @@ class Recipe:
             raise
         except (ArithmeticError, TypeError, ValueError) as error:
             raise RecipeError(
-                f"The recipe is not complete or has a wrong type: {error}."
+                f"The recipe is incomplete or has a value of the wrong type: {error}."
             ) from error
         embeddings = value.get("embeddings")
         if embeddings is not None:
-            _from_json("embeddings", embeddings)  # it is there, and unchanged
+            _from_json("embeddings", embeddings)  # checks that it exists and is unchanged
         return cls(
             dict(value["model"]),
             tuple(value["prompts"]),
@@ -222,33 +222,38 @@ class Recipe:
 
     @classmethod
     def read(cls, path: str | Path) -> Recipe:
-        """A recipe from a .json file, or from a video or a picture that was made by one.
+        """Read a recipe from a .json file, or from a video or image that embeds one.
 
-        Files that are not at their paths are looked for by name beside the recipe, in the current
-        folder and in its models folder. A recipe of strangers may name any file of this machine:
-        `files_of` lists what would be opened.
+        Files missing at their paths are searched by name next to the recipe, in the current folder
+        and in its models folder. An untrusted recipe may name any file on this machine: `files_of`
+        lists what would be opened.
         """
         value = cls.read_value(path)
         return cls.from_json(located(value, [Path(path).parent, *near_folders()]))
 
     @staticmethod
     def read_value(path: str | Path) -> dict[str, Any]:
-        """The JSON of a recipe, for `files_of` and `from_json`; none of its files is looked at."""
+        """The JSON of a recipe, for `files_of` and `from_json`; accesses none of its files."""
         path = Path(path)
         if path.suffix.lower() not in (".mp4", ".png"):
             text = read_text(path, error=RecipeError)
             return json_value(text, dict, f"The recipe {path}", error=RecipeError)
         found = read_metadata(path).get(METADATA_KEY)
         if found is None:
-            raise RecipeError(f"{path} has no recipe in its metadata: it was not made here.")
+            raise RecipeError(
+                f"{path} has no recipe in its metadata: it was not made by EasyAnimate."
+            )
         if len(found) > MAX_BYTES:
-            raise RecipeError(f"The recipe in {path} has {len(found):,} characters; it is none.")
+            raise RecipeError(
+                f"The recipe in {path} has {len(found):,} characters; at most {MAX_BYTES:,} are "
+                "allowed."
+            )
         value = json_value(found, dict, f"The recipe {path}", error=RecipeError)
         return _sidecar(path, value) or value
 
 
 def fingerprint(info: CheckpointInfo) -> str:
-    """Tells checkpoints apart without reading them whole: headers and a sample of every file."""
+    """Identifies a checkpoint without reading it whole: hashes headers and samples of its files."""
     digest = hashlib.sha256()
     for files in (info.transformer_files, info.vae_files, *info.text_encoders):
         for name in sorted(files):
@@ -286,7 +291,7 @@ def _to_json(name: str, value: Any) -> Any:
 FILE_FIELDS = (
     "start", "end", "keyframes", "video", "mask", "reference", "poses", "tracks", "embeddings",
 )  # fmt: skip
-#: What a recipe's value may be beside a list or an object. A file is an object, with its SHA-256.
+#: Allowed types of a value other than list and object. A file is an object with its SHA-256.
 _FIELD_TYPES: dict[str, tuple[type, ...]] = {
     "strength": (int, float),
     "speed": (int, float),
@@ -302,17 +307,17 @@ def _from_json(name: str, value: Any) -> Any:
         return {int(key): _from_json("keyframe", item) for key, item in value.items()}
     if isinstance(value, list) and name in ("moves", "tracks"):
         if any(isinstance(item, list) for item in value):
-            raise RecipeError(f"The recipe's {name} are {short(value)}, a list in a list.")
+            raise RecipeError(f"The recipe's {name} are {short(value)}, a nested list.")
         return tuple(_from_json(name, item) for item in value)
     if not isinstance(value, dict):
         wanted = _FIELD_TYPES.get(name)
         if wanted is not None and type(value) not in wanted:
-            raise RecipeError(f"The recipe's {name} is {short(value)}, which is no value for it.")
+            raise RecipeError(f"The recipe's {name} is {short(value)}, which is not a valid value.")
         return value
     if "pixels_sha256" in value:
         raise RecipeError(
-            f"The recipe's {name} was given as pixels in memory, not as a file, so it cannot be "
-            "repeated from the recipe alone. Run the script that made it."
+            f"The recipe's {name} was given as pixels in memory, not as a file, so the recipe "
+            "alone cannot reproduce it. Run the script that made it."
         )
     if name == "poses" and set(value) == {"poses"}:
         return camera_path_from_rows(value["poses"])
@@ -326,7 +331,7 @@ def _from_json(name: str, value: Any) -> Any:
 
 
 def _sidecar(video: Path, value: dict[str, Any]) -> dict[str, Any] | None:
-    """The JSON beside a result, where it is the same recipe; it has the paths of files."""
+    """The sidecar of a result, which has the paths of files, if it is the same recipe."""
     for stem in dict.fromkeys((video.stem, _SAMPLE_NUMBER.sub("", video.stem))):
         file = video.with_name(f"{stem}.json")
         try:
@@ -334,19 +339,19 @@ def _sidecar(video: Path, value: dict[str, Any]) -> dict[str, Any] | None:
             if without_folders(beside) == value:
                 return beside
         except RecipeError:
-            continue  # another file of the name
+            continue  # an unrelated file with this name
     return None
 
 
 def _track_text(text: Any) -> str:
-    """Tracks as they were given; any other text would be the name of a file to open."""
+    """Tracks given as JSON text; any other text would be opened as a file."""
     if not isinstance(text, str) or not text.lstrip().startswith("["):
-        raise RecipeError(f"The recipe's tracks are {text!r}, which are no tracks.")
+        raise RecipeError(f"The recipe's tracks are {text!r}, which is not a list of tracks.")
     return text
 
 
 def near_folders() -> list[Path]:
-    """Where the files of a recipe may lie, beside the recipe's own folder."""
+    """Folders to search for the files of a recipe, besides the recipe's own folder."""
     here = Path.cwd()
     models = here / "models"
     return [here, models, models / "EasyAnimate", models / "loras"]

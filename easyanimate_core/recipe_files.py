@@ -1,7 +1,7 @@
-"""The files that a recipe names: listing them before anything is opened, and finding them again.
+"""The files that a recipe names: lists them before anything is opened, and locates them.
 
-A video carries the names alone, because videos are shared; the sidecar has the whole paths. Either
-is enough where the files are near: the content decides, by its hash.
+A video only has their names, because videos are shared; the sidecar has absolute paths. Names are
+enough if the files are nearby, because they are identified by their hash.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .files.names import windows_fault
 from .models.specs import Head
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
-#: What the folder is called in which the small model of the package is put together.
+#: Name of the folder in which the package's small model is assembled.
 BUILT_IN = "small-model"
 BUILT_IN_HEADS = (Head.INPAINT, Head.CONTROL, Head.CAMERA)
 _HAS_FOLDERS = re.compile(r"[/\\]")
-#: Shares, and the names of devices and disks that lead to them.
+#: Network shares, and device paths that lead to them.
 _REMOTE = re.compile(r"[/\\]{2}|[/\\]\?\?[/\\]")
-#: Numbers of a camera path in memory lie deepest: sources, poses, poses, row, column.
+#: The deepest values are those of a camera path: sources, poses, poses, row, column.
 _DEEPEST = 5
-#: Beyond the keyframes of the longest video.
+#: More than the keyframes of the longest video.
 _MOST_FILES = 2000
 
 
@@ -39,7 +39,7 @@ _MOST_FILES = 2000
 class NamedFile:
     """A file of a recipe, or the folder of its model: its `part` in the run, and its `path`.
 
-    `sha256` is the content's, "" of a folder; `place` leads to the path in the recipe's JSON.
+    `sha256` is "" for a folder; `place` is the key path to the file's path in the recipe's JSON.
     """
 
     part: str
@@ -49,26 +49,26 @@ class NamedFile:
 
     @property
     def name(self) -> str:
-        """The last part of the path, of whatever system it is."""
+        """The last component of the path, of whatever system."""
         return next(reversed(parts_of(self.path)), "")
 
     @property
     def is_built_in(self) -> bool:
-        """Whether it is the package's own model, which is made again and never opened by path."""
+        """Whether it is the package's own model, which is recreated and never opened by path."""
         return self.part == MODEL and built_in_head(self.path) is not None
 
     @property
     def is_remote(self) -> bool:
-        """A path of Windows at which even a look sends the user's name to another machine."""
+        """Whether it is a Windows path where a mere check sends the user's name to a server."""
         return os.name == "nt" and _REMOTE.match(self.path) is not None
 
     def candidates(
         self, folders: Sequence[Path], *, on_windows: bool = os.name == "nt"
     ) -> list[Path]:
-        """Where it is: at its path, or by its name in one of `folders`. Nothing is opened.
+        """Existing candidates: its path, and its name in each of `folders`. Opens nothing.
 
-        A name that Windows cannot hold is not looked for there: it leads to a device, to another
-        drive or beside a file.
+        On Windows, names that are not valid there are skipped: they could lead to a device, to
+        another drive or to an alternate data stream.
         """
         if self.name in ("", "..") or (on_windows and windows_fault(self.name)):
             return []
@@ -79,14 +79,14 @@ class NamedFile:
 
 
 def built_in_head(path: str) -> Head | None:
-    """The head of the small model that a path on any machine is of; None for other paths."""
+    """The head of a small model's path, from any machine; None for other paths."""
     *_, cache, _, name = ["", "", "", *parts_of(path)]
     heads = {head.value: head for head in BUILT_IN_HEADS}
     return heads.get(name) if cache == BUILT_IN else None
 
 
 def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:
-    """Everything that a recipe's JSON names, so everything that a run of it would open."""
+    """All files that a recipe's JSON names, and so all that running it would open."""
     model = recipe.get("model")
     found = []
     if isinstance(model, Mapping) and isinstance(model.get("path"), str):
@@ -94,12 +94,12 @@ def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:
     for key, part in (("sources", ""), ("loras", LORA), ("embeddings", EMBEDDINGS)):
         found += islice(_walk(recipe.get(key), part, (key,)), _MOST_FILES)
     if len(found) >= _MOST_FILES:
-        raise RecipeError(f"The recipe names {_MOST_FILES:,} files or more; no run has so many.")
+        raise RecipeError(f"The recipe names {_MOST_FILES:,} files or more, the limit for a run.")
     return found
 
 
 def without_folders(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The recipe with names in place of paths."""
+    """The recipe with paths reduced to names."""
     changed = dict(recipe)
     for file in files_of(recipe):
         kept = parts_of(file.path)[-3:] if file.is_built_in else [file.name]
@@ -108,10 +108,10 @@ def without_folders(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def located(recipe: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any]:
-    """The recipe with the paths at which its files are now; what is not found stays as it is.
+    """The recipe with the current paths of its files; files not found keep their path.
 
-    Of several candidates the first counts that has the hash. Files are read for it: a recipe of
-    strangers is to be shown before (`files_of`).
+    The first candidate with the right hash is used. This reads files: show an untrusted recipe to
+    the user first (`files_of`).
     """
     changed = dict(recipe)
     for file in files_of(recipe):
@@ -124,46 +124,46 @@ def located(recipe: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any
 
 
 def sha256_of_file(file: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal; `InputError` where it cannot be read."""
+    """SHA-256 of a file's content as hexadecimal; `InputError` if it cannot be read."""
     try:
         return sha256_of(file)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"{file} cannot be read: {reason}. Give a file that is there and may be read."
+            f"{file} cannot be read: {reason}. Give a file that exists and is readable."
         ) from error
 
 
 def same_file(name: str, value: Mapping[str, Any]) -> Path:
-    """The file of a recipe; `RecipeError` unless it is there with the content of then."""
+    """A file of a recipe; `RecipeError` unless it exists and its content is unchanged."""
     text = value["file"]
     file = named_path(text, f"The recipe's {name}", RecipeError, of_any_system=True)
     if not is_source(file):
         system = foreign_system(text)
-        known = f" (a path of {system})" if system else ""
+        known = f" (a {system} path)" if system else ""
         raise RecipeError(
-            f"The recipe's {name} is {text}{known}, which is not there, nor beside the recipe or "
+            f"The recipe's {name} is {text}{known}. It was not found there, next to the recipe or "
             "in the current folder. Put it there, or name its folder with --look-in."
         )
     if sha256_of_source(file) != value["sha256"]:
         raise RecipeError(
             f"{file} has changed since the recipe was made (its SHA-256 differs), so the result "
-            "would be another one. Restore the file, or run generate with it anew."
+            "would differ. Restore the file, or start a new run with generate."
         )
     return file
 
 
 def whole_path(path: Path) -> str:
-    """The path from the root, by the names that the user knows.
+    """The absolute path, without resolving links.
 
-    Where a link leads, a file of Hugging Face's cache has a hash for a name; and Windows would give
-    a network drive's address for its letter, at which recipes are not looked for.
+    Resolved, a file in Hugging Face's cache would be named by a hash, and a network drive's letter
+    on Windows would become its address, where recipes are not searched.
     """
     return str(path.resolve() if ".." in path.parts else path.absolute())
 
 
 def is_source(path: Path) -> bool:
-    """Whether there is a file, or pictures that are a clip together."""
+    """Whether `path` is a file or an image sequence."""
     from .media import find_sequence  # PyTorch's import takes seconds
 
     try:
@@ -173,7 +173,7 @@ def is_source(path: Path) -> bool:
 
 
 def sha256_of_source(path: Path) -> str:
-    """SHA-256 of a file, or of the names and contents of the pictures that are a clip together."""
+    """SHA-256 of a file, or of the names and contents of an image sequence."""
     from .media import find_sequence  # PyTorch's import takes seconds
 
     sequence = find_sequence(path)
@@ -186,9 +186,9 @@ def sha256_of_source(path: Path) -> str:
 
 
 def _spellings(folder: Path, name: str) -> list[Path]:
-    """The name in a folder: as it is, and with accents as one character or as two.
+    """The name in a folder: as given, and in composed and decomposed Unicode form.
 
-    macOS writes them as two into archives, and others as one: the names look the same.
+    macOS writes decomposed accents to archives, other systems composed ones; they look the same.
     """
     forms = [name, *(unicodedata.normalize(form, name) for form in ("NFC", "NFD"))]
     return [folder / form for form in dict.fromkeys(forms)]
@@ -203,7 +203,7 @@ def _has(path: Path, sha256: str) -> bool:
 
 def _walk(value: Any, part: str, place: tuple[str | int, ...]) -> Iterator[NamedFile]:
     if len(place) > _DEEPEST and isinstance(value, Mapping | list):
-        raise RecipeError(f"The recipe's {place[0]} nest deeper than those of any recipe.")
+        raise RecipeError(f"The recipe's {place[0]} are nested too deeply.")
     if isinstance(value, Mapping) and isinstance(value.get("file"), str):
         digest = value.get("sha256")
         sha256 = digest if isinstance(digest, str) else "none"
@@ -216,7 +216,7 @@ def _walk(value: Any, part: str, place: tuple[str | int, ...]) -> Iterator[Named
 
 
 def _with_path(value: Any, place: tuple[str | int, ...], path: str) -> Any:
-    """A copy of `value` in which `path` stands at `place`."""
+    """A copy of `value` with `path` at `place`."""
     if not place:
         return path
     changed = copy.copy(value)

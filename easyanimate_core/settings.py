@@ -1,4 +1,4 @@
-"""The parameters of a run that every mode shares."""
+"""The parameters of a run that all modes share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .tasks import DEFAULT_FRAMES, Loaded, Target
 #: error, gibberish".
 DEFAULT_NEGATIVE_PROMPT = "扭曲的身体，肢体残缺，文本字幕，漫画，静止，丑陋，错误，乱码。"
 DEFAULT_SIZE = (384, 672)
-#: Kinds of values; what else they must be is told with more words below.
+#: Types of values; their limits are checked below.
 _RULES = {
     "guidance_scale": NUMBER,
     "guidance_rescale": NUMBER,
@@ -50,17 +50,17 @@ class Settings:
     """Size, length, sampling and seed.
 
     Args:
-        height: Pixels, a multiple of 16. With None for both sides the trained size nearest in
-            aspect to the source is taken (384 x 672 without one).
+        height: Pixels, a multiple of 16. If both sides are None, the trained size closest to the
+            source's aspect ratio is used (384 x 672 without a source).
         width: As `height`.
-        frames: Length, 4n + 1; 1 is a picture. None is 49, or what the source clip allows.
-        fps: Frames per second of the result; source clips are brought to it.
-        steps: Inference steps.
+        frames: Length, 4n + 1; 1 is an image. None means 49, or what the source clip allows.
+        fps: Frames per second of the result; source clips are resampled to it.
+        steps: Number of inference steps.
         guidance_scale: How strongly the prompt is followed; 1 is off and twice as fast.
         guidance_rescale: 0 to 1, against overexposure at high guidance.
         negative_prompt: What to avoid.
-        scheduler: One of `SCHEDULERS`; None is the version's own (V5.1: Flow, V5: DDIM).
-        seed: Noise of the first sample; the next ones have the seeds after it.
+        scheduler: One of `SCHEDULERS`; None is the version's default (V5.1: Flow, V5: DDIM).
+        seed: Noise of the first sample; further samples use the seeds that follow.
         batch: Samples per prompt.
         reference_noise: Noise amplitude on known pixels (image to video, region editing).
         keep_known: Keep what is known (image to video, region editing): what is outside a region,
@@ -69,7 +69,7 @@ class Settings:
             does.
         short: What happens to a source clip that is too short: "refuse", or "repeat" its last
             frame.
-        tile: Side in pixels of the VAE's tiles, against memory; None takes whole frames.
+        tile: Side in pixels of the VAE's tiles, to save memory; None processes whole frames.
     """
 
     height: int | None = None
@@ -116,13 +116,13 @@ class Settings:
         if self.short not in ("refuse", "repeat"):
             raise InputError(f"short is {self.short!r}; it must be 'refuse' or 'repeat'.")
         if self.tile is not None:
-            Tiles.of_side(self.tile)  # its own checks
+            Tiles.of_side(self.tile)  # validates
         check_steps(self.steps, 1.0)
-        self.guidance  # noqa: B018  (its own checks)
+        self.guidance  # noqa: B018  (validates)
 
     @property
     def guidance(self) -> Guidance:
-        """Scale and rescale."""
+        """Guidance scale and rescale."""
         return Guidance(self.guidance_scale, self.guidance_rescale)
 
     def scheduler_for(self, version: Version, config: Mapping[str, Any], *, strength: float) -> str:
@@ -133,12 +133,12 @@ class Settings:
         return name
 
     def source_seconds(self) -> float:
-        """How much of a source clip can be used: the rest of its file is not read."""
+        """Seconds of a source clip that can be used; the rest of its file is not read."""
         frames = DEFAULT_FRAMES if self.frames is None else self.frames
         return frames / self.fps
 
     def fit(self) -> Fit:
-        """What a source clip is read for: it is scaled while it is decoded."""
+        """Rate and size at which a source clip is read; it is scaled during decoding."""
         if self.height is None or self.width is None:
             return Fit(self.fps)
         return Fit(self.fps, (self.height, self.width))

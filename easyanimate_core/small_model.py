@@ -1,8 +1,8 @@
 """The small model that ships with the package: a V5.1 that makes 96 x 96 clips of moving shapes.
 
-It answers prompts, pictures, masks, control videos, reference images, tracks and cameras, so that
-everything can be tried and tested without a download. One VAE and one text encoder serve three
-denoisers; `small_checkpoint` puts them together as the folders that checkpoints are.
+It supports prompts, images, masks, control videos, reference images, tracks and cameras, so that
+everything can be tried and tested without a download. Three denoisers share one VAE and one text
+encoder; `small_checkpoint` assembles them into complete checkpoint folders.
 """
 
 from __future__ import annotations
@@ -21,33 +21,33 @@ from .version import __version__
 
 logger = logging.getLogger(__name__)
 
-#: Where the package keeps its parts.
+#: The folder of its components in the package.
 FOLDER = Path(__file__).parent / "small_model_weights"
 HEADS = BUILT_IN_HEADS
-#: What it was trained for: frames, height, width.
+#: Trained size: frames, height, width.
 SIZE = (17, 96, 96)
-#: The names under which lists of checkpoints show it.
+#: Its names in lists of checkpoints.
 NAMES = {f"small (built in): {head.value}": head for head in HEADS}
-#: A prompt that it understands: one sentence on a shape, its colour and size, a motion, a ground.
+#: An example prompt: a sentence with a shape, its colour and size, a motion and a background.
 EXAMPLE_PROMPT = "A large red circle moves left on grey stripes."
 _SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
 
 
 def is_installed() -> bool:
-    """Whether this copy of the package came with its weights, for every head."""
+    """Whether this copy of the package includes the weights of every head."""
     return all(_transformer(head).is_dir() for head in HEADS)
 
 
 def small_checkpoint(head: Head) -> Path:
-    """A complete checkpoint folder of the small model with `head`, made at the first call.
+    """A complete checkpoint folder of the small model with `head`, created by the first call.
 
-    It lies in the cache folder; its files are hard links of the package's, or copies where the disk
-    has no links. Where that folder cannot be written it lies in a temporary one, for as long as the
-    process lives.
+    It is in the cache folder and consists of hard links to the package's files, or copies if the
+    file system has no links. If the cache is not writable, a temporary folder is used that lasts as
+    long as the process.
 
     Raises:
-        CheckpointError: The small model has no such head, or its weights are not there, or there is
-            no place for it.
+        CheckpointError: The small model has no such head, its weights are missing, or no folder is
+            writable.
     """
     if head not in HEADS:
         raise CheckpointError(
@@ -57,7 +57,7 @@ def small_checkpoint(head: Head) -> Path:
     transformer = _transformer(head)
     if not transformer.is_dir():
         raise CheckpointError(
-            f"{transformer} is missing: this copy of the package came without the small model. "
+            f"{transformer} is missing: this copy of the package does not include the small model. "
             "Install it from its repository again."
         )
     kept = cache_folder(BUILT_IN) / _identity() / head.value
@@ -69,19 +69,19 @@ def small_checkpoint(head: Head) -> Path:
         return _made(temporary_cache() / BUILT_IN / _identity() / head.value, transformer)
     except (MediaError, OSError) as error:
         raise CheckpointError(
-            f"The small model takes up to 22 MB beside its package, and neither {kept} nor a "
-            f"temporary folder can be written ({error}). Name a folder that can be with the "
-            "environment variable EASYANIMATE_CACHE."
+            f"The small model needs up to 22 MB outside its package, but neither {kept} nor a "
+            f"temporary folder can be written ({error}). Set the environment variable "
+            "EASYANIMATE_CACHE to a writable folder."
         ) from error
 
 
 def lies_in_cache(checkpoint: Path) -> bool:
-    """Whether a folder of `small_checkpoint` is there the next time too."""
+    """Whether a folder from `small_checkpoint` outlives the process."""
     return cache_folder(BUILT_IN) in checkpoint.parents
 
 
 def _made(target: Path, transformer: Path) -> Path:
-    """`target`, which is made where it is not there; `MediaError` where it cannot be."""
+    """Return `target`, creating it if necessary; `MediaError` if that fails."""
     if _is_whole(target):
         return target
     try:
@@ -89,7 +89,7 @@ def _made(target: Path, transformer: Path) -> Path:
             for part in _SHARED:
                 _link(FOLDER / part, partial / part)
             _link(transformer, partial / "transformer")
-    except MediaError:  # another process was quicker
+    except MediaError:  # another process may have been faster
         if not _is_whole(target):
             raise
     return target
@@ -98,14 +98,14 @@ def _made(target: Path, transformer: Path) -> Path:
 def _is_whole(target: Path) -> bool:
     try:
         return target.is_dir()
-    except OSError:  # a cache of somebody else
+    except OSError:  # the cache belongs to another user
         return False
 
 
 def made_again(folder: str | Path) -> Path | None:
-    """The checkpoint of a folder that `small_checkpoint` made, here or on another machine.
+    """Recreate the checkpoint of a folder from `small_checkpoint`, here or on another machine.
 
-    None where it made no folder of such a name. The path may be of another system.
+    None if the path is not such a folder. It may be a path of another operating system.
     """
     head = built_in_head(os.fspath(folder))
     return None if head is None else small_checkpoint(head)
@@ -116,7 +116,7 @@ def _transformer(head: Head) -> Path:
 
 
 def _identity() -> str:
-    """A name that changes with the weights: sizes and times of the package's files."""
+    """A name that changes with the weights: a hash of the files' sizes and times."""
     files = sorted(file for file in FOLDER.rglob("*") if file.is_file())
     stamps = [(file.relative_to(FOLDER).as_posix(), file.stat().st_size) for file in files]
     times = [file.stat().st_mtime_ns for file in files]

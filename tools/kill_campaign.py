@@ -170,7 +170,7 @@ def campaign(
         import_heavy()
         problems = _apart(lambda: prepare(given))
         if problems:
-            return [f"the inputs cannot be made: {problems[0]}"]
+            return [f"the inputs cannot be created: {problems[0]}"]
         chosen = [c for c in commands(given) if not only or c.name in only]
         rows = {}
         for number, command in enumerate(chosen):

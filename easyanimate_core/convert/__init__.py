@@ -1,4 +1,4 @@
-"""Checkpoints and their parts from one format, layout and dtype to another."""
+"""Converts checkpoints and their components between formats, layouts and dtypes."""
 
 from .fidelity import Fidelity, LayerError, ProbeResult
 from .options import DTYPES, PARTS, Conversion

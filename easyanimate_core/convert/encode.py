@@ -1,4 +1,4 @@
-"""One weight from the way that it is stored to the way that it shall be."""
+"""Converts a single weight from its stored format to the target's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .target import TargetWeight
 
 _TORCH_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16,
                  "BF16": torch.bfloat16}  # fmt: skip
-#: Values that are cast at once; a text encoder's table of words is larger than memory should be.
+#: Values cast at once; a text encoder's embedding table is too large for a temporary copy.
 _VALUES_AT_ONCE = 1 << 25
 _LARGEST_FP16 = torch.finfo(torch.float16).max
 
@@ -26,12 +26,12 @@ def encode(value: Stored, weight: TargetWeight, errors: ErrorSums) -> Iterator[t
     """The pieces of the target's tensors in order: (name in the file, values).
 
     Args:
-        value: The weight as the source stores it.
-        weight: What it shall become.
-        errors: Gets every piece before and after, unless nothing changes.
+        value: The weight as stored in the source.
+        weight: Its target format.
+        errors: Receives every piece before and after, unless nothing changes.
 
     Raises:
-        CheckpointError: The weight holds infinities or NaN and is to be quantised.
+        CheckpointError: A weight to be quantised contains infinities or NaN.
     """
     if weight.kind in STORAGE_FORMATS:
         yield from as_tensors(weight.target, _scaled(value, weight, errors)).items()
@@ -51,7 +51,7 @@ def encode(value: Stored, weight: TargetWeight, errors: ErrorSums) -> Iterator[t
 
 
 def changes(value: Stored, weight: TargetWeight) -> bool:
-    """Whether the target's bytes are others than the source's."""
+    """Whether the target's bytes differ from the source's."""
     if isinstance(value, ScaledWeight):
         return value.format_name != weight.kind
     if isinstance(value, Tensor):
@@ -64,7 +64,7 @@ def changes(value: Stored, weight: TargetWeight) -> bool:
 def overflows_fp16(value: Stored) -> bool:
     """Whether a finite value would become infinite in float16."""
     whole = value if isinstance(value, Tensor) else _plain(value)
-    # 65520 is half way to the value after the largest: what lies below is rounded down to it.
+    # 65520 is halfway to the next value after the largest: anything below is rounded down.
     limit = _LARGEST_FP16 + 16
     for piece in _pieces(whole):
         if not piece.is_floating_point() or not piece.numel() or piece.abs().max() < limit:
@@ -76,7 +76,7 @@ def overflows_fp16(value: Stored) -> bool:
 
 def _scaled(value: Stored, weight: TargetWeight, errors: ErrorSums) -> ScaledWeight:
     if isinstance(value, ScaledWeight) and value.format_name == weight.kind:
-        return value  # rounding a second time would only lose
+        return value  # rounding again would only lose precision
     whole = _plain(value)
     try:
         stored = to_storage(whole, weight.kind)
@@ -89,7 +89,7 @@ def _scaled(value: Stored, weight: TargetWeight, errors: ErrorSums) -> ScaledWei
 
 
 def _packed(whole: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """GGUF's blocks as bytes, and what is read back of them."""
+    """GGUF blocks as bytes, and their dequantised values."""
     from gguf import GGMLQuantizationType, quants
 
     gguf_type = GGMLQuantizationType[kind]

@@ -1,4 +1,4 @@
-"""How far what was written is from what was read."""
+"""Measures how far the target's weights are from the source's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class LayerError:
-    """The error of one weight: `kind` is what it became, `largest` the largest absolute error."""
+    """The error of one weight: `kind` is its new format, `largest` the largest absolute error."""
 
     name: str
     kind: str
@@ -23,10 +23,10 @@ class LayerError:
 
 @dataclass(frozen=True)
 class ProbeResult:
-    """Source against target on the same random latents and text.
+    """Source compared with target on the same random latents and text.
 
-    `cosine` and `psnr` (dB, infinite where equal) are of the predictions at `timesteps`;
-    `frames_psnr` is of the decoded frames of a short run, None where it was not made.
+    `cosine` and `psnr` (dB, infinite if equal) compare the predictions at `timesteps`;
+    `frames_psnr` compares the decoded frames of a short run, None without one.
     """
 
     timesteps: tuple[int, ...]
@@ -37,9 +37,9 @@ class ProbeResult:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What a conversion did: sizes in bytes, and the error of every weight that changed.
+    """The result of a conversion: sizes in bytes, and the error of every weight that changed.
 
-    `notes` are sentences about what is not as asked for or where it comes from.
+    `notes` are sentences about deviations from the request and about copied files.
     """
 
     source: str
@@ -56,19 +56,19 @@ class Fidelity:
 
     @property
     def worst_first(self) -> list[LayerError]:
-        """The changed layers by their relative error."""
+        """The changed layers, largest relative error first."""
         return sorted(self.layers, key=lambda layer: -layer.relative_rms)
 
     @property
     def relative_rms(self) -> float:
-        """Of the changed layers, each weighing as its number of values."""
+        """Over the changed layers, weighted by their number of values."""
         total = sum(layer.num_values for layer in self.layers)
         squares = sum(layer.num_values * layer.relative_rms**2 for layer in self.layers)
         return math.sqrt(squares / total) if total else 0.0
 
 
 class ErrorSums:
-    """The error of one weight, added up piece by piece."""
+    """Accumulates the error of one weight piece by piece."""
 
     def __init__(self) -> None:
         self._reference = self._result = self._product = self._difference = 0.0
@@ -76,7 +76,7 @@ class ErrorSums:
         self._count = 0
 
     def add(self, reference: Tensor, result: Tensor) -> None:
-        """A piece of the weight as it was read, and as it will be read back."""
+        """Add a piece of the weight as read from the source, and as read back from the target."""
         reference, result = (
             torch.atleast_2d(part.float()).flatten(1) for part in (reference, result)
         )
@@ -89,7 +89,7 @@ class ErrorSums:
         self._largest = max(self._largest, float(torch.linalg.vector_norm(difference, torch.inf)))
 
     def layer(self, name: str, kind: str) -> LayerError:
-        """The sums as figures."""
+        """The accumulated error."""
         lengths = math.sqrt(self._reference * self._result)
         both_zero = self._reference == self._result == 0
         return LayerError(
@@ -103,7 +103,7 @@ class ErrorSums:
 
 
 def psnr(reference: Tensor, result: Tensor, *, peak: float | None = None) -> float:
-    """Peak signal to noise ratio in dB; `peak` None is the reference's range."""
+    """Peak signal-to-noise ratio in dB; `peak=None` uses the reference's range."""
     reference, result = reference.float(), result.float()
     error = float((reference - result).square().mean(dtype=torch.float64))
     if peak is None:
@@ -112,5 +112,5 @@ def psnr(reference: Tensor, result: Tensor, *, peak: float | None = None) -> flo
 
 
 def _product(a_NK: Tensor, b_NK: Tensor) -> float:
-    """Rows in float32, their sum in float64: a fifth of the time of float64 throughout."""
+    """Dot products in float32, summed in float64: five times as fast as float64 throughout."""
     return float(torch.linalg.vecdot(a_NK, b_NK).sum(dtype=torch.float64))

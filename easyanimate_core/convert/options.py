@@ -1,4 +1,4 @@
-"""What a conversion makes of a checkpoint."""
+"""The options of a conversion."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from ..errors import InputError
 from ..weights.files import Layout
 from ..weights.stored import STORAGE_FORMATS
 
-#: The components that have weights, by the names of their folders.
+#: The components that have weights, named after their folders.
 PARTS = ("transformer", "vae", "text_encoder", "text_encoder_2")
-#: Plain dtypes, and the headers' words for them.
+#: Plain dtypes, and their names in headers.
 PLAIN_DTYPES = {"bf16": "BF16", "fp16": "F16", "fp32": "F32"}
-#: Types of GGUF that the package `gguf` can write, in blocks of 32 values of a row.
+#: GGUF types that the package `gguf` can write, in blocks of 32 values of a row.
 GGUF_DTYPES = {name: name.upper() for name in ("q8_0", "q5_1", "q5_0", "q4_1", "q4_0")}
 KEEP = "keep"
 #: Every choice of dtype.
@@ -21,17 +21,16 @@ DTYPES = (KEEP, *PLAIN_DTYPES, *STORAGE_FORMATS, *GGUF_DTYPES)
 
 @dataclass(frozen=True)
 class Conversion:
-    """What is to be written.
+    """The options of a conversion.
 
     Args:
-        dtype: One of `DTYPES`; "keep" leaves every tensor as it is stored. The scaled ones and
-            GGUF's are for the denoiser's attention and feed-forward matrices; its other tensors
-            become bf16.
-        part: One of `PARTS`; None is the whole checkpoint where source and target are folders, and
-            otherwise the part that the source is (of a whole checkpoint: the transformer).
-        layout: Whose names the denoiser's tensors get; None keeps them.
-        max_shard_bytes: In a folder, begin another file beyond this size.
-        force: Replace a target that exists.
+        dtype: One of `DTYPES`; "keep" leaves every tensor as stored. Scaled and GGUF types apply to
+            the denoiser's attention and feed-forward matrices; its other tensors become bf16.
+        part: One of `PARTS`; None is the whole checkpoint if source and target are folders,
+            otherwise the part in the source (of a whole checkpoint, the transformer).
+        layout: The naming scheme of the denoiser's tensors; None keeps the names.
+        max_shard_bytes: Maximum size of a shard in a folder.
+        force: Replace an existing target.
     """
 
     dtype: str = KEEP

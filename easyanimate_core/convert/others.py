@@ -1,4 +1,4 @@
-"""What a converted checkpoint keeps of its source: every part but the transformer."""
+"""Copies the parts that a conversion leaves unchanged: all but the transformer."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from ..errors import CheckpointError
 from ..weights.files.whole import check_whole
 
 _LEFT_BEHIND = ("transformer", ".cache", ".git")
-#: A file of weights that is as large is linked. A smaller one is copied, so that editing it in one
-#: checkpoint leaves the other as it is.
+#: Weight files from this size on are hard-linked. Smaller ones are copied, so that editing one
+#: checkpoint does not change the other.
 _LARGE_BYTES = 64 * 1024 * 1024
 _WEIGHTS = (".safetensors", ".bin")
-#: How deep folders may go; links can make a circle of them.
+#: Maximum depth of folders; links can form a cycle.
 _DEEPEST = 6
 
 
 def other_files(source: Path) -> tuple[Path, ...]:
-    """The files of all parts but the transformer, by their places in the folder.
+    """The files of all parts but the transformer, relative to the folder.
 
     Raises:
-        CheckpointError: A link leads out of the checkpoint, so that a file of elsewhere would come
-            along, or a file is not whole.
+        CheckpointError: A link leads out of the checkpoint, so that an unrelated file would be
+            copied, or a file is incomplete.
     """
     return tuple(_files(source, Path(), _DEEPEST))
 
 
 def copy_others(source: Path, others: Iterable[Path], target: Path) -> None:
-    """Copy `others`; large weights are linked where they can be."""
+    """Copy `others`; large weights are hard-linked if possible."""
     for place in others:
         real, new = (source / place).resolve(), target / place
         new.parent.mkdir(parents=True, exist_ok=True)
@@ -50,8 +50,8 @@ def _files(source: Path, folder: Path, deep: int) -> Iterator[Path]:
             yield from _files(source, place, deep - 1)
         else:
             raise CheckpointError(
-                f"{path} is no ordinary file, leads nowhere, or is nested deeper than parts of a "
-                "checkpoint are. Remove it from the checkpoint's folder."
+                f"{path} is not a regular file, is a broken link, or is nested too deeply for a "
+                "checkpoint. Remove it from the checkpoint's folder."
             )
 
 
@@ -62,8 +62,8 @@ def _check(source: Path, path: Path) -> None:
     is_weights = path.suffix.lower() in _WEIGHTS
     if path.is_symlink() and not (is_weights or in_cache or root in real.parents):
         raise CheckpointError(
-            f"{path} is a link to {real}, outside of the checkpoint: it is not copied with it. Put "
-            "the file itself in its place, or remove the link."
+            f"{path} is a link to {real}, outside the checkpoint, so it is not copied. Replace the "
+            "link with the file itself, or remove it."
         )
 
 
@@ -74,6 +74,6 @@ def _is_large(place: Path, real: Path) -> bool:
 def _linked(real: Path, new: Path) -> bool:
     try:
         os.link(real, new)
-    except OSError:  # another disk, or one without links
+    except OSError:  # another disk, or no support for links
         return False
     return True

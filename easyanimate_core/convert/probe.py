@@ -1,4 +1,4 @@
-"""Source and target denoiser side by side, on random latents and text, whatever their size.
+"""Compares source and target denoiser on random latents and text, whatever their size.
 
 Shapes: B one sample per timestep, C latent channels, F latent frames, H and W latent sides.
 """
@@ -25,13 +25,13 @@ from ..weights.stored import Stored
 from .fidelity import ProbeResult, psnr
 from .source import Source, is_checkpoint, open_source
 
-#: How much is compared. auto: the predictions, and of a small model decoded frames too.
+#: What is compared. auto: the predictions, and for a small model also decoded frames.
 PROBES = ("auto", "none", "predictions", "frames")
 TIMESTEPS = (900, 500, 100)
 _SIDES_FHW = (1, 16, 16)
 _FRAMES_FHW = (2, 16, 16)
 _TOKENS, _STEPS = 16, 4
-#: Up to this many values decoded frames are compared without being asked for.
+#: Up to this many parameters, "auto" also compares decoded frames.
 _SMALL = 100_000_000
 
 
@@ -43,14 +43,14 @@ def probe(
     how: str = "auto",
     progress: Progress = silent,
 ) -> ProbeResult | None:
-    """Run the denoisers of `source` and `target` on the same inputs; None for another part.
+    """Run the denoisers of `source` and `target` on the same inputs; None for other parts.
 
-    Weights are read when their layer runs and dropped after it, so that memory is that of one
-    layer. Computed in float32 on the CPU. Frames need a source that is a whole checkpoint folder.
+    Weights are read when their layer runs and dropped afterwards, so that only one layer is in
+    memory. Computes in float32 on the CPU. Frames require a whole checkpoint folder as the source.
 
     Args:
-        source: What was converted.
-        target: What was written.
+        source: The source of the conversion.
+        target: The target of the conversion.
         part: As for the conversion.
         how: One of `PROBES`.
         progress: Reports the stage "probe".
@@ -80,7 +80,7 @@ def probe(
 
 
 def streamed(source: Source, config: TransformerConfig) -> EasyAnimateTransformer3DModel:
-    """A denoiser whose layers get their weights when they run and lose them after it."""
+    """A denoiser whose layers load their weights when they run and drop them afterwards."""
     network = build_on_meta(lambda: EasyAnimateTransformer3DModel(config), what="denoiser").eval()
     weights = source.open()
     for prefix, module in network.named_modules():
@@ -92,7 +92,7 @@ def streamed(source: Source, config: TransformerConfig) -> EasyAnimateTransforme
 
 
 class _Fill:
-    """A hook that reads a layer's weights."""
+    """A forward pre-hook that loads a layer's weights."""
 
     def __init__(self, weights: Mapping[str, Stored], names: Mapping[str, str]) -> None:
         self._weights, self._names = weights, names
@@ -116,8 +116,8 @@ def _vae_of(source: Path, opened: Source, how: str) -> Any:
         return load_vae(inspect_checkpoint(source), dtype=torch.float32)
     if how == "frames":
         raise InputError(
-            f"{source} has no VAE to decode frames with. Convert from a whole checkpoint folder, "
-            "or compare the predictions."
+            f"{source} has no VAE to decode frames. Convert from a whole checkpoint folder, or "
+            "compare the predictions."
         )
     return None
 
@@ -125,7 +125,7 @@ def _vae_of(source: Path, opened: Source, how: str) -> Any:
 def _inputs(
     config: TransformerConfig, batch: int, sides: tuple[int, int, int]
 ) -> tuple[Tensor, dict[str, Tensor | None]]:
-    """Latents [B, C, F, H, W], and text and condition by the network's argument names."""
+    """Latents [B, C, F, H, W], and text and condition as keyword arguments of the network."""
     generator = torch.Generator().manual_seed(0)
 
     def noise(*shape: int) -> Tensor:

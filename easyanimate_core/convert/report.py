@@ -1,4 +1,4 @@
-"""The fidelity of a conversion as text, as Markdown or JSON, and as a picture."""
+"""Reports the fidelity of a conversion as text, Markdown, JSON and an image."""
 
 from __future__ import annotations
 
@@ -24,10 +24,7 @@ _BACKGROUND, _TEXT, _FAINT, _ACCENT = (22, 24, 29), (236, 238, 242), (120, 126, 
 
 
 def check_report(path: Path, sources: Sequence[Path], *, force: bool, held: bool = False) -> None:
-    """Raise unless the name says which kind of report is wanted, and it can be written.
-
-    Its picture may lie where nothing is, or another picture.
-    """
+    """Raise unless the report's format is known and the report and its image can be written."""
     if path.suffix.lower() not in REPORT_SUFFIXES:
         raise InputError(f"The report {path} must end in {' or '.join(REPORT_SUFFIXES)}.")
     is_json = path.suffix.lower() == ".json"
@@ -48,9 +45,9 @@ def summary(fidelity: Fidelity) -> list[str]:
         f"({fidelity.bytes_after / fidelity.bytes_before:.0%}), {fidelity.seconds:.1f} s",
     ]
     if not fidelity.layers:
-        lines.append(f"  all {fidelity.num_weights} weights are bit for bit those of the source")
+        lines.append(f"  all {fidelity.num_weights} weights are bit-identical to the source")
     elif fidelity.relative_rms == 0:
-        lines.append(f"  all {fidelity.num_weights} weights have the values of the source")
+        lines.append(f"  all {fidelity.num_weights} weights have the same values as the source")
     else:
         lines.append(
             f"  {len(fidelity.layers)} of {fidelity.num_weights} weights changed, relative error "
@@ -69,9 +66,9 @@ def summary(fidelity: Fidelity) -> list[str]:
 
 
 def write_report(fidelity: Fidelity, path: Path) -> Path | None:
-    """Write the report, `.md` or `.json`, and beside it a picture of the errors, if there are any.
+    """Write the report, `.md` or `.json`, and next to it an image of the errors, if any.
 
-    Returns the picture's path.
+    Returns the path of the image.
     """
     check_report(path, [], force=True, held=True)
     picture = None
@@ -99,13 +96,13 @@ def _write_text(path: Path, text: str) -> Path:
 
 
 def to_json(fidelity: Fidelity) -> dict[str, Any]:
-    """Every figure, the layers with the worst first."""
+    """All figures, with the worst layers first."""
     layers = [asdict(layer) for layer in fidelity.worst_first]
     return asdict(fidelity) | {"relative_rms": fidelity.relative_rms, "layers": layers}
 
 
 def to_markdown(fidelity: Fidelity, picture: str | None) -> str:
-    """Sizes, comparison and a table of the layers, the worst first."""
+    """Sizes, comparison and a table of the layers, worst first."""
     lines = [f"# {Path(fidelity.target).name}", ""]
     lines += ["| | |", "|---|---|"]
     facts = {
@@ -145,7 +142,7 @@ def to_markdown(fidelity: Fidelity, picture: str | None) -> str:
 
 
 def draw_errors(fidelity: Fidelity) -> Image.Image:
-    """A bar for the relative error of each of the worst weights."""
+    """Draw a bar chart of the worst relative errors."""
     layers = fidelity.worst_first[:_BARS]
     font, small = ImageFont.load_default(size=20), ImageFont.load_default(size=13)
     top = _MARGIN + 58
@@ -172,7 +169,7 @@ def _label(layer: LayerError) -> str:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no infinity: an exact match's PSNR becomes null."""
+    """Replace infinity, which JSON lacks, by null: the PSNR of an exact match."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

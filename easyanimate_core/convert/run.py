@@ -1,4 +1,4 @@
-"""From a source to a target: checked first, then written tensor by tensor, whole or not at all."""
+"""Runs a conversion: checks first, then writes tensor by tensor, completely or not at all."""
 
 from __future__ import annotations
 
@@ -39,21 +39,21 @@ def convert(
     *,
     progress: Progress = silent,
 ) -> Fidelity:
-    """Write `target` from `source` and tell how far apart they are.
+    """Convert `source` to `target` and measure how far apart they are.
 
     Args:
-        source: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file; a
-            pickle of plain tensors (`.bin`, `.pt`, `.pth`, `.ckpt`) is taken too, and a LoRA.
-        target: A name that ends in `.safetensors` or `.gguf` is a file with one component; any
-            other is a folder: of the component, or of the whole checkpoint where the source is one
-            and no part is named. The other parts of a checkpoint are copied, but large files of
-            weights are hard-linked where they can be.
-        conversion: What to make of it.
-        progress: Reports the stage "convert"; an exception that it raises leaves nothing behind.
+        source: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file; also
+            a pickle of plain tensors (`.bin`, `.pt`, `.pth`, `.ckpt`), or a LoRA.
+        target: A name ending in `.safetensors` or `.gguf` is a file with one component; any other
+            is a folder for the component, or for the whole checkpoint if the source is one and no
+            part is named. The other parts of a checkpoint are copied; large weight files are
+            hard-linked if possible.
+        conversion: The options.
+        progress: Reports the stage "convert"; an exception raised from it leaves nothing behind.
 
     Raises:
-        CheckpointError: The source is damaged or of another model, a value does not fit the dtype,
-            or the disk is too small.
+        CheckpointError: The source is damaged or belongs to another model, a value does not fit the
+            dtype, or the disk is too small.
         InputError: The options contradict each other, or the target exists.
     """
     begin = time.perf_counter()
@@ -93,7 +93,7 @@ def convert(
 def _check_target(source: Path, target: Path, conversion: Conversion) -> None:
     is_file = _is_file(target)
     places = source.resolve(), target.resolve()
-    # A file beside the pickles that it is made of is what makes their folder readable.
+    # A file next to the pickles that it is converted from is what makes their folder readable.
     beside = is_file and places[1].parent == places[0] and _is_pickled(places[0])
     inside = places[0] in places[1].parents and not beside
     if places[0] == places[1] or places[1] in places[0].parents or inside:
@@ -101,9 +101,7 @@ def _check_target(source: Path, target: Path, conversion: Conversion) -> None:
             f"The target {target} and the source {source} overlap: name another target."
         )
     if is_file and conversion.max_shard_bytes is not None:
-        raise InputError(
-            "Only a folder has shards: leave the size of shards out, or name a folder."
-        )
+        raise InputError("Only a folder can have shards: omit the shard size, or name a folder.")
     if not is_file:
         check_folder(target, "checkpoint", _is_checkpoint, sources=[source], force=conversion.force)
         return
@@ -115,12 +113,12 @@ def _check_target(source: Path, target: Path, conversion: Conversion) -> None:
 
 
 def _is_file(target: Path) -> bool:
-    """Whether the name is that of a file with one component."""
+    """Whether the target is a file with one component."""
     return target.suffix.lower() in _SUFFIXES
 
 
 def _is_checkpoint(folder: Path) -> bool:
-    """Whether there is nothing in a folder but what a checkpoint, or a part of one, consists of."""
+    """Whether a folder contains only files of a checkpoint or a part of one."""
     files = [path for path in folder.rglob("*") if path.is_file()]
     weights = any(path.suffix.lower() in _SUFFIXES for path in files)
     return weights and {path.suffix.lower() for path in files} <= _CHECKPOINT_SUFFIXES
@@ -133,7 +131,7 @@ def _is_pickled(folder: Path) -> bool:
 
 
 def _check_fp16(source: Source, targets: tuple[TargetWeight, ...]) -> None:
-    """Before anything is written: which tensors would hold infinities."""
+    """Raise before anything is written if a tensor would overflow in fp16."""
     weights = source.open()
     found = [
         weight.name
@@ -144,13 +142,13 @@ def _check_fp16(source: Source, targets: tuple[TargetWeight, ...]) -> None:
     if found:
         more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise CheckpointError(
-            f"{len(found)} tensors hold values beyond 65504, which would be infinite in fp16: "
+            f"{len(found)} tensors have values beyond 65504, which would be infinite in fp16: "
             f"{', '.join(found[:_SHOWN])}{more}. Use bf16 or fp32."
         )
 
 
 def _metadata(source: Source, conversion: Conversion) -> dict[str, str]:
-    """Text to text: where the file comes from and what it is, so that it needs no file beside."""
+    """Metadata on the file's origin and content, so that it needs no accompanying files."""
     facts = {
         "format": "pt",
         "easyanimate.part": source.part,
@@ -209,8 +207,8 @@ def _write_folder(
 ) -> tuple[tuple[LayerError, ...], int]:
     if source.config is None:
         raise CheckpointError(
-            f"{source.path} comes without a config, which the folder of a {source.part} needs. Put "
-            f"its config.json beside it as {source.path.with_suffix('.json').name}."
+            f"{source.path} has no config, which the folder of a {source.part} needs. Put its "
+            f"config.json next to it as {source.path.with_suffix('.json').name}."
         )
     folder.mkdir(exist_ok=True)
     groups = shards(targets, max_shard_bytes)
@@ -236,7 +234,7 @@ def _write_folder(
 
 
 class _Count:
-    """Progress over several files."""
+    """Counts progress over several files."""
 
     def __init__(self, progress: Progress, total: int) -> None:
         self._progress, self._total, self._done = progress, total, 0
@@ -280,23 +278,23 @@ def _notes(
     notes = []
     if whole:
         notes.append(
-            "The other parts of the checkpoint are copied; their weights are linked to the "
-            "source's files where the disk allows that."
+            "The other parts of the checkpoint were copied; their weights are hard links to the "
+            "source's files if the disk supports that."
         )
     if conversion.dtype in GGUF_DTYPES:
         odd = [w.name for w in targets if w.kind == "BF16" and _is_matrix(w)]
         if odd:
             notes.append(
-                f"{len(odd)} matrices have rows that are no multiple of 32 and stay bf16: {odd[0]}"
+                f"{len(odd)} matrices have rows not divisible by 32 and stay bf16: {odd[0]}"
                 f"{' and others' if len(odd) > 1 else ''}."
             )
     if source.files.left_out:
         shown = ", ".join(map(printable, source.files.left_out[:_SHOWN]))
         more = " and others" if len(source.files.left_out) > _SHOWN else ""
-        notes.append(f"Left out, because they are no tensors of the network: {shown}{more}.")
+        notes.append(f"Skipped, because they are not part of the network: {shown}{more}.")
     if source.part == "text_encoder_2" and not source.extra and _is_file(target):
         notes.append(
-            "The file holds no tokenizer, which ComfyUI needs: tokenizer_2/spiece.model is missing."
+            "The file has no tokenizer, which ComfyUI needs: tokenizer_2/spiece.model is missing."
         )
     return tuple(notes)
 

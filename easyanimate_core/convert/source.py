@@ -1,4 +1,4 @@
-"""What is converted: one component of a checkpoint, from a folder or from a single file."""
+"""The source of a conversion: one component, from a folder or a single file."""
 
 from __future__ import annotations
 
@@ -34,22 +34,22 @@ from ..weights.loading import Renamed, build_on_meta, check_complete
 from ..weights.stored import Stored, StoredWeights
 from .options import PARTS
 
-#: What a file with a LoRA is called. It is only rewritten, never a part of a checkpoint.
+#: The part name of a LoRA file. It is only rewritten, and never part of a checkpoint.
 LORA = "lora"
 _LORA_NAME = re.compile(r"(?:^|[._])(?:lora|hada|lokr|dora)(?:_|\.)")
-#: Parts of names that denoisers have and text encoders have not.
+#: Name components that denoisers have and text encoders do not.
 _DENOISER_NAME = re.compile(r"(?:^|\.)(?:transformer_blocks|double_blocks|blocks)\.\d+\.")
-#: mT5's tokenizer inside its single file, as in the one that ComfyUI repackaged.
+#: mT5's tokenizer inside its single file, as repackaged by ComfyUI.
 SPIECE = "spiece_model"
 
 
 @dataclass(frozen=True)
 class Source:
-    """One component, opened.
+    """An opened component.
 
     `names` maps the network's names (the original's for a denoiser) to those in the files; `config`
-    is the content of its `config.json`, None where neither a file nor metadata state it; `extra`
-    are tensors that a single file has beside the weights.
+    is the content of its `config.json`, None if neither a file nor metadata has it; `extra` are
+    additional tensors of a single file.
     """
 
     path: Path
@@ -62,26 +62,26 @@ class Source:
 
     @property
     def title(self) -> str:
-        """The checkpoint's or the file's name."""
+        """Name of the checkpoint or file."""
         path = self.path.resolve()
         return path.parent.name if path.is_dir() and path.name in PARTS else path.stem
 
     @property
     def num_bytes(self) -> int:
-        """Size of the files."""
+        """Total size of the files."""
         return sum(file.stat().st_size for file in self.files.files)
 
     def info(self, name: str) -> TensorInfo:
-        """Header of a weight by the network's name."""
+        """Header entry of a weight, by the network's name."""
         return self.files[self.names[name]]
 
     def open(self) -> Mapping[str, Stored]:
-        """The weights by the network's names, each as it is stored, read when it is asked for."""
+        """The weights as stored, by the network's names; read on access."""
         plain = {stored: name for name, stored in self.names.items()}
         return Renamed(StoredWeights(self.files, mapped=False), plain.get)
 
     def header_sha256(self) -> str:
-        """Tells sources apart: names, dtypes and shapes of all tensors."""
+        """A hash of the names, dtypes and shapes of all tensors, to identify the source."""
         digest = hashlib.sha256()
         for name in sorted(self.files):
             digest.update(f"{name} {self.files[name].dtype} {self.files[name].shape}".encode())
@@ -89,22 +89,22 @@ class Source:
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Whether a folder holds a whole checkpoint, not one component."""
+    """Whether a folder is a whole checkpoint rather than one component."""
     return is_folder(path / "transformer") and is_folder(path / "vae")
 
 
 def open_source(path: Path | str, part: str | None = None, *, pickles: bool = False) -> Source:
-    """Open a component or a LoRA, and check that it is one of EasyAnimate and complete.
+    """Open a component or a LoRA, and check that it belongs to EasyAnimate and is complete.
 
     Args:
         path: A checkpoint folder, a component's folder, or a `.safetensors` or `.gguf` file.
-        part: One of `PARTS`. For a checkpoint folder None is the transformer; otherwise the tensors
-            decide, and `part` must agree with them.
-        pickles: Whether a pickle of plain tensors is taken too.
+        part: One of `PARTS`. For a checkpoint folder, None means the transformer; otherwise the
+            part is detected from the tensors, and `part` must match.
+        pickles: Whether to accept pickles of plain tensors.
 
     Raises:
-        CheckpointError: Something is missing, damaged, or of another model.
-        InputError: The path holds another part.
+        CheckpointError: Something is missing, damaged, or belongs to another model.
+        InputError: The path is another part.
     """
     path = Path(path)
     if is_checkpoint(path):
@@ -112,7 +112,7 @@ def open_source(path: Path | str, part: str | None = None, *, pickles: bool = Fa
     found, files = _part_of(read_tensor_files(path, pickles=pickles))
     check_scales(files, what=str(path))
     if part not in (None, found):
-        raise InputError(f"{path} is a {found}, not a {part}. Leave the part out, or name {found}.")
+        raise InputError(f"{path} is a {found}, not a {part}. Omit the part, or name {found}.")
     names = {name: name for name in files.weights}
     config = stated_config(path, files.metadata)
     if found == "transformer":
@@ -129,7 +129,7 @@ def open_source(path: Path | str, part: str | None = None, *, pickles: bool = Fa
 
 
 def describe_file(path: Path) -> dict[str, Any]:
-    """What a single file holds, as JSON values: part, version, head, size, dtypes, provenance."""
+    """Describe a single file as JSON values: part, version, head, size, dtypes, provenance."""
     source = open_source(path)
     config, files = source.transformer, source.files
     return {
@@ -151,7 +151,7 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 
 def _part_of(files: TensorFiles) -> tuple[str, TensorFiles]:
-    """What the tensors are, and they under its own names."""
+    """Detect which part the tensors are; returns it and the tensors under its names."""
     for part, named in (("transformer", denoiser_files(files)), ("vae", vae_files(files))):
         if named is not None:
             return part, named
@@ -164,12 +164,12 @@ def _part_of(files: TensorFiles) -> tuple[str, TensorFiles]:
     if any(map(_LORA_NAME.search, names)):
         return LORA, files
     blocks = next((name for name in names if _DENOISER_NAME.search(name)), None)
-    what = "no part of an EasyAnimate checkpoint: no denoiser, no VAE and no text encoder"
+    what = "not part of an EasyAnimate checkpoint: neither denoiser nor VAE nor text encoder"
     if blocks is not None:
-        what = f"a denoiser, but none of EasyAnimate under a name that is known ({blocks})"
+        what = f"a denoiser, but not one of EasyAnimate with known tensor names ({blocks})"
     raise CheckpointError(
         f"The {len(names)} tensors of {files.path} are {what}. Choose another file, or save it "
-        "with the names that it has in its own program."
+        "with its original tensor names."
     )
 
 
@@ -190,7 +190,7 @@ def _check(build: Any, files: TensorFiles, names: Mapping[str, str], what: str) 
 
 
 def _tokenizer(path: Path, files: TensorFiles) -> dict[str, Tensor]:
-    """mT5's tokenizer: inside a single file, or in the checkpoint folder beside the component."""
+    """mT5's tokenizer, from inside a single file or from the checkpoint folder."""
     if SPIECE in files:
         return {SPIECE: files.read()[SPIECE]}
     model = path.parent / "tokenizer_2" / "spiece.model"

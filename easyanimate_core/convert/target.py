@@ -1,4 +1,4 @@
-"""Which tensors are written, under which names and in which formats, before any is read."""
+"""Plans which tensors are written, with names and formats, before any is read."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ..weights.stored.storage import note
 from .options import GGUF_DTYPES, KEEP, PLAIN_DTYPES, Conversion
 from .source import Source
 
-#: Values of a row that one of GGUF's blocks holds.
+#: Values of a row in one GGUF block.
 _BLOCK = 32
 _FLOATS = ("F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2")
-#: What tensors beside the quantised ones are kept in.
+#: The dtype of tensors that are not quantised.
 _COMPUTE = "BF16"
 
 
@@ -26,8 +26,8 @@ _COMPUTE = "BF16"
 class TargetWeight:
     """One weight that is written.
 
-    `name` is the network's, `target` that in the file, `kind` a header's word (BF16), a key of
-    `STORAGE_FORMATS` or a type of GGUF (Q8_0).
+    `name` is the network's name, `target` the one in the file, `kind` a header dtype (BF16), a key
+    of `STORAGE_FORMATS` or a GGUF type (Q8_0).
     """
 
     name: str
@@ -55,7 +55,7 @@ def target_weights(
     """Every weight of the target, in the source's order.
 
     Raises:
-        InputError: The dtype does not go with the part, the source or the kind of file.
+        InputError: The dtype is not supported for the part, the source or the file format.
     """
     _check(source, conversion, gguf=gguf)
     rename = to_diffusers if conversion.layout is Layout.DIFFUSERS else str
@@ -70,14 +70,14 @@ def target_weights(
 
 
 def _kept_name(name: str, stored: str) -> str:
-    """The stored name without the prefix of a file that ComfyUI saved."""
+    """The stored name without the prefix that ComfyUI adds."""
     diffusers = to_diffusers(name)
     return diffusers if stored.endswith(diffusers) and diffusers != name else name
 
 
 def _kind(name: str, info: TensorInfo, scaled: str | None, dtype: str) -> str:
     if info.dtype in ITEM_BYTES and info.dtype not in _FLOATS and scaled is None:
-        return info.dtype  # whole numbers, such as positions
+        return info.dtype  # integers, such as positions
     if dtype == KEEP:
         return scaled or info.dtype
     if dtype in PLAIN_DTYPES:
@@ -94,16 +94,16 @@ def _check(source: Source, conversion: Conversion, *, gguf: bool) -> None:
     quantized = dtype in STORAGE_FORMATS or dtype in GGUF_DTYPES
     if source.part != "transformer" and (quantized or gguf):
         raise InputError(
-            f"{source.path} is a {source.part}; {'GGUF' if gguf else dtype} is for the "
+            f"{source.path} is a {source.part}; {'GGUF' if gguf else dtype} is only for the "
             f"transformer. Choose {', '.join(PLAIN_DTYPES)} and a .safetensors file or a folder."
         )
     if conversion.layout is not None and source.part != "transformer":
         raise InputError(
-            f"{source.path} is a {source.part}, whose names are the same in both layouts. Leave "
-            "the layout out."
+            f"{source.path} is a {source.part}, whose names are the same in both layouts. Omit "
+            "the layout."
         )
     if dtype in GGUF_DTYPES and not gguf:
-        raise InputError(f"{dtype} is a type of GGUF: name a target that ends in .gguf.")
+        raise InputError(f"{dtype} is a GGUF type: name a target that ends in .gguf.")
     if gguf and dtype in STORAGE_FORMATS:
         raise InputError(
             f"GGUF has no {dtype}. Choose {', '.join((*PLAIN_DTYPES, *GGUF_DTYPES))}, or a target "
@@ -118,20 +118,20 @@ def _check_kept(source: Source, stored: set[str], *, gguf: bool) -> None:
     odd = sorted(stored - writable)
     if odd:
         raise InputError(
-            f"{source.path} is stored as {', '.join(odd)}, which a "
-            f"{'.gguf' if gguf else 'safetensors'} file made here does not hold. Choose a dtype."
+            f"{source.path} is stored as {', '.join(odd)}, which cannot be written to a "
+            f"{'.gguf' if gguf else 'safetensors'} file. Choose a dtype."
         )
 
 
 def entries_of(targets: tuple[TargetWeight, ...]) -> Mapping[str, Entry]:
-    """All tensors of a file."""
+    """The header entries of all tensors of a file."""
     return {name: entry for weight in targets for name, entry in weight.entries.items()}
 
 
 def shards(
     targets: tuple[TargetWeight, ...], max_bytes: int | None
 ) -> list[tuple[TargetWeight, ...]]:
-    """The weights in groups of at most `max_bytes`; one that is larger has a file to itself."""
+    """Group the weights into shards of at most `max_bytes`; a larger weight gets its own shard."""
     groups: list[list[TargetWeight]] = [[]]
     size = 0
     for weight in targets:

@@ -1,4 +1,4 @@
-"""How good generated clips are: metrics of any video, reports and comparisons."""
+"""Quality of generated clips: metrics for any video, reports and comparisons."""
 
 from .compare import (
     Comparison,

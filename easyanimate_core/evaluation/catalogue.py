@@ -1,4 +1,4 @@
-"""What the numbers of reports are called, and which way is better."""
+"""The metrics in reports: their titles, and whether higher or lower is better."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """A number of a report. `better` is 1 where more is better, -1 where less is, 0 for neither."""
+    """A metric. `better` is 1 if higher is better, -1 if lower is, 0 if neither."""
 
     name: str
     title: str
@@ -24,7 +24,7 @@ _METRICS = (
     Metric("clip_score", "CLIP score", 1),
 )
 
-# Endings of the measures of meaning; its other measures are checks, where 1 is as asked.
+# Suffixes of the measures of `evaluate-meaning`; all others are checks, where 1 means passed.
 _ENDINGS = (
     ("_psnr_db", 1),
     ("_psnr_of_reconstruction_db", 1),
@@ -37,7 +37,7 @@ _ENDINGS = (
 
 
 def metric(name: str) -> Metric:
-    """The metric of a name: of `evaluate`, or a check or measure of `evaluate-meaning`."""
+    """The metric with this name, of `evaluate` or `evaluate-meaning`."""
     for known in _METRICS:
         if known.name == name:
             return known

@@ -1,4 +1,4 @@
-"""Two reports of the same videos side by side."""
+"""Compares two reports on the same videos."""
 
 from __future__ import annotations
 
@@ -35,11 +35,10 @@ from .statistics import Spread
 
 @dataclass(frozen=True)
 class Difference:
-    """One metric over the videos that both reports have it for.
+    """One metric over the videos for which both reports have it.
 
-    `change` is B minus A of each video. `wins_b` counts the videos where B is better, `wins_a`
-    where A is, of a metric where either is; `p` is the sign test's: how likely wins so uneven are
-    by chance. They are None for a metric that has no better.
+    `change` is B minus A per video. `wins_b` and `wins_a` count the videos where B or A is better;
+    `p` is the p-value of the sign test. These are None for a metric without a better direction.
     """
 
     name: str
@@ -54,7 +53,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`differences` by metric, and the `changes` of every video they rest on."""
+    """`differences` per metric, and the underlying `changes` of every video."""
 
     names: tuple[str, str]
     videos: tuple[str, ...]
@@ -63,16 +62,16 @@ class Comparison:
 
 
 def compare_reports(a: Path, b: Path) -> Comparison:
-    """Compare two report.json (or their folders) of `evaluate` or of `evaluate-meaning`.
+    """Compare two report.json (or their folders) from `evaluate` or from `evaluate-meaning`.
 
-    Raises `InputError` where they have no video in common, or are of different kinds, and
-    `MediaError` where one cannot be read.
+    Raises `InputError` if they have no video in common or are of different kinds, and `MediaError`
+    if one cannot be read.
     """
     report_a, report_b = _read(a), _read(b)
     if report_a["kind"] != report_b["kind"]:
         raise InputError(
-            f"{a} is a report on {report_a['kind']} and {b} on {report_b['kind']}; compare two of "
-            "the same command."
+            f"{a} is a report on {report_a['kind']}, but {b} is one on {report_b['kind']}; compare "
+            "two reports of the same command."
         )
     videos_a, videos_b = report_a["videos"], report_b["videos"]
     common = [name for name in videos_a if name in videos_b]
@@ -97,7 +96,7 @@ def compare_reports(a: Path, b: Path) -> Comparison:
 
 
 def check_comparison(folder: Path, reports: Sequence[Path], *, force: bool) -> None:
-    """Raise before the work unless `write_comparison` can write; see `check_results`."""
+    """Raise unless `write_comparison` can write; see `check_results`."""
     is_one = json_with("names", "videos", "differences", "changes")
     results = [
         Result(folder / "compare.json", "comparison", is_one),
@@ -108,7 +107,7 @@ def check_comparison(folder: Path, reports: Sequence[Path], *, force: bool) -> N
 
 
 def write_comparison(folder: Path, comparison: Comparison) -> list[Path]:
-    """Write compare.json and compare.html with its plot; returns the two."""
+    """Write compare.json and compare.html with its plot; returns both paths."""
     values = {
         metric(name).title: (metric(name).better, list(listed.values()))
         for name, listed in comparison.changes.items()
@@ -128,7 +127,7 @@ def _parts(comparison: Comparison, plot: str) -> list[str]:
         f"<p>{len(comparison.videos)} videos in common.</p>",
         table(["", "videos", "A", "B", "B - A", "A better", "B better", "equal", "p"],
               [_cells(difference) for difference in comparison.differences]),
-        picture(plot, "Each video: blue where B is better, red where A is"),
+        picture(plot, "Each video: blue if B is better, red if A is"),
     ]  # fmt: skip
 
 
@@ -177,7 +176,7 @@ def _read(path: Path) -> dict[str, Any]:
     file = path / "report.json" if path.is_dir() else path
     report = read_json(file, object, error=MediaError, limit=DATASET_BYTES, finite=False)
     if not isinstance(report, dict) or not {"kind", "videos"} <= set(report):
-        raise InputError(f"{file} is no report of evaluate or evaluate-meaning; name one.")
+        raise InputError(f"{file} is not a report of evaluate or evaluate-meaning; name one.")
     check_fields(report, _RULES, f"The report {file}", InputError)
     return report
 

@@ -1,8 +1,8 @@
-"""Frechet video distance (FVD): how far the features of one set of videos are from another's.
+"""Fréchet video distance (FVD) between the features of two sets of videos.
 
-Source: Unterthiner et al. 2018, "Towards Accurate Generative Models of Video". The features are
-those of the I3D network in the TorchScript file that the field shares, `i3d_torchscript.pt`
-(Skorokhodov et al. 2022, StyleGAN-V, whose preprocessing this is).
+Source: Unterthiner et al. 2018, "Towards Accurate Generative Models of Video". The features come
+from the commonly used I3D network in `i3d_torchscript.pt` (Skorokhodov et al. 2022, StyleGAN-V),
+with its preprocessing.
 
 Shapes: N videos, D features, F frames, H and W height and width.
 """
@@ -24,16 +24,16 @@ from .program import load_program
 
 Array = np.ndarray[Any, Any]
 
-#: Side of the network's pictures, and the fewest frames that its pooling leaves something of.
+#: Side of the network's input, and the minimum number of frames for its pooling.
 I3D_SIDE = 224
 I3D_FRAMES = 10
 
 
 class VideoFeatures:
-    """The network of an `i3d_torchscript.pt`; `CheckpointError` where it is missing or another's.
+    """The network in `i3d_torchscript.pt`; `CheckpointError` if it is missing or another one.
 
-    TorchScript is a program: one that does more than compute is refused, and none is kept from
-    taking memory and time.
+    TorchScript is a program: one that does more than compute is rejected, but memory and time are
+    not limited.
     """
 
     def __init__(self, file: Path, device: torch.device) -> None:
@@ -47,7 +47,7 @@ class VideoFeatures:
 
     @torch.inference_mode()
     def __call__(self, frames_FHWC: Tensor) -> Array:
-        """Features [D] of a video in [0, 1] of at least 10 frames."""
+        """Features [D] of a video in [0, 1] with at least 10 frames."""
         check_pixels("The video", frames_FHWC)
         check_length(len(frames_FHWC))
         video_BCFHW = _prepared(frames_FHWC).to(self._device)
@@ -62,9 +62,9 @@ class VideoFeatures:
 
 
 def _prepared(frames_FHWC: Tensor) -> Tensor:
-    """[1, 3, F, 224, 224] in [-1, 1]: the shorter side is scaled, then the middle is cropped.
+    """Convert to [1, 3, F, 224, 224] in [-1, 1]: scale the shorter side, then center-crop.
 
-    Bilinear without antialiasing, as in StyleGAN-V: published figures rest on it.
+    Bilinear without antialiasing, as in StyleGAN-V and so in published figures.
     """
     frames_FCHW = frames_FHWC.float().permute(0, 3, 1, 2)
     height, width = frames_FCHW.shape[2:]
@@ -83,18 +83,18 @@ def check_length(frames: int) -> None:
     """Raise `InputError` unless a video of `frames` frames is long enough for FVD."""
     if frames < I3D_FRAMES:
         raise InputError(
-            f"The video has {frames} frames; FVD needs at least {I3D_FRAMES}. Leave --i3d out, or "
+            f"The video has {frames} frames; FVD needs at least {I3D_FRAMES}. Omit --i3d, or "
             "compare longer videos."
         )
 
 
 def frechet_video_distance(features_ND: Array, reference_ND: Array) -> float:
-    """FVD of two sets of features, of at least 2 videos each (of thousands, to mean much)."""
+    """FVD of two sets of features of at least 2 videos each (thousands, to be meaningful)."""
     for name, features in (("videos", features_ND), ("references", reference_ND)):
         if features.ndim != 2 or len(features) < 2:
             raise InputError(
                 f"The features of the {name} have the shape {features.shape}; FVD needs at least 2 "
-                "videos on either side."
+                "videos on each side."
             )
     return frechet_distance(
         features_ND.mean(0), np.cov(features_ND, rowvar=False),
@@ -103,10 +103,10 @@ def frechet_video_distance(features_ND: Array, reference_ND: Array) -> float:
 
 
 def frechet_distance(mean: Array, covariance: Array, mean_2: Array, covariance_2: Array) -> float:
-    """Squared Frechet distance of two Gaussians: means [D], covariances [D, D].
+    """Squared Fréchet distance between two Gaussians: means [D], covariances [D, D].
 
-    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the trace of the root is the sum of the roots of
-    the eigenvalues of C1 C2, which needs no root of a singular matrix.
+    |m1 - m2|^2 + tr(C1 + C2 - 2 (C1 C2)^(1/2)); the trace of the square root is computed from the
+    eigenvalues of C1 C2, which avoids the square root of a singular matrix.
     """
     from scipy.linalg import eigvals
 

@@ -1,4 +1,4 @@
-"""How near a video is to a reference: PSNR and SSIM.
+"""Similarity of a video to a reference: PSNR and SSIM.
 
 Shapes: F frames, H and W height and width. Frames are float [F, H, W, 3] in [0, 1].
 """
@@ -10,17 +10,17 @@ from torch import Tensor
 from ..errors import InputError
 from ..media import check_pixels
 
-#: PSNR of equal videos in dB, where the formula gives infinity; higher values are cut to it.
+#: Upper limit for PSNR in dB, which is infinite for equal videos.
 PSNR_CEILING = 100.0
 
-#: Sides of SSIM's Gaussian window (sigma 1.5), the smallest picture that it fits.
+#: Side of SSIM's Gaussian window (sigma 1.5), and so the minimum side of an image.
 SSIM_WINDOW = 11
 
 
 def psnr(frames_FHWC: Tensor, reference_FHWC: Tensor) -> float:
-    """Peak signal to noise ratio in dB, -10 log10 of the mean squared error of the whole video.
+    """Peak signal-to-noise ratio in dB, -10 log10 of the mean squared error of the whole video.
 
-    At most `PSNR_CEILING`. Raises `InputError` where the two differ in size or length.
+    At most `PSNR_CEILING`. Raises `InputError` if the two differ in size or length.
     """
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
@@ -32,22 +32,22 @@ def psnr(frames_FHWC: Tensor, reference_FHWC: Tensor) -> float:
 
 
 def psnr_where(frames_FHWC: Tensor, reference_FHWC: Tensor, where_FHW: Tensor) -> float:
-    """`psnr` of the pixels where the mask (bool, [F, H, W]) holds; `InputError` where none does."""
+    """`psnr` of the pixels selected by a bool mask [F, H, W]; `InputError` if there are none."""
     check_same_shape(frames_FHWC, reference_FHWC)
     if where_FHW.shape != frames_FHWC.shape[:3] or not bool(where_FHW.any()):
         raise InputError(
-            f"The mask {tuple(where_FHW.shape)} names {int(where_FHW.sum())} pixels of the video "
-            f"{tuple(frames_FHWC.shape)}; it must have its size and name at least one."
+            f"The mask {tuple(where_FHW.shape)} selects {int(where_FHW.sum())} pixels of the video "
+            f"{tuple(frames_FHWC.shape)}; it must have the same size and select at least one."
         )
     pixels = (frames_FHWC[where_FHW], reference_FHWC[where_FHW])
     return psnr(*(part[None, None] for part in pixels))
 
 
 def ssim(frames_FHWC: Tensor, reference_FHWC: Tensor) -> float:
-    """Structural similarity, mean over the frames; 1 for equal ones.
+    """Structural similarity (SSIM), averaged over the frames; 1 if equal.
 
     Source: Wang et al. 2004, "Image Quality Assessment: From Error Visibility to Structural
-    Similarity", with its window of 11 pixels. Raises `InputError` where the two differ in size or
+    Similarity", with its window of 11 pixels. Raises `InputError` if the two differ in size or
     length, or are smaller than the window.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
@@ -71,13 +71,13 @@ def ssim(frames_FHWC: Tensor, reference_FHWC: Tensor) -> float:
 
 
 def check_same_shape(frames_FHWC: Tensor, reference_FHWC: Tensor) -> None:
-    """Raise `InputError` unless both are pixels of the same length and size."""
+    """Raise `InputError` unless both are valid videos of the same length and size."""
     check_pixels("The video", frames_FHWC)
     check_pixels("The reference", reference_FHWC)
     if frames_FHWC.shape != reference_FHWC.shape:
         raise InputError(
             f"The video has {_told(frames_FHWC)} and its reference {_told(reference_FHWC)}; they "
-            "must agree. Make both with the same size and length."
+            "must match. Make both with the same size and length."
         )
 
 

@@ -1,4 +1,4 @@
-"""Reports as pages: tables, plots, and strips of frames as pictures beside the page."""
+"""HTML reports: tables, plots, and strips of frames as images next to the page."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _BARS = {1: "#3b7dd8", 0: "#8a919e", -1: "#c4473a"}
 
 
 def page(title: str, parts: Sequence[str]) -> str:
-    """A page of parts that are HTML already."""
+    """An HTML page from parts that are already HTML."""
     head = f"<meta charset='utf-8'><title>{html.escape(title)}</title><style>{_STYLE}</style>"
     body = "\n".join([f"<h1>{html.escape(title)}</h1>", *parts])
     return f"<!doctype html>\n<html><head>{head}</head><body>\n{body}\n</body></html>\n"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table of plain texts."""
+    """An HTML table from plain text."""
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
@@ -47,31 +47,31 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def picture(file: str, text: str) -> str:
-    """A picture that lies beside the page."""
+    """An HTML figure for an image next to the page."""
     return f"<figure><img src='{html.escape(file)}' alt='{html.escape(text)}'><figcaption>" + (
         f"{html.escape(text)}</figcaption></figure>"
     )
 
 
 def write_page(file: Path, text: str) -> Path:
-    """Write it whole or not at all; returns the file."""
+    """Write a page atomically; returns the file."""
     with atomic_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return file
 
 
 def page_results(folder: Path, *pages: str) -> list[Result]:
-    """Pages that a report will consist of, to ask whether they can be written."""
+    """The pages of a report, for `check_results`."""
     return [Result(folder / name, "page", is_html) for name in pages]
 
 
 def picture_results(folder: Path, *names: str) -> list[Result]:
-    """The same of pictures."""
+    """The images of a report, for `check_results`."""
     return [Result(folder / name, "PNG picture", is_png) for name in names]
 
 
 def write_strip(file: Path, frames_FHWC: Tensor) -> Path:
-    """First, middle and last frame side by side."""
+    """Write the first, middle and last frame side by side."""
     height, width = frames_FHWC.shape[1:3]
     places = [0, len(frames_FHWC) // 2, len(frames_FHWC) - 1]
     shown = resize_cover(
@@ -81,7 +81,7 @@ def write_strip(file: Path, frames_FHWC: Tensor) -> Path:
 
 
 def write_histograms(file: Path, values: Mapping[str, Sequence[float]]) -> Path:
-    """One histogram for each title."""
+    """Write one histogram per title."""
     rows = -(-len(values) // _HISTOGRAM_COLUMNS)
     figure = _figure(4.2 * _HISTOGRAM_COLUMNS, 3 * rows)
     for number, (title, listed) in enumerate(values.items(), start=1):
@@ -93,10 +93,10 @@ def write_histograms(file: Path, values: Mapping[str, Sequence[float]]) -> Path:
 
 
 def write_differences(file: Path, differences: Mapping[str, tuple[int, Sequence[float]]]) -> Path:
-    """For each title the differences of all videos, sorted, as bars.
+    """Write a bar chart per title with the sorted differences of all videos.
 
-    With each come 1 where more is better, -1 where less is, 0 for neither: bars are blue where B is
-    better, red where A is.
+    Each has 1 if higher is better, -1 if lower is, 0 if neither: bars are blue if B is better, red
+    if A is.
     """
     rows = -(-len(differences) // _HISTOGRAM_COLUMNS)
     figure = _figure(4.2 * _HISTOGRAM_COLUMNS, 3 * rows)

@@ -1,6 +1,6 @@
-"""A TorchScript file is a program, and parts of it run while it is loaded.
+"""Loads TorchScript files safely: they are programs, parts of which run during loading.
 
-So its code is read first, and a program that could do more than compute is not loaded at all.
+So the code is inspected first, and a program that could do more than compute is not loaded at all.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..files import short
 
 _ZIP = b"PK\x03\x04"
 _MOST_CODE = 2**24
-#: Operators that touch files and other processes, by any spelling: TorchScript has no others.
+#: All TorchScript operators that access files or other processes, in any spelling.
 _REACHES = re.compile(
     r"\b(save|from_file|rpc_\w+)\b"
     r"|\bops\s*\.\s*(?!prim\b|aten\b)\w+"
@@ -27,16 +27,16 @@ _REACHES = re.compile(
 
 
 def load_program(file: Path, device: torch.device) -> Any:
-    """The module of a TorchScript file.
+    """Load the module in a TorchScript file.
 
     Raises:
-        CheckpointError: It is none, is damaged, or calls more than mathematics.
+        CheckpointError: The file is not TorchScript, is damaged, or does more than compute.
     """
     _check(file)
     try:
         return torch.jit.load(str(file), map_location=device)
     except RuntimeError as error:
-        raise CheckpointError(f"{file} is no TorchScript file: {error}") from error
+        raise CheckpointError(f"{file} is not a TorchScript file: {error}") from error
 
 
 def _check(file: Path) -> None:
@@ -48,14 +48,14 @@ def _check(file: Path) -> None:
             size = sum(info.file_size for info in code)
             if begins != _ZIP or not code or size > _MOST_CODE:
                 raise CheckpointError(
-                    f"{file} is no TorchScript file: it holds {size} bytes of code."
+                    f"{file} is not a TorchScript file: it has {size} bytes of code."
                 )
             texts = [archive.read(info).decode() for info in code]
     except (OSError, ValueError, RuntimeError, zipfile.BadZipFile) as error:
-        raise CheckpointError(f"{file} is no TorchScript file: {error}.") from error
+        raise CheckpointError(f"{file} is not a TorchScript file: {error}.") from error
     found = next(filter(None, map(_REACHES.search, texts)), None)
     if found is not None:
         raise CheckpointError(
             f"{file} is a program that does more than compute: it calls {short(found[0])}. It is "
-            "not run. Take the file from where its authors publish it."
+            "not run. Download the file from its authors."
         )

@@ -1,4 +1,4 @@
-"""Shares and means with how sure they are."""
+"""Proportions and means with their uncertainty."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Share:
 
     @classmethod
     def of(cls, answers: Iterable[bool]) -> Share:
-        """Count the answers; `InputError` where there are none."""
+        """Count the answers; `InputError` if there are none."""
         from scipy.stats import binomtest
 
         listed = [bool(answer) for answer in answers]
@@ -34,7 +34,7 @@ class Share:
 
     @property
     def value(self) -> float:
-        """0 to 1."""
+        """The proportion, 0 to 1."""
         return self.right / self.total
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class Share:
 
 @dataclass(frozen=True)
 class Spread:
-    """Values in short. `deviation` is the sample's standard deviation, 0 for one value."""
+    """Summary statistics. `deviation` is the sample standard deviation, 0 for one value."""
 
     count: int
     mean: float
@@ -54,7 +54,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of at least one value; `InputError` where there are none."""
+        """Summarize the values; `InputError` if there are none."""
         if not values:
             raise InputError("A mean needs at least one value; there are none.")
         numbers = np.asarray(values, dtype=np.float64)

@@ -1,6 +1,6 @@
-"""How a video moves, and how steadily: optical flow, warping error, flicker.
+"""Motion and temporal consistency of a video: optical flow, warping error, flicker.
 
-Shapes: F frames, H and W height and width, P = F - 1 pairs of neighbouring frames. Frames are float
+Shapes: F frames, H and W height and width, P = F - 1 pairs of adjacent frames. Frames are float
 [F, H, W, 3] in [0, 1]; flow is in pixels, x to the right and y downwards.
 """
 
@@ -22,22 +22,22 @@ Array = np.ndarray[Any, Any]
 _LUMA = (0.2126, 0.7152, 0.0722)
 
 # The forward-backward check of Ruder et al. 2016, "Artistic Style Transfer for Videos", eq. 4: a
-# pixel is hidden in the other frame where |w + w'|^2 > 0.01 (|w|^2 + |w'|^2) + 0.5.
+# pixel is occluded in the other frame if |w + w'|^2 > 0.01 (|w|^2 + |w'|^2) + 0.5.
 _RELATIVE, _ABSOLUTE = 0.01, 0.5
 
-#: Sides below this are too small for the pyramid of the flow's search.
+#: Smaller sides are too small for the image pyramid of the optical flow.
 _LEAST_SIDE = 16
 
 
 @dataclass(frozen=True)
 class Motion:
-    """How a video moves.
+    """The motion of a video.
 
     Args:
-        warp_error: Mean squared difference of every frame from its neighbour warped onto it, over
-            what both show: 0 is perfectly steady. Lai et al. 2018, "Learning Blind Video Temporal
-            Consistency", section 4.2, with flow of the video itself.
-        seen: Share of the pixels that both frames of a pair show, 0 to 1.
+        warp_error: Mean squared difference between each frame and the next one warped onto it, over
+            pixels visible in both; 0 is perfectly consistent. Lai et al. 2018, "Learning Blind
+            Video Temporal Consistency", section 4.2, with the flow of the video itself.
+        seen: Share of pixels visible in both frames of a pair, 0 to 1.
         pixels: Mean length of the flow in pixels per frame.
         speed: The same in % of the width per second.
     """
@@ -49,10 +49,10 @@ class Motion:
 
 
 def motion(frames_FHWC: Tensor, *, fps: float) -> Motion:
-    """Measure the motion of a video of at least 2 frames.
+    """Measure the motion of a video with at least 2 frames.
 
     Raises:
-        InputError: One frame alone, or sides below 16 pixels.
+        InputError: The video has only one frame, or sides below 16 pixels.
     """
     check_pixels("The video", frames_FHWC)
     frames, height, width = frames_FHWC.shape[:3]
@@ -83,11 +83,10 @@ def motion(frames_FHWC: Tensor, *, fps: float) -> Motion:
 
 
 def flicker(frames_FHWC: Tensor) -> float:
-    """Unsteadiness of the brightness in % of its range, 0 for stills and for even fades.
+    """Flicker of the brightness in % of its range, 0 for stills and linear fades.
 
-    The mean of |Y[t-1] - 2 Y[t] + Y[t+1]| / 4, Y the mean luma of a frame: a brightness that jumps
-    up and down by d from frame to frame around its mean gives 100 d. Videos of fewer than 3 frames
-    give 0.
+    The mean of |Y[t-1] - 2 Y[t] + Y[t+1]| / 4 with the mean luma Y of a frame: a brightness that
+    alternates by d around its mean gives 100 d. Videos with fewer than 3 frames give 0.
     """
     check_pixels("The video", frames_FHWC)
     mean_F = luma(frames_FHWC).double().mean(dim=(1, 2))
@@ -104,9 +103,9 @@ def luma(frames_FHWC: Tensor) -> Tensor:
 
 
 def optical_flow(first_HW: Array, second_HW: Array) -> Array:
-    """Where every pixel of `first_HW` (uint8) lies in `second_HW`: offsets [H, W, 2] in pixels.
+    """Optical flow from `first_HW` to `second_HW` (uint8): offsets [H, W, 2] in pixels.
 
-    Dense inverse search, Kroeger et al. 2016, in OpenCV's medium setting.
+    Dense inverse search, Kroeger et al. 2016, with OpenCV's medium preset.
     """
     import cv2
 
@@ -115,7 +114,7 @@ def optical_flow(first_HW: Array, second_HW: Array) -> Array:
 
 
 def warp(frame_HWC: Array, flow_HW2: Array) -> Array:
-    """`frame_HWC` looked up at every pixel's place after `flow_HW2`, bilinear, border repeated."""
+    """Sample `frame_HWC` bilinearly at each pixel's position plus `flow_HW2`, repeating borders."""
     import cv2
 
     height, width = flow_HW2.shape[:2]
@@ -133,9 +132,9 @@ def warp(frame_HWC: Array, flow_HW2: Array) -> Array:
 
 
 def occluded(forward_HW2: Array, backward_HW2: Array) -> Array:
-    """Pixels [H, W] of the first frame that the second does not show.
+    """Pixels [H, W] of the first frame that are not visible in the second.
 
-    They fail the forward-backward check, or their place lies outside the picture.
+    They fail the forward-backward check, or move out of the frame.
     """
     height, width = forward_HW2.shape[:2]
     returned_HW2 = warp(backward_HW2, forward_HW2)

@@ -1,7 +1,7 @@
-"""CLIP score: how well a video fits its prompt.
+"""CLIP score: how well a video matches its prompt.
 
-Source: Hessel et al. 2021, "CLIPScore", in the scale of torchmetrics: 100 times the cosine between
-prompt and picture, 0 where it is negative; the mean over frames spread evenly over the video.
+Source: Hessel et al. 2021, "CLIPScore", in the scale of torchmetrics: 100 times the cosine
+similarity of prompt and frame, 0 if negative, averaged over evenly spaced frames.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from ..errors import CheckpointError
 from ..media import check_pixels, to_bytes
 from ..weights.files.foreign import load_foreign
 
-#: Frames of a video that are scored.
+#: Number of frames that are scored.
 SCORED_FRAMES = 8
 
 
 class ClipScorer:
-    """A CLIP model of transformers, from a folder on this machine.
+    """A CLIP model of transformers, from a local folder.
 
-    Raises `CheckpointError` where the folder is missing or holds something else.
+    Raises `CheckpointError` if the folder is missing or has something else.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -31,8 +31,8 @@ class ClipScorer:
 
         if not (folder / "config.json").is_file():
             raise CheckpointError(
-                f"{folder} holds no config.json; name the folder of a CLIP model of transformers, "
-                "such as a copy of openai/clip-vit-base-patch32."
+                f"{folder} has no config.json; name the folder of a transformers CLIP model, such "
+                "as a copy of openai/clip-vit-base-patch32."
             )
         model: Any = load_foreign(CLIPModel, folder, use_safetensors=True)
         self._processor: Any = load_foreign(CLIPProcessor, folder)
@@ -41,7 +41,7 @@ class ClipScorer:
 
     @torch.inference_mode()
     def __call__(self, frames_FHWC: Tensor, prompt: str) -> float:
-        """The score of a video [F, H, W, 3] in [0, 1], 0 to 100. Long prompts are cut to CLIP's."""
+        """The score of a video [F, H, W, 3] in [0, 1], 0 to 100. Long prompts are truncated."""
         check_pixels("The video", frames_FHWC)
         count = min(SCORED_FRAMES, len(frames_FHWC))
         places = torch.linspace(0, len(frames_FHWC) - 1, count).round().long()
@@ -50,5 +50,5 @@ class ClipScorer:
             text=[prompt], images=pictures, return_tensors="pt", padding=True, truncation=True
         ).to(self._device)
         found = self._model(**inputs)
-        cosines = (found.image_embeds @ found.text_embeds.T)[:, 0]  # both are of length 1
+        cosines = (found.image_embeds @ found.text_embeds.T)[:, 0]  # both are normalized
         return float(100 * cosines.clamp(min=0).mean())

@@ -1,4 +1,4 @@
-"""The report of `evaluate`: JSON for programs, a page with tables, plots and strips for people."""
+"""The report of `evaluate`: JSON for programs, HTML with tables, plots and strips for people."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .videos import VideoReport, VideoSet, read_clip
 
 
 def check_videos_report(folder: Path, found: VideoSet, *, force: bool) -> None:
-    """Raise before the work unless `write_videos` can write; see `check_results`."""
+    """Raise unless `write_videos` can write; see `check_results`."""
     strips = (f"strips/{number:05d}.png" for number in range(len(found.videos)))
     results = [
         Result(folder / "report.json", "report of evaluate", json_with("kind", "run", "videos")),
@@ -39,9 +39,9 @@ def check_videos_report(folder: Path, found: VideoSet, *, force: bool) -> None:
 def write_videos(
     folder: Path, report: VideoReport, found: VideoSet, run: Mapping[str, Any]
 ) -> list[Path]:
-    """Write report.json and report.html, with pictures beside them; returns the two.
+    """Write report.json and report.html, with images next to them; returns both paths.
 
-    `run` says what was measured, for the reader of report.json.
+    `run` describes what was measured, for readers of report.json.
     """
     with Together() as together:
         text = page("Videos measured", _parts(folder, report, found, together))
@@ -53,7 +53,7 @@ def write_videos(
 
 
 def _parts(folder: Path, report: VideoReport, found: VideoSet, together: Together) -> list[str]:
-    """The page's, once their pictures are written."""
+    """The parts of the page, after writing their images."""
     shown = []
     measured = {name: file for name, file in found.videos.items() if name in report.videos}
     for number, (name, file) in enumerate(measured.items()):
@@ -67,10 +67,10 @@ def _parts(folder: Path, report: VideoReport, found: VideoSet, together: Togethe
             for name in report.spreads
         }
         histograms = together.write(write_histograms, folder / "histograms.png", values)
-        parts.append(picture(histograms.name, "How the videos spread"))
+        parts.append(picture(histograms.name, "Distribution over the videos"))
     if report.unreadable:
         rows = [[name, why] for name, why in report.unreadable.items()]
-        parts += ["<h2>Left out</h2>", table(["", "why"], rows)]
+        parts += ["<h2>Skipped</h2>", table(["", "reason"], rows)]
     return [
         *parts,
         "<h2>Each video</h2>",
@@ -86,7 +86,7 @@ def summary_lines(report: VideoReport) -> list[str]:
     if report.fvd is not None:
         lines.append(f"{'FVD':<32} {report.fvd:.4g}")
     if report.unreadable:
-        lines.append(f"{len(report.unreadable)} cannot be read and are left out:")
+        lines.append(f"{len(report.unreadable)} cannot be read and are skipped:")
         lines += [f"  {name}: {why}" for name, why in report.unreadable.items()]
     lines += [f"note: {name}: {note}" for name, notes in report.notes.items() for note in notes]
     return lines

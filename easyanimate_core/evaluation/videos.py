@@ -1,4 +1,4 @@
-"""Metrics of files: which videos, against which references, with which prompts, and the report.
+"""Evaluates video files, with optional references and prompts.
 
 Shapes: F frames, H and W height and width.
 """
@@ -29,8 +29,8 @@ from .text_match import ClipScorer
 class VideoSet:
     """What is measured. All of it was found and fits when it was made.
 
-    `videos` maps names (paths within the folder, without ending) to files; `references` and
-    `prompts` are by the same names, and empty where none were given.
+    `videos` maps names (paths relative to the folder, without extension) to files; `references` and
+    `prompts` use the same names, and are empty if not given.
     """
 
     videos: Mapping[str, Path]
@@ -42,11 +42,10 @@ class VideoSet:
 
 @dataclass(frozen=True)
 class VideoReport:
-    """`videos` maps names to numbers by metric, `spreads` metrics to their spread over the videos.
+    """`videos` maps names to values by metric, `spreads` metrics to statistics over the videos.
 
-    `fvd` is of all together, None where it was not asked for. `unreadable` are the videos that were
-    left out, with the reason; `notes` say what was changed in others and in their references so
-    that they are seen as a player shows them.
+    `fvd` covers all videos, None if not requested. `unreadable` maps skipped videos to the reason;
+    `notes` list the conversions that make videos and references look as in a player.
     """
 
     videos: dict[str, dict[str, float]]
@@ -56,7 +55,7 @@ class VideoReport:
     notes: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON values."""
+        """The report as JSON values."""
         return {"kind": "videos", **asdict(self)}
 
 
@@ -71,8 +70,8 @@ def find_video_set(
     """Find everything and check that it fits together, before anything is measured.
 
     Args:
-        source: A video or a picture, or a folder of them.
-        against: The references: of the same names in a folder, or a file for a file.
+        source: A video or an image, or a folder of them.
+        against: The references: a folder with the same names, or a file for a single file.
         prompts: A manifest, a JSON list of {"file_path", "text"}.
         clip: Folder of a CLIP model, for the score; needs prompts.
         i3d: The I3D TorchScript file, for FVD; needs references.
@@ -88,13 +87,13 @@ def find_video_set(
     texts = {} if prompts is None else _texts(prompts, videos)
     if (clip is None) != (prompts is None):
         raise InputError(
-            "The CLIP score needs both the prompts and a CLIP model: give --prompts and --clip, or "
+            "The CLIP score needs both prompts and a CLIP model: give --prompts and --clip, or "
             "neither."
         )
     if i3d is not None and (not references or len(videos) < 2):
         raise InputError(
             f"FVD compares sets of videos; there are {len(videos)} videos and {len(references)} "
-            "references. Give at least 2 videos and --against, or leave --i3d out."
+            "references. Give at least 2 videos and --against, or omit --i3d."
         )
     for name, file in references.items():
         _check_pair(name, videos[name], file, of_fvd=i3d is not None)
@@ -106,10 +105,10 @@ def evaluate_videos(
 ) -> VideoReport:
     """Measure every video; reports the stage "measure".
 
-    A video that cannot be read, or whose reference cannot, is left out and named in the report.
+    If a video or its reference cannot be read, it is skipped and listed in the report.
 
     Raises:
-        CheckpointError: A model's weights do not fit; before any video is measured.
+        CheckpointError: A model's weights do not fit; raised before any video is measured.
         MediaError: None of the videos can be read.
     """
     scorer = None if found.clip is None else ClipScorer(found.clip, device)
@@ -146,12 +145,12 @@ def evaluate_videos(
 
 
 def read_clip(file: Path) -> Clip:
-    """A video, or a picture as one of a single frame."""
+    """Read a video, or an image as a clip of one frame."""
     return read_any(file)
 
 
 def spreads_of(rows: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
-    """Of each metric over the videos that have it, in the order in which they come."""
+    """Statistics of each metric over the videos that have it, in order of appearance."""
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: Spread.of([row[name] for row in rows if name in row]) for name in names}
 
@@ -171,12 +170,14 @@ def _measured(clip: Clip, reference: Tensor | None) -> dict[str, float]:
 
 
 def _found(source: Path) -> dict[str, Path]:
-    """Names and files of the videos and pictures at `source`."""
+    """Names and files of the videos and images at `source`."""
     known = (*VIDEO_SUFFIXES, *PICTURE_SUFFIXES)
     check_is_text(source)
     if source.is_file():
         if source.suffix.lower() not in known:
-            raise InputError(f"{source} is no video or picture; known are {', '.join(known)}.")
+            raise InputError(
+                f"{source} is not a video or picture; supported are {', '.join(known)}."
+            )
         return {source.stem: source}
     if not source.is_dir():
         raise InputError(f"{source} is missing; name a video, a picture or a folder of them.")
@@ -186,13 +187,13 @@ def _found(source: Path) -> dict[str, Path]:
         name = file.relative_to(source).with_suffix("").as_posix()
         if name in names:
             raise InputError(
-                f"{names[name]} and {file} have the same name; a report tells videos apart by it. "
+                f"{names[name]} and {file} have the same name, which must be unique in a report. "
                 "Rename one."
             )
         check_is_text(name)
         names[name] = file
     if not names:
-        raise InputError(f"{source} holds no video or picture; known are {', '.join(known)}.")
+        raise InputError(f"{source} has no video or picture; supported are {', '.join(known)}.")
     return names
 
 
@@ -204,7 +205,7 @@ def _matched(videos: Mapping[str, Path], against: Path, *, alone: bool) -> dict[
     if missing:
         raise InputError(
             f"{against} lacks the references of {len(missing)} of {len(videos)} videos, such as "
-            f"{missing[0]!r}. References have the names of their videos."
+            f"{missing[0]!r}. References must have the names of their videos."
         )
     return {name: references[name] for name in videos}
 
@@ -229,7 +230,7 @@ def _texts(manifest: Path, videos: Mapping[str, Path]) -> dict[str, str]:
     if missing:
         raise InputError(
             f"{manifest} has no prompt for {len(missing)} of {len(videos)} videos, such as "
-            f"{missing[0]!r}. Entries are found by the name of the file."
+            f"{missing[0]!r}. Entries are matched by file name."
         )
     return {name: text for name, text in found.items() if text is not None}
 
@@ -238,7 +239,7 @@ def _check_pair(name: str, video: Path, reference: Path, *, of_fvd: bool) -> Non
     try:
         pair = read_clip(video).frames, read_clip(reference).frames
     except MediaError:
-        return  # left out and named when it is measured
+        return  # skipped and reported during measurement
     try:
         check_same_shape(*pair)
         if of_fvd:

@@ -1,4 +1,4 @@
-"""Control signals from any clip: edges, lines, poses and depth, by the library controlnet-aux."""
+"""Control signals from any clip: edges, lines, poses and depth, by controlnet-aux."""
 
 from .cache import ResultCache
 from .detection import Detection

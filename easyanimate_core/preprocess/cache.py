@@ -1,4 +1,4 @@
-"""Results kept in memory, so that the same clip is not looked at twice."""
+"""An in-memory cache of results, so that a clip is not processed twice."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 class ResultCache:
-    """The results used last, at most `max_bytes` of them. A larger result is not kept."""
+    """An LRU cache of at most `max_bytes`. A larger result is not cached."""
 
     def __init__(self, max_bytes: int = 512 * 2**20) -> None:
         self.max_bytes = max_bytes
@@ -20,11 +20,11 @@ class ResultCache:
 
     @property
     def num_bytes(self) -> int:
-        """What the results take."""
+        """Total size of the results."""
         return sum(result.nbytes for result in self._results.values())
 
     def get(self, key: str) -> Tensor | None:
-        """A copy of a result, which the caller may change; None where there is none."""
+        """A copy of a result, which the caller may modify, or None."""
         result = self._results.get(key)
         if result is None:
             return None
@@ -32,7 +32,7 @@ class ResultCache:
         return result.clone()
 
     def put(self, key: str, result: Tensor) -> None:
-        """Keep a copy of a result, and let go of those that were not used for the longest time."""
+        """Store a copy of a result, evicting the least recently used ones."""
         if result.nbytes > self.max_bytes:
             return
         self._results.pop(key, None)
@@ -42,7 +42,7 @@ class ResultCache:
 
 
 def result_key(frames: Tensor, settings: object, files: Mapping[str, Path]) -> str:
-    """A hash of the frames' content, of the settings' text, and of each file's path and change."""
+    """A hash of the frames, the settings, and each file's path, time and size."""
     pixels = np.ascontiguousarray(frames.detach().cpu().float().numpy())
     digest = hashlib.blake2b(pixels.data, digest_size=32)
     stats = [(str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files.values()]

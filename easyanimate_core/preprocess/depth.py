@@ -1,4 +1,4 @@
-"""Depth: networks that give a number per pixel, and how a clip's numbers become grey levels."""
+"""Depth networks, and the conversion of a clip's depth values to grey levels."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Array = np.ndarray[Any, Any]
 _HALF = (0.5, 0.5, 0.5)
 _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-#: Metric depth has far outliers, such as the sky: controlnet-aux cuts it at these percentiles.
+#: Metric depth has extreme outliers, such as the sky: controlnet-aux clips at these percentiles.
 _METRIC_RANGE = (2, 85)
 
 
 def midas(
     detection: Detection, files: Mapping[str, Path], device: torch.device
 ) -> Callable[[Array], Array]:
-    """MiDaS 3 DPT-Hybrid: nearness up to scale and shift."""
+    """MiDaS 3 DPT-Hybrid: inverse depth up to scale and shift."""
     del detection
     (path,) = files.values()
     library = submodule("midas.midas.dpt_depth")
@@ -40,7 +40,7 @@ def midas(
     state = state["model"] if "optimizer" in state else state
     build = partial(library.DPTDepthModel, path=None, backbone="vitb_rn50_384", non_negative=True)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # timm has renamed the backbone and maps the name itself
+        warnings.simplefilter("ignore")  # timm renamed the backbone and maps the old name
         network = load_into(build, state, path).to(device)
 
     def find(picture: Array) -> Array:
@@ -52,7 +52,7 @@ def midas(
 def zoe(
     detection: Detection, files: Mapping[str, Path], device: torch.device
 ) -> Callable[[Array], Array]:
-    """ZoeDepth: metres, which are turned into nearness."""
+    """ZoeDepth: metric depth, negated so that near is large."""
     del detection
     network = _from_transformers(files, device)
 
@@ -67,7 +67,7 @@ def zoe(
 def depth_anything(
     detection: Detection, files: Mapping[str, Path], device: torch.device
 ) -> Callable[[Array], Array]:
-    """Depth Anything V2: nearness up to scale and shift."""
+    """Depth Anything V2: inverse depth up to scale and shift."""
     del detection
     network = _from_transformers(files, device)
 
@@ -80,10 +80,10 @@ def depth_anything(
 
 
 def spread(maps: Sequence[Array], detection: Detection) -> list[Array]:
-    """Nearness [H, W] of every frame as grey levels, black to white over the whole clip.
+    """Convert the depth maps [H, W] of a clip to grey levels, normalized over the whole clip.
 
-    The library spreads every picture by itself; in a clip that flickers, as one thing that comes
-    near darkens all others.
+    The library normalizes each image separately, which makes clips flicker: an object that comes
+    near darkens everything else.
     """
     numbers = np.stack(maps)
     if detection.kind == "depth_zoe":
@@ -97,14 +97,14 @@ def spread(maps: Sequence[Array], detection: Detection) -> list[Array]:
 
 
 def _from_transformers(files: Mapping[str, Path], device: torch.device) -> Any:
-    """The network of a folder with config.json and model.safetensors."""
+    """Load the network from a folder with config.json and model.safetensors."""
     from transformers import AutoModelForDepthEstimation
 
     folder = files["config.json"].parent
     if files["model.safetensors"].parent != folder:
         raise CheckpointError(
-            f"{files['config.json']} and {files['model.safetensors']} lie apart; put both into "
-            "one folder."
+            f"{files['config.json']} and {files['model.safetensors']} are in different folders; "
+            "put both into one folder."
         )
     network, report = load_foreign(
         AutoModelForDepthEstimation,
@@ -116,7 +116,7 @@ def _from_transformers(files: Mapping[str, Path], device: torch.device) -> Any:
     lacking = sorted(map(str, report["missing_keys"]))
     if lacking:
         raise CheckpointError(
-            f"{folder} lacks {len(lacking)} tensors of its network, {lacking[0]} among them. "
+            f"{folder} lacks {len(lacking)} tensors of its network, such as {lacking[0]}. "
             "Download it again."
         )
     return network.eval().requires_grad_(requires_grad=False).to(device)
@@ -125,14 +125,14 @@ def _from_transformers(files: Mapping[str, Path], device: torch.device) -> Any:
 def _normalised(
     picture: Array, device: torch.device, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> Tensor:
-    """Bytes [H, W, 3] as [1, 3, H, W] of the network's range."""
+    """Convert uint8 [H, W, 3] to [1, 3, H, W] in the network's range."""
     pixels = torch.from_numpy(picture.copy()).to(device, torch.float32).div_(255)
     pixels = (pixels - pixels.new_tensor(mean)) / pixels.new_tensor(std)
     return pixels.movedim(-1, 0)[None]
 
 
 def _resized(numbers: Tensor, size: tuple[int, ...]) -> Tensor:
-    """[1, h, w] as [height, width]."""
+    """Resize [1, h, w] to [height, width]."""
     return F.interpolate(numbers[:, None], size=tuple(size), mode="bilinear")[0, 0]
 
 

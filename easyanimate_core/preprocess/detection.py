@@ -1,4 +1,4 @@
-"""What is asked for: a kind of control signal with its settings."""
+"""A request for a control signal: its kind and settings."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from .kinds import KINDS, Kind, Value
 
 _RESOLUTIONS = (64, 4096)
 
-#: Short side of the pictures that networks of people and of depth were made for.
+#: Short side of the images that pose and depth networks were trained on.
 NETWORK_SIDE = 512
 
 
 @dataclass(frozen=True)
 class Detection:
-    """What is to be found, with which options, and on pictures of which short side.
+    """A kind of control signal, its options, and the short side at which it is detected.
 
-    `resolution` None fits the kind: lines are looked for at the size of the result, so that they
-    come out as they are drawn, and the rest on pictures of `NETWORK_SIDE`.
+    `resolution=None` depends on the kind: lines are detected at the size of the result, so that
+    they are not rescaled, and everything else at `NETWORK_SIDE`.
     """
 
     kind: str
@@ -32,12 +32,12 @@ class Detection:
         low, high = _RESOLUTIONS
         if self.resolution is not None and not low <= self.resolution <= high:
             raise InputError(
-                f"resolution is {self.resolution}; it must be from {low} to {high}, or left to "
-                "the kind: 0 in the node, auto on the command line."
+                f"resolution is {self.resolution}; it must be from {low} to {high}, or automatic: "
+                "0 in the node, auto on the command line."
             )
         object.__setattr__(self, "options", self.facts.complete(self.options))
 
     @property
     def facts(self) -> Kind:
-        """The kind's row of the table."""
+        """The kind's entry in `KINDS`."""
         return KINDS[self.kind]

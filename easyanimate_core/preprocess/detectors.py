@@ -1,6 +1,6 @@
-"""One callable per kind: a picture [H, W, 3] of bytes to its map.
+"""One callable per kind, from an image, uint8 [H, W, 3], to its map.
 
-A map is [H, W] or [H, W, 3] of bytes; depth is [H, W] of floats, before it is spread over the clip.
+A map is uint8 [H, W] or [H, W, 3]; depth is float [H, W], before it is normalized over the clip.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Files = Mapping[str, Path]
 def make_detector(
     detection: Detection, files: Files, device: torch.device, enlarged: float = 1.0
 ) -> Detector:
-    """The detector of `detection` on `device`; `files` are paths by file name.
+    """The detector for `detection` on `device`; `files` maps file names to paths.
 
-    `enlarged`: the pictures were scaled up by this, and an edge is so much less steep.
+    `enlarged` is the factor by which the images were scaled up, which flattens edges.
     """
     if detection.kind in _BY_ARITHMETIC:
         return _BY_ARITHMETIC[detection.kind](detection, enlarged)
@@ -51,9 +51,9 @@ def _canny(detection: Detection, enlarged: float) -> Detector:
 
 
 def _xdog(detection: Detection, enlarged: float) -> Detector:
-    """Extended difference of gaussians, as ControlNet's annotators draw it (the library lacks it).
+    """Extended difference of Gaussians, as in ControlNet's annotators (the library lacks it).
 
-    Dark on light where a fine blur lies below a coarse one.
+    Draws pixels where a fine blur is darker than a coarse one.
     """
     threshold = int(detection.options["threshold"])
     sigmas = (0.5 * enlarged, 5.0 * enlarged)
@@ -122,7 +122,7 @@ def _lineart_anime(detection: Detection, files: Files, device: torch.device) -> 
 
 
 def _called(find: Any, **settings: Any) -> Detector:
-    """A detector of the library at the picture's own size, which it leaves as it is (`Fit`)."""
+    """Run a library detector at the image's own size, which it keeps (see `Fit`)."""
 
     def detect(picture: Array) -> Array:
         side = min(picture.shape[:2])
@@ -133,7 +133,7 @@ def _called(find: Any, **settings: Any) -> Detector:
 
 
 def _without_prefix(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Names as they were before training in parallel."""
+    """Remove the prefix that DataParallel added to the names."""
     return {name.replace("module.", ""): tensor for name, tensor in state.items()}
 
 

@@ -1,10 +1,10 @@
-"""DWPose: whole bodies by two ONNX networks, YOLOX for people and RTMPose for their points.
+"""DWPose: whole-body poses by two ONNX networks, YOLOX for people and RTMPose for keypoints.
 
-What surrounds the networks follows their training. YOLOX sees BGR bytes in a grey square, as its
-maintainers say (Megvii-BaseDetection/YOLOX, issue 1492). RTMPose sees normalised RGB of one person:
-`bgr_to_rgb=True` in dwpose_config/dwpose-l_384x288.py of IDEA-Research/DWPose, and its author in
-issue 25, though the demo there gives it the BGR of cv2.imread. Boxes are (left, top, right,
-bottom) in pixels.
+Pre- and postprocessing follow the training. YOLOX takes BGR in 0 to 255 on a grey square, according
+to its maintainers (Megvii-BaseDetection/YOLOX, issue 1492). RTMPose takes normalized RGB of one
+person: `bgr_to_rgb=True` in dwpose_config/dwpose-l_384x288.py of IDEA-Research/DWPose, confirmed by
+its author in issue 25, although the demo there passes the BGR of cv2.imread. Boxes are (left, top,
+right, bottom) in pixels.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LEAST_PERSON, _MOST_OVERLAP = 0.3, 0.45
 _POSE_WIDTH, _POSE_HEIGHT = 288, 384
 _MARGIN = 1.25
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
-#: Bins per pixel of RTMPose's answers.
+#: Bins per pixel in RTMPose's output.
 _BINS = 2
 _LEAST_POINT = 0.3
 
@@ -44,7 +44,7 @@ _FACE, _LEFT_HAND, _RIGHT_HAND = slice(23, 91), slice(91, 112), slice(112, 133)
 def dwpose(
     detection: Detection, files: Mapping[str, Path], device: torch.device
 ) -> Callable[[Array], Array]:
-    """People as coloured skeletons with hands and faces."""
+    """Draws people as coloured skeletons with hands and faces."""
     library = submodule("open_pose")
     people = _session(files["yolox_l.onnx"], device)
     points = _session(files["dw-ll_ucoco_384.onnx"], device)
@@ -61,7 +61,7 @@ def dwpose(
 
 
 def find_people(session: Any, picture: Array) -> Array:
-    """Boxes [n, 4] of the people in a picture."""
+    """Boxes [n, 4] of the people in an image."""
     import cv2
 
     height, width = picture.shape[:2]
@@ -79,7 +79,7 @@ def find_people(session: Any, picture: Array) -> Array:
 
 
 def _decoded(found: Array) -> tuple[Array, Array]:
-    """Boxes [n, 4] and how sure each is a person, of YOLOX's raw answer [n, 85]."""
+    """Decode YOLOX's raw output [n, 85] to boxes [n, 4] and person scores [n]."""
     cells, strides = [], []
     for stride in _STRIDES:
         side = _YOLOX_SIDE // stride
@@ -93,7 +93,7 @@ def _decoded(found: Array) -> tuple[Array, Array]:
 
 
 def find_points(session: Any, picture: Array, box: Array) -> tuple[Array, Array]:
-    """Places [133, 2] (x, y) of a person's points in pixels, and how sure each is."""
+    """A person's keypoints [133, 2] (x, y) in pixels, and their scores [133]."""
     import cv2
 
     centre, size = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) * _MARGIN
@@ -111,7 +111,7 @@ def find_points(session: Any, picture: Array, box: Array) -> tuple[Array, Array]
 
 
 def _pose(library: Any, places: Array, scores: Array) -> Any:
-    """The library's pose of 133 points; places are shares of the picture."""
+    """Convert 133 keypoints, relative to the image size, to the library's pose."""
 
     def point(index: int) -> Any:
         if scores[index] < _LEAST_POINT:
@@ -132,7 +132,7 @@ def _pose(library: Any, places: Array, scores: Array) -> Any:
 
 
 def _session(path: Path, device: torch.device) -> Any:
-    """A network of ONNX Runtime, on the graphics card where its build can."""
+    """Load a network in ONNX Runtime, on the GPU if its build supports that."""
     import onnxruntime
 
     wanted = ["CPUExecutionProvider"]
@@ -140,7 +140,7 @@ def _session(path: Path, device: torch.device) -> Any:
         wanted.insert(0, "CUDAExecutionProvider")
     try:
         return onnxruntime.InferenceSession(str(path), providers=wanted)
-    except Exception as error:  # ONNX Runtime's errors have no common base of their own
+    except Exception as error:  # ONNX Runtime's errors have no common base class
         raise CheckpointError(
             f"{path} cannot be loaded by ONNX Runtime: {error}. Download it again."
         ) from error

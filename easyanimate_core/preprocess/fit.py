@@ -1,4 +1,4 @@
-"""The sizes that a frame goes through: source, detector, result."""
+"""The sizes of a frame on its way from source to detector to result."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ from .detection import NETWORK_SIDE, Detection
 
 @dataclass(frozen=True)
 class Fit:
-    """A source of `source` (height, width) is detected at the size `scaled`, in its aspect.
+    """Detects a source of size `source` (height, width) at `scaled`, with the same aspect ratio.
 
-    The picture is scaled, then its right and lower edges are repeated up to multiples of
-    `multiple`. What was added is cut off again, and the map is brought to `size` by the one rule
-    of `media` (cover, and crop the centre); with `keep_lines` without averaging lines away.
-    `enlarged` is by how much the picture is larger than the clip where the detector was left to
-    choose its size; 1 where it is not, or was told a size.
+    The image is scaled, then padded on the right and bottom to multiples of `multiple` by repeating
+    its edges. The padding is cropped from the map, which is then scaled to cover `size` and
+    center-cropped as in `media`; with `keep_lines` without averaging lines away. `enlarged` is the
+    upscaling factor if the resolution was automatic, else 1.
     """
 
     source: tuple[int, int]
@@ -34,7 +33,7 @@ class Fit:
     enlarged: float = 1.0
 
     def to_detector(self, frame: Tensor) -> np.ndarray[Any, Any]:
-        """A frame [H, W, 3] in [0, 1] as bytes of the detector's size."""
+        """Convert a frame [H, W, 3] in [0, 1] to uint8 at the detector's size."""
         import cv2
 
         pixels = to_bytes(frame)
@@ -48,12 +47,12 @@ class Fit:
         )
 
     def cut(self, found: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        """What was found without what was added; [H, W] or [H, W, 3]."""
+        """Crop the padding from a map [H, W] or [H, W, 3]."""
         height, width = self.scaled
         return found[:height, :width]
 
     def to_result(self, found: np.ndarray[Any, Any]) -> Tensor:
-        """A map of bytes, [h, w] or [h, w, 3], as [height, width, 3] in [0, 1]."""
+        """Convert a uint8 map, [h, w] or [h, w, 3], to [height, width, 3] in [0, 1]."""
         pixels = torch.from_numpy(np.array(found)).to(torch.float32).div_(255)
         if pixels.ndim == 2:
             pixels = pixels[..., None].expand(-1, -1, 3)
@@ -62,7 +61,7 @@ class Fit:
 
 
 def fit_for(detection: Detection, source: tuple[int, int], size: tuple[int, int]) -> Fit:
-    """The sizes for a source of `source` (height, width) and a result of `size`."""
+    """The `Fit` for a source of size `source` (height, width) and a result of `size`."""
     facts = detection.facts
     enlarged = 1.0
     if detection.resolution is None and facts.draws == "lines":

@@ -1,4 +1,4 @@
-"""The kinds of control signal: what each is called, which weights it needs, what can be set."""
+"""The kinds of control signal: names, required weights and options."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Value = bool | int | float | str
 
 @dataclass(frozen=True)
 class Option:
-    """A setting of a kind. Its type is that of `default`; a text is one of `choices`."""
+    """An option of a kind. It has the type of `default`; a string must be one of `choices`."""
 
     name: str
     default: Value
@@ -27,9 +27,9 @@ class Option:
     choices: tuple[str, ...] = ()
 
     def checked(self, value: Value) -> Value:
-        """`value` in the option's type; `InputError` where it is of another or beyond the limits.
+        """Convert `value` to the option's type; `InputError` for a wrong type or value.
 
-        Text is read as the command line gives it.
+        Strings from the command line are parsed.
         """
         if isinstance(self.default, bool):
             if str(value).lower() in ("true", "false"):
@@ -56,9 +56,9 @@ class Option:
 
 @dataclass(frozen=True)
 class WeightFile:
-    """A file of a Hugging Face repository; `{option}` in `repo` stands for that option's value.
+    """A file of a Hugging Face repository; `{option}` in `repo` is replaced by the option's value.
 
-    With `wanted_by`, only needed where that option is on.
+    With `wanted_by`, it is only needed if that option is on.
     """
 
     repo: str
@@ -68,14 +68,13 @@ class WeightFile:
 
 @dataclass(frozen=True)
 class Kind:
-    """`multiple`: the network's pictures have sides that it divides.
+    """A kind of control signal.
 
-    `modules` are what the kind imports beyond the requirements, `packages` what has to be chosen
-    for the machine.
+    The sides of the network's input are multiples of `multiple`. `modules` are imports beyond the
+    requirements, `packages` those whose build depends on the machine.
 
-    `draws`: thin "lines" along edges are looked for at the result's own size; "figures" are drawn
-    with lines too, of people whom a network finds better in a larger picture; "areas" are not
-    lines.
+    `draws`: "lines" are thin edges, detected at the size of the result; "figures" are line drawings
+    of people, whom a network finds better in a larger image; "areas" are not lines.
     """
 
     name: str
@@ -88,7 +87,7 @@ class Kind:
     draws: Literal["lines", "figures", "areas"] = "lines"
 
     def complete(self, given: Mapping[str, Value]) -> Mapping[str, Value]:
-        """Every option's value, `given` checked and the rest by default."""
+        """The values of all options: `given`, validated, and defaults."""
         names = [option.name for option in self.options]
         for name in given:
             if name not in names:
@@ -100,7 +99,7 @@ class Kind:
         return MappingProxyType(values)
 
     def needed_files(self, options: Mapping[str, Value]) -> tuple[WeightFile, ...]:
-        """The files for complete `options`."""
+        """The files needed for complete `options`."""
         return tuple(
             WeightFile(file.repo.format(**options), file.name)
             for file in self.files
@@ -108,16 +107,16 @@ class Kind:
         )
 
     def files_for(self, choice: str = "") -> tuple[WeightFile, ...]:
-        """The files with everything on; `choice` of the option that has choices, "" the default."""
+        """The files with all options on; `choice` is the network's size, "" the default."""
         given: dict[str, Value] = {o.name: True for o in self.options if o.default is False}
         texts = [option for option in self.options if option.choices]
         if choice and not texts:
-            raise InputError(f"{self.name} has no choice of networks; leave out {choice!r}.")
+            raise InputError(f"{self.name} has only one network; leave out {choice!r}.")
         given |= {option.name: choice for option in texts if choice}
         return self.needed_files(self.complete(given))
 
     def all_files(self) -> tuple[WeightFile, ...]:
-        """The files of every choice."""
+        """The files for all choices."""
         picks = product(*([(o.name, c) for c in o.choices] for o in self.options if o.choices))
         return tuple(
             WeightFile(file.repo.format(**dict(pick)), file.name, file.wanted_by)
@@ -130,7 +129,7 @@ def _check_together(values: Mapping[str, Value]) -> None:
     low, high = values.get("low_threshold", 0), values.get("high_threshold", 0)
     if float(low) > float(high):
         raise InputError(
-            f"low_threshold is {low} and high_threshold {high}; the low one must not be above "
+            f"low_threshold is {low} and high_threshold is {high}; the low one must not be above "
             "the high one."
         )
     drawn = [values[name] for name in ("body", "hand", "face") if name in values]
@@ -154,7 +153,7 @@ _FACE = "Draw the face."
 
 
 def _network(repo: str) -> tuple[WeightFile, ...]:
-    """The files of a network of transformers."""
+    """The files of a transformers network."""
     return WeightFile(repo, "config.json"), WeightFile(repo, "model.safetensors")
 
 
@@ -261,10 +260,10 @@ _ALL = (
             Option("size", "Small", "Size of the network: the larger, the finer and the slower.",
                    choices=("Small", "Base", "Large")),
         ),
-        multiple=14,  # a side of the network's patches
+        multiple=14,  # the network's patch size
         draws="areas",
     ),
 )  # fmt: skip
 
-#: Every kind by its name.
+#: Every kind by name.
 KINDS: Mapping[str, Kind] = MappingProxyType({kind.name: kind for kind in _ALL})

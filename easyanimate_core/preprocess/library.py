@@ -1,20 +1,20 @@
-"""controlnet-aux 0.0.10 as it is used here, and what has to be worked around in it.
+"""Use of controlnet-aux 0.0.10 and the workarounds that it needs.
 
-* Importing the package imports every detector it has (2.3 s, 1,900 modules more) and registers its
-  own networks over timm's. Its submodules are imported under a root of our own, which is empty; the
+* Importing the package imports all its detectors (2.3 s, 1,900 more modules) and overwrites
+  networks registered by timm. Its submodules are imported under an empty root of our own; the
   package's own name stays free for others.
-* `from_pretrained` and the constructors of Body, Hand and Face unpickle with PyTorch's default,
-  which runs code below 2.6, and download. The networks are built here and get their tensors.
-* Importing open_pose sets KMP_DUPLICATE_LIB_OK for the whole process; it is set back.
-* open_pose imports `scipy.ndimage.filters`, which warns and will go in SciPy 2.
+* `from_pretrained` and the constructors of Body, Hand and Face download, and unpickle with
+  PyTorch's default, which runs code before 2.6. The networks are built and filled here instead.
+* Importing open_pose sets KMP_DUPLICATE_LIB_OK for the whole process; it is restored.
+* open_pose imports `scipy.ndimage.filters`, which warns and will be removed in SciPy 2.
 * Hands are drawn with matplotlib, which the library does not require: see `pose.draw_hand`.
-* `MLSDdetector.__call__` swallows every exception, out of memory included, and gives a black
-  picture: `pred_lines` is called instead. It fails by IndexError where there is no line.
-* `resize_image` rounds both sides to multiples of 64 and so changes the aspect. Pictures of such
-  sides pass unchanged: `fit.Fit` makes them so.
-* ZoeDepth's network needs BEiT as timm had it in 2022. transformers has the same network.
+* `MLSDdetector.__call__` swallows every exception, even out of memory, and returns a black image:
+  `pred_lines` is called instead. It raises IndexError if there is no line.
+* `resize_image` rounds both sides to multiples of 64, which changes the aspect ratio. Images whose
+  sides already are multiples pass unchanged: `fit.Fit` ensures that.
+* ZoeDepth's network needs BEiT from timm in 2022. transformers has the same network.
 * Its DWPose needs mmpose, which has no build for current Python; the published ONNX files of the
-  same networks are run instead.
+  same networks are used instead.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ _SWITCH = "KMP_DUPLICATE_LIB_OK"
 
 
 def check_packages(facts: Kind) -> None:
-    """Raise `InputError` unless what a kind imports is installed."""
+    """Raise `InputError` unless the packages of a kind are installed."""
     require(facts.display_name, (*facts.modules, *facts.packages))
 
 
 def submodule(name: str) -> ModuleType:
-    """`controlnet_aux.NAME`, imported without the package's own start."""
+    """Import `controlnet_aux.NAME` without running the package's `__init__`."""
     if _ROOT not in sys.modules:
         require("This kind of control video", ["controlnet_aux"])
         spec = importlib.util.find_spec("controlnet_aux")

@@ -1,4 +1,4 @@
-"""OpenPose, and how poses are drawn: people as coloured skeletons."""
+"""OpenPose, and drawing of poses as coloured skeletons."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .weights import load_into
 
 Array = np.ndarray[Any, Any]
 
-#: Points of a hand that a line joins: the wrist (0) and four joints of each finger.
+#: Pairs of hand keypoints joined by a line: the wrist (0) and four joints per finger.
 _FINGERS = [
     (0 if joint == 0 else 4 * finger + joint, 4 * finger + joint + 1)
     for finger in range(5)
@@ -28,7 +28,7 @@ _FINGERS = [
 def openpose(
     detection: Detection, files: Mapping[str, Path], device: torch.device
 ) -> Callable[[Array], Array]:
-    """OpenPose of CMU by controlnet-aux."""
+    """CMU's OpenPose, from controlnet-aux."""
     library = submodule("open_pose")
     find = library.OpenposeDetector(
         _part("body", "Body", "bodypose_model", files["body_pose_model.pth"], device),
@@ -45,7 +45,7 @@ def openpose(
 
 
 def draw(library: Any, poses: Sequence[Any], size: tuple[int, ...], detection: Detection) -> Array:
-    """The library's poses on black, as far as `detection` wants them."""
+    """Draw the library's poses on black, with the parts selected in `detection`."""
     wanted = detection.options
     drawn = library.draw_poses(
         poses, *size, draw_body=wanted["body"], draw_hand=False, draw_face=wanted["face"]
@@ -57,16 +57,16 @@ def draw(library: Any, poses: Sequence[Any], size: tuple[int, ...], detection: D
 
 
 def _part(file: str, name: str, network: str, path: Path | None, device: torch.device) -> Any:
-    """Body, Hand or Face with its network; None where it is not wanted.
+    """Body, Hand or Face with its network; None without a `path`.
 
-    Its `__init__` would unpickle the file: the object is made without it.
+    The object is created without its `__init__`, which would unpickle the file.
     """
     if path is None:
         return None
     library = submodule(f"open_pose.{file}")
     models = library if name == "Face" else submodule("open_pose.model")
     build, state = getattr(models, network), read_pickle(path)
-    if name != "Face":  # the file lacks the first part of the names ("model0.")
+    if name != "Face":  # the file lacks the names' prefix ("model0.")
         with torch.device("meta"):
             names = {key.split(".", 1)[1]: key for key in build().state_dict()}
         state = {names.get(key, key): tensor for key, tensor in state.items()}
@@ -76,7 +76,7 @@ def _part(file: str, name: str, network: str, path: Path | None, device: torch.d
 
 
 def draw_hand(drawn: Array, points: Sequence[tuple[float, float]]) -> None:
-    """Draw 21 points, shares of the picture's width and height, into it; below 0 is not found."""
+    """Draw a hand of 21 keypoints relative to the image size; negative ones were not found."""
     import cv2
 
     height, width = drawn.shape[:2]

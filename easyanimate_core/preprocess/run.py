@@ -1,4 +1,4 @@
-"""A clip to its control signal."""
+"""Converts a clip to a control signal."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ def preprocess(
 ) -> Tensor:
     """The control signal of `frames` [F, H, W, 3] as [F, height, width, 3] in [0, 1].
 
-    `weights` are folders to search, before the Hugging Face cache; what is missing is said before
-    the first frame. `size` is (height, width), by default the source's. `progress` is told every
-    frame as "detect". The same frames, detection, size and files give the same result, and one in
-    `cache` is not made again.
+    `weights` are folders to search before the Hugging Face cache; missing files are reported before
+    the first frame. `size` is (height, width), by default the source's. `progress` reports every
+    frame as stage "detect". The same frames, detection, size and files give the same result, which
+    is taken from `cache` if it is there.
     """
     check_pixels("The clip", frames)
     source = (frames.shape[1], frames.shape[2])

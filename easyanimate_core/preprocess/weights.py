@@ -1,4 +1,4 @@
-"""Where weights lie and how they are read. Nothing is ever downloaded."""
+"""Finds and loads detector weights. Nothing is ever downloaded."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from ..errors import CheckpointError
 from ..files.commands import own_command
 from .kinds import Kind, Value, WeightFile
 
-#: Names that many repositories have: they count only in a folder of the repository's name.
+#: File names common to many repositories: only accepted in a folder named after the repository.
 _SHARED_NAMES = ("config.json", "model.safetensors")
 
 
 def locate(file: WeightFile, folders: Sequence[Path]) -> Path | None:
-    """The file in one of `folders`, or else in the Hugging Face cache; None where it is not.
+    """Find a file in one of `folders` or in the Hugging Face cache; None if it is missing.
 
-    A folder has it at REPOSITORY/FILE, with or without the owner's name, or directly.
+    A folder may have it at REPOSITORY/FILE, with or without the owner's name, or directly.
     """
     from huggingface_hub import try_to_load_from_cache
 
@@ -37,9 +37,9 @@ def locate(file: WeightFile, folders: Sequence[Path]) -> Path | None:
 def find_weights(
     kind: Kind, options: Mapping[str, Value], folders: Sequence[Path]
 ) -> dict[str, Path]:
-    """Paths by file name of what `kind` needs; `CheckpointError` names every file that is missing.
+    """Paths of the files that `kind` needs, by name; `CheckpointError` lists missing files.
 
-    `options` are complete. `folders` are searched in their order.
+    `options` must be complete. `folders` are searched in order.
     """
     needed = kind.needed_files(options)
     found = {file.name: locate(file, folders) for file in needed}
@@ -56,16 +56,14 @@ def find_weights(
         named = ":".join([kind.name, *map(str, choices)])
         where = ", ".join([*searched, "the Hugging Face cache"])
         command = own_command("download", "--annotators", named, "--to", target)
-        raise CheckpointError(
-            " ".join([*lines, f"Searched: {where}. This command fetches it: {command}"])
-        )
+        raise CheckpointError(" ".join([*lines, f"Searched: {where}. Download with: {command}"]))
     return {name: path for name, path in found.items() if path is not None}
 
 
 def load_into(build: Callable[[], Any], state: Mapping[str, Any], path: Path) -> Any:
-    """The network that `build` makes, with exactly the tensors of `state`, ready to run.
+    """Build a network with exactly the tensors of `state`, ready to run.
 
-    It is built without memory: filling MiDaS with random numbers first takes 4 of 5 seconds.
+    It is built on the meta device: random initialization takes 4 of 5 seconds for MiDaS.
     """
     import torch
 
@@ -76,7 +74,7 @@ def load_into(build: Callable[[], Any], state: Mapping[str, Any], path: Path) ->
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines()[1:3]]
         raise CheckpointError(
-            f"{path} does not fit {type(network).__name__}: {' '.join(lines)[:400]} Take the file "
-            "of the repository that the kind names."
+            f"{path} does not fit {type(network).__name__}: {' '.join(lines)[:400]} Use the file "
+            "from the repository of this kind."
         ) from error
     return network.float().eval().requires_grad_(requires_grad=False)

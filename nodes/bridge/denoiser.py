@@ -199,7 +199,7 @@ class Denoiser(EasyAnimateTransformer3DModel):
             attention=partial(_attention, options=options),
             around_block=_around_block(options),
         )
-        check_finite(velocity, "What the denoiser predicts", x.dtype)
+        check_finite(velocity, "The denoiser's prediction", x.dtype)
         return velocity
 
 

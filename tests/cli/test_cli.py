@@ -230,7 +230,7 @@ def test_notes_are_printed(generate):
     assert status == 0
     notes = [line for line in said.out.splitlines() if line.startswith("note: ")]
     assert any("Resampled from 24 to 8 frames per second" in note for note in notes)
-    assert any("Prompt 1 is cut at 256 tokens" in note for note in notes)
+    assert any("Prompt 1 was cut at 256 tokens" in note for note in notes)
     assert said.err.strip() == ""
 
 
@@ -393,7 +393,7 @@ REFUSED = {
     "small tiles": (V5_1, Head.T2V, ["--tile", "64"], "x", "Use larger tiles"),
     "unknown device": (V5_1, Head.T2V, ["--device", "toaster"], "x", "'toaster' cannot be used"),
     "unknown dtype": (V5_1, Head.T2V, ["--dtype", "int8"], "x", "'int8' is unknown"),
-    "bytes for a prompt": (V5_1, Head.T2V, [], "\udcff", "no UTF-8 text"),
+    "bytes for a prompt": (V5_1, Head.T2V, [], "\udcff", "is not valid UTF-8"),
 }  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def test_without_the_weights_it_says_so(tmp_path, monkeypatch, capsys):
     assert main(["demo", "--out", str(tmp_path / "out")]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert "came without the small model" in error
+    assert "does not include the small model" in error
     assert not (tmp_path / "out").exists()
 
 

@@ -115,7 +115,7 @@ def test_a_video_that_cannot_be_read_is_named_and_left_out(folders, command, dam
     out = folders / "out"
     words = [folders / "bad", "--against", folders / "references", "--out", out]
     status, said = command("evaluate", *words)
-    assert (status, "1 cannot be read and are left out:\n  one: " in said.out) == (0, True)
+    assert (status, "1 cannot be read and are skipped:\n  one: " in said.out) == (0, True)
     report = read(out)
     assert list(report["videos"]) == ["sub/two"]
     assert "not a video" in report["unreadable"]["one"]
@@ -143,14 +143,14 @@ def test_what_is_changed_in_a_video_is_told(tmp_path, command):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--clip", "clip"], "needs both the prompts and a CLIP model"),
+        (["--clip", "clip"], "needs both prompts and a CLIP model"),
         (["--i3d", "i3d.pt"], "there are 2 videos and 0 references"),
         (["--i3d", "i3d.pt", "--against", "{}/references"], "has 5 frames; FVD needs at least 10"),
         (
             ["--prompts", "{}/prompts.json", "--clip", "{}/none"],
             "has no prompt for 1 of 2 videos, such as 'sub/two'",
         ),
-        (["--prompts", "{}/good.json", "--clip", "{}/none"], "none holds no config.json"),
+        (["--prompts", "{}/good.json", "--clip", "{}/none"], "none has no config.json"),
     ],
 )
 def test_missing_weights_and_prompts_are_refused(folders, command, options, message):
@@ -202,10 +202,10 @@ def test_reports_without_a_common_video_are_refused(tmp_path, command):
     status, said = command("compare-runs", tmp_path / "a.json", *words)
     assert (status, "no video in common (1 and 1 videos)" in said.err) == (2, True)
     status, said = command("compare-runs", tmp_path / "c.json", *words)
-    assert (status, "compare two of the same command" in said.err) == (2, True)
+    assert (status, "compare two reports of the same command" in said.err) == (2, True)
     (tmp_path / "a.json").write_text("[]")
     status, said = command("compare-runs", tmp_path / "a.json", *words)
-    assert (status, "is no report of evaluate" in said.err) == (2, True)
+    assert (status, "is not a report of evaluate" in said.err) == (2, True)
 
 
 def test_meaning_of_a_checkpoint(checkpoint, tmp_path, command):

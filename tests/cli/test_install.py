@@ -121,7 +121,7 @@ def test_folders_of_extra_model_paths(pack, tmp_path):
     file = comfyui / "extra_model_paths.yaml"
     file.write_text(f"easyanimate:\n    base_path: {tmp_path / 'disk'}\n    EasyAnimate: EA\n")
     done = install(pack, **environment(tmp_path))
-    assert f"missing: the folder {tmp_path / 'disk' / 'EA'} of extra_model_paths" in done.stdout
+    assert f"missing: the folder {tmp_path / 'disk' / 'EA'} from extra_model_paths" in done.stdout
     assert not (tmp_path / "disk").exists()  # the disk may be another one that is not there now
     (tmp_path / "disk" / "EA").mkdir(parents=True)
     assert f"folder   {tmp_path / 'disk' / 'EA'}" in install(pack, **environment(tmp_path)).stdout
@@ -150,7 +150,7 @@ def test_a_broken_folder_is_no_failed_installation(pack, tmp_path, damage):
     damage(pack)
     done = install(pack, **environment(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
-    assert re.search(r"could not be checked: \w+Error: |cannot be made: ", done.stdout)
+    assert re.search(r"could not be checked: \w+Error: |cannot be created: ", done.stdout)
 
 
 def test_outside_comfyui(tmp_path):
@@ -242,7 +242,7 @@ def test_loras(pack, tmp_path, hub):
     assert files_of(loras) == {LORA: b"lora"}
     done = install(pack, "--loras", **environment(tmp_path, hub))
     assert done.returncode == 2
-    assert "has no file EasyAnimateV5-12b-zh-InP-HPS2.1.safetensors" in done.stderr
+    assert "no longer has the file EasyAnimateV5-12b-zh-InP-HPS2.1.safetensors" in done.stderr
 
 
 def test_annotators_go_where_the_detectors_look(pack, tmp_path, hub):
@@ -281,7 +281,7 @@ def test_all_annotators(pack, tmp_path, hub):
         ),
         (["--loras", "HPS2.1"], r"No LoRA is called 'HPS2\.1'"),
         (["--annotators", "edges"], r"The kind 'edges' is unknown; available are canny, "),
-        (["--annotators", "hed:Large"], r"hed has no choice of networks"),
+        (["--annotators", "hed:Large"], r"hed has only one network"),
         (["--annotators", "depth_anything_v2:Giant"], r"size is 'Giant'; it must be Small or"),
         (
             ["--annotators", "hed", "--source", "modelscope"],

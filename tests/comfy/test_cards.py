@@ -40,8 +40,8 @@ def test_what_leaves_the_range_is_computed_in_float32(found):
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("denoiser", "What the denoiser predicts in float32 holds values that are not finite"),
-        ("decoded", "What the VAE decodes in float32 holds values"),
+        ("denoiser", "The denoiser's prediction in float32 holds values that are not finite"),
+        ("decoded", "The VAE's output in float32 holds values"),
         ("encoded", "What the VAE encodes in float32 holds values"),
     ],
 )

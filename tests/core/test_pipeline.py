@@ -286,7 +286,7 @@ BAD = {
         r"at least 4 steps or a strength of at least 0\.5",
     ),
     "wrong scheduler": (Head.T2V, TextToVideo(), {"scheduler": "DDIM"}, "V5.1 predicts flow.*Flow"),
-    "short clip": (Head.CONTROL, Control(CLIP), {"frames": 9}, "gives 5 frames"),
+    "short clip": (Head.CONTROL, Control(CLIP), {"frames": 9}, "has 5 frames"),
     "clip without time": (
         Head.CONTROL, Control(CLIP[:0]), {}, r"must be \[frames, height, width, 3\]",
     ),
@@ -308,7 +308,7 @@ def test_a_prompt_is_a_text_or_a_list_of_texts(pipeline, prompt):
 
 def test_bytes_that_are_no_text_are_refused(pipeline):
     prompt = b"a dog \xff".decode(errors="surrogateescape")  # what a shell's argument becomes
-    with pytest.raises(InputError, match="no UTF-8 text"):
+    with pytest.raises(InputError, match="is not valid UTF-8"):
         pipeline(V5_1, Head.T2V).generate(prompt, settings=quick(), progress=no_progress)
 
 
@@ -552,11 +552,11 @@ def test_what_is_cut_from_a_long_prompt_is_told(pipeline, version):
     model = pipeline(version, Head.T2V)
     result = model.generate([PROMPT, long], settings=quick())
     assert result.notes
-    assert all(note.startswith("Prompt 2 is cut at") for note in result.notes)
-    assert all("zebra' is unread" in note for note in result.notes)
+    assert all(note.startswith("Prompt 2 was cut at") for note in result.notes)
+    assert all("zebra' was not read" in note for note in result.notes)
     assert len(result.notes) == (1 if version is V5_1 else 2)
     negative = model.generate(PROMPT, settings=quick(negative_prompt=long))
-    assert negative.notes[0].startswith("The negative prompt is cut at")
+    assert negative.notes[0].startswith("The negative prompt was cut at")
     assert model.generate(PROMPT, settings=quick()).notes == ()
 
 

@@ -193,7 +193,7 @@ def test_values_of_a_wrong_type_are_refused(written, field, value):
 
 def test_a_missing_source_of_the_mode_is_refused(written):
     recipe = json.loads(json.dumps(written)) | {"mode": "control", "sources": {}}
-    with pytest.raises(RecipeError, match=r"not complete .*'video'"):
+    with pytest.raises(RecipeError, match=r"incomplete .*'video'"):
         Recipe.from_json(recipe)
 
 
@@ -216,7 +216,7 @@ def test_a_changed_source_is_refused(run_of_a_file):
 def test_a_source_that_is_gone_is_refused(run_of_a_file):
     video, picture = run_of_a_file
     picture.unlink()
-    with pytest.raises(RecipeError, match=r"start is .*start\.png, which is not there"):
+    with pytest.raises(RecipeError, match=r"start is .*start\.png\. It was not found there"):
         Recipe.read(video)
 
 

@@ -109,7 +109,7 @@ def test_a_video_alone_finds_its_files_by_name_and_hash(made, tmp_path, capsys, 
     assert repeat(alone, tmp_path / "1.mp4", "--yes", *model) == 2
     said = capsys.readouterr()
     assert f"  {'start':<12} start.png (not found)" in said.out
-    assert "start.png, which is not there" in said.err
+    assert "start.png. It was not found there" in said.err
     assert "--look-in" in said.err
     write_png(away / "start.png", pixels(2)[0])  # another picture of the name
     assert repeat(alone, tmp_path / "1.mp4", "--yes", *model) == 2
@@ -166,7 +166,7 @@ def test_nothing_is_opened_that_is_not_listed(made, sources, listed, opened):
 def test_a_text_in_the_place_of_tracks_is_not_opened(made, opened):
     content = json.loads(made[1].read_text(encoding="utf-8"))
     content |= {"mode": "trajectory", "sources": {"tracks": {"json": "/etc/passwd"}}}
-    with pytest.raises(RecipeError, match="are no tracks"):
+    with pytest.raises(RecipeError, match="is not a list of tracks"):
         Recipe.from_json(content)
     assert "/etc/passwd" not in opened
 

@@ -1,4 +1,4 @@
-"""What a clip of shapes shows, and whether it is what was asked."""
+"""Detects what a clip of shapes shows, and judges whether it is what was requested."""
 
 from .meaning import TASKS, Labels, Sample, Verdict, judge
 from .meaning_report import MeaningReport, TaskReport, check_meaning, judge_all, write_meaning

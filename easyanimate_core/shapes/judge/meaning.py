@@ -1,4 +1,4 @@
-"""Whether a clip shows what was asked for: the synthetic world's scenes against what is seen.
+"""Judges whether a clip shows what was requested, by comparing its scene with what is detected.
 
 Shape letters: F frames, H and W pixels. Clips are float [F, H, W, 3] in [0, 1].
 """
@@ -23,25 +23,25 @@ from .tracking import STILL_GROWTH, Observation, ObservedBody, observe
 
 Array = np.ndarray[Any, Any]
 
-#: What can be asked of a model, in the order of reports.
+#: The tasks, in the order of reports.
 TASKS = (
     "text", "start", "start_end", "region", "control", "reference", "camera", "trajectory",
 )  # fmt: skip
 
-#: Pixels between a body's way and the border of the region that is edited.
+#: Margin in pixels between a body's path and the border of the edited region.
 REGION_MARGIN = 4
 
-# Colour differences (CIE 1976) up to this are the same colour, here: the colours of the world are
-# at least three times as far apart.
+# Colour differences (CIE 1976) up to this count as the same colour; the world's colours are at
+# least three times as far apart.
 _SAME_COLOUR = 20.0
 
-# A track that is kept to this near, on the mean, in % of the width.
+# Tolerance for following a track: mean distance in % of the width.
 _ON_TRACK = 10.0
 
 
 @dataclass(frozen=True)
 class Labels:
-    """A clip in words: of its scene, or as it is seen. "none" where no body is seen."""
+    """A clip in words, as requested or as detected. "none" if no body is visible."""
 
     colour: str
     shape: str
@@ -52,15 +52,15 @@ class Labels:
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip that was made for a scene.
+    """A clip generated for a scene.
 
     Args:
         task: One of `TASKS`.
-        scene: What was asked for.
-        frames: What was made.
-        reconstruction: What the VAE alone makes of the clip that the given pixels are of, for
-            "start", "start_end" and "region"; None compares with the pixels alone.
-        source: The scene of the clip that a region was edited of.
+        scene: The requested scene.
+        frames: The generated frames.
+        reconstruction: The VAE's reconstruction of the source clip, for "start", "start_end" and
+            "region"; None compares with the source pixels only.
+        source: The scene of the clip in which a region was edited.
     """
 
     task: str
@@ -84,15 +84,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """How a clip was judged.
+    """The judgement of a clip.
 
     Args:
-        asked: The scene in words.
-        seen: The clip in words.
-        checks: Name to whether it is as asked: "colour", "shape", "motion", those of the task, and
-            "all" of them. "size" and "tint" are told beside and not counted in "all".
-        measures: Name to a number: of the task, in the unit that its name says.
-        confidence: Of the main body, 0 to 1.
+        asked: The requested scene in words.
+        seen: The detected clip in words.
+        checks: Name -> whether it matches: "colour", "shape", "motion", those of the task, and
+            "all" of these. "size" and "tint" are reported but not counted in "all".
+        measures: Name -> number, in the unit that the name states.
+        confidence: That of the main body, 0 to 1.
     """
 
     asked: Labels
@@ -103,7 +103,7 @@ class Verdict:
 
 
 def judge(sample: Sample) -> Verdict:
-    """Look at a clip and compare it with its scene."""
+    """Analyze a clip and compare it with its scene."""
     seen = observe(sample.frames)
     asked, found = asked_labels(sample.scene), seen_labels(seen)
     of_task, measures = _JUDGES[sample.task](sample, seen)
@@ -115,14 +115,14 @@ def judge(sample: Sample) -> Verdict:
 
 
 def asked_labels(scene: Scene) -> Labels:
-    """What the scene's caption says."""
+    """The labels of a scene, as in its caption."""
     main = scene.main
     motion = scene.motion if scene.camera == "Static" else scene.camera
     return Labels(main.colour, main.shape, motion, main.size, scene.ground.tint)
 
 
 def seen_labels(observation: Observation) -> Labels:
-    """The same of what is seen."""
+    """The labels of a detected clip."""
     main = observation.main
     if main is None:
         return Labels("none", "none", observation.motion, "none", observation.tint)
@@ -130,14 +130,14 @@ def seen_labels(observation: Observation) -> Labels:
 
 
 def same_labels(asked: Labels, seen: Labels) -> dict[str, bool]:
-    """Colour, shape and motion: which are as asked."""
+    """Whether colour, shape and motion match."""
     return {
         name: getattr(asked, name) == getattr(seen, name) for name in ("colour", "shape", "motion")
     }
 
 
 def recoloured(scene: Scene) -> Scene:
-    """The same scene with the main body in the next colour: what a region is edited to."""
+    """The scene with the main body in the next colour: the target of a region edit."""
     names = list(COLOURS)
     used = {body.colour for body in scene.bodies}
     first = names.index(scene.main.colour)
@@ -147,7 +147,7 @@ def recoloured(scene: Scene) -> Scene:
 
 
 def edited_region(scene: Scene) -> Tensor:
-    """Mask [F, H, W], 1 in the box around the main body's way: the region that is edited."""
+    """Mask [F, H, W], 1 in the bounding box of the main body's path: the edited region."""
     masks_FHW = render(scene).masks
     rows, columns = (np.flatnonzero(masks_FHW.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     mask = torch.zeros(scene.frames, scene.height, scene.width)
@@ -157,7 +157,7 @@ def edited_region(scene: Scene) -> Tensor:
 
 
 def clip_of(scene: Scene) -> Tensor:
-    """The rendered scene [F, H, W, 3] in [0, 1]: how it should look."""
+    """The rendered scene [F, H, W, 3] in [0, 1]: the expected clip."""
     return torch.from_numpy(render(scene).frames).float() / 255
 
 
@@ -169,7 +169,7 @@ def _judge_text(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG001
 
 
 def _judge_start(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG001
-    """How near the first frame is to its picture, and to what the VAE can show of it."""
+    """Similarity of the first frame to the start image, and to its VAE reconstruction."""
     return {}, _known_frames(sample, {"first": 0})
 
 
@@ -191,7 +191,7 @@ def _known_frames(sample: Sample, places: dict[str, int]) -> dict[str, float]:
 
 
 def _judge_region(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG001
-    """The pixels outside are kept; inside, the picture changes from what was there."""
+    """Whether the pixels outside the region are kept, and those inside change."""
     assert sample.source is not None
     source = clip_of(sample.source)
     inside = edited_region(sample.source) > 0.5
@@ -211,7 +211,7 @@ def _judge_region(sample: Sample, seen: Observation) -> _Judged:  # noqa: ARG001
 
 
 def _judge_control(sample: Sample, seen: Observation) -> _Judged:
-    """Outlines of the bodies that are seen against those of the control video."""
+    """Compare the outlines of detected bodies with those in the control video."""
     asked_FHW = control_video(sample.scene, "edges")[..., 0] > 0.5
     made_FHW = _outlines(seen.bodies, asked_FHW.shape)
     precision = _share_near(made_FHW, asked_FHW)
@@ -221,7 +221,7 @@ def _judge_control(sample: Sample, seen: Observation) -> _Judged:
 
 
 def _judge_reference(sample: Sample, seen: Observation) -> _Judged:
-    """The colours of body and ground against the reference's, as CIE 1976 differences."""
+    """Compare the colours of body and ground with the reference, as CIE 1976 differences."""
     reference = observe(clip_of(sample.scene)[:1].expand(2, -1, -1, -1))
     checks, measures = _judge_control(sample, seen)
     ground = float(np.linalg.norm(seen.ground_lab - reference.ground_lab))
@@ -236,7 +236,7 @@ def _judge_reference(sample: Sample, seen: Observation) -> _Judged:
 
 
 def _judge_camera(sample: Sample, seen: Observation) -> _Judged:
-    """Where the content goes: the body's way or growth, in shares of what the path gives."""
+    """Motion of the content: the body's displacement or growth, relative to the camera path's."""
     main, move = seen.main, sample.scene.camera
     if main is None:
         return {"content": False}, {}
@@ -260,7 +260,7 @@ def _true_body(scene: Scene) -> ObservedBody:
 
 
 def _judge_trajectory(sample: Sample, seen: Observation) -> _Judged:
-    """The main body's centre against its track; a frame without it counts as a whole width."""
+    """Distance of the main body from its track; a frame without it counts as a full width."""
     tracks = tracks_of(sample.scene)
     if not tracks:
         raise InputError(
@@ -290,7 +290,7 @@ _JUDGES: dict[str, Callable[[Sample, Observation], _Judged]] = {
 
 
 def _outlines(bodies: Sequence[ObservedBody], shape: tuple[int, ...]) -> Array:
-    """Outlines of what is seen of each body, 2 pixels wide: [F, H, W]."""
+    """Outlines of the visible parts of each body, 2 pixels wide: [F, H, W]."""
     drawn = np.zeros(shape, bool)
     for body in bodies:
         drawn |= np.stack([grown(cover, 1) & ~grown(cover, -1) for cover in body.cover_FHW > 0.5])
@@ -298,7 +298,7 @@ def _outlines(bodies: Sequence[ObservedBody], shape: tuple[int, ...]) -> Array:
 
 
 def _share_near(these_FHW: Array, those_FHW: Array) -> float:
-    """The share of `these` pixels that have one of `those` in their 3 x 3 neighbourhood."""
+    """The share of `these` pixels with one of `those` in their 3 x 3 neighbourhood."""
     import cv2
 
     total = int(these_FHW.sum())

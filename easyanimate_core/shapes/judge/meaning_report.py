@@ -1,4 +1,4 @@
-"""What came of judging many clips: shares, confusion tables, and pictures of them."""
+"""Summarizes the judgements of many clips: shares, confusion tables, and images of them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ..scenes.scene import CHANGES, DIRECTIONS
 from .meaning import TASKS, Labels, Sample, Verdict, clip_of, judge, same_labels
 from .tracking import TURN_BACK
 
-#: Labels of the confusion tables, as asked and, with "none" or "still", as seen.
+#: Labels of the confusion tables: requested ones, and with "none" or "still" detected ones.
 _WORDS = {
     "colour": (*COLOURS, "none"),
     "shape": (*SHAPES, "none"),
@@ -36,7 +36,7 @@ _SHEET_ROWS = 12
 
 @dataclass(frozen=True)
 class Confusion:
-    """How often each label was asked (rows) and seen (columns): `counts[row][column]`."""
+    """How often each label was requested (row) and detected (column): `counts[row][column]`."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
@@ -56,17 +56,17 @@ class Confusion:
 
 @dataclass(frozen=True)
 class TaskReport:
-    """The clips of one task.
+    """The summary of one task.
 
     Args:
         task: One of `TASKS`.
-        clips: How many.
-        shares: Check to how often it holds; see `Verdict.checks`.
-        chance: The same for colour, shape, motion and "all" (the three) when every clip is judged
-            by another clip's scene: what agreement by chance would give.
-        measures: Number to its spread over the clips that have it.
-        confusion: "colour", "shape", "motion", "size" and "tint".
-        confidence: Of the main bodies that are seen.
+        clips: Number of clips.
+        shares: Check -> how often it passes; see `Verdict.checks`.
+        chance: The same for colour, shape, motion and "all" three, with every clip judged by
+            another clip's scene: the chance level.
+        measures: Measure -> statistics over the clips that have it.
+        confusion: Tables for "colour", "shape", "motion", "size" and "tint".
+        confidence: Statistics over the detected main bodies.
     """
 
     task: str
@@ -79,7 +79,7 @@ class TaskReport:
 
     @classmethod
     def of(cls, task: str, verdicts: Sequence[Verdict], *, seed: int) -> TaskReport:
-        """Sum up; `InputError` without verdicts. The seed is the chance column's."""
+        """Summarize verdicts; `InputError` without any. The seed is for the chance level."""
         if not verdicts:
             raise InputError(
                 f"There are no clips of the task {task!r} to report; judge at least 1."
@@ -118,7 +118,7 @@ class JudgedClip:
 
 @dataclass(frozen=True)
 class MeaningReport:
-    """Reports by task, what they rest on, and for each task the first clips to look at."""
+    """Reports by task, the underlying verdicts, and the first clips of each task to look at."""
 
     tasks: tuple[TaskReport, ...]
     clips: dict[str, tuple[JudgedClip, ...]]
@@ -154,9 +154,9 @@ class MeaningReport:
 
 
 def judge_all(samples: Iterable[Sample], *, seed: int = 0) -> MeaningReport:
-    """Judge every clip as it comes; the seed is the chance column's.
+    """Judge clips one by one; the seed is for the chance level.
 
-    Raises `InputError` where there is none.
+    Raises `InputError` if there are none.
     """
     clips: dict[str, list[JudgedClip]] = {}
     shown: dict[str, list[Sample]] = {}
@@ -178,7 +178,7 @@ def judge_all(samples: Iterable[Sample], *, seed: int = 0) -> MeaningReport:
 
 
 def check_meaning(folder: Path, tasks: Iterable[str], *, force: bool) -> None:
-    """Raise before the work unless `write_meaning` can write; see `check_results`."""
+    """Raise unless `write_meaning` can write; see `check_results`."""
     is_one = json_with("kind", "run", "tasks")
     results = [Result(folder / "report.json", "report of evaluate-meaning", is_one)]
     for task in tasks:
@@ -187,9 +187,9 @@ def check_meaning(folder: Path, tasks: Iterable[str], *, force: bool) -> None:
 
 
 def write_meaning(folder: Path, report: MeaningReport, run: Mapping[str, Any]) -> list[Path]:
-    """Write report.json, and a picture of the confusion tables and a contact sheet for each task.
+    """Write report.json, and for each task an image of the confusion tables and a contact sheet.
 
-    `run` says what made the clips, for the reader of report.json. Files of the same names are
+    `run` describes how the clips were made, for readers of report.json. Existing files are
     replaced.
     """
     value = {"kind": "meaning", "run": dict(run), **report.to_json()}
@@ -205,7 +205,7 @@ def write_meaning(folder: Path, report: MeaningReport, run: Mapping[str, Any]) -
 
 
 def asked_and_made(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> Tensor:
-    """A contact sheet [1, H, W, 3]: under each scene as it was asked, what was made of it."""
+    """A contact sheet [1, H, W, 3] with each requested scene above the generated clip."""
     rows = []
     for sample, verdict in zip(samples, verdicts, strict=False):
         seen = verdict.seen
@@ -219,7 +219,7 @@ def asked_and_made(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> Te
 
 
 def _chance(verdicts: Sequence[Verdict], seed: int) -> dict[str, Share]:
-    """Every clip judged by the scene of another."""
+    """Judge every clip by the scene of another."""
     order = np.random.default_rng(seed).permutation(len(verdicts))
     asked: list[Labels] = [verdicts[index].asked for index in order]
     seen = [verdicts[index].seen for index in order]
@@ -232,7 +232,7 @@ def _chance(verdicts: Sequence[Verdict], seed: int) -> dict[str, Share]:
 
 
 def _draw_confusion(file: Path, report: TaskReport) -> Path:
-    """Three tables side by side: rows are what was asked, columns what is seen."""
+    """Draw three tables side by side: rows are requested, columns detected labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 

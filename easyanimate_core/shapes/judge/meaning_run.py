@@ -1,4 +1,4 @@
-"""Clips made by a checkpoint for held-out scenes: what every task is given, and the run itself."""
+"""Generates clips for held-out scenes with a checkpoint: the inputs of each task, and the run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ...weights.loading import load_vae
 from ..scenes import Scene, camera_of, caption, control_video, make_scene, tracks_of
 from .meaning import TASKS, Sample, clip_of, edited_region, recoloured
 
-#: Kind of the scenes that each task is asked for: edits and tracks need a body that moves.
+#: Kind of scenes for each task: edits and tracks need a moving body.
 _KINDS = {
     "text": "mixed",
     "start": "mixed",
@@ -46,18 +46,18 @@ _KINDS = {
     "trajectory": "move",
 }
 
-#: Seed of the held-out scenes, another than that of any training clips.
+#: Seed of the held-out scenes, different from that of all training clips.
 HELD_OUT_SEED = 990_000
 
-# Blur in pixels and noise of the rendered clips that stand for soft ones.
+# Blur in pixels and noise that make rendered clips as soft as generated ones.
 _SOFT_BLUR, _SOFT_NOISE = 1.2, 0.03
 
 
 @dataclass(frozen=True)
 class Ask:
-    """What a model is given for one clip: the prompt, the mode with its sources.
+    """A model's input for one clip: the prompt, and the mode with its sources.
 
-    `scene` is what the clip shall show, `source` the scene of a clip that is edited.
+    `scene` is the requested scene, `source` the scene of the clip to edit.
     """
 
     task: str
@@ -68,9 +68,9 @@ class Ask:
 
 
 def ask(task: str, scene: Scene, *, language: str = "en") -> Ask:
-    """What a model is given for `scene`; `InputError` where no such task is known.
+    """The model's input for `scene`; `InputError` for an unknown task.
 
-    The region's scene is that of the clip: it is asked for in another colour.
+    For "region", `scene` is that of the source clip, and another colour is requested.
     """
     if task == "region":
         wanted = recoloured(scene)
@@ -98,9 +98,9 @@ def ask(task: str, scene: Scene, *, language: str = "en") -> Ask:
 def asks_for(
     task: str, count: int, settings: Settings, *, seed: int = HELD_OUT_SEED, language: str = "en"
 ) -> list[Ask]:
-    """The first `count` scenes of a held-out list, in the settings' size and length.
+    """The first `count` scenes of a held-out list, at the settings' size and length.
 
-    Raises `InputError` where the settings leave either open, or nothing is asked for.
+    Raises `InputError` if the settings leave either open, or `count` is less than 1.
     """
     height, width, frames = settings.height, settings.width, settings.frames
     if height is None or width is None or frames is None or frames < 2:
@@ -121,7 +121,7 @@ def asks_for(
 
 
 def tasks_of(config: TransformerConfig) -> tuple[str, ...]:
-    """The tasks that a checkpoint's head can do."""
+    """The tasks that a checkpoint's head supports."""
     scene = make_scene(HELD_OUT_SEED, 0, kind="move", frames=5)
     found = []
     for task in TASKS:
@@ -141,17 +141,17 @@ def make_samples(
     batch: int = 8,
     progress: Progress = silent,
 ) -> Iterator[Sample]:
-    """Make a clip for every ask; clip number i has the noise of the settings' seed plus i.
+    """Generate a clip for every ask; clip i uses the settings' seed plus i.
 
     Args:
         pipeline: The checkpoint.
-        asks: All of one task or of several.
+        asks: Inputs of one or several tasks.
         settings: The size and length of the scenes, and the sampling.
-        batch: Clips at once, of those that are given the prompt alone.
+        batch: Batch size for clips from a prompt only.
         progress: Reports the stage "generate".
 
     Raises:
-        InputError: The checkpoint cannot do a task; raised before any weight is loaded.
+        InputError: The checkpoint does not support a task; raised before any weight is loaded.
     """
     for task in {given.task: given.given for given in asks}.values():
         check_head(task, pipeline.info.transformer)
@@ -179,7 +179,7 @@ _KNOWN_PIXELS = ("start", "start_end", "region")
 
 
 def _end_of_batch(asks: Sequence[Ask], start: int, batch: int) -> int:
-    """Clips from the prompt alone go together; any other has sources of its own."""
+    """Batch clips from a prompt only; all others have sources of their own."""
     end = start + 1
     while end < min(start + batch, len(asks)) and asks[start].task == asks[end].task == "text":
         end += 1
@@ -193,7 +193,7 @@ def _rows(text: PromptEmbeddings, start: int, end: int) -> PromptEmbeddings:
 
 @torch.inference_mode()
 def _reconstructed(vae: AutoencoderKLMagvit, given: Ask, pipeline: Pipeline) -> Tensor | None:
-    """What the VAE makes of the clip that the given pixels are of."""
+    """The VAE's reconstruction of the source clip."""
     if given.task not in _KNOWN_PIXELS:
         return None
     dtype = wide(pipeline.dtype)
@@ -205,9 +205,9 @@ def _reconstructed(vae: AutoencoderKLMagvit, given: Ask, pipeline: Pipeline) -> 
 def rendered_samples(
     asks: Sequence[Ask], *, soft: bool, progress: Progress = silent
 ) -> Iterator[Sample]:
-    """The scenes themselves as if a perfect model had made them: the judge's own proof.
+    """The rendered scenes, as from a perfect model, to validate the judge.
 
-    `soft` blurs them (sigma 1.2 pixels) and adds noise (sigma 0.03), as generated pictures are.
+    `soft` blurs them (sigma 1.2 pixels) and adds noise (sigma 0.03) to resemble generated clips.
     Reports the stage "judge".
     """
     import cv2

@@ -1,8 +1,8 @@
-"""How the whole picture moves: shift and scale from frame to frame, by direct alignment.
+"""Global motion: shift and scale from frame to frame, by direct alignment.
 
-Every pair of neighbouring frames is aligned by Gauss-Newton on the brightness (Lucas and Kanade
-1981), with a shift and a scale about the picture's middle. Pixels without texture say nothing, and
-stripes nothing along themselves: there the smallest motion that explains the frames is taken.
+Every pair of adjacent frames is aligned by Gauss-Newton on the brightness (Lucas and Kanade 1981),
+with a shift and a scale about the centre. Untextured areas carry no information, and stripes none
+along their direction: there the smallest motion that explains the frames is used.
 
 Shape letters: F frames, H and W pixels.
 """
@@ -19,24 +19,24 @@ from ...models.geometry import TEMPORAL_FACTOR
 
 Array = np.ndarray[Any, Any]
 
-#: Gaussians under which a pair is aligned, first the coarse one, in pixels.
+#: Gaussian sigmas in pixels for aligning a pair, coarse to fine.
 _SCALES = (2.5, 1.2)
 _STEPS = 8
 _RIDGE = 1e-3
 
-# Mean squared slope of the brightness (0 to 1, per pixel) below which a ground is plain.
+# Mean squared gradient of the brightness (0 to 1, per pixel) below which a ground counts as plain.
 _LEAST_TEXTURE = 1.2e-5
 
-# Too few pixels to be sure.
+# Minimum number of pixels for a reliable result.
 _LEAST_SHARE = 0.05
 
 
 @dataclass(frozen=True)
 class PlaneMotion:
-    """Motion of the picture since the first frame, at every frame.
+    """Global motion of every frame relative to the first.
 
-    `shifts_F2` (x, y) in pixels is where the picture's middle went, `scales_F` how much larger
-    things are. `textured` says whether there was anything to see it by.
+    `shifts_F2` (x, y) is the displacement of the centre in pixels, `scales_F` the magnification.
+    `textured` tells whether there was enough texture to measure it.
     """
 
     shifts_F2: Array
@@ -44,11 +44,11 @@ class PlaneMotion:
     textured: bool
 
     def evenness(self) -> Array:
-        """How even the steps x, y and of the log scale are, [3]: their means in standard errors.
+        """Evenness [3] of the steps in x, y and log scale: their means in standard errors.
 
-        A step is one of four frames, because a VAE that keeps four frames in a latent moves in
-        jerks within it. A camera's steps are nearly alike (10 and more under blur and noise), those
-        of a wobbling ground are not (5 and less, where it is moved at all).
+        A step spans four frames, because a VAE with four frames per latent moves in jerks within
+        it. A camera's steps are nearly equal (10 or more, even with blur and noise), those of a
+        wobbling ground are not (5 or less, if it moves at all).
         """
         paths = np.column_stack([self.shifts_F2, np.log(self.scales_F)])
         steps = np.diff(paths[::TEMPORAL_FACTOR], axis=0)
@@ -59,7 +59,7 @@ class PlaneMotion:
 
 
 def plane_motion(brightness_FHW: Array, used_FHW: Array) -> PlaneMotion:
-    """Align each frame with the next where `used_FHW` holds in both; brightness is 0 to 1."""
+    """Align each frame with the next on pixels in both `used_FHW`; brightness is 0 to 1."""
     frames = len(brightness_FHW)
     shift, scale = np.zeros(2), 1.0
     shifts, scales = [shift], [scale]
@@ -79,7 +79,7 @@ def plane_motion(brightness_FHW: Array, used_FHW: Array) -> PlaneMotion:
 
 
 def _aligned(pair: Array, used: Array, start: Array) -> tuple[Array, float]:
-    """Shift x, y and log scale from the first to the second, and the texture they rest on."""
+    """Shift x, y and log scale from the first to the second frame, and the amount of texture."""
     step, texture = np.zeros(3), 0.0
     if np.abs(start).max() < 6:
         step = start.copy()
@@ -95,7 +95,7 @@ def _aligned(pair: Array, used: Array, start: Array) -> tuple[Array, float]:
             rows = slopes[seen & inside]
             wrong = (smooth[0] - back)[seen & inside]
             normal = rows.T @ rows
-            # A scale's slopes are as much larger as the picture is wide: its ridge is, too.
+            # The gradient of the scale grows with the image size, and so must its regularization.
             ridge = _RIDGE * np.trace(normal[:2, :2]) * np.array([1, 1, width * height / 12])
             change = np.linalg.solve(normal + np.diag(ridge + 1e-9), rows.T @ wrong)
             step = step + change
@@ -107,7 +107,7 @@ def _aligned(pair: Array, used: Array, start: Array) -> tuple[Array, float]:
 
 
 def _smoothed(picture: Array, used: Array, sigma: float) -> Array:
-    """Smoothed within `used`, so that nothing else shows through."""
+    """Smooth within `used`, ignoring all other pixels."""
     import cv2
 
     weight = used.astype(np.float32)
@@ -116,7 +116,7 @@ def _smoothed(picture: Array, used: Array, sigma: float) -> Array:
 
 
 def _moved(picture: Array, step: Array) -> tuple[Array, Array]:
-    """`picture` taken back by a motion, and where it has pixels for that."""
+    """Warp `picture` back by a motion; also returns where it has pixels."""
     import cv2
 
     height, width = picture.shape

@@ -1,7 +1,7 @@
-"""Bodies of the synthetic world as masks: pixels by their colour, in CIE Lab.
+"""Segments the bodies of the synthetic world by colour, in CIE Lab.
 
-Grounds are muted and bodies saturated (or white), so a pixel belongs to whichever is nearer. A
-body's own colour is measured in its middle; its outline is where a pixel is half that colour and
+Grounds are muted and bodies saturated (or white), so each pixel is assigned to the nearest colour.
+A body's actual colour is measured in its interior; its outline is where a pixel is half body and
 half ground, which blur does not move.
 
 Shape letters: F frames, H and W pixels. Lab is in its usual units, lightness 0 to 100.
@@ -19,29 +19,29 @@ from ..scenes import COLOURS, TINTS
 
 Array = np.ndarray[Any, Any]
 
-#: Gaussian that quietens noise before anything is measured, in pixels.
+#: Gaussian sigma in pixels for denoising before all measurements.
 _QUIET = 0.8
 
-# Textures are this much lighter and darker than their tint.
+# Textures are lighter and darker than their tint by this much.
 _LIGHTS = (0.76, 1.0, 1.24)
 
-# A colour that covers more of the clip than any body is the ground.
+# A colour that covers more of the clip than any body can is the ground.
 _GROUND_SHARE = 0.5
 
-# Pixels around a body that a soft picture mixes with it: its motion would pass for the ground's.
+# Pixels around a body that blur mixes with it: their motion would be taken for the ground's.
 _CLEAR = 6
 
-# Below this share of the picture, or in fewer of the frames, a patch of colour is no body.
+# A patch below this share of the image, or in fewer frames, is not a body.
 _LEAST_AREA = 0.004
 _LEAST_FRAMES = 0.25
 
-# A rim where a body's colour and the ground's mix: this much of it lies this near to the body.
+# A rim of mixed colours: this share of it is within this distance of the body.
 _RIM_PIXELS, _RIM_SHARE = 4, 0.6
 
 
 @dataclass(frozen=True)
 class Patch:
-    """A body's pixels: `cover_FHW` 0 to 1, and the `colour` name and `lab` (3) that it has."""
+    """A body's pixel coverage `cover_FHW` (0 to 1), its `colour` name and `lab` (3)."""
 
     colour: str
     lab: Array
@@ -50,9 +50,9 @@ class Patch:
 
 @dataclass(frozen=True)
 class Segments:
-    """Bodies (largest first), the ground's pixels and what it looks like.
+    """Bodies (largest first), and the pixels and appearance of the ground.
 
-    `tint` is the name of the nearest ground colour, `ground_lab` (3) the middle of its colours.
+    `tint` is the name of the nearest ground colour, `ground_lab` (3) the mean of its colours.
     """
 
     patches: tuple[Patch, ...]
@@ -93,7 +93,7 @@ def to_lab(frames_FHWC: Tensor) -> Array:
 
 
 def largest_component(mask_HW: Array) -> Array:
-    """The largest connected part of a mask."""
+    """The largest connected component of a mask."""
     import cv2
 
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask_HW.astype(np.uint8))
@@ -103,7 +103,7 @@ def largest_component(mask_HW: Array) -> Array:
 
 
 def grown(mask_HW: Array, pixels: int) -> Array:
-    """A mask grown by `pixels` to every side; shrunk where they are below 0."""
+    """Dilate a mask by `pixels`, or erode it if negative."""
     import cv2
 
     side = 2 * abs(pixels) + 1
@@ -113,7 +113,7 @@ def grown(mask_HW: Array, pixels: int) -> Array:
 
 
 def _prototypes() -> tuple[list[str], Array]:
-    """Names and Lab colours of bodies, then of grounds in light and shade."""
+    """Names and Lab colours of bodies, then of light and dark grounds."""
     import cv2
 
     names, colours = list(COLOURS), [np.array(colour) for colour in COLOURS.values()]
@@ -126,14 +126,14 @@ def _prototypes() -> tuple[list[str], Array]:
 
 
 def _distances(lab: Array, colours_P3: Array) -> Array:
-    """Squared distance of every colour [..., 3] to each of P colours: [..., P]."""
+    """Squared distances [..., P] of colours [..., 3] to P palette colours."""
     colours = colours_P3.astype(np.float32)
     squares = (lab.astype(np.float32) ** 2).sum(-1, keepdims=True) + (colours**2).sum(-1)
     return np.asarray(squares - 2 * (lab.astype(np.float32) @ colours.T))
 
 
 def _tones(lab_N3: Array) -> Array:
-    """The light and the dark of a ground's colours: [2, 3]."""
+    """The light and the dark colour of a ground: [2, 3]."""
     middle = np.median(lab_N3, axis=0)
     _, axes = np.linalg.eigh(np.cov((lab_N3 - middle).T) + 1e-6 * np.eye(3))
     along = (lab_N3 - middle) @ axes[:, -1]
@@ -141,7 +141,7 @@ def _tones(lab_N3: Array) -> Array:
 
 
 def _cores(masks: dict[int, Array]) -> dict[int, Array]:
-    """The patches that are bodies, largest first: colour number to [F, H, W]."""
+    """The patches that are bodies, largest first: colour index -> [F, H, W]."""
     import cv2
 
     square = np.ones((3, 3), np.uint8)
@@ -167,13 +167,13 @@ def _middle_colour(lab_FHW3: Array, core_FHW: Array) -> Array:
 
 
 def _cover(lab_FHW3: Array, own: Array, tones: Array, others: Array) -> Array:
-    """How much of every pixel has the body's own colour, 0 to 1, against either tone."""
+    """Coverage of each pixel by the body's colour, 0 to 1, against either ground tone."""
     cover = np.ones(lab_FHW3.shape[:3], np.float32)
     for tone in tones:
         axis = (own - tone).astype(np.float32)
         square = float(axis @ axis) + 1e-6
         share = (lab_FHW3 @ axis - np.float32(tone @ axis)) / square
-        # Squared distance from the line between the two colours, by Pythagoras.
+        # Squared distance from the line through the two colours, by Pythagoras.
         beside = _distances(lab_FHW3, tone[None])[..., 0] - share**2 * square
         cover = np.minimum(cover, np.where(beside < 0.25 * square, share, 0))
     if len(others):
@@ -183,7 +183,7 @@ def _cover(lab_FHW3: Array, own: Array, tones: Array, others: Array) -> Array:
 
 
 def _connected(cover_FHW: Array, core_FHW: Array) -> Array:
-    """The cover in and next to the part that holds the body's core, else its largest part."""
+    """The coverage in and around the component with the body's core, or else the largest one."""
     kept = np.zeros_like(cover_FHW)
     for frame, (cover, core) in enumerate(zip(cover_FHW, core_FHW, strict=True)):
         part = largest_component(cover > 0.5)

@@ -1,7 +1,7 @@
-"""Which shape a mask has and how it lies: compared with the rendered shapes, at the same area.
+"""Classifies the shape and orientation of a mask by comparison with rendered shapes.
 
-A mask is brought to one area and centre, so that size and place drop out; then it is compared with
-each shape at every turn, sharp and soft, by the overlap of the two (intersection over union).
+A mask is normalized in area and position, and compared with each shape at every angle, sharp and
+soft, by intersection over union.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STEP = math.radians(5)
 # Gaussians of the templates, in pixels of the compared square: generated pictures are soft.
 _SOFTNESS = (0.0, 1.5, 3.0)
 
-#: Turn after which a shape looks the same, in radians; a circle's turn cannot be seen.
+#: Rotational symmetry of each shape in radians; a circle's rotation cannot be detected.
 SYMMETRY = {
     "circle": 0.0,
     "square": math.pi / 2,
@@ -36,9 +36,9 @@ SYMMETRY = {
 
 @dataclass(frozen=True)
 class Likeness:
-    """How well the best turn of each shape fits, [S] in the order of `SHAPES`, 0 to 1.
+    """Best overlap [S] of each shape in the order of `SHAPES`, 0 to 1.
 
-    `angles` [S] are those turns in radians clockwise, from 0 up to the shape's symmetry.
+    `angles` [S] are the best angles in radians clockwise, from 0 up to the shape's symmetry.
     """
 
     overlaps: Array
@@ -58,7 +58,7 @@ def likeness(cover_HW: Array) -> Likeness:
 
 
 def normalised(cover_HW: Array) -> Array:
-    """The mask in a square around its centre, scaled to one area: [32, 32]."""
+    """The mask cropped to a square around its centre and scaled to a fixed area: [32, 32]."""
     import cv2
 
     area, (x, y) = moments(cover_HW)
@@ -73,7 +73,7 @@ def normalised(cover_HW: Array) -> Array:
 
 
 def moments(cover_HW: Array) -> tuple[float, tuple[float, float]]:
-    """Area in pixels and centre (x, y), counted from the middle of the first pixel."""
+    """Area in pixels and centroid (x, y), relative to the centre of the first pixel."""
     area = float(cover_HW.sum())
     height, width = cover_HW.shape
     x = float((cover_HW.sum(0) * np.arange(width)).sum()) / area
@@ -91,7 +91,7 @@ def unit_area(shape: str) -> float:
 
 @cache
 def _templates(shape: str) -> tuple[Array, Array]:
-    """Every softness and turn of a shape, [K, turns, 32 * 32], and the turns."""
+    """Templates of a shape at every softness and angle, [K, turns, 32 * 32], and the angles."""
     import cv2
 
     symmetry = SYMMETRY[shape]
@@ -106,7 +106,7 @@ def _templates(shape: str) -> tuple[Array, Array]:
 
 
 def _drawn(shape: str, symmetry: float, count: int) -> Array:
-    """The world's own shape at `count` turns: [count, H, W] of 0 to 1."""
+    """The rendered shape at `count` angles: [count, H, W] in 0 to 1."""
     turn = symmetry * (count - 1) / count
     body = Body(shape, "white", "large", (0.5, 0.5), (0.5, 0.5), turn=turn)
     scene = Scene(
@@ -117,7 +117,7 @@ def _drawn(shape: str, symmetry: float, count: int) -> Array:
 
 
 def _refined(fits: Array, turns: Array, best: int) -> float:
-    """The turn of the best fit, between the steps: the top of a parabola through three of them."""
+    """Refine the best angle between the steps, by a parabola through three of them."""
     if len(turns) < 3:
         return float(turns[best])
     left, top, right = (float(fits[(best + i) % len(fits)]) for i in (-1, 0, 1))

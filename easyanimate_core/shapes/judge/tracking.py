@@ -1,6 +1,6 @@
-"""What a clip of the synthetic world shows, by plain computer vision.
+"""Detects what a clip of the synthetic world shows, with classical computer vision.
 
-Shape letters: F frames, H and W pixels. Places are (x, y) in pixels, where pixel i covers
+Shape letters: F frames, H and W pixels. Positions are (x, y) in pixels, where pixel i covers
 [i, i + 1); angles are in radians clockwise.
 """
 
@@ -22,45 +22,45 @@ from .shapes import SYMMETRY, likeness, moments, unit_area
 
 Array = np.ndarray[Any, Any]
 
-#: What is no motion: a smaller way (share of the side), growth (ratio) and turn (radians).
+#: Below these there is no motion: displacement (share of the side), growth (ratio), turn (radians).
 STILL_WAY = 0.10
 STILL_GROWTH = 1.25
 STILL_TURN = math.radians(25)
 
-#: A turn against the clock: scenes turn clockwise alone.
+#: A counterclockwise turn, which scenes do not have.
 TURN_BACK = "turn back"
 
-# What is no camera move: a smaller way and growth of the whole picture.
+# Below these there is no camera move: displacement and growth of the whole image.
 _STILL_SHIFT = 0.06
 _STILL_ZOOM = 1.12
 
-# A motion of the picture that is less even is none; see `PlaneMotion.evenness`.
+# A less even global motion does not count; see `PlaneMotion.evenness`.
 _LEAST_EVEN = 6.0
 
-# What overlaps less with its likeliest shape is none: noise reaches 0.78 at most and 0.57 mostly, a
-# soft clip's bodies 0.8 at least.
+# Minimum overlap with the likeliest shape: noise reaches 0.78 at most and typically 0.57, bodies in
+# soft clips at least 0.8.
 _LEAST_OVERLAP = 0.65
 
-# Pixels of cover below which a body is not seen in a frame.
+# Minimum coverage in pixels for a body to count as visible in a frame.
 _LEAST_PIXELS = 12.0
 
-# Frames in which less of a body is seen than this share of the most are not asked for its shape.
+# Frames that show less than this share of a body's maximum area are not used for its shape.
 _WHOLE = 0.75
 
 
 @dataclass(frozen=True)
 class ObservedBody:
-    """A body over the clip. Places, areas and angles are NaN in frames where it is not seen.
+    """A body over the clip. Positions, areas and angles are NaN in frames where it is not visible.
 
     Args:
-        colour: Name of the nearest colour, with `lab` (3) as what it really is.
+        colour: Name of the nearest colour; `lab` (3) is the actual colour.
         shape: Name of the likeliest shape, or "none"; `overlap` (0 to 1) is how well it fits.
-        size: "small" or "large", in the first frame where it is seen.
+        size: "small" or "large", in the first frame where it is visible.
         centres_F2: Its centre.
-        areas_F: Pixels that it covers.
-        angles_F: How it lies, without jumps; 0 all along for a circle.
-        cover_FHW: Its pixels, 0 to 1.
-        confidence: 0 to 1: the share of frames where it is seen, times `overlap`.
+        areas_F: Its area in pixels.
+        angles_F: Its orientation, unwrapped; always 0 for a circle.
+        cover_FHW: Its pixel coverage, 0 to 1.
+        confidence: 0 to 1: the share of frames where it is visible, times `overlap`.
     """
 
     colour: str
@@ -76,7 +76,7 @@ class ObservedBody:
 
     @property
     def way(self) -> tuple[float, float]:
-        """From its first place to its last, fitted as an even motion over all frames: (x, y)."""
+        """Displacement (x, y) over the clip, from a linear fit over all frames."""
         seen = np.flatnonzero(np.isfinite(self.areas_F))
         if len(seen) < 2:
             return 0.0, 0.0
@@ -86,7 +86,7 @@ class ObservedBody:
 
     @property
     def growth(self) -> float:
-        """Its radius at the end in those at the start, fitted as an even growth."""
+        """Ratio of its final to its initial radius, from a fit of uniform growth."""
         seen = np.flatnonzero(np.isfinite(self.areas_F))
         if len(seen) < 2:
             return 1.0
@@ -96,7 +96,7 @@ class ObservedBody:
 
     @property
     def turn(self) -> float:
-        """How far it turns over the clip, clockwise, fitted as an even turn."""
+        """Clockwise rotation over the clip, from a linear fit."""
         seen = np.flatnonzero(np.isfinite(self.angles_F))
         if len(seen) < 2:
             return 0.0
@@ -104,7 +104,7 @@ class ObservedBody:
 
     @property
     def motion(self) -> str:
-        """Its motion in the words of `Scene.motion`, or "turn back", against the clock."""
+        """Its motion in the terms of `Scene.motion`, or "turn back" for counterclockwise."""
         side = min(self.cover_FHW.shape[1:])
         x, y = self.way
         if max(abs(x), abs(y)) >= STILL_WAY * side:
@@ -122,10 +122,9 @@ class ObservedBody:
 class Observation:
     """What a clip shows.
 
-    `bodies` are in the order of their pixels, most first. `tint` is the ground's nearest colour,
-    with `ground_lab` (3) as what it really is. `camera` is a move of `conditioning.camera`,
-    "Static" where the ground stays, or None where it has no texture to tell by; `plane` is how it
-    moves.
+    `bodies` are sorted by area, largest first. `tint` is the nearest ground colour, `ground_lab`
+    (3) the actual one. `camera` is a move of `paths.camera`, "Static" if the ground does not move,
+    or None if it has no texture to tell; `plane` is its motion.
     """
 
     bodies: tuple[ObservedBody, ...]
@@ -136,7 +135,7 @@ class Observation:
 
     @property
     def main(self) -> ObservedBody | None:
-        """What the caption would begin with: the body that moves most, else the largest."""
+        """The body that the caption would begin with: the one that moves most, else the largest."""
         if not self.bodies:
             return None
         ways = [math.hypot(*body.way) for body in self.bodies]
@@ -146,20 +145,20 @@ class Observation:
 
     @property
     def motion(self) -> str:
-        """The camera's move where it moves, else the main body's motion; "none" without a body."""
+        """The camera's move if any, else the main body's motion; "none" without a body."""
         if self.camera not in (None, "Static"):
             return self.camera
         return "none" if self.main is None else self.main.motion
 
 
 def observe(frames_FHWC: Tensor) -> Observation:
-    """Look at a clip [F, H, W, 3] in [0, 1]; `InputError` where it is none."""
+    """Analyze a clip [F, H, W, 3] in [0, 1]; `InputError` if it is invalid."""
     check_pixels("The video", frames_FHWC)
     parts = segment(frames_FHWC)
     brightness_FHW = to_lab(frames_FHWC)[..., 0] / 100
     ground = plane_motion(brightness_FHW, parts.ground_FHW)
     plane, camera = ground, _camera(ground, frames_FHWC.shape[2], frames_FHWC.shape[1])
-    if camera not in (None, "Static"):  # then bodies move with it, and stripes alone mislead
+    if camera not in (None, "Static"):  # then bodies move with it; stripes alone would mislead
         plane = plane_motion(brightness_FHW, np.ones_like(parts.ground_FHW))
         camera = _camera(plane, frames_FHWC.shape[2], frames_FHWC.shape[1])
     bodies = tuple(filter(None, (_observed(patch) for patch in parts.patches)))
@@ -167,7 +166,7 @@ def observe(frames_FHWC: Tensor) -> Observation:
 
 
 def _observed(patch: Patch) -> ObservedBody | None:
-    """A patch measured, or None where it is seen in no frame."""
+    """Measure a patch; None if it is not visible in any frame."""
     frames, height, width = patch.cover_FHW.shape
     areas_F = patch.cover_FHW.sum(axis=(1, 2)).astype(np.float64)
     areas_F[areas_F < _LEAST_PIXELS] = np.nan
@@ -202,7 +201,7 @@ def _observed(patch: Patch) -> ObservedBody | None:
 
 
 def _is_whole(cover_FHW: Array, areas_F: Array, frame: int) -> bool:
-    """Not hidden in part: as large as around it, and away from the border."""
+    """Frames without partial occlusion: as large as in adjacent ones, and away from the border."""
     edge = max(float(side.max()) for side in (
         cover_FHW[frame, 0], cover_FHW[frame, -1], cover_FHW[frame, :, 0], cover_FHW[frame, :, -1]
     ))  # fmt: skip
@@ -211,7 +210,7 @@ def _is_whole(cover_FHW: Array, areas_F: Array, frame: int) -> bool:
 
 
 def _unwrapped(angles_F: Array, symmetry: float) -> Array:
-    """Angles without jumps: each is taken as near to the one before as the symmetry allows."""
+    """Unwrap angles: each is as close to the previous one as the symmetry allows."""
     if symmetry == 0:
         return np.where(np.isfinite(angles_F), 0.0, np.nan)
     smooth, before = angles_F.copy(), None
@@ -231,7 +230,7 @@ def _direction(x: float, y: float) -> str:
 
 
 def _camera(plane: PlaneMotion, width: int, height: int) -> str | None:
-    """The move of the camera that the picture's motion says."""
+    """The camera move that corresponds to the global motion."""
     if not plane.textured:
         return None
     shift_x, shift_y = plane.shifts_F2[-1]

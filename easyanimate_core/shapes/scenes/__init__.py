@@ -1,4 +1,4 @@
-"""Captioned clips of coloured shapes in which everything is known exactly, made without files."""
+"""Procedural captioned clips of coloured shapes with exact ground truth, made without files."""
 
 from .caption import LANGUAGES, caption
 from .render import (

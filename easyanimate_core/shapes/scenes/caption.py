@@ -1,4 +1,4 @@
-"""What a scene shows, in one sentence of a fixed grammar: one wording for each meaning."""
+"""Captions of scenes: one sentence of a fixed grammar, with one wording per meaning."""
 
 from __future__ import annotations
 
@@ -62,10 +62,10 @@ _CAMERAS_ZH = {
 
 
 def caption(scene: Scene, language: str = "en") -> str:
-    """The sentence that says all of `scene` but its numbers, in English or in Chinese ("zh").
+    """A sentence that describes all of `scene` but its numbers, in English or Chinese ("zh").
 
-    Directions are the screen's for bodies, and the camera's own for the camera: what it shows goes
-    the other way.
+    Directions of bodies are in screen space; those of the camera are its own, so that its content
+    moves the other way.
     """
     if language not in LANGUAGES:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Synthetic clips as files: videos, control files and the manifests that training reads."""
+"""Writes synthetic clips to files: videos, control files and manifests for training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-#: What can be written beside every clip: videos, camera files (.txt) and tracks (.json).
+#: Files that can be written with every clip: videos, camera files (.txt) and tracks (.json).
 FILES = (*CONTROLS, "masks", "camera", "tracks")
 
 FPS = 8
@@ -29,9 +29,9 @@ _SHEET_CELL = 112
 
 @dataclass(frozen=True)
 class ClipSet:
-    """`count` scenes of `make_scene`, and what is written of them.
+    """`count` scenes from `make_scene`, and the files to write for them.
 
-    Each of `languages` gives an entry of the manifest. `controls` are some of `FILES`.
+    Each language adds an entry to the manifest. `controls` are a subset of `FILES`.
     """
 
     count: int
@@ -61,10 +61,10 @@ class ClipSet:
             raise InputError(
                 f"The size is {self.size[0]} x {self.size[1]}; H.264 needs even sides."
             )
-        self.scene(0)  # refuses what no scene can have
+        self.scene(0)  # raises for values that no scene can have
 
     def scene(self, index: int) -> Scene:
-        """Scene `index` of the set."""
+        """Scene `index` of the dataset."""
         height, width = self.size
         return make_scene(
             self.seed,
@@ -81,10 +81,9 @@ def write_clips(folder: Path, clips: ClipSet, progress: Progress = silent) -> Pa
     """Write `clips` to `folder`, which must be new or empty; returns the manifest's path.
 
     `metadata.json` lists {"file_path", "text", "type"} for every clip and language, with paths
-    relative to `folder`. The first control is its "control_file_path"; every further one has a
-    manifest of its own, metadata_NAME.json. A clip in which nothing moves has no tracks, and no
-    control path for them. `contact_sheet.png` shows the first clips. The folder appears whole or
-    not at all.
+    relative to `folder`. The first control is its "control_file_path"; each further one has its own
+    manifest, metadata_NAME.json. A clip in which nothing moves has no tracks, and no control path
+    for them. `contact_sheet.png` shows the first clips. The folder appears complete or not at all.
     """
     check_folder(folder, "place for new clips", lambda _: False)
     with atomic_folder(folder) as scratch:
@@ -126,7 +125,7 @@ def _entries(
 def _write_control(
     folder: Path, name: str, stem: str, scene: Scene, rendered: Rendered
 ) -> str | None:
-    """The written file's path from `folder`, or None where the scene has nothing to write."""
+    """Write a control file; its path relative to `folder`, or None if the scene has none."""
     from ...media import atomic_file
     from ...paths.camera import write_camera_file
     from ...paths.trajectory import tracks_to_json

@@ -1,7 +1,7 @@
-"""A scene as pixels, with its masks, outlines, depth, tracks and camera path.
+"""Renders a scene with its masks, outlines, depth, tracks and camera path.
 
-Everything lies on one plane in front of the first camera, and is seen as the camera path projects
-it. Pixel i covers [i, i + 1), so a picture's middle is at half its size.
+Everything is on one plane in front of the first camera and is projected along the camera path.
+Pixel i covers [i, i + 1), so the centre of an image is at half its size.
 
 Shape letters: B bodies, F frames, H and W pixels.
 """
@@ -39,10 +39,10 @@ _EDGE = 1.0  # half the outline in the edges, in pixels
 
 @dataclass(frozen=True)
 class Rendered:
-    """A clip and what is known of it.
+    """A clip with its ground truth.
 
-    `frames` [F, H, W, 3] uint8. `distances` [B, F, H, W] float32: signed distance of every pixel's
-    middle to each body's outline, in pixels, negative inside; exact along the sides, mitred at
+    `frames` [F, H, W, 3] uint8. `distances` [B, F, H, W] float32: signed distance of every pixel
+    centre to each body's outline, in pixels, negative inside; exact along the sides, mitred at
     corners. `near` [B] is each body's brightness in the depth map.
     """
 
@@ -52,7 +52,7 @@ class Rendered:
 
     @cached_property
     def body_masks(self) -> NDArray[np.bool_]:
-        """[B, F, H, W]: where each body is seen."""
+        """[B, F, H, W]: where each body is visible."""
         inside = self.distances < 0
         for back in range(len(inside) - 1):
             inside[back] &= ~inside[back + 1 :].any(0)
@@ -60,7 +60,7 @@ class Rendered:
 
     @property
     def masks(self) -> NDArray[np.bool_]:
-        """[F, H, W]: where the main body is seen."""
+        """[F, H, W]: where the main body is visible."""
         masks: NDArray[np.bool_] = self.body_masks[0]
         return masks
 
@@ -74,7 +74,7 @@ class Rendered:
 
     @cached_property
     def edges(self) -> NDArray[np.uint8]:
-        """[F, H, W, 3]: outlines of the bodies' seen parts, 2 pixels wide, white on black."""
+        """[F, H, W, 3]: outlines of the visible parts of bodies, 2 pixels wide, white on black."""
         drawn = np.zeros(self.distances.shape[1:], np.float32)
         for distance in self.distances:
             drawn = np.maximum(drawn * (1 - _coverage(distance)), _line(distance, _EDGE))
@@ -82,7 +82,7 @@ class Rendered:
 
 
 def render(scene: Scene) -> Rendered:
-    """`scene` as pixels: the same bytes for the same scene, in any order."""
+    """Render `scene`: the same scene always gives the same bytes."""
     scale_F, offset_F2 = _projection(scene)
     distances = np.stack([_distance(scene, body, scale_F, offset_F2) for body in scene.bodies])
     if scene.look == "outlined":
@@ -100,17 +100,16 @@ def render(scene: Scene) -> Rendered:
 
 
 def camera_of(scene: Scene) -> CameraPath:
-    """The path that the Control-Camera head is given for `scene`."""
+    """The camera path of `scene` for the Control-Camera head."""
     from ...paths.camera import camera_path
 
     return camera_path([scene.camera], frames=scene.frames, speed=scene.speed, exact=True)
 
 
 def tracks_of(scene: Scene) -> tuple[Track, ...]:
-    """Centres of the bodies that move in the picture, in pixels, a point for every frame.
+    """Centres of the bodies that move in the image, in pixels, one point per frame.
 
-    A body that is hidden behind another has points all the same. None moves where a body only
-    changes.
+    A body hidden behind another still has points. A body that only changes does not move.
     """
     from ...paths.trajectory import Track
 
@@ -122,7 +121,7 @@ def tracks_of(scene: Scene) -> tuple[Track, ...]:
 def control_video(scene: Scene, kind: str) -> Array:
     """The control video of `kind` for `scene`, [F, H, W, 3] in 0 to 1.
 
-    A scene without a moving body has black frames for "trajectory".
+    For "trajectory", a scene without a moving body has black frames.
     """
     if kind == "edges":
         return render(scene).edges.astype(np.float32) / 255
@@ -146,10 +145,10 @@ def reference(scene: Scene) -> NDArray[np.uint8]:
 
 
 def outlined_measure(frames: Array) -> tuple[float, float]:
-    """How much of `frames` [..., 3] in 0 to 1 is white and how much is black: two shares.
+    """The shares of white and black pixels in `frames` [..., 3] in 0 to 1.
 
-    The measure of the "outlined" look, whatever it shows: its clips are at least 0.75 white and
-    0.01 black (its outlines), textured ones at most 0.15 white and not black at all.
+    They identify the "outlined" look: its clips are at least 0.75 white and 0.01 black (the
+    outlines), textured ones at most 0.15 white and never black.
     """
     white = frames.min(-1) >= _WHITE
     black = frames.max(-1) <= _BLACK
@@ -157,9 +156,9 @@ def outlined_measure(frames: Array) -> tuple[float, float]:
 
 
 def _projection(scene: Scene) -> tuple[Array, Array]:
-    """[F] and [F, 2]: a pixel (x, y) of the first camera is seen at scale x (x, y) + offset.
+    """Scale [F] and offset [F, 2] that map a pixel (x, y) of the first camera to every camera.
 
-    The plane faces the cameras, none of which is turned, so scale and offset are all there is.
+    The plane is parallel to the image plane of all cameras, so there is nothing else.
     """
     if scene.camera == "Static":
         return np.ones(scene.frames, np.float32), np.zeros((scene.frames, 2), np.float32)
@@ -179,7 +178,7 @@ def _time(scene: Scene) -> NDArray[np.float64]:
 
 
 def _centre(scene: Scene, body: Body, scale_F: Array, offset_F2: Array) -> Array:
-    """[F, 2]: where the body's centre is seen, in pixels."""
+    """[F, 2]: the projected centre of the body, in pixels."""
     start, end = np.array(body.start), np.array(body.end)
     place_F2 = start + _time(scene)[:, None] * (end - start)
     seen = place_F2 * (scene.width, scene.height) * scale_F[:, None] + offset_F2
@@ -211,7 +210,7 @@ def _square(x: Array, y: Array, radius: Array) -> Array:
 
 
 def _triangle(x: Array, y: Array, radius: Array) -> Array:
-    """Equilateral, a corner at the top; the centre is its centroid."""
+    """An equilateral triangle, pointing up, centred on its centroid."""
     slope = np.float32(np.sqrt(0.75))
     return np.maximum(np.abs(x) * slope - y * np.float32(0.5), y) - 0.6 * radius
 
@@ -233,12 +232,12 @@ _SHAPES: dict[str, Any] = {
 
 
 def _coverage(distance: Array) -> Array:
-    """Share of a pixel that lies inside, of an outline that is straight there."""
+    """Coverage of a pixel by the inside of a locally straight outline."""
     return np.clip(np.float32(0.5) - distance, 0, 1)
 
 
 def _line(distance: Array, half: float) -> Array:
-    """Share of a pixel that lies within `half` of the outline."""
+    """Coverage of a pixel by the band within `half` of the outline."""
     return np.clip(np.float32(half + 0.5) - np.abs(distance), 0, 1)
 
 
@@ -247,7 +246,7 @@ def _levels(values: Array) -> NDArray[np.uint8]:
 
 
 def _ground_levels(scene: Scene, scale_F: Array, offset_F2: Array) -> Array:
-    """[3, F, H, W]: the ground as every camera sees it, 0 to 255."""
+    """[3, F, H, W]: the ground as seen by every camera, 0 to 255."""
     side = min(scene.height, scene.width)
     moving = scene.camera != "Static"
     scale, offset = (scale_F, offset_F2) if moving else (scale_F[:1], offset_F2[:1])
@@ -263,25 +262,25 @@ def _ground_levels(scene: Scene, scale_F: Array, offset_F2: Array) -> Array:
 
 
 def _pattern(ground: Ground, x_FW: Array, y_FH: Array, entropy: tuple[int, int]) -> Array:
-    """[F, H, W] in -1 to 1: the texture at plane coordinates, in shorter sides."""
+    """[F, H, W] in -1 to 1: the texture at plane coordinates in units of the shorter side."""
     if ground.texture == "plain":
         return np.zeros((len(x_FW), y_FH.shape[1], x_FW.shape[1]), np.float32)
     if ground.texture == "clouds":
         return _clouds(x_FW, y_FH, entropy)
     turns_x = np.float32(2 * np.pi) * (x_FW / _PERIOD + ground.phase[0])[:, None, :]
     turns_y = np.float32(2 * np.pi) * (y_FH / _PERIOD + ground.phase[1])[:, :, None]
-    if ground.texture == "stripes":  # aslant, so that moves across and down are both seen
+    if ground.texture == "stripes":  # diagonal, so that horizontal and vertical moves are visible
         return _steps(np.sin((turns_x + turns_y) * np.float32(0.75)))
     return _steps(np.sin(turns_x)) * _steps(np.sin(turns_y))
 
 
 def _steps(wave: Array) -> Array:
-    """Light and dark with an edge about a pixel wide, at the usual sizes."""
+    """A square wave between light and dark with edges about a pixel wide at usual sizes."""
     return np.clip(wave * 4, -1, 1)
 
 
 def _clouds(x_FW: Array, y_FH: Array, entropy: tuple[int, int]) -> Array:
-    """Value noise of two octaves. A lattice is bilinear, so it is two products of matrices."""
+    """Two octaves of value noise. Bilinear interpolation is computed as two matrix products."""
     lattice = np.random.default_rng(entropy).random((2, _LATTICE, _LATTICE), np.float32) * 2 - 1
     noise = np.zeros((len(x_FW), y_FH.shape[1], x_FW.shape[1]), np.float32)
     for values, cell, share in zip(
@@ -293,7 +292,7 @@ def _clouds(x_FW: Array, y_FH: Array, entropy: tuple[int, int]) -> Array:
 
 
 def _weights(position: Array) -> Array:
-    """[F, K, N]: how much each lattice point counts at `position` [F, K]; the lattice repeats."""
+    """[F, K, N]: weights of the lattice points at `position` [F, K]; the lattice is periodic."""
     away = np.abs((position[..., None] - np.arange(_LATTICE)) % _LATTICE)
     near = np.clip(1 - np.minimum(away, _LATTICE - away), 0, 1)
     return (near * near * (3 - 2 * near)).astype(np.float32)

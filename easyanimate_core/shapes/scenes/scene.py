@@ -1,8 +1,7 @@
-"""What a synthetic clip shows: shapes on a textured plane that move, change or are filmed.
+"""Scenes of synthetic clips: shapes on a textured plane that move, change, or are filmed.
 
-A scene follows from (seed, index, kind) alone, in any order and on any machine. Positions are
-shares of the picture's width and height, sizes of its shorter side; both as the first camera sees
-them.
+A scene is fully determined by (seed, index, kind), on any machine. Positions are fractions of the
+image's width and height, sizes fractions of its shorter side, both as seen by the first camera.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ Point = tuple[float, float]
 
 SHAPES = ("circle", "square", "triangle", "cross")
 
-#: Colours of bodies, saturated and far apart.
+#: Colours of bodies: saturated and far apart.
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (222, 32, 36),
     "green": (36, 186, 48),
@@ -33,27 +32,27 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 TEXTURES = ("plain", "stripes", "checks", "clouds")
 
-#: Colours of grounds, so muted that every body stands out.
+#: Colours of grounds: muted, so that every body stands out.
 TINTS: dict[str, tuple[int, int, int]] = {
     "grey": (112, 112, 112),
     "brown": (116, 90, 66),
     "teal": (62, 108, 108),
 }
 
-#: Radius of a body's circle, and about that of its other shapes, as a share of the shorter side.
+#: Radius of a circle, and roughly of other shapes, as a fraction of the shorter side.
 SIZES = {"small": 0.135, "large": 0.215}
 
-#: How far a shape reaches from its centre, in radii.
+#: Extent of a shape from its centre, in radii.
 REACH = 1.2
 
-#: "textured" shows everything as it is said; "outlined" has black outlines on a flat white ground.
+#: "textured" looks as captioned; "outlined" has black outlines on a plain white ground.
 Look = Literal["textured", "outlined"]
 LOOKS: tuple[str, ...] = get_args(Look)
 
-#: Kinds of scenes; "mixed" and "varied" draw one of the others with the shares of `SHARES`.
+#: Kinds of scenes; "mixed" and "varied" sample one of the others with the weights in `SHARES`.
 KINDS = ("mixed", "move", "change", "occlusion", "camera", "varied")
 
-#: "varied" has more of what is hard to learn: camera moves, and bodies that grow, shrink and turn.
+#: "varied" favours what is hard to learn: camera moves, and bodies that grow, shrink and turn.
 SHARES = {
     "mixed": {"move": 0.60, "change": 0.12, "occlusion": 0.13, "camera": 0.15},
     "varied": {"move": 0.20, "camera": 0.40, "change": 0.25, "occlusion": 0.15},
@@ -69,16 +68,16 @@ DIRECTIONS: dict[str, tuple[int, int]] = {
 
 CHANGES = ("grow", "shrink", "turn")
 
-#: Camera moves -> where the picture's content goes.
+#: Camera move -> direction in which the content moves.
 PANS = {"Pan Left": "right", "Pan Right": "left", "Pan Up": "down", "Pan Down": "up"}
 ZOOMS = ("Zoom In", "Zoom Out")
 CAMERAS = ("Static", *PANS, *ZOOMS)
 
-#: Distance of the plane that everything lies on from the first camera, in the camera path's units.
+#: Distance of the plane from the first camera, in the units of the camera path.
 PLANE_DEPTH = 4.0
 
-# Of `conditioning.camera`, which needs PyTorch: how far a pan and a zoom at speed 1 go, and the
-# focal length, in heights of a picture that is not wider than 16:9, else in 9/16 of its width.
+# Copied from `paths.camera`, which needs PyTorch: the extent of a pan and a zoom at speed 1, and
+# the focal length, in image heights up to 16:9, in 9/16 of the width for wider images.
 _PAN_LENGTH, _ZOOM_LENGTH = 1.5, 3.0
 _FOCAL = 0.946026558
 
@@ -87,12 +86,12 @@ _PAN_TRAVEL = (0.25, 0.45)
 _ZOOM_FACTOR = (1.4, 1.8)
 _TURN = (math.pi / 2, math.pi)  # clockwise
 _FAR, _NEAR = 0.55, 0.9
-_BACK_SCALE = 0.85  # of a body that passes behind another: so both are seen whole at the ends
+_BACK_SCALE = 0.85  # for a body that passes behind another: both are fully visible at start and end
 
 
 @dataclass(frozen=True)
 class Ground:
-    """`texture` and `tint`, and where the pattern begins: two shares of its period."""
+    """`texture` and `tint`, and the phase of the pattern: two fractions of its period."""
 
     texture: str
     tint: str
@@ -101,10 +100,10 @@ class Ground:
 
 @dataclass(frozen=True)
 class Body:
-    """A shape that goes evenly from its start to its end over the clip.
+    """A shape that moves uniformly from start to end over the clip.
 
     `start` and `end` are centres (x, y). The radius is that of `size` times a scale that goes from
-    `start_scale` to `end_scale`. `angle` is how it lies at first and `turn` how far it turns, in
+    `start_scale` to `end_scale`. `angle` is the initial orientation and `turn` the rotation, in
     radians clockwise. `depth` is its brightness in the depth map: 1 is near, the ground is 0.2.
     """
 
@@ -124,9 +123,9 @@ class Body:
 class Scene:
     """All that `render` and `caption` need. `bodies[0]` is the main one, the last is in front.
 
-    `kind` is one of `KINDS` that `SHARES` does not draw. `camera` is "Static", a pan or a zoom of
-    `conditioning.camera`, at `speed`. `motion` is what the main body does by itself: a direction, a
-    change, or "still".
+    `kind` is one of `KINDS` other than the keys of `SHARES`. `camera` is "Static", or a pan or a
+    zoom of `paths.camera` at `speed`. `motion` is the main body's own: a direction, a change, or
+    "still".
     """
 
     seed: int
@@ -158,17 +157,17 @@ def make_scene(
     frames: int = 17,
     look: str = "textured",
 ) -> Scene:
-    """Scene `index` of the endless list that `seed` and `kind` name.
+    """Scene `index` of the endless list defined by `seed` and `kind`.
 
     A mixed or varied scene equals the scene of its own kind with the same seed and index. Another
-    seed is another list, for clips to be held out. The look changes nothing else.
+    seed gives another list, for held-out clips. The look changes nothing else.
     """
     _check(seed, index, kind, height, width, frames, look)
     if kind in SHARES:
         kind = _drawn_kind(SHARES[kind], _Draw([seed, index]))
     draw = _Draw([seed, index, KINDS.index(kind)])
     maker = {"move": _move, "change": _change, "occlusion": _occlusion, "camera": _camera}[kind]
-    # A plain ground would hide what the camera does.
+    # A plain ground would hide camera moves.
     textures = TEXTURES[1:] if kind == "camera" else TEXTURES
     ground = Ground(draw.one_of(textures), draw.one_of(list(TINTS)), (draw.share(), draw.share()))
     bodies, motion, camera, speed = maker(draw, (width, height))
@@ -178,21 +177,21 @@ def make_scene(
 
 
 class _Draw:
-    """Draws from uniform numbers alone, the part of numpy's generators that stays as it is."""
+    """Samples from uniform numbers only, the part of NumPy's generators that is stable."""
 
     def __init__(self, entropy: Sequence[int]) -> None:
         self._generator = np.random.default_rng(list(entropy))
 
     def share(self) -> float:
-        """From 0 up to 1."""
+        """A number in [0, 1)."""
         return float(self._generator.random())
 
     def between(self, low: float, high: float) -> float:
-        """From `low` up to `high`; their middle where nothing lies between them."""
+        """A number in [`low`, `high`); their mean if the interval is empty."""
         return low + self.share() * (high - low) if high > low else (low + high) / 2
 
     def one_of(self, values: Sequence[Value]) -> Value:
-        """One of `values`, all equally often."""
+        """One of `values`, with equal probability."""
         return values[int(self.share() * len(values))]
 
 
@@ -218,7 +217,7 @@ def _move(draw: _Draw, sides: Point) -> _Made:
 def _change(draw: _Draw, sides: Point) -> _Made:
     change = draw.one_of(CHANGES)
     colour = draw.one_of(list(COLOURS))
-    shape = draw.one_of(SHAPES[1:] if change == "turn" else SHAPES)  # a circle's turn is not seen
+    shape = draw.one_of(SHAPES[1:] if change == "turn" else SHAPES)  # a circle's turn is invisible
     size, end_scale, turn = draw.one_of(list(SIZES)), 1.0, 0.0
     if change == "grow":
         size, end_scale = "small", draw.between(1.8, 2.2)
@@ -240,7 +239,7 @@ def _occlusion(draw: _Draw, sides: Point) -> _Made:
     front = Body(draw.one_of(SHAPES[:2]), front_colour, "large", middle, middle)
     step = DIRECTIONS[direction]
     aside = draw.between(-0.04, 0.04)
-    # From beside the front body to its other side, as far as the picture allows.
+    # From one side of the front body to the other, as far as the image allows.
     centre = tuple(
         0.5 if along else place + aside for along, place in zip(step, middle, strict=True)
     )
@@ -277,7 +276,7 @@ def _camera(draw: _Draw, sides: Point) -> _Made:
 
 
 def _reach(size: str, scale: float, sides: Point) -> Point:
-    """How far a body reaches from its centre, as shares of the width and the height."""
+    """Extent of a body from its centre, as fractions of width and height."""
     reach = SIZES[size] * REACH * scale * min(sides)
     return reach / sides[0], reach / sides[1]
 
@@ -287,7 +286,7 @@ def _inside(draw: _Draw, reach: Point) -> Point:
 
 
 def _way(draw: _Draw, direction: str, reach: Point, travel: Point) -> tuple[Point, Point]:
-    """A start and an end between which a body goes `travel` of the picture and stays inside."""
+    """Start and end of a body that travels by `travel` and stays inside the image."""
     step = DIRECTIONS[direction]
     axis = 0 if step[0] else 1
     length = draw.between(travel[0], max(travel[0], min(travel[1], 1 - 2 * reach[axis])))

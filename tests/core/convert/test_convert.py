@@ -324,7 +324,7 @@ def test_rows_that_do_not_fill_blocks_stay_bf16(checkpoint_copy, tmp_path, monke
     monkeypatch.setattr("easyanimate_core.convert.target._BLOCK", 64)
     folder = checkpoint_copy(V5_1, Head.T2V)
     result = convert(folder, tmp_path / "one.gguf", Conversion(dtype="q8_0"))
-    assert any("no multiple of 32 and stay bf16" in note for note in result.notes)
+    assert any("not divisible by 32 and stay bf16" in note for note in result.notes)
     kinds = {x.name: x.tensor_type.name for x in gguf.GGUFReader(tmp_path / "one.gguf").tensors}
     assert kinds[LAYER] == "BF16"
     assert kinds["transformer_blocks.0.ff.net.2.weight"] == "Q8_0"
@@ -352,13 +352,13 @@ def refused(source, target, said, **options):
 
 def test_what_does_not_fit_is_refused(source, tmp_path):
     one = tmp_path / "one.safetensors"
-    refused(source, one, "q8_0 is a type of GGUF", dtype="q8_0")
+    refused(source, one, "q8_0 is a GGUF type", dtype="q8_0")
     refused(source, tmp_path / "one.gguf", "GGUF has no int8", dtype="int8")
-    refused(source, one, "vae; fp8 is for the transformer", part="vae", dtype="fp8")
-    refused(source, tmp_path / "v.gguf", "vae; GGUF is for the transformer", part="vae")
+    refused(source, one, "vae; fp8 is only for the transformer", part="vae", dtype="fp8")
+    refused(source, tmp_path / "v.gguf", "vae; GGUF is only for the transformer", part="vae")
     refused(source, one, "the same in both layouts", part="vae", layout=Layout.DIFFUSERS)
     refused(source / "vae", one, "is a vae, not a transformer", part="transformer")
-    refused(source, one, "Only a folder has shards", max_shard_bytes=1000)
+    refused(source, one, "Only a folder can have shards", max_shard_bytes=1000)
     refused(source, source / "vae" / "x", "overlap")
     refused(source, source, "overlap", force=True)
     refused(source / "vae", source, "overlap", force=True)
@@ -395,7 +395,7 @@ def test_fp16_overflow_is_refused_by_name(checkpoint_copy, tmp_path):
     tensors[LAYER][2, 2] = -1e9
     tensors["norm_final.weight"][0] = 65280  # the last bfloat16 that fits
     save_file(tensors, folder / WEIGHTS)
-    with pytest.raises(CheckpointError, match="2 tensors hold values beyond 65504") as caught:
+    with pytest.raises(CheckpointError, match="2 tensors have values beyond 65504") as caught:
         convert(folder, tmp_path / "one.safetensors", Conversion(dtype="fp16"))
     assert "proj_out.bias" in str(caught.value)
     assert LAYER in str(caught.value)
@@ -432,7 +432,7 @@ def test_a_source_that_is_not_complete_is_refused(checkpoint_copy, tmp_path):
 def test_a_vae_without_config_makes_no_folder(source, tmp_path):
     convert(source, tmp_path / "vae.safetensors", Conversion(part="vae"))
     save_file(load_file(tmp_path / "vae.safetensors"), tmp_path / "bare.safetensors")
-    refused(tmp_path / "bare.safetensors", tmp_path / "vae", "comes without a config")
+    refused(tmp_path / "bare.safetensors", tmp_path / "vae", "has no config")
 
 
 # Whole or not there
@@ -585,7 +585,7 @@ def test_what_a_probe_cannot_compare(source, tmp_path):
     convert(source, tmp_path / "vae.safetensors", Conversion(part="vae"))
     assert probe(source, tmp_path / "vae.safetensors", part="vae") is None
     assert probe(source, source, how="none") is None
-    with pytest.raises(InputError, match="has no VAE to decode frames with"):
+    with pytest.raises(InputError, match="has no VAE to decode frames"):
         probe(source / "transformer", source / "transformer", how="frames")
     with pytest.raises(InputError, match="probe is 'all'"):
         probe(source, source, how="all")

@@ -172,7 +172,7 @@ def test_i3d_gets_pixels_from_minus_one_to_one(tmp_path):
 
 def test_a_file_that_is_not_i3d_is_refused(tmp_path):
     (tmp_path / "text.pt").write_text("no network")
-    with pytest.raises(CheckpointError, match="is no TorchScript file"):
+    with pytest.raises(CheckpointError, match="is not a TorchScript file"):
         VideoFeatures(tmp_path / "text.pt", CPU)
     with pytest.raises(CheckpointError, match="is missing"):
         VideoFeatures(tmp_path / "absent.pt", CPU)
@@ -219,7 +219,7 @@ def test_a_program_that_does_more_than_compute_is_not_run(tmp_path):
     with pytest.raises(CheckpointError, match=r"does more than compute: it calls 'from_file'"):
         VideoFeatures(file, CPU)
     file.write_bytes(b"PTMF" + file.read_bytes())
-    with pytest.raises(CheckpointError, match="is no TorchScript file"):
+    with pytest.raises(CheckpointError, match="is not a TorchScript file"):
         VideoFeatures(file, CPU)
 
 
@@ -265,7 +265,7 @@ def test_videos_with_all_that_can_be_measured(clip_folder, tmp_path):
 
 
 def test_clip_of_no_folder_is_refused(tmp_path):
-    with pytest.raises(CheckpointError, match=r"holds no config.json"):
+    with pytest.raises(CheckpointError, match=r"has no config.json"):
         ClipScorer(tmp_path, CPU)
 
 

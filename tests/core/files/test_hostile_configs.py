@@ -150,7 +150,7 @@ def test_a_schedule_that_leaves_its_range_is_refused(checkpoint_copy, changes):
         (V5_1, "text_encoder", {"rope_scaling": [1]}, "it must be an object"),
         (V5_1, "text_encoder", {"hidden_act": "os.system"}, "it must be 'silu'"),
         (V5, "text_encoder", {"vocab_size": 10**12}, "vocab_size = 1000000000000"),
-        (V5, "text_encoder", {"max_position_embeddings": 10}, "gives 77 tokens"),
+        (V5, "text_encoder", {"max_position_embeddings": 10}, "pads to 77 tokens"),
         (V5, "text_encoder", {"is_decoder": True}, "it must be False"),
         (V5, "text_encoder_2", {"d_model": [1]}, "d_model = "),
         (V5, "text_encoder_2", {"feed_forward_proj": "x"}, "it must be 'relu'"),

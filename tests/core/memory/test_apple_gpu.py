@@ -91,7 +91,8 @@ def test_fp8_is_refused_before_weights_are_read(checkpoint, memory, name):
     with AppleGPU(), pytest.raises(InputError) as refused:
         Pipeline.load(checkpoint(V5_1, Head.T2V), device="mps", memory=memory)
     assert str(refused.value) == (
-        f"{name} is qfloat8, but mps (a Mac's GPU) has no fp8. Use qint8, which is as small."
+        f"{name} is qfloat8, but mps (a Mac's GPU) does not support fp8. Use qint8, which has the "
+        "same size."
     )
 
 
@@ -109,11 +110,13 @@ def test_a_denoiser_stored_in_fp8_is_refused_with_a_remedy_that_works(
     folder = tmp_path / "a model"
     convert(checkpoint(V5_1, Head.T2V), folder, Conversion(dtype=dtype))
     with AppleGPU():
-        with pytest.raises(InputError, match=r"is stored in fp8, which mps .* does not have") as no:
+        with pytest.raises(
+            InputError, match=r"is stored in fp8, which mps .* does not support"
+        ) as no:
             Pipeline.load(folder, device="mps")
         assert main(["plan", "--model", str(folder), "--size", "64x96x5"]) == 2
     assert "is stored in fp8" in capsys.readouterr().err
-    command = shlex.split(str(no.value).rpartition(" by: ")[2])
+    command = shlex.split(str(no.value).rpartition(" with: ")[2])
     assert main(command[command.index("convert") :]) == 0
     with AppleGPU():
         made = generated(tmp_path / "a model-int8", Head.T2V, "mps", "float32")

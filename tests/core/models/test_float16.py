@@ -148,8 +148,8 @@ def test_text_encoders_and_vae_are_not_in_float16(checkpoint):
 @pytest.mark.parametrize(
     ("part", "name", "said"),
     [
-        ("transformer", "proj_out.bias", "What the denoiser predicts in float16 holds values"),
-        ("vae", "decoder.conv_out.bias", "What the VAE decodes in float32 holds values"),
+        ("transformer", "proj_out.bias", "The denoiser's prediction in float16 holds values"),
+        ("vae", "decoder.conv_out.bias", "The VAE's output in float32 holds values"),
         ("text_encoder", "model.layers.0.mlp.down_proj.weight",
          "The text encoder's output for a prompt in bfloat16 holds values"),
     ],

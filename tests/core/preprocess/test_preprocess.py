@@ -351,7 +351,7 @@ def test_missing_weights_are_said_before_the_first_frame(tmp_path, kind):
     for file in KINDS[kind].needed_files(Detection(kind).options):
         assert f"needs {file.name} of https://huggingface.co/{file.repo}" in str(error.value)
         assert str(tmp_path / file.repo) in str(error.value)
-    command = str(error.value).partition("This command fetches it: ")[2]
+    command = str(error.value).partition("Download with: ")[2]
     words = shlex.split(command)
     assert (words[-5:-3], words[-2:]) == (["download", "--annotators"], ["--to", str(tmp_path)])
     assert words[-3].partition(":")[0] == kind

@@ -94,7 +94,7 @@ def test_what_was_cut_is_told_again(checkpoint, version):
     first, again = (model.encode(long, long).notes for _ in range(2))
     assert first == again
     assert len(first) == (2 if version is V5_1 else 4)
-    assert all("zebra' is unread" in note for note in first)
+    assert all("zebra' was not read" in note for note in first)
 
 
 def test_a_folder_of_its_own_or_none(checkpoint, tmp_path):
@@ -342,7 +342,7 @@ def test_a_recipe_refuses_another_file_of_embeddings(checkpoint, tmp_path, capsy
     )
     assert "has changed since the recipe was made" in capsys.readouterr().err
     kept.unlink()
-    with pytest.raises(RecipeError, match="which is not there"):
+    with pytest.raises(RecipeError, match="It was not found there"):
         Recipe.read(tmp_path / "a.mp4")
 
 

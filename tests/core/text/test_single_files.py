@@ -116,12 +116,12 @@ def test_bert_and_t5_from_two_files(folders, vocabularies, tmp_path):
         read(files[:1], vocabularies)
     del t5["spiece_model"]
     save_file(t5, tmp_path / "plain.safetensors")
-    with pytest.raises(CheckpointError, match="holds no spiece_model"):
+    with pytest.raises(CheckpointError, match="does not contain spiece_model"):
         read((tmp_path / "plain.safetensors", files[1]), vocabularies)
 
 
 def test_other_files_are_no_text_encoder():
-    with pytest.raises(CheckpointError, match="no text encoder"):
+    with pytest.raises(CheckpointError, match="not a text encoder"):
         text_encoder_version({"proj.weight": None})
 
 

@@ -100,7 +100,7 @@ def test_two_networks_in_a_file_are_not_guessed(tensors, tmp_path):
 def test_a_denoiser_under_another_name_is_no_text_encoder(tensors, tmp_path, prefix):
     save_file({prefix + n: tensor for n, tensor in tensors.items()}, tmp_path / "x.safetensors")
     said = refusal(tmp_path / "x.safetensors")
-    assert "a denoiser, but none of EasyAnimate under a name that is known" in said
+    assert "a denoiser, but not one of EasyAnimate with known tensor names" in said
     assert "text encoder" not in said
 
 
@@ -534,7 +534,7 @@ def test_convert_reads_pickles_of_tensors(tensors, tmp_path, ending, wrap):
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
     left = [note for note in result.notes if note.startswith("Left out")]
     assert left == (
-        ["Left out, because they are no tensors of the network: step."]
+        ["Skipped, because they are not part of the network: step."]
         if wrap is PICKLES["beside"]
         else []
     )
@@ -638,5 +638,5 @@ def test_a_pickled_lora_keeps_its_alpha(folder, tmp_path):
     assert float(loras.delta(loras.modules[0])[0, 0]) == 16
     with safe_open(target, "pt") as file:
         assert file.metadata()["easyanimate.part"] == "lora"
-    with pytest.raises(InputError, match="is a lora; fp8 is for the transformer"):
+    with pytest.raises(InputError, match="is a lora; fp8 is only for the transformer"):
         convert(source, tmp_path / "z.safetensors", Conversion(dtype="fp8"))
