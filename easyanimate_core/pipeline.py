@@ -33,7 +33,6 @@ from .recipe import Recipe
 from .sampling import (
     Denoiser,
     SamplingRun,
-    Schedule,
     denoise,
     draw_noise,
     guided_denoiser,
@@ -186,13 +185,11 @@ class Pipeline:
         size = latent_shape(inputs.target.frames, inputs.target.height, inputs.target.width)
         noise = draw_noise((self.info.transformer.out_channels, *size), generators)
         condition = self._encode_sources(inputs, size, settings, generators, progress)
-        schedule = self._schedule(inputs, settings)
+        run = self._sampling_run(inputs, settings, generators)
         with self._transformer(lora_set, progress) as transformer:
             latents = sample_latents(
                 transformer,
-                SamplingRun(
-                    schedule, settings.guidance, generators, self.memory.sequential_guidance
-                ),
+                run,
                 text=(text.negative, text.positive.repeat(settings.batch)),
                 condition=condition,
                 noise=noise.to(self.device),
@@ -250,14 +247,17 @@ class Pipeline:
         target = settings.target(loaded)
         return _Inputs(target, scheduler, loaded.align(target))
 
-    def _schedule(self, inputs: _Inputs, settings: Settings) -> Schedule:
-        return make_schedule(
+    def _sampling_run(
+        self, inputs: _Inputs, settings: Settings, generators: Sequence[torch.Generator]
+    ) -> SamplingRun:
+        schedule = make_schedule(
             inputs.scheduler,
             self.info.scheduler,
             steps=settings.steps,
             strength=inputs.sources.strength,
             device=self.device,
         )
+        return SamplingRun(schedule, settings.guidance, generators, self.memory.sequential_guidance)
 
     def _settled(
         self, settings: Settings, inputs: _Inputs, given: PromptEmbeddings | None

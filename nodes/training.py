@@ -71,9 +71,9 @@ class TrainLora(io.ComfyNode):
 
     @classmethod
     def execute(cls, checkpoint: str, images: Any, name: str, **settings: Any) -> io.NodeOutput:
-        from ..easyanimate_core.training.packages import require_packages
+        from ..easyanimate_core.files.packages import TRAINING, require
 
-        require_packages()
+        require("Training", TRAINING)
         from ..easyanimate_core.training.lora_run import LoraJob
 
         folder = paths.find_checkpoint(checkpoint)

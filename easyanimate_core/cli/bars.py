@@ -36,7 +36,7 @@ _BYTES = ("verify", "download")
 
 
 class ProgressBars:
-    """One bar per stage on the terminal; a `Progress` callback."""
+    """A `Progress` callback that shows one bar per stage on the terminal."""
 
     def __init__(self, prefix: str = "", *, leave: bool = True) -> None:
         self._prefix = prefix
@@ -67,7 +67,7 @@ class ProgressBars:
             self.close()
 
     def close(self) -> None:
-        """Finish the bar that is shown."""
+        """Close the current bar."""
         if self._bar is not None:
             self._bar.close()
         self._bar = None

@@ -1,4 +1,4 @@
-"""`camera`: a camera path from moves, keyframes or a file, as a file and as a picture."""
+"""`camera`: a camera path from moves, keyframes or a file, as a file and as an image."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ examples:
   camera --keyframes keyframes.txt --out path.txt
   camera --poses path.txt --moves CW --frames 97 --out longer.txt
 
-Moves after one --moves go at once; those of the next --moves follow. With --poses or --keyframes
-the moves follow these, or with --combine go at once with them.
+The moves of one --moves happen at the same time; the next --moves follows. With --poses or
+--keyframes, the moves come after these, or with --combine at the same time.
 """
 
 
@@ -26,44 +26,44 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "camera",
         help="make a camera path",
-        description="Make a camera path for generate --camera-poses, and a picture of it. "
+        description="Make a camera path for generate --camera-poses, and an image of it.\n\n"
         + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("--moves", nargs="+", action="append", default=[], metavar="MOVE",
-                        help="Zoom In, Orbit Left ...; repeat to let more follow; "
-                        "a wrong name lists all")  # fmt: skip
+                        help="Zoom In, Orbit Left ...; repeat to append more; an unknown name "
+                        "lists all")  # fmt: skip
     parser.add_argument("--poses", type=path_of, help="CameraCtrl / RealEstate10K text file")
     parser.add_argument("--keyframes", type=path_of,
-                        help="text file with a line per keyframe: frame, x, y, z, yaw, pitch, roll "
+                        help="text file, one line per keyframe: frame, x, y, z, yaw, pitch, roll "
                         "(+x right, +y down, +z forward; degrees)")  # fmt: skip
     parser.add_argument("--frames", type=int,
-                        help="of the whole path; default: 49, or what the other options say, "
-                        "and 49 more with --moves after them")  # fmt: skip
+                        help="frames of the whole path; default: 49, or as given by the other "
+                        "options, plus 49 if --moves come after them")  # fmt: skip
     parser.add_argument("--combine", action="store_true",
-                        help="the moves go at once with --poses or --keyframes")  # fmt: skip
-    group = parser.add_argument_group("what the moves do")
-    group.add_argument("--speed", type=float, default=1.0, help="how far they go, default: 1")
+                        help="combine the moves with --poses or --keyframes")  # fmt: skip
+    group = parser.add_argument_group("moves")
+    group.add_argument("--speed", type=float, default=1.0, help="how far the moves go, default: 1")
     group.add_argument("--easing", default="linear",
                        help="linear, ease in, ease out or ease in-out")  # fmt: skip
     group.add_argument("--distance", type=float, default=3.0,
-                       help="of the point that an orbit goes around, default: 3")  # fmt: skip
+                       help="distance of the point to orbit around, default: 3")  # fmt: skip
     group.add_argument("--timing", choices=("exact", "original"), default="exact",
-                       help="exact ends with the move, original stops one step before")  # fmt: skip
-    group = parser.add_argument_group("the lens of moves and keyframes")
+                       help="exact reaches the end, original stops one step short")  # fmt: skip
+    group = parser.add_argument_group("lens of moves and keyframes")
     group.add_argument("--field-of-view", type=float, metavar="DEGREES",
-                       help="side to side of --size; default: the original's lens")  # fmt: skip
+                       help="horizontal, for --size; default: the original's lens")  # fmt: skip
     group.add_argument("--size", type=size_of, default=(384, 672), metavar="HxW",
                        help="height x width of the result, default: 384x672")  # fmt: skip
-    group = parser.add_argument_group("what is written")
-    group.add_argument("--out", type=path_of, help="text file; without, the text is printed")
-    group.add_argument("--preview", type=path_of, help="picture of the path, .png")
+    group = parser.add_argument_group("output")
+    group.add_argument("--out", type=path_of, help="text file; default: print the text")
+    group.add_argument("--preview", type=path_of, help="image of the path, .png")
     add_force(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the path, write what is asked for and say where it is."""
+    """Make the path, write the outputs and print their paths."""
     from ..files import Together
     from ..media import write_png
     from ..paths.camera import to_cameractrl_text, write_camera_file
@@ -102,7 +102,7 @@ def _check_outputs(arguments: argparse.Namespace) -> None:
 
 
 def _path(arguments: argparse.Namespace) -> Any:
-    """What the options describe."""
+    """The path that the options describe."""
     from ..paths.moves import combine_paths, continue_path
 
     given = _given(arguments)
@@ -123,19 +123,19 @@ def _path(arguments: argparse.Namespace) -> Any:
     frames = len(given) + 48 if arguments.frames is None else arguments.frames
     if frames <= len(given):
         raise InputError(
-            f"--frames is {frames}, but {len(given)} poses are given already and the moves follow "
-            "them. Give more frames, or --combine."
+            f"--frames is {frames}, but there are already {len(given)} poses and the moves come "
+            "after them. Use more frames, or --combine."
         )
     return continue_path(given, _moved(arguments, frames - len(given) + 1))
 
 
 def _given(arguments: argparse.Namespace) -> Any:
-    """The path of --poses or --keyframes, None without."""
+    """The path of --poses or --keyframes, or None."""
     from ..paths.camera import read_camera_file
     from ..paths.keyframes import keyframe_path, keyframes_from_text
 
     if arguments.poses is not None and arguments.keyframes is not None:
-        raise InputError("--poses and --keyframes are both given; one of them is the path.")
+        raise InputError("--poses and --keyframes cannot be combined; use one of them.")
     if arguments.poses is not None:
         return read_camera_file(arguments.poses)
     if arguments.keyframes is None:
@@ -146,14 +146,14 @@ def _given(arguments: argparse.Namespace) -> Any:
 
 
 def _moved(arguments: argparse.Namespace, frames: int) -> Any:
-    """The moves of every --moves at once, one such part after the other, `frames` in all."""
+    """The parts of --moves one after the other, with `frames` in total."""
     from ..paths.moves import joined, preset_path
 
     parts = len(arguments.moves)
     if frames < parts + 1 and parts > 1:
         raise InputError(
-            f"{frames} frames are too few for {parts} parts that follow each other: at least "
-            f"{parts + 1} are needed."
+            f"{frames} frames are too few for {parts} consecutive parts: at least {parts + 1} are "
+            "needed."
         )
     steps, left = divmod(frames - 1, parts)
     return joined(

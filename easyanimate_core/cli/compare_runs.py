@@ -1,4 +1,4 @@
-"""`compare-runs`: two reports side by side."""
+"""`compare-runs`: compares two reports."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "compare-runs",
         help="compare two reports of evaluate or evaluate-meaning",
-        description="Compare two reports video by video: means, differences, and for how many "
-        "videos either is better, with the sign test's p.",
+        description="Compare two reports video by video: means, differences, and the number of "
+        "videos for which each is better, with the p-value of a sign test.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("a", type=path_of, metavar="A", help="report.json, or its folder")
-    parser.add_argument("b", type=path_of, metavar="B", help="the other one")
+    parser.add_argument("b", type=path_of, metavar="B", help="the other report")
     parser.add_argument("--out", type=path_of, required=True, metavar="DIR",
-                        help="folder of compare.json and compare.html")  # fmt: skip
+                        help="folder for compare.json and compare.html")  # fmt: skip
     add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Compare, and say where the result is."""
+    """Compare, and print where the result is."""
     from ..evaluation import (
         check_comparison,
         compare_reports,

@@ -23,58 +23,58 @@ def add_parser(commands: Any) -> None:
         "convert",
         help="write a checkpoint in another dtype, layout or file format",
         description="Write a checkpoint, or one part of it, in another dtype, layout or file "
-        "format, tensor by tensor, and say how far it is from the source.",
+        "format, tensor by tensor, and report the error.",
     )
     parser.set_defaults(run=run)
     parser.add_argument(
         "source",
         type=path_of,
-        help="checkpoint folder, folder of one part, a file in .safetensors or .gguf, or a pickle "
-        "of plain tensors (.bin, .pt, .pth, .ckpt), of which nothing is run",
+        help="checkpoint folder, folder of one part, a .safetensors or .gguf file, or a pickle of "
+        "plain tensors (.bin, .pt, .pth, .ckpt), whose code is never run",
     )
     parser.add_argument(
         "target",
         type=path_of,
-        help="a name in .safetensors or .gguf is one file with one part; any other is a folder: of "
-        "the part, or of the whole checkpoint where the source is one",
+        help="a name ending in .safetensors or .gguf is a single file with one part; any other is "
+        "a folder of the part, or of the whole checkpoint if the source is one",
     )
     parser.add_argument(
         "--dtype",
         choices=_DTYPES,
         default="keep",
         help="default: keep, as stored. fp8 and int8 are scaled (fp8 per matrix; fp8-channel and "
-        "int8 per output channel), q8_0 to q4_0 are GGUF's; with them norms, embeddings, first "
-        "and last layers become bf16",
+        "int8 per output channel), q8_0 to q4_0 are GGUF formats; with any of these, norms, "
+        "embeddings, first and last layers become bf16",
     )
     parser.add_argument(
         "--part",
         choices=("transformer", "vae", "text_encoder", "text_encoder_2"),
-        help="of a checkpoint folder; default: all of it into a folder, transformer into a file",
+        help="part of a checkpoint folder; default: all for a folder, transformer for a file",
     )
     parser.add_argument(
         "--layout",
         choices=("original", "diffusers"),
-        help="whose tensor names the transformer gets; default: as it has",
+        help="naming scheme of the transformer's tensors; default: unchanged",
     )
     parser.add_argument(
         "--max-shard-size",
         type=_size,
         metavar="SIZE",
-        help="split a folder's weights into files of at most this size, such as 5GB",
+        help="split a folder's weights into shards of at most this size, such as 5GB",
     )
     parser.add_argument(
         "--report",
         type=path_of,
         metavar="FILE",
-        help="write the error of every weight to this .md or .json, a picture of it beside, and "
+        help="write the error of every weight to this .md or .json, with a plot next to it, and "
         "compare source and result on random inputs",
     )
     parser.add_argument(
         "--probe",
         choices=("auto", "none", "predictions", "frames"),
         default="auto",
-        help="what --report compares: the predictions at three timesteps, decoded frames too, or "
-        "nothing; auto: frames of small models only",
+        help="what --report compares: predictions at three timesteps, also decoded frames, or "
+        "nothing; auto: frames for small models only",
     )
     add_force(parser)
 
@@ -118,5 +118,5 @@ def run(arguments: argparse.Namespace) -> int:
 def _size(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(MB|GB|)", text.strip().upper())
     if match is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it as 500MB or 5GB")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size, such as 500MB or 5GB")
     return int(float(match.group(1)) * _UNITS[match.group(2)])

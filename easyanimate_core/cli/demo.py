@@ -1,4 +1,4 @@
-"""`demo`: every mode, of V5.1 with the small model on scenes that it has not seen."""
+"""`demo`: runs every mode, V5.1 with the small model on scenes that it has not seen."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from .options import add_device, add_dtype, add_force, path_of
 
 FRAMES, HEIGHT, WIDTH = SIZE
 STEPS, GUIDANCE = 20, 4.0
-STRENGTH = 0.8  # of video to video
-#: Seed of the scenes, another than that of the clips that the small model was trained with.
+STRENGTH = 0.8  # for video to video
+#: Seed of the scenes, different from that of the small model's training clips.
 SEED = 10_000
-#: Pictures in a row of the contact sheet: two of what was given, the others of what was made.
+#: Images per row of the contact sheet: two of the inputs, the others of the result.
 CELLS, CELL_WIDTH = 6, 128
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the demo: a name, the model that it needs, the prompt and the task."""
+    """A row of the demo: a name, the model that it needs, the prompt and the task."""
 
     name: str
     head: Head
@@ -33,7 +33,7 @@ class Row:
     task: Any
     version: Version = Version.V5_1
     frames: int = FRAMES
-    #: What the contact sheet says of a prompt that its font cannot draw.
+    #: Caption on the contact sheet if its font cannot draw the prompt.
     caption: str | None = None
 
     @property
@@ -46,7 +46,7 @@ class Row:
 
     @property
     def label(self) -> str:
-        """What stands above the row."""
+        """The text above the row."""
         weights = "" if self.version is Version.V5_1 else " (random weights)"
         return f"{self.title}{weights}: {self.caption or self.prompt}"
 
@@ -56,10 +56,10 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="run every mode without a download",
-        description="Run every mode of V5.1 with the small model that comes with the package, on "
-        "scenes of coloured shapes that it has not seen, and those of V5 with tiny checkpoints of "
-        "random weights: one MP4 per mode and a contact sheet of the prompts, what was given and "
-        "what was made. Random weights make textures; what V5 shows is that every mode runs.",
+        description="Run every mode of V5.1 with the small model included in the package, on "
+        "scenes of coloured shapes that it has not seen, and those of V5 with tiny checkpoints "
+        "with random weights: one MP4 per mode and a contact sheet of prompts, inputs and "
+        "results. Random weights produce textures; V5 only shows that every mode runs.",
     )
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -164,7 +164,7 @@ def _from_pictures() -> Iterator[Row]:
 
 
 def _from_clips() -> Iterator[Row]:
-    """Clips of which the main body gets another colour, by the prompt alone."""
+    """Clips whose main body gets another colour by the prompt."""
     import torch
 
     from .. import tasks
@@ -203,7 +203,7 @@ def _from_control() -> Iterator[Row]:
 
 
 def _from_cameras() -> Iterator[Row]:
-    """A pan and a zoom, each with and without a picture of how it begins."""
+    """A pan and a zoom, each with and without a reference image."""
     from itertools import count
 
     from .. import tasks
@@ -248,10 +248,10 @@ def _scene(index: int, kind: str) -> tuple[str, Any]:
 
 
 def _strip(task: Any, made: Any) -> Any:
-    """Frames of one row: what the model was shown at the first and the last frame, then the result.
+    """Frames of one row: the inputs at the first and the last frame, then the result.
 
-    A region to generate is darkened, camera rays are shown as the colours of their directions, a
-    reference takes the second place.
+    A region to generate is darkened, camera rays are shown as the colours of their directions, and
+    a reference takes the second place.
     """
     import torch
 

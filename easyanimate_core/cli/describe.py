@@ -1,4 +1,4 @@
-"""`describe`: what a checkpoint folder is and what it can do."""
+"""`describe`: prints what a checkpoint folder is and what it can do."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "describe",
-        help="say what a checkpoint is and can do",
-        description="Print a checkpoint's version, head, size, tensors and modes, or what a single "
-        "file holds and where it comes from. Only configs and file headers are read; what a run "
-        "would refuse is refused.",
+        help="print what a checkpoint is and can do",
+        description="Print a checkpoint's version, head, size, tensors and modes, or the content "
+        "and origin of a single file. Only reads configs and file headers; a checkpoint that a "
+        "run would reject is an error.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("path", type=path_of, help="checkpoint folder, .safetensors or .gguf")
@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_text_encoder(info.path, info.version, use_attention_mask=masks)
     facts = describe(info)
     if arguments.json:
-        print(json.dumps(facts, indent=2))  # plain ASCII: every console shows it
+        print(json.dumps(facts, indent=2))  # plain ASCII, for every console
         return 0
     print(f"{facts['path']}")
     print(f"  EasyAnimate {facts['version']}, {facts['size']}, {facts['head']} head, ", end="")
@@ -61,7 +61,7 @@ def _run_file(arguments: argparse.Namespace) -> int:
 
     facts = describe_file(arguments.path)
     if arguments.json:
-        print(json.dumps(facts, indent=2))  # plain ASCII: every console shows it
+        print(json.dumps(facts, indent=2))  # plain ASCII, for every console
         return 0
     known = [f"EasyAnimate {facts['version']}"] if facts["version"] else []
     known += [facts["size"]] + ([f"{facts['head']} head"] if facts["head"] else [])

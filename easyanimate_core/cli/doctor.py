@@ -1,4 +1,4 @@
-"""`doctor`: what this machine has, what a run would use of it and why, and how that was tested."""
+"""`doctor`: prints what a run uses on this machine and why, and how that was tested."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "doctor",
-        help="say what this machine has and what a run uses of it",
-        description="Print the device and the dtype that a run uses and why, memory, what is left "
-        "unused, and by what means this kind of machine was tested. Nothing is loaded.",
+        help="print what a run uses on this machine",
+        description="Print the device and the dtype that a run uses and why, memory, unused "
+        "devices, and how this kind of machine was tested. Nothing is loaded.",
     )
     parser.set_defaults(run=run)
     add_device(parser)
@@ -23,7 +23,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report; `InputError` where the device cannot be used, which names the remedy."""
+    """Print the report; raises `InputError` with a remedy if the device cannot be used."""
     from ..memory.devices import device_notes, pick_device, pick_dtype
 
     for line in _machine():
@@ -50,9 +50,7 @@ def _machine() -> Iterator[str]:
         f"easyanimate_core {__version__}, Python {platform.python_version()}, "
         f"PyTorch {torch.__version__}, {platform.system()} {platform.release()}"
     )
-    yield (
-        f"main memory: {memory.total / 1e9:.1f} GB, of which {memory.available / 1e9:.1f} GB free"
-    )
+    yield (f"RAM: {memory.total / 1e9:.1f} GB, of which {memory.available / 1e9:.1f} GB are free")
 
 
 def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str]]:
@@ -70,7 +68,7 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
     yield "device", ", ".join(filter(None, (card.device, card.name, card.architecture)))
     yield "memory", _memory(card)
     if asked:
-        yield "dtype", f"{_word(compute)}, as asked for; it is usually {_word(usual.dtype)}"
+        yield "dtype", f"{_word(compute)}, as requested; the default is {_word(usual.dtype)}"
     else:
         yield "dtype", f"{_word(compute)}: {usual.why}"
     beside = (wide(compute), text_dtype(compute, device))
@@ -79,8 +77,8 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
     kinds = quantizations_on(card)
     lacks = [kind for kind in QUANTIZATIONS if kind not in kinds]
     yield "weights in", ", ".join(kinds[1:]) + "".join(f"; not {kind}" for kind in lacks)
-    parts = "in parts, since PyTorch would hold all scores" if holds_scores(device, compute) else ""
-    yield "attention", parts or "at once, by a kernel that never holds all scores"
+    parts = "in parts, as PyTorch would store all scores" if holds_scores(device, compute) else ""
+    yield "attention", parts or "at once, by a kernel that never stores all scores"
     system = SYSTEMS.get(platform.system())
     yield "tested", str(evidence_for(card))
     yield "", f"{platform.system()}: not tested" if system is None else str(system)
@@ -88,9 +86,9 @@ def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str
 
 def _memory(card: Any) -> str:
     if card.shares_memory:
-        told = f", {card.num_bytes / 1e9:.1f} GB of it for the card" if card.num_bytes else ""
-        return f"shared with the machine{told}"
-    return "unknown" if card.num_bytes is None else f"{card.num_bytes / 1e9:.1f} GB of its own"
+        told = f", {card.num_bytes / 1e9:.1f} GB of it for the GPU" if card.num_bytes else ""
+        return f"shared with the CPU{told}"
+    return "unknown" if card.num_bytes is None else f"{card.num_bytes / 1e9:.1f} GB, dedicated"
 
 
 def _word(dtype: Any) -> str:

@@ -1,4 +1,4 @@
-"""`download`: the published weights, fetched into the folders where ComfyUI looks for them."""
+"""`download`: downloads published weights to the folders where ComfyUI looks for them."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _ALL = "all"
 
 @dataclass(frozen=True)
 class _Job:
-    """Files of one repository: all that the pack reads of it, or `names`."""
+    """Files of one repository: all that the pack uses, or `names`."""
 
     repo: str
     folder: Path
@@ -55,37 +55,39 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "download",
-        help="fetch published models, LoRAs and detectors' weights",
-        description="Fetch published models, LoRAs and the weights of the control videos' "
-        "detectors. What was interrupted is resumed, every file is checked against the published "
-        "hash, and what is complete is not fetched again.",
+        help="download published models, LoRAs and detector weights",
+        description="Download published models, LoRAs and the weights of detectors for control "
+        "videos. Interrupted downloads resume, every file is verified against its published hash, "
+        "and complete files are not downloaded again.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("names", nargs="*", metavar="NAME", help="models; --list shows them")
-    parser.add_argument("--list", action="store_true", help="list the models and end")
+    parser.add_argument("--list", action="store_true", help="list the models and exit")
     parser.add_argument("--source", choices=list(SOURCES), default=HUGGINGFACE,
-                        help=f"where from, default: {HUGGINGFACE}")  # fmt: skip
+                        help=f"site to download from, default: {HUGGINGFACE}")  # fmt: skip
     parser.add_argument("--only", type=_commas, default=(), metavar="PARTS",
-                        help="only these folders of a model, as in transformer,vae")  # fmt: skip
+                        help="only these folders of a model, such as transformer,vae")  # fmt: skip
     parser.add_argument("--to", type=path_of, metavar="DIR",
-                        help="folder for what is fetched; default: ComfyUI's own")  # fmt: skip
+                        help="folder to download to; default: ComfyUI's")  # fmt: skip
     parser.add_argument("--loras", nargs="*", metavar="NAME",
-                        help="these LoRAs; without a name all of them")  # fmt: skip
+                        help="these LoRAs, or all of them if no name is given")  # fmt: skip
     parser.add_argument("--annotators", type=_commas, default=(), metavar="KINDS",
-                        help="weights of these kinds of control video, as in hed,openpose, or "
-                        "all; with a choice of networks as in depth_anything_v2:Large")  # fmt: skip
+                        help="weights for these kinds of control videos, such as hed,openpose, or "
+                        "all; some have variants, such as depth_anything_v2:Large")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Fetch what is named, one repository after the other."""
+    """Download the given names, one repository after the other."""
     places = find_places(PACK, os.environ)
     if places.problem:
         print(f"warning: {places.problem} Its folders are not used.", file=sys.stderr)
     if arguments.list:
         return _list(places, arguments.to)
-    jobs = list(_jobs(arguments, places))  # names are checked before the first byte
+    jobs = list(_jobs(arguments, places))  # checks names before downloading
     if not jobs and not arguments.annotators:
-        raise InputError("Nothing is named. Name a model of --list, or use --loras, --annotators.")
+        raise InputError(
+            "Nothing to download. Name a model (see --list), or use --loras, --annotators."
+        )
     source = SOURCES[arguments.source]()
     try:
         for job in jobs:
@@ -101,10 +103,10 @@ def _commas(text: str) -> tuple[str, ...]:
 
 def _jobs(arguments: argparse.Namespace, places: Places) -> Iterator[_Job]:
     if arguments.only and not arguments.names:
-        raise InputError("--only is for models; name one.")
+        raise InputError("--only is for models; add the name of a model.")
     for name in arguments.names:
         model = find_model(name)
-        hint = "" if model.seen else " This repository is presumed from its siblings, not seen."
+        hint = "" if model.seen else " This repository is only presumed from its siblings."
         folder = target_folder(name, _targets(arguments.to, places, CHECKPOINTS))
         yield _Job(model.repo(arguments.source), folder, only=arguments.only, hint=hint)
     if arguments.loras is not None:
@@ -114,7 +116,7 @@ def _jobs(arguments: argparse.Namespace, places: Places) -> Iterator[_Job]:
         yield _Job(repo, _targets(arguments.to, places, LORA_FOLDER)[0], files)
     if arguments.annotators:
         if arguments.source != HUGGINGFACE:
-            raise InputError(f"Detectors' weights are on {HUGGINGFACE} only; leave out --source.")
+            raise InputError(f"Detector weights are only on {HUGGINGFACE}; omit --source.")
         yield from _annotators(arguments.annotators, _targets(arguments.to, places, DETECTORS)[0])
 
 
@@ -122,27 +124,27 @@ def _targets(given: Path | None, places: Places, key: str) -> list[Path]:
     folders = [given] if given else places.folders(key)
     if not folders:
         raise InputError(
-            f"{PACK} is not in the custom_nodes of a ComfyUI; name the folder with --to DIR."
+            f"{PACK} is not in the custom_nodes folder of a ComfyUI; set the folder with --to DIR."
         )
     return folders
 
 
 def _annotators(kinds: Sequence[str], folder: Path) -> Iterator[_Job]:
-    """A job per repository, without the files that are found already."""
+    """One job per repository, without files that are already installed."""
     from ..preprocess import KINDS, locate
 
     wanted: dict[str, list[str]] = {}
     for text in KINDS if _ALL in kinds else kinds:
         name, _, choice = text.partition(":")
         if name not in KINDS:
-            raise InputError(f"No kind is called {name!r}; there are {', '.join(KINDS)}.")
+            raise InputError(f"The kind {name!r} is unknown; available are {', '.join(KINDS)}.")
         files = KINDS[name].files_for(choice)
         if not files:
             print(f"{name} needs no weights.")
         for file in files:
             found = locate(file, [folder])
             if found is not None and not found.is_relative_to(folder / file.repo):
-                print(f"{name}: {file.name} is here already, {found}")
+                print(f"{name}: {file.name} is already installed, {found}")
             elif file.name not in wanted.setdefault(file.repo, []):
                 wanted[file.repo].append(file.name)
     for repo, names in wanted.items():
@@ -162,7 +164,7 @@ def _fetch(job: _Job, source: Source) -> None:
     print(wanted.summary)
     with ProgressBars() as bars:
         download(wanted, bars, _say)
-    print(f"{job.repo} is whole: {job.folder}")
+    print(f"{job.repo} is complete: {job.folder}")
 
 
 def _say(text: str) -> None:
@@ -187,9 +189,9 @@ def _list(places: Places, given: Path | None) -> int:
     print("\nLoRAs of V5's InP models (--loras)")
     states = lora_states(loras)
     for lora in LORAS.values():
-        print(f"{lora.name:<48} {lora.gigabytes} GB  here: {states[lora.name]}")
-    print("\n*  From which card on a height x width x frames runs without going layer by layer, as")
+        print(f"{lora.name:<48} {lora.gigabytes} GB  installed: {states[lora.name]}")
+    print("\n*  Smallest GPU for height x width x frames without layer-by-layer offload, as")
     print("   published for the original with its CPU offload and qfloat8.")
-    print("** Presumed from its siblings' names, not seen.")
-    print("Folders: " + (", ".join(map(str, folders)) or "none: not in a ComfyUI; see --to"))
+    print("** Name presumed from its siblings, never seen.")
+    print("Folders: " + (", ".join(map(str, folders)) or "none: not inside ComfyUI; see --to"))
     return 0

@@ -1,4 +1,4 @@
-"""`encode`: prompts to a file of embeddings, with which `generate` needs no text encoder."""
+"""`encode`: encodes prompts to a file, so that `generate` needs no text encoder."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "encode",
-        help="keep a prompt's embeddings as a file",
-        description="Write what the denoiser reads of the prompts, for generate --embeddings and "
-        "for the node EasyAnimate Load Conditioning: neither needs a text encoder then.",
+        help="save a prompt's embeddings to a file",
+        description="Write the prompts' embeddings, for generate --embeddings and the node "
+        "EasyAnimate Load Conditioning, which then need no text encoder.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("--model", type=path_of, required=True,
                         help="checkpoint folder, original or diffusers layout")  # fmt: skip
     parser.add_argument("--prompt", action="append", required=True,
                         help="what to show; repeat for a batch")  # fmt: skip
-    parser.add_argument("--negative-prompt", help="what to avoid; default: as generate has it")
+    parser.add_argument("--negative-prompt", help="what to avoid; default: that of generate")
     parser.add_argument("--out", type=path_of, required=True, help="file to write, .safetensors")
     add_force(parser)
     add_device(parser)
     add_dtype(parser)
     group = parser.add_argument_group("memory")
     group.add_argument("--text-quantization", choices=QUANTIZATIONS, default="none",
-                       help="of the text encoder's weights, default: none")  # fmt: skip
+                       help="for the text encoder's weights, default: none")  # fmt: skip
     group.add_argument("--offload", choices=("module", "block"), default="module",
                        help="block: block after block; default: module")  # fmt: skip
     add_embedding_cache(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Encode, write the file and say where it is."""
+    """Encode, write the file and print its path."""
     from ..files import Result, check_results
     from ..pipeline import Pipeline
     from ..settings import DEFAULT_NEGATIVE_PROMPT

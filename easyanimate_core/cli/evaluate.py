@@ -1,4 +1,4 @@
-"""`evaluate`: metrics of videos, alone or against references, as a report."""
+"""`evaluate`: a report of video metrics, with or without references."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "evaluate",
-        help="measure videos: steadiness, motion, likeness to references and prompts",
+        help="measure videos: stability, motion, similarity to references and prompts",
         description="Measure videos and write report.json and report.html. Always: warping "
-        "error, flicker and motion. With references: PSNR and SSIM. With the weights of CLIP and "
-        "I3D: CLIP score and FVD. Nothing is downloaded.",
+        "error, flicker and motion. With references: PSNR and SSIM. With CLIP and I3D weights: "
+        "CLIP score and FVD. Nothing is downloaded.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("videos", type=path_of, help="video or picture, or a folder of them")
+    parser.add_argument("videos", type=path_of, help="video or image, or a folder of them")
     parser.add_argument("--against", type=path_of, metavar="REFERENCES",
-                        help="folder of references with the names of their videos, or a file for a "
-                        "file")  # fmt: skip
+                        help="folder of references with the same names as the videos, or a file "
+                        "for a single video")  # fmt: skip
     parser.add_argument("--prompts", type=path_of, metavar="MANIFEST",
                         help="JSON list of {file_path, text}, for --clip")  # fmt: skip
     parser.add_argument("--clip", type=path_of, metavar="FOLDER",
-                        help="folder of a CLIP model of transformers, for the CLIP "
+                        help="folder of a CLIP model in transformers' format, for the CLIP "
                         "score")  # fmt: skip
     parser.add_argument("--i3d", type=path_of, metavar="FILE",
-                        help="the I3D TorchScript file (i3d_torchscript.pt), for FVD")  # fmt: skip
+                        help="I3D TorchScript file (i3d_torchscript.pt), for FVD")  # fmt: skip
     parser.add_argument("--out", type=path_of, required=True, metavar="DIR",
-                        help="folder of the report")  # fmt: skip
+                        help="folder for the report")  # fmt: skip
     add_force(parser)
     add_device(parser, "of CLIP and I3D: ")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Measure, and say where the report is."""
+    """Measure, and print where the report is."""
     from ..evaluation import (
         check_videos_report,
         evaluate_videos,

@@ -1,4 +1,4 @@
-"""`evaluate-meaning`: whether a model's clips show what it was asked for, on scenes made for it."""
+"""`evaluate-meaning`: whether a model's clips show what was asked for, on synthetic scenes."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from ..shapes.judge import Ask, Sample
 
 _EXAMPLES = """\
-The scenes are those of make-clips: coloured shapes that move. What is asked of a checkpoint follows
-from its head: text, start, start_end and region (InP), control, reference and trajectory (Control),
-camera (Control-Camera).
+The scenes are those of make-clips: moving coloured shapes. Tasks follow from a checkpoint's head:
+text, start, start_end and region (InP), control, reference and trajectory (Control), camera
+(Control-Camera).
 
 examples:
   evaluate-meaning runs/inp runs/control --count 100 --steps 30 --out reports/meaning
-  evaluate-meaning --rendered soft --count 300 --out reports/judge     (no model: the judge's proof)
+  evaluate-meaning --rendered soft --count 300 --out reports/judge     (no model: tests the judge)
 """
 
 
@@ -34,32 +34,31 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "evaluate-meaning",
         help="judge whether a model's clips show what was asked for",
-        description="Make clips for held-out scenes of known content, look at them by computer "
-        "vision and count what is as asked: colour, shape, motion, known pictures, edges, camera, "
+        description="Generate clips for held-out scenes of known content, analyse them by computer "
+        "vision and count what is right: colour, shape, motion, known images, edges, camera, "
         "tracks. " + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("checkpoints", nargs="*", type=path_of, metavar="CHECKPOINT",
-                        help="checkpoint folders, each with a report of its own")  # fmt: skip
+                        help="checkpoint folders, each with its own report")  # fmt: skip
     parser.add_argument("--rendered", choices=("clean", "soft"),
-                        help="in place of checkpoints: judge the rendered scenes themselves, as "
-                        "they are or blurred and noisy")  # fmt: skip
+                        help="instead of checkpoints, judge the rendered scenes themselves, "
+                        "unchanged or blurred and noisy")  # fmt: skip
     parser.add_argument("--out", type=path_of, required=True, metavar="DIR",
-                        help="folder of the report: report.json, confusion tables, contact sheets; "
-                        "with several checkpoints a folder for each in it")  # fmt: skip
+                        help="folder for report.json, confusion tables and contact sheets; "
+                        "with several checkpoints, one subfolder each")  # fmt: skip
     add_force(parser)
     parser.add_argument("--tasks", nargs="+", metavar="TASK",
                         help="text, start, start_end, region, control, reference, camera, "
-                        "trajectory; default: all that the head can do")  # fmt: skip
+                        "trajectory; default: all that the head supports")  # fmt: skip
     parser.add_argument("--count", type=int, default=100, help="scenes per task, default: 100")
     parser.add_argument("--scenes-seed", type=int, metavar="SEED",
-                        help="of the held-out scenes; another than that of the training clips; "
-                        "default: 990000")  # fmt: skip
+                        help="seed of the held-out scenes, different from that of the training "
+                        "clips; default: 990000")  # fmt: skip
     parser.add_argument("--language", choices=("en", "zh"), default="en", help="of the prompts")
     parser.add_argument("--batch", type=int, default=8,
-                        help="clips at once where the prompt is all that is given, "
-                        "default: 8")  # fmt: skip
+                        help="batch size for tasks with only a prompt, default: 8")  # fmt: skip
     _add_settings(parser.add_argument_group("settings"))
     add_device(parser)
     add_dtype(parser)
@@ -67,11 +66,11 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge every checkpoint and say where the reports are."""
+    """Judge every checkpoint and print where the reports are."""
     from ..shapes.judge import check_meaning
 
     if bool(arguments.checkpoints) == (arguments.rendered is not None):
-        raise InputError("evaluate-meaning needs checkpoints, or --rendered and no checkpoint.")
+        raise InputError("evaluate-meaning needs either checkpoints or --rendered.")
     if arguments.batch < 1:
         raise InputError(f"--batch is {arguments.batch}; it must be at least 1.")
     settings = _settings(arguments)
@@ -82,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     if len(set(names)) < len(names):
         raise InputError(
             f"The checkpoints are named {', '.join(names)}; reports go to folders of these names, "
-            "so they must differ. Judge them one by one."
+            "so the names must differ. Judge the checkpoints one by one."
         )
     runs = [_prepared(path, arguments, settings) for path in arguments.checkpoints]
     for name, (_, asks) in zip(names, runs, strict=True):
@@ -105,10 +104,10 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--frames", type=int, default=17, help="4n + 1, default: 17")
     group.add_argument("--fps", type=float, default=8.0, help="default: 8")
     group.add_argument("--steps", type=int, default=50, help="inference steps, default: 50")
-    group.add_argument("--guidance-scale", type=float, default=6.0, help="default: 6; 1 is off")
+    group.add_argument("--guidance-scale", type=float, default=6.0, help="default: 6; 1: off")
     group.add_argument("--negative-prompt", help="what to avoid")
-    group.add_argument("--scheduler", help="as of generate")
-    group.add_argument("--seed", type=int, default=43, help="of the noise, default: 43")
+    group.add_argument("--scheduler", help="as for generate")
+    group.add_argument("--seed", type=int, default=43, help="seed of the noise, default: 43")
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -124,7 +123,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def _prepared(
     path: Path, arguments: argparse.Namespace, settings: Settings
 ) -> tuple[Any, list[Ask]]:
-    """The pipeline of a checkpoint and what it is asked for; refuses before anything is made."""
+    """The pipeline of a checkpoint and its scenes; raises before anything is generated."""
     from ..pipeline import Pipeline
     from ..shapes.judge import tasks_of
 
@@ -139,8 +138,8 @@ def _prepared(
     impossible = [task for task in arguments.tasks or () if task not in possible]
     if impossible:
         raise InputError(
-            f"{path} has the head {pipeline.info.head.value}, which cannot do "
-            f"{', '.join(impossible)}; it can do {', '.join(possible)}."
+            f"{path} has the head {pipeline.info.head.value}, which does not support "
+            f"{', '.join(impossible)}; it supports {', '.join(possible)}."
         )
     return pipeline, _asks(arguments.tasks or possible, arguments, settings)
 

@@ -1,4 +1,4 @@
-"""`generate`: a prompt, and what the mode needs, to a video."""
+"""`generate`: generates a video from a prompt and the mode's inputs."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ from .options import (
 from .sources import add_sources, task_of
 
 _EXAMPLES = """\
-The mode follows from what is given:
-  --prompt alone                       text to video (--frames 1: a picture)
+The mode follows from the options:
+  --prompt alone                       text to video (--frames 1: an image)
   --start-image, --end-image, --frame  image to video
   --video                              video to video (--strength)
   --video and --mask                   region editing
@@ -43,13 +43,13 @@ examples:
            --camera "Pan Left" --camera "Zoom In" --size 384x672 --output beach.mp4
   generate --recipe dog.mp4 --output again.mp4
 
-Without --model the small model that comes with the package is used, with the head that the mode
-needs. It makes 17 frames of 96 x 96 pixels and knows a small world: small and large circles,
-squares, triangles and crosses, in red, green, blue, yellow, purple or white, on plain, striped,
-checked or cloudy grey, brown or teal. A prompt of it is one sentence, in English or Chinese:
+Without --model, the small model included in the package is used, with the head that the mode needs.
+It generates 17 frames of 96 x 96 pixels and knows a small world: small and large circles, squares,
+triangles and crosses, in red, green, blue, yellow, purple or white, on plain, striped, checked or
+cloudy grey, brown or teal. Its prompts are one sentence, in English or Chinese:
   generate --prompt "A large red circle moves left on grey stripes."
   generate --prompt "A small blue cross turns clockwise on plain teal."
-  generate --prompt "The camera zooms in on a large green square on brown checks."  \
+  generate --prompt "The camera zooms in on a large green square on brown checks." \\
            --camera "Zoom In" --camera-speed 0.5 --camera-timing exact
   generate --prompt "一个红色的大圆形在灰色条纹上向左移动。"
 """
@@ -59,8 +59,8 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "generate",
-        help="make a video",
-        description="Make a video with a checkpoint folder. " + _EXAMPLES,
+        help="generate a video",
+        description="Generate a video with a checkpoint folder. " + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
@@ -71,25 +71,25 @@ def add_parser(commands: Any) -> None:
         "small model of the package",
     )
     parser.add_argument("--recipe", type=path_of,
-                        help="repeat the run of this .json, .mp4 or .png; what it would open is "
-                        "shown and asked for")  # fmt: skip
+                        help="repeat the run of this .json, .mp4 or .png; asks before it opens "
+                        "other files")  # fmt: skip
     parser.add_argument("--yes", action="store_true", default=None,
-                        help="let the recipe open the files that it names")  # fmt: skip
+                        help="allow the recipe to open the files that it names")  # fmt: skip
     parser.add_argument("--look-in", type=path_of, action="append", default=[], metavar="DIR",
-                        help="folder with files of the recipe that are not where they were; may be "
+                        help="folder to search for files of the recipe that were moved; may be "
                         "repeated")  # fmt: skip
     parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
     parser.add_argument("--embeddings", type=path_of, metavar="FILE",
-                        help="what encode wrote, in place of --prompt and --negative-prompt; no "
-                        "text encoder is loaded")  # fmt: skip
+                        help="file written by encode, instead of --prompt and --negative-prompt; "
+                        "no text encoder is loaded")  # fmt: skip
     parser.add_argument(
         "--output", type=path_of, default=Path("outputs/video.mp4"),
-        help=".mp4, or .png for one frame (default: %(default)s); a .json recipe lies beside it",
+        help=".mp4, or .png for one frame (default: %(default)s); a .json recipe is added",
     )  # fmt: skip
     add_force(parser)
     add_device(parser)
     add_dtype(parser)
-    add_sources(parser.add_argument_group("what the mode needs"))
+    add_sources(parser.add_argument_group("inputs of the mode"))
     _add_settings(parser.add_argument_group("settings"))
     loras.add_options(parser.add_argument_group("LoRA"))
     memory = parser.add_argument_group("memory")
@@ -99,7 +99,7 @@ def add_parser(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the video and say where it is."""
+    """Generate the video and print its path."""
     from ..pipeline import Pipeline
 
     if arguments.recipe is not None:
@@ -138,7 +138,7 @@ def run(arguments: argparse.Namespace) -> int:
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
     try:
-        written = result.save(arguments.output)  # before anything that may go wrong
+        written = result.save(arguments.output)  # before anything else can fail
     finally:
         for note in result.notes:
             print(f"note: {printable(note)}")
@@ -151,7 +151,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_output(
     arguments: argparse.Namespace, prompts: Any, task: Any, settings: Any, used: Sequence[Any]
 ) -> None:
-    """Refuse before the work what could not be written, or would be written over."""
+    """Raise up front if the output could not be written or would overwrite something."""
     from ..output import check_output
     from ..tasks import DEFAULT_FRAMES
 
@@ -169,34 +169,34 @@ def _check_output(
 def _add_settings(group: Any) -> None:
     group.add_argument("--size", type=size_of, metavar="HxW",
                        help="height x width in pixels, multiples of 16, such as 384x672; "
-                       "default: the trained size nearest to the source's aspect, "
+                       "default: the trained size closest to the source's aspect ratio, "
                        "384x672 without a source")  # fmt: skip
-    group.add_argument("--frames", type=int, help="4n + 1; default: 49, or what the clip allows")
+    group.add_argument("--frames", type=int, help="4n + 1; default: 49, or as the clip allows")
     group.add_argument("--fps", type=float, help="default: 8")
     group.add_argument("--steps", type=int, help="inference steps, default: 50")
-    group.add_argument("--guidance-scale", type=float, help="default: 6; 1 is off")
+    group.add_argument("--guidance-scale", type=float, help="default: 6; 1: off")
     group.add_argument("--guidance-rescale", type=float, help="0 to 1, default: 0")
     group.add_argument("--negative-prompt", help="what to avoid")
     group.add_argument("--scheduler", help="Flow (V5.1); DDIM, Euler, Euler A, DPM++, PNDM (V5)")
     group.add_argument("--seed", type=int, help="default: 43")
-    group.add_argument("--batch", type=int, help="videos per prompt, with the seeds after --seed")
+    group.add_argument("--batch", type=int, help="videos per prompt, with consecutive seeds")
     group.add_argument("--reference-noise", type=float,
-                       help="noise amplitude on known pixels, default: 0.0563")  # fmt: skip
+                       help="amplitude of noise on known pixels, default: 0.0563")  # fmt: skip
     group.add_argument("--keep-known", action=argparse.BooleanOptionalAction, default=None,
-                       help="keep start frames and what is outside a region to the source; "
-                       "default: let them drift, as the original does, unless the checkpoint's own "
-                       "config asks for it")  # fmt: skip
+                       help="keep start frames and everything outside a region fixed to the "
+                       "source; default: let them drift, as the original does, unless the "
+                       "checkpoint's config sets it")  # fmt: skip
     group.add_argument("--short", choices=("refuse", "repeat"),
-                       help="too short a clip: refuse it, or repeat its last frame")  # fmt: skip
+                       help="if a clip is too short: fail, or repeat its last frame")  # fmt: skip
     group.add_argument(
         "--tile",
         type=int,
-        help="side of the VAE's tiles in pixels, a multiple of 8 from 128 on; saves memory",
+        help="side of the VAE's tiles in pixels, a multiple of 8, at least 128; saves memory",
     )
 
 
 def _prompts(arguments: argparse.Namespace) -> Any:
-    """The prompts, or the embeddings that stand for them."""
+    """The prompts, or embeddings of them."""
     from ..text import read_embeddings
 
     if not arguments.prompt and arguments.embeddings is None:
@@ -205,7 +205,7 @@ def _prompts(arguments: argparse.Namespace) -> Any:
         return tuple(arguments.prompt)
     if arguments.prompt or arguments.negative_prompt is not None:
         raise InputError(
-            "--embeddings holds the prompt and the negative prompt; leave --prompt and "
+            "--embeddings contains the prompt and the negative prompt; omit --prompt and "
             "--negative-prompt out."
         )
     return read_embeddings(arguments.embeddings)
@@ -226,14 +226,14 @@ def _settings(arguments: argparse.Namespace) -> Any:
 
 
 def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
-    """The package's own checkpoint for `task`, and its size and length where none is asked for."""
+    """The package's small model for `task`, and settings with its default size and length."""
     from ..small_model import HEADS, SIZE, lies_in_cache, small_checkpoint
 
     model = small_checkpoint(next(head for head in HEADS if head in task.heads))
     if not lies_in_cache(model):
         print(
-            "note: the cache folder cannot be written: the small model is put together anew each "
-            "time. The environment variable EASYANIMATE_CACHE names another folder."
+            "note: the cache folder is not writable, so the small model is assembled again each "
+            "time. Set the environment variable EASYANIMATE_CACHE to another folder."
         )
     frames, height, width = SIZE
     if settings.height is None:
@@ -241,7 +241,7 @@ def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
     if settings.frames is None:
         settings = dataclasses.replace(settings, frames=frames)
     print(
-        f"note: no --model is given: the small model of the package ({model}) makes "
+        f"note: no --model is given: the small model of the package ({model}) generates "
         f"{settings.frames} frames of {settings.height} x {settings.width}. --help says what it "
         "understands."
     )
@@ -251,4 +251,4 @@ def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
 def _refuse_without_recipe(arguments: argparse.Namespace) -> None:
     for name in ("yes", "look_in"):
         if getattr(arguments, name):
-            raise InputError(f"{flag(name)} is for --recipe; add it, or leave {flag(name)} out.")
+            raise InputError(f"{flag(name)} is for --recipe; add it, or omit {flag(name)}.")

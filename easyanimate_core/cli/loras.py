@@ -1,4 +1,4 @@
-"""`--lora FILE[=STRENGTH][:BLOCKS]`, an option of several commands."""
+"""`--lora FILE[=STRENGTH][:BLOCKS]`, shared by several commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .options import path_in
 if TYPE_CHECKING:
     from ..weights.lora import Lora
 
-#: The ending tells where the file's name ends: it may hold colons and equals signs itself.
+#: The suffix marks the end of the file's name, which may contain colons and equals signs.
 _OPTION = re.compile(
     r"(?P<file>.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?", re.IGNORECASE
 )
@@ -22,21 +22,21 @@ _PICKLE = re.compile(r"(?P<file>.+\.(?:bin|pt|pth|ckpt))(?:[=:].*)?", re.IGNOREC
 
 
 def add_options(group: Any, *, required: bool = False) -> None:
-    """The options that name LoRAs."""
+    """Add the options for LoRAs."""
     group.add_argument(
         "--lora", action="append", default=[], required=required,
         metavar="FILE[=STRENGTH][:BLOCKS]",
-        help="a LoRA's safetensors file, its strength (default: 1), and factors on the strength by "
-        "block, such as style.safetensors=0.7:0-17=0.5,18-35=1; may be repeated",
+        help="a LoRA's safetensors file, its strength (default: 1), and factors on the strength "
+        "per block, such as style.safetensors=0.7:0-17=0.5,18-35=1; may be repeated",
     )  # fmt: skip
     group.add_argument("--lora-partial", action="store_true", default=None,
-                       help="accept files of which some keys fit no layer")  # fmt: skip
+                       help="accept files with keys that fit no layer")  # fmt: skip
 
 
 def given(arguments: argparse.Namespace) -> tuple[Lora, ...]:
-    """The LoRAs that the options name."""
+    """The LoRAs given by the options."""
     if arguments.lora_partial and not arguments.lora:
-        raise InputError("--lora-partial has no effect without --lora; leave it out.")
+        raise InputError("--lora-partial has no effect without --lora; omit it.")
     return tuple(_lora(text, partial=bool(arguments.lora_partial)) for text in arguments.lora)
 
 
@@ -48,8 +48,8 @@ def _lora(text: str, *, partial: bool) -> Lora:
     if match is None and pickle is not None:
         file, target = pickle["file"], Path(pickle["file"]).with_suffix(".safetensors")
         raise InputError(
-            f"--lora {text!r} names a pickle, which can run code when it is opened; give a "
-            "safetensors file. One is made of it, running nothing, by: "
+            f"--lora {text!r} is a pickle, which can run code when it is opened; use a "
+            "safetensors file. To convert it without running its code: "
             + own_command("convert", file, target)
         )
     if match is None:

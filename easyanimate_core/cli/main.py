@@ -45,7 +45,7 @@ _COMMANDS = (
 )  # fmt: skip
 
 EXIT_REFUSED = 2
-#: Faults of a disk, which no command can do anything about: full, or not to be written to.
+#: Disk errors that no command can recover from: full or not writable.
 _OF_THE_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 EXIT_OUTPUT_LOST = 1
 
@@ -54,12 +54,12 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     parser = argparse.ArgumentParser(
         prog=program(),
-        description="EasyAnimate V5 and V5.1: make videos from text, pictures, clips, control "
+        description="EasyAnimate V5 and V5.1: generate videos from text, images, clips, control "
         "videos, camera moves and tracks.",
         epilog="Try it without a download: %(prog)s demo",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    parser.add_argument("--verbose", action="store_true", help="also print warnings of libraries")
+    parser.add_argument("--verbose", action="store_true", help="also print warnings from libraries")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in _COMMANDS:
         module.add_parser(commands)
@@ -67,24 +67,24 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; the exit status is 0, 2 for a refusal, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Run a command; the exit status is 0, 2 for an error, 130 after Ctrl-C, 143 after SIGTERM."""
     prepare_streams()
     with stoppable() as stop:
         try:
             status = _run(arguments)
         except BaseException as error:
-            # A library may have turned the interruption into an error of its own.
+            # A library may have turned the interruption into another exception.
             if isinstance(error, KeyboardInterrupt) or stop.signal is not None:
                 said = str(error) if isinstance(error, KeyboardInterrupt) else ""
-                print(f"\nStopped. {said or 'No half-written file was left.'}", file=sys.stderr)
+                print(f"\nStopped. {said or 'No partial file was left.'}", file=sys.stderr)
                 return stop.status
-            if isinstance(error, SystemExit):  # of argparse, after a help page or a refusal
+            if isinstance(error, SystemExit):  # from argparse, after help or an error
                 if _is_output_lost():
                     return EXIT_OUTPUT_LOST
                 raise
             if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
                 error = write_error(Path(error.filename or "A file"), error)
-            elif isinstance(error, OSError) and error.filename:  # the system's word on a file
+            elif isinstance(error, OSError) and error.filename:  # an error about a file
                 error = MediaError(f"{error.filename} cannot be used: {error.strerror}.")
             elif isinstance(error, ModuleNotFoundError):
                 error = _without_module(error)
@@ -96,7 +96,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _is_output_lost() -> bool:
-    """Whether what was printed is not all there, which is said."""
+    """Whether some output was lost, which is reported."""
     failure = output_failure()
     if failure is not None:
         print(f"error: not all of the output could be written: {failure}", file=sys.stderr)
@@ -104,13 +104,13 @@ def _is_output_lost() -> bool:
 
 
 def _without_module(error: ModuleNotFoundError) -> ModuleNotFoundError | InputError:
-    """The refusal that a package is not installed; the error itself where the fault is ours."""
+    """An error about a missing package, or the original one if the fault is ours."""
     package = (error.name or "easyanimate_core").partition(".")[0]
     if package == "easyanimate_core":
         return error
     return InputError(
-        f"{package} is not installed in {sys.executable}. Use the Python of ComfyUI: of the "
-        "portable version python_embeded\\python.exe, else the one that starts main.py."
+        f"{package} is not installed in {sys.executable}. Use ComfyUI's Python: "
+        "python_embeded\\python.exe of the portable version, else the one that runs main.py."
     )
 
 
@@ -125,6 +125,6 @@ def _set_up_logging(*, verbose: bool) -> None:
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
     if verbose:
         return
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # its import sets its level anew
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # importing it resets its level
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # the notes are printed instead
+    logging.getLogger("easyanimate_core").setLevel(logging.ERROR)  # its notes are printed instead

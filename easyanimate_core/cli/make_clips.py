@@ -1,4 +1,4 @@
-"""`make-clips`: captioned clips of coloured shapes, with everything known of them."""
+"""`make-clips`: captioned clips of coloured shapes, with exact ground truth."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "make-clips",
-        help="draw captioned clips of shapes, to train and to measure with",
+        help="draw captioned clips of shapes for training and evaluation",
         description="Draw clips of coloured shapes that move, change, pass behind each other or "
         "are filmed by a moving camera, and write them with captions and a manifest for training. "
-        "The same seed gives the same clips; another seed gives clips to hold out.",
+        "The same seed gives the same clips; use another seed for held-out clips.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("output", type=path_of, help="folder to write, new or empty")
-    parser.add_argument("--count", type=int, required=True, help="how many clips")
+    parser.add_argument("--count", type=int, required=True, help="number of clips")
     parser.add_argument("--seed", type=int, default=0, help="default: 0")
     parser.add_argument("--kind", default="mixed",
-                        help="move, change, occlusion or camera; mixed (default) draws them with "
-                        "shares, varied with more changes and camera moves")  # fmt: skip
+                        help="move, change, occlusion or camera; mixed (default) combines them, "
+                        "varied has more changes and camera moves")  # fmt: skip
     parser.add_argument("--look", default="textured",
                         help="textured (default), or outlined: black on white")  # fmt: skip
     parser.add_argument("--size", type=size_of, default=(96, 96), metavar="HxW",
                         help="height x width in pixels, default: 96x96")  # fmt: skip
     parser.add_argument("--frames", type=int, default=17, help="default: 17, at 8 per second")
     parser.add_argument("--language", choices=("en", "zh", "both"), default="en",
-                        help="of the captions; both names every clip twice; "
+                        help="language of the captions; both lists every clip twice; "
                         "default: en")  # fmt: skip
     parser.add_argument("--controls", nargs="+", default=[], metavar="NAME",
                         help="also write edges, depth, trajectory, masks (videos), camera (.txt) "
-                        "or tracks (.json); the first is the manifest's")  # fmt: skip
+                        "or tracks (.json); the first is used in the manifest")  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw, and say where it is."""
+    """Draw, and print the paths of the results."""
     from ..shapes.scenes.dataset import ClipSet, write_clips
 
     both = arguments.language == "both"

@@ -1,4 +1,4 @@
-"""Options of memory: how the networks are kept, how much there is, and leaving both to a plan."""
+"""Memory options: offload, quantisation and limits, or leaving the choice to a plan."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from .options import flag
 
 
 def add_memory(group: Any) -> None:
-    """Options of `Memory`."""
+    """Add the options of `Memory`."""
     group.add_argument("--quantization", choices=QUANTIZATIONS,
-                       help="of the denoiser's weights, default: none")  # fmt: skip
+                       help="for the denoiser's weights, default: none")  # fmt: skip
     group.add_argument("--text-quantization", choices=QUANTIZATIONS,
-                       help="of the text encoder's weights, default: none")  # fmt: skip
+                       help="for the text encoder's weights, default: none")  # fmt: skip
     group.add_argument("--text-device", metavar="DEVICE",
-                       help="where the text encoder runs; default: as --device")  # fmt: skip
+                       help="device of the text encoder; default: that of --device")  # fmt: skip
     group.add_argument("--offload", choices=OFFLOADS,
-                       help="resident: networks stay on the device; module: each is there for its "
-                       "stage; block: block after block; default: module")  # fmt: skip
+                       help="resident: networks stay on the device; module: each is on it for its "
+                       "stage; block: block by block; default: module")  # fmt: skip
     group.add_argument("--sequential-guidance", action="store_true", default=None,
-                       help="one prompt after the other; half the activations")  # fmt: skip
+                       help="one prompt after the other; halves activations")  # fmt: skip
 
 
 def memory_of(arguments: argparse.Namespace, otherwise: Memory) -> Memory:
-    """The `Memory` that the options ask for, and `otherwise` where they ask for nothing."""
+    """The `Memory` set by the options, or `otherwise` if none is given."""
     names = [field.name for field in fields(Memory)]
     given = {name: getattr(arguments, name) for name in names}
     told = {name: value for name, value in given.items() if value is not None}
@@ -35,38 +35,38 @@ def memory_of(arguments: argparse.Namespace, otherwise: Memory) -> Memory:
 
 
 def add_limits(parser: Any) -> None:
-    """Options that say how much memory there is."""
+    """Add the options for the available memory."""
     parser.add_argument("--vram", type=float, metavar="GB",
-                        help="memory of the graphics card; default: of the one here; 0: no "
-                        "card")  # fmt: skip
+                        help="GPU memory; default: that of this machine's GPU; 0: no "
+                        "GPU")  # fmt: skip
     parser.add_argument("--ram", type=float, metavar="GB",
-                        help="main memory; default: what is free here")  # fmt: skip
+                        help="RAM; default: what is free on this machine")  # fmt: skip
 
 
 def add_planning(parser: Any) -> None:
-    """Options that leave the memory to a plan."""
+    """Add the options that leave the choice to a plan."""
     parser.add_argument("--plan", action="store_true", default=None,
-                        help="choose the options of this group, and --tile, so that the run fits; "
+                        help="choose the options of this group and --tile so that the run fits; "
                         "the command plan shows the choice")  # fmt: skip
     add_limits(parser)
 
 
 def check_planned(arguments: argparse.Namespace) -> None:
-    """Raise `InputError` where a plan and what it would choose are both given."""
+    """Raise `InputError` if both --plan and options that it chooses are given."""
     names = [*(field.name for field in fields(Memory)), "tile"]
     given = [name for name in names if getattr(arguments, name) is not None]
     if arguments.plan and given:
         raise InputError(
-            f"--plan chooses {', '.join(map(flag, given))} itself; leave one of the two out."
+            f"--plan chooses {', '.join(map(flag, given))} itself; omit one of the two."
         )
     if not arguments.plan and (arguments.vram is not None or arguments.ram is not None):
-        raise InputError("--vram and --ram are for --plan; add it, or leave them out.")
+        raise InputError("--vram and --ram are for --plan; add it, or omit them.")
 
 
 def planned(
     pipeline: Any, task: Any, settings: Any, arguments: argparse.Namespace
 ) -> tuple[Any, Any]:
-    """Pipeline and settings as the plan of the run says; `InputError` if it would not fit."""
+    """Pipeline and settings according to the run's plan; `InputError` if it does not fit."""
     limits = limits_of(arguments, pipeline.device)
     plan = pipeline.plan_memory(task, settings, limits=limits)
     if not plan.fits:
@@ -77,7 +77,7 @@ def planned(
 
 
 def main_memory(arguments: argparse.Namespace) -> int:
-    """Bytes of main memory: what the option says, or what is free."""
+    """RAM in bytes: given by the option, or what is free."""
     import psutil
 
     free: int = psutil.virtual_memory().available
@@ -85,7 +85,7 @@ def main_memory(arguments: argparse.Namespace) -> int:
 
 
 def limits_of(arguments: argparse.Namespace, device: Any) -> Any:
-    """The `Limits` of a run on a device of this machine, as it is or as the options say."""
+    """The `Limits` of a run on this machine's device, or those given by the options."""
     from ..memory.devices import card_of
     from ..memory.plan import Limits
 

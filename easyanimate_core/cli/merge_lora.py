@@ -1,4 +1,4 @@
-"""`merge-lora`: a denoiser file with LoRAs in its weights."""
+"""`merge-lora`: writes a denoiser with LoRAs merged into its weights."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "merge-lora",
-        help="write a denoiser with LoRAs in its weights",
-        description="Write one safetensors file with a denoiser's weights and LoRAs added to them.",
+        help="write a denoiser with LoRAs merged into its weights",
+        description="Write a single safetensors file of a denoiser with LoRAs merged into it.",
     )
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -28,12 +28,12 @@ def add_parser(commands: Any) -> None:
     )
     parser.add_argument("out", type=path_of, help="the .safetensors file to write")
     loras.add_options(parser, required=True)
-    parser.add_argument("--dtype", choices=_DTYPES, help="of the file; default: as the model's")
+    parser.add_argument("--dtype", choices=_DTYPES, help="dtype of the file; default: the model's")
     add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the file and say what was merged."""
+    """Write the file and print what was merged."""
     import torch
 
     from ..weights.files import read_denoiser_files
@@ -61,7 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _provenance(source: Path, used: tuple[Any, ...]) -> dict[str, str]:
-    """What the file was made of, for its header."""
+    """The file's sources, for its header."""
     from ..recipe import sha256_of_file
     from ..version import __version__
 

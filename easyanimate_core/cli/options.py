@@ -1,4 +1,4 @@
-"""What several commands share: paths, sizes and leave to replace."""
+"""Options shared by several commands."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ..memory.device_names import DEVICE_NAMES, DTYPE_NAMES
 
 
 def path_in(text: str) -> Path:
-    """A path that is a part of an option, with `~` as the home folder."""
+    """A path that is part of an option; `~` is the home folder."""
     return named_path(str(expanded(text)), "The path", InputError)
 
 
 def path_of(text: str) -> Path:
-    """A path, with `~` as the home folder; the type of every option that names a file or folder."""
+    """A path; `~` is the home folder. The type of every option that takes a file or folder."""
     try:
         return path_in(text)
     except InputError as error:
@@ -31,7 +31,7 @@ def tracks_of(text: str) -> str:
 
 
 def size_of(text: str) -> tuple[int, int]:
-    """(height, width) of the text HEIGHTxWIDTH."""
+    """Parse HEIGHTxWIDTH as (height, width)."""
     try:
         height, width = (int(part) for part in text.lower().split("x"))
     except ValueError:
@@ -40,17 +40,17 @@ def size_of(text: str) -> tuple[int, int]:
 
 
 def add_device(parser: Any, of: str = "") -> None:
-    """The option that says where to compute; `of` begins its help, such as "of CLIP: "."""
+    """Add the option for the device; `of` is a prefix of its help, such as "of CLIP: "."""
     parser.add_argument("--device", default="auto", help=of + DEVICE_NAMES)
 
 
 def add_dtype(parser: Any) -> None:
-    """The option that says in which dtype to compute."""
+    """Add the option for the compute dtype."""
     parser.add_argument("--dtype", default="auto", help=DTYPE_NAMES)
 
 
 def print_device_notes(arguments: argparse.Namespace, pipeline: Any) -> None:
-    """What a user has to know of the device of a `Pipeline`, and of its dtype."""
+    """Print what a user needs to know about a pipeline's device and dtype."""
     from ..memory.devices import device_notes
 
     for note in device_notes(arguments.device, pipeline.device, pipeline.dtype):
@@ -58,18 +58,18 @@ def print_device_notes(arguments: argparse.Namespace, pipeline: Any) -> None:
 
 
 def add_force(parser: Any) -> None:
-    """The option that lets earlier results be replaced."""
+    """Add the option that allows replacing earlier results."""
     parser.add_argument("--force", action="store_true", help="replace an earlier result")
 
 
 def add_embedding_cache(group: Any) -> None:
-    """The option of `Pipeline.load`."""
+    """Add the option for the cache of `Pipeline.load`."""
     group.add_argument("--no-embedding-cache", action="store_false", dest="embedding_cache",
-                       help="neither use nor keep the prompts' embeddings, which lie in "
-                       "~/.cache/easyanimate/embeddings, or in embeddings of $EASYANIMATE_CACHE "
+                       help="disable the cache of prompt embeddings in "
+                       "~/.cache/easyanimate/embeddings, or embeddings in $EASYANIMATE_CACHE "
                        "(at most 1 GB; delete the folder to clear it)")  # fmt: skip
 
 
 def flag(name: str) -> str:
-    """An option as it is written on the command line."""
+    """The command line spelling of an option."""
     return "--" + name.replace("_", "-")

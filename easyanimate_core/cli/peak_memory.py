@@ -1,4 +1,4 @@
-"""Peak memory of a piece of work."""
+"""Measures peak memory."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _INTERVAL_SECONDS = 0.01
 
 
 class PeakMemory:
-    """Greatest memory in use inside the block, in bytes.
+    """Peak memory inside the `with` block, in bytes.
 
-    On CUDA what PyTorch allocated on the card; elsewhere the process's resident memory, sampled
-    every 10 ms.
+    On CUDA, the memory that PyTorch allocated on the GPU; elsewhere the process's resident memory,
+    sampled every 10 ms.
     """
 
     def __init__(self, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""`plan`: whether a run fits, and how, before anything is loaded or even downloaded."""
+"""`plan`: whether and how a run fits, before anything is loaded or even downloaded."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "plan",
-        help="say whether a run fits into memory, and how",
-        description="Estimate the memory of every stage of a run and choose how to keep the "
-        "networks. Only configs and file headers are read.\n\n" + _EXAMPLES,
+        help="predict whether and how a run fits into memory",
+        description="Estimate the memory of every stage of a run and choose the memory options. "
+        "Only configs and file headers are read.\n\n" + _EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
     parser.add_argument("--model", required=True,
-                        help="checkpoint folder, or the name of a published one that is not "
-                        "here")  # fmt: skip
+                        help="checkpoint folder, or the name of a published model that is not "
+                        "installed")  # fmt: skip
     parser.add_argument("--size", type=clip_of, default=(384, 672, 49), metavar="HxWxF",
                         help="height x width x frames, default: 384x672x49")  # fmt: skip
-    parser.add_argument("--batch", type=int, default=1, help="videos at once, default: 1")
+    parser.add_argument("--batch", type=int, default=1, help="batch size, default: 1")
     parser.add_argument("--no-guidance", action="store_true", help="for a guidance scale of 1")
     add_limits(parser)
     add_device(parser)
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     device = torch.device("cpu") if arguments.vram == 0 else pick_device(arguments.device)
     compute = pick_dtype(arguments.dtype, device)
     kinds = quantizations_on(card_of(device))
-    if arguments.vram and device.type == "cpu":  # a card that is elsewhere
+    if arguments.vram and device.type == "cpu":  # a GPU of another machine
         limits = Limits(int(arguments.vram * 1e9), main_memory(arguments))
         compute = torch.bfloat16 if arguments.dtype == "auto" else compute
     else:
@@ -74,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def clip_of(text: str) -> tuple[int, int, int]:
-    """(height, width, frames) of the text HEIGHTxWIDTHxFRAMES."""
+    """Parse HEIGHTxWIDTHxFRAMES as (height, width, frames)."""
     try:
         height, width, frames = (int(part) for part in text.lower().split("x"))
     except ValueError:
@@ -85,7 +85,7 @@ def clip_of(text: str) -> tuple[int, int, int]:
 
 
 def facts_of_model(model: str, device: Any) -> Any:
-    """The facts of a folder that can run on a device, or of a published model by its name."""
+    """The facts about a folder that can run on a device, or about a published model by name."""
     from ..hub import find_model
     from ..memory.plan import facts_of, published_facts
     from ..networks import check_stored_on

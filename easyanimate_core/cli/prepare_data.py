@@ -1,4 +1,4 @@
-"""`prepare-data`: raw videos to a dataset for training, step by step."""
+"""`prepare-data`: turns raw videos into a training dataset, step by step."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from .bars import ProgressBars
 from .options import add_device, add_dtype, add_force, path_of
 
 _STEPS = """\
-steps, in this order; each may be left out, and run again after a break:
-  prepare-data scenes videos data           long videos as clips of one scene each
+steps, in this order; each is optional and can be resumed:
+  prepare-data scenes videos data           cut long videos into clips of one scene each
   prepare-data filter data                  measure every file, keep those within limits
   prepare-data deduplicate data             drop near-duplicates
-  prepare-data caption data --model FOLDER  a text for each
+  prepare-data caption data --model FOLDER  write a text for each file
   prepare-data manifest data data/train.json
-  prepare-data report data                  what was kept and dropped, and why
+  prepare-data report data                  show what was kept and dropped, and why
 
-Every picture and video in the folder is data: clips made elsewhere are simply put there. Nothing is
-deleted; what a step drops is left out of the manifest.
+Every image and video in the folder is data, so clips from elsewhere can simply be added. Nothing is
+deleted; dropped files are left out of the manifest.
 """
 _LIMITS = """\
 A limit is LOW..HIGH, and one side may be empty: --limit motion=0.01..0.5 --limit seconds=2..
---limit bars=.. switches a limit off. Other limits decide anew, without measuring again.
+--limit bars=.. switches a limit off. New limits are applied without measuring again.
 """
 _PLAIN = argparse.RawDescriptionHelpFormatter
 
@@ -36,7 +36,7 @@ def add_parser(commands: Any) -> None:
     """Add the command and its steps."""
     parser = commands.add_parser(
         "prepare-data",
-        help="make a dataset for training of raw videos",
+        help="make a training dataset from raw videos",
         description=_STEPS,
         formatter_class=_PLAIN,
     )
@@ -45,11 +45,11 @@ def add_parser(commands: Any) -> None:
     _add_filter(steps)
     _add_deduplicate(steps)
     _add_caption(steps)
-    step = _step(steps, "manifest", _manifest, "write the list that a trainer reads")
+    step = _step(steps, "manifest", _manifest, "write the manifest for training")
     step.add_argument("target", type=path_of, metavar="FILE", help="JSON file to write")
     add_force(step)
     _add_workers(step)
-    _step(steps, "report", _report, "write preparation/report.html: diagrams and examples")
+    _step(steps, "report", _report, "write preparation/report.html: plots and examples")
 
 
 def _step(steps: Any, name: str, run: Any, text: str, **more: Any) -> argparse.ArgumentParser:
@@ -62,7 +62,7 @@ def _step(steps: Any, name: str, run: Any, text: str, **more: Any) -> argparse.A
 
 
 def _checked(run: Any, arguments: argparse.Namespace) -> int:
-    """Run a step if its records can be written: the first of them may come after an hour."""
+    """Run a step after checking that its records can be written: the first may take an hour."""
     from ..files import check_writable
     from ..training.preparation.files import records_of
 
@@ -74,25 +74,25 @@ def _checked(run: Any, arguments: argparse.Namespace) -> int:
 def _add_workers(step: argparse.ArgumentParser) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     step.add_argument("--workers", type=int, default=cores or 1,
-                      help="processes, default: as many as there are cores")  # fmt: skip
+                      help="number of processes, default: the number of cores")  # fmt: skip
 
 
 def _add_scenes(steps: Any) -> None:
     step = _step(steps, "scenes", _scenes, "split long videos into clips of one scene each")
     step.add_argument("--detector", default="content",
-                      help="content, or adaptive where the camera moves fast")  # fmt: skip
+                      help="content, or adaptive for fast camera motion")  # fmt: skip
     step.add_argument("--threshold", type=float,
-                      help="of a cut; default: 27 of content, 3 of adaptive")  # fmt: skip
+                      help="of a cut; default: 27 for content, 3 for adaptive")  # fmt: skip
     step.add_argument("--min-seconds", type=float, default=2.0,
                       help="shorter scenes are left out, default: 2")  # fmt: skip
     step.add_argument("--max-seconds", type=float, default=10.0,
-                      help="longer scenes become equal parts, default: 10")  # fmt: skip
+                      help="longer scenes are divided equally, default: 10")  # fmt: skip
     step.add_argument("--margin", type=float, default=0.1, metavar="SECONDS",
-                      help="left out on both sides of a cut, default: 0.1")  # fmt: skip
+                      help="trimmed on both sides of a cut, default: 0.1")  # fmt: skip
     step.add_argument("--crf", type=int, default=18,
                       help="quality of the clips, 0 (lossless) to 51, default: 18")  # fmt: skip
     step.add_argument("--list-only", action="store_true",
-                      help="write preparation/scenes.json and no clips")  # fmt: skip
+                      help="only write preparation/scenes.json, no clips")  # fmt: skip
     _add_workers(step)
 
 
@@ -100,16 +100,16 @@ def _add_filter(steps: Any) -> None:
     text = "measure every file and keep those within limits"
     step = _step(steps, "filter", _filter, text, epilog=_LIMITS, formatter_class=_PLAIN)
     step.add_argument("--measures", action=_ListMeasures, nargs=0,
-                      help="list the measures and their limits, and end")  # fmt: skip
+                      help="list the measures and their limits, and exit")  # fmt: skip
     step.add_argument("--limit", action="append", default=[], metavar="MEASURE=LOW..HIGH",
                       help="change a limit; may be repeated")  # fmt: skip
     step.add_argument("--ocr", action=argparse.BooleanOptionalAction,
-                      help="measure writing; default: where rapidocr is installed")  # fmt: skip
+                      help="measure text; default: if rapidocr is installed")  # fmt: skip
     step.add_argument("--clip", type=path_of, metavar="FOLDER",
-                      help="CLIP in the format of transformers, for consistency and, where there "
-                      "are captions, similarity")  # fmt: skip
+                      help="CLIP in transformers' format, for consistency and, if there are "
+                      "captions, similarity")  # fmt: skip
     step.add_argument("--aesthetic-head", type=path_of, metavar="FILE",
-                      help="LAION's linear layer for that CLIP, .safetensors or .pth")  # fmt: skip
+                      help="LAION's linear layer for this CLIP, .safetensors or .pth")  # fmt: skip
     add_device(step, "of CLIP: ")
     _add_workers(step)
 
@@ -117,32 +117,32 @@ def _add_filter(steps: Any) -> None:
 def _add_deduplicate(steps: Any) -> None:
     step = _step(steps, "deduplicate", _deduplicate, "drop near-duplicates, keep the largest")
     step.add_argument("--threshold", type=float, default=6.0, metavar="BITS",
-                      help="0 to 32 bits of 64, default: 6; unrelated clips are about 32 "
-                      "apart")  # fmt: skip
+                      help="0 to 32 bits out of 64, default: 6; unrelated clips differ by "
+                      "about 32")  # fmt: skip
     _add_workers(step)
 
 
 def _add_caption(steps: Any) -> None:
-    text = "give every file a text, by a vision-language model or from files"
+    text = "add a text to every file, from a vision-language model or from files"
     step = _step(steps, "caption", _caption, text)
     step.add_argument("--model", type=path_of, metavar="FOLDER",
-                      help="vision-language model in the format of transformers")  # fmt: skip
+                      help="vision-language model in transformers' format")  # fmt: skip
     step.add_argument("--from", type=path_of, dest="source", metavar="FILE",
-                      help=".json or .csv of file_path and text, or a folder with a .txt for "
-                      "each file")  # fmt: skip
-    step.add_argument("--prompt", help="what the model is told; {name} is the file's name")
-    step.add_argument("--frames", type=int, default=8, help="that the model sees, default: 8")
-    step.add_argument("--batch", type=int, default=1, help="files at once, default: 1")
-    step.add_argument("--max-tokens", type=int, default=256, help="of a text, default: 256")
+                      help=".json or .csv with file_path and text, or a folder with one .txt "
+                      "per file")  # fmt: skip
+    step.add_argument("--prompt", help="the model's instruction; {name} is the file's name")
+    step.add_argument("--frames", type=int, default=8, help="frames per file, default: 8")
+    step.add_argument("--batch", type=int, default=1, help="batch size, default: 1")
+    step.add_argument("--max-tokens", type=int, default=256, help="per text, default: 256")
     step.add_argument(
-        "--replace", action="store_true", help="make captions anew that others have made or given"
+        "--replace", action="store_true", help="replace captions from other models or prompts"
     )
     add_device(step)
     add_dtype(step)
 
 
 class _ListMeasures(argparse.Action):
-    """Prints the table of measures: building the parser stays quick without it."""
+    """Prints the table of measures, so that building the parser stays fast."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
         from ..training.preparation import MEASURES, Limit
@@ -240,7 +240,7 @@ def _deduplicate(arguments: argparse.Namespace) -> int:
             progress=bars,
         )
     for duplicate in found.dropped:
-        print(f"{duplicate.path} is {duplicate.kept} again ({duplicate.distance:g} bits apart)")
+        print(f"{duplicate.path} duplicates {duplicate.kept} ({duplicate.distance:g} bits apart)")
     print(f"{len(found.compared) - len(found.dropped)} of {len(found.compared)} files are kept")
     return 0
 
@@ -275,7 +275,7 @@ def _caption(arguments: argparse.Namespace) -> int:
     for path, why in summary.unreadable.items():
         print(f"{path} cannot be read and is left out: {why}")
     _print_notes(summary.notes)
-    print(f"{summary.added} captions are new, {summary.without} files have none")
+    print(f"{summary.added} new captions; {summary.without} files have none")
     return 0
 
 
@@ -291,7 +291,7 @@ def _manifest(arguments: argparse.Namespace) -> int:
             progress=bars,
         )
     with_controls = f", {summary.controls} with control video" if summary.controls else ""
-    print(f"{summary.file}: {summary.videos} videos, {summary.pictures} pictures{with_controls}")
+    print(f"{summary.file}: {summary.videos} videos, {summary.pictures} images{with_controls}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""`preprocess`: a clip or a picture to a control video."""
+"""`preprocess`: makes a control video or image from a clip or an image."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "preprocess",
         help="make a control video: edges, lines, poses or depth of a clip",
-        description="Make the control video of a clip, or the picture of a picture. --list shows "
-        "the kinds, their options, and which weights are here. Nothing is downloaded.",
+        description="Make a control video from a clip, or an image from an image. --list shows "
+        "the kinds, their options, and which weights are installed. Nothing is downloaded.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("source", type=path_of, nargs="?", help="clip or picture")
-    parser.add_argument("output", type=path_of, nargs="?", help=".mp4, or .png for a picture")
+    parser.add_argument("source", type=path_of, nargs="?", help="clip or image")
+    parser.add_argument("output", type=path_of, nargs="?", help=".mp4, or .png for an image")
     parser.add_argument("--kind", help="canny, hed, openpose, depth_midas ...; see --list")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE",
-                        help="a setting of the kind; may be repeated")  # fmt: skip
+                        help="an option of the kind; may be repeated")  # fmt: skip
     parser.add_argument("--resolution", type=_short_side, default=None, metavar="PIXELS",
-                        help="short side of what the detector sees; default: auto, which is the "
-                        "size of the result for lines, and 512 for people and depth")  # fmt: skip
+                        help="short side of the detector's input; default: auto, which is the size "
+                        "of the result for lines, and 512 for people and depth")  # fmt: skip
     parser.add_argument("--size", type=size_of, metavar="HxW",
                         help="height x width of the result; default: the source's")  # fmt: skip
     parser.add_argument("--weights", type=path_of, action="append", metavar="DIR",
                         help="folder of weights, searched before the Hugging Face cache; may be "
                         f"repeated; default: {_WEIGHTS.as_posix()}")  # fmt: skip
     add_device(parser)
-    parser.add_argument("--list", action="store_true", help="list the kinds and end")
+    parser.add_argument("--list", action="store_true", help="list the kinds and exit")
     add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Make the control video and say where it is."""
+    """Make the control video and print its path."""
     folders = arguments.weights or [_WEIGHTS]
     if arguments.list:
         return _list(folders)
@@ -118,7 +118,7 @@ def _options(texts: Sequence[str]) -> dict[str, str]:
 
 
 def _read(source: Path, detection: Detection, size: tuple[int, int] | None) -> Clip:
-    """The clip, no larger than twice what the detector sees of it."""
+    """The clip, at most twice as large as the detector's input."""
     from ..media import read_any
     from ..preprocess.fit import fit_for
 
@@ -139,7 +139,7 @@ def _check_replaced(arguments: argparse.Namespace) -> None:
     output = arguments.output
     if output.suffix.lower() not in (".mp4", ".png"):
         raise InputError(
-            f"{output} ends in {output.suffix!r}; name a .mp4, or a .png for a picture."
+            f"{output} ends in {output.suffix!r}; it must end in .mp4, or .png for an image."
         )
     is_picture = output.suffix.lower() == ".png"
     what, is_one = ("PNG picture", is_png) if is_picture else ("MP4 video", is_mp4)
@@ -152,13 +152,13 @@ def _check_replaced(arguments: argparse.Namespace) -> None:
 
 
 def _check_output(output: Path, size: tuple[int, int], frames: int) -> None:
-    """Raise `InputError` before the work when the result would not fit the file."""
+    """Raise `InputError` up front if the result would not fit the file format."""
     suffix = output.suffix.lower()
     if suffix == ".png" and frames != 1:
-        raise InputError(f"{output} holds one picture and the source has {frames}; name a .mp4.")
+        raise InputError(f"{output} has one frame, but the source has {frames}; use a .mp4.")
     if suffix == ".mp4" and (size[0] % 2 or size[1] % 2):
         height, width = (side // 2 * 2 for side in size)
         raise InputError(
-            f"The result would be {size[1]} x {size[0]}; H.264 needs even sides. Give "
+            f"The result would be {size[1]} x {size[0]}; H.264 needs even sides. Use "
             f"--size {height}x{width}."
         )

@@ -1,6 +1,6 @@
-"""`--recipe`: the run of a recipe, made again.
+"""`--recipe`: repeats the run of a recipe.
 
-What a recipe would open is shown before it is opened: recipes come with videos of strangers.
+It asks before a recipe opens files, because recipes come with other people's videos.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def read(arguments: argparse.Namespace) -> Any:
-    """The recipe, once it is allowed to open the files that it names."""
+    """The recipe, after the user has allowed it to open the files that it names."""
     from ..recipe import Recipe
     from ..recipe_files import located
 
@@ -34,8 +34,8 @@ def read(arguments: argparse.Namespace) -> Any:
     given = [n for n, v in vars(arguments).items() if n not in beside and v not in (None, [])]
     if given:
         raise InputError(
-            f"--recipe brings its own prompt, sources and settings; leave "
-            f"{', '.join(map(flag, given))} out."
+            f"--recipe has its own prompt, sources and settings; omit "
+            f"{', '.join(map(flag, given))}."
         )
     value = Recipe.read_value(arguments.recipe)
     folders = _search_folders(arguments)
@@ -44,7 +44,7 @@ def read(arguments: argparse.Namespace) -> Any:
 
 
 def prompts_of(recipe: Any) -> Any:
-    """The prompts of a recipe, or the embeddings that stand for them."""
+    """The prompts of a recipe, or their embeddings."""
     from ..text import read_embeddings
 
     return (
@@ -53,7 +53,7 @@ def prompts_of(recipe: Any) -> Any:
 
 
 def model_of(recipe: Any) -> Path:
-    """The checkpoint that a recipe names."""
+    """The recipe's checkpoint."""
     from ..small_model import made_again
 
     named = recipe.model["path"]
@@ -62,15 +62,15 @@ def model_of(recipe: Any) -> Path:
         model = Path(named)
     if model is None:
         system = foreign_system(named)
-        known = f" (a path of {system})" if system else ""
+        known = f" (a {system} path)" if system else ""
         raise RecipeError(
-            f"The recipe's checkpoint {named}{known} is not there. Name it with --model."
+            f"The recipe's checkpoint {named}{known} does not exist. Set it with --model."
         )
     return model
 
 
 def check_same_model(recipe: Any, pipeline: Any, *, told: bool) -> None:
-    """Refuse another checkpoint than the recipe's, unless the user has named it."""
+    """Raise if the checkpoint differs from the recipe's, unless the user chose it."""
     from ..recipe import fingerprint
 
     if fingerprint(pipeline.info) == recipe.model["fingerprint"]:
@@ -78,13 +78,13 @@ def check_same_model(recipe: Any, pipeline: Any, *, told: bool) -> None:
     if not told:
         raise RecipeError(
             f"{pipeline.info.path} is not the checkpoint that the recipe was made with. "
-            "Restore it, or name a checkpoint with --model to use that one."
+            "Restore it, or choose another checkpoint with --model."
         )
-    print("note: this is another checkpoint than the recipe's; the result will differ.")
+    print("note: the checkpoint differs from the recipe's; the result will differ, too.")
 
 
 def _search_folders(arguments: argparse.Namespace) -> list[Path]:
-    """Where the files of a recipe may lie that are not at their paths."""
+    """The folders to search for files of a recipe that are not at their paths."""
     from ..hub import find_places
     from ..hub.places import CHECKPOINTS, LORAS
     from ..recipe import near_folders
@@ -96,9 +96,9 @@ def _search_folders(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _ask(arguments: argparse.Namespace, recipe: Mapping[str, Any], folders: Sequence[Path]) -> None:
-    """Raise `RecipeError` unless the user lets the recipe open what it names.
+    """Raise `RecipeError` unless the user allows the recipe to open the files that it names.
 
-    What the user has named needs no question, nor does the model that comes with the package.
+    Files given by the user and the package's own model need no confirmation.
     """
     from ..recipe_files import MODEL, files_of
 
@@ -114,23 +114,22 @@ def _ask(arguments: argparse.Namespace, recipe: Mapping[str, Any], folders: Sequ
     print("\n".join(lines), file=sys.stdout if arguments.yes else sys.stderr, flush=True)
     if not arguments.yes and not _agreed():
         raise RecipeError(
-            f"Nothing of the recipe {source} was opened. Look at the list, and add --yes to allow "
-            "it."
+            f"No file of the recipe {source} was opened. Check the list, and add --yes to allow it."
         )
 
 
 def _line(file: NamedFile, folders: Sequence[Path]) -> str:
     if file.is_remote:
-        where = f"{file.path} (on another machine, not looked for)"
+        where = f"{file.path} (on another machine, not searched)"
     else:
         found = file.candidates(folders)
         there = " or ".join(map(str, found))
-        where = f"{there} (is there)" if found else f"{file.path} (is not there)"
+        where = f"{there} (found)" if found else f"{file.path} (not found)"
     return f"  {printable(file.part):<12} {printable(where)}"
 
 
 def _agreed() -> bool:
-    """The answer on a terminal; without one nobody can agree."""
+    """Ask on the terminal; without one, the answer is no."""
     if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     print("Open them? [y/N] ", end="", file=sys.stderr, flush=True)

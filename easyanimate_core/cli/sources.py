@@ -1,4 +1,4 @@
-"""What a video is made of, beside the prompt: pictures, clips, moves, tracks; and their mode."""
+"""The inputs of a video in addition to the prompt (images, clips, moves, tracks), and its mode."""
 
 from __future__ import annotations
 
@@ -12,25 +12,23 @@ from .options import flag, path_in, path_of, tracks_of
 
 
 def add_sources(group: Any) -> None:
-    """The options that say what the result is made of, beside the prompt."""
-    group.add_argument("--start-image", type=path_of, help="picture of the first frame")
-    group.add_argument("--end-image", type=path_of, help="picture of the last frame")
+    """Add the options for the inputs in addition to the prompt."""
+    group.add_argument("--start-image", type=path_of, help="image for the first frame")
+    group.add_argument("--end-image", type=path_of, help="image for the last frame")
     group.add_argument(
         "--frame", action="append", default=[], metavar="N=FILE",
-        help="picture of frame N (0 is the first; the last is --frame=-1=FILE); may be repeated",
+        help="image for frame N (0 is the first; the last is --frame=-1=FILE); may be repeated",
     )  # fmt: skip
     group.add_argument("--video", type=path_of, help="clip for video to video or region editing")
-    group.add_argument(
-        "--strength", type=float, help="share of the schedule that is walked, 0 to 1"
-    )
-    group.add_argument("--mask", type=path_of, help="picture or clip, white = generate")
+    group.add_argument("--strength", type=float, help="fraction of the schedule to run, 0 to 1")
+    group.add_argument("--mask", type=path_of, help="image or clip, white = generate")
     group.add_argument("--control", type=path_of, help="control video: edges, poses, depth ...")
     group.add_argument("--camera", action="append", default=[], metavar="MOVE",
                        help="Pan Up, Pan Left, Zoom In, CW ...; repeat to combine")  # fmt: skip
-    group.add_argument("--camera-speed", type=float, help="of --camera, default: 1")
+    group.add_argument("--camera-speed", type=float, help="how far --camera goes, default: 1")
     group.add_argument("--camera-timing", choices=("original", "exact"),
-                       help="of --camera: the original stops a step before the end of the move, "
-                       "exact ends with it; default: original")  # fmt: skip
+                       help="for --camera: original stops one step short of the move's end, exact "
+                       "reaches it; default: original")  # fmt: skip
     group.add_argument("--camera-poses", type=path_of, help="CameraCtrl / RealEstate10K text file")
     group.add_argument(
         "--trajectory", type=tracks_of, help="JSON file or text: tracks of {x, y} in pixels"
@@ -41,7 +39,7 @@ def add_sources(group: Any) -> None:
 
 
 def task_of(arguments: argparse.Namespace) -> Any:
-    """The mode that the options name; options of two modes are refused."""
+    """The mode set by the options; raises if they are for two modes."""
     from .. import tasks
 
     pictures = arguments.start_image or arguments.end_image or arguments.frame
@@ -54,7 +52,7 @@ def task_of(arguments: argparse.Namespace) -> Any:
     }
     given = [name for name, value in modes.items() if value]
     if len(given) > 1:
-        raise InputError(f"The options are of {' and '.join(given)}; give those of one mode.")
+        raise InputError(f"The options are for {' and '.join(given)}; use those of a single mode.")
     mode = given[0] if given else "text to video"
     _refuse_unused(arguments, mode)
     strength = {} if arguments.strength is None else {"strength": arguments.strength}
@@ -91,7 +89,7 @@ def _refuse_unused(arguments: argparse.Namespace, mode: str) -> None:
     for option, modes in needs.items():
         if getattr(arguments, option) is not None and mode not in modes:
             raise InputError(
-                f"{flag(option)} has no effect on {mode}; it belongs to {' and '.join(modes)}."
+                f"{flag(option)} has no effect on {mode}; it is for {' and '.join(modes)}."
             )
 
 
@@ -102,6 +100,6 @@ def _keyframes(texts: Sequence[str]) -> dict[int, Path]:
         if not number.removeprefix("-").isdecimal() or not file:
             raise InputError(f"--frame {text!r} is not N=FILE, such as 24=middle.png.")
         if int(number) in keyframes:
-            raise InputError(f"--frame {number} is given twice; one picture has its place there.")
+            raise InputError(f"--frame {number} is given twice; a frame can only have one image.")
         keyframes[int(number)] = path_in(file)
     return keyframes

@@ -1,4 +1,4 @@
-"""Ctrl-C, and the signals by which systems end a program: all of them clean up first."""
+"""Ctrl-C and termination signals, all of which clean up first."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-#: Beside Ctrl-C: of `kill` and containers, of a terminal that is closed, of Ctrl-Break.
+#: In addition to Ctrl-C: from `kill` and containers, a closed terminal, and Ctrl-Break.
 _ENDING = [
     getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 ]
 
 
 class Stop:
-    """Whether the command was told to end, and by which signal."""
+    """Whether the command was asked to stop, and by which signal."""
 
     def __init__(self) -> None:
         self.signal: int | None = None
 
     @property
     def status(self) -> int:
-        """What a shell gives a program that this signal ends: 130 of Ctrl-C, 143 of SIGTERM."""
+        """The exit status for the signal, as in a shell: 130 for Ctrl-C, 143 for SIGTERM."""
         return 128 + (signal.SIGINT if self.signal is None else self.signal)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The handler: the command ends as after Ctrl-C. A second signal of the kind is ignored."""
+        """Handle a signal: stop as after Ctrl-C. A second signal of the same kind is ignored."""
         del frame
         if _pytorch_is_being_imported():
             signal.signal(number, signal.SIG_DFL)
@@ -40,16 +40,16 @@ class Stop:
 
 
 def _pytorch_is_being_imported() -> bool:
-    """Then nothing has begun, and an exception could abort the process in native code."""
+    """Whether PyTorch is being imported, when an exception could abort the process."""
     spec = getattr(sys.modules.get("torch"), "__spec__", None)
     return bool(getattr(spec, "_initializing", False))
 
 
 @contextmanager
 def stoppable() -> Iterator[Stop]:
-    """Inside, a signal raises `KeyboardInterrupt`, and the `Stop` knows which it was.
+    """Inside the block, a signal raises `KeyboardInterrupt`; the `Stop` records which one.
 
-    Signals that whoever started the program has switched off, as `nohup` does, stay off.
+    Signals that were ignored when the program started, as with `nohup`, stay ignored.
     """
     stop = Stop()
     before: dict[int, Any] = {}

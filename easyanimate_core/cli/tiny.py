@@ -1,4 +1,4 @@
-"""`make-tiny`: a complete checkpoint folder of random weights, to try things without a download."""
+"""`make-tiny`: writes a complete checkpoint with random weights, to test without a download."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "make-tiny",
-        help="write a tiny checkpoint of random weights",
+        help="write a tiny checkpoint with random weights",
         description="Write a complete checkpoint folder in the original layout, with its own small "
-        "tokenizers and random weights: it runs in seconds on a CPU and makes noise, not pictures.",
+        "tokenizers and random weights: it runs in seconds on a CPU and generates only noise.",
     )
     parser.set_defaults(run=run)
     parser.add_argument("path", type=path_of, help="folder to write")
     parser.add_argument("--version", choices=[v.value for v in Version], default="V5.1")
     parser.add_argument("--head", choices=[h.value for h in Head], default="InP")
     parser.add_argument("--no-reference", action="store_true",
-                        help="a control or camera head without reference image")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, help="of the weights, default: 0")
+                        help="a control or camera head without a reference image")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, help="seed of the weights, default: 0")
     add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the folder and say where it is."""
+    """Write the folder and print its path."""
     from ..tiny.checkpoint import make_tiny
 
     version, head = Version(arguments.version), Head(arguments.head)

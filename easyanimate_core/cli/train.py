@@ -14,7 +14,7 @@ examples:
   %(prog)s configs/v5.1-lora.yaml --set run.steps=2000 --set output=runs/long
   accelerate launch -m easyanimate_core train configs/v5.1-inpaint.yaml
 
-The same command goes on with a run that was stopped, however it was stopped.
+The same command resumes a run, however it was stopped.
 """
 
 
@@ -34,22 +34,22 @@ def add_parser(commands: Any) -> None:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a value in place of the file's, such as run.steps=100; may be repeated",
+        help="override a value of the file, such as run.steps=100; may be repeated",
     )
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="delete what the output folder holds of an earlier run",
+        help="delete an earlier run in the output folder first",
     )
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the command."""
-    from ..training.packages import require_packages
-
-    require_packages()
     from ..files import check_writable
+    from ..files.packages import TRAINING, require
+
+    require("Training", TRAINING)
     from ..training.config import read_config
     from ..training.run import run_training
 

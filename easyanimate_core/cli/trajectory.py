@@ -1,4 +1,4 @@
-"""`trajectory`: tracks as the control video that the model sees, and as a picture."""
+"""`trajectory`: draws tracks as the control video that the model sees, and as an image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def add_parser(commands: Any) -> None:
         "trajectory",
         help="draw tracks",
         description="Draw tracks as the control video that generate --trajectory shows the model, "
-        "and as lines over a picture. A track is a list of points, or an object: "
+        "and as lines over an image. A track is a list of points, or an object: "
         '[[{"x": 40, "y": 60}, {"x": 300, "y": 60}], {"points": [{"x": 9, "y": 9, "t": 0, '
         '"visible": true}, ...], "spline": true, "size": 1.0}].',
     )
@@ -26,13 +26,13 @@ def add_parser(commands: Any) -> None:
                         help="height x width in pixels, default: 384x672")  # fmt: skip
     parser.add_argument("--frames", type=int, default=49, help="default: 49")
     parser.add_argument("--fps", type=float, default=8.0, help="default: 8")
-    parser.add_argument("--preview", type=path_of, help="picture of the tracks, .png")
-    parser.add_argument("--image", type=path_of, help="first frame, under the tracks of --preview")
+    parser.add_argument("--preview", type=path_of, help="image of the tracks, .png")
+    parser.add_argument("--image", type=path_of, help="background of --preview: the first frame")
     add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Draw, and say where it is."""
+    """Draw, and print the paths of the results."""
     from ..files import Together
     from ..media import read_image, write_mp4, write_png
     from ..paths.previews import track_preview

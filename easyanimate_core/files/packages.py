@@ -1,8 +1,9 @@
 """Optional packages: which are missing, and the command that installs them.
 
-The command installs only what is missing (`--no-deps`), so that it cannot replace a package that
+What generating needs is installed alone (`--no-deps`), so that it cannot replace a package that
 other software relies on: four packages provide OpenCV's one module, and another version of
-huggingface-hub or NumPy breaks what was built for the installed one.
+huggingface-hub or NumPy breaks what was built for the installed one. Packages for training, and
+those chosen for a machine, are installed with their dependencies.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 
 from ..errors import InputError
-from .commands import PACK, joined, python_command
+from .commands import joined, python_command
 
 #: Module -> its package on PyPI, then those of its dependencies that nothing else installs.
 _PACKAGES = {
@@ -27,6 +28,21 @@ _PACKAGES = {
     "skimage": ("scikit-image", "imageio", "tifffile", "lazy-loader", "networkx"),
     "timm": ("timm",),
 }
+#: The same for packages installed with their dependencies; requirements-training.txt has those of
+#: training.
+_WITH_NEEDS = {
+    "accelerate": "accelerate>=1.10,<2",
+    "bitsandbytes": "bitsandbytes",
+    "imagehash": "imagehash>=4.3.1,<5",
+    "matplotlib": "matplotlib>=3.9",
+    "onnxruntime": "onnxruntime",
+    "pydantic": "pydantic>=2.10,<3",
+    "rapidocr": "rapidocr",
+    "scenedetect": "scenedetect-headless>=0.7,<0.8",
+    "yaml": "pyyaml>=6",
+}
+#: Modules that every training imports.
+TRAINING = ("accelerate", "pydantic", "yaml", "matplotlib")
 #: From this release on, OpenCV requires NumPy 2.
 _OPENCV_OF_NUMPY_2 = "4.12"
 
@@ -44,15 +60,23 @@ def require(wanted_by: str, modules: Iterable[str]) -> None:
     missing = [module for module in modules if not is_installed(module)]
     if not missing:
         return
+    missing = [module for module in missing if module in _PACKAGES] or missing
+    names = [_PACKAGES[m][0] if m in _PACKAGES else re.split("[<>]", _WITH_NEEDS[m])[0]
+             for m in missing]  # fmt: skip
     raise InputError(
-        f"{wanted_by} needs {' and '.join(_PACKAGES[module][0] for module in missing)}, which "
-        f"{'is' if len(missing) == 1 else 'are'} not installed. This adds what is missing and "
-        f"changes nothing else: {command_for(missing)}"
+        f"{wanted_by} needs {' and '.join(names)}, which {'is' if len(missing) == 1 else 'are'} "
+        f"not installed. This adds what is missing: {command_for(missing)}"
     )
 
 
 def command_for(modules: Iterable[str]) -> str:
-    """The command that installs the missing packages of these modules."""
+    """The command that installs the missing packages of these modules.
+
+    All of them are installed alone, or all with their dependencies.
+    """
+    modules = list(modules)
+    if not _PACKAGES.keys() & set(modules):
+        return pip_command(*(_WITH_NEEDS[module] for module in modules))
     named = [_PACKAGES[module] for module in modules]
     # A module can be gone while its package counts as installed: uninstalling one of OpenCV's
     # packages removes the module of all.
@@ -67,11 +91,6 @@ def pip_command(*words: str | os.PathLike[str]) -> str:
     if is_installed("pip"):
         return python_command("-m", "pip", "install", *words)
     return joined("uv", "pip", "install", "--python", sys.executable or "python", *words)
-
-
-def command_for_training() -> str:
-    """The command that installs what training and data preparation need."""
-    return pip_command("-r", PACK / "requirements-training.txt")
 
 
 def _fitting(name: str) -> str:

@@ -26,8 +26,7 @@ import sys
 import warnings
 from types import ModuleType
 
-from ..errors import InputError
-from ..files.packages import is_installed, pip_command, require
+from ..files.packages import require
 from .kinds import Kind
 
 _ROOT = "_easyanimate_controlnet_aux"
@@ -36,13 +35,7 @@ _SWITCH = "KMP_DUPLICATE_LIB_OK"
 
 def check_packages(facts: Kind) -> None:
     """Raise `InputError` unless the packages of a kind are installed."""
-    require(facts.display_name, facts.modules)
-    for name in facts.packages:
-        if not is_installed(name):
-            raise InputError(
-                f"{facts.display_name} needs the package {name}, which is not installed. Install "
-                f"it with: {pip_command(name)}"
-            )
+    require(facts.display_name, (*facts.modules, *facts.packages))
 
 
 def submodule(name: str) -> ModuleType:

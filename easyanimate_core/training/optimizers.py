@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from ..errors import InputError
-from ..files.packages import pip_command
+from ..files.packages import require
 from .config import OptimizerConfig
 from .muon import Muon, block_matrices
 
@@ -48,13 +48,9 @@ def make_optimizer(
 
 
 def _adamw8bit() -> Any:
-    try:
-        from bitsandbytes.optim import AdamW8bit
-    except ImportError as error:
-        raise InputError(
-            "optimizer.kind is adamw8bit, but the package bitsandbytes is not installed. Use "
-            f"adamw, or install it with: {pip_command('bitsandbytes')}"
-        ) from error
+    require("optimizer.kind: adamw8bit", ["bitsandbytes"])
+    from bitsandbytes.optim import AdamW8bit
+
     return AdamW8bit
 
 

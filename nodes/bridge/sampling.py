@@ -32,7 +32,7 @@ _RESCALE_KEY = "sampler_cfg_function"
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """How the pack's sampler node samples. `scheduler` None is the version's own."""
+    """Settings of the pack's sampler node. `scheduler` None is the version's default."""
 
     seed: int
     steps: int
@@ -50,16 +50,16 @@ def sample(
     latent: Mapping[str, Any],
     settings: SamplerSettings,
 ) -> dict[str, Any]:
-    """LATENT of a run with one of the original's schedulers.
+    """Sample a LATENT with one of the original's schedulers.
 
     Raises:
-        InputError: Something does not fit the model; raised before any step.
+        InputError: An input does not fit the model; raised before the first step.
     """
     info = denoiser_info(model)
     if info is None:
         raise InputError(
-            f"The model is a {type(model.model).__name__}, not EasyAnimate's. Connect the MODEL of "
-            "EasyAnimate Load Checkpoint, or sample it with KSampler."
+            f"The model is a {type(model.model).__name__}, not EasyAnimate's. Connect the MODEL "
+            "from EasyAnimate Load Checkpoint, or sample it with KSampler."
         )
     guidance = Guidance(settings.cfg, settings.guidance_rescale)
     name = settings.scheduler or DEFAULT_SCHEDULER[info.transformer.version]
@@ -80,7 +80,7 @@ def sample(
     start = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     if settings.denoise < 1 and not _to_change(start, latent.get("noise_mask")).any():
         raise InputError(
-            f"denoise is {settings.denoise} and the latent is empty: there is no video to keep. "
+            f"denoise is {settings.denoise}, but the latent is empty: there is no video to keep. "
             "Connect EasyAnimate Video to Video (or VAE Encode), or set denoise to 1."
         )
     noise = comfy.sample.prepare_noise(start, settings.seed, latent.get("batch_index"))
@@ -103,7 +103,7 @@ def sample(
 
 
 class ScheduledSampler(comfy.samplers.Sampler):
-    """A schedule of the core as a SAMPLER of ComfyUI: the core's loop over ComfyUI's denoiser."""
+    """A SAMPLER of ComfyUI that runs the core's loop over ComfyUI's denoiser."""
 
     def __init__(self, schedule: Schedule) -> None:
         self.schedule = schedule
@@ -119,7 +119,7 @@ class ScheduledSampler(comfy.samplers.Sampler):
         denoise_mask: Tensor | None = None,
         disable_pbar: bool = False,  # noqa: ARG002
     ) -> Tensor:
-        """Scaled latents at the end of the schedule."""
+        """Run the schedule; returns scaled latents."""
         masked = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         masked.latent_image, masked.noise = latent_image, noise
         model_sampling = model_wrap.inner_model.model_sampling
@@ -139,7 +139,7 @@ class ScheduledSampler(comfy.samplers.Sampler):
                 callback(done - 1, last["denoised"], last["x"], total)
 
         generator = torch.Generator().manual_seed(extra_args.get("seed") or 0)
-        torch.randn(noise.shape, generator=generator)  # the starting noise was its first draw
+        torch.randn(noise.shape, generator=generator)  # the initial noise was its first draw
         latents = denoise(
             velocity,
             self.schedule,
@@ -154,7 +154,7 @@ class ScheduledSampler(comfy.samplers.Sampler):
 
 @dataclass(frozen=True)
 class VelocitySpace:
-    """Between the core's terms (latents as the denoiser is shown them, velocity) and ComfyUI's.
+    """Converts between the core's terms (the denoiser's input latents, velocity) and ComfyUI's.
 
     Those are `x`, the latents that its samplers hold, and `denoised`, at one of its sigmas.
     """
@@ -163,19 +163,19 @@ class VelocitySpace:
     prediction: Prediction
 
     def sigma(self, timestep: Tensor) -> Tensor:
-        """ComfyUI's sigma of a timestep of the schedule."""
+        """ComfyUI's sigma for a timestep of the schedule."""
         if isinstance(self.model_sampling, comfy.model_sampling.CONST):
             # Its `sigma` would shift the timestep, and a schedule's timesteps are shifted.
             return timestep / self.model_sampling.multiplier
         return self.model_sampling.sigma(timestep)
 
     def sigmas(self, schedule: Schedule) -> Tensor:
-        """The walked timesteps as sigmas, closed by zero; for ComfyUI's hooks and percentages."""
+        """The timesteps as sigmas, followed by zero, for ComfyUI's hooks and percentages."""
         sigmas = self.sigma(schedule.timesteps.cpu().float())
         return torch.cat([sigmas, sigmas.new_zeros(1)])
 
     def latents(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """What ComfyUI shows the denoiser of `x`."""
+        """The denoiser's input for ComfyUI's `x`."""
         return self.model_sampling.calculate_input(sigma, x)
 
     def x(self, latents: Tensor, sigma: Tensor) -> Tensor:
@@ -193,16 +193,16 @@ class VelocitySpace:
 
 
 def _to_change(latents: Tensor, mask: Tensor | None) -> Tensor:
-    """What of a latent is sampled anew: all that its noise mask does not keep."""
+    """The parts of a latent to sample: all that its noise mask does not keep."""
     return latents if mask is None else latents * (mask > 0).to(latents)
 
 
 def _with_rescale(model: Any, guidance: Guidance, prediction: Prediction) -> Any:
-    """The model with the core's guidance rescale as its CFG function."""
+    """A model with the core's guidance rescale as its CFG function."""
     if _RESCALE_KEY in model.model_options:
         raise InputError(
-            "guidance_rescale is above 0 and the model already has a CFG function (RescaleCFG or "
-            "the like). Set guidance_rescale to 0 or remove that node."
+            "guidance_rescale is above 0, but the model already has a CFG function (such as "
+            "RescaleCFG). Set guidance_rescale to 0 or remove that node."
         )
     model = model.clone()
 
@@ -220,7 +220,7 @@ def _with_rescale(model: Any, guidance: Guidance, prediction: Prediction) -> Any
 
 
 def _with_step_cache(model: Any, threshold: float) -> Any:
-    """The model with ComfyUI's own EasyCache."""
+    """A model with ComfyUI's own EasyCache."""
     from comfy_extras.nodes_easycache import EasyCacheNode
 
     output = EasyCacheNode.execute(

@@ -273,7 +273,7 @@ def test_a_recipe_with_another_checkpoint_needs_to_be_told(
     assert "is not the checkpoint that the recipe was made with" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
     assert main([*repeat, "--model", str(folder)]) == 0
-    assert "note: this is another checkpoint than the recipe's" in capsys.readouterr().out
+    assert "note: the checkpoint differs from the recipe's" in capsys.readouterr().out
     other = read_video(tmp_path / "new" / "again.mp4").frames
     assert not torch.equal(other, read_video(out).frames)
 
@@ -288,7 +288,7 @@ def test_a_moved_checkpoint_is_named_with_model(checkpoint, checkpoint_copy, tmp
     capsys.readouterr()
     assert main(repeat) == 2
     error = capsys.readouterr().err
-    assert f"The recipe's checkpoint {folder} is not there. Name it with --model." in error
+    assert f"The recipe's checkpoint {folder} does not exist. Set it with --model." in error
     assert main([*repeat, "--model", str(checkpoint(V5_1, Head.T2V))]) == 0
     assert "another checkpoint" not in capsys.readouterr().out
     assert torch.equal(read_video(again).frames, read_video(out).frames)
@@ -306,9 +306,7 @@ def test_a_moved_checkpoint_is_named_with_model(checkpoint, checkpoint_copy, tmp
 def test_a_recipe_takes_no_other_options(tmp_path, capsys, options, named):
     words = ["generate", "--recipe", str(tmp_path / "x.json"), *options]
     assert main(words) == 2
-    assert f"brings its own prompt, sources and settings; leave {named} out" in (
-        capsys.readouterr().err
-    )
+    assert f"has its own prompt, sources and settings; omit {named}" in (capsys.readouterr().err)
 
 
 # Refusals: status 2, one line that begins with "error:", nothing written
@@ -320,12 +318,12 @@ REFUSED = {
     "missing model": (None, None, ["--model", "@no"], "x", "no is not a folder"),
     "two modes": (
         V5_1, Head.INPAINT, ["--start-image", "@picture.png", "--video", "@clip.mp4"], "x",
-        "The options are of image to video and video to video; give those of one mode",
+        "The options are for image to video and video to video; use those of a single mode",
     ),
     "three modes": (
         V5_1, Head.CONTROL,
         ["--control", "@clip.mp4", "--camera", "CW", "--trajectory", "@tracks.json"], "x",
-        "The options are of control and camera and trajectory",
+        "The options are for control and camera and trajectory",
     ),
     "mask alone": (
         V5_1, Head.INPAINT, ["--mask", "@mask.png"], "x", "--mask has no effect on text to video",
@@ -345,7 +343,7 @@ REFUSED = {
     ),
     "reference alone": (
         V5_1, Head.INPAINT, ["--start-image", "@picture.png", "--reference", "@picture.png"], "x",
-        "--reference has no effect on image to video; it belongs to control and camera",
+        "--reference has no effect on image to video; it is for control and camera",
     ),
     "moves and poses": (
         V5_1, Head.CAMERA, ["--camera", "CW", "--camera-poses", "@poses.txt"], "x", "not both",
@@ -545,7 +543,7 @@ def test_ctrl_c_leaves_nothing(generate, monkeypatch, stage):
     monkeypatch.setattr(ProgressBars, "__call__", interrupt)
     status, said, output = generate(V5_1, Head.INPAINT, "--start-image", "@picture.png")
     assert status == 130
-    assert "Stopped. No half-written file was left." in said.err
+    assert "Stopped. No partial file was left." in said.err
     assert not output.parent.exists()
 
 

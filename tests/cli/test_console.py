@@ -319,7 +319,7 @@ def test_a_signal_ends_as_ctrl_c_does(checkpoint, tmp_path, monkeypatch, capsys,
         assert signal.getsignal(number) == usual
     finally:
         signal.signal(number, before)
-    assert capsys.readouterr().err.endswith("\nStopped. No half-written file was left.\n")
+    assert capsys.readouterr().err.endswith("\nStopped. No partial file was left.\n")
     assert not list(tmp_path.iterdir())
 
 
@@ -341,7 +341,7 @@ def test_ctrl_c_in_the_first_second_is_quiet(checkpoint, after):
     _, said = process.communicate(timeout=60)
     begun = "frozen site" not in said  # Python itself is not ours
     assert not begun or process.returncode in (0, 130, -signal.SIGINT)
-    assert not begun or said in ("", "\nStopped. No half-written file was left.\n")
+    assert not begun or said in ("", "\nStopped. No partial file was left.\n")
 
 
 @posix

@@ -234,12 +234,12 @@ def test_meaning_of_rendered_scenes(tmp_path, command):
 def test_meaning_refuses_before_anything_is_made(checkpoint, tmp_path, command):
     out = ["--out", tmp_path / "out"]
     status, said = command("evaluate-meaning", *out)
-    assert (status, "needs checkpoints, or --rendered" in said.err) == (2, True)
+    assert (status, "needs either checkpoints or --rendered" in said.err) == (2, True)
     camera = checkpoint(V5_1, Head.CAMERA)
     status, said = command("evaluate-meaning", camera, "--tasks", "text", *out)
     assert (status, "cannot do text; it can do camera" in said.err) == (2, True)
     status, said = command("evaluate-meaning", camera, camera, *out)
-    assert (status, "they must differ" in said.err) == (2, True)
+    assert (status, "the names must differ" in said.err) == (2, True)
     status, said = command("evaluate-meaning", camera, "--count", 0, *out)
     assert (status, "at least 1 is needed" in said.err) == (2, True)
     assert not (tmp_path / "out").exists()

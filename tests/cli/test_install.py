@@ -159,7 +159,7 @@ def test_outside_comfyui(tmp_path):
     assert "is not in a ComfyUI's custom_nodes: no folder was created" in done.stdout
     done = install(ROOT, NAME, **environment(tmp_path))
     assert done.returncode == 2
-    assert "name the folder with --to DIR" in done.stderr
+    assert "set the folder with --to DIR" in done.stderr
 
 
 # With names
@@ -280,12 +280,15 @@ def test_all_annotators(pack, tmp_path, hub):
             r"No model is called .* Did you mean EasyAnimateV5\.1-7b-zh-InP",
         ),
         (["--loras", "HPS2.1"], r"No LoRA is called 'HPS2\.1'"),
-        (["--annotators", "edges"], r"No kind is called 'edges'; there are canny, "),
+        (["--annotators", "edges"], r"The kind 'edges' is unknown; available are canny, "),
         (["--annotators", "hed:Large"], r"hed has only one network"),
         (["--annotators", "depth_anything_v2:Giant"], r"size is 'Giant'; it must be Small or"),
-        (["--annotators", "hed", "--source", "modelscope"], r"weights are on huggingface only"),
-        (["--only", "vae"], r"--only is for models; name one"),
-        (["--source", "modelscope"], r"Nothing is named"),
+        (
+            ["--annotators", "hed", "--source", "modelscope"],
+            r"weights are only on huggingface; omit --source",
+        ),
+        (["--only", "vae"], r"--only is for models; add the name"),
+        (["--source", "modelscope"], r"Nothing to download"),
         ([f"{NAME}-diffusers", "--source", "modelscope"], r"is not on modelscope"),
     ],
 )
@@ -299,4 +302,4 @@ def test_a_presumed_repository_is_named_as_such(pack, tmp_path, hub):
     done = install(pack, name, "--to", str(tmp_path), **environment(tmp_path, hub))
     assert done.returncode == 2
     assert "does not exist (HTTP 404)" in done.stderr
-    assert "presumed from its siblings, not seen" in done.stderr
+    assert "only presumed from its siblings" in done.stderr

@@ -108,7 +108,7 @@ def test_a_video_alone_finds_its_files_by_name_and_hash(made, tmp_path, capsys, 
     model = ["--model", checkpoint(V5_1, Head.INPAINT)]
     assert repeat(alone, tmp_path / "1.mp4", "--yes", *model) == 2
     said = capsys.readouterr()
-    assert f"  {'start':<12} start.png (is not there)" in said.out
+    assert f"  {'start':<12} start.png (not found)" in said.out
     assert "start.png. It was not found there" in said.err
     assert "--look-in" in said.err
     write_png(away / "start.png", pixels(2)[0])  # another picture of the name
@@ -141,7 +141,7 @@ def test_a_recipe_cannot_write_to_the_terminal(made, tmp_path, capsys):
         said = "".join(capsys.readouterr())
         assert "\x1b" not in said
         assert "\u202e" not in said
-        assert r"/tmp/\x1b[2J\u202eevil\n (is there).png (is not there)" in said
+        assert r"/tmp/\x1b[2J\u202eevil\n (is there).png (not found)" in said
 
 
 @pytest.mark.parametrize(

@@ -186,7 +186,8 @@ def is_lazy_import(statement: ast.stmt) -> bool:
         return ast.unparse(statement.test) == "TYPE_CHECKING"
     if isinstance(statement, ast.Assign):
         return ast.unparse(statement.targets[0]) == "_HOMES"
-    return isinstance(statement, ast.FunctionDef) and statement.name == "__getattr__"
+    functions = ("_homes", "__getattr__")
+    return isinstance(statement, ast.FunctionDef) and statement.name in functions
 
 
 def test_init_files_only_re_export():

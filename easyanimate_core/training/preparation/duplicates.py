@@ -12,11 +12,11 @@ import numpy as np
 from PIL import Image
 
 from ...errors import EasyAnimateError, InputError
+from ...files.packages import require
 from ...media import write_json
 from ...progress import Progress, silent
 from .files import DataFile, find_files, records_of
 from .journal import Journal
-from .packages import check_package
 from .pixels import sample_frames
 from .pool import each
 from .results import Duplicate, Duplicates, filtered, read_duplicates
@@ -56,7 +56,7 @@ def deduplicate(
     Raises:
         InputError: There are no files, or the threshold is outside 0 to 32 bits.
     """
-    check_package("imagehash", "Finding duplicates")
+    require("Finding duplicates", ["imagehash"])
     if not 0 <= threshold <= BITS / 2:
         raise InputError(
             f"The threshold is {threshold}; it must be from 0 (equal) to {BITS // 2} bits, "

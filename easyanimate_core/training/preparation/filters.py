@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...errors import EasyAnimateError, InputError
-from ...files.packages import pip_command
+from ...files.packages import command_for, is_installed, require
 from ...media import write_json
 from ...progress import Progress, silent
 from . import pixels, writing
@@ -235,11 +235,8 @@ def _unavailable(
     folder: Path, measuring: Measuring, measurements: Measurements, files: list[DataFile]
 ) -> dict[str, str]:
     """The measures that cannot be taken and have no stored values, with the reason."""
-    if measuring.ocr and not writing.ocr_is_installed():
-        raise InputError(
-            "Text cannot be measured: no OCR is installed. Install one with: "
-            + pip_command(writing.PACKAGE, "onnxruntime")
-        )
+    if measuring.ocr:
+        require("Measuring text", writing.PACKAGES)
     if measuring.clip is not None:
         check_clip(measuring.clip, measuring.aesthetic_head)
     elif measuring.aesthetic_head is not None:
@@ -249,8 +246,8 @@ def _unavailable(
     reasons = {}
     if measuring.ocr is False:
         reasons[Source.OCR] = "OCR is switched off"
-    elif not writing.ocr_is_installed():
-        reasons[Source.OCR] = f"no OCR is installed ({pip_command(writing.PACKAGE, 'onnxruntime')})"
+    elif not all(map(is_installed, writing.PACKAGES)):
+        reasons[Source.OCR] = f"no OCR is installed ({command_for(writing.PACKAGES)})"
     if measuring.clip is None:
         reasons |= dict.fromkeys(
             (Source.CLIP, Source.AESTHETIC_HEAD, Source.CAPTION), "no CLIP is given"

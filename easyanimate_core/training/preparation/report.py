@@ -15,13 +15,13 @@ import torch
 
 from ...errors import EasyAnimateError
 from ...files import atomic_file, remove
+from ...files.packages import require
 from ...media import contact_sheet, write_png
 from ...progress import Progress, silent
 from .captions import captions_of
 from .files import DataFile, find_files, records_of
 from .filters import Measurements
 from .measures import MEASURES, Limit
-from .packages import check_package
 from .pixels import sample_frames
 from .plots import plot_funnel, plot_histogram
 from .results import Decisions, Duplicates, filtered, read_decisions, read_duplicates, remaining
@@ -58,7 +58,7 @@ def write_report(folder: Path, *, progress: Progress = silent) -> Path:
     Raises:
         InputError: The filter step was not run, or there are new files since.
     """
-    check_package("matplotlib", "The report")
+    require("The report", ["matplotlib"])
     state = _state(folder)
     pictures = records_of(folder) / "report"
     for old in pictures.glob("*.png"):

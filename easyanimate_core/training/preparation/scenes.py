@@ -15,12 +15,12 @@ import numpy as np
 from ...errors import EasyAnimateError, InputError
 from ...files import Result, check_results, remove, write_error
 from ...files.kinds import is_mp4
+from ...files.packages import require
 from ...media import open_mp4, stream_frames, write_json
 from ...progress import Progress, silent
 from .cuts import Cuts, Detection, find_cuts
 from .files import find_videos, identity_of, records_of
 from .journal import Journal
-from .packages import check_package
 from .pool import each
 
 CLIPS = "clips"
@@ -136,7 +136,7 @@ def split_scenes(
         InputError: There are no videos, `out` was made with other settings or folder names, a file
             of another kind is in the way of a clip, or PySceneDetect is not installed.
     """
-    check_package("scenedetect", "Finding scenes")
+    require("Finding scenes", ["scenedetect"])
     detection, splitting = detection or Detection(), splitting or Splitting()
     sources = find_videos(videos)
     records = records_of(out)

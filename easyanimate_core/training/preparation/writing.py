@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 from typing import Any
 
 import numpy as np
@@ -11,17 +10,13 @@ import numpy as np
 from .files import DataFile
 from .pixels import sample_frames
 
-PACKAGE = "rapidocr"
+#: What it imports. The networks come with the first.
+PACKAGES = ("rapidocr", "onnxruntime")
 
 #: Must change whenever values would.
 DEFINITION = "rapidocr 1"
 
 _FRAMES = 3
-
-
-def ocr_is_installed() -> bool:
-    """Whether text can be measured here. The networks come with the package."""
-    return all(importlib.util.find_spec(name) for name in (PACKAGE, "onnxruntime"))
 
 
 def measure_writing(data: DataFile) -> dict[str, float]:

@@ -645,7 +645,7 @@ def test_the_command(source, tmp_path, capsys):
     assert not (tmp_path / "x").exists()
     with pytest.raises(SystemExit):
         main(["convert", "a", "b", "--max-shard-size", "many"])
-    assert "'many' is no size" in capsys.readouterr().err
+    assert "'many' is not a size" in capsys.readouterr().err
 
 
 def test_the_commands_choices_are_the_librarys():

@@ -43,7 +43,7 @@ def can_mount():
 def check_made(done, output):
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
-    assert "EASYANIMATE_CACHE names another folder" in done.stdout
+    assert "EASYANIMATE_CACHE to another folder" in done.stdout
     assert output.is_file()
 
 

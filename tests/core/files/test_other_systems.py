@@ -109,7 +109,7 @@ def test_a_checkpoint_of_windows_is_named_as_it_was(made, checkpoint, tmp_path, 
     again = ["generate", "--recipe", str(sidecar), "--output", str(tmp_path / "again.mp4"), "--yes"]
     assert main(again) == 2
     said = capsys.readouterr().err
-    assert f"The recipe's checkpoint {path} (a path of Windows) is not there. Name it with" in said
+    assert f"The recipe's checkpoint {path} (a Windows path) does not exist. Set it with" in said
     shutil.copytree(checkpoint(V5_1, Head.INPAINT), pictures / "V5.1-InP")
     assert main([*again, "--force", "--look-in", str(pictures)]) == 0
 

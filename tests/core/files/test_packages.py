@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from easyanimate_core.files.commands import joined
 from easyanimate_core.preprocess import KINDS, Detection, preprocess
 from easyanimate_core.weights.stored import quantize
 
+ROOT = Path(__file__).parents[3]
 FRAMES = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(0))
 
 
@@ -107,3 +109,19 @@ def test_generating_imports_nothing_that_is_optional():
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_training_says_all_that_is_missing_in_one_command(monkeypatch):
+    for module in ("accelerate", "yaml"):
+        monkeypatch.setitem(sys.modules, module, None)
+    said = "needs accelerate and pyyaml, which are not installed. This adds what is missing: "
+    with pytest.raises(InputError, match=said) as caught:
+        packages.require("Training", packages.TRAINING)
+    assert str(caught.value).endswith(joined("install", "accelerate>=1.10,<2", "pyyaml>=6"))
+
+
+def test_what_is_asked_of_pip_is_what_the_requirements_ask():
+    """OCR, ONNX and 8-bit optimisers are chosen for the machine and required nowhere."""
+    lines = (ROOT / "requirements-training.txt").read_text(encoding="utf-8").splitlines()
+    chosen = {"bitsandbytes", "onnxruntime", "rapidocr"}
+    assert set(packages._WITH_NEEDS.values()) - chosen <= set(lines)

@@ -279,7 +279,7 @@ def test_doctor_of_a_mac(machine, capsys):
     machine(mps=14)
     assert main(["doctor"]) == 0
     said = capsys.readouterr().out
-    assert "shared with the machine, 12.0 GB of it for the card" in said
+    assert "shared with the CPU, 12.0 GB of it for the GPU" in said
     assert "qint8, qint4; not qfloat8" in said
     assert "in parts" in said
     assert "Apple (MPS): emulated" in said
@@ -288,7 +288,7 @@ def test_doctor_of_a_mac(machine, capsys):
 def test_doctor_of_this_machine(capsys):
     assert main(["doctor", "--device", "cpu", "--dtype", "bfloat16"]) == 0
     said = capsys.readouterr().out
-    assert "bfloat16, as asked for; it is usually float32" in said
+    assert "bfloat16, as requested; the default is float32" in said
     assert "CPU: run; " in said
     assert "Linux: run; " in said or sys.platform != "linux"
 

@@ -324,7 +324,9 @@ def test_a_package_that_is_missing_is_said_before_the_first_frame(tmp_path, monk
     for file in KINDS["dwpose"].all_files():
         (tmp_path / file.name).touch()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(InputError, match=r"DWPose needs the package onnxruntime.* pip install"):
+    with pytest.raises(
+        InputError, match=r"DWPose needs onnxruntime, which is not installed.* pip install"
+    ):
         preprocess(random_frames(), Detection("dwpose"), weights=[tmp_path])
 
 
@@ -582,8 +584,8 @@ def test_command_lists_the_kinds(folder, capsys):
     ("words", "said"),
     [
         ([], "preprocess needs --kind"),
-        (["--kind", "canny", "@clip.mp4", "@out.gif"], "name a .mp4"),
-        (["--kind", "canny", "@clip.mp4", "@out.png"], "holds one picture"),
+        (["--kind", "canny", "@clip.mp4", "@out.gif"], "it must end in .mp4"),
+        (["--kind", "canny", "@clip.mp4", "@out.png"], "has one frame"),
         (["--kind", "canny", "--size", "33x48", "@clip.mp4", "@out.mp4"], "--size 32x48"),
         (["--kind", "canny", "--option", "low", "@clip.mp4", "@out.mp4"], "is not NAME=VALUE"),
         (["--kind", "hed", "--weights", "@", "@clip.mp4", "@out.mp4"], "needs ControlNetHED.pth"),
@@ -604,5 +606,5 @@ def test_command_interrupted_leaves_nothing(sources, monkeypatch, capsys):
     monkeypatch.setattr("easyanimate_core.preprocess.run.make_detector", lambda *_: stop)
     words = ["preprocess", "--kind", "canny", str(sources / "clip.mp4"), str(sources / "out.mp4")]
     assert main(words) == 130
-    assert "No half-written file" in capsys.readouterr().err
+    assert "No partial file" in capsys.readouterr().err
     assert not (sources / "out.mp4").exists()

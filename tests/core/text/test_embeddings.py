@@ -349,8 +349,8 @@ def test_a_recipe_refuses_another_file_of_embeddings(checkpoint, tmp_path, capsy
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--embeddings", "x.safetensors", "--prompt", "a"], "leave --prompt and"),
-        (["--embeddings", "x.safetensors", "--negative-prompt", "a"], "leave --prompt and"),
+        (["--embeddings", "x.safetensors", "--prompt", "a"], "omit --prompt and"),
+        (["--embeddings", "x.safetensors", "--negative-prompt", "a"], "omit --prompt and"),
         (["--embeddings", "nothing.safetensors"], "does not exist"),
         ([], "--prompt (or --embeddings)"),
     ],
