@@ -174,7 +174,7 @@ def test_from_a_long_video_to_a_manifest(scenes, tmp_path, capsys):
     assert (status, out) == (0, "2 new captions; 0 files have none\n")
     status, out, _ = command(capsys, "manifest", data, data / "train.json", *alone)
     assert status == 0
-    assert out.endswith("train.json: 2 videos, 0 pictures\n")
+    assert out.endswith("train.json: 2 videos, 0 images\n")
     entries = json.loads((data / "train.json").read_text())
     assert [entry["text"] for entry in entries] == ["A rabbit.", "A man."]
     assert all(read_video(data / entry["file_path"]).fps == 24 for entry in entries)
