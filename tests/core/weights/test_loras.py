@@ -369,7 +369,7 @@ def test_a_recipe_repeats_loras_and_quantization(words, lora_files, tmp_path, ca
     assert "quantization" not in Recipe.read(other).model
     capsys.readouterr()
     assert main([*repeat, "--lora", str(lora_files[0])]) == 2
-    assert "leave --lora out" in capsys.readouterr().err
+    assert "omit --lora" in capsys.readouterr().err
 
 
 def test_a_recipe_without_them_is_as_before(words, tmp_path):
@@ -400,7 +400,9 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     ):
         Recipe.from_json(content)
     file.unlink()
-    with pytest.raises(RecipeError, match=r"The recipe's LoRA is .*mine.safetensors, which is not"):
+    with pytest.raises(
+        RecipeError, match=r"The recipe's LoRA is .*mine.safetensors\. It was not found"
+    ):
         Recipe.from_json(content)
     content["loras"][0]["strength"] = "much"
     with pytest.raises(RecipeError, match=r"The recipe's LoRA has strength = 'much'"):
@@ -411,7 +413,10 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     ("option", "message"),
     [
         ("style.gguf=1", "is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file"),
-        ("style.ckpt=1", f"by: {own_command('convert', 'style.ckpt', 'style.safetensors')}"),
+        (
+            "style.ckpt=1",
+            f"running its code: {own_command('convert', 'style.ckpt', 'style.safetensors')}",
+        ),
         ("style.safetensors=much", "has the strength 'much'; it must be a number"),
         ("style.safetensors=inf", "The strength of style.safetensors is inf"),
         ("style.safetensors:0=", "'0=' in the block strengths '0='"),
