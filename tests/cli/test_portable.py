@@ -67,7 +67,7 @@ def test_help_shows_what_was_typed(folder):
     done = portable(folder, "easyanimate.py", "--help", options=["-s"])
     assert (done.returncode, done.stderr) == (0, "")
     assert " ".join(done.stdout.split()).startswith(f"usage: {typed} [-h]")
-    assert f"{typed} demo" in " ".join(done.stdout.split())
+    assert f"{typed} generate --prompt" in " ".join(done.stdout.split())
     done = portable(folder, "easyanimate.py", "train", "--help", options=["-s"])
     assert f"\n  {typed} train configs/v5.1-lora.yaml\n" in done.stdout
     done = portable(folder, "install.py", "--help", options=["-s"])
