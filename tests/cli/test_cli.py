@@ -477,10 +477,10 @@ def test_a_damaged_checkpoint(generate, checkpoint_copy, part, fault):
     folder = checkpoint_copy(V5_1, Head.T2V)
     file = next((folder / part).glob("*.safetensors"))
     message = {
-        "truncated": "is not a whole safetensors file",
+        "truncated": "is not a valid safetensors file",
         "pickle": "is a pickle",
         "missing": "has no .safetensors file",
-        "shapes": "of another shape",
+        "shapes": "of the wrong shape",
     }[fault]
     if fault == "truncated":
         file.write_bytes(file.read_bytes()[:-100])

@@ -288,7 +288,7 @@ def test_block_strengths_that_are_none(text, message):
 
 
 def test_a_block_that_the_model_does_not_have(shapes, lora_files):
-    with pytest.raises(InputError, match=r"name block 3; this model has the blocks 0 to 2"):
+    with pytest.raises(InputError, match=r"name block 3; this model has blocks 0 to 2"):
         LoraSet.read([Lora(lora_files[0], 1.0, "0-3=0.5")], shapes)
 
 
@@ -305,7 +305,7 @@ def test_block_strengths_are_read():
         (("lora_up.weight", None), r"has no up matrix of transformer_blocks.0.attn2.to_q"),
         (("lora_up.weight", torch.zeros(32, 3)), r"\(4, 32\) and .*lora_up.weight \(32, 3\)"),
         (("hada_w1_a", torch.zeros(4, 4)), r"has no hada_w1_b and no hada_w2_a and no hada_w2_b"),
-        (("oft_blocks", torch.zeros(4, 4, 4)), r"of a kind that is not read \(oft_blocks\)"),
+        (("oft_blocks", torch.zeros(4, 4, 4)), r"of an unsupported kind \(oft_blocks\)"),
     ],
 )
 def test_a_file_that_is_damaged(shapes, lora_files, tmp_path, change, message):
