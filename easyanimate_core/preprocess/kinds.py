@@ -172,7 +172,7 @@ _ALL = (
         "scribble_xdog",
         "Scribble (XDoG)",
         options=(
-            Option("threshold", 32, "Difference from which on a pixel is drawn: the lower, the "
+            Option("threshold", 32, "Minimum difference at which a pixel is drawn: the lower, the "
                    "more lines.", 1, 64),
         ),
     ),

@@ -237,7 +237,7 @@ def test_meaning_refuses_before_anything_is_made(checkpoint, tmp_path, command):
     assert (status, "needs either checkpoints or --rendered" in said.err) == (2, True)
     camera = checkpoint(V5_1, Head.CAMERA)
     status, said = command("evaluate-meaning", camera, "--tasks", "text", *out)
-    assert (status, "cannot do text; it can do camera" in said.err) == (2, True)
+    assert (status, "does not support text; it supports camera" in said.err) == (2, True)
     status, said = command("evaluate-meaning", camera, camera, *out)
     assert (status, "the names must differ" in said.err) == (2, True)
     status, said = command("evaluate-meaning", camera, "--count", 0, *out)

@@ -174,7 +174,7 @@ def test_a_model_goes_where_comfyui_looks(pack, tmp_path, hub):
     (row,) = re.findall(rf"^{NAME} .*$", done.stdout, re.MULTILINE)
     assert row.split()[1:8] == ["V5.1", "7B", "InP", "30", "GB", "Apache-2.0", "partly"]
     assert "16 GB: 384x672x49" in row
-    assert done.stdout.count(" GB  here: no") == 4  # the LoRAs
+    assert done.stdout.count(" GB  installed: no") == 4  # the LoRAs
 
 
 @pytest.mark.parametrize("source", ["huggingface", "modelscope"])

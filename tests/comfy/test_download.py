@@ -70,7 +70,7 @@ def test_what_is_fetched_can_be_loaded_in_the_same_run(server, hub, folder, sour
                           weight_dtype="default", text_device="default")  # fmt: skip
     prompt["loaded"] = node("PreviewAny", source=["load", 3])
     history = server.run_prompt(prompt)
-    assert report_of(history).endswith(f"{NAME} is whole: {folder}")
+    assert report_of(history).endswith(f"{NAME} is complete: {folder}")
     assert history.outputs["loaded"]["text"][0].startswith("EasyAnimate V5.1 ")
     steps = [(done, total) for name, done, total in history.progress if name == "download"]
     assert steps[-1][0] == steps[-1][1] > 0

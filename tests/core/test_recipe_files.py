@@ -70,7 +70,7 @@ def test_every_path_is_told_and_nothing_opened(made, tmp_path, capsys, opened):
         model = json.loads(sidecar.read_text(encoding="utf-8"))["model"]["path"]
         assert f"The recipe {recipe} opens:" in said
         for part, path in (("model", model), ("start", picture), ("keyframes 2", picture)):
-            assert f"  {part:<12} {path} (is there)" in said
+            assert f"  {part:<12} {path} (found)" in said
         assert "add --yes to allow it" in said
         assert not [path for path in opened if path == str(picture) or path.startswith(model)]
     assert not (tmp_path / "again.mp4").exists()
@@ -134,14 +134,14 @@ def test_another_json_beside_the_video_is_not_its_recipe(made):
 def test_a_recipe_cannot_write_to_the_terminal(made, tmp_path, capsys):
     _, sidecar, _ = made
     content = json.loads(sidecar.read_text(encoding="utf-8"))
-    content["sources"]["start"]["file"] = "/tmp/\x1b[2J\u202eevil\n (is there).png"
+    content["sources"]["start"]["file"] = "/tmp/\x1b[2J\u202eevil\n (found).png"
     sidecar.write_text(json.dumps(content), encoding="utf-8")
     for options in ([], ["--yes"]):
         assert repeat(sidecar, tmp_path / "again.mp4", *options) == 2
         said = "".join(capsys.readouterr())
         assert "\x1b" not in said
         assert "\u202e" not in said
-        assert r"/tmp/\x1b[2J\u202eevil\n (is there).png (not found)" in said
+        assert r"/tmp/\x1b[2J\u202eevil\n (found).png (not found)" in said
 
 
 @pytest.mark.parametrize(

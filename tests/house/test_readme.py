@@ -235,7 +235,7 @@ def test_table_of_modes(language):
         assert hasattr(easyanimate_core, task.__name__)
         used |= set(code_spans(flags))
         assert ("`--reference`" in flags) == ("reference" in task.__dataclass_fields__)
-    assert used == options_of_generate("what the mode needs")
+    assert used == options_of_generate("inputs of the mode")
 
 
 @both_languages

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from easyanimate_core.errors import EasyAnimateError, InputError, MediaError, RecipeError
 from easyanimate_core.evaluation.compare import compare_reports
-from easyanimate_core.evaluation.videos import plan_videos
+from easyanimate_core.evaluation.videos import find_video_set
 from easyanimate_core.media import write_png
 from easyanimate_core.memory.options import Memory
 from easyanimate_core.models.geometry import LARGEST_SIDE, LONGEST, MOST_VIDEOS
@@ -359,7 +359,7 @@ def test_prompts_of_an_evaluation_that_name_no_file_are_refused(tmp_path, row):
     path = tmp_path / "prompts.json"
     path.write_text(json.dumps([{"text": "a", **row} if isinstance(row, dict) else row]))
     with pytest.raises(EasyAnimateError):
-        plan_videos(tmp_path / "a.png", prompts=path, clip=tmp_path)
+        find_video_set(tmp_path / "a.png", prompts=path, clip=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -81,7 +81,7 @@ def test_a_recipe_of_windows_finds_its_files_elsewhere(made, tmp_path, capsys):
         assert Recipe.from_json(found).task.start == pictures / "start.png"
         assert main(again) == 2
         said = capsys.readouterr()
-        assert f"{path} (is not there)" in said.out
+        assert f"{path} (not found)" in said.out
         known = "" if path.startswith("..") else " (a Windows path)"
         assert f"The recipe's start is {path}{known}. It was not found there" in said.err
     assert main([*again, "--look-in", str(pictures)]) == 0

@@ -268,7 +268,7 @@ def test_doctor_tells_what_a_run_uses_and_why(machine, capsys, name, said):
     assert main(["doctor"]) == 0
     lines = capsys.readouterr().out
     assert f"cuda:0, {told}, {architecture}" in lines
-    assert "11.0 GB of its own" in lines
+    assert "11.0 GB, dedicated" in lines
     assert said in lines
     assert ("VAE in float32, text encoders in bfloat16" in lines) is (dtype is HALF)
     assert str(evidence_for(graphics_cards()[0])) in lines

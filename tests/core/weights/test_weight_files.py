@@ -533,7 +533,7 @@ def test_convert_reads_pickles_of_tensors(tensors, tmp_path, ending, wrap):
     found = load_file(target)
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], tensors[name]) for name in tensors)
-    left = [note for note in result.notes if note.startswith("Left out")]
+    left = [note for note in result.notes if note.startswith("Skipped")]
     assert left == (
         ["Skipped, because they are not part of the network: step."]
         if wrap is PICKLES["beside"]

@@ -167,14 +167,14 @@ def test_from_a_long_video_to_a_manifest(scenes, tmp_path, capsys):
     assert "2 of 2 files are kept" in out
     status, out, _ = command(capsys, "deduplicate", data, *alone)
     assert (status, out) == (0, "2 of 2 files are kept\n")
-    clips = data / "clips/long.mp4"
+    clips = data / "clips/long-mp4"
     for name, text in (("0000", "A rabbit."), ("0001", "A man.")):
         (clips / f"{name}.txt").write_text(text)
     status, out, _ = command(capsys, "caption", data, "--from", data)
     assert (status, out) == (0, "2 new captions; 0 files have none\n")
     status, out, _ = command(capsys, "manifest", data, data / "train.json", *alone)
     assert status == 0
-    assert out.endswith("train.json: 2 videos, 0 pictures\n")
+    assert out.endswith("train.json: 2 videos, 0 images\n")
     entries = json.loads((data / "train.json").read_text())
     assert [entry["text"] for entry in entries] == ["A rabbit.", "A man."]
     assert all(read_video(data / entry["file_path"]).fps == 24 for entry in entries)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from easyanimate_core.errors import InputError
-from easyanimate_core.evaluation import plan_videos
+from easyanimate_core.evaluation import find_video_set
 from easyanimate_core.media import (
     VIDEO_SUFFIXES,
     read_facts,
@@ -153,7 +153,7 @@ def test_no_folder_is_taken_for_a_clip(videos, tmp_path):
     folders = [path for path in out.rglob("*") if path.is_dir()]
     assert not [path for path in folders if path.suffix.lower() in VIDEO_SUFFIXES]
     assert sorted(data.path for data in find_files(out)) == sorted(clips)
-    assert len(plan_videos(out / "clips").videos) == 16
+    assert len(find_video_set(out / "clips").videos) == 16
     (tmp_path / "texts.json").write_text(
         json.dumps([{"file_path": clip, "text": "A clip."} for clip in clips])
     )
