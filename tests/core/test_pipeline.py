@@ -489,7 +489,7 @@ def test_every_scheduler_runs_on_its_version(pipeline, version, name):
 
 
 def test_a_scheduler_of_the_other_version_is_refused(pipeline):
-    with pytest.raises(SchedulerError, match=r"Flow samples flow models.*DDIM"):
+    with pytest.raises(SchedulerError, match=r"Flow is for flow models.*DDIM"):
         pipeline(V5, Head.T2V).generate(PROMPT, settings=quick(scheduler="Flow"))
 
 

@@ -260,7 +260,9 @@ def test_an_index_that_names_more_than_its_files_hold(checkpoint_copy):
     folder = checkpoint_copy(V5_1, Head.T2V)
     content = {"weight_map": {"gone.weight": WEIGHTS}}
     (folder / "transformer" / f"{WEIGHTS}.index.json").write_text(json.dumps(content))
-    with pytest.raises(CheckpointError, match=r"lists 1 tensors that its files lack, such as gone\.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"lists 1 tensors that its files lack, such as gone\.weight"
+    ):
         inspect_checkpoint(folder)
 
 

@@ -306,7 +306,7 @@ def test_alpha_in_the_tensors_comes_first(shapes, lora):
         (json.dumps({"lora_alpha": 10**40}), "lora_alpha = 1000"),
         (json.dumps({"lora_alpha": True, "r": 4}), "lora_alpha = True; it must be a number"),
         (json.dumps(adapter(alpha_pattern=[1])), "alpha_pattern = .* must be an object"),
-        (json.dumps(adapter(alpha_pattern={"(a+)+$": 2})), "expression '(a+)+$' in alpha_pattern"),
+        (json.dumps(adapter(alpha_pattern={"(a+)+$": 2})), r"'\(a\+\)\+\$' in alpha_pattern"),
         (json.dumps(adapter(use_dora=True)), "has use_dora, but x.safetensors has no magnitudes"),
     ],
 )
@@ -326,11 +326,11 @@ def test_values_that_are_not_finite_are_refused_while_reading(
     tensors = {name: tensor.to(dtype) for name, tensor in pair().items()}
     tensors[f"transformer.{LAYER}.lora_B.weight"][3, 1] = value
     used = lora(tensors)
-    with pytest.raises(CheckpointError, match=rf"{LAYER}.lora_B.weight of x.safetensors holds"):
+    with pytest.raises(CheckpointError, match=rf"{LAYER}.lora_B.weight of .* contains NaN"):
         LoraSet.read([used], shapes)
     model, out = checkpoint(V5_1, Head.T2V), tmp_path / "merged.safetensors"
     assert main(["merge-lora", str(model), str(out), "--lora", str(used.path)]) == 2
-    assert "lora_B.weight of x.safetensors holds" in capsys.readouterr().err
+    assert "lora_B.weight of x.safetensors contains NaN" in capsys.readouterr().err
     assert not out.exists()
 
 
@@ -359,9 +359,9 @@ def replaced(name, tensor):
         (replaced("diff_b", torch.ones(3)), r"diff_b of x.safetensors has the shape \(3,"),
         (replaced("lokr_w1", torch.ones(4, 4)), "has no lokr_w2 matrix"),
         (replaced("diff", torch.ones(4, 4)), "which are of two kinds"),
-        (replaced("lora_mid.weight", torch.ones(4, 4)), r"not read \(lora_mid.weight\)"),
+        (replaced("lora_mid.weight", torch.ones(4, 4)), r"unsupported kind \(lora_mid.weight\)"),
         (replaced("lora_up.weight", torch.ones(SIDE, RANK, dtype=torch.int8)), "stored as int8"),
-        (replaced("lora_up.bias", torch.ones(SIDE)), r"not read \(lora_up.bias\)"),
+        (replaced("lora_up.bias", torch.ones(SIDE)), r"unsupported kind \(lora_up.bias\)"),
         (pair() | pair(f"{FLAT}.", "lora_down.weight", "lora_up.weight"), "it contains two LoRAs"),
         ({f"{FLAT}.diff": torch.ones(4, 4)}, r"make \(4, 4\), but the layer is \(32, 32\)"),
         ({f"{FLAT}.lokr_w1": torch.ones(4, 4), f"{FLAT}.lokr_w2": torch.ones(4, 4)}, "made for an"),

@@ -261,7 +261,7 @@ def test_merges_that_are_refused(folder, lora_files, tmp_path):
     with pytest.raises(CheckpointError, match=r"has values beyond the range of float16"):
         merge_loras(files, [Lora(lora_files[0], 1e6)], out, dtype=torch.float16)
     save_file({"proj_out.weight": torch.zeros(4, 4, dtype=torch.float8_e4m3fn)}, out)
-    with pytest.raises(CheckpointError, match=r"is stored as F8_E4M3.*give the unquantised file"):
+    with pytest.raises(CheckpointError, match=r"is stored as F8_E4M3.*Use the unquantised file"):
         merge_loras(read_tensor_files(out), [lora], tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"out.safetensors already exists"):
         merge_loras(files, [lora], out)
@@ -302,7 +302,7 @@ def test_block_strengths_are_read():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("lora_up.weight", None), r"has no up matrix of transformer_blocks.0.attn2.to_q"),
+        (("lora_up.weight", None), r"has no up matrix for transformer_blocks.0.attn2.to_q"),
         (("lora_up.weight", torch.zeros(32, 3)), r"\(4, 32\) and .*lora_up.weight \(32, 3\)"),
         (("hada_w1_a", torch.zeros(4, 4)), r"has no hada_w1_b and no hada_w2_a and no hada_w2_b"),
         (("oft_blocks", torch.zeros(4, 4, 4)), r"of an unsupported kind \(oft_blocks\)"),
@@ -369,7 +369,7 @@ def test_a_recipe_repeats_loras_and_quantization(words, lora_files, tmp_path, ca
     assert "quantization" not in Recipe.read(other).model
     capsys.readouterr()
     assert main([*repeat, "--lora", str(lora_files[0])]) == 2
-    assert "leave --lora out" in capsys.readouterr().err
+    assert "omit --lora" in capsys.readouterr().err
 
 
 def test_a_recipe_without_them_is_as_before(words, tmp_path):
@@ -400,7 +400,7 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     ):
         Recipe.from_json(content)
     file.unlink()
-    with pytest.raises(RecipeError, match=r"The recipe's LoRA is .*mine.safetensors, which is not"):
+    with pytest.raises(RecipeError, match=r"The recipe's LoRA is .*mine.safetensors. It was not found"):
         Recipe.from_json(content)
     content["loras"][0]["strength"] = "much"
     with pytest.raises(RecipeError, match=r"The recipe's LoRA has strength = 'much'"):
@@ -411,7 +411,7 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     ("option", "message"),
     [
         ("style.gguf=1", "is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file"),
-        ("style.ckpt=1", f"by: {own_command('convert', 'style.ckpt', 'style.safetensors')}"),
+        ("style.ckpt=1", f"its code: {own_command('convert', 'style.ckpt', 'style.safetensors')}"),
         ("style.safetensors=much", "has the strength 'much'; it must be a number"),
         ("style.safetensors=inf", "The strength of style.safetensors is inf"),
         ("style.safetensors:0=", "'0=' in the block strengths '0='"),

@@ -439,7 +439,7 @@ def test_what_huggingface_hub_is_fetching_into_the_folder(copied):
     (place / "other.safetensors.abc.incomplete").touch()
     inspect_checkpoint(copied)
     (place / f"{WEIGHTS}.abc.incomplete").touch()
-    with pytest.raises(CheckpointError, match="huggingface_hub keeps .* until it is"):
+    with pytest.raises(CheckpointError, match=r"huggingface_hub keeps .* until it is"):
         inspect_checkpoint(copied)
 
 
