@@ -334,7 +334,7 @@ REFUSED = {
     ),
     "timing of poses": (
         V5_1, Head.CAMERA, ["--camera-poses", "@poses.txt", "--camera-timing", "exact"], "x",
-        "exact timing is one of moves",
+        "exact timing is for moves",
     ),
     "speed alone": (V5_1, Head.T2V, ["--camera-speed", "2"], "x", "--camera-speed has no effect"),
     "speed of poses": (
@@ -587,4 +587,4 @@ def test_a_start_picture_of_another_size_is_noted(generate, tmp_path):
     wide = write_png(tmp_path / "wide.png", pixels(1, height=64, width=192)[0])
     status, said, _ = generate(V5_1, Head.INPAINT, "--start-image", wide)
     assert status == 0
-    assert "note: The picture of frame 0 is cropped to 64 x 96: 50% cut off." in said.out
+    assert "note: The image at frame 0 is cropped to 64 x 96: 50% cut off." in said.out

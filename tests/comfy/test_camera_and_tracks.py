@@ -39,8 +39,8 @@ def test_text_and_keyframes(found):
     ("case", "message"),
     [
         ("both", "There are both poses and a camera_path"),
-        ("speed", "it scales moves, and poses are taken as they are"),
-        ("timing", "The exact timing is one of moves"),
+        ("speed", "it scales moves, while poses are used unchanged"),
+        ("timing", "The exact timing is for moves"),
         ("short", "has 5 poses; 9 were asked for"),
         ("lengths", "have 5 and 9 poses"),
         ("nothing", "either poses or a camera_path"),

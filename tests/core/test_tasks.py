@@ -167,8 +167,8 @@ def test_one_place_takes_one_picture():
 def test_a_cropped_picture_is_told():
     task = ImageToVideo(pixels(height=64, width=192), pixels(height=96, width=96))
     assert aligned(task).notes == (
-        "The picture of frame 0 is cropped to 64 x 96: 50% cut off.",
-        "The picture of frame 4 is cropped to 64 x 96: 33% cut off.",
+        "The image at frame 0 is cropped to 64 x 96: 50% cut off.",
+        "The image at frame 4 is cropped to 64 x 96: 33% cut off.",
     )
     assert aligned(ImageToVideo(pixels(height=128, width=192))).notes == ()
 
@@ -254,7 +254,7 @@ def test_a_mask_per_source_frame_goes_where_its_frame_goes():
     expected = torch.zeros(FRAMES, HEIGHT, WIDTH)
     expected[2] = left_half()[0]
     assert torch.equal(sources.mask[0, 0], expected)
-    assert "The mask: its 20 frames are taken as the clip's, one for one." in sources.notes
+    assert "The mask: its 20 frames belong to the clip's frames, one to one." in sources.notes
 
 
 def test_a_mask_per_source_frame_is_continued_with_a_short_clip():
