@@ -131,9 +131,9 @@ def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> N
     prediction = "flow" if config_is_flow else config.get("prediction_type", "epsilon")
     if prediction != wanted:
         raise SchedulerError(
-            f"The checkpoint's scheduler_config.json is for {stated or prediction}, but EasyAnimate "
-            f"{version.value} predicts {wanted}: the config belongs to another model. Download "
-            "scheduler/scheduler_config.json again."
+            f"The checkpoint's scheduler_config.json is for {stated or prediction}, but "
+            f"EasyAnimate {version.value} predicts {wanted}: the config belongs to another model. "
+            "Download scheduler/scheduler_config.json again."
         )
     check_config(config)
 

@@ -430,5 +430,5 @@ def test_a_track_with_more_points_than_frames_is_noted():
 
 def test_a_track_outside_the_picture_is_refused():
     tracks = [Track(((8.0, 8.0),)), Track(((500.0, 8.0), (600.0, 8.0)))]
-    with pytest.raises(InputError, match=r"Track 2 lies outside the picture of 96 x 64"):
+    with pytest.raises(InputError, match=r"Track 2 is outside the 96 x 64 image"):
         Trajectory(tracks).load().align(Target(HEIGHT, WIDTH, FRAMES))

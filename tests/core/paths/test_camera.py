@@ -101,11 +101,11 @@ def test_text_round_trip_with_changing_lenses(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"{ROW}\n{ROW}", "Line 1 holds a camera pose"),
+        (f"{ROW}\n{ROW}", "Line 1 is a camera pose"),
         (f"\n{ROW}\n1 2 3", "Line 3 of the camera file has 3 numbers"),
         (
             f"\n{ROW}\n{ROW.replace('0.9', 'x')}",
-            "Line 3 of the camera file holds 'x', which is no number",
+            "Line 3 of the camera file contains 'x', which is not a number",
         ),
         (f"\n{ROW.replace('0.9', 'nan')}", "Line 2"),
         (f"\n{ROW.replace('0.9', '0')}", "focal lengths positive"),

@@ -267,7 +267,7 @@ SHEARED = CameraPath(2 * STILL.world_to_camera, STILL.intrinsics)
         (lambda: preset_path("CW", frames=5, easing="bounce"), "'bounce'.*ease in-out"),
         (lambda: preset_path("Orbit Up", frames=5, distance=0), "distance is 0"),
         (lambda: combine_paths(STILL, preset_path("CW", frames=9)), "have 5 and 9 poses"),
-        (lambda: continue_path(STILL, SHEARED), "no rotation"),
+        (lambda: continue_path(STILL, SHEARED), "not a rotation"),
         (lambda: Intrinsics.of_view(180, height=9, width=9), "view is 180"),
         (lambda: Intrinsics.of_view(60, height=0, width=9), "not positive"),
         (lambda: keyframe_path([]), "at least one"),
