@@ -73,7 +73,7 @@ class Intrinsics:
         values = (self.fx, self.fy, self.cx, self.cy)
         if not all(math.isfinite(value) for value in values) or min(self.fx, self.fy) <= 0:
             raise InputError(
-                f"fx, fy, cx, cy are {values}; they must be finite, and fx and fy positive."
+                f"fx, fy, cx, cy are {values}; they must be finite and the focal lengths positive."
             )
 
     @classmethod
@@ -117,7 +117,7 @@ class CameraPath:
         """The first `frames` poses; raises `InputError` if the path has fewer."""
         if not 1 <= frames <= len(self):
             raise InputError(
-                f"The camera path has {len(self)} poses; {frames} were asked for. Use 1 to "
+                f"The camera path has {len(self)} poses; {frames} were requested. Use 1 to "
                 f"{len(self)} frames, or a longer path."
             )
         return CameraPath(self.world_to_camera[:frames], self.intrinsics[:frames])

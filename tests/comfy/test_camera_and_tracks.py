@@ -41,7 +41,7 @@ def test_text_and_keyframes(found):
         ("both", "There are both poses and a camera_path"),
         ("speed", "it scales moves, while poses are used unchanged"),
         ("timing", "The exact timing is for moves"),
-        ("short", "has 5 poses; 9 were asked for"),
+        ("short", "has 5 poses; 9 were requested"),
         ("lengths", "have 5 and 9 poses"),
         ("nothing", "either poses or a camera_path"),
         ("two", "either poses or a camera_path"),

@@ -131,11 +131,11 @@ def test_keyframes_anywhere(positions):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (ImageToVideo(A, keyframes={0: B}), r"2 known frames do not fit 5.*\(frame 0\)"),
+        (ImageToVideo(A, keyframes={0: B}), r"2 known frames do not fit into 5.*\(frame 0\)"),
         (ImageToVideo(end=A, keyframes={-1: B}), r"without overlap \(frame 4\)"),
         (ImageToVideo(pixels(frames=3), pixels(frames=3)), r"6 known frames .*\(frame 2\)"),
-        (ImageToVideo(pixels(frames=7)), "7 known frames do not fit 5"),
-        (ImageToVideo(end=pixels(frames=7)), "7 known frames do not fit 5"),
+        (ImageToVideo(pixels(frames=7)), "7 known frames do not fit into 5"),
+        (ImageToVideo(end=pixels(frames=7)), "7 known frames do not fit into 5"),
         (ImageToVideo(keyframes={5: A}), "Keyframe 5 is outside the video: it has 5 frames, 0 to"),
         (ImageToVideo(keyframes={-6: A}), "Keyframe -6 is outside"),
         (ImageToVideo(pixels(frames=5)), "All 5 frames are known: nothing is left"),
@@ -333,7 +333,7 @@ def test_poses_beyond_the_video_are_left_out_and_told():
     assert sources.plucker.shape[0] == FRAMES
     assert sources.notes == ("The camera path has 9 poses; the first 5 are used.",)
     assert Camera(poses=path).load().default_frames(8.0) == 9
-    with pytest.raises(InputError, match="has 3 poses; 5 were asked for"):
+    with pytest.raises(InputError, match="has 3 poses; 5 were requested"):
         aligned(Camera(poses=camera_path(["CW"], frames=3)))
 
 

@@ -206,7 +206,7 @@ def test_text_encoders_are_never_in_float16():
 def test_bfloat16_that_is_only_imitated_is_told(machine):
     machine(cuda=[nvidia("Tesla T4", 75)], kernels=CUDA_13)
     (note,) = device_notes("cuda:0", torch.device("cuda:0"), BRAIN)
-    assert "does not compute in it" in note
+    assert "which does not support it" in note
     assert "Use --dtype float16 on this card" in note
     assert device_notes("cpu", CPU, BRAIN) == ()
 
