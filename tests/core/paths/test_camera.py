@@ -136,7 +136,7 @@ def test_unreadable_file(tmp_path):
         (lambda: camera_path([], frames=5), "one or more of"),
         (lambda: camera_path(["Static"], frames=0), "frames is 0"),
         (lambda: camera_path(["Static"], frames=5, speed=float("inf")), "speed is inf"),
-        (lambda: camera_path(["Static"], frames=5).first(9), "has 5 poses; 9 were asked"),
+        (lambda: camera_path(["Static"], frames=5).first(9), "has 5 poses; 9 were requested"),
         (lambda: camera_path_from_rows([]), "no camera poses"),
         (lambda: camera_path_from_rows([[0.0] * 18]), "Camera pose 0 has 18 numbers"),
         (lambda: Intrinsics(fx=-1), "focal lengths"),
