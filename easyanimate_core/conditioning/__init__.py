@@ -1,1 +1,1 @@
-"""What the denoiser is shown beside the noise."""
+"""The denoiser's condition: the channels next to the noise."""

@@ -1,6 +1,6 @@
-"""What the denoiser is shown beside the noise, for every head.
+"""The condition channels of every head: what the denoiser sees in addition to the noise.
 
-Command line, nodes and training build it here, each with an encoder of its own.
+Command line, nodes and training all build them here, each with its own encoder.
 
 Shapes: B batch, C latent channels, F frames (pixels: 4n + 1, latents: n + 1), H and W height and
 width.
@@ -25,11 +25,11 @@ from .inpaint import inpaint_condition
 
 @dataclass(frozen=True)
 class Shown:
-    """Channels beside the noise, scaled as the denoiser sees them.
+    """Condition channels, scaled as the denoiser sees them.
 
-    `channels` [B, channels, F, H, W] in latent size are for `head`: mask and masked video (InP),
+    `channels` [B, channels, F, H, W] in latent size depend on `head`: mask and masked video (InP),
     control video (Control) or rays (Control-Camera). `reference` [B, C, 1, H, W] is a reference
-    picture.
+    image.
     """
 
     head: Head
@@ -37,14 +37,14 @@ class Shown:
     reference: Tensor | None = None
 
     def hidden(self) -> Shown:
-        """The same with nothing to see, as a model sees it that is not controlled."""
+        """The same with all channels zero: what the model sees when it is not controlled."""
         return replace(self, channels=torch.zeros_like(self.channels))
 
     def beside_noise(self, config: TransformerConfig) -> Tensor:
-        """All that goes beside the noise, [B, `condition_channels`, F, H, W].
+        """All condition channels, [B, `condition_channels`, F, H, W].
 
         Raises:
-            HeadError: There is a reference and the head takes none.
+            HeadError: There is a reference image, but the head takes none.
         """
         if config.has_reference:
             return beside_reference(self.channels, self.reference, config.out_channels)
@@ -54,7 +54,7 @@ class Shown:
 
 
 def nothing_known(batch: int, size: Sequence[int], latent_channels: int) -> Shown:
-    """Text to video with an InP model: zeros, mask and masked video alike."""
+    """Text to video with an InP model: mask and masked video are all zeros."""
     return Shown(Head.INPAINT, torch.zeros(batch, 1 + latent_channels, *size))
 
 
@@ -67,7 +67,7 @@ def shown_pixels(
     generators: Sequence[torch.Generator],
     progress: Progress = silent,
 ) -> Shown:
-    """Known pixels of a video for an InP model. The arguments are those of `inpaint_condition`."""
+    """Known pixels of a video for an InP model. For the arguments, see `inpaint_condition`."""
     if bool((mask_BCFHW > 0.5).all()):
         size = latent_shape(*video_BCFHW.shape[2:])
         return nothing_known(len(generators), size, vae.config.latent_channels)
@@ -90,7 +90,7 @@ def shown_control(
     strength: float = 1.0,
     progress: Progress = silent,
 ) -> Shown:
-    """A control video (edges, poses, depth, tracks) and a reference picture, both in [-1, 1]."""
+    """A control video (edges, poses, depth, tracks) and a reference image, both in [-1, 1]."""
     channels = encode_video(vae, video_BCFHW, progress=progress) * strength
     return Shown(Head.CONTROL, channels, _reference(vae, reference_BC1HW, progress))
 
@@ -103,7 +103,7 @@ def shown_camera(
     *,
     progress: Progress = silent,
 ) -> Shown:
-    """Pluecker rays [frames, height, width, 6] for latents of `size`, and a reference picture."""
+    """Pluecker rays [frames, height, width, 6] for latents of `size`, and a reference image."""
     channels = camera_condition(plucker_FHWC, size)
     return Shown(Head.CAMERA, channels, _reference(vae, reference_BC1HW, progress))
 
@@ -113,8 +113,8 @@ def beside_reference(
 ) -> Tensor:
     """`control_BCFHW` followed by the reference's latents in the first frame, zeros elsewhere.
 
-    Without a reference all are zeros. (The original drops the reference of a one-frame video
-    without a word; here it is kept.)
+    Without a reference, all are zeros. (The original silently drops the reference of a one-frame
+    video; here it is kept.)
     """
     batch, _, frames, height, width = control_BCFHW.shape
     channels = control_BCFHW.new_zeros((batch, latent_channels, frames, height, width))
@@ -124,7 +124,7 @@ def beside_reference(
 
 
 def takes_no_reference(config: TransformerConfig) -> HeadError:
-    """For a head that is given a reference picture and has no channels for it."""
+    """The error for a reference image given to a head without channels for it."""
     head = config.head.value
     return HeadError(
         f"This {config.version.value} {head} model takes no reference image: it needs the {head} "

@@ -1,4 +1,4 @@
-"""Aligned sources to what the denoiser is shown beside the noise, for every head.
+"""Encoding aligned sources as the denoiser's condition, for every head.
 
 Shapes: B batch, C latent channels, F frames (pixels: 4n + 1, latents: n + 1), H and W height and
 width.
@@ -18,18 +18,18 @@ from .channels import Shown, nothing_known, shown_camera, shown_control, shown_p
 from .encode import VideoEncoder, encode_video
 from .known import Known, known_latents, known_share
 
-#: Standard deviation of the noise on known pixels that the original uses.
+#: Standard deviation of the noise on known pixels in the original.
 REFERENCE_NOISE = 0.0563
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What a mode gives the model to see, in the target's size and length.
+    """A mode's inputs to the model, in the target's size and length.
 
     Videos are [1, 3, F, H, W] in [-1, 1]; `mask` is [1, 1, F, H, W] with 1 where the model
-    generates, and `whole` says that the video has true pixels there, too; `plucker` is
-    [F, H, W, 6]; `reference` has one frame. `strength` below 1 starts from the noised `video`.
-    `notes` says what the alignment changed, one sentence each.
+    generates, and `whole` means that the video has real pixels there, too; `plucker` is
+    [F, H, W, 6]; `reference` has one frame. With `strength` below 1, sampling starts from the
+    noised `video`. `notes` are sentences on what the alignment changed.
     """
 
     video: Tensor | None = None
@@ -44,10 +44,11 @@ class Sources:
 
 @dataclass(frozen=True)
 class Condition:
-    """What the denoiser gets.
+    """The encoded inputs of a run.
 
-    `channels` [B, channels, F, H, W] go beside the noise, None for a T2V head; the schedule starts
-    from the `start` latents [B, C, F, H, W], None at full strength; sampling keeps what is `known`.
+    `channels` [B, channels, F, H, W] are appended to the noise, None for a T2V head; the schedule
+    starts from the `start` latents [B, C, F, H, W], None at full strength; sampling keeps the
+    `known` latents fixed.
     """
 
     channels: Tensor | None
@@ -70,11 +71,11 @@ def make_condition(
 
     Args:
         vae: Encodes pixels.
-        config: The denoiser's configuration: its head says which channels it takes.
+        config: The denoiser's configuration, whose head determines the channels.
         sources: Aligned pixels.
         size: Latent (F, H, W).
-        noise_amplitude: Noise on known pixels (InP).
-        keep_known: Keep what is known (InP).
+        noise_amplitude: Standard deviation of the noise on known pixels (InP).
+        keep_known: Whether sampling keeps known latents fixed (InP).
         generators: One per sample; the InP head draws its pixel noise from them.
         progress: Reports the stage "encode".
     """
@@ -101,7 +102,7 @@ def make_condition(
 def _known(
     vae: VideoEncoder, sources: Sources, start: Tensor | None, progress: Progress
 ) -> Known | None:
-    """What is known; latents of the whole clip that are there already are taken."""
+    """The known latents, taken from `start` if the whole clip is already encoded."""
     if sources.video is None or sources.mask is None:
         return None
     if start is not None:

@@ -1,4 +1,4 @@
-"""The rays of a camera as a condition.
+"""Camera rays as a condition.
 
 Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .inpaint import resize_to_latents
 
-#: Pluecker rays are weighed up to the size of latents.
+#: Scales Pluecker rays to the magnitude of latents.
 CAMERA_SCALE = 6.0
 
 

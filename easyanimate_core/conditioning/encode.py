@@ -1,4 +1,4 @@
-"""Pixels to scaled latents.
+"""Encoding pixels as scaled latents.
 
 Shapes: B batch, C channels, F frames, H and W height and width.
 """
@@ -18,7 +18,7 @@ from ..progress import Progress, silent
 
 
 class VideoEncoder(Protocol):
-    """What encodes pixels: the VAE itself, in tiles, or a host's."""
+    """An encoder of pixels: the VAE itself, a tiled one, or a host's."""
 
     @property
     def config(self) -> VAEConfig:
@@ -31,8 +31,8 @@ class VideoEncoder(Protocol):
 def encode_video(vae: VideoEncoder, video_BCFHW: Tensor, *, progress: Progress = silent) -> Tensor:
     """The most likely latents of a video in [-1, 1], times the scaling factor, in float32.
 
-    One sample after the other: the VAE's activations are the peak of memory, not its weights.
-    Raises `PrecisionError` where one is not finite.
+    Samples are encoded one by one, because activations dominate the VAE's memory. Raises
+    `PrecisionError` if a latent is not finite.
     """
     parts = [vae.encode(sample, progress=progress).mean for sample in video_BCFHW.split(1)]
     latents = torch.cat(parts)
@@ -41,11 +41,11 @@ def encode_video(vae: VideoEncoder, video_BCFHW: Tensor, *, progress: Progress =
 
 
 def to_model_range(frames_FHWC: Tensor) -> Tensor:
-    """Frames [F, H, W, C] in [0, 1] to a video [1, C, F, H, W] in [-1, 1]."""
+    """Convert frames [F, H, W, C] in [0, 1] to a video [1, C, F, H, W] in [-1, 1]."""
     return rearrange(frames_FHWC, "f h w c -> 1 c f h w") * 2 - 1
 
 
 def from_model_range(video_CFHW: Tensor) -> Tensor:
-    """A decoded video [C, F, H, W] to frames [F, H, W, C] in [0, 1], clamped."""
+    """Convert a decoded video [C, F, H, W] to frames [F, H, W, C] clamped to [0, 1]."""
     frames = (video_CFHW.float() / 2 + 0.5).clamp(0, 1)
     return rearrange(frames, "c f h w -> f h w c").contiguous()

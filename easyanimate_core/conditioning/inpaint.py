@@ -1,4 +1,4 @@
-"""Known pixels as a condition: image to video, region editing, and their absence.
+"""Known pixels as a condition, for image to video and region editing.
 
 Shapes: B batch, C latent channels, F frames (pixels: 4n + 1, latents: n + 1), H and W height and
 width. Masks: 1 = generate, 0 = known.
@@ -19,7 +19,7 @@ from ..models.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ..progress import Progress, silent
 from .encode import VideoEncoder, encode_video
 
-#: What pixels that shall be generated hold in the masked video, in [-1, 1].
+#: Value of pixels to be generated in the masked video, in [-1, 1].
 HIDDEN = -1.0
 
 
@@ -42,7 +42,7 @@ def inpaint_condition(
         generators: One per sample; each draws the noise of its sample.
         progress: Reports the stage "encode".
     """
-    # The original draws this noise whatever its amplitude, so later draws stay where they were.
+    # The original draws this noise even at amplitude 0; doing so keeps later draws the same.
     noise = torch.cat(
         [torch.randn(video_BCFHW.shape, generator=generator) for generator in generators]
     )
@@ -54,14 +54,14 @@ def inpaint_condition(
 
 
 def masked_video(video_BCFHW: Tensor, mask_BCFHW: Tensor, noise_BCFHW: Tensor | None) -> Tensor:
-    """The source with `HIDDEN` where the model generates, and noise on what is known.
+    """The source with `HIDDEN` where the model generates, and noise on known pixels.
 
-    Values that equal `HIDDEN`, black ones of the source included, get no noise, as in the original.
+    Values equal to `HIDDEN`, including black in the source, get no noise, as in the original.
 
     Args:
         video_BCFHW: The source in [-1, 1].
         mask_BCFHW: 1 where the model generates.
-        noise_BCFHW: As strong as it is added, of one sample or many; None adds none.
+        noise_BCFHW: Noise to add, already scaled, for one or more samples; None adds none.
     """
     masked = video_BCFHW.masked_fill(mask_BCFHW > 0.5, HIDDEN)
     if noise_BCFHW is None:
@@ -70,15 +70,15 @@ def masked_video(video_BCFHW: Tensor, mask_BCFHW: Tensor, noise_BCFHW: Tensor | 
 
 
 def mask_channel(mask_BCFHW: Tensor, size: Sequence[int], scaling_factor: float) -> Tensor:
-    """What is known, on the latent grid (F, H, W) and as strong as the latents beside it."""
+    """What is known, on the latent grid (F, H, W), scaled like the latents."""
     return resize_to_latents(1 - mask_BCFHW, size) * scaling_factor
 
 
 def resize_to_latents(x_BCFHW: Tensor, size: Sequence[int]) -> Tensor:
-    """Pixel-sized channels (masks, Pluecker rays) to latent size (F, H, W).
+    """Resize pixel-sized channels (masks, Pluecker rays) to latent size (F, H, W).
 
-    The first frame is resized alone, because it alone makes the first latent frame; the others are
-    resized together, trilinearly.
+    The first frame is resized by itself, because it alone makes up the first latent frame; the
+    others are resized together, trilinearly.
     """
     frames, height, width = size
     first = _resize(x_BCFHW[:, :, :1], (1, height, width))
@@ -93,16 +93,16 @@ def _resize(x_BCFHW: Tensor, size: tuple[int, int, int]) -> Tensor:
 
 
 def shape_mask(mask_BCFHW: Tensor, *, grow: int = 0, blur: int = 0) -> Tensor:
-    """A mask made larger or smaller, then softened. Shape unchanged, values 0 to 1.
+    """Grow or shrink a mask, then soften it. Shape unchanged, values 0 to 1.
 
     Args:
         mask_BCFHW: 1 where the model generates, [1, 1, F, H, W].
-        grow: Pixels that the region grows by on every side; below 0 it shrinks.
-        blur: Pixels over which its edge is softened. What the model is shown stays hidden where
-            the mask is above one half; the soft edge reaches the mask channel.
+        grow: Pixels by which the region grows on every side; negative values shrink it.
+        blur: Pixels over which its edge is softened. The masked video still hides the pixels where
+            the mask is above one half; the soft edge affects only the mask channel.
     """
     if abs(grow) > 0:
-        # Growing what is kept is shrinking what is generated.
+        # Shrinking the generated region is growing the kept one.
         region = mask_BCFHW if grow > 0 else 1 - mask_BCFHW
         reach = abs(grow)
         for kernel in ((1, 2 * reach + 1, 1), (1, 1, 2 * reach + 1)):
@@ -120,17 +120,17 @@ def shape_mask(mask_BCFHW: Tensor, *, grow: int = 0, blur: int = 0) -> Tensor:
 
 
 def seen_by_model(video_BCFHW: Tensor, mask_BCFHW: Tensor) -> Tensor:
-    """A picture of an inpaint condition: frames [F, H, W, 3] in [0, 1].
+    """A preview of an inpaint condition: frames [F, H, W, 3] in [0, 1].
 
-    Pixels that the model sees keep their colours; those that it generates are red, on the grid of
-    latent pixels that the mask channel has, the more so the less the model knows there.
+    Pixels that the model sees keep their colours; those that it generates are tinted red on the
+    latent grid of the mask channel, the more so the less is known there.
     """
     frames, height, width = video_BCFHW.shape[2:]
     size = ((frames - 1) // TEMPORAL_FACTOR + 1, height // SPATIAL_FACTOR, width // SPATIAL_FACTOR)
     known = resize_to_latents(1 - mask_BCFHW, size)
     pattern = "b c f h w -> b c (f t) (h p) (w q)"
     known = repeat(known, pattern, t=TEMPORAL_FACTOR, p=SPATIAL_FACTOR, q=SPATIAL_FACTOR)
-    known = known[:, :, -frames:]  # the first latent frame is one frame, the others four
+    known = known[:, :, -frames:]  # the first latent frame is one frame, the others are four
     masked = video_BCFHW.masked_fill(mask_BCFHW > 0.5, HIDDEN) / 2 + 0.5
     red = torch.tensor([1.0, 0.1, 0.1]).view(1, 3, 1, 1, 1).to(masked)
     seen = masked * known + red * (1 - known) * 0.7 + masked * (1 - known) * 0.3

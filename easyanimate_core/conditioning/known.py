@@ -1,7 +1,7 @@
-"""Known pixels that stay: latents of a source that sampling returns to at every step.
+"""Keeping known pixels: sampling resets the latents of a source at every step.
 
-The model is shown what is known and may still drift from it. Training noised the latents of the
-whole clip, so keeping the known ones ties sampling to what the model has seen.
+The model sees what is known, but may still drift from it. In training, the latents of the whole
+clip are noised, so resetting the known ones shows the model what it saw in training.
 
 Shapes: B batch, C latent channels, F frames (pixels: 4n + 1, latents: n + 1), H and W height and
 width.
@@ -22,25 +22,25 @@ from .encode import VideoEncoder, encode_video
 
 @dataclass(frozen=True)
 class Known:
-    """Scaled `latents` [1, C, F, H, W], and what share of each is known, [1, 1, F, H, W]."""
+    """Scaled `latents` [1, C, F, H, W], and the known share of each, [1, 1, F, H, W]."""
 
     latents: Tensor
     share: Tensor
 
     def to(self, device: torch.device) -> Known:
-        """The same on a device."""
+        """The same on another device."""
         return Known(self.latents.to(device), self.share.to(device))
 
 
 def known_share(mask_BCFHW: Tensor, *, whole: bool) -> Tensor:
     """How much of each latent is known, 0 to 1: [1, 1, F, H, W] in latent size.
 
-    A share of the area, in the frame of the latent's four that is known least.
+    This is a share of the area, in the least known of the latent's four frames.
 
     Args:
         mask_BCFHW: 1 where the model generates, [1, 1, F, H, W].
-        whole: Whether the video has true pixels under the mask, too. Where it has none, latents
-            behind the first such frame cannot be kept: the VAE sees the past.
+        whole: Whether the video has real pixels under the mask, too. If not, latents after the
+            first masked frame cannot be kept, because the VAE sees past frames.
     """
     known = 1 - mask_BCFHW.float()
     if not whole:
@@ -58,9 +58,9 @@ def known_latents(
     whole: bool,
     progress: Progress = silent,
 ) -> Known | None:
-    """What is known of a video in [-1, 1], as latents; None where no latent is.
+    """The known latents of a video in [-1, 1]; None if there are none.
 
-    Frames behind the last known ones are not encoded; their latents are zeros. Reports the stage
+    Frames after the last known one are not encoded; their latents are zeros. Reports the stage
     "encode".
     """
     share = known_share(mask_BCFHW, whole=whole)

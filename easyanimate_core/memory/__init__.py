@@ -1,1 +1,1 @@
-"""Devices, what a card can do, the plan for its memory, and weights that rest elsewhere."""
+"""Devices and their abilities, memory plans, and offloading of weights."""

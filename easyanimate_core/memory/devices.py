@@ -1,4 +1,4 @@
-"""Which device and dtype a run uses: chosen by itself, or told; and what is left unused."""
+"""Which device and dtype a run uses, by default or on request, and which devices stay unused."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _INSTALL = "https://pytorch.org/get-started/locally"
 
 
 def pick_device(name: str = "auto") -> torch.device:
-    """The first card that PyTorch can compute on (CUDA, then XPU, then MPS), else the CPU.
+    """The named device ("cuda:1"), or the best one for "auto".
 
-    Or the one that is named ("cuda:1").
+    "auto" is the first card that PyTorch can compute on (CUDA, then XPU, then MPS), else the CPU.
 
     Raises:
-        InputError: The named device is unknown or not on this machine, or there are cards and this
-            PyTorch was built for none of them.
+        InputError: The named device is unknown or not on this machine, or this PyTorch was built
+            for none of the machine's cards.
     """
     if name == "auto":
         found = graphics_cards()
@@ -47,7 +47,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def pick_dtype(name: str, device: torch.device) -> torch.dtype:
-    """The compute dtype: `usual_dtype` of this device, or the one that is named.
+    """The named compute dtype, or the device's `usual_dtype` for "auto".
 
     Raises:
         InputError: The dtype is unknown.
@@ -60,10 +60,10 @@ def pick_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def text_dtype(compute: torch.dtype, device: torch.device) -> torch.dtype:
-    """The text encoders' dtype on `device` beside a denoiser that computes in `compute`.
+    """The text encoders' dtype on `device` if the denoiser computes in `compute`.
 
-    Their states leave float16's range: mT5's everywhere, Qwen2-VL's in some prompts. bfloat16 takes
-    the same memory, and where it is imitated, a prompt takes a second. A Mac before macOS 14 has no
+    Their states overflow float16: mT5's always, Qwen2-VL's for some prompts. bfloat16 takes the
+    same memory, and even emulated, a prompt takes only a second. Before macOS 14, Macs have no
     bfloat16 at all.
     """
     if compute is not torch.float16:
@@ -73,7 +73,7 @@ def text_dtype(compute: torch.dtype, device: torch.device) -> torch.dtype:
 
 
 def card_of(device: torch.device) -> Card:
-    """The facts of a device that PyTorch knows."""
+    """The properties of a device, as reported by PyTorch."""
     if device.type == "cuda":
         return _cuda_card(torch.cuda.current_device() if device.index is None else device.index)
     if device.type == "xpu":
@@ -86,14 +86,14 @@ def card_of(device: torch.device) -> Card:
 
 
 def graphics_cards() -> tuple[Card, ...]:
-    """All cards that PyTorch knows, in the order in which they are chosen."""
+    """All cards that PyTorch reports, in order of preference."""
     return tuple(_graphics_cards())
 
 
 def device_notes(asked: str, device: torch.device, compute: torch.dtype) -> tuple[str, ...]:
-    """What a user has to know of a device, which was asked for as `asked`, and of its dtype.
+    """Notes for the user on the device, which was requested as `asked`, and on its dtype.
 
-    Cards that "auto" leaves idle are named, and a dtype that the device only imitates.
+    They list cards that "auto" leaves idle, and warn of a dtype that the device only emulates.
     """
     notes = list(_unused_cards(device)) if asked == "auto" else []
     card = card_of(device)
@@ -101,8 +101,8 @@ def device_notes(asked: str, device: torch.device, compute: torch.dtype) -> tupl
     if compute is torch.bfloat16 and card.kind != "cpu" and usual.dtype is not torch.bfloat16:
         name = str(usual.dtype).removeprefix("torch.")
         notes.append(
-            f"bfloat16 was asked for on {card.device} ({card.name}), which does not compute in it: "
-            f"it is slow, and convolutions may fail. --dtype {name} is right for this card."
+            f"bfloat16 was requested on {card.device} ({card.name}), which does not support it: it "
+            f"is slow, and convolutions may fail. Use --dtype {name} on this card."
         )
     return tuple(notes)
 
@@ -148,12 +148,12 @@ def _unused_cards(chosen: torch.device) -> Iterator[str]:
     if others:
         listed = ", ".join(f"{card.device} ({card.name})" for card in others if card.has_kernels)
         if listed:
-            yield f"One device is used, {used}; also here: {listed}. --device chooses."
+            yield f"Only {used} is used; also available: {listed}. Choose with --device."
         yield from (_without_kernels(card) for card in others if not card.has_kernels)
     if not found:
         for maker in graphics_makers():
             yield (
-                f"There is graphics hardware of {maker} here that this PyTorch "
+                f"This machine has {maker} graphics hardware that this PyTorch "
                 f"({torch.__version__}) cannot use: install the build for it ({_INSTALL})."
             )
 
@@ -163,7 +163,7 @@ def _first_sentence(error: Exception) -> str:
 
 
 def _without_kernels(card: Card) -> str:
-    """Why PyTorch cannot compute on a card, and which build can."""
+    """Why this PyTorch cannot compute on a card, and which build can."""
     own = card.capability
     numbers = [int(kind.split("_")[1]) for kind in card.kernels if kind.startswith("sm_")]
     older = own is not None and numbers != [] and own < min(numbers)

@@ -1,4 +1,4 @@
-"""How the networks of a run are kept in memory: against speed, without changing what they are."""
+"""How the networks of a run are kept in memory, trading speed for memory."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from ..errors import InputError
 if TYPE_CHECKING:
     from .cards import Card
 
-#: What the weights of attention and feed-forward layers are stored in. The q kinds are those of
-#: optimum-quanto, scaled per output channel, qint4 per group of inputs.
+#: Formats for the weights of attention and feed-forward layers. The q kinds are optimum-quanto's,
+#: scaled per output channel, qint4 per group of inputs.
 QUANTIZATIONS = ("none", "qfloat8", "qint8", "qint4")
-#: Where a network is while it works. resident: denoiser and VAE stay on the device between runs.
-#: module: each is there for its stage. block: the blocks of denoiser and text encoder are brought
-#: one after the other, at most two at a time; the VAE as with module.
+#: How networks are offloaded. resident: denoiser and VAE stay on the device between runs. module:
+#: each is on the device during its stage. block: the blocks of denoiser and text encoder are
+#: streamed one by one, at most two at a time; the VAE as with module.
 OFFLOADS = ("resident", "module", "block")
 
 
 @dataclass(frozen=True)
 class Memory:
-    """How much memory a run takes, against how fast it is.
+    """Options that trade a run's speed for memory.
 
     Args:
-        quantization: Of the denoiser's layers, one of `QUANTIZATIONS`. Changes the result a little.
-        text_quantization: Of the text encoder's layers, likewise.
+        quantization: Of the denoiser's layers, one of `QUANTIZATIONS`. Slightly changes the result.
+        text_quantization: The same for the text encoder's layers.
         text_device: Where the text encoder runs, if not on the run's device ("cpu", "cuda:1").
-        offload: One of `OFFLOADS`. The result is the same to the bit.
-        sequential_guidance: Denoise the negative and the positive prompt one after the other, in
-            place of as a batch of two: half the activations; the result may differ by rounding.
+        offload: One of `OFFLOADS`. The result is bit-identical.
+        sequential_guidance: Denoise the negative and the positive prompt one after the other
+            instead of in a batch: half the activations; the result may differ by rounding.
     """
 
     quantization: str = "none"
@@ -45,7 +45,7 @@ class Memory:
 
 
 def quantizations_on(card: Card) -> tuple[str, ...]:
-    """Those of `QUANTIZATIONS` whose weights can lie on a device."""
+    """The `QUANTIZATIONS` that a device supports."""
     return tuple(kind for kind in QUANTIZATIONS if kind != "qfloat8" or card.holds_float8)
 
 

@@ -1,6 +1,6 @@
-"""What was tested on which system and kind of card, and by what means.
+"""What was tested on which system and kind of card, and how.
 
-`doctor` prints the rows of its machine; `docs/platforms.md` has all of them.
+`doctor` prints the rows for its machine; `docs/platforms.md` has all of them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 
 from .cards import Card, usual_dtype
 
-#: run: the tests ran there. emulated: they ran on Linux, which imitated what is different there.
-#: read: choices were tested with facts of such a device, and nothing was computed on one.
+#: run: the tests ran there. emulated: they ran on Linux, with the differences emulated.
+#: read: choices were tested with the properties of such a device; nothing ran on one.
 MEANS = ("run", "emulated", "read")
 
 
@@ -58,7 +58,7 @@ DEVICES = (CPU, NVIDIA, FLOAT16, FLOAT32, AMD, INTEL, APPLE)
 
 
 def evidence_for(card: Card) -> Tested:
-    """The row of a device."""
+    """The row for a device."""
     other = {"cpu": CPU, "xpu": INTEL, "mps": APPLE}.get(card.kind)
     if other is not None:
         return other

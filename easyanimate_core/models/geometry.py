@@ -15,10 +15,10 @@ TEMPORAL_FACTOR = 4
 PATCH = 2
 SIZE_MULTIPLE = SPATIAL_FACTOR * PATCH
 
-#: Most that can be asked for: pixels of a side, frames of a video, videos at once.
+#: Upper limits: pixels per side, frames per video, videos per run.
 LARGEST_SIDE, LONGEST, MOST_VIDEOS = 4096, 1 + 1024, 64
 
-# Aspect-ratio buckets at base resolution 512, as (height, width). Facts of the published training
+# Aspect-ratio buckets at base resolution 512, as (height, width), from the published training
 # configuration (aigc-apps/EasyAnimate, easyanimate/data/bucket_sampler.py).
 _BUCKETS_512: dict[float, tuple[int, int]] = {
     0.25: (256, 1024), 0.26: (256, 992), 0.27: (256, 960), 0.28: (256, 928),
@@ -56,7 +56,7 @@ def check_frames(frames: int) -> None:
 
 
 def floor_frames(frames: int) -> int:
-    """The greatest valid length (4n + 1) that is not above `frames`."""
+    """The greatest valid length (4n + 1) not above `frames`."""
     if frames < 1:
         raise InputError(f"frames is {frames}; a video has at least 1 frame.")
     return (frames - 1) // TEMPORAL_FACTOR * TEMPORAL_FACTOR + 1
@@ -86,10 +86,10 @@ def num_tokens(frames: int, height: int, width: int) -> int:
 
 
 def bucket_size(height: int, width: int, base: int = 512) -> tuple[int, int]:
-    """The trained size (height, width) nearest in aspect to a source of `height` x `width`.
+    """The trained size (height, width) closest in aspect ratio to a `height` x `width` source.
 
     `base` is the side of the square of the same area (512, 768, 960, 1024). The buckets at 512 are
-    scaled and rounded down to multiples of 16, as the original does.
+    scaled and rounded down to multiples of 16, as in the original.
     """
     if height <= 0 or width <= 0:
         raise InputError(f"The source size is {height} x {width}; both sides must be positive.")
@@ -106,9 +106,9 @@ def bucket_size(height: int, width: int, base: int = 512) -> tuple[int, int]:
 
 @dataclass(frozen=True)
 class CoverCrop:
-    """How a source is brought to a target size: resize to cover it, then crop the centre.
+    """How a source is fitted to a target size: resize to cover it, then crop the centre.
 
-    `resized` is (height, width) after the resize; `top` and `left` are where the crop begins.
+    `resized` is (height, width) after the resize; `top` and `left` are where the crop starts.
     """
 
     resized: tuple[int, int]
@@ -118,13 +118,13 @@ class CoverCrop:
 
     @property
     def cropped_fraction(self) -> float:
-        """Share of the resized picture's area that the crop removes, 0 to 1."""
+        """Fraction of the resized image that the crop removes, 0 to 1."""
         kept = self.size[0] * self.size[1]
         return 1 - kept / (self.resized[0] * self.resized[1])
 
 
 def cover_crop(source: tuple[int, int], target: tuple[int, int]) -> CoverCrop:
-    """Scale `source` (height, width), aspect kept, to cover `target`, and crop the centre."""
+    """Scale `source` (height, width) to cover `target`, keeping its aspect, and crop the centre."""
     (source_height, source_width), (height, width) = source, target
     if min(source_height, source_width, height, width) < 1:
         raise InputError(f"Cannot fit {source} to {target}: every side must be at least 1 pixel.")

@@ -1,12 +1,12 @@
 """The layers that the networks are built from.
 
-A network takes an `operations` namespace and asks it for `Linear`, `Conv3d` and the like. The
-default, `ManualCast`, is the pure-PyTorch twin of ComfyUI's `comfy.ops.manual_cast`: weights may be
+A network takes `Linear`, `Conv3d` and so on from an `operations` namespace. The default,
+`ManualCast`, is the pure-PyTorch counterpart of ComfyUI's `comfy.ops.manual_cast`: weights may be
 stored in another dtype than the input's, and every layer casts them to the input's dtype and device
-when it is used. Inside ComfyUI the bridge passes ComfyUI's own namespace, and then its streaming,
-patching and fp8 features apply to these networks.
+on use. Inside ComfyUI the bridge passes ComfyUI's own namespace, so that its streaming, patching
+and fp8 features apply to these networks.
 
-Layers have no weight initialisation: networks are built on the meta device and filled by
+Layers do not initialise their weights: networks are built on the meta device and filled by
 `load_state_dict(assign=True)`.
 """
 
@@ -71,5 +71,5 @@ class ManualCast:
             return F.rms_norm(x, self.normalized_shape, _cast(self.weight, x), self.eps)
 
 
-#: What networks accept as `operations`: `ManualCast`, or ComfyUI's namespaces of the same shape.
+#: What networks accept as `operations`: `ManualCast` or a ComfyUI namespace with the same layers.
 Operations = Any

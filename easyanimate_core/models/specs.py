@@ -1,7 +1,7 @@
-"""What a model is, as frozen values: version, head and the networks' configurations.
+"""Version, head and network configurations of a model, as frozen dataclasses.
 
-The classes read the `config.json` of a checkpoint folder (original or diffusers layout). A field
-that selects something these networks do not implement is refused, never ignored.
+They are read from the `config.json` files of a checkpoint folder (original or diffusers layout). A
+field that selects something these networks do not implement is refused, never ignored.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..files import SWITCH, Rule, check_fields, listed, number, optional, short,
 
 
 class Version(str, Enum):
-    """EasyAnimate generation: it fixes the text encoders and the prediction type."""
+    """EasyAnimate generation, which determines the text encoders and the prediction type."""
 
     V5 = "V5"
     V5_1 = "V5.1"
@@ -28,12 +28,12 @@ class Version(str, Enum):
 
     @property
     def masks_text(self) -> bool:
-        """Whether the published models hide padding from their text encoders."""
+        """Whether the published models mask padding in their text encoders."""
         return self is Version.V5_1
 
 
 class Head(str, Enum):
-    """What the denoiser's input channels are for, beside the noise."""
+    """What the denoiser's extra input channels, next to the noise, are for."""
 
     T2V = "T2V"
     INPAINT = "InP"
@@ -41,13 +41,13 @@ class Head(str, Enum):
     CAMERA = "Control-Camera"
 
 
-#: Channels of the latents of every published model.
+#: Latent channels of every published model.
 LATENT_CHANNELS = 16
 
 #: Channels of the Pluecker embedding of a camera ray: moment and direction.
 PLUCKER_CHANNELS = 6
 
-#: Bounds that no model comes near, and that keep a config from costing memory or time without end.
+#: Far beyond every real model; they stop a bad config from using unbounded memory or time.
 _TRANSFORMER_RULES: Mapping[str, Rule] = {
     "in_channels": whole(1, 1024),
     "out_channels": whole(1, 512),
@@ -81,17 +81,16 @@ _VAE_RULES: Mapping[str, Rule] = {
     "scaling_factor": number(1e-6, 1e6),
 }
 
-_HEADS = """the channels beside the noise must be 0 (T2V), latent + 1 (InP), latent or 2 x latent \
+_HEADS = """the condition channels must be 0 (T2V), latent + 1 (InP), latent or 2 x latent \
 (Control), 6 or 6 + latent (Control-Camera)"""
 
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """Shape of the denoiser. Field names are those of the published `config.json`.
+    """Configuration of the denoiser, with the field names of the published `config.json`.
 
-    `text_embed_dim_t5` is None where there is no second text encoder (V5.1). `keep_known` is this
-    project's own: whether known pixels are kept unless a run says otherwise. No published
-    checkpoint has it.
+    `text_embed_dim_t5` is None if there is no second text encoder (V5.1). `keep_known` is this
+    project's own: whether known pixels are kept by default. No published checkpoint has it.
     """
 
     in_channels: int
@@ -118,7 +117,8 @@ class TransformerConfig:
         if self.out_channels > self.in_channels:
             raise CheckpointError(
                 f"The denoiser's config has out_channels = {self.out_channels} and in_channels = "
-                f"{self.in_channels}; what comes in holds as many channels or more."
+                f"{self.in_channels}; in_channels must not be smaller than out_channels. Correct "
+                "the config."
             )
 
     @property
@@ -133,17 +133,17 @@ class TransformerConfig:
 
     @property
     def version(self) -> Version:
-        """V5 has a second text encoder (mT5), V5.1 has one and normalises its states."""
+        """V5 has a second text encoder (mT5); V5.1 has only one and normalises its states."""
         return Version.V5 if self.text_embed_dim_t5 is not None else Version.V5_1
 
     @property
     def condition_channels(self) -> int:
-        """Input channels beside the noise."""
+        """Number of input channels in addition to the noise."""
         return self.in_channels - self.out_channels
 
     @property
     def head(self) -> Head:
-        """The head, from the number of condition channels."""
+        """The head, derived from the number of condition channels."""
         latent, extra = self.out_channels, self.condition_channels
         if extra == 0:
             return Head.T2V
@@ -188,10 +188,10 @@ class TransformerConfig:
 
 @dataclass(frozen=True)
 class VAEConfig:
-    """Shape of the causal 3-D VAE. Field names are those of the published `config.json`.
+    """Configuration of the causal 3-D VAE, with the field names of the published `config.json`.
 
-    `mini_batch_encoder` frames make one latent frame group; `spatial_group_norm` (V5.1) normalises
-    each frame alone, which makes the result independent of the chunk length.
+    `mini_batch_encoder` is the number of frames encoded per chunk; `spatial_group_norm` (V5.1)
+    normalises each frame by itself, which makes the result independent of the chunk length.
     """
 
     in_channels: int = 3
@@ -230,7 +230,7 @@ class VAEConfig:
         fields = _known_fields(cls, config)
         if "block_out_channels" in fields:
             fields["block_out_channels"] = tuple(fields["block_out_channels"])
-        if "cache_mag_vae" in config:  # only the original layout has it, and there False is implied
+        if "cache_mag_vae" in config:  # the original layout, in which a missing field means False
             fields.setdefault("spatial_group_norm", False)
         return cls(**fields)
 
@@ -251,7 +251,7 @@ def _refuse_unsupported(
 
 
 def _check_block_types(found: Any, wanted: list[str], side: str) -> None:
-    """Block names of the original (`SpatialDownBlock3D`) or of diffusers' layout."""
+    """Accept the block names of the original (`SpatialDownBlock3D`) and of diffusers."""
     if found is None:
         return
     listed_types = found if isinstance(found, list) else [found]

@@ -1,1 +1,1 @@
-"""Camera paths and tracks of points: moves, keyframes, files, and pictures of them."""
+"""Camera paths and point tracks: moves, keyframes, files and previews."""

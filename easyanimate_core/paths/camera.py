@@ -1,7 +1,7 @@
 """Camera paths for the Control-Camera head: named moves, CameraCtrl files, Pluecker embeddings.
 
-A pose is a 3 x 4 world-to-camera matrix [R | t]. Facts (moves, their strength, the file format and
-the embedding) are those of aigc-apps/EasyAnimate, comfyui/utils.py and
+A pose is a 3 x 4 world-to-camera matrix [R | t]. The moves, their strength, the file format and the
+embedding are those of aigc-apps/EasyAnimate, comfyui/utils.py and
 easyanimate/data/dataset_image_video.py, which follow CameraCtrl (He et al., arXiv 2404.02101).
 
 Shape letters: F frames, H and W pixels.
@@ -25,8 +25,8 @@ from ..media import atomic_file
 _TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
 _ROLL = math.pi / 3  # angle of a roll over the whole path, at speed 1
 
-# Name -> (roll, translation x, y, z), in units of the two constants. +y is down in the picture:
-# content that moves down is a camera that pans up. A zoom goes twice as far as a pan.
+# Name -> (roll, translation x, y, z), in units of the two constants. +y is down in the image:
+# when the camera pans up, the content moves down. A zoom goes twice as far as a pan.
 _MOVES: dict[str, tuple[float, float, float, float]] = {
     "Static": (0, 0, 0, 0),
     "Pan Up": (0, 0, 1, 0),
@@ -39,10 +39,10 @@ _MOVES: dict[str, tuple[float, float, float, float]] = {
     "CW": (-1, 0, 0, 0),
 }
 
-#: Known camera moves. ACW and CW roll the camera against and with the clock.
+#: Known camera moves. ACW and CW roll the camera anticlockwise and clockwise.
 CAMERA_MOVES: tuple[str, ...] = tuple(_MOVES)
 
-# Share of the time -> share of the way, both 0 to 1.
+# Fraction of the time -> fraction of the move, both 0 to 1.
 _EASINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "linear": lambda time: time,
     "ease in": lambda time: time**2,
@@ -50,10 +50,10 @@ _EASINGS: dict[str, Callable[[Tensor], Tensor]] = {
     "ease in-out": lambda time: time**2 * (3 - 2 * time),
 }
 
-#: Known easings: how a move begins and ends.
+#: Known easings: how a move starts and ends.
 EASINGS: tuple[str, ...] = tuple(_EASINGS)
 
-#: Size (height, width) of the picture that lenses belong to, where no other is named.
+#: Default size (height, width) of the image that the intrinsics belong to.
 ORIGINAL_SIZE = (720, 1280)
 
 _ROW_LENGTH = 19
@@ -62,7 +62,7 @@ _ROW = listed(number(-1e30, 1e30), _ROW_LENGTH, _ROW_LENGTH)
 
 @dataclass(frozen=True)
 class Intrinsics:
-    """Focal lengths and principal point as fractions of the original picture's width and height."""
+    """Focal lengths and principal point as fractions of the original image's width and height."""
 
     fx: float = 0.532139961
     fy: float = 0.946026558
@@ -78,10 +78,10 @@ class Intrinsics:
 
     @classmethod
     def of_view(cls, degrees: float, *, height: int, width: int) -> Intrinsics:
-        """A lens with square pixels that sees `degrees` from side to side of `height` x `width`.
+        """Intrinsics with square pixels and a horizontal field of view of `degrees`.
 
-        `plucker_embedding` scales and crops a lens as a picture; this one is made so that the given
-        view is what is left at that aspect ratio, whatever the size.
+        `plucker_embedding` scales and crops the original image; these intrinsics give this field of
+        view after the crop to the aspect ratio of `height` x `width`.
         """
         if not 1 <= degrees <= 170:
             raise InputError(f"The field of view is {degrees} degrees; it must be 1 to 170.")
@@ -92,7 +92,7 @@ class Intrinsics:
 
 @dataclass(frozen=True)
 class CameraPath:
-    """`world_to_camera` [F, 3, 4] float64 and the intrinsics of every frame, F of them."""
+    """`world_to_camera` [F, 3, 4] float64, and the intrinsics of each of the F frames."""
 
     world_to_camera: Tensor
     intrinsics: tuple[Intrinsics, ...]
@@ -105,7 +105,8 @@ class CameraPath:
             raise InputError("The camera poses contain NaN or infinity.")
         if len(self.intrinsics) != shape[0]:
             raise InputError(
-                f"There are {len(self.intrinsics)} intrinsics for {shape[0]} poses; give one each."
+                f"There are {len(self.intrinsics)} intrinsics for {shape[0]} poses; give one per "
+                "pose."
             )
         object.__setattr__(self, "world_to_camera", self.world_to_camera.to(torch.float64))
 
@@ -113,11 +114,11 @@ class CameraPath:
         return len(self.intrinsics)
 
     def first(self, frames: int) -> CameraPath:
-        """The first `frames` poses; a path with fewer is refused."""
+        """The first `frames` poses; raises `InputError` if the path has fewer."""
         if not 1 <= frames <= len(self):
             raise InputError(
-                f"The camera path has {len(self)} poses; {frames} were asked for. Use at least 1 "
-                f"and at most {len(self)} frames, or a longer path."
+                f"The camera path has {len(self)} poses; {frames} were requested. Use 1 to "
+                f"{len(self)} frames, or a longer path."
             )
         return CameraPath(self.world_to_camera[:frames], self.intrinsics[:frames])
 
@@ -131,19 +132,18 @@ def camera_path(
     exact: bool = False,
     intrinsics: Intrinsics | None = None,
 ) -> CameraPath:
-    """`frames` poses of one move or of several at once, whose strengths add.
+    """`frames` poses of one move, or of several at once, whose strengths add up.
 
-    The first pose is the identity. With `exact` the last one is the end of the move; without, in
-    the original's timing, that would be the pose after the last. `speed` scales the way; a negative
-    one reverses it.
+    The first pose is the identity. With `exact`, the move ends at the last pose; otherwise, as in
+    the original, it would end one pose later. `speed` scales the move; a negative one reverses it.
     """
     if isinstance(moves, str):
         moves = [moves]
     unknown = [move for move in moves if move not in _MOVES]
     if unknown or not moves:
         raise InputError(
-            f"The camera moves are {list(moves)!r}; at least one of {', '.join(_MOVES)} is needed "
-            f"and no other is known."
+            f"The camera moves are {list(moves)!r}; they must be one or more of "
+            f"{', '.join(_MOVES)}."
         )
     total = torch.tensor([_MOVES[move] for move in moves], dtype=torch.float64).sum(0)
     progress = move_progress(frames, speed=speed, easing=easing, exact=exact)
@@ -158,9 +158,9 @@ def camera_path(
 
 
 def move_progress(frames: int, *, speed: float, easing: str, exact: bool) -> Tensor:
-    """Share of the way that each of `frames` poses has done, times `speed`: [F] float64.
+    """Fraction of the move completed at each of `frames` poses, times `speed`: [F] float64.
 
-    The last has done all of it with `exact`, and (frames - 1) / frames in the original's timing.
+    At the last pose it is 1 with `exact`, and (frames - 1) / frames with the original's timing.
     """
     if frames < 1:
         raise InputError(f"frames is {frames}; a camera path has at least 1 pose.")
@@ -174,9 +174,9 @@ def move_progress(frames: int, *, speed: float, easing: str, exact: bool) -> Ten
 
 
 def join_paths(first: CameraPath, second: CameraPath) -> CameraPath:
-    """`first` followed by `second`, which starts where `first` ends. Neither is changed.
+    """`first` followed by `second`, which starts where `first` ends. Neither is modified.
 
-    A path from `camera_path` begins with the identity, so the pose at the joint is there twice.
+    A path from `camera_path` starts with the identity, so the pose at the joint occurs twice.
     """
     rotation, translation = first.world_to_camera[-1].split([3, 1], dim=1)  # [3, 3], [3, 1]
     rotations, translations = second.world_to_camera.split([3, 1], dim=2)
@@ -186,7 +186,7 @@ def join_paths(first: CameraPath, second: CameraPath) -> CameraPath:
 
 
 def camera_path_from_rows(rows: Sequence[Sequence[float]] | Tensor) -> CameraPath:
-    """A path from rows of 19 numbers: time, fx, fy, cx, cy, 0, 0 and the 3 x 4 pose, row by row."""
+    """A path from rows of 19 numbers: time, fx, fy, cx, cy, 0, 0 and the 3 x 4 pose (row-major)."""
     values = rows.tolist() if isinstance(rows, Tensor) else rows
     if not isinstance(values, Sequence) or not len(values):
         raise InputError("There are no camera poses; at least 1 is needed.")
@@ -194,7 +194,7 @@ def camera_path_from_rows(rows: Sequence[Sequence[float]] | Tensor) -> CameraPat
         if not _ROW.allows(row):
             count = f"{len(row)} numbers" if isinstance(row, list | tuple) else "no numbers"
             raise InputError(
-                f"Camera pose {index} has {count}; {_ROW_LENGTH} finite ones are needed: time, fx, "
+                f"Camera pose {index} has {count}; it needs {_ROW_LENGTH} finite ones: time, fx, "
                 "fy, cx, cy, 0, 0 and the 12 of the world-to-camera matrix."
             )
     table = torch.tensor(values, dtype=torch.float64)
@@ -205,9 +205,9 @@ def camera_path_from_rows(rows: Sequence[Sequence[float]] | Tensor) -> CameraPat
 
 
 def from_cameractrl_text(text: str) -> CameraPath:
-    """A path from the text of a CameraCtrl / RealEstate10K file: a header line, then one per pose.
+    """Parse a CameraCtrl / RealEstate10K file: a header line, then one line per pose.
 
-    The header (a video's address, or nothing) is skipped. An error names the line.
+    The header (a video's URL, or empty) is skipped. Errors name the line.
     """
     rows = []
     for place, line in enumerate(text.split("\n"), start=1):
@@ -215,8 +215,8 @@ def from_cameractrl_text(text: str) -> CameraPath:
         if place == 1:
             if len(words) == _ROW_LENGTH:
                 raise InputError(
-                    "Line 1 holds a camera pose; the format has a header line there. Put an empty "
-                    "line or the video's address before it."
+                    "Line 1 is a camera pose, but the format has a header line there. Insert an "
+                    "empty line or the video's URL before it."
                 )
             continue
         if not words:
@@ -226,12 +226,12 @@ def from_cameractrl_text(text: str) -> CameraPath:
         except ValueError:
             wrong = next(word for word in words if not _is_number(word))
             raise InputError(
-                f"Line {place} of the camera file holds {short(wrong)}, which is no number."
+                f"Line {place} of the camera file contains {short(wrong)}, which is not a number."
             ) from None
         if len(row) != _ROW_LENGTH or not all(math.isfinite(value) for value in row):
             raise InputError(
-                f"Line {place} of the camera file has {len(row)} numbers; {_ROW_LENGTH} finite "
-                "ones are needed: time, fx, fy, cx, cy, 0, 0 and a 3 x 4 matrix."
+                f"Line {place} of the camera file has {len(row)} numbers; it needs {_ROW_LENGTH} "
+                "finite ones: time, fx, fy, cx, cy, 0, 0 and a 3 x 4 matrix."
             )
         rows.append(row)
     if not rows:
@@ -248,7 +248,7 @@ def _is_number(word: str) -> bool:
 
 
 def to_cameractrl_text(path: CameraPath) -> str:
-    """The text of a CameraCtrl file: an empty header line, the frame's number for its time."""
+    """Format a path as a CameraCtrl file, with an empty header and frame numbers as times."""
     lines = [""]
     for index, (pose, lens) in enumerate(zip(path.world_to_camera, path.intrinsics, strict=True)):
         row = [lens.fx, lens.fy, lens.cx, lens.cy, 0.0, 0.0, *pose.flatten().tolist()]
@@ -257,7 +257,7 @@ def to_cameractrl_text(path: CameraPath) -> str:
 
 
 def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
-    """The path in a CameraCtrl file; `MediaError` when unreadable, `InputError` when malformed."""
+    """Read a CameraCtrl file; `MediaError` if it is unreadable, `InputError` if malformed."""
     text = read_text(file, error=MediaError)
     try:
         return from_cameractrl_text(text)
@@ -266,7 +266,7 @@ def read_camera_file(file: str | os.PathLike[str]) -> CameraPath:
 
 
 def is_camera_file(file: Path) -> bool:
-    """Whether a file holds a camera path."""
+    """Whether a file contains a camera path."""
     try:
         read_camera_file(file)
     except EasyAnimateError:
@@ -275,7 +275,7 @@ def is_camera_file(file: Path) -> bool:
 
 
 def write_camera_file(file: str | os.PathLike[str], path: CameraPath) -> Path:
-    """Write the path as a CameraCtrl file, whole or not at all; returns the file's path."""
+    """Write the path as a CameraCtrl file, completely or not at all; returns the file's path."""
     with atomic_file(file) as temporary:
         temporary.write_text(to_cameractrl_text(path), encoding="utf-8", newline="\n")
     return Path(file)
@@ -284,11 +284,11 @@ def write_camera_file(file: str | os.PathLike[str], path: CameraPath) -> Path:
 def plucker_embedding(
     path: CameraPath, height: int, width: int, *, original_size: tuple[int, int] = ORIGINAL_SIZE
 ) -> Tensor:
-    """Ray of every pixel as [F, H, W, 6] float32: moment (origin x direction), then direction.
+    """The ray of every pixel, [F, H, W, 6] float32: moment (origin x direction), then direction.
 
-    Rays are in the first camera's coordinates. `original_size` (height, width) is the picture that
-    the intrinsics belong to; it is scaled to cover `height` x `width`, so one of its sides may be
-    cropped.
+    Rays are in the first camera's coordinates. `original_size` (height, width) is the size of the
+    image that the intrinsics belong to; it is scaled to cover `height` x `width`, so one side may
+    be cropped.
     """
     focal, centre = pixel_lenses(path, height, width, original_size=original_size)  # [F, 2]
     rows = torch.arange(height, dtype=torch.float64) + 0.5
@@ -308,9 +308,9 @@ def plucker_embedding(
 def pixel_lenses(
     path: CameraPath, height: int, width: int, *, original_size: tuple[int, int] = ORIGINAL_SIZE
 ) -> tuple[Tensor, Tensor]:
-    """Focal lengths and principal points (x, y) in pixels of `height` x `width`: [F, 2] each.
+    """Focal lengths and principal points (x, y) in pixels of `height` x `width`, [F, 2] float64.
 
-    `original_size` as in `plucker_embedding`; both are float64.
+    For `original_size`, see `plucker_embedding`.
     """
     covered = torch.tensor(_covered(height, width, original_size))
     lenses = torch.tensor([(k.fx, k.fy, k.cx, k.cy) for k in path.intrinsics], dtype=torch.float64)
@@ -318,19 +318,23 @@ def pixel_lenses(
 
 
 def _covered(height: int, width: int, original_size: tuple[int, int]) -> tuple[float, float]:
-    """Width and height of the original picture, scaled to cover `height` x `width`."""
+    """Width and height of the original image after scaling it to cover `height` x `width`."""
     if min(height, width, *original_size) < 1:
         raise InputError(
-            f"The size {height} x {width} or the original size {original_size} is not positive."
+            f"The size is {height} x {width} and the original size {original_size}; all sides must "
+            "be positive."
         )
     aspect = original_size[1] / original_size[0]
     return max(width, height * aspect), max(height, width / aspect)
 
 
 def _camera_to_first_camera(path: CameraPath) -> Tensor:
-    """[F, 4, 4] float64: from each camera's coordinates to the first camera's."""
+    """Transformations from each camera's coordinates to the first camera's, [F, 4, 4] float64."""
     poses = torch.eye(4, dtype=torch.float64).repeat(len(path), 1, 1)
     poses[:, :3] = path.world_to_camera
     if bool((torch.linalg.det(poses[:, :3, :3]).abs() < 1e-6).any()):
-        raise InputError("A camera pose has no inverse: its first three columns are no rotation.")
+        raise InputError(
+            "A camera pose has no inverse; the first three columns must be a rotation. Correct the "
+            "pose."
+        )
     return poses[0] @ torch.linalg.inv(poses)

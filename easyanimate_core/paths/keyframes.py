@@ -1,7 +1,7 @@
-"""Camera paths through keyframes: where the camera is, and where it looks, at some frames.
+"""Camera paths through keyframes: where the camera is, and where it looks, at certain frames.
 
-Coordinates and angles are those of `moves`: +x right, +y down, +z forward; a yaw turns to
-the right, a pitch up, a roll with the clock. In degrees here.
+Coordinates and angles are those of `moves`: +x right, +y down, +z forward; yaw turns right, pitch
+up, roll clockwise. Here, angles are in degrees.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from .camera import CameraPath, Intrinsics
 from .moves import poses_of
 from .smooth import locate, through_points
 
-#: What a line of a table of keyframes holds.
+#: Columns of a table of keyframes.
 COLUMNS = ("frame", "x", "y", "z", "yaw", "pitch", "roll")
 
 
 @dataclass(frozen=True)
 class Keyframe:
-    """The camera at a frame: its position, and its angles in degrees."""
+    """The camera at a frame: its position and its angles in degrees."""
 
     frame: int
     position: tuple[float, float, float]
@@ -36,8 +36,8 @@ class Keyframe:
         values = (*self.position, self.yaw, self.pitch, self.roll)
         if self.frame < 0 or not all(math.isfinite(value) for value in values):
             raise InputError(
-                f"The keyframe at frame {self.frame} has the values {values}; the frame counts "
-                "from 0, and the others must be finite."
+                f"The keyframe at frame {self.frame} has the values {values}; the frame must be 0 "
+                "or more, and the values finite."
             )
 
     @classmethod
@@ -49,10 +49,12 @@ class Keyframe:
         *,
         roll: float = 0.0,
     ) -> Keyframe:
-        """The camera at `position` with `point` in the middle of its picture."""
+        """The camera at `position`, with `point` in the centre of its image."""
         x, y, z = (there - here for there, here in zip(point, position, strict=True))
         if x == y == z == 0:
-            raise InputError(f"The camera at {position} cannot look at the place where it is.")
+            raise InputError(
+                f"The camera at {position} cannot look at its own position. Choose another point."
+            )
         yaw, pitch = math.atan2(x, z), math.atan2(-y, math.hypot(x, z))
         return cls(frame, position, math.degrees(yaw), math.degrees(pitch), roll)
 
@@ -63,17 +65,17 @@ def keyframe_path(
     frames: int | None = None,
     intrinsics: Intrinsics | None = None,
 ) -> CameraPath:
-    """A path that is at every keyframe at its frame; it ends with the last, or has `frames` poses.
+    """A path through all keyframes at their frames, with `frames` poses (default: to the last).
 
-    Positions lie on a Catmull-Rom curve, rotations turn evenly and the short way between two
-    keyframes (slerp). Before the first and after the last keyframe the camera stands still.
+    Positions follow a Catmull-Rom curve; rotations are interpolated by slerp, the short way. Before
+    the first and after the last keyframe, the camera does not move.
     """
     keyframes = sorted(keyframes, key=lambda keyframe: keyframe.frame)
     numbers = [keyframe.frame for keyframe in keyframes]
     if not keyframes or len(set(numbers)) != len(numbers):
         raise InputError(
-            f"The keyframes are at the frames {numbers}; at least one is needed, each at a frame "
-            "of its own."
+            f"The keyframes are at frames {numbers}; there must be at least one, and no two at the "
+            "same frame."
         )
     frames = numbers[-1] + 1 if frames is None else frames
     if numbers[-1] >= frames:
@@ -89,9 +91,10 @@ def keyframe_path(
 
 
 def keyframes_from_text(text: str) -> tuple[Keyframe, ...]:
-    """Keyframes from a table, a line each: frame, x, y, z and, where turned, yaw, pitch, roll.
+    """Parse a table of keyframes, one per line: frame, x, y, z and optionally yaw, pitch, roll.
 
-    Commas, semicolons or spaces are between. What follows a # is not read, nor is a line of names.
+    Values are separated by commas, semicolons or spaces. Comments (#) and a header line are
+    ignored.
     """
     keyframes = []
     for number, line in enumerate(text.splitlines(), start=1):
@@ -107,8 +110,8 @@ def keyframes_from_text(text: str) -> tuple[Keyframe, ...]:
             ) from error
         if len(values) not in (3, 6):
             raise InputError(
-                f"Line {number} of the keyframes has {len(words)} numbers; 7 are needed "
-                f"({', '.join(COLUMNS)}), or the first 4."
+                f"Line {number} of the keyframes has {len(words)} numbers; it needs 7 "
+                f"({', '.join(COLUMNS)}), or only the first 4."
             )
         x, y, z, *angles = values
         keyframes.append(Keyframe(int(frame), (x, y, z), *angles))
@@ -120,7 +123,7 @@ def keyframes_from_text(text: str) -> tuple[Keyframe, ...]:
 
 
 def _quaternion(keyframe: Keyframe) -> Tensor:
-    """(w, x, y, z) of the camera-to-world rotation: roll first, then pitch, then yaw."""
+    """The camera-to-world rotation as (w, x, y, z): first roll, then pitch, then yaw."""
     angles = (keyframe.yaw, keyframe.pitch, keyframe.roll)
     halves = [math.radians(angle) / 2 for angle in angles]
     (cos_y, cos_p, cos_r), (sin_y, sin_p, sin_r) = (
@@ -138,7 +141,7 @@ def _quaternion(keyframe: Keyframe) -> Tensor:
 
 
 def _slerp(times: Tensor, quaternions: Tensor, at: Tensor) -> Tensor:
-    """Unit quaternions [M, 4] on the shortest arcs between those at `times`."""
+    """Unit quaternions [M, 4], interpolated along the shortest arcs between those at `times`."""
     if len(times) == 1:
         return quaternions.expand(len(at), -1)
     part, share = locate(times, at.clamp(times[0], times[-1]))
@@ -147,7 +150,7 @@ def _slerp(times: Tensor, quaternions: Tensor, at: Tensor) -> Tensor:
     end = torch.where(cosine < 0, -end, end)
     angle = torch.acos(cosine.abs().clamp(max=1))
     share = share[:, None]
-    near = angle < 1e-6  # the arc is a line there, and its sine no divisor
+    near = angle < 1e-6  # interpolate linearly: the sine is too small to divide by
     sine = torch.where(near, torch.ones_like(angle), torch.sin(angle))
     first = torch.where(near, 1 - share, torch.sin((1 - share) * angle) / sine)
     second = torch.where(near, share, torch.sin(share * angle) / sine)

@@ -1,7 +1,7 @@
-"""Camera moves beyond the original's, and how paths are put together.
+"""Camera moves beyond the original's, and ways to combine paths.
 
-Coordinates are those of the first camera: +x right, +y down, +z forward. Angles: a yaw turns to the
-right, a pitch up, a roll with the clock.
+Coordinates are those of the first camera: +x right, +y down, +z forward. Yaw turns right, pitch up,
+roll clockwise.
 
 Shape letters: F frames.
 """
@@ -18,21 +18,21 @@ from torch import Tensor
 from ..errors import InputError
 from .camera import CAMERA_MOVES, CameraPath, Intrinsics, camera_path, move_progress
 
-#: Distance of the point that an orbit goes around, in the units of the poses: a pan goes 1.5.
+#: Distance of the point that an orbit circles, in the units of the poses: a pan goes 1.5.
 ORBIT_DISTANCE = 3.0
 
 _DOLLY = 1.5
 _TURN = math.pi / 6
 _ORBIT = math.pi / 4
-_LENS = 2.0  # how many times as long the focal length becomes
+_LENS = 2.0  # factor on the focal length
 
 
 @dataclass(frozen=True)
 class _Preset:
     """What a move does over the whole path at speed 1.
 
-    `forward` is a way, `yaw` and `pitch` are angles. An orbit turns the camera around a point
-    before it; `lens` is the exponent of the focal length's change.
+    `forward` is a distance, `yaw` and `pitch` are angles. An orbit moves the camera around a point
+    in front of it; `lens` is the exponent of the change in focal length.
     """
 
     forward: float = 0
@@ -49,7 +49,7 @@ _PRESETS = {
     "Turn Right": _Preset(yaw=_TURN),
     "Tilt Up": _Preset(pitch=_TURN),
     "Tilt Down": _Preset(pitch=-_TURN),
-    # A camera that goes to the left around a point turns to the right to see it.
+    # A camera that orbits a point to the left turns right to keep it in view.
     "Orbit Left": _Preset(yaw=_ORBIT, orbits=True),
     "Orbit Right": _Preset(yaw=-_ORBIT, orbits=True),
     "Orbit Up": _Preset(pitch=-_ORBIT, orbits=True),
@@ -58,7 +58,7 @@ _PRESETS = {
     "Lens Out": _Preset(lens=-1),
 }
 
-#: The original's moves and more. Zoom is the original's word for going forward and back; Lens
+#: The original's moves and more. Zoom is the original's name for moving forward and back; Lens
 #: changes the focal length.
 PRESETS: tuple[str, ...] = (*CAMERA_MOVES, *_PRESETS)
 
@@ -75,16 +75,15 @@ def preset_path(
 ) -> CameraPath:
     """`frames` poses of a move, or of several at once, from the identity to their end.
 
-    The strengths of the original's moves add; the others are done, in their order, by the camera
-    that these move. Without `exact` the timing is the original's, which stops one step before the
-    end. `distance` is that of the point that an orbit goes around.
+    The strengths of the original's moves add up; the others are then applied in order, relative to
+    the moved camera. Without `exact`, the timing is the original's, which stops one step before the
+    end. `distance` is that of the point that an orbit circles.
     """
     presets = [presets] if isinstance(presets, str) else list(presets)
     unknown = [preset for preset in presets if preset not in PRESETS]
     if unknown or not presets:
         raise InputError(
-            f"The camera moves are {presets!r}; at least one of {', '.join(PRESETS)} is needed and "
-            "no other is known."
+            f"The camera moves are {presets!r}; they must be one or more of {', '.join(PRESETS)}."
         )
     if not (math.isfinite(distance) and distance > 0):
         raise InputError(f"The orbit's distance is {distance}; it must be positive.")
@@ -118,7 +117,7 @@ def _moved(move: _Preset, progress: Tensor, distance: float) -> CameraPath:
 def rotations_of(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
     """Camera-to-world rotations [F, 3, 3] float64 of angles [F] in radians.
 
-    Their columns are what is right of, below and before the camera.
+    Their columns are the directions right, down and forward of the camera.
     """
     one, zero = torch.ones_like(yaw), torch.zeros_like(yaw)
 
@@ -136,21 +135,21 @@ def rotations_of(yaw: Tensor, pitch: Tensor, roll: Tensor) -> Tensor:
 
 
 def poses_of(positions: Tensor, rotations: Tensor) -> Tensor:
-    """World-to-camera [F, 3, 4] of cameras at `positions` [F, 3] with camera-to-world rotations."""
+    """World-to-camera poses [F, 3, 4] from `positions` [F, 3] and camera-to-world rotations."""
     inverse = rotations.mT
     return torch.cat([inverse, -inverse @ positions[:, :, None].to(inverse)], dim=2)
 
 
 def positions_of(path: CameraPath) -> Tensor:
-    """Where the cameras are, [F, 3]."""
+    """The cameras' positions, [F, 3]."""
     rotation, translation = path.world_to_camera.split([3, 1], dim=2)
     return -(rotation.mT @ translation)[:, :, 0]
 
 
 def continue_path(first: CameraPath, second: CameraPath) -> CameraPath:
-    """`first`, then what `second` does from there; the pose at the joint is there once.
+    """`first`, continued by the motion of `second`; the pose at the joint occurs once.
 
-    So lengths of 4n + 1 stay lengths of 4n + 1: 25 and 25 frames make 49.
+    So lengths of 4n + 1 give a length of 4n + 1: 25 and 25 frames make 49.
     """
     second = _from_its_start(second)
     poses = _after(first.world_to_camera[-1:], second.world_to_camera[1:])
@@ -159,11 +158,11 @@ def continue_path(first: CameraPath, second: CameraPath) -> CameraPath:
 
 
 def combine_paths(first: CameraPath, second: CameraPath) -> CameraPath:
-    """Both at once: what `second` does is done by the camera that `first` moves."""
+    """Both at once: the motion of `second`, relative to the camera moved by `first`."""
     if len(first) != len(second):
         raise InputError(
-            f"The camera paths have {len(first)} and {len(second)} poses; paths that are combined "
-            "need as many. Give both the same length."
+            f"The camera paths have {len(first)} and {len(second)} poses; paths can be combined "
+            "only if they are equally long. Give both the same length."
         )
     second = _from_its_start(second)
     lenses = tuple(_lens_after(lens, second, i) for i, lens in enumerate(first.intrinsics))
@@ -171,7 +170,7 @@ def combine_paths(first: CameraPath, second: CameraPath) -> CameraPath:
 
 
 def joined(paths: Sequence[CameraPath]) -> CameraPath:
-    """One after the other, as `continue_path`."""
+    """The paths one after the other, as in `continue_path`."""
     path, *others = paths
     for other in others:
         path = continue_path(path, other)
@@ -182,10 +181,13 @@ def _from_its_start(path: CameraPath) -> CameraPath:
     """The path in its first camera's coordinates."""
     rotation, translation = path.world_to_camera[0].split([3, 1], dim=1)
     if bool((rotation @ rotation.mT - torch.eye(3)).abs().max() > 1e-3):
-        raise InputError("The camera path's first pose is no rotation and cannot be continued.")
+        raise InputError(
+            "The camera path's first pose is not a rotation, so it cannot be continued. Correct "
+            "the pose."
+        )
     start = torch.cat([rotation.mT, -rotation.mT @ translation], dim=1)
     if torch.equal(start, torch.eye(3, 4, dtype=start.dtype)):
-        return path  # to the bit as it is
+        return path  # bit-identical
     return CameraPath(_after(start[None], path.world_to_camera), path.intrinsics)
 
 
@@ -197,7 +199,7 @@ def _after(first: Tensor, second: Tensor) -> Tensor:
 
 
 def _lens_after(lens: Intrinsics, second: CameraPath, index: int) -> Intrinsics:
-    """`lens` changed as that of `second` has changed since its start."""
+    """`lens`, changed like the intrinsics of `second` since its start."""
     start, now = second.intrinsics[0], second.intrinsics[index]
     return Intrinsics(
         lens.fx * (now.fx / start.fx),

@@ -1,6 +1,6 @@
-"""Pictures of a camera path, from above and from the side, and of tracks over the first frame.
+"""Previews of a camera path, from above and from the side, and of tracks over the first frame.
 
-A camera's coordinates are the first one's: +x right, +y down, +z forward.
+Coordinates are those of the first camera: +x right, +y down, +z forward.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ from .trajectory import Track, blob_radius, resample
 
 _Colour = tuple[int, int, int]
 _Place = tuple[float, float]
-_SCALE = 2  # drawn larger, then made smaller: smooth lines
+_SCALE = 2  # drawn larger, then downscaled for smooth lines
 
-# Of a camera path.
+# Camera paths.
 _PANEL, _MARGIN, _HEAD, _FOOT = 480, 24, 44, 56
 _BACKGROUND, _FIELD, _GRID, _AXIS = (22, 24, 29), (30, 33, 40), (44, 48, 57), (66, 71, 84)
 _TEXT, _FAINT = (236, 238, 242), (150, 156, 168)
 _START, _END = (98, 210, 140), (240, 110, 90)
 _MOST_CAMERAS = 9
-_LEAST_SPAN = 2.0  # in units of the poses: a camera that hardly moves is not shown as if it did
+_LEAST_SPAN = 2.0  # in units of the poses: small moves are not enlarged beyond this
 
-# Of tracks.
+# Tracks.
 _COLOURS = (
     (255, 99, 88), (80, 190, 255), (255, 205, 70), (120, 220, 130), (205, 130, 255),
     (255, 150, 60), (70, 220, 210), (255, 130, 190),
 )  # fmt: skip
 _OUTLINE = (12, 13, 16)
 _LIGHT = (255, 255, 255)
-_DIMMED = 0.65  # so that bright pictures do not hide the tracks
-_DOT_EVERY = 8  # frames: a second
+_DIMMED = 0.65  # so that bright images do not hide the tracks
+_DOT_EVERY = 8  # frames, which are one second
 
 
 @dataclass(frozen=True)
 class _View:
-    """One panel: which coordinates go to the right and up, and their signs."""
+    """One panel: the coordinates that point right and up, and their signs."""
 
     title: str
     axes: tuple[int, int]
@@ -61,8 +61,8 @@ _VIEWS = (
 class _Cameras:
     """The path in the first camera's coordinates.
 
-    `positions` [F, 3]; `axes` [F, 3, 3], whose columns are right, down and before; half the width
-    and height that the `lens` sees at distance 1, [F, 2].
+    `positions` [F, 3]; `axes` [F, 3, 3], whose columns are right, down and forward; `lens` [F, 2],
+    half the width and height that is visible at distance 1.
     """
 
     positions: Tensor
@@ -73,8 +73,8 @@ class _Cameras:
 def camera_preview(path: CameraPath) -> Tensor:
     """Draw the path as [1, height, width, 3] in [0, 1].
 
-    Green is the first camera, red the last. Up to nine cameras are shown with what they see of the
-    picture that their lens belongs to, and the line that they look along.
+    Green is the first camera, red the last. Up to nine cameras are shown, with their field of view
+    and viewing direction.
     """
     cameras = _cameras(path)
     shown = torch.linspace(0, len(path) - 1, min(_MOST_CAMERAS, len(path))).round().long().tolist()
@@ -100,7 +100,7 @@ def camera_preview(path: CameraPath) -> Tensor:
 
 
 class _Panel:
-    """A square that shows the world from one side, at a scale that holds everything given."""
+    """A square view of the scene from one side, scaled to fit the given points."""
 
     def __init__(self, draw: ImageDraw.ImageDraw, view: _View, left: int, top: int) -> None:
         self.draw, self.view = draw, view
@@ -109,7 +109,7 @@ class _Panel:
         self.span = _LEAST_SPAN
 
     def fit(self, points: Sequence[Tensor]) -> None:
-        """Choose centre and scale so that all `points` [N, 3] are inside."""
+        """Choose centre and scale so that all `points` [N, 3] are visible."""
         seen = torch.cat([self._flat(part) for part in points])
         low, high = seen.amin(0), seen.amax(0)
         middle = (low + high) / 2
@@ -117,7 +117,7 @@ class _Panel:
         self.span = max(float((high - low).max()) * 1.2, _LEAST_SPAN)
 
     def draw_grid(self) -> None:
-        """Lines at round distances, the start's lines brighter, names of the directions."""
+        """Grid lines at round distances, brighter through the origin, and the axis names."""
         left, top, right, bottom = self.box
         self.draw.rectangle(self.box, fill=_FIELD)
         step = _round_step(self.span / 5)
@@ -140,7 +140,7 @@ class _Panel:
         self._label((right - 8 * _SCALE, top + 8 * _SCALE), f"{up} ^", anchor="ra")
 
     def draw_cameras(self, cameras: _Cameras, shown: Sequence[int], depth: float) -> None:
-        """The way, the cameras on it, and discs at its ends."""
+        """The path, the cameras on it, and markers at its ends."""
         way = [self._pixel(*point) for point in self._flat(cameras.positions).tolist()]
         last = max(len(way) - 1, 1)
         for index in shown:
@@ -150,7 +150,7 @@ class _Panel:
             self.draw.line(ends, fill=_mix(index / last), width=3 * _SCALE)
         for index in shown:
             self.draw.ellipse(_box(way[index], 3 * _SCALE), fill=_mix(index / last))
-        # A ring for the start, so that an end at the same place does not hide it.
+        # The start is a ring, which an end at the same place does not hide.
         self.draw.ellipse(_box(way[-1], 6 * _SCALE), fill=_END)
         self.draw.ellipse(_box(way[0], 8 * _SCALE), outline=_START, width=3 * _SCALE)
 
@@ -163,7 +163,7 @@ class _Panel:
         pale = _mix_colours(_FIELD, colour, 0.55)
         for corner in corners:
             self.draw.line((*apex, *corner), fill=pale, width=_SCALE)
-        # The picture's edges; the upper one is strong, so that a roll is seen.
+        # The image's edges; the top edge is stronger, so that a roll is visible.
         for number, corner in enumerate(corners):
             follows = corners[(number + 1) % 4]
             fill, width = (colour, 2 * _SCALE) if number == 0 else (pale, _SCALE)
@@ -174,14 +174,14 @@ class _Panel:
     def _draw_arrow_head(self, start: _Place, end: _Place, colour: _Colour) -> None:
         x, y = end[0] - start[0], end[1] - start[1]
         length = math.hypot(x, y)
-        if length < 12 * _SCALE:  # seen from the front: there is no direction to show
+        if length < 12 * _SCALE:  # seen head-on: there is no direction to show
             return
         x, y = x / length * 8 * _SCALE, y / length * 8 * _SCALE
         sides = [(end[0] - x - y / 2, end[1] - y + x / 2), (end[0] - x + y / 2, end[1] - y - x / 2)]
         self.draw.polygon([end, *sides], fill=colour)
 
     def _flat(self, points: Tensor) -> Tensor:
-        """[N, 2]: right and up in this view, of points [N, 3]."""
+        """Project points [N, 3] to right and up in this view, [N, 2]."""
         signs = torch.tensor(self.view.signs, dtype=points.dtype)
         return points[:, list(self.view.axes)] * signs
 
@@ -207,13 +207,13 @@ def _cameras(path: CameraPath) -> _Cameras:
 
 
 def _frustum_depth(cameras: _Cameras) -> float:
-    """How far cameras are drawn to see: as much of the way as leaves it visible."""
+    """Depth of the drawn frustums, small enough not to hide the path."""
     extent = float((cameras.positions.amax(0) - cameras.positions.amin(0)).max())
     return max(extent, _LEAST_SPAN) * 0.22
 
 
 def _corners(cameras: _Cameras, index: int, depth: float) -> Tensor:
-    """The camera [3] and the corners of its picture at `depth`, from the upper left: [5, 3]."""
+    """The camera and the corners of its image at `depth`, from the upper left: [5, 3]."""
     half_width, half_height = cameras.lens[index].tolist()
     signs = ((-1, -1), (1, -1), (1, 1), (-1, 1))
     rays = torch.tensor([(x * half_width, y * half_height, 1.0) for x, y in signs]).double()
@@ -222,7 +222,7 @@ def _corners(cameras: _Cameras, index: int, depth: float) -> Tensor:
 
 
 def _summary(path: CameraPath, cameras: _Cameras) -> str:
-    """Where the last camera is, seen from the first."""
+    """The last camera's pose relative to the first."""
     x, y, z = cameras.positions[-1].tolist()
     right, down, before = cameras.axes[-1].unbind(1)
     yaw = math.degrees(math.atan2(before[0], before[2]))
@@ -232,7 +232,7 @@ def _summary(path: CameraPath, cameras: _Cameras) -> str:
     parts = [f"right {_tidy(x)}", f"up {_tidy(-y)}", f"forward {_tidy(z)}", f"yaw {_tidy(yaw)}°"]
     parts += [f"pitch {_tidy(pitch)}°", f"roll {_tidy(roll)}°"]
     parts += [f"lens x {lens:.2f}"] if abs(lens - 1) > 0.005 else []
-    return "The last one:  " + "   ".join(parts)
+    return "Last camera:  " + "   ".join(parts)
 
 
 def _tidy(value: float) -> str:
@@ -245,7 +245,7 @@ def _frames(count: int) -> str:
 
 
 def _round_step(least: float) -> float:
-    """The smallest of 1, 2, 5, 10 ... (and 0.5, 0.2 ...) that is not less."""
+    """The smallest of 1, 2, 5, 10 ... (and 0.5, 0.2 ...) that is at least `least`."""
     power = 10.0 ** math.floor(math.log10(least))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * 0.999)
 
@@ -275,19 +275,19 @@ def track_preview(
     frames: int,
     image: Tensor | None = None,
 ) -> Tensor:
-    """Draw the ways of tracks over `image` [1, H, W, 3], or over black: [1, height, width, 3].
+    """Draw tracks over `image` [1, H, W, 3], or over black: [1, height, width, 3].
 
-    A numbered disc is where a track begins, an arrow where it ends, a dot is every eighth frame; a
-    ring has the size of the blob; what is hidden is dotted. The image is dimmed.
+    A numbered disc marks a track's start, an arrow its end, a dot every eighth frame; a ring shows
+    the size of the blob; hidden parts are dotted. The image is dimmed.
     """
     if min(height, width) < 1 or not tracks:
         raise InputError(
-            f"The size is {height} x {width} with {len(tracks)} tracks; both sides must be "
-            "positive, and at least one track is needed."
+            f"The size is {height} x {width}, with {len(tracks)} tracks; both sides must be "
+            "positive, and there must be at least one track."
         )
     picture = _background(image, height, width)
     draw = ImageDraw.Draw(picture)
-    unit = max(2.0, min(height, width) / 200) * _SCALE  # lines keep their look at every size
+    unit = max(2.0, min(height, width) / 200) * _SCALE  # line widths scale with the size
     for number, track in enumerate(tracks):
         brush = _Brush(draw, _COLOURS[number % len(_COLOURS)], unit)
         brush.draw_way(resample(track, frames), blob_radius(track, height, width))
@@ -304,7 +304,7 @@ class _Brush:
         self.draw, self.colour, self.unit = draw, colour, unit
 
     def draw_way(self, track: Track, radius: int) -> None:
-        """The way of a track with a point per frame, its blobs' size and its end."""
+        """A track with one point per frame, the size of its blob, and its end."""
         points = [(x * _SCALE, y * _SCALE) for x, y in track.points]
         visible = track.visible or (True,) * len(points)
         self._ring(points[0], radius * _SCALE)
@@ -328,7 +328,7 @@ class _Brush:
         self.draw.text((x, y), str(number), font=font, fill=_OUTLINE, anchor="mm")
 
     def _draw_end(self, points: Sequence[_Place]) -> None:
-        """An arrow head along the last stretch of the way; nothing where it stands still."""
+        """An arrow head along the last part of the track; nothing if it does not move."""
         tip = points[-1]
         far = next((p for p in reversed(points) if math.dist(p, tip) > self.unit), None)
         if far is None:
@@ -364,7 +364,7 @@ def _background(image: Tensor | None, height: int, width: int) -> Image.Image:
     size = (width * _SCALE, height * _SCALE)
     if image is None:
         return Image.new("RGB", size)
-    check_pixels("The picture under the tracks", image)
+    check_pixels("The image under the tracks", image)
     pixels = resize_cover(image[:1].to("cpu", torch.float32), height, width)[0]
     return Image.fromarray(to_bytes(pixels * _DIMMED)).resize(size, Image.Resampling.BILINEAR)
 

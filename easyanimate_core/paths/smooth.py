@@ -1,4 +1,4 @@
-"""Ways through points at given times: smooth and straight."""
+"""Interpolation through points at given times: smooth and linear."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from torch import Tensor
 
 
 def through_points(times: Tensor, points_ND: Tensor, at: Tensor) -> Tensor:
-    """The Catmull-Rom curve through `points_ND` at `times` [N], looked at `at` [M]: [M, D] float64.
+    """A Catmull-Rom curve through `points_ND` at `times` [N], sampled at `at` [M]: [M, D] float64.
 
-    `times` increase. The curve passes through every point at its time; two points make a straight
-    line. Before the first and after the last it stays where they are.
+    `times` increase. The curve passes through every point at its time; two points give a straight
+    line. Before the first and after the last point it is constant.
     """
     points_ND = points_ND.to(torch.float64)
     if len(times) == 1:
@@ -30,7 +30,7 @@ def through_points(times: Tensor, points_ND: Tensor, at: Tensor) -> Tensor:
 
 
 def along_lines(times: Tensor, points_ND: Tensor, at: Tensor) -> Tensor:
-    """The same on straight lines from point to point."""
+    """The same with straight lines from point to point."""
     points_ND = points_ND.to(torch.float64)
     if len(times) == 1:
         return points_ND.expand(len(at), -1).clone()
@@ -39,14 +39,14 @@ def along_lines(times: Tensor, points_ND: Tensor, at: Tensor) -> Tensor:
 
 
 def locate(times: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-    """Which part between two of `times` holds each of `at`, and the share of it that is passed."""
+    """The interval of `times` that contains each of `at`, and its relative position there."""
     part = torch.searchsorted(times, at.contiguous(), right=True) - 1
     part = part.clamp(0, len(times) - 2)
     return part, (at - times[part]) / (times[part + 1] - times[part])
 
 
 def _slopes(times: Tensor, points_ND: Tensor) -> Tensor:
-    """Change per time at every point: between its neighbours, at an end towards its neighbour."""
+    """Slope at every point: between its neighbours; at the ends, towards the only neighbour."""
     before = torch.arange(len(times)).sub(1).clamp(min=0)
     after = torch.arange(len(times)).add(1).clamp(max=len(times) - 1)
     return (points_ND[after] - points_ND[before]) / (times[after] - times[before])[:, None]

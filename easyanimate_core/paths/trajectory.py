@@ -1,6 +1,6 @@
-"""Tracks of points drawn as heat-map frames: the trajectory control video.
+"""Point tracks, and the trajectory control video: tracks drawn as heat-map frames.
 
-Facts (the bump's shape, its size and how tracks merge) are those of aigc-apps/EasyAnimate,
+The bump's shape and size, and how tracks are merged, are those of aigc-apps/EasyAnimate,
 comfyui/comfyui_nodes.py, `gen_gaussian_heatmap` and `CreateTrajectoryBasedOnKJNodes`.
 """
 
@@ -39,13 +39,13 @@ _CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 @dataclass(frozen=True)
 class Track:
-    """Points (x, y) that something moves through, in pixels from the top left.
+    """Points (x, y) that an object moves through, in pixels from the top left.
 
-    They may leave the picture. `times` are the shares of the clip, 0 to 1, at which the points are
-    reached: none, or one each, where None is spread evenly between its neighbours. Nothing is drawn
-    from a point on that is not `visible` (none: all are) until the next that is. A `spline` is a
-    Catmull-Rom curve, else the way is straight. `size` is that of what is drawn; 1 is the trained
-    one, which follows the size of the picture.
+    They may be outside the image. `times` are when the points are reached, as fractions of the clip
+    from 0 to 1: none, or one per point, where None is interpolated between its neighbours. From a
+    point that is not `visible` (default: all are) to the next visible one, nothing is drawn. A
+    `spline` is a Catmull-Rom curve; otherwise the segments are straight. `size` scales the drawn
+    blob; 1 is the trained size, which depends on the size of the image.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -63,8 +63,8 @@ class Track:
         for name, values in (("times", self.times), ("visible", self.visible)):
             if values and len(values) != len(self.points):
                 raise InputError(
-                    f"A track has {len(self.points)} points and {len(values)} {name}; give one "
-                    "each or none."
+                    f"A track has {len(self.points)} points and {len(values)} {name}; give one per "
+                    "point or none."
                 )
         if not (math.isfinite(self.size) and 0 < self.size <= _LARGEST_SIZE):
             raise InputError(
@@ -73,7 +73,7 @@ class Track:
         self.reached()
 
     def reached(self) -> tuple[float, ...]:
-        """The time of every point, those that were not given filled in."""
+        """The time of every point, with missing ones interpolated."""
         last = len(self.points) - 1
         given = dict(enumerate(self.times))
         known = {index: time for index, time in given.items() if time is not None}
@@ -86,8 +86,8 @@ class Track:
         for index, time in enumerate(filled):
             if not 0 <= time <= 1 or (index and time <= filled[index - 1]):
                 raise InputError(
-                    f"Point {index} of a track is reached at t = {time:g}; times lie between 0 and "
-                    "1 and increase from point to point."
+                    f"Point {index} of a track is reached at t = {time:g}; times must be between 0 "
+                    "and 1 and increase from point to point."
                 )
         return tuple(filled)
 
@@ -96,9 +96,9 @@ def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
     """Tracks from JSON: a list of points for one track, or a list of tracks.
 
     A track is a list of points, or {"points": [...], "spline": false, "size": 1.0}. A point is
-    {"x": .., "y": ..}, and may have "t", the share of the clip at which it is reached, and
-    "visible". Takes what KJNodes' spline editor gives: single quotes, and a list of texts for
-    several tracks.
+    {"x": .., "y": ..}, optionally with "t", the fraction of the clip at which it is reached, and
+    "visible". The output of KJNodes' spline editor is accepted, too: single quotes, and a list of
+    strings for several tracks.
     """
     if not isinstance(text, str):
         if not text:
@@ -117,7 +117,7 @@ def tracks_from_json(text: str | Sequence[str]) -> tuple[Track, ...]:
 
 
 def read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
-    """Tracks from JSON text, or from a file that holds it."""
+    """Tracks from JSON text, or from a JSON file."""
     text = os.fspath(source)
     if text.lstrip().startswith("["):
         return tracks_from_json(text)
@@ -128,14 +128,14 @@ def read_tracks(source: str | os.PathLike[str]) -> tuple[Track, ...]:
 
 
 def tracks_to_json(tracks: Sequence[Track]) -> str:
-    """The text of which `tracks_from_json` makes these tracks."""
+    """JSON text that `tracks_from_json` converts back to these tracks."""
     if not tracks:
         raise InputError("There are no tracks; at least 1 is needed.")
     return json.dumps([_written(track) for track in tracks])
 
 
 def resample(track: Track, frames: int) -> Track:
-    """`track` brought to a point per frame, on its way and at its times."""
+    """`track` resampled to one point per frame, following its shape and times."""
     if frames < 1:
         raise InputError(f"frames is {frames}; a track has at least 1 point.")
     shares = [index / max(frames - 1, 1) for index in range(frames)]
@@ -149,7 +149,7 @@ def resample(track: Track, frames: int) -> Track:
     else:
         points = _evenly(track.points, frames)
     visible: tuple[bool, ...] = ()
-    if track.visible:  # a point counts from the frame on that lies at its time
+    if track.visible:  # a point's visibility applies from the frame at its time
         passed = (bisect_right(reached, share + 1e-9) for share in shares)
         visible = tuple(track.visible[max(number - 1, 0)] for number in passed)
     return Track(tuple(points), visible=visible, size=track.size)
@@ -168,29 +168,29 @@ def _evenly(points: Sequence[tuple[float, float]], frames: int) -> list[tuple[fl
 
 
 def check_inside(number: int, track: Track, *, height: int, width: int) -> None:
-    """Raise `InputError` where a track has no point in the picture: nothing would be drawn."""
+    """Raise `InputError` if a track has no point inside the image: nothing would be drawn."""
     if not any(0 <= x < width and 0 <= y < height for x, y in track.points):
         first, last = track.points[0], track.points[-1]
         raise InputError(
-            f"Track {number} lies outside the picture of {width} x {height}: it goes from "
+            f"Track {number} is outside the {width} x {height} image: it goes from "
             f"({first[0]:g}, {first[1]:g}) to ({last[0]:g}, {last[1]:g}). Points are pixels of the "
             "result: move the track, or change the size."
         )
 
 
 def heatmap_frames(tracks: Sequence[Track], *, height: int, width: int) -> Tensor:
-    """A Gaussian bump at every track's point, as [F, height, width, 3] float32 in [0, 1].
+    """Draw a Gaussian bump at every track's point, [F, height, width, 3] float32 in [0, 1].
 
     Tracks are merged by the maximum; the three channels are equal. Points are rounded to whole
-    pixels. A bump at the border is squeezed into what is inside, as the models saw in training.
+    pixels. At the border, a bump is squeezed into the visible part, as in training.
     """
     if min(height, width) < 1:
         raise InputError(f"The size is {height} x {width}; both sides must be positive.")
     lengths = sorted({len(track.points) for track in tracks})
     if len(lengths) != 1:
         raise InputError(
-            f"The tracks have {lengths} points; at least one track is needed, and all need as "
-            "many points as there are frames. Use resample."
+            f"The tracks have {lengths} points; there must be at least one track, and all must "
+            "have one point per frame. Use resample."
         )
     bump = _gaussian_bump()
     frames = torch.zeros(lengths[0], height, width, dtype=torch.float32)
@@ -222,7 +222,7 @@ def _written(track: Track) -> list[dict[str, Any]] | dict[str, Any]:
 
 
 def _parse(text: str) -> Any:
-    """JSON; single quotes and Python's names of the constants are read as JSON's."""
+    """Parse JSON; single quotes and Python's True, False and None are accepted."""
     plain = text.replace("'", '"')
     for theirs, ours in _CONSTANTS.items():
         plain = re.sub(rf"\b{theirs}\b", ours, plain)
@@ -232,7 +232,7 @@ def _parse(text: str) -> Any:
         "The text of the tracks",
         error=InputError,
         remedy=f"A list of {_POINT} is needed.",
-        finite=False,  # a point that is not is refused by its number
+        finite=False,  # checked later, for a message with the point's number
     )
 
 
@@ -249,7 +249,9 @@ def _track(value: list[Any] | dict[str, Any], index: int) -> Track:
     if not isinstance(points, list):
         raise InputError(f"The points of track {index} are {short(points)}; they must be a list.")
     if type(spline) is not bool:
-        raise InputError(f"The spline of track {index} is {short(spline)}; it is true or false.")
+        raise InputError(
+            f"The spline of track {index} is {short(spline)}; it must be true or false."
+        )
     if not _is_number(size):
         raise InputError(f"The size of track {index} is {short(size)}; it must be a number.")
     for number, point in enumerate(points):
@@ -271,7 +273,7 @@ def _track(value: list[Any] | dict[str, Any], index: int) -> Track:
 def _check_point(point: Any, index: int, track: int) -> None:
     rule = None
     if not isinstance(point, dict) or not {"x", "y"} <= set(point) <= _POINT_KEYS:
-        rule = f'{_POINT}, where "t" and "visible" may be added'
+        rule = f'{_POINT}, optionally with "t" and "visible"'
     elif not (_is_number(point["x"]) and _is_number(point["y"])):
         rule = _POINT
     elif point.get("t") is not None and not _is_number(point["t"]):
@@ -287,7 +289,7 @@ def _is_number(value: Any) -> bool:
 
 
 def blob_radius(track: Track, height: int, width: int) -> int:
-    """Half the side of what is drawn at a point, in pixels."""
+    """Half the side of the blob drawn at a point, in pixels."""
     return int(_RADIUS_AT_720P * math.sqrt(height * width / (1280 * 720)) * track.size)
 
 
@@ -300,7 +302,7 @@ def _gaussian_bump() -> Tensor:
 
 
 def _disc() -> Tensor:
-    """The filled disc that a midpoint-circle rasteriser draws: its rim decides edge pixels."""
+    """A filled disc as drawn by the midpoint circle algorithm, so that its edge pixels match."""
     centre, radius = _BUMP_SIZE // 2, _BUMP_SIZE // 2 - 1
     disc = torch.zeros(_BUMP_SIZE, _BUMP_SIZE, dtype=torch.float64)
     along, across, error = 0, radius, 0
@@ -317,5 +319,5 @@ def _disc() -> Tensor:
 
 
 def _resized(bump: Tensor, height: int, width: int) -> Tensor:
-    """Bilinear without antialiasing, which is the sampling of OpenCV's default resize."""
+    """Bilinear without antialiasing, like OpenCV's default resize."""
     return F.interpolate(bump[None, None], size=(height, width), mode="bilinear")[0, 0]

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import InputError
 
-#: Predicts the velocity of (latents [B, C, F, H, W], timestep) in float32.
+#: Predicts the velocity from (latents [B, C, F, H, W], timestep), in float32.
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -37,11 +37,11 @@ class Guidance:
 
     @property
     def active(self) -> bool:
-        """Whether the negative prompt is used at all."""
+        """Whether the negative prompt is used."""
         return self.scale > 1
 
     def combine(self, negative: Tensor, positive: Tensor) -> Tensor:
-        """The guided prediction from those of the negative and the positive prompt."""
+        """The guided prediction, from those for the negative and the positive prompt."""
         guided = negative + self.scale * (positive - negative)
         if self.rescale == 0:
             return guided
@@ -51,11 +51,11 @@ class Guidance:
 
 
 def guided_denoiser(predict: Callable[[Tensor, Tensor], Tensor], guidance: Guidance) -> Denoiser:
-    """A denoiser of B samples from one that predicts them for both prompts at once.
+    """A guided denoiser of B samples that predicts for both prompts in one batch.
 
     Args:
-        predict: (latents, timestep [batch]) to prediction. Its batch is 2 B with the negative
-            prompts first where guidance is active, else B.
+        predict: (latents, timestep [batch]) to prediction. If guidance is active, the batch is 2 B
+            with the negative prompts first, else B.
         guidance: Scale and rescale.
     """
 
@@ -71,15 +71,15 @@ def guided_denoiser(predict: Callable[[Tensor, Tensor], Tensor], guidance: Guida
 
 
 def sequential_denoiser(negative: Denoiser, positive: Denoiser, guidance: Guidance) -> Denoiser:
-    """The same from a predictor for each prompt, called one after the other.
+    """A guided denoiser that predicts for the two prompts one after the other.
 
-    Half the activations at a time. A matrix product of half the rows may add up in another order,
-    so the result can differ from the batch's by rounding. On a CPU the tests hold the latents of a
-    run of tiny random weights to 1e-5 of the largest in float32 (measured 1e-6) and to 5 % in
+    It needs half the activations. A matrix product with half the rows may sum in another order, so
+    the result can differ from the batch's by rounding. For tiny random weights on a CPU, the tests
+    allow the latents to differ by 1e-5 of the largest in float32 (measured 1e-6) and by 5 % in
     bfloat16 (measured 3 %).
 
     Args:
-        negative: (latents, timestep [B]) to the negative prompt's prediction; not called where
+        negative: (latents, timestep [B]) to the negative prompt's prediction; not called if
             guidance is off.
         positive: The same for the prompt.
         guidance: Scale and rescale.

@@ -1,4 +1,4 @@
-"""A denoiser that keeps what is known.
+"""A denoiser that keeps known latents fixed.
 
 Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
 """
@@ -13,15 +13,15 @@ from .schedulers import Schedule
 
 
 def keeping_known(denoiser: Denoiser, schedule: Schedule, known: Known, noise: Tensor) -> Denoiser:
-    """`denoiser` with what is known at its true noise level before, and as it is known after.
+    """Wrap `denoiser`: known latents are noised to the timestep before it, and restored after it.
 
-    The masks of ComfyUI's samplers do the same.
+    ComfyUI's samplers do the same with a noise mask.
 
     Args:
         denoiser: (latents, timestep) to the predicted velocity.
-        schedule: Says how noisy a timestep is.
-        known: What is known.
-        noise: What sampling starts from, [B, C, F, H, W].
+        schedule: Determines the noise level of a timestep.
+        known: The known latents.
+        noise: The noise that sampling starts from, [B, C, F, H, W].
     """
 
     def denoise(latents: Tensor, timestep: Tensor) -> Tensor:

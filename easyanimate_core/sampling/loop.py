@@ -1,4 +1,4 @@
-"""The denoising loop. It knows a denoiser and a schedule, not the network.
+"""The denoising loop. It depends on a denoiser and a schedule, not on the network.
 
 Shapes: B batch, C latent channels, F latent frames, H and W latent height and width.
 """
@@ -20,7 +20,7 @@ from .schedulers import Schedule
 class SamplingRun:
     """How one run samples: its schedule, its guidance and one generator per sample.
 
-    `sequential` predicts for the negative and the positive prompt one after the other.
+    With `sequential`, the negative and the positive prompt are predicted one after the other.
     """
 
     schedule: Schedule
@@ -32,8 +32,8 @@ class SamplingRun:
 def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:
     """Unit Gaussian noise [B, *shape] in float32, one CPU generator per sample.
 
-    Drawn on the CPU, so a seed gives the same noise on every device; one generator per sample, so a
-    sample of a batch is the one that its seed gives alone.
+    It is drawn on the CPU, so a seed gives the same noise on every device, and per sample, so a
+    seed gives the same sample in a batch as by itself.
     """
     return torch.cat([torch.randn((1, *shape), generator=g) for g in generators])
 
@@ -46,12 +46,12 @@ def denoise(
     generators: Sequence[torch.Generator],
     progress: Progress = silent,
 ) -> Tensor:
-    """Walk the schedule from `latents_BCFHW` (float32) to clean latents.
+    """Run the schedule from `latents_BCFHW` (float32) to clean latents.
 
     Args:
         denoiser: (latents, timestep) to the predicted velocity.
         schedule: Scheduler and timesteps of this run.
-        latents_BCFHW: What `Schedule.start` gave.
+        latents_BCFHW: Result of `Schedule.start`.
         generators: One per sample, for schedulers that add noise at each step (Euler A).
         progress: Reports the stage "denoise"; may raise to cancel.
     """

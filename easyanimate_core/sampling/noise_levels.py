@@ -1,4 +1,4 @@
-"""The noise schedule of a `scheduler_config.json`: how much of the picture is left at a timestep.
+"""The noise schedule of a `scheduler_config.json`: how much signal is left at each timestep.
 
 Sources: Ho et al., arXiv 2006.11239; Lin et al., arXiv 2305.08891 (zero terminal SNR, spacings).
 """
@@ -14,16 +14,15 @@ from torch import Tensor
 
 from ..errors import SchedulerError
 
-#: Timesteps of the noise schedule that the published models were trained with.
+#: Number of timesteps that the published models were trained with.
 TRAINED_STEPS = 1000
 
-#: What a solver that divides by the picture's share takes for the zero of a zero terminal SNR.
+#: Replaces the zero of a zero terminal SNR in solvers that divide by the signal's share.
 LEAST_SHARE = 2.0**-24
 
 _SPACINGS = ("linspace", "leading", "trailing")
 
-#: Settings that would change the sampling and are not known here, with the value that changes
-#: nothing.
+#: Settings that are not implemented here, with the only value that is accepted.
 _ONLY: Mapping[str, Any] = {
     "num_train_timesteps": TRAINED_STEPS,
     "trained_betas": None,
@@ -48,20 +47,20 @@ _ONLY: Mapping[str, Any] = {
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Raise `SchedulerError` where a config asks for what no scheduler here does."""
+    """Raise `SchedulerError` if a config requests what no scheduler here implements."""
     for name, known in _ONLY.items():
         value = config.get(name, known)
         if value != known and not (known is False and value is None):
             raise SchedulerError(
-                f"scheduler_config.json sets {name} to {value!r}; the schedulers here sample with "
-                f"{known!r} only. Use the published file, or set {name} to that."
+                f"scheduler_config.json sets {name} to {value!r}; only {known!r} is supported. Use "
+                f"the published file, or set {name} to that."
             )
 
 
 def alphas_cumprod(config: Mapping[str, Any], *, rescale: bool = True) -> Tensor:
-    """The picture's share of the variance at every timestep, float32 [TRAINED_STEPS].
+    """The signal's share of the variance at every timestep, float32 [TRAINED_STEPS].
 
-    `rescale` False leaves a zero terminal SNR that the config asks for out.
+    With `rescale` False, a zero terminal SNR in the config is ignored.
     """
     first, last = (
         _number(config, name, default)
@@ -70,7 +69,7 @@ def alphas_cumprod(config: Mapping[str, Any], *, rescale: bool = True) -> Tensor
     if not 0 < first <= last < 1:
         raise SchedulerError(
             f"scheduler_config.json sets beta_start to {first:g} and beta_end to {last:g}; both "
-            "must be between 0 and 1, and not fall."
+            "must be between 0 and 1, and beta_end must not be smaller. Use the published file."
         )
     kind = config.get("beta_schedule", "linear")
     if kind == "scaled_linear":
@@ -88,7 +87,7 @@ def alphas_cumprod(config: Mapping[str, Any], *, rescale: bool = True) -> Tensor
     roots = shares.sqrt()
     first_root, last_root = roots[0].clone(), roots[-1].clone()
     rescaled = ((roots - last_root) * (first_root / (first_root - last_root))) ** 2
-    # Through the single steps and back, as the published models were trained.
+    # Via the individual steps and back, as when the published models were trained.
     steps = torch.cat([rescaled[:1], rescaled[1:] / rescaled[:-1]])
     return torch.cumprod(1.0 - (1.0 - steps), dim=0)
 
@@ -96,9 +95,9 @@ def alphas_cumprod(config: Mapping[str, Any], *, rescale: bool = True) -> Tensor
 def spaced_timesteps(
     config: Mapping[str, Any], steps: int, default: str, *, points: int | None = None
 ) -> np.ndarray[Any, Any]:
-    """`steps` timesteps from noise to picture, float64, spread as the config says.
+    """`steps` timesteps from noise to clean, float64, spaced according to the config.
 
-    `points` is how many an even spread counts, the lowest of which are left out.
+    `points` is the number of evenly spaced timesteps, of which the lowest are dropped.
     """
     spacing = config.get("timestep_spacing", default)
     if spacing not in _SPACINGS:

@@ -1,7 +1,7 @@
-"""What the denoiser predicts: a velocity, which means something else in each model generation.
+"""What the denoiser predicts: a velocity, defined differently in each model generation.
 
 Noisy latents are a mix of clean latents and unit Gaussian noise. Sampling, training and the nodes
-mix them, and take them apart again, by the formulas in this file.
+mix and separate the two with the formulas in this file.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from .noise_levels import TRAINED_STEPS, alphas_cumprod
 
 
 class Levels(NamedTuple):
-    """Factors of the clean latents (`signal`) and of the noise (`spread`) in noisy latents."""
+    """Factors of the clean latents (`signal`) and the noise (`spread`) in noisy latents."""
 
     signal: Tensor
     spread: Tensor
 
     @classmethod
     def of_share(cls, share: Tensor) -> Levels:
-        """Where the clean latents have this share of the variance, and the noise has the rest."""
+        """Levels at which the clean latents have this share of the variance, the noise the rest."""
         return cls(share.sqrt(), (1 - share).sqrt())
 
     def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """Clean latents with noise, as the denoiser is shown them."""
+        """Clean latents with noise added, as the denoiser sees them."""
         return self.signal * clean + self.spread * noise
 
 
 class Prediction(Protocol):
-    """How a model generation is noised, and what its velocity is.
+    """How a model generation adds noise, and how it defines the velocity.
 
-    Levels have the shape of what they are asked for, and must broadcast with the latents.
+    Levels have the shape of the timesteps or sigmas, which must broadcast with the latents.
     """
 
     def timesteps(self, times: Tensor) -> Tensor:
-        """Timesteps that the denoiser is told in training, of times in [0, 1]: 1 is noise."""
+        """The timesteps passed to the denoiser in training, for times in [0, 1]; 1 is noise."""
 
     def levels(self, timesteps: Tensor) -> Levels:
-        """The levels of timesteps."""
+        """The levels at these timesteps."""
 
     def levels_of_sigma(self, sigma: Tensor) -> Levels:
-        """The levels of what samplers call sigma."""
+        """The levels at the samplers' sigma."""
 
     def target(self, clean: Tensor, noise: Tensor, levels: Levels) -> Tensor:
         """The velocity that the denoiser is trained to predict."""
 
     def clean(self, latents: Tensor, velocity: Tensor, levels: Levels) -> Tensor:
-        """The clean latents that a velocity leads to."""
+        """The clean latents implied by a velocity."""
 
     def velocity(self, latents: Tensor, clean: Tensor, levels: Levels) -> Tensor:
-        """The velocity that leads to `clean`: the inverse of `clean`."""
+        """The velocity that implies these clean latents; the inverse of `clean`."""
 
 
 class FlowPrediction:
-    """V5.1: the straight line from clean latents to noise. Sigma is the share of the noise.
+    """V5.1: a straight line from clean latents to noise. Sigma is the noise's share.
 
     Source: Lipman et al., arXiv 2210.02747; Esser et al., arXiv 2403.03206.
     """
@@ -82,7 +82,7 @@ class FlowPrediction:
 
 
 class VPrediction:
-    """V5: diffusion that keeps the variance. Sigma is the noise per unit of clean latents.
+    """V5: variance-preserving diffusion. Sigma is the noise relative to the clean latents.
 
     Source: Salimans and Ho, arXiv 2202.00512.
 
@@ -111,7 +111,7 @@ class VPrediction:
         return levels.signal * latents - levels.spread * velocity
 
     def noise(self, latents: Tensor, velocity: Tensor, levels: Levels) -> Tensor:
-        """The noise that a velocity leads away from."""
+        """The noise implied by a velocity."""
         return levels.signal * velocity + levels.spread * latents
 
     def velocity(self, latents: Tensor, clean: Tensor, levels: Levels) -> Tensor:
@@ -119,7 +119,7 @@ class VPrediction:
 
 
 def prediction_of(version: Version, scheduler_config: Mapping[str, Any]) -> Prediction:
-    """What a model generation was trained to predict, by its `scheduler_config.json`."""
+    """The prediction of a model generation, from its `scheduler_config.json`."""
     if version is Version.V5_1:
         return FlowPrediction()
     return VPrediction(alphas_cumprod(scheduler_config))

@@ -16,7 +16,7 @@ from .noise_levels import TRAINED_STEPS, check_config
 from .prediction import Prediction
 from .solvers import SOLVERS, Setup, Solver
 
-#: Name to the prediction type that it can sample.
+#: Scheduler name to the prediction type that it supports.
 SCHEDULERS: dict[str, str] = {
     "Flow": "flow",
     "Euler": "v_prediction",
@@ -28,7 +28,7 @@ SCHEDULERS: dict[str, str] = {
 
 DEFAULT_SCHEDULER = {Version.V5: "DDIM", Version.V5_1: "Flow"}
 
-#: `scheduler_config.json` of the published checkpoints, for a denoiser that comes without one.
+#: `scheduler_config.json` of the published checkpoints, for a denoiser without one.
 PUBLISHED_CONFIG: dict[Version, dict[str, Any]] = {
     Version.V5: {
         "_class_name": "DDIMScheduler",
@@ -55,11 +55,11 @@ PUBLISHED_CONFIG: dict[Version, dict[str, Any]] = {
     },
 }
 
-#: The original calls the flow scheduler's dynamic shift with mu = 1: a shift of e, whatever `shift`
-#: the config holds.
+#: The original calls the flow scheduler's dynamic shift with mu = 1: a shift of e, whatever the
+#: config's `shift`.
 FLOW_SHIFT = math.e
 
-# PNDM's three Runge-Kutta steps lead from timestep to timestep.
+# PNDM starts with three Runge-Kutta steps, each between two timesteps.
 _LEAST_STEPS = {"PNDM": 4}
 
 _FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
@@ -67,9 +67,9 @@ _FLOW_CLASS = "FlowMatchEulerDiscreteScheduler"
 
 @dataclass(frozen=True)
 class Schedule:
-    """A solver with its timesteps set for one run. A run needs its own: solvers have state.
+    """A solver and its timesteps for one run. Solvers have state, so each run needs its own.
 
-    `timesteps` are those that are walked: all of them, or the last part where `strength` < 1.
+    `timesteps` are those that are run: all, or only the last part if `strength` < 1.
     """
 
     solver: Solver
@@ -86,8 +86,8 @@ class Schedule:
 
         Args:
             noise: Unit Gaussian noise.
-            known_latents: Encoded video that is noised up to the first timestep; used where
-                strength < 1, when it must be given.
+            known_latents: Encoded video, noised to the first timestep. Required if strength < 1,
+                else unused.
         """
         if self.strength == 1.0:
             return self.solver.start(noise)
@@ -95,15 +95,15 @@ class Schedule:
         return self.solver.noised(known_latents, noise)
 
     def noised(self, clean: Tensor, noise: Tensor, timestep: Tensor) -> Tensor:
-        """Clean latents at the noise level of a timestep, as the denoiser is shown them."""
+        """Clean latents at the noise level of a timestep, as the denoiser sees them."""
         return self.prediction.levels(timestep).noised(clean, noise)
 
     def clean(self, latents: Tensor, velocity: Tensor, timestep: Tensor) -> Tensor:
-        """What the denoiser takes for the clean latents where it predicts `velocity`."""
+        """The clean latents implied by the predicted `velocity`."""
         return self.prediction.clean(latents, velocity, self.prediction.levels(timestep))
 
     def velocity(self, latents: Tensor, clean: Tensor, timestep: Tensor) -> Tensor:
-        """The velocity that leads to `clean`: the inverse of `clean`."""
+        """The velocity that implies these clean latents; the inverse of `clean`."""
         return self.prediction.velocity(latents, clean, self.prediction.levels(timestep))
 
 
@@ -112,7 +112,7 @@ def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> N
 
     Args:
         name: One of `SCHEDULERS`.
-        version: The model's version, which fixes its prediction type.
+        version: The model's version, which determines its prediction type.
         config: The checkpoint's `scheduler_config.json`.
     """
     if name not in SCHEDULERS:
@@ -123,15 +123,15 @@ def check_scheduler(name: str, version: Version, config: Mapping[str, Any]) -> N
     fitting = ", ".join(key for key, kind in SCHEDULERS.items() if kind == wanted)
     if SCHEDULERS[name] != wanted:
         raise SchedulerError(
-            f"{name} samples {SCHEDULERS[name]} models; EasyAnimate {version.value} predicts "
-            f"{wanted}, and the result would be noise. Use {fitting}."
+            f"{name} is for {SCHEDULERS[name]} models; EasyAnimate {version.value} predicts "
+            f"{wanted}, so the result would be noise. Use {fitting}."
         )
     stated = config.get("_class_name")
     config_is_flow = stated == _FLOW_CLASS if stated else "beta_start" not in config
     prediction = "flow" if config_is_flow else config.get("prediction_type", "epsilon")
     if prediction != wanted:
         raise SchedulerError(
-            f"The checkpoint's scheduler_config.json is of a {stated or prediction} scheduler, but "
+            f"The checkpoint's scheduler_config.json is for {stated or prediction}, but "
             f"EasyAnimate {version.value} predicts {wanted}: the config belongs to another model. "
             "Download scheduler/scheduler_config.json again."
         )
@@ -153,13 +153,13 @@ def make_schedule(
         name: One of `SCHEDULERS`.
         config: The checkpoint's `scheduler_config.json`.
         steps: Number of inference steps, at least 1.
-        strength: Share of the schedule that is walked, 0 < strength <= 1.
-        flow_shift: How far Flow moves its timesteps towards noise; 1 leaves them evenly spaced.
-        device: Where the latents are.
+        strength: Share of the schedule that is run, 0 < strength <= 1.
+        flow_shift: How far Flow shifts its timesteps towards noise; 1 leaves them evenly spaced.
+        device: Device of the latents.
 
     Raises:
-        SchedulerError: steps or strength are out of range, or together leave no step; or the
-            config asks for what is not known.
+        SchedulerError: steps or strength are out of range, or together leave too few steps; or the
+            config has unsupported settings.
     """
     check_steps(steps, strength, name)
     check_config(config)
@@ -169,9 +169,10 @@ def make_schedule(
 
 
 def check_steps(steps: int, strength: float, name: str | None = None) -> None:
-    """Raise `SchedulerError` unless `steps` at `strength` leave as many to walk as are needed.
+    """Raise `SchedulerError` unless `steps` at `strength` leave enough steps to run.
 
-    That is one; more of some schedulers. `name` is None where the scheduler is not known yet.
+    At least one is needed; some schedulers need more. `name` is None if the scheduler is not known
+    yet.
     """
     if not 1 <= steps <= TRAINED_STEPS:
         raise SchedulerError(

@@ -1,7 +1,8 @@
-"""The solvers behind the schedulers: one step from a noise level to the next, by a velocity.
+"""The solvers behind the schedulers: each step uses a velocity to reach the next noise level.
 
-A solver belongs to one run: it counts its steps and remembers what its order needs. The arithmetic
-is that of diffusers' schedulers of the same names, against which the tests compare them.
+A solver belongs to one run: it counts its steps and keeps the earlier predictions that its order
+needs. The arithmetic is that of diffusers' schedulers of the same names, which the tests compare
+with.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ Generators = Sequence[torch.Generator]
 
 @dataclass(frozen=True)
 class Setup:
-    """What a solver is made of: the checkpoint's `scheduler_config.json`, and a run's wishes."""
+    """What a solver is built from: the checkpoint's `scheduler_config.json` and run settings."""
 
     config: Mapping[str, Any]
     steps: int
@@ -37,30 +38,30 @@ class Setup:
 
 
 class Solver(Protocol):
-    """A walk over the timesteps that `begin` gives; noise and latents are of the first of them."""
+    """Steps through the timesteps returned by `begin`; a run starts at the first of them."""
 
     @property
     def prediction(self) -> Prediction:
         """What the denoiser predicts."""
 
     def begin(self, skipped: int) -> Tensor:
-        """Leave out the first steps, as runs of less strength do; the timesteps that are left."""
+        """Skip the first steps (for a strength below 1) and return the remaining timesteps."""
 
     def start(self, noise: Tensor) -> Tensor:
-        """Unit noise as the first latents."""
+        """The first latents, from unit noise."""
 
     def noised(self, clean: Tensor, noise: Tensor) -> Tensor:
-        """Clean latents with the noise of the timestep at which the run starts."""
+        """Clean latents noised to the timestep at which the run starts."""
 
     def model_input(self, latents: Tensor) -> Tensor:
-        """The latents as the denoiser was trained to see them."""
+        """The latents scaled as the denoiser expects them."""
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:
-        """The latents of the next timestep."""
+        """The latents at the next timestep."""
 
 
 class _Walk:
-    """What the solvers share: their timesteps, and where they are."""
+    """The solvers' common state: their timesteps and the current position."""
 
     prediction: Prediction
 
@@ -85,8 +86,8 @@ class _Walk:
 class Flow(_Walk):
     """Euler's method along the straight lines of flow matching.
 
-    With a dynamic shift, as the published models have it, the timesteps are moved by `shift`; a
-    config without one has a shift of its own.
+    With a dynamic shift, as in the published models, the timesteps are shifted by the run's
+    `flow_shift`; otherwise by the config's `shift`.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -109,7 +110,7 @@ class Flow(_Walk):
 
 
 class _Strided(_Walk):
-    """A step leads a fixed number of timesteps down, below which lies the picture itself."""
+    """Every step goes down by a fixed number of timesteps; below zero is the clean result."""
 
     def __init__(
         self, setup: Setup, timesteps: np.ndarray[Any, Any], shares: Tensor, *, is_clean: bool
@@ -124,7 +125,7 @@ class _Strided(_Walk):
 
 
 class Ddim(_Strided):
-    """Song et al., arXiv 2010.02502, without noise of its own."""
+    """Song et al., arXiv 2010.02502, without added noise."""
 
     def __init__(self, setup: Setup) -> None:
         config = setup.config
@@ -146,10 +147,10 @@ class Ddim(_Strided):
 
 
 class Pndm(_Strided):
-    """Liu et al., arXiv 2202.09778: three Runge-Kutta steps, then Adams and Bashforth's method.
+    """Liu et al., arXiv 2202.09778: three Runge-Kutta steps, then the Adams-Bashforth method.
 
-    A Runge-Kutta step has four timesteps: its own, twice the middle, and the end. Those three are
-    the first that are walked, whatever is left out before them; diffusers leaves them out.
+    A Runge-Kutta step evaluates four timesteps: its start, the middle twice, and its end. A run
+    always starts with the three, even if earlier steps are skipped; diffusers skips them instead.
     """
 
     _START, _PARTS = 3, 4
@@ -187,7 +188,7 @@ class Pndm(_Strided):
         return self._moved(self._from, origin, timestep - (0, self._half)[part % 2 == 0], velocity)
 
     def _extrapolated(self, velocity: Tensor) -> Tensor:
-        """The velocity up to the next timestep, of this one and three before."""
+        """The velocity up to the next timestep, from this one and the three before."""
         first, second, third = self._before[-3:]
         self._before = [second, third, velocity]
         return (55 * velocity - 59 * third + 37 * second - 9 * first) / 24
@@ -201,7 +202,7 @@ class Pndm(_Strided):
 
 
 class _BySigma(_Walk):
-    """By sigma, which is 0 at the end."""
+    """Solvers in terms of sigma, which is 0 at the end."""
 
     def __init__(self, setup: Setup, timesteps: np.ndarray[Any, Any]) -> None:
         shares = alphas_cumprod(setup.config)
@@ -215,10 +216,10 @@ class _BySigma(_Walk):
 
 
 class Euler(_BySigma):
-    """Karras et al., arXiv 2206.00364, algorithm 1 without noise of its own.
+    """Karras et al., arXiv 2206.00364, algorithm 1 without added noise.
 
-    Sigmas are float64: with a zero terminal SNR the first is 4096, and what is left of a sigma
-    after the first step is a difference of numbers of that size.
+    Sigmas are float64: with a zero terminal SNR the first is 4096, and the first step computes a
+    small difference of numbers of that size.
     """
 
     def __init__(self, setup: Setup) -> None:
@@ -248,13 +249,13 @@ class Euler(_BySigma):
         return moved if added is None else moved + _noise_like(velocity, generators) * added
 
     def _target(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The sigma that a step leads to, and that of the noise which is added."""
+        """The sigma that a step moves to, and that of the noise added afterwards."""
         del now
         return following, None
 
 
 class EulerAncestral(Euler):
-    """Euler's method a part of the way further, and new noise up to the next sigma."""
+    """Euler's method with a longer step, then new noise up to the next sigma."""
 
     def _target(self, now: Tensor, following: Tensor) -> tuple[Tensor, Tensor | None]:
         added = (following**2 * (now**2 - following**2) / now**2) ** 0.5
@@ -262,7 +263,7 @@ class EulerAncestral(Euler):
 
 
 class DpmSolver(_BySigma):
-    """DPM-Solver++ of second order, by the midpoint (Lu et al., arXiv 2211.01095)."""
+    """Second-order DPM-Solver++, midpoint variant (Lu et al., arXiv 2211.01095)."""
 
     def __init__(self, setup: Setup) -> None:
         steps = setup.steps
@@ -293,7 +294,7 @@ class DpmSolver(_BySigma):
 
 
 def _noise_like(velocity: Tensor, generators: Generators) -> Tensor:
-    """Noise of one generator per sample, or of the only one."""
+    """Noise from one generator per sample, or from a single one for all."""
     shape, device = velocity.shape, generators[0].device
     if len(generators) > 1:
         shape = torch.Size((1, *shape[1:]))

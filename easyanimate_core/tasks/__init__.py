@@ -1,4 +1,4 @@
-"""The modes: what a user gives beside the prompt, and how it becomes the model's sources."""
+"""The modes: what a user provides besides the prompt, and how it becomes the model's inputs."""
 
 from .camera import Camera
 from .control import Control

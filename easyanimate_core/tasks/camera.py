@@ -1,4 +1,4 @@
-"""Camera: along a camera path."""
+"""Camera: a video along a camera path."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .task import Task
 
 @dataclass(frozen=True)
 class Camera(Task):
-    """Along a camera path: named `moves` at a `speed`, or `poses` (a CameraCtrl text file).
+    """A video along a camera path: named `moves` at a `speed`, or `poses` (a CameraCtrl file).
 
-    In the original's timing moves stop one step before their end; without `original_timing` the
-    last frame is the end.
+    With the original's timing, moves stop one step before their end; without `original_timing`,
+    they end at the last frame.
     """
 
     moves: Sequence[str] = ()
@@ -44,13 +44,13 @@ class Camera(Task):
             raise InputError("A camera needs either moves (such as 'Pan Up') or poses, not both.")
         if self.poses is not None and self.speed != 1:
             raise InputError(
-                f"speed is {self.speed}; it scales moves, and poses are taken as they are. Leave "
-                "it at 1."
+                f"speed is {self.speed}; it scales moves, while poses are used unchanged. Leave it "
+                "at 1."
             )
         if self.poses is not None and not self.original_timing:
             raise InputError(
-                "The exact timing is one of moves, and poses are taken as they are. Leave the "
-                "original's timing on."
+                "The exact timing is for moves; poses are used unchanged. Leave the original's "
+                "timing on."
             )
         poses = self.poses
         if poses is not None and not isinstance(poses, CameraPath):
@@ -62,7 +62,7 @@ class Camera(Task):
 
 @dataclass(frozen=True)
 class LoadedCamera(SizedByReference):
-    """The reference of a `Camera`, and its poses or else its moves."""
+    """The reference of a `Camera`, and its poses or moves."""
 
     poses: CameraPath | None
     moves: Sequence[str]
@@ -70,13 +70,13 @@ class LoadedCamera(SizedByReference):
     exact: bool
 
     def default_frames(self, fps: float) -> int:
-        """The length of the poses, at most the trained one."""
+        """The number of poses, at most the trained length."""
         if self.poses is None:
             return super().default_frames(fps)
         return min(DEFAULT_FRAMES, floor_frames(len(self.poses)))
 
     def path(self, frames: int) -> CameraPath:
-        """The poses of a result of `frames` frames."""
+        """The camera path of a result with `frames` frames."""
         if self.poses is None:
             return camera_path(self.moves, frames=frames, speed=self.speed, exact=self.exact)
         return self.poses.first(frames)

@@ -1,4 +1,4 @@
-"""Control: after a control video."""
+"""Control: a video that follows a control video."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class Control(Task):
-    """After a control video (edges, poses, depth ...), with a reference image where V5.1 allows."""
+    """A video that follows a control video (edges, poses, depth ...), in V5.1 with a reference."""
 
     video: Source | Clip
     reference: Source | Clip | None = None
@@ -22,7 +22,7 @@ class Control(Task):
     heads: ClassVar[tuple[Head, ...]] = (Head.CONTROL,)
 
     def load(self, *, max_seconds: float | None = None, fit: Fit | None = None) -> LoadedControl:
-        """Read control video and reference."""
+        """Read the control video and the reference."""
         video = load_clip("control video", self.video, max_seconds, fit, keep_lines=True)
         return LoadedControl(video, load_reference(self.reference))
 
@@ -34,7 +34,7 @@ class LoadedControl(SizedByVideo):
     reference: Clip | None
 
     def align(self, target: Target) -> Sources:
-        """Control video and reference."""
+        """The control video and the reference."""
         control, notes = align_video(self.video, target, "The control video", keep_lines=True)
         reference, more = align_reference(self.reference, target)
         return Sources(control=control, reference=reference, notes=notes + more)

@@ -20,10 +20,10 @@ from .task import Task
 
 @dataclass(frozen=True)
 class ImageToVideo(Task):
-    """From known frames: a start image, an end image, both, or frames at any position.
+    """A video from known frames: a start image, an end image, both, or frames at any position.
 
     `start` and `end` may have several frames; `keyframes` maps frame numbers (0 is the first, -1
-    the last) to pictures.
+    the last) to images.
     """
 
     start: Source | Clip | None = None
@@ -38,7 +38,7 @@ class ImageToVideo(Task):
         max_seconds: float | None = None,  # noqa: ARG002
         fit: Fit | None = None,  # noqa: ARG002
     ) -> LoadedImages:
-        """Read the pictures."""
+        """Read the images."""
         if self.start is None and self.end is None and not self.keyframes:
             raise InputError(
                 "Image to video needs a known frame: give a start image, an end image or keyframes."
@@ -56,18 +56,18 @@ class ImageToVideo(Task):
 
 @dataclass(frozen=True)
 class LoadedImages(Loaded):
-    """The pictures of an `ImageToVideo`, at least one."""
+    """The images of an `ImageToVideo`, at least one."""
 
     start: Clip | None
     end: Clip | None
     keyframes: Mapping[int, Clip]
 
     def source_size(self) -> tuple[int, int]:
-        """The first picture's size."""
+        """The size of the first image."""
         return next(iter(self._pictures().values())).size
 
     def align(self, target: Target) -> Sources:
-        """Known frames in place, the others masked for generation."""
+        """Known frames at their positions, the others masked for generation."""
         size = (target.height, target.width)
         video = torch.zeros(target.frames, *size, 3)
         mask = torch.ones(target.frames, *size)
@@ -75,19 +75,19 @@ class LoadedImages(Loaded):
         for index, picture in self._placed(target.frames):
             video[index] = resize_cover(picture.unsqueeze(0), *size)[0]
             mask[index] = 0
-            notes += crop_note(f"The picture of frame {index}", picture, size)
+            notes += crop_note(f"The image at frame {index}", picture, size)
         return Sources(
             video=to_model_range(video), mask=batched(mask), notes=tuple(dict.fromkeys(notes))
         )
 
     def _pictures(self) -> dict[str, Clip]:
-        """What is given, by the names that notes call it."""
+        """The given images, by their names in notes."""
         given = {"The start image": self.start, "The end image": self.end}
-        given |= {f"The picture of frame {i}": clip for i, clip in self.keyframes.items()}
+        given |= {f"The image at frame {i}": clip for i, clip in self.keyframes.items()}
         return {name: clip for name, clip in given.items() if clip is not None}
 
     def _placed(self, frames: int) -> list[tuple[int, Tensor]]:
-        """(frame number, picture [H, W, 3]) of every known frame."""
+        """(frame number, image [H, W, 3]) of every known frame."""
         start = () if self.start is None else self.start.frames
         end = () if self.end is None else self.end.frames
         wanted = [(i, picture) for i, picture in enumerate(start)]
@@ -103,7 +103,7 @@ class LoadedImages(Loaded):
         for index, picture in wanted:
             if not 0 <= index < frames or index in placed:
                 raise InputError(
-                    f"{len(wanted)} known frames do not fit {frames} frames without overlap "
+                    f"{len(wanted)} known frames do not fit into {frames} frames without overlap "
                     f"(frame {index}). Make the video longer or give fewer."
                 )
             placed[index] = picture

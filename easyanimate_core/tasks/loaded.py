@@ -1,4 +1,4 @@
-"""What tasks have read, and the rules by which all of them bring it to the result.
+"""Sources in memory, and the common rules for aligning them with the result.
 
 Shapes: F frames, H and W height and width, C colours.
 """
@@ -28,9 +28,9 @@ DEFAULT_FRAMES = 49
 
 @dataclass(frozen=True)
 class Target:
-    """What the result shall be: size in pixels, length in frames (4n + 1), frames per second.
+    """The requested result: size in pixels, length in frames (4n + 1), frames per second.
 
-    `short` says what happens to a clip that is shorter: refuse it, or repeat its last frame.
+    `short` is what to do with a clip that is too short: refuse it, or repeat its last frame.
     """
 
     height: int
@@ -42,27 +42,27 @@ class Target:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A task's sources as clips and tensors in memory, checked; here those of a task without any.
+    """A task's sources in memory, checked. This base class has none.
 
-    Every mode has its own, with its sources as fields.
+    Modes with sources have their own subclass, with the sources as fields.
     """
 
     def source_size(self) -> tuple[int, int] | None:
-        """(height, width) that the result's size follows where none is asked for."""
+        """(height, width) from which the result's size is derived if none is requested."""
         return None
 
     def default_frames(self, fps: float) -> int:  # noqa: ARG002
-        """The length where none is asked for: the trained one."""
+        """The length if none is requested: the trained one."""
         return DEFAULT_FRAMES
 
     def align(self, target: Target) -> Sources:  # noqa: ARG002
-        """What the model is shown, in the target's size and length."""
+        """The model's inputs, in the target's size and length."""
         return Sources()
 
 
 @dataclass(frozen=True)
 class SizedByVideo(Loaded):
-    """A clip, which gives the size and the length where none are asked for."""
+    """A clip, which determines size and length if none are requested."""
 
     video: Clip
 
@@ -77,7 +77,7 @@ class SizedByVideo(Loaded):
 
 @dataclass(frozen=True)
 class SizedByReference(Loaded):
-    """A reference image, which gives the size, or none."""
+    """An optional reference image, which determines the size if none is requested."""
 
     reference: Clip | None
 
@@ -86,19 +86,19 @@ class SizedByReference(Loaded):
 
 
 def load_reference(source: Source | Clip | None) -> Clip | None:
-    """A reference image, where there is one."""
+    """Read the reference image, if there is one."""
     return None if source is None else load_picture("reference image", source)
 
 
 def at_rate(clip: Clip, fps: float) -> Clip:
-    """Frames in memory have no rate of their own: they are taken at the target's."""
+    """`clip` with a frame rate: frames in memory have none, so they get the target's."""
     return replace(clip, fps=clip.fps or fps)
 
 
 def align_video(
     clip: Clip, target: Target, name: str, *, keep_lines: bool = False
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """A clip [1, 3, F, H, W] in [-1, 1] as the target wants it, and what was changed."""
+    """A clip aligned with the target, [1, 3, F, H, W] in [-1, 1], and notes on what changed."""
     aligned = align_clip(
         at_rate(clip, target.fps),
         height=target.height,
@@ -115,7 +115,7 @@ def align_video(
 def align_reference(
     reference: Clip | None, target: Target
 ) -> tuple[Tensor | None, tuple[str, ...]]:
-    """A reference image [1, 3, 1, H, W] in [-1, 1], and what was changed."""
+    """A reference image [1, 3, 1, H, W] in [-1, 1], and notes on what changed."""
     if reference is None:
         return None, ()
     size = (target.height, target.width)
@@ -125,12 +125,12 @@ def align_reference(
 
 
 def told(name: str, source: Clip | Masks) -> tuple[str, ...]:
-    """What reading a source has changed, for the user."""
+    """Notes for the user on what was changed when reading a source."""
     return tuple(f"{name}: {note}" for note in source.notes)
 
 
 def crop_note(name: str, picture_HWC: Tensor, size: tuple[int, int]) -> tuple[str, ...]:
-    """What scaling a picture to cover a size cuts off, for the user."""
+    """A note for the user on what is cropped when an image is scaled to cover a size."""
     crop = cover_crop((picture_HWC.shape[0], picture_HWC.shape[1]), size)
     if crop.cropped_fraction < 0.005:
         return ()
@@ -138,5 +138,5 @@ def crop_note(name: str, picture_HWC: Tensor, size: tuple[int, int]) -> tuple[st
 
 
 def batched(mask_FHW: Tensor) -> Tensor:
-    """[1, 1, F, H, W], as the model is shown a mask."""
+    """The mask as the model's input, [1, 1, F, H, W]."""
     return mask_FHW.unsqueeze(0).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""The table of the modes, and which model can run which."""
+"""The table of modes, and which model can run which."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TASKS: dict[str, type[Task]] = {
 
 
 def check_head(task: Task, config: TransformerConfig) -> None:
-    """Raise `HeadError`, naming the head that is needed, unless the head can do the task."""
+    """Raise `HeadError`, naming the required head, unless the model's head can do the task."""
     name = task.mode.replace("_", " ")
     if config.head not in task.heads:
         needed = " or ".join(head.value for head in task.heads)

@@ -16,7 +16,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class RegionEdit(Task):
-    """A region of a clip generated anew: `mask` is 1 there, one for all frames or one per frame."""
+    """Regenerate the region of a clip where `mask` is 1; one mask, or one per frame."""
 
     video: Source | Clip
     mask: Source | Masks
@@ -25,7 +25,7 @@ class RegionEdit(Task):
     heads: ClassVar[tuple[Head, ...]] = (Head.INPAINT,)
 
     def load(self, *, max_seconds: float | None = None, fit: Fit | None = None) -> LoadedRegion:
-        """Read clip and mask."""
+        """Read the clip and the mask."""
         clip = load_clip("video", self.video, max_seconds, fit)
         return LoadedRegion(clip, load_masks(self.mask, clip, fit), self.strength)
 
@@ -52,7 +52,7 @@ class LoadedRegion(SizedByVideo):
         )
 
     def _mask_rows(self, target: Target) -> tuple[Tensor, tuple[str, ...]]:
-        """The masks; those per source frame go where their frames go."""
+        """The masks; masks per source frame are resampled like their frames."""
         masks = self.mask.frames
         if len(masks) != len(self.video.frames):
             return masks, ()
@@ -61,5 +61,5 @@ class LoadedRegion(SizedByVideo):
         length = len(clip.times.starts)
         notes: tuple[str, ...] = ()
         if picked != list(range(length)):
-            notes = (f"The mask: its {length} frames are taken as the clip's, one for one.",)
+            notes = (f"The mask: its {length} frames belong to the clip's frames, one to one.",)
         return masks[clip.rows(picked)], notes

@@ -1,4 +1,4 @@
-"""What every mode has in common: the protocol that the rest of the package knows tasks by."""
+"""The protocol of all modes, which the rest of the package depends on."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .loaded import Loaded
 
 
 class Task(Protocol):
-    """A mode with its sources, a frozen dataclass: its fields are what a recipe records.
+    """A mode with its sources, as a frozen dataclass whose fields are recorded in recipes.
 
-    A source is a path or a tensor: pictures and clips are [F, H, W, 3] in [0, 1], masks [F, H, W]
+    A source is a path or a tensor: images and clips are [F, H, W, 3] in [0, 1], masks [F, H, W]
     with 1 where the model generates. `mode` is the name in recipes, `heads` are the heads that can
     run it.
     """
@@ -24,19 +24,19 @@ class Task(Protocol):
 
     @property
     def strength(self) -> float:
-        """The share of the schedule that is run; below 1 it starts from the noised source."""
+        """The share of the schedule to run; below 1, sampling starts from the noised source."""
         return 1.0
 
     @property
     def reference(self) -> Source | Clip | None:
-        """A picture of what the result shall show, for the heads that take one."""
+        """An image of what the result should look like, for heads that take one."""
         return None
 
     def load(self, *, max_seconds: float | None = None, fit: Fit | None = None) -> Loaded:
         """Read and check every source.
 
         Args:
-            max_seconds: How much of a clip's file is read; None is all of it.
-            fit: What a clip's file is scaled for while it is decoded; None keeps it whole.
+            max_seconds: How much of a clip's file to read; None reads all of it.
+            fit: How to scale a clip's file while it is decoded; None keeps its size.
         """
         ...

@@ -13,7 +13,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class TextToVideo(Task):
-    """From the prompt alone. One frame makes a picture."""
+    """A video from the prompt alone; a single frame is an image."""
 
     mode: ClassVar[str] = "text_to_video"
     heads: ClassVar[tuple[Head, ...]] = (Head.T2V, Head.INPAINT)
@@ -24,5 +24,5 @@ class TextToVideo(Task):
         max_seconds: float | None = None,  # noqa: ARG002
         fit: Fit | None = None,  # noqa: ARG002
     ) -> Loaded:
-        """There is nothing to read."""
+        """Nothing to read."""
         return Loaded()

@@ -1,4 +1,4 @@
-"""Trajectory: things moved along tracks."""
+"""Trajectory: objects that move along tracks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class Trajectory(Task):
-    """Things moved along tracks, drawn as gaussian blobs into a control video.
+    """Objects that move along tracks, which are drawn as Gaussian blobs in a control video.
 
     `tracks` are a JSON file, JSON text or `Track` values; their points are pixels of the result.
     """
@@ -34,7 +34,7 @@ class Trajectory(Task):
         max_seconds: float | None = None,  # noqa: ARG002
         fit: Fit | None = None,  # noqa: ARG002
     ) -> LoadedTrajectory:
-        """Read tracks and reference."""
+        """Read the tracks and the reference."""
         tracks = self.tracks
         if isinstance(tracks, str | os.PathLike):
             tracks = read_tracks(tracks)

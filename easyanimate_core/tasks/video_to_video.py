@@ -14,7 +14,7 @@ from .task import Task
 
 @dataclass(frozen=True)
 class VideoToVideo(Task):
-    """A clip again, noised up to `strength` (0 to 1) and denoised after the prompt."""
+    """A clip, noised by `strength` (0 to 1) and denoised according to the prompt."""
 
     video: Source | Clip
     strength: float = 0.7
@@ -33,6 +33,6 @@ class LoadedVideo(SizedByVideo):
     strength: float
 
     def align(self, target: Target) -> Sources:
-        """The clip; nothing of it is known to the model."""
+        """The clip, to start from; the model sees no known pixels."""
         video, notes = align_video(self.video, target, "The video")
         return Sources(video=video, strength=self.strength, notes=notes)

@@ -1,1 +1,1 @@
-"""Weights on disk and in networks: reading, fewer bits, loading, LoRAs."""
+"""Weights on disk and in networks: reading, quantizing, loading, LoRAs."""

@@ -334,7 +334,7 @@ REFUSED = {
     ),
     "timing of poses": (
         V5_1, Head.CAMERA, ["--camera-poses", "@poses.txt", "--camera-timing", "exact"], "x",
-        "exact timing is one of moves",
+        "exact timing is for moves",
     ),
     "speed alone": (V5_1, Head.T2V, ["--camera-speed", "2"], "x", "--camera-speed has no effect"),
     "speed of poses": (
@@ -477,10 +477,10 @@ def test_a_damaged_checkpoint(generate, checkpoint_copy, part, fault):
     folder = checkpoint_copy(V5_1, Head.T2V)
     file = next((folder / part).glob("*.safetensors"))
     message = {
-        "truncated": "is not a whole safetensors file",
+        "truncated": "is not a valid safetensors file",
         "pickle": "is a pickle",
         "missing": "has no .safetensors file",
-        "shapes": "of another shape",
+        "shapes": "of the wrong shape",
     }[fault]
     if fault == "truncated":
         file.write_bytes(file.read_bytes()[:-100])
@@ -587,4 +587,4 @@ def test_a_start_picture_of_another_size_is_noted(generate, tmp_path):
     wide = write_png(tmp_path / "wide.png", pixels(1, height=64, width=192)[0])
     status, said, _ = generate(V5_1, Head.INPAINT, "--start-image", wide)
     assert status == 0
-    assert "note: The picture of frame 0 is cropped to 64 x 96: 50% cut off." in said.out
+    assert "note: The image at frame 0 is cropped to 64 x 96: 50% cut off." in said.out

@@ -105,7 +105,7 @@ def test_camera_lens_follows_the_size(camera):
         (["--keyframes", "a.txt", "--poses", "b.txt"], "cannot be combined"),
         (["--poses", "@poses.txt", "--moves", "CW", "--frames", "3"], "Use more frames"),
         (["--poses", "@poses.txt", "--moves", "CW", "--combine", "--frames", "9"], "and 9 poses"),
-        (["--poses", "@poses.txt", "--frames", "99"], "99 were asked for"),
+        (["--poses", "@poses.txt", "--frames", "99"], "99 were requested"),
     ],
 )
 def test_camera_refuses(files, tmp_path, monkeypatch, capsys, options, message):

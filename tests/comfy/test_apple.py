@@ -57,5 +57,5 @@ def test_the_plan_counts_the_memory_once_and_has_no_fp8(found):
     report, shared, compute = found["plan"]
     assert shared
     assert compute == "torch.bfloat16"
-    assert "with 8.0 GB of memory, of which the card's is a part" in report
+    assert "with 8.0 GB of memory, shared with the card" in report
     assert found["small plan"] == ["default", "scaled int8"]

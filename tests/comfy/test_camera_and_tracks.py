@@ -39,9 +39,9 @@ def test_text_and_keyframes(found):
     ("case", "message"),
     [
         ("both", "There are both poses and a camera_path"),
-        ("speed", "it scales moves, and poses are taken as they are"),
-        ("timing", "The exact timing is one of moves"),
-        ("short", "has 5 poses; 9 were asked for"),
+        ("speed", "it scales moves, while poses are used unchanged"),
+        ("timing", "The exact timing is for moves"),
+        ("short", "has 5 poses; 9 were requested"),
         ("lengths", "have 5 and 9 poses"),
         ("nothing", "either poses or a camera_path"),
         ("two", "either poses or a camera_path"),

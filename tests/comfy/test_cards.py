@@ -40,9 +40,9 @@ def test_what_leaves_the_range_is_computed_in_float32(found):
 @pytest.mark.parametrize(
     ("case", "said"),
     [
-        ("denoiser", "The denoiser's prediction in float32 holds values that are not finite"),
-        ("decoded", "The VAE's output in float32 holds values"),
-        ("encoded", "What the VAE encodes in float32 holds values"),
+        ("denoiser", "The denoiser's prediction in float32 contains NaN or infinite values"),
+        ("decoded", "The VAE's output in float32 contains NaN or infinite values"),
+        ("encoded", "What the VAE encodes in float32 contains NaN or infinite values"),
     ],
 )
 def test_values_that_are_not_finite_are_an_error_and_no_black_video(found, case, said):

@@ -115,7 +115,7 @@ def test_diffusers_layout_loads(found):
         ("no image", "InputError", "give a start image"),
         ("keyframes", "InputError", "names 2 frames"),
         ("scheduler", "SchedulerError", "Use Flow"),
-        ("short", "InputError", "9 were asked for"),
+        ("short", "InputError", "9 were requested"),
         ("empty video", "InputError", "there is no video to keep"),
         ("window", "InputError", "the start must be before the end"),
         ("V5 text", "InputError", "Use the text encoder of V5.1"),

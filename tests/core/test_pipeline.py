@@ -489,7 +489,7 @@ def test_every_scheduler_runs_on_its_version(pipeline, version, name):
 
 
 def test_a_scheduler_of_the_other_version_is_refused(pipeline):
-    with pytest.raises(SchedulerError, match=r"Flow samples flow models.*DDIM"):
+    with pytest.raises(SchedulerError, match=r"Flow is for flow models.*DDIM"):
         pipeline(V5, Head.T2V).generate(PROMPT, settings=quick(scheduler="Flow"))
 
 
@@ -563,4 +563,4 @@ def test_what_is_cut_from_a_long_prompt_is_told(pipeline, version):
 def test_notes_of_the_sources_come_with_the_result(pipeline):
     wide = pixels(1, height=64, width=192)
     result = pipeline(V5_1, Head.INPAINT).generate(PROMPT, ImageToVideo(start=wide), quick())
-    assert result.notes == ("The picture of frame 0 is cropped to 64 x 96: 50% cut off.",)
+    assert result.notes == ("The image at frame 0 is cropped to 64 x 96: 50% cut off.",)

@@ -131,11 +131,11 @@ def test_keyframes_anywhere(positions):
 @pytest.mark.parametrize(
     ("task", "message"),
     [
-        (ImageToVideo(A, keyframes={0: B}), r"2 known frames do not fit 5.*\(frame 0\)"),
+        (ImageToVideo(A, keyframes={0: B}), r"2 known frames do not fit into 5.*\(frame 0\)"),
         (ImageToVideo(end=A, keyframes={-1: B}), r"without overlap \(frame 4\)"),
         (ImageToVideo(pixels(frames=3), pixels(frames=3)), r"6 known frames .*\(frame 2\)"),
-        (ImageToVideo(pixels(frames=7)), "7 known frames do not fit 5"),
-        (ImageToVideo(end=pixels(frames=7)), "7 known frames do not fit 5"),
+        (ImageToVideo(pixels(frames=7)), "7 known frames do not fit into 5"),
+        (ImageToVideo(end=pixels(frames=7)), "7 known frames do not fit into 5"),
         (ImageToVideo(keyframes={5: A}), "Keyframe 5 is outside the video: it has 5 frames, 0 to"),
         (ImageToVideo(keyframes={-6: A}), "Keyframe -6 is outside"),
         (ImageToVideo(pixels(frames=5)), "All 5 frames are known: nothing is left"),
@@ -167,8 +167,8 @@ def test_one_place_takes_one_picture():
 def test_a_cropped_picture_is_told():
     task = ImageToVideo(pixels(height=64, width=192), pixels(height=96, width=96))
     assert aligned(task).notes == (
-        "The picture of frame 0 is cropped to 64 x 96: 50% cut off.",
-        "The picture of frame 4 is cropped to 64 x 96: 33% cut off.",
+        "The image at frame 0 is cropped to 64 x 96: 50% cut off.",
+        "The image at frame 4 is cropped to 64 x 96: 33% cut off.",
     )
     assert aligned(ImageToVideo(pixels(height=128, width=192))).notes == ()
 
@@ -254,7 +254,7 @@ def test_a_mask_per_source_frame_goes_where_its_frame_goes():
     expected = torch.zeros(FRAMES, HEIGHT, WIDTH)
     expected[2] = left_half()[0]
     assert torch.equal(sources.mask[0, 0], expected)
-    assert "The mask: its 20 frames are taken as the clip's, one for one." in sources.notes
+    assert "The mask: its 20 frames belong to the clip's frames, one to one." in sources.notes
 
 
 def test_a_mask_per_source_frame_is_continued_with_a_short_clip():
@@ -333,7 +333,7 @@ def test_poses_beyond_the_video_are_left_out_and_told():
     assert sources.plucker.shape[0] == FRAMES
     assert sources.notes == ("The camera path has 9 poses; the first 5 are used.",)
     assert Camera(poses=path).load().default_frames(8.0) == 9
-    with pytest.raises(InputError, match="has 3 poses; 5 were asked for"):
+    with pytest.raises(InputError, match="has 3 poses; 5 were requested"):
         aligned(Camera(poses=camera_path(["CW"], frames=3)))
 
 
@@ -430,5 +430,5 @@ def test_a_track_with_more_points_than_frames_is_noted():
 
 def test_a_track_outside_the_picture_is_refused():
     tracks = [Track(((8.0, 8.0),)), Track(((500.0, 8.0), (600.0, 8.0)))]
-    with pytest.raises(InputError, match=r"Track 2 lies outside the picture of 96 x 64"):
+    with pytest.raises(InputError, match=r"Track 2 is outside the 96 x 64 image"):
         Trajectory(tracks).load().align(Target(HEIGHT, WIDTH, FRAMES))

@@ -26,5 +26,5 @@ def test_a_clip_whose_values_are_not_finite_is_left_out_and_told(checkpoint, tmp
             ValidationConfig(steps=1), tmp_path / "step.png", 8.0,
         )  # fmt: skip
     assert [record.args[0] for record in caplog.records] == [0, 1]
-    assert "The denoiser's prediction in float32 holds values" in caplog.text
+    assert "The denoiser's prediction in float32 contains NaN or infinite values" in caplog.text
     assert list(tmp_path.iterdir()) == []

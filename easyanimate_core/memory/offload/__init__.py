@@ -1,4 +1,4 @@
-"""Where a network's weights are while it works."""
+"""Offloading: where a network's weights are while it runs."""
 
 from .placement import blocks_of, placed
 from .streaming import streamed

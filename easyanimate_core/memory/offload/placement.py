@@ -1,4 +1,4 @@
-"""A network on the device for its stage, in one of the ways of `Memory.offload`."""
+"""Placing a network on the device for its stage, according to `Memory.offload`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,16 @@ from .weights import brought, move, weights_of
 
 @contextmanager
 def placed(network: nn.Module, device: torch.device, how: str) -> Iterator[None]:
-    """The network ready to compute on `device` inside the block; the result is the same to the bit.
+    """Make the network ready to compute on `device` within the `with` block.
+
+    The result is bit-identical for all values of `how`.
 
     Args:
-        network: Its weights lie in main memory, mapped or not, or on the device.
-        device: Where its inputs will be.
-        how: "resident": it is moved there and stays. "module": all of it is there inside the block.
-            "block": of its `blocks_of` at most two are there at a time, and all that is around them
-            is there inside the block.
+        network: Its weights are in main memory, mapped or not, or on the device.
+        device: Device of its inputs.
+        how: "resident": moves it there for good. "module": all of it is there within the `with`
+            block. "block": at most two of its `blocks_of` are there at a time, everything else
+            within the `with` block.
     """
     if how == "resident":
         move(weights_of(network.modules()), device)
@@ -39,7 +41,7 @@ def placed(network: nn.Module, device: torch.device, how: str) -> Iterator[None]
 
 
 def blocks_of(network: nn.Module) -> Sequence[nn.Module]:
-    """The network's list of blocks: of its module lists the one with the most values."""
+    """The network's blocks: its module list with the most parameters."""
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
     return list(max(lists, key=_num_values, default=()))
 

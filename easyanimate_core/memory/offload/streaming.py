@@ -1,13 +1,13 @@
-"""Blocks of a network that are brought to the device one after the other.
+"""Streaming the blocks of a network to the device one by one.
 
-Two slots on the device hold the block that runs and the next one, so the device needs room for two
-blocks, whatever the network's length. On CUDA the next block is sent on a stream of its own while
-the current one computes.
+Two slots on the device hold the running block and the next one, so the device needs memory for two
+blocks, regardless of the network's depth. On CUDA, the next block is sent on a separate stream
+while the current one computes.
 
-It goes through one page-locked buffer per slot. Only page-locked memory is sent beside the
-computation, and locking two blocks instead of the whole network (23.6 GB for the 12B in bfloat16)
+Each slot has a page-locked buffer, because only transfers from page-locked memory overlap with the
+computation. Locking two blocks instead of the whole network (23.6 GB for the 12B in bfloat16)
 leaves the weights memory-mapped: main memory never holds them twice. The price is a copy in main
-memory per block, which the CPU does while the device computes the block before.
+memory per block, which the CPU makes while the device computes the previous block.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from torch import Tensor, nn
 
 from .weights import Weight, parts_of, rebuilt, weights_of
 
-#: Bytes: every tensor begins where kernels for aligned memory can be used.
+#: Bytes; every tensor is aligned so that kernels for aligned memory can be used.
 _ALIGNMENT = 256
 
 
 @contextmanager
 def streamed(blocks: Sequence[nn.Module], device: torch.device) -> Iterator[None]:
-    """Inside, each of `blocks` computes on `device`, where at most two of them are at a time.
+    """Within the `with` block, `blocks` compute on `device`, which holds at most two of them.
 
-    They may be called in any order; in their own order, over and over, each is there when its turn
-    comes. Nothing stays on the modules afterwards, whatever ended the block.
+    They may be called in any order; called in their own order, repeatedly, each is prefetched.
+    Afterwards the modules are as before, even after an exception.
     """
     stream = _BlockStream(blocks, device)
     try:
@@ -53,13 +53,13 @@ class _BlockStream:
         self._handles: list[Any] = []
 
     def attach(self) -> None:
-        """Let the blocks ask for their weights when they are called."""
+        """Add hooks that fetch a block's weights when it is called."""
         for index, block in enumerate(self._blocks):
             self._handles.append(block.register_forward_pre_hook(partial(self._before, index)))
             self._handles.append(block.register_forward_hook(partial(self._after, index)))
 
     def detach(self) -> None:
-        """Give every module its stored weights back, then wait for what is being sent."""
+        """Restore every module's stored weights, then wait for running transfers."""
         for handle in self._handles:
             handle.remove()
         for weights in self._weights:
@@ -82,41 +82,41 @@ class _BlockStream:
         self._fetch((index + 1) % len(self._blocks))
 
     def _fetch(self, index: int) -> _Slot:
-        """The slot that has block `index`; where none has it, the one that was not used last."""
+        """The slot with block `index`; if none has it, the least recently used one, filled."""
         for slot in self._slots:
             if slot.block == index:
                 return slot
         slot = next(slot for slot in self._slots if slot is not self._last)
-        slot.block = None  # until it is whole
+        slot.block = None  # until it is filled
         slot.fill(_parts(self._weights[index]))
         slot.block = index
         return slot
 
 
 class _Slot:
-    """Room for one block on a device, filled at once."""
+    """Memory for one block on a device, filled synchronously."""
 
     def __init__(self, num_bytes: int, device: torch.device) -> None:
         self.block: int | None = None
         self.room = torch.empty(num_bytes, dtype=torch.uint8, device=device)
 
     def fill(self, parts: Sequence[Tensor]) -> None:
-        """Bring a block's tensors."""
+        """Copy a block's tensors to the device."""
         _pack(parts, self.room)
 
     def wait(self) -> None:
-        """Let the computation begin when they are there."""
+        """Make the computation wait until they have arrived."""
 
     def release(self) -> None:
-        """Let the next block be brought when the computation is done."""
+        """Allow the next block to be sent once the computation is done."""
 
     def close(self) -> None:
-        """Give the room back; an exception's traceback may hold this object for longer."""
+        """Free the memory; an exception's traceback may keep this object alive for longer."""
         self.room = self.room.new_empty(0)
 
 
 class _CudaSlot(_Slot):
-    """The same, filled beside the computation."""
+    """The same, filled asynchronously during the computation."""
 
     def __init__(self, num_bytes: int, device: torch.device, stream: torch.cuda.Stream) -> None:
         super().__init__(num_bytes, device)
@@ -124,10 +124,10 @@ class _CudaSlot(_Slot):
         self._stream = stream
         self._staging = torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True)
         self._sent, self._used = torch.cuda.Event(), torch.cuda.Event()
-        self.release()  # the room may have been another tensor's, which is still computed with
+        self.release()  # the memory may be from a tensor that the device still computes with
 
     def fill(self, parts: Sequence[Tensor]) -> None:
-        """Copy the tensors together and send them; returns while they are on their way."""
+        """Pack the tensors and send them; returns before they have arrived."""
         self._sent.synchronize()
         num_bytes = _pack(parts, self._staging)
         self._stream.wait_event(self._used)
@@ -136,15 +136,15 @@ class _CudaSlot(_Slot):
             self._sent.record()
 
     def wait(self) -> None:
-        """Let the computation begin when they are there."""
+        """Make the computation wait until they have arrived."""
         torch.cuda.current_stream(self._device).wait_event(self._sent)
 
     def release(self) -> None:
-        """Let the next block be brought when the computation is done."""
+        """Allow the next block to be sent once the computation is done."""
         self._used.record(torch.cuda.current_stream(self._device))
 
     def close(self) -> None:
-        """Give the room back when nothing is on its way to it any more."""
+        """Free the memory after the last transfer has finished."""
         self._stream.synchronize()
         self._staging = self._staging.new_empty(0)
         super().close()
@@ -162,7 +162,7 @@ def _parts(weights: Sequence[Weight]) -> list[Tensor]:
 
 
 def _places(parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, int, int]]:
-    """Each tensor with its first byte and the one after its last, in one piece of memory."""
+    """Each tensor with its first byte and the byte after its last, in one buffer."""
     start = 0
     for part in parts:
         yield part, start, start + part.nbytes
@@ -174,12 +174,12 @@ def _packed_size(parts: Sequence[Tensor]) -> int:
 
 
 def _unpacked(room: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
-    """The tensors that lie in `room` where `_pack` has put those of `parts`."""
+    """Views of `room` where `_pack` has put the tensors of `parts`."""
     return [room[start:end].view(p.dtype).view(p.shape) for p, start, end in _places(parts)]
 
 
 def _pack(parts: Sequence[Tensor], room: Tensor) -> int:
-    """Copy the tensors into one piece of memory, `room`; returns how many bytes they take."""
+    """Copy the tensors into one buffer, `room`; returns the number of bytes used."""
     for place, part in zip(_unpacked(room, parts), parts, strict=True):
         place.copy_(part)
     return _packed_size(parts)

@@ -1,7 +1,7 @@
-"""The tensors of a network by their places, so that copies can stand in for them for a while.
+"""The tensors of a network and their places in it, so that copies can temporarily replace them.
 
-A stored tensor is never written to: a copy takes its place in the module and the stored one comes
-back afterwards. So a memory-mapped weight stays mapped, and leaving a device costs nothing.
+Stored tensors are never written to: a copy takes a tensor's place in the module, and the stored one
+is restored afterwards. So a memory-mapped weight stays mapped, and leaving a device costs nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 class Weight:
     """A parameter or a buffer: `holder[name]` is its place in the module, `tensor` the stored one.
 
-    A layer's weight may be of a class that wraps others, such as optimum-quanto's.
+    A weight may be a tensor subclass that wraps others, such as optimum-quanto's.
     """
 
     holder: dict[str, Tensor | None]
@@ -28,16 +28,16 @@ class Weight:
     tensor: Tensor
 
     def put(self, tensor: Tensor) -> None:
-        """Let the module use `tensor`."""
+        """Make the module use `tensor`."""
         self.holder[self.name] = tensor
 
     def restore(self) -> None:
-        """Let the module use the stored tensor."""
+        """Make the module use the stored tensor again."""
         self.holder[self.name] = self.tensor
 
 
 def weights_of(modules: Iterable[nn.Module]) -> list[Weight]:
-    """The parameters and buffers of these modules themselves, not of those inside them."""
+    """The parameters and buffers of these modules themselves, without their children's."""
     holders: list[Any] = [h for m in modules for h in (m._parameters, m._buffers)]
     return [
         Weight(holder, name, tensor)
@@ -48,7 +48,7 @@ def weights_of(modules: Iterable[nn.Module]) -> list[Weight]:
 
 
 def parts_of(tensor: Tensor) -> list[Tensor]:
-    """The plain tensors of a weight: itself, or those inside of a wrapper (data, scale)."""
+    """The plain tensors of a weight: itself, or those in a wrapper (data, scale)."""
     if is_traceable_wrapper_subclass(tensor):
         names, _ = tensor.__tensor_flatten__()
         return [part for name in names for part in parts_of(getattr(tensor, name))]
@@ -57,21 +57,21 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
 
 
 def rebuilt(tensor: Any, parts: Iterator[Tensor]) -> Tensor:
-    """A weight like `tensor` of other parts, which are those of `parts_of` in their order.
+    """A weight like `tensor` made of other parts, in the order of `parts_of`.
 
-    A wrapper's own `.to` may choose another memory layout, and with it another kernel, for each
-    device; this one keeps the layout, so that every placement computes the same bits.
+    A wrapper's own `.to` may choose another memory layout, and thus another kernel, on each device.
+    This function keeps the layout, so that every placement gives bit-identical results.
     """
     if not is_traceable_wrapper_subclass(tensor):
         return next(parts)
     names, context = tensor.__tensor_flatten__()
     inner = {name: rebuilt(getattr(tensor, name), parts) for name in names}
-    kind: Any = type(tensor)  # PyTorch's annotation of the next line's arguments is wrong
+    kind: Any = type(tensor)  # PyTorch's type annotation for the next line is wrong
     return kind.__tensor_unflatten__(inner, context, tensor.size(), tensor.stride())
 
 
 def move(weights: Iterable[Weight], device: torch.device) -> None:
-    """Put copies on `device` in place of the weights; one that is there already is used itself."""
+    """Replace the weights by copies on `device`, except those that are already there."""
     copies: dict[int, Tensor] = {}  # tied weights stay tied
     for weight in weights:
         key = id(weight.tensor)
@@ -89,7 +89,7 @@ def _copied(tensor: Tensor, parts: Iterable[Tensor], device: torch.device) -> Te
 
 @contextmanager
 def brought(weights: list[Weight], device: torch.device) -> Iterator[None]:
-    """Copies on `device` inside the block, the stored weights after it."""
+    """Copies on `device` within the `with` block, the stored weights after it."""
     try:
         move(weights, device)
         yield

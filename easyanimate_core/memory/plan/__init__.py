@@ -1,4 +1,4 @@
-"""What a run will take in memory, and how to make it fit, before anything is loaded."""
+"""Planning: how much memory a run will take and how to make it fit, before anything is loaded."""
 
 from .choose import Limits, Plan, choose
 from .estimate import Estimate, Job, Stage, estimate

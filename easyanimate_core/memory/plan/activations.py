@@ -1,6 +1,6 @@
-"""What the networks need beside their weights, for a size and a length.
+"""Activation memory of the networks for a size and a length.
 
-The networks' own code runs on the meta device, so a change of it changes the figures with it.
+The networks' own code runs on the meta device, so the figures follow every change of it.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .live_memory import peak_bytes
 
 #: Text tokens of V5.1 (Qwen2-VL), and of V5's Bert and mT5.
 TEXT_TOKENS, BERT_TOKENS, T5_TOKENS = 256, 77, 256
-#: Chunks after which the VAE's memory only grows by what it has finished.
+#: Number of chunks after which the VAE's memory grows only by its finished output.
 _STEADY_CHUNKS = 3
 
 
@@ -33,14 +33,14 @@ def denoiser_bytes(
     compute: torch.dtype,
     stored: torch.dtype | None = None,
 ) -> int:
-    """Peak of one step, its inputs counted.
+    """Peak memory of one step, including its inputs.
 
     Args:
         config: The denoiser.
         size: Latent frames, height and width.
-        rows: Batch of the denoiser: samples, twice as many with guidance.
+        rows: Batch size of the denoiser: the number of samples, doubled by guidance.
         compute: Compute dtype.
-        stored: Dtype of the weights; another than `compute` is cast layer by layer.
+        stored: Dtype of the weights; if not `compute`, they are cast layer by layer.
     """
     with torch.device("meta"):
         network = EasyAnimateTransformer3DModel(_one_of_each(config)).to(stored or compute)
@@ -74,14 +74,14 @@ def denoiser_bytes(
 
 
 def _one_of_each(config: TransformerConfig) -> TransformerConfig:
-    """As many blocks as there are kinds: blocks follow each other, so one of a kind says all."""
+    """One block of each kind: blocks run one by one, so one of each kind gives the peak."""
     own = min(config.num_mmdit_layers, 1)
     shared = min(config.num_layers - config.num_mmdit_layers, 1)
     return replace(config, num_layers=own + shared, mmdit_layers=own)
 
 
 def _without_scores(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:  # noqa: ARG001
-    """The result's memory of an attention kernel that never holds all scores at once."""
+    """The result of attention, for the memory of a kernel that never holds all scores at once."""
     return torch.empty_like(q_BHND).transpose(1, 2).flatten(2)
 
 
@@ -92,7 +92,7 @@ def decode_bytes(
     tile: int | None = None,
     stored: torch.dtype | None = None,
 ) -> int:
-    """Peak of decoding one sample's latents of `size` (frames, height, width), its frames counted.
+    """Peak memory of decoding latents of `size` (frames, height, width), including the video.
 
     `tile` is the side of the tiles in pixels; None decodes whole frames.
     """
@@ -114,7 +114,7 @@ def encode_bytes(
     tile: int | None = None,
     stored: torch.dtype | None = None,
 ) -> int:
-    """Peak of encoding a clip of `size` (frames, height, width in pixels), the clip counted.
+    """Peak memory of encoding a clip of `size` (frames, height, width), including the clip.
 
     `tile` is the side of the tiles in pixels; None encodes whole frames.
     """

@@ -1,8 +1,8 @@
-"""The fastest way that fits, and why the faster ones do not.
+"""Choosing the fastest options that fit, and explaining why the faster ones do not.
 
-Weights are kept exact as long as streaming them makes the run fit: a step of a video takes
-seconds, in which the next block arrives beside the computation. They are quantised when the
-machine's memory does not hold them, or when the card does not hold even two blocks.
+Weights stay unquantised as long as streaming them makes the run fit: a step of a video takes
+seconds, during which the next block arrives. They are quantised if they exceed the machine's
+memory, or if not even two blocks fit on the card.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from ..options import QUANTIZATIONS, Memory
 from .estimate import GIGABYTE, Estimate, Job, Stage, estimate, gigabytes
 from .facts import ModelFacts
 
-#: Sides of the VAE's tiles in pixels that are tried, the fastest first; None is whole frames.
+#: Sides of the VAE's tiles to try, in pixels, the fastest first; None is whole frames.
 TILES: tuple[int | None, ...] = (None, *TILE_SIDES)
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes of the card (None: the run is on a CPU) and of the machine.
+    """Memory in bytes of the card (None: the run is on a CPU) and of the machine.
 
-    `shared`: the card's are some of the machine's, as on a Mac, and can be used once.
+    `shared`: the card's memory is part of the machine's, as on a Mac, and counts only once.
     """
 
     card: int | None
@@ -39,15 +39,15 @@ class Limits:
         for name, value in (("card", self.card), ("host", self.host)):
             if value is not None and value <= 0:
                 raise InputError(
-                    f"The {name} has {value / GIGABYTE:g} GB; give what it has, such as 12."
+                    f"The {name} has {value / GIGABYTE:g} GB; give a positive number, such as 12."
                 )
 
     @classmethod
     def of(cls, card: Card, host: int) -> Limits:
-        """Those of a device, with `host` bytes of main memory.
+        """The limits of a device, with `host` bytes of main memory.
 
-        Of AMD's processors with graphics PyTorch does not tell whether a part of the memory is set
-        aside for them, which the machine then does not count as its own.
+        For AMD's integrated graphics, PyTorch does not report whether part of the memory is
+        reserved for them, which the machine then does not count.
         """
         if card.kind == "cpu":
             return cls(None, host)
@@ -55,7 +55,7 @@ class Limits:
         return cls(num_bytes, host, card.shares_memory and not card.architecture.startswith("gfx"))
 
     def taken(self, found: Estimate, stage: Stage) -> int:
-        """What a stage takes of the machine's memory."""
+        """How much of the machine's memory a stage takes."""
         return stage.host + (found.card_bytes(stage) if self.shared else 0)
 
     def allow(self, found: Estimate) -> bool:
@@ -66,10 +66,10 @@ class Limits:
 
 @dataclass(frozen=True)
 class Plan:
-    """How a run is to be kept in memory, what that takes, and why.
+    """The memory options of a run, how much memory they take, and why.
 
-    `memory` is for `Pipeline.load` and `tile` for `Settings`. With `fits` False it is the most
-    sparing way, which does not fit either; `reasons` says where it breaks and what would fit.
+    `memory` is for `Pipeline.load` and `tile` for `Settings`. If `fits` is False, this is the plan
+    with the least memory, which does not fit either; `reasons` explains why, and what would.
     """
 
     facts: ModelFacts
@@ -92,20 +92,20 @@ def choose(
     kinds: Sequence[str] = QUANTIZATIONS,
     text_kinds: Sequence[str] | None = None,
 ) -> Plan:
-    """The plan of a run.
+    """Plan a run.
 
     Args:
         facts: The model.
-        job: What is to be made.
-        limits: The memory that there is.
+        job: What to generate.
+        limits: The available memory.
         compute: Compute dtype.
-        kinds: The quantisations that may be chosen.
-        text_kinds: The same of the text encoder, where they differ.
+        kinds: The quantisations to choose from.
+        text_kinds: The same for the text encoder, if different.
 
     Raises:
-        InputError: The size is none that the model can make.
+        InputError: The model cannot generate this size.
     """
-    job.latents  # noqa: B018  (its own checks)
+    job.latents  # noqa: B018  (raises if invalid)
     question = _Question(facts, job, limits, compute, tuple(kinds), tuple(text_kinds or kinds))
     found = question.first_fitting()
     memory, tile = found or (question.ways()[-1], TILES[-1])
@@ -138,7 +138,7 @@ class _Question:
         return None if found is None else (found, tile)
 
     def ways(self) -> list[Memory]:
-        """Ways to keep the networks, the fastest and most exact first, the most sparing last."""
+        """All memory options: fastest and most exact first, those with the least memory last."""
         if self.limits.card is None:
             return [
                 Memory(denoiser, text, None, "module", sequential)
@@ -158,7 +158,7 @@ class _Question:
         return found
 
     def _denoisers(self, *eight_bits: str) -> list[str]:
-        """What the denoiser may be kept in, the first kind of 8 bits that may be chosen."""
+        """The denoiser's quantisations to try, with the first available 8-bit kind."""
         known = [kind for kind in eight_bits if kind in self.kinds][:1]
         return ["none", *known, *(kind for kind in ("qint4",) if kind in self.kinds)]
 
@@ -166,7 +166,7 @@ class _Question:
         return [kind for kind in kinds if kind in self.text_kinds]
 
     def largest_tile(self) -> int | None:
-        """The largest tiles with which the VAE's stages fit, judged by those alone."""
+        """The largest tiles with which the VAE's stages fit."""
         sparing = self.ways()[-1]
         for tile in TILES:
             numbers = self.estimate(sparing, tile)
@@ -176,7 +176,7 @@ class _Question:
         return TILES[-1]
 
     def reasons(self, memory: Memory, tile: int | None) -> Iterator[str]:
-        """One sentence per choice: what the faster one would have taken."""
+        """One sentence per choice: how much memory the faster one would have taken."""
 
         def without(**changes: Any) -> str:
             return self.excess(self.estimate(replace(memory, **changes), tile))
@@ -188,7 +188,8 @@ class _Question:
             why = without(quantization="none", offload=sparing, sequential_guidance=True)
             yield f"The denoiser's weights are {memory.quantization}: unquantised {why}."
         if memory.offload == "block":
-            yield f"Weights come block by block: with whole networks {without(offload='module')}."
+            why = without(offload="module")
+            yield f"Weights are streamed block by block: with whole networks {why}."
         if memory.sequential_guidance:
             why = without(sequential_guidance=False)
             yield f"The two prompts are denoised one after the other: together {why}."
@@ -201,7 +202,7 @@ class _Question:
             why = self.excess(self.estimate(memory, None))
             yield f"The VAE works in tiles of {tile} pixels: with whole frames {why}."
         if memory == Memory() and tile is None:
-            yield "Each network fits whole while it works."
+            yield "Each network fits as a whole while it runs."
 
     def excess(self, numbers: Estimate) -> str:
         """What does not fit, as the end of a sentence."""
@@ -220,7 +221,7 @@ class _Question:
         )
 
     def refusal(self, numbers: Estimate) -> Iterator[str]:
-        """What does not fit with every saving, and what would."""
+        """Why even the plan with the least memory does not fit, and what would."""
         job = self.job
         yield f"It does not fit: even with every saving {self.excess(numbers)}."
         for frames in range(job.frames - 4, 0, -4):

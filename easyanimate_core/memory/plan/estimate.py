@@ -1,7 +1,7 @@
 """How much memory each stage of a run takes, on the card and in the machine.
 
-Assumptions, where nothing was measured on a card: the CUDA context takes `CONTEXT_BYTES`, and
-PyTorch's allocator and the kernels' work space add `ALLOCATOR_SHARE` to the tensors that are alive.
+Assumed, not measured on a card: the CUDA context takes `CONTEXT_BYTES`, and PyTorch's allocator and
+the kernels' workspace add `ALLOCATOR_SHARE` to the live tensors.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from .activations import TEXT_TOKENS, decode_bytes, denoiser_bytes, encode_bytes
 from .facts import ModelFacts, Weights
 
 GIGABYTE = 10**9
-#: What the CUDA context takes of a card. Elsewhere there is none, but the scores of attention's
-#: parts (`models.transformer.kernel`) take as much.
+#: Memory of the CUDA context. Other devices have none, but there the scores of partial attention
+#: (`models.transformer.kernel`) take as much.
 CONTEXT_BYTES = int(0.6 * GIGABYTE)
-#: Fragments and work space beside the tensors of a computation.
+#: Fragmentation and workspace, relative to the tensors of a computation.
 ALLOCATOR_SHARE = 0.10
 #: Python with PyTorch, transformers and diffusers, measured on Linux.
 PROCESS_BYTES = int(0.78 * GIGABYTE)
-#: Text encoders: bytes of states per token and value of width that are alive at once.
+#: Text encoders: number of live states per token, each `_TEXT_WIDTH` values.
 _TEXT_STATES = 12
 _TEXT_WIDTH = 4096
-#: A file's map is renewed after this much of it was converted.
+#: A file is mapped again after this much of it was converted.
 _MAPPED_BYTES = 256 * 2**20
 
 
 def gigabytes(count: int) -> str:
-    """Bytes to read: "1.5 GB"."""
+    """Format bytes: "1.5 GB"."""
     return f"{count / GIGABYTE:.1f} GB"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What is to be made.
+    """What to generate.
 
-    `encodes`: whether pictures or clips go through the VAE first (every head but T2V).
+    `encodes`: whether the VAE encodes images or clips first (every head except T2V).
     """
 
     height: int
@@ -57,13 +57,13 @@ class Job:
 
     @property
     def latents(self) -> tuple[int, int, int]:
-        """Latent frames, height and width; `InputError` for a size that the model cannot make."""
+        """Latent frames, height and width; `InputError` if the model cannot generate the size."""
         return latent_shape(self.frames, self.height, self.width)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """Bytes of a stage: weights and activations on the device, and all that the machine holds."""
+    """Bytes of a stage: weights and activations on the device, and the machine's total memory."""
 
     name: str
     weights: int
@@ -73,13 +73,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The stages of a run in their order."""
+    """The stages of a run in order."""
 
     stages: tuple[Stage, ...]
     on_card: bool
 
     def card_bytes(self, stage: Stage) -> int:
-        """What a stage takes of the card, the assumptions added."""
+        """How much of the card's memory a stage takes, including the assumptions."""
         if not self.on_card or not stage.weights + stage.activations:
             return 0
         working = int(stage.activations * (1 + ALLOCATOR_SHARE))
@@ -87,12 +87,12 @@ class Estimate:
 
     @property
     def peak_card_bytes(self) -> int:
-        """Of the greatest stage; 0 without a card."""
+        """The largest stage's memory on the card; 0 without a card."""
         return max(self.card_bytes(stage) for stage in self.stages)
 
     @property
     def peak_host_bytes(self) -> int:
-        """Of the greatest stage."""
+        """The largest stage's memory in the machine."""
         return max(stage.host for stage in self.stages)
 
 
@@ -105,14 +105,14 @@ def estimate(
     on_card: bool,
     tile: int | None = None,
 ) -> Estimate:
-    """Memory of every stage.
+    """Estimate the memory of every stage.
 
     Args:
         facts: The model.
-        job: What is made.
-        memory: How networks are kept.
+        job: What to generate.
+        memory: The memory options.
         compute: Compute dtype.
-        on_card: Whether the run's device is a card with memory of its own.
+        on_card: Whether the run's device is a card with its own memory.
         tile: Side of the VAE's tiles in pixels, None for whole frames.
     """
     parts = _Parts(facts, job, memory, compute, on_card, tile)
@@ -161,7 +161,7 @@ class _Parts:
             self._stored(self.facts.encoder, compute),
         )
         weights = self._vae_bytes(self.facts.encoder)
-        # The aligned clip as it was read, in float32: source, mask and what is encoded.
+        # The aligned clip in float32: source, mask and what is encoded.
         clip = 2 * job.frames * job.height * job.width * 3 * 4
         host = PROCESS_BYTES + clip + weights + (0 if self.on_card else working)
         return Stage("encode", self._beside(weights, "vae"), working, host)
@@ -182,7 +182,7 @@ class _Parts:
             working += self._unpacked_bytes()
         device, locked = whole, 0
         if self.on_card and memory.offload == "block":
-            # As much as comes to the card at a time is kept ready in page-locked memory.
+            # Page-locked memory holds as much as is on the card at a time.
             device = locked = facts.denoiser.streamed_bytes(item, memory.quantization)
         vae = self._vae_bytes(facts.encoder) if job.encodes else 0
         host = PROCESS_BYTES + whole + vae + locked + (0 if self.on_card else working)
@@ -205,7 +205,7 @@ class _Parts:
         )
 
     def _beside(self, own: int, name: str = "") -> int:
-        """A stage's weights on the device, and those of the others where all of them stay."""
+        """A stage's weights on the device, plus the other networks' if all of them are resident."""
         if not self.on_card or self.memory.offload != "resident":
             return own
         facts = self.facts
@@ -222,16 +222,16 @@ class _Parts:
         return part.num_bytes(self._item_bytes(part, wide(self.compute)))
 
     def _item_bytes(self, weights: Weights, compute: torch.dtype) -> float:
-        """Weights are kept as they are stored on a CPU, and for float32; else in that dtype."""
+        """Bytes per weight: as stored on a CPU, and for float32; else those of `compute`."""
         kept = not self.on_card or compute is torch.float32
         return weights.stored if kept else compute.itemsize
 
     def _stored(self, weights: Weights, compute: torch.dtype) -> torch.dtype | None:
-        """A dtype of the stored width, where layers cast their weights when they are used."""
+        """A dtype of the stored width if layers cast their weights on use, else None."""
         if self._item_bytes(weights, compute) == compute.itemsize:
             return None
         return {4: torch.float32, 2: torch.bfloat16}.get(round(weights.stored))
 
     def _unpacked_bytes(self) -> int:
-        """The largest matrix (feed-forward: 4 C x C) in the compute dtype, while it is used."""
+        """Bytes of the largest matrix (feed-forward: 4 C x C), unpacked to the compute dtype."""
         return 4 * self.facts.transformer.inner_dim**2 * self.compute.itemsize

@@ -1,4 +1,4 @@
-"""The sizes of a model's parts, counted in values: of a checkpoint, or as published."""
+"""Parameter counts of a model's parts, from a checkpoint or for a published model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from ...models.vae import AutoencoderKLMagvit
 from ...weights.files import CheckpointInfo, in_original_names
 from ...weights.stored import may_be_quantized, stored_format
 
-#: Bytes per value of a quantised weight, with its share of the scales (qint4: a scale and a zero
-#: point of 16 bits per 128 values).
+#: Bytes per value of a quantised weight, including its share of the scales (qint4: a 16-bit scale
+#: and zero point per 128 values).
 QUANTIZED_BYTES = {"qfloat8": 1.0, "qint8": 1.0, "qint4": 0.5 + 4 / 128}
 
-#: Of what is loaded; GGUF's blocks are unpacked to bfloat16.
+#: Bytes per value as loaded; GGUF blocks are unpacked to bfloat16.
 _ITEM_BYTES = {"F64": 8, "F32": 4}
 _USUAL_BYTES = 2
 _LAYER = re.compile(r"(?:transformer_blocks|layers?|block)\.(\d+)\.")
@@ -35,16 +35,15 @@ _LAYER = re.compile(r"(?:transformer_blocks|layers?|block)\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Weights:
-    """A network's weights, in values.
+    """A network's weights, counted in values.
 
     Args:
-        quantizable: Those that a quantisation stores in fewer bits.
-        kept: The others.
-        in_blocks: Those of the blocks that can be brought one after the other.
-        block: Those of the largest block.
-        stored: Bytes per value in the files, on average; of the kept ones, where the others are
-            stored in 8 bits.
-        packed: Whether the quantizable ones are stored in 8 bits, and stay so.
+        quantizable: Values that a quantisation stores in fewer bits.
+        kept: The other values.
+        in_blocks: Values in the blocks that can be streamed.
+        block: Values in the largest block.
+        stored: Average bytes per value in the files; if `packed`, those of `kept`.
+        packed: Whether `quantizable` values are stored in 8 bits, and are kept so.
     """
 
     quantizable: int
@@ -56,25 +55,25 @@ class Weights:
 
     @property
     def values(self) -> int:
-        """All of them."""
+        """Total number of values."""
         return self.quantizable + self.kept
 
     def num_bytes(self, item_bytes: float, quantization: str = "none") -> int:
-        """Bytes of the whole network, unquantised values in `item_bytes` each."""
+        """Bytes of the whole network, with `item_bytes` per unquantised value."""
         if quantization == "none" and self.packed:
             quantization = "qfloat8"
         fewer = QUANTIZED_BYTES.get(quantization, item_bytes)
         return int(self.quantizable * fewer + self.kept * item_bytes)
 
     def streamed_bytes(self, item_bytes: float, quantization: str = "none") -> int:
-        """Bytes on the device when blocks come and go: what is no block, and two blocks."""
+        """Bytes on the device when blocks are streamed: two blocks, and everything else."""
         share = (self.values - self.in_blocks + 2 * self.block) / self.values
         return int(self.num_bytes(item_bytes, quantization) * min(share, 1.0))
 
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a plan has to know of a model. `text` has one entry per text encoder."""
+    """What a plan needs to know about a model. `text` has one entry per text encoder."""
 
     name: str
     transformer: TransformerConfig
@@ -118,7 +117,7 @@ def facts_of(info: CheckpointInfo) -> ModelFacts:
 
 
 def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
-    """The facts of a published model that is not here, in bfloat16.
+    """The facts of a published model in bfloat16, without its files.
 
     Args:
         version: Generation.
@@ -126,7 +125,7 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
         head: Its head.
 
     Raises:
-        InputError: There is no published model of this size.
+        InputError: No published model has this size.
     """
     if size not in _PUBLISHED_BLOCKS:
         raise InputError(f"The size is {size!r}; published models are 7B and 12B.")
@@ -165,7 +164,7 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
     )
 
 
-#: Blocks, and how many of them have text weights of their own.
+#: Number of blocks, and how many of them have separate text weights.
 _PUBLISHED_BLOCKS = {"7B": (36, 18), "12B": (48, 48)}
 #: Qwen2-VL-7B without its vision tower, last layer and LM head (27 layers of 233 million values and
 #: a table of 545 million); Bert and the encoder of mT5-XL (24 layers), published in float32.
@@ -195,7 +194,7 @@ def _weights(counts: Mapping[str, int], fewer: set[str], stored: float) -> Weigh
 
 
 def _text_weights(shapes: Mapping[str, tuple[int, ...]], stored: float) -> Weights:
-    """Of what is read of a text encoder's files; vision tower, last layer and head are not."""
+    """A text encoder's weights, without the vision tower, last layer and head, which are unused."""
     plain = {re.sub(r"^(model\.)?(language_model\.)?", "", name): shape
              for name, shape in shapes.items()}  # fmt: skip
     numbers = [int(found[1]) for name in plain if (found := re.match(r"layers\.(\d+)\.", name))]

@@ -14,16 +14,16 @@ from torch.utils._pytree import tree_leaves
 
 
 def peak_bytes(compute: Callable[[], Any], existing: Iterable[Tensor] = ()) -> int:
-    """Greatest number of bytes of tensors that are alive at once while `compute` runs.
+    """The maximum number of bytes of live tensors while `compute` runs.
 
-    The computation is run on the meta device: every operation makes its result's shape, dtype and
-    storage and no values, so a step of a 12B model takes a second and no memory. What it frees is
-    counted off when it is freed, as an allocator would. What an operation takes inside itself
-    (a convolution's work space) is not seen.
+    The computation runs on the meta device: operations create shape, dtype and storage of their
+    results but no values, so a step of a 12B model takes a second and no memory. Freed tensors are
+    subtracted when they are freed, as in an allocator. Memory within an operation (a convolution's
+    workspace) is not counted.
 
     Args:
-        compute: Runs on tensors of the meta device.
-        existing: Tensors that are there before, not counted: weights and inputs.
+        compute: Runs on tensors on the meta device.
+        existing: Tensors that exist before and are not counted: weights and inputs.
     """
     with torch.no_grad(), _LiveMemory(existing) as memory:
         result = compute()
@@ -32,13 +32,13 @@ def peak_bytes(compute: Callable[[], Any], existing: Iterable[Tensor] = ()) -> i
 
 
 class _LiveMemory(TorchDispatchMode):
-    """Sees every operation and counts the storages that its results bring into being."""
+    """Intercepts every operation and counts the storages that its results create."""
 
     def __init__(self, existing: Iterable[Tensor]) -> None:
         super().__init__()
         self.peak = 0
         self._now = 0
-        self._existing = list(existing)  # kept, so that no new storage takes the place of one
+        self._existing = list(existing)  # kept alive, so that no new storage reuses an address
         self._uncounted = {tensor.untyped_storage()._cdata for tensor in self._existing}
         self._alive: dict[int, weakref.ref[Any]] = {}
 

@@ -1,4 +1,4 @@
-"""A plan to read."""
+"""A plan as text."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from .estimate import gigabytes
 
 
 def report(plan: Plan, *, options: bool = True) -> str:
-    """The table of the stages, the choice and its reasons, as plain text.
+    """The stages as a table, the choice and its reasons, as plain text.
 
-    With `options` the options of the command `generate` are named.
+    With `options`, also the options of the command `generate`.
     """
     job, limits = plan.job, plan.limits
     dtype = str(plan.compute).removeprefix("torch.")
     place = "the CPU" if limits.card is None else f"a card of {gigabytes(limits.card)}"
-    of_it = ", of which the card's is a part" if limits.shared else ""
+    of_it = ", shared with the card" if limits.shared else ""
     lines = [
         f"{plan.facts.name}, {job.height}x{job.width}, {job.frames} frames, {dtype}, on {place}, "
         f"with {gigabytes(limits.host)} of memory{of_it}",
@@ -36,7 +36,7 @@ def report(plan: Plan, *, options: bool = True) -> str:
 
 
 def command_options(plan: Plan) -> list[str]:
-    """The options of `generate` that hold a run as the plan says."""
+    """The options of `generate` that carry out the plan."""
     memory = plan.memory
     options = {
         "--quantization": None if memory.quantization == "none" else memory.quantization,

@@ -19,7 +19,7 @@ QK_NORM_EPS = 1e-6
 
 
 class Attention(nn.Module):
-    """Projections and query/key norms of one modality. Names are those of the checkpoints."""
+    """Projections and query/key norms of one modality, named as in the checkpoints."""
 
     def __init__(self, dim: int, heads: int, *, operations: Operations, **factory: Any) -> None:
         super().__init__()
@@ -51,10 +51,10 @@ def joint_attention(
     rope: RotaryTable,
     kernel: AttentionFunction,
 ) -> tuple[Tensor, Tensor]:
-    """One attention over text and video tokens; the text comes first.
+    """Joint attention over text and video tokens; text comes first.
 
-    Without `text_attention` both modalities share the video's weights. Only video tokens are turned
-    by the rotary embedding. Returns the video and the text part, each of its input's shape.
+    Without `text_attention`, both modalities share the video's weights. The rotary embedding
+    applies to video tokens only. Returns video and text, each in its input's shape.
     """
     num_text = text_BTC.shape[1]
     if text_attention is None:

@@ -23,7 +23,7 @@ FEED_FORWARD_RATIO = 4
 
 
 class TransformerBlock(nn.Module):
-    """Video and text streams through one attention; `mmdit` blocks have their own text weights."""
+    """Joint attention and feed-forward; `mmdit` blocks have separate weights for the text."""
 
     def __init__(
         self, config: TransformerConfig, *, mmdit: bool, operations: Operations, **factory: Any
@@ -81,9 +81,9 @@ class TransformerBlock(nn.Module):
 
 
 class ModulatedNorm(nn.Module):
-    """Layer norm whose shift, scale and gate come from the time embedding, for both streams.
+    """Layer norm of both streams, with shift, scale and gate from the time embedding.
 
-    The kernel computes in float32 whatever the input's dtype.
+    The kernel computes in float32 regardless of the input's dtype.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ModulatedNorm(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Linear, GELU (tanh), linear. The indices of `net` are those of the checkpoints."""
+    """Linear, GELU (tanh), linear; `net` is indexed as in the checkpoints."""
 
     def __init__(self, dim: int, *, operations: Operations, **factory: Any) -> None:
         super().__init__()
@@ -113,7 +113,7 @@ class FeedForward(nn.Module):
         self.net = nn.ModuleList(
             [
                 _ProjectedGelu(dim, inner, operations=operations, **factory),
-                nn.Identity(),  # the dropout's place
+                nn.Identity(),  # in place of the dropout
                 operations.Linear(inner, dim, **factory),
             ]
         )
@@ -133,7 +133,7 @@ class _ProjectedGelu(nn.Module):
 
 
 def _gelu(x: Tensor) -> Tensor:
-    """GELU (tanh); in place where no gradient needs `x`, because it is the widest activation."""
+    """GELU (tanh); in place unless `x` needs a gradient, because it is the largest activation."""
     if x.requires_grad:
         return F.gelu(x, approximate="tanh")
     return torch.ops.aten.gelu_(x, approximate="tanh")

@@ -1,10 +1,10 @@
-"""Attention without the matrix of all scores, whatever the device has.
+"""Attention that never materialises the full score matrix, on any device.
 
 A video of the usual size has 1.7e10 scores per block: 32 GiB in half precision. Flash kernels never
-hold them. Where there is none, PyTorch makes the whole matrix; a Mac's GPU aborts or computes
-wrongly above 2^32 bytes of it (pytorch/pytorch#149261, #197636), an AMD card without AOTriton's
-kernels runs out of memory. There the same kernel is called for some heads, or some queries, at a
-time. A query's scores are normalised by themselves, so the result is the same.
+materialise them. Without one, PyTorch computes the full matrix; above 2^32 bytes a Mac's GPU aborts
+or returns wrong results (pytorch/pytorch#149261, #197636), and an AMD card without AOTriton's
+kernels runs out of memory. There the same kernel is called for a few heads, or a few queries, at a
+time. The softmax is per query, so the result is the same.
 
 Shapes: B batch, N tokens, H heads, D head dimension.
 """
@@ -20,21 +20,21 @@ from torch import Tensor
 from torch.backends.cuda import SDPAParams, can_use_efficient_attention, can_use_flash_attention
 from torch.utils.checkpoint import checkpoint
 
-#: Scores that are kept at a time where a device keeps them: 256 MiB in float32.
+#: Scores materialised at a time on such a device: 256 MiB in float32.
 MOST_SCORES = 2**26
-#: Of every published model; kernels ask for more than the dtype only where heads are wider.
+#: Head dimension of every published model; only for wider heads do kernels depend on it.
 _HEAD_DIM = 64
 
 
 class AttentionFunction(Protocol):
-    """Attention kernel: q, k, v as [B, H, N, D] to the joined heads [B, N, H * D]."""
+    """Attention kernel: q, k, v as [B, H, N, D] to the concatenated heads [B, N, H * D]."""
 
     def __call__(self, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
         """Softmax attention with scale D ** -0.5 and no mask."""
 
 
 def scaled_dot_product(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
-    """The default kernel: PyTorch's own choice of implementation."""
+    """The default kernel: whichever implementation PyTorch selects."""
     return bounded_attention(_whole, q_BHND, k_BHND, v_BHND)
 
 
@@ -45,7 +45,7 @@ def _whole(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
 def bounded_attention(
     kernel: AttentionFunction, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor
 ) -> Tensor:
-    """What `kernel` gives, which is called in parts where PyTorch would hold too many scores."""
+    """The result of `kernel`, called in parts if PyTorch would materialise too many scores."""
     scores = q_BHND[..., 0].numel() * k_BHND.shape[2]
     if scores <= MOST_SCORES or not holds_scores(q_BHND.device, q_BHND.dtype):
         return kernel(q_BHND, k_BHND, v_BHND)
@@ -60,15 +60,15 @@ def attention_in_parts(
     *,
     most_scores: int,
 ) -> Tensor:
-    """What `kernel` gives, called for at most `most_scores` scores (or one query) at a time.
+    """The result of `kernel`, called for at most `most_scores` scores (or one query) at a time.
 
-    Where gradients are wanted, the scores of a part are made anew on the way back.
+    If gradients are needed, the backward pass recomputes the scores of each part.
     """
     inputs = (q_BHND, k_BHND, v_BHND)
     learns = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
 
     def part(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        # Contiguous: a Mac's GPU multiplies large strided matrices wrongly (pytorch#197636).
+        # Contiguous: a Mac's GPU gets products of large strided matrices wrong (pytorch#197636).
         given = [x.contiguous() for x in (q, k, v)]
         return checkpoint(kernel, *given, use_reentrant=False) if learns else kernel(*given)
 
@@ -90,10 +90,10 @@ def attention_in_parts(
 
 
 def holds_scores(device: torch.device, dtype: torch.dtype) -> bool:
-    """Whether PyTorch's kernel for such tensors holds all scores at once.
+    """Whether PyTorch's kernel for such tensors materialises all scores at once.
 
-    A CPU has a flash kernel. CUDA and ROCm can be asked. No other device can: a Mac's has none, and
-    where Intel's has one, parts cost little.
+    CPUs have a flash kernel. CUDA and ROCm can be queried, other devices cannot: a Mac has no such
+    kernel, and on Intel, which may have one, calling it in parts costs little.
     """
     if device.type in ("cpu", "meta"):
         return False

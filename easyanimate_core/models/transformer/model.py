@@ -1,10 +1,10 @@
-"""The MMDiT denoiser of EasyAnimate V5 and V5.1, for every head.
+"""The MMDiT denoiser of EasyAnimate V5 and V5.1, for all heads.
 
 Shapes: B batch, C latent channels, F latent frames, H and W latent height and width, T text tokens,
 V = F * H/2 * W/2 video tokens, E width of the time embedding.
 
-Source: aigc-apps/EasyAnimate, easyanimate/models/transformer3d.py; arXiv 2405.18991. Parameter
-names are those of the published checkpoints.
+Source: aigc-apps/EasyAnimate, easyanimate/models/transformer3d.py; arXiv 2405.18991. Parameters are
+named as in the published checkpoints.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ TEXT_NORM_EPS = 1e-6
 MAX_PERIOD = 10000
 
 
-#: A block as a function of the two streams: (video [B, V, C], text [B, T, C]) to the same.
+#: A block as a function that maps (video [B, V, C], text [B, T, C]) to the same shapes.
 RunBlock = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 class AroundBlock(Protocol):
-    """What a host puts around the blocks: skipping layers, replacing them, watching them."""
+    """A host's hook around each block, to skip, replace or observe it."""
 
     def __call__(
         self, index: int, run: RunBlock, video_BVC: Tensor, text_BTC: Tensor
@@ -48,13 +48,13 @@ class EasyAnimateTransformer3DModel(nn.Module):
     """Predicts the velocity (V5.1: flow, V5: v) of a noisy latent video.
 
     Args:
-        config: Shape of the network.
+        config: Configuration of the network.
         operations: Namespace of layers (`ops.ManualCast` or ComfyUI's).
         dtype: Storage dtype of the weights.
-        device: Where the weights are created; "meta" when they are assigned afterwards.
+        device: Where the weights are created; "meta" if they are assigned afterwards.
     """
 
-    #: The layers that FSDP takes apart one by one, by accelerate's name for them.
+    #: The layers that FSDP shards one by one; accelerate reads this attribute.
     _no_split_modules = ("TransformerBlock",)
 
     def __init__(
@@ -102,11 +102,11 @@ class EasyAnimateTransformer3DModel(nn.Module):
             timestep_B: Timestep of each sample, 0 to 1000, float.
             text: States of the text encoder, [B, T, text_embed_dim].
             text_t5: States of V5's second text encoder, [B, T2, text_embed_dim_t5].
-            condition: Channels beside the noise, [B, config.condition_channels, F, H, W].
-            rope: Table of `rotary_table`; computed when None.
-            attention: Attention kernel of this call.
-            around_block: Called in place of each block, which it may run, change or skip. In
-                float16 the streams that it sees are in float32.
+            condition: Condition channels, [B, config.condition_channels, F, H, W].
+            rope: Result of `rotary_table`; computed if None.
+            attention: Attention kernel for this call.
+            around_block: Called instead of each block, which it may run, change or skip. In
+                float16, the streams that it receives are in float32.
 
         Raises:
             InputError: A tensor's shape does not fit this head.
@@ -116,7 +116,7 @@ class EasyAnimateTransformer3DModel(nn.Module):
             rope = self.rotary_table(sample_BCFHW)
 
         compute = sample_BCFHW.dtype
-        around = wide(compute)  # the dtype of all that is not inside the blocks' matrices
+        around = wide(compute)  # the dtype outside the blocks' attention and feed-forward
         time_BE = self.time_embedding(timestep_B, dtype=around)
         video_BVC = self._embed_video(sample_BCFHW, condition)
         text_BTC = self.text_proj(text.to(around))
@@ -157,7 +157,7 @@ class EasyAnimateTransformer3DModel(nn.Module):
         return rearrange(patches, "(b f) c h w -> b (f h w) c", b=len(sample_BCFHW))
 
     def _unpatchify(self, tokens_BVP: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """Tokens of C * p * q values, patches of p rows and q columns, to [B, C, F, H, W]."""
+        """Tokens of C * p * q values (patches of p rows, q columns) to latents [B, C, F, H, W]."""
         frames, rows, columns = grid
         patch = self.config.patch_size
         pattern = "b (f h w) (c p q) -> b c f (h p) (w q)"
@@ -209,7 +209,7 @@ class TimeEmbedding(nn.Module):
         self.linear_2 = operations.Linear(time_embed_dim, time_embed_dim, **factory)
 
     def forward(self, timestep_B: Tensor, *, dtype: torch.dtype) -> Tensor:
-        """Cosines first, then sines, computed in float32 and handed on as `dtype`."""
+        """Cosines first, then sines, computed in float32 and cast to `dtype`."""
         half = self.channels // 2
         steps = torch.arange(half, dtype=torch.float32, device=timestep_B.device)
         angles = timestep_B.float()[:, None] * torch.exp(-math.log(MAX_PERIOD) / half * steps)

@@ -2,9 +2,9 @@
 
 Shapes: B batch, N tokens, H heads, D head dimension, F latent frames.
 
-A quarter of the head dimension turns with time, three eighths each with height and width. Height
-and width positions are those of a grid that the token grid is fitted to: the 30 x 45 tokens of a
-480 x 720 video, so that every aspect ratio lies inside the trained range. Source:
+A quarter of the head dimension encodes time, three eighths each encode height and width. The token
+grid is fitted into a base grid, the 30 x 45 tokens of a 480 x 720 video, so that height and width
+positions stay within the trained range at every aspect ratio. Source:
 aigc-apps/EasyAnimate, pipeline_easyanimate.py (`get_resize_crop_region_for_grid`) and diffusers'
 `get_3d_rotary_pos_embed`.
 """
@@ -35,10 +35,10 @@ def rotary_table(
     """Angles of every video token as (cos, sin), each [F * height * width, head_dim / 2] float32.
 
     Args:
-        head_dim: Width of one attention head, a multiple of 8 whose quarter is even.
+        head_dim: Dimension of one attention head, a multiple of 8.
         grid: Latent frames, token rows and token columns.
         patch_size: Latent pixels per token side; it sets the base grid.
-        device: Where the tables are wanted.
+        device: Device of the tables.
     """
     if head_dim % 8:
         raise CheckpointError(
@@ -66,7 +66,7 @@ def rotary_table(
 
 
 def apply_rotary(x_BNHD: Tensor, table: RotaryTable) -> Tensor:
-    """Turn neighbouring channel pairs of `x_BNHD` by the table's angles, in float32."""
+    """Rotate adjacent channel pairs of `x_BNHD` by the table's angles, in float32."""
     cos, sin = (part[:, None] for part in table)  # [N, 1, D / 2]
     even, odd = x_BNHD.float().unflatten(-1, (-1, 2)).unbind(-1)
     turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
@@ -80,7 +80,7 @@ def _angles(width: int, positions: Tensor) -> Tensor:
 
 
 def _fit_grid(rows: int, columns: int, patch_size: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Corners (top, left), (bottom, right) of the token grid inside the base grid, aspect kept."""
+    """Corners (top, left), (bottom, right) of the token grid fitted into the base grid."""
     base_rows = BASE_HEIGHT // SPATIAL_FACTOR // patch_size
     base_columns = BASE_WIDTH // SPATIAL_FACTOR // patch_size
     if rows / columns > base_rows / base_columns:

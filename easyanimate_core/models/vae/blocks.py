@@ -1,7 +1,7 @@
-"""Blocks of the VAE: down, middle and up block, and the residual block that they consist of.
+"""Blocks of the VAE: down, mid and up block, and the residual block that they are made of.
 
 Shapes: B batch, C channels, F frames, H, W height and width of this level.
-Names of parameters are those of the published checkpoints.
+Parameters are named as in the published checkpoints.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NORM_EPS = 1e-6
 
 
 class DownBlock3D(nn.Module):
-    """Residual blocks, then the downsampler; the last block has none and keeps the size."""
+    """Residual blocks, then a downsampler; the last block has none and keeps the size."""
 
     def __init__(
         self,
@@ -39,16 +39,16 @@ class DownBlock3D(nn.Module):
         self.downsampler = downsampler
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of a clip, reduced by the downsampler."""
+        """Process the next chunk of a clip."""
         for block in self.convs:
             x_BCFHW = block(x_BCFHW, history)
         return x_BCFHW if self.downsampler is None else self.downsampler(x_BCFHW, history)
 
 
 class Downsampler3D(nn.Module):
-    """Strided causal convolution: half the size, and half the frames where `stride[0]` is 2.
+    """Strided causal convolution: halves the size, and the frames too if `stride[0]` is 2.
 
-    Zeros are padded at the bottom and at the right only.
+    Zero padding is at the bottom and right only.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Downsampler3D(nn.Module):
         self.conv = causal_conv3d(operations)(channels, channels, stride=stride, **factory)
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of a clip, divided by the stride."""
+        """Process the next chunk of a clip; its size is divided by the stride."""
         return convolve(self.conv, F.pad(x_BCFHW, (0, 1, 0, 1)), history)
 
 
@@ -73,17 +73,17 @@ class MidBlock3D(nn.Module):
         )
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of a clip, shape unchanged."""
+        """Process the next chunk of a clip, shape unchanged."""
         for block in self.convs:
             x_BCFHW = block(x_BCFHW, history)
         return x_BCFHW
 
 
 class UpBlock3D(nn.Module):
-    """Residual blocks, then the upsampler; the last block has none and keeps the size.
+    """Residual blocks, then an upsampler; the last block has none and keeps the size.
 
-    Where time is doubled by repetition (V5.1), the block that doubles hands every frame on once and
-    the next block, built with `repeats`, makes the copies after it has normalised the frame.
+    If time is doubled by repetition (V5.1), the doubling block passes every frame on once, and the
+    next block, built with `repeats`, makes the copies after normalising the frame.
     """
 
     def __init__(
@@ -110,14 +110,14 @@ class UpBlock3D(nn.Module):
         self.upsampler = upsampler
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of a clip, enlarged by the upsampler."""
+        """Process the next chunk of a clip."""
         for block in self.convs:
             x_BCFHW = block(x_BCFHW, history)
         return x_BCFHW if self.upsampler is None else self.upsampler(x_BCFHW, history)
 
 
 class Upsampler3D(nn.Module):
-    """Nearest 2x enlargement and a causal convolution, then linear interpolation in time (V5)."""
+    """Nearest 2x upsampling and a causal convolution, then linear interpolation in time (V5)."""
 
     def __init__(
         self, channels: int, *, interpolates: bool, operations: Operations, **factory: Any
@@ -127,7 +127,7 @@ class Upsampler3D(nn.Module):
         self.interpolates = interpolates
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of a clip; the first frame of the clip is never doubled in time."""
+        """Process the next chunk of a clip, whose first frame is never doubled in time."""
         is_first = not history.has(self.conv)
         x_BCFHW = convolve(self.conv, x_BCFHW, history)
         if self.interpolates and not is_first:
@@ -136,9 +136,9 @@ class Upsampler3D(nn.Module):
 
 
 class ResidualBlock3D(nn.Module):
-    """Two normalised causal convolutions beside a shortcut.
+    """Two normalised causal convolutions and a shortcut.
 
-    `repeats`: every input frame but the first of the clip stands for two, see `UpBlock3D`.
+    `repeats`: every input frame except the clip's first stands for two, see `UpBlock3D`.
     """
 
     def __init__(
@@ -164,8 +164,8 @@ class ResidualBlock3D(nn.Module):
         self.norm_per_frame = config.spatial_group_norm
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of a clip; with `repeats` twice as many frames come out."""
-        # One name and one step a line: every tensor is freed as soon as the next one is there.
+        """Process the next chunk of a clip; with `repeats`, twice as many frames come out."""
+        # One name and one step per line: every tensor is freed as soon as the next one exists.
         hidden = normalise(self.norm1, x_BCFHW, self.norm_per_frame)
         hidden = history.prepend(self.conv1, hidden, activate=True)
         hidden = self.conv1(hidden)
@@ -182,7 +182,7 @@ class ResidualBlock3D(nn.Module):
 
 
 def normalise(norm: nn.Module, x_BCFHW: Tensor, per_frame: bool) -> Tensor:
-    """Group normalisation, over each frame alone or over the chunk's frames together."""
+    """Group normalisation, over each frame separately or over the chunk's frames together."""
     if not per_frame:
         return norm(x_BCFHW)
     frames = x_BCFHW.transpose(1, 2)  # (B, F, C, H, W)

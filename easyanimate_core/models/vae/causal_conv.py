@@ -1,7 +1,7 @@
 """Causal 3-D convolution, computed chunk by chunk.
 
-A kernel of three frames sees two frames of the past; before the first frame of a clip it sees that
-frame itself. So a clip can be cut into chunks anywhere, if the last frames of each are remembered.
+A kernel of three frames sees two past frames; before the first frame of a clip it sees that frame
+itself. So a clip can be split into chunks anywhere, if the last frames of each are cached.
 
 Shapes: B batch, C channels, F frames, H, W height and width of this level, P frames of the past.
 """
@@ -23,17 +23,17 @@ KERNEL = 3
 
 @lru_cache(maxsize=8)
 def causal_conv3d(operations: Operations) -> Any:
-    """The namespace's Conv3d with causal arithmetic.
+    """The namespace's Conv3d, made causal.
 
     It derives from the namespace's own class and changes only what happens after that class has
-    cast or patched the weights, so streaming, patching and fp8 of a host apply to it.
+    cast or patched the weights, so a host's streaming, patching and fp8 features apply to it.
     """
 
     class CausalConv3d(operations.Conv3d):
-        """Conv3d over 3 x 3 x 3; its input is one frame, or the past frames and a chunk.
+        """3 x 3 x 3 Conv3d; its input is one frame, or the past frames followed by a chunk.
 
-        `repeats`: every frame stands for two equal ones, so twice as many come out (but the first
-        frame of a clip for one). `enlarges`: height and width are doubled beforehand (nearest).
+        `repeats`: every frame except the clip's first stands for two equal ones, so twice as many
+        come out. `enlarges`: height and width are doubled first (nearest).
         """
 
         def __init__(
@@ -46,7 +46,7 @@ def causal_conv3d(operations: Operations) -> Any:
             enlarges: bool = False,
             **factory: Any,
         ) -> None:
-            side = 0 if stride[1] == 2 else 1  # a strided convolution gets its padding beforehand
+            side = 0 if stride[1] == 2 else 1  # strided: the input is already padded
             super().__init__(
                 in_channels,
                 out_channels,
@@ -70,8 +70,8 @@ def causal_conv3d(operations: Operations) -> Any:
             elif self.repeats:
                 x = x.repeat_interleave(2, dim=2)
             if x.shape[2] == KERNEL:
-                # One frame to compute: many channels, and oneDNN takes 3/5 of the time for channels
-                # first. More frames are not worth the copy.
+                # One output frame with many channels: channels first, oneDNN takes 3/5 of the time.
+                # For more frames the copy does not pay.
                 x = x.contiguous()
             return super()._conv_forward(x, weight, bias)
 
@@ -81,14 +81,14 @@ def causal_conv3d(operations: Operations) -> Any:
 def convolve(conv: Any, x_BCFHW: Tensor, history: History, *, activate: bool = False) -> Tensor:
     """Run a causal convolution on the next chunk of a clip; the first chunk is one frame.
 
-    With `activate` it is run on SiLU of `x`.
+    With `activate`, SiLU is applied to `x` first.
     """
     x_BCFHW = history.prepend(conv, x_BCFHW, activate=activate)
     return conv(x_BCFHW)
 
 
 class History:
-    """What one run remembers between chunks: the last input frames of every convolution."""
+    """Cache of one run: the last input frames of every convolution."""
 
     def __init__(self) -> None:
         self._frames: dict[nn.Module, Tensor] = {}
@@ -98,9 +98,9 @@ class History:
         return conv in self._frames
 
     def prepend(self, conv: Any, x_BCFHW: Tensor, *, activate: bool = False) -> Tensor:
-        """`x` behind the remembered past of `conv`; the first frame of a run stays alone.
+        """`conv`'s cached past followed by `x`; the first frame of a run has no past.
 
-        With `activate` SiLU is applied to `x` on the way: one pass over the memory less.
+        With `activate`, SiLU is applied to `x` in the same pass over memory.
         """
         past_BCPHW = self._frames.get(conv)
         if past_BCPHW is None:
@@ -108,7 +108,7 @@ class History:
             x_BCFHW = _silu(x_BCFHW) if activate else x_BCFHW
             self._frames[conv] = x_BCFHW.expand(-1, -1, conv.past_frames, -1, -1)
             return x_BCFHW
-        # Pixels are whole in memory: joined like this they are copied in a quarter of the time.
+        # Memory is channels last: concatenated this way, copying takes a quarter of the time.
         past, new = channels_last(past_BCPHW), channels_last(x_BCFHW)
         if activate and not torch.is_grad_enabled():
             num_past = past.shape[1]
@@ -118,7 +118,7 @@ class History:
         else:
             joined = torch.cat([past, _silu(new) if activate else new], dim=1)
         x_BCFHW = channels_first(joined)
-        # A copy, because a view would keep all frames of the chunk in memory.
+        # A copy: a view would keep the whole chunk in memory.
         self._frames[conv] = x_BCFHW[:, :, -conv.past_frames :].clone()
         return x_BCFHW
 

@@ -16,7 +16,7 @@ from .causal_conv import History, causal_conv3d, convolve
 
 
 class Decoder(nn.Module):
-    """Upward path: every block but the last doubles the size, and all but the first the frames."""
+    """Every block except the last doubles the size; of those, all but the first double time."""
 
     def __init__(self, config: VAEConfig, *, operations: Operations, **factory: Any) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Decoder(nn.Module):
                 config,
                 widths[max(i - 1, 0)],
                 width,
-                # The second block is the first that doubles the frames.
+                # The second block is the first to double the frames.
                 repeats=i > 1 and config.spatial_group_norm,
                 upsampler=upsampler,
                 **layers,
@@ -48,9 +48,9 @@ class Decoder(nn.Module):
         self.norm_per_frame = config.spatial_group_norm
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of latents to (B, out channels, 4 F, 8 H, 8 W).
+        """Decode the next chunk of latents to (B, out channels, 4 F, 8 H, 8 W).
 
-        The first chunk is one latent frame and gives one frame.
+        The first chunk is one latent frame and decodes to one frame.
         """
         x_BCFHW = convolve(self.conv_in, x_BCFHW, history)
         x_BCFHW = self.mid_block(x_BCFHW, history)

@@ -16,7 +16,7 @@ from .causal_conv import History, causal_conv3d, convolve
 
 
 class Encoder(nn.Module):
-    """Downward path: every block but the last halves the size, and all but the first the frames."""
+    """Every block except the last halves the size; of those, all but the first halve time."""
 
     def __init__(self, config: VAEConfig, *, operations: Operations, **factory: Any) -> None:
         super().__init__()
@@ -42,9 +42,9 @@ class Encoder(nn.Module):
         self.norm_per_frame = config.spatial_group_norm
 
     def forward(self, x_BCFHW: Tensor, history: History) -> Tensor:
-        """The next chunk of a video to (B, 2 x latent channels, F / 4, H / 8, W / 8).
+        """Encode the next chunk of a video to (B, 2 x latent channels, F / 4, H / 8, W / 8).
 
-        The first chunk is one frame and gives one.
+        The first chunk is one frame and encodes to one latent frame.
         """
         x_BCFHW = convolve(self.conv_in, x_BCFHW, history)
         for block in self.down_blocks:

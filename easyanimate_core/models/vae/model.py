@@ -3,10 +3,10 @@
 Shapes: B batch, C channels, F frames, H, W height and width; f, h, w those of latents.
 A video of F = 4 n + 1 frames has f = n + 1 latent frames; h = H / 8, w = W / 8.
 
-Both ways run in chunks: the first frame alone, then `mini_batch_encoder` frames or
+Encoding and decoding run in chunks: the first frame alone, then `mini_batch_encoder` frames or
 `mini_batch_decoder` latent frames at a time, so memory does not grow with the length. V5 normalises
-over the frames of a chunk and interpolates time within it: there the chunk length belongs to the
-model. V5.1 gives the same result for every chunk length.
+over a chunk and interpolates time within it, so its chunk length is part of the model. V5.1 gives
+the same result for every chunk length.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from .causal_conv import History
 from .decoder import Decoder
 from .encoder import Encoder
 
-#: What the widest activation of a decoded chunk may take, where the chunk's length is free.
+#: Limit on the largest activation of a decoded chunk, if the chunk length is free (V5.1).
 CHUNK_BYTES = 96 * 2**20
 
 
 class AutoencoderKLMagvit(nn.Module):
-    """Video to latents and back. Parameters have the names of the published checkpoints."""
+    """Video to latents and back, with parameters named as in the published checkpoints."""
 
     def __init__(
         self,
@@ -52,10 +52,10 @@ class AutoencoderKLMagvit(nn.Module):
         self.decoder = Decoder(config, operations=operations, **factory)
 
     def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
-        """Distribution of the latents of a video in [-1, 1] with F = 4 n + 1.
+        """Latent distribution of a video in [-1, 1] with F = 4 n + 1.
 
-        Raises `InputError` for a length or size that the VAE cannot take. `progress` gets one call
-        per chunk, stage "encode".
+        Raises `InputError` for a length or size that the VAE cannot take. `progress` is called once
+        per chunk, with stage "encode".
         """
         self.check_video(video_BCFHW)
         chunks = _chunks(video_BCFHW.shape[2], self.config.mini_batch_encoder)
@@ -75,16 +75,16 @@ class AutoencoderKLMagvit(nn.Module):
         chunk_bytes: int = CHUNK_BYTES,
         progress: Progress = silent,
     ) -> Tensor:
-        """Video (B, C, F, H, W) of unscaled latents, about [-1, 1], not clamped.
+        """Decode unscaled latents to a video (B, C, F, H, W), about [-1, 1], not clamped.
 
-        A chunk is one latent frame for V5, and for V5.1 as many as keep its widest activation
-        within `chunk_bytes`. Raises `InputError` for latents of another shape. `progress` gets one
-        call per chunk, stage "decode".
+        A chunk is one latent frame for V5; for V5.1, as many as keep its largest activation within
+        `chunk_bytes`. Raises `InputError` for latents of another shape. `progress` is called once
+        per chunk, with stage "decode".
         """
         self.check_latents(latents_BCfhw)
         batch, _, num_latent_frames, height, width = latents_BCfhw.shape
         chunks = _chunks(num_latent_frames, self.decode_chunk_length(latents_BCfhw, chunk_bytes))
-        # Filled chunk by chunk: joining a list at the end would hold the whole video twice.
+        # Filled chunk by chunk: concatenating a list would hold the whole video twice.
         video_BCFHW = latents_BCfhw.new_empty(
             batch,
             self.config.out_channels,
@@ -103,10 +103,10 @@ class AutoencoderKLMagvit(nn.Module):
         return video_BCFHW
 
     def decode_chunk_length(self, latents_BCfhw: Tensor, chunk_bytes: int) -> int:
-        """Latent frames that are decoded at a time.
+        """Number of latent frames to decode at a time.
 
-        V5 normalises over a chunk, so its length is part of the result. V5.1 does not, and two
-        frames at a time cost less than twice one.
+        V5 normalises over a chunk, so its length affects the result. V5.1 does not, and two frames
+        at a time take less than twice as long as one.
         """
         if not self.config.spatial_group_norm:
             return self.config.mini_batch_decoder
@@ -131,8 +131,8 @@ class AutoencoderKLMagvit(nn.Module):
         _check_channels("latents", latents_BCfhw, self.config.latent_channels)
         if min(latents_BCfhw.shape) < 1:
             raise InputError(
-                f"The latents' shape is {tuple(latents_BCfhw.shape)}; every side must be at least "
-                "1. Pass at least one latent frame."
+                f"The latents have shape {tuple(latents_BCfhw.shape)}; no dimension may be empty. "
+                "Pass at least one latent frame."
             )
 
 
@@ -148,7 +148,7 @@ class Posterior:
         return self.mean
 
     def sample(self, generator: torch.Generator) -> Tensor:
-        """Random latents; the noise is drawn on the CPU, so that every device gives the same."""
+        """Random latents; the noise is drawn on the CPU, so that all devices give the same."""
         noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
         return self.mean + torch.exp(0.5 * self.logvar) * noise.to(self.mean.device)
 
@@ -163,7 +163,7 @@ def _check_config(config: VAEConfig) -> None:
     if config.mini_batch_encoder < 1 or config.mini_batch_encoder % TEMPORAL_FACTOR:
         raise CheckpointError(
             f"The VAE's mini_batch_encoder is {config.mini_batch_encoder}; it must be a positive "
-            f"multiple of {TEMPORAL_FACTOR}, the frames of one latent frame. Correct config.json."
+            f"multiple of {TEMPORAL_FACTOR}, the frames per latent frame. Correct config.json."
         )
 
 
@@ -177,5 +177,5 @@ def _check_channels(name: str, x: Tensor, channels: int) -> None:
     if x.ndim != 5 or x.shape[1] != channels:
         raise InputError(
             f"The {name} have shape {tuple(x.shape)}; the VAE needs 5 dimensions "
-            f"(batch, {channels} channels, frames, height, width). Add or move dimensions."
+            f"(batch, {channels} channels, frames, height, width). Add or permute dimensions."
         )

@@ -1,11 +1,11 @@
-"""Encoding and decoding in overlapping tiles: memory follows the tile, not the picture.
+"""Encoding and decoding in overlapping tiles: memory depends on the tile size, not the frame size.
 
 Shapes: B batch, C channels, F frames, H, W height and width; f, h, w those of latents.
 
-Every tile runs over the whole length of the clip. All tiles have the full size and are spread
-evenly, so that the normalisation of no tile rests on a narrow strip. Neighbours are blended over
-the middle half of their overlap; the outer quarter of a tile, which knows least of its
-surroundings, is not used.
+Every tile covers the whole length of the clip. All tiles have the full size and are spaced evenly,
+so that no tile is normalised over a narrow strip. Neighbours are blended over the middle half of
+their overlap; the quarter of the overlap at a tile's edge, which has the least context, is not
+used.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from ..geometry import SPATIAL_FACTOR
 from ..specs import VAEConfig
 from .model import AutoencoderKLMagvit, Posterior
 
-#: Sides of tiles in pixels that are tried against memory, the largest and fastest first.
+#: Tile sides in pixels to try against the available memory, the largest and fastest first.
 TILE_SIDES = (768, 512, 384, 256)
-#: Less overlap than this many pixels leaves seams: a pixel's surroundings reach about as far.
+#: Overlap in pixels below which seams appear: about as far as a pixel's context reaches.
 _LEAST_OVERLAP = 64
 
 
 @dataclass(frozen=True)
 class Tiles:
-    """Square tiles: `size` and the least `overlap` of neighbours in pixels, multiples of 8."""
+    """Square tiles: `size` and minimum `overlap` of neighbours in pixels, multiples of 8."""
 
     size: int
     overlap: int
 
     @classmethod
     def of_side(cls, side: int) -> Tiles:
-        """Tiles of a side in pixels, which overlap by a quarter of it as the original's do.
+        """Tiles of `side` pixels that overlap by a quarter of it, as in the original.
 
         Raises:
-            InputError: `side` is no multiple of 8, or below 128.
+            InputError: `side` is not a multiple of 8, or is below 128.
         """
         quarter = side // 4 // SPATIAL_FACTOR * SPATIAL_FACTOR
         return cls(side, max(quarter, _LEAST_OVERLAP))
@@ -64,7 +64,7 @@ class Tiles:
 
 @dataclass(frozen=True)
 class TiledEncoder:
-    """A VAE that encodes in tiles, called as the VAE itself."""
+    """A VAE that encodes in tiles, with the interface of the VAE itself."""
 
     vae: AutoencoderKLMagvit
     tiles: Tiles
@@ -75,16 +75,16 @@ class TiledEncoder:
         return self.vae.config
 
     def encode(self, video_BCFHW: Tensor, *, progress: Progress = silent) -> Posterior:
-        """As `encode_tiled`."""
+        """See `encode_tiled`."""
         return encode_tiled(self.vae, video_BCFHW, self.tiles, progress=progress)
 
 
 def encode_tiled(
     vae: AutoencoderKLMagvit, video_BCFHW: Tensor, tiles: Tiles, *, progress: Progress = silent
 ) -> Posterior:
-    """`vae.encode` in tiles; a video within one tile is encoded as a whole.
+    """`vae.encode` in tiles; a video that fits in one tile is encoded as a whole.
 
-    `progress` gets one call per chunk of a tile, stage "encode".
+    `progress` is called once per chunk of a tile, with stage "encode".
     """
     vae.check_video(video_BCFHW)
 
@@ -101,9 +101,9 @@ def encode_tiled(
 def decode_tiled(
     vae: AutoencoderKLMagvit, latents_BCfhw: Tensor, tiles: Tiles, *, progress: Progress = silent
 ) -> Tensor:
-    """`vae.decode` in tiles; latents within one tile are decoded as a whole.
+    """`vae.decode` in tiles; latents that fit in one tile are decoded as a whole.
 
-    `progress` gets one call per chunk of a tile, stage "decode".
+    `progress` is called once per chunk of a tile, with stage "decode".
     """
     vae.check_latents(latents_BCfhw)
 
@@ -120,7 +120,10 @@ def _run_tiles(
     scales: tuple[int, int],
     progress: Progress,
 ) -> Tensor:
-    """Blend `run` of every tile. `scales`: pixels per latent pixel of the input and the output."""
+    """Run every tile and blend the results.
+
+    `scales`: pixels per latent pixel of the input and of the output.
+    """
     scale_in, scale_out = scales
     rows, columns = (_spans(side // scale_in, tiles) for side in x.shape[3:])
     row_shares, column_shares = (_shares(spans, scale_out) for spans in (rows, columns))
@@ -148,7 +151,7 @@ def _scaled(span: slice, scale: int) -> slice:
 
 
 def _spans(length: int, tiles: Tiles) -> list[slice]:
-    """Where the tiles lie along an axis of `length` latent pixels."""
+    """Positions of the tiles along an axis of `length` latent pixels."""
     size, overlap = tiles.size // SPATIAL_FACTOR, tiles.overlap // SPATIAL_FACTOR
     if length <= size:
         return [slice(0, length)]
@@ -158,7 +161,7 @@ def _spans(length: int, tiles: Tiles) -> list[slice]:
 
 
 def _shares(spans: list[slice], scale: int) -> Tensor:
-    """Share of each tile in each pixel of the axis, (tiles, pixels), 1 in sum over the tiles."""
+    """Blending weight of each tile at each pixel, (tiles, pixels); the tiles' weights sum to 1."""
     shares = torch.zeros(len(spans), spans[-1].stop * scale)
     for i, span in enumerate(spans):
         shares[i, _scaled(span, scale)] = 1

@@ -1,14 +1,14 @@
 """A causal convolution in float32, with as few products as its frames allow.
 
 The convolution over time is written as 2-D convolutions ("products") of sums of frames with sums of
-taps, because there are fewer of them than frames times taps:
+taps, because fewer of them are needed than frames times taps:
 
-* the first frame of a clip: 1 instead of 3, all taps see the same frame;
+* the first frame of a clip: 1 instead of 3, because all taps see the same frame;
 * a pair of frames: 4 instead of 6, Winograd's F(2, 3) (Lavin and Gray, arXiv:1509.09308);
-* a frame that is shown twice: 3 instead of 6;
-* behind a nearest 2x enlargement, 2 x 2 taps instead of 3 x 3: the others see the same pixels.
+* a repeated frame: 3 instead of 6;
+* after nearest 2x upsampling, 2 x 2 taps instead of 3 x 3: the others see the same pixels.
 
-Half precision would round those sums, so there the plain convolution is done.
+Half precision would round those sums, so it uses the plain convolution.
 
 Shapes: B batch, C channels, F frames, H, W height and width of this level.
 """
@@ -27,7 +27,7 @@ Times = tuple[float, float, float]
 
 
 class CausalLayer(Protocol):
-    """What is read of a causal convolution, see `CausalConv3d`."""
+    """The attributes of `CausalConv3d` that are used here."""
 
     stride: tuple[int, int, int]
     padding: tuple[int, int, int]
@@ -40,7 +40,7 @@ def conv_by_products(
 ) -> Tensor | None:
     """Convolution of a first frame, or of past frames and a chunk; weight (out, in, 3, 3, 3).
 
-    None where the plain convolution is as good: in every other dtype, and for an odd frame alone.
+    None if the plain convolution is as good: in other dtypes, and for an odd number of frames.
     """
     num_frames = x_BCFHW.shape[2]
     in_pairs = layer.stride[0] == 1 and num_frames % 2 == 0
@@ -89,11 +89,11 @@ def _conv_frames(x_BCFHW: Tensor, taps: Tensor, bias: Tensor | None, layer: Caus
 def _sum_taps(weight: Tensor, times: Times, *, enlarges: bool) -> Tensor:
     """2-D kernels: the taps (out, in, 3, 3, 3) summed over time with the factors `times`.
 
-    (out, in, 3, 3), or with `enlarges` (4 x out, in, 2, 2): those that do on an image what the sum
-    does on its 2x nearest enlargement, one per copy of a pixel. The first copy sees the pixels
+    (out, in, 3, 3), or with `enlarges` (4 x out, in, 2, 2): kernels that do to an image what the
+    sum does to its nearest 2x upsampling, one per copy of a pixel. The first copy sees the pixels
     [before, own, own], the second [own, own, after], in rows and in columns.
 
-    A matrix product: adding strided taps takes several times as long.
+    Done as a matrix product: adding strided taps takes several times as long.
     """
     if not enlarges and sorted(times) == [0, 0, 1]:
         return weight[:, :, times.index(1)]
@@ -111,7 +111,7 @@ def _sum_taps(weight: Tensor, times: Times, *, enlarges: bool) -> Tensor:
 
 
 def _join_pairs(earlier_BCFHW: Tensor, later_BCFHW: Tensor) -> Tensor:
-    """Frames in turn from one and the other: (B, C, 2 F, H, W)."""
+    """The frames of both, interleaved: (B, C, 2 F, H, W)."""
     pairs = [channels_last(earlier_BCFHW), channels_last(later_BCFHW)]
     return channels_first(torch.stack(pairs, dim=2).flatten(1, 2))
 
@@ -119,7 +119,7 @@ def _join_pairs(earlier_BCFHW: Tensor, later_BCFHW: Tensor) -> Tensor:
 def _join_copies(y_BCFHW: Tensor) -> Tensor:
     """(B, 4 x C, F, H + 1, W + 1), one quarter per copy, to (B, C, F, 2 H, 2 W).
 
-    The kernels of the first copies reach one pixel back, those of the second one ahead.
+    Kernels of the first copies reach one pixel back, those of the second one pixel ahead.
     """
     height, width = y_BCFHW.shape[3] - 1, y_BCFHW.shape[4] - 1
     # Copy p in rows, q in columns.
@@ -135,16 +135,16 @@ def _join_copies(y_BCFHW: Tensor) -> Tensor:
 def channels_last(x_BCFHW: Tensor) -> Tensor:
     """View as (B, F, H, W, C).
 
-    That is the order in memory here: whole pixels are copied (a quarter of the time of torch.cat on
-    the other view), and frames, not channels, are joined for `group_norm` and 2-D convolutions.
+    This is the memory order here: whole pixels are copied (in a quarter of the time of torch.cat on
+    the other view), and frames, not channels, are merged for `group_norm` and 2-D convolutions.
     """
     return x_BCFHW.permute(0, 2, 3, 4, 1)
 
 
 def channels_first(x_BFHWC: Tensor) -> Tensor:
-    """The view back.
+    """The inverse view.
 
-    Axes are joined before it: joined after it, a batch of one gets a stride by which `group_norm`
-    no longer knows the order in memory, and copies.
+    Merge axes before it: merged after it, a batch of one gets a stride from which `group_norm` no
+    longer recognises the memory order, and copies.
     """
     return x_BFHWC.permute(0, 4, 1, 2, 3)

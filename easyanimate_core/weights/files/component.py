@@ -20,7 +20,7 @@ WEIGHTS_FILE = "diffusion_pytorch_model.safetensors"
 def write_transformer(
     folder: Path, config: TransformerConfig, weights: Mapping[str, Tensor]
 ) -> None:
-    """A denoiser's folder: `config.json` as the published ones have it, and one file."""
+    """Write a denoiser folder: `config.json` as in the published ones, and one file."""
     content: dict[str, Any] = {
         "_class_name": "EasyAnimateTransformer3DModel",
         "activation_fn": "gelu-approximate",
@@ -38,7 +38,7 @@ def write_transformer(
 
 
 def write_vae(folder: Path, config: VAEConfig, weights: Mapping[str, Tensor]) -> None:
-    """A VAE's folder."""
+    """Write a VAE folder."""
     content = {
         "_class_name": "AutoencoderKLMagvit",
         "act_fn": "silu",
@@ -54,7 +54,7 @@ def write_vae(folder: Path, config: VAEConfig, weights: Mapping[str, Tensor]) ->
 def write_component(
     folder: Path, file: str, config: Mapping[str, Any], weights: Mapping[str, Tensor]
 ) -> None:
-    """A new folder with `config.json` and one file of `weights`."""
+    """Create a folder with `config.json` and one file of `weights`."""
     folder.mkdir(parents=True)
     text = json.dumps(config, indent=2, ensure_ascii=False) + "\n"
     (folder / "config.json").write_bytes(text.encode())

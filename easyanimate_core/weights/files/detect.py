@@ -1,4 +1,4 @@
-"""What a checkpoint folder holds, from its configs and tensor headers; never from its name."""
+"""What a checkpoint folder contains, by its configs and tensor headers, never by its name."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from .tensor_files import TensorFiles, TensorInfo, read_tensor_files
 BLOCK_PREFIX = "transformer_blocks."
 #: Key of a single file's metadata: the content of the component's `config.json`.
 CONFIG_KEY = "easyanimate.config"
-#: Tensors that a denoiser and a VAE have whatever their size.
+#: Tensors that every denoiser and every VAE has, regardless of size.
 _DENOISER_MARK, _VAE_MARK = "proj.weight", "quant_conv.weight"
 
 
 class Layout(str, Enum):
-    """Whose tensor names a component's files use."""
+    """The naming scheme of a component's tensors."""
 
     ORIGINAL = "original"
     DIFFUSERS = "diffusers"
@@ -35,7 +35,7 @@ class Layout(str, Enum):
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """A checkpoint folder, read from configs and headers only.
+    """A checkpoint folder, as described by its configs and headers.
 
     `scheduler` is the content of `scheduler/scheduler_config.json`; `text_encoders` are the tensor
     files of one (V5.1) or two (V5) text encoders.
@@ -62,27 +62,27 @@ class CheckpointInfo:
 
     @property
     def size(self) -> str:
-        """The denoiser's size as users call it: 7B, 12B, or the number of parameters."""
+        """The denoiser's size: 7B, 12B, or the number of parameters."""
         return model_size(self.transformer_files.num_parameters)
 
 
 def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
-    """Read what a checkpoint folder is. No tensor is loaded.
+    """Inspect a checkpoint folder without loading a tensor.
 
     Raises:
-        CheckpointError: The folder or a part of it is missing, damaged, or another model's.
+        CheckpointError: The folder or part of it is missing, damaged, or from another model.
     """
     path = Path(path)
     if not is_folder(path):
         raise CheckpointError(
-            f"{path} is not a folder. Give an EasyAnimate checkpoint folder: it holds "
+            f"{path} is not a folder. Give an EasyAnimate checkpoint folder, which contains "
             "transformer/, vae/, text_encoder/, tokenizer/ and scheduler/."
         )
     missing = [name for name in ("transformer", "vae") if not (path / name).is_dir()]
     if missing:
         raise CheckpointError(
             f"{path} has no {' and no '.join(name + '/' for name in missing)}: it is not an "
-            "EasyAnimate checkpoint folder, or its download is not complete."
+            "EasyAnimate checkpoint folder, or its download is incomplete."
         )
     transformer_files = read_denoiser_files(path / "transformer")
     found_vae = read_tensor_files(path / "vae")
@@ -92,7 +92,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
     if vae.latent_channels != transformer.out_channels:
         raise CheckpointError(
             f"The VAE has {vae.latent_channels} latent channels and the denoiser "
-            f"{transformer.out_channels}: they are not of one checkpoint."
+            f"{transformer.out_channels}: they are from different checkpoints."
         )
     encoders = ["text_encoder"] + ["text_encoder_2"] * (transformer.version is Version.V5)
     return CheckpointInfo(
@@ -108,7 +108,7 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
 
 
 def model_size(num_parameters: int) -> str:
-    """A denoiser's size as users call it: 7B, 12B, or the number of parameters."""
+    """A denoiser's size: 7B, 12B, or the number of parameters."""
     for name, low, high in (("7B", 6.5e9, 7.5e9), ("12B", 11e9, 13e9)):
         if low < num_parameters < high:
             return name
@@ -118,10 +118,10 @@ def model_size(num_parameters: int) -> str:
 def read_transformer_config(
     folder: Path, tensors: Mapping[str, TensorInfo], metadata: Mapping[str, str] | None = None
 ) -> TransformerConfig:
-    """The denoiser's configuration: `config.json`, checked against the tensors themselves.
+    """The denoiser's configuration: `config.json`, checked against the tensors.
 
-    A single file may have its config beside it (`NAME.json`) or in its own `metadata`; where there
-    is none, the tensors alone decide.
+    A single file's config may be next to it (`NAME.json`) or in its `metadata`; without one, the
+    configuration is derived from the tensors alone.
     """
     derived = transformer_config_fields(tensors)
     stated = stated_config(folder, metadata)
@@ -134,27 +134,27 @@ def read_transformer_config(
         stated = getattr(config, "num_mmdit_layers" if name == "mmdit_layers" else name)
         if stated != value:
             raise CheckpointError(
-                f"{where} says {name} = {stated}, but the tensors beside it have {name} = {value}: "
-                "the config or the weights belong to another model. Download both again."
+                f"{where} has {name} = {stated}, but its tensors have {name} = {value}: the config "
+                "or the weights belong to another model. Download both again."
             )
-    config.head  # noqa: B018  (raises when the number of channels fits no head)
+    config.head  # noqa: B018  (raises if the number of channels fits no head)
     return config
 
 
 def config_path(path: Path) -> Path:
-    """Where the config of a component's folder, or of a single file, lies."""
+    """The path of the config of a component folder or of a single file."""
     return path / "config.json" if path.is_dir() else path.with_suffix(".json")
 
 
 def stated_config(path: Path, metadata: Mapping[str, str] | None) -> dict[str, Any] | None:
-    """The content of a component's config: its file, else what a single file's metadata hold."""
+    """The content of a component's config: its file, else the one in a single file's metadata."""
     if is_file(config_path(path)):
         return read_json(config_path(path))
     text = (metadata or {}).get(CONFIG_KEY)
     if text is None:
         return None
     remedy = (
-        f"Download or convert it again, or put its config beside it as {config_path(path).name}."
+        f"Download or convert it again, or put its config next to it as {config_path(path).name}."
     )
     name = f"{CONFIG_KEY} in the metadata of {path}"
     return json_value(text, dict, name, error=CheckpointError, remedy=remedy)
@@ -166,9 +166,9 @@ def read_vae_config(
     version: Version,
     metadata: Mapping[str, str] | None = None,
 ) -> VAEConfig:
-    """A single VAE file's configuration: the `.json` beside it, its metadata, or its tensors.
+    """A single VAE file's configuration: from the `.json` next to it, its metadata or its tensors.
 
-    `version` says how it normalises, which the tensors do not tell.
+    `version` determines the normalisation, which the tensors do not reveal.
     """
     stated = stated_config(file, metadata)
     if stated is not None:
@@ -189,7 +189,7 @@ def read_vae_config(
 
 
 def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, Any]:
-    """The fields of `TransformerConfig` that the tensors' names and shapes tell.
+    """The fields of `TransformerConfig` that follow from the tensors' names and shapes.
 
     Args:
         tensors: Headers of a denoiser in either layout.
@@ -228,25 +228,25 @@ def transformer_config_fields(tensors: Mapping[str, TensorInfo]) -> dict[str, An
 
 
 def denoiser_files(files: TensorFiles) -> TensorFiles | None:
-    """The denoiser in `files` under its own names, whatever programs put before them.
+    """The denoiser in `files` under its own names, without the prefixes that programs add.
 
-    None where there is no denoiser; in a file with several networks the others are left out.
+    None if there is no denoiser; in a file with several networks, the others are left out.
     """
     return _network_files(files, _DENOISER_MARK, DENOISER_WORDS)
 
 
 def vae_files(files: TensorFiles) -> TensorFiles | None:
-    """The same of a VAE."""
+    """The same for a VAE."""
     return _network_files(files, _VAE_MARK, VAE_WORDS)
 
 
 def in_original_names(files: TensorFiles) -> TensorFiles:
-    """A denoiser's tensors, of either layout, under the original's names."""
+    """A denoiser's tensors, in either layout, under the original names."""
     return files.renamed({key_maps_transformer.to_original(name): name for name in files})
 
 
 def read_denoiser_files(path: Path) -> TensorFiles:
-    """The tensors of a denoiser's file or folder; what is none comes as it is, for its refusal."""
+    """The denoiser in a file or folder; without one, all tensors, which later checks refuse."""
     files = read_tensor_files(path)
     return denoiser_files(files) or files
 
@@ -269,13 +269,13 @@ def _count_blocks(names: Mapping[str, Any], part: str) -> int:
 
 
 def _count(names: Mapping[str, Any], pattern: str) -> int:
-    """How many different numbers the pattern finds at the beginning of the names."""
+    """How many different numbers the pattern finds at the start of the names."""
     found = (re.match(pattern, name) for name in names)
     return len({match.group(1) for match in found if match})
 
 
 def _layout(transformer: TensorFiles) -> Layout:
-    """Diffusers when the denoiser uses diffusers' names; the VAE's are the same in both."""
+    """Diffusers if the denoiser uses diffusers' names; a VAE's are the same in both."""
     renamed = any(key_maps_transformer.to_original(name) != name for name in transformer)
     return Layout.DIFFUSERS if renamed else Layout.ORIGINAL
 

@@ -1,4 +1,4 @@
-"""Which of a component folder's files hold its tensors."""
+"""Which files of a component folder contain its tensors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ SAFETENSORS_SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 _USUAL_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _SHARD = re.compile(r"-(\d{5})-of-(\d{5})\.\w+$")
-#: What file systems allow.
+#: The limit of common file systems.
 _LONGEST_NAME = 255
 
 
 def component_files(path: Path, *, pickles: bool) -> tuple[list[Path], Mapping[str, str] | None]:
-    """The files with a component's tensors, and the index (tensor to file) where there is one.
+    """The files with a component's tensors, and the index (tensor to file) if there is one.
 
     Args:
         path: A file, or a folder with one file, shards with an index, or numbered shards.
-        pickles: Whether pickles are taken where there are no safetensors.
+        pickles: Whether pickles are accepted if there are no safetensors.
 
     Raises:
-        CheckpointError: Nothing is there, shards are missing, an index names a file elsewhere, or
-            the choice among several files is not clear.
+        CheckpointError: Nothing is found, shards are missing, an index refers to a file in another
+            folder, or the choice among several files is ambiguous.
     """
     if is_file(path):
         return [path], None
@@ -52,7 +52,7 @@ def component_files(path: Path, *, pickles: bool) -> tuple[list[Path], Mapping[s
 
 
 def is_file(path: Path) -> bool:
-    """Whether it is a file; a name that no file can have is none."""
+    """Whether it is a file; False for an impossible file name."""
     try:
         return path.is_file()
     except (OSError, ValueError):
@@ -68,19 +68,19 @@ def is_folder(path: Path) -> bool:
 
 
 def refuse_pickles(path: Path, files: Sequence[Path]) -> None:
-    """Raise `CheckpointError` if there are `files`, pickles in `path`, and say what to do."""
+    """Raise `CheckpointError`, with the remedy, if there are `files`, pickles in `path`."""
     if not files:
         return
     target = files[0].with_suffix(SAFETENSORS_SUFFIX)
-    if target == path:  # a pickle by its content
+    if target == path:  # a pickle with a safetensors name
         target = path.with_name(f"{path.stem}-converted{SAFETENSORS_SUFFIX}")
     source = files[0]
     if len(files) > 1:
         source, target = path, path / f"model{SAFETENSORS_SUFFIX}"
     raise CheckpointError(
         f"{files[0]} is a pickle. Opening a pickle can run any code that its author put in, so "
-        "only safetensors are read. Download the .safetensors version, or make one of the tensors "
-        f"alone, running nothing, by: {own_command('convert', source, target)}"
+        "only safetensors are read. Download the .safetensors version, or extract the tensors "
+        f"without running any code: {own_command('convert', source, target)}"
     )
 
 
@@ -89,8 +89,8 @@ def check_index(index: Mapping[str, str], names: Iterable[str]) -> None:
     absent = sorted(set(index) - set(names))
     if absent:
         raise CheckpointError(
-            f"The index names {len(absent)} tensors that its files do not hold, "
-            f"{absent[0]} among them. Download the checkpoint again."
+            f"The index lists {len(absent)} tensors that its files lack, such as {absent[0]}. "
+            "Download the checkpoint again."
         )
 
 
@@ -124,7 +124,7 @@ def _find_index(
     found = [file for file in listed if file.name.lower().endswith(endings)]
     if not found:
         return None
-    # The real text-encoder folders come with an index whose shards may have been merged to one.
+    # Published text encoder folders contain an index whose shards may have been merged into one.
     weight_map = read_json(found[0]).get("weight_map")
     is_map = isinstance(weight_map, dict) and all(isinstance(f, str) for f in weight_map.values())
     if not is_map or not weight_map:
@@ -138,24 +138,24 @@ def _find_index(
         return None
     if missing:
         raise CheckpointError(
-            f"{found[0].name} names {', '.join(missing)}, not found in {path}. "
+            f"{found[0].name} lists {', '.join(missing)}, not found in {path}. "
             "Download the missing shards."
         )
     return weight_map
 
 
 def _check_shard_name(index: Path, name: str, suffixes: tuple[str, ...]) -> None:
-    """Raise `CheckpointError` unless a shard's name is that of a file in the index's folder."""
+    """Raise `CheckpointError` unless a shard's name is a plain file name of this format."""
     plain = not set(name) & set("/\\:\0") and name not in ("", ".", "..")
     if not plain or len(name.encode(errors="replace")) > _LONGEST_NAME:
         raise CheckpointError(
-            f"{index} names the file {name[:100]!r}; a shard is a plain file name, in the folder "
-            "of its index. The index is damaged or not to be trusted: download it again."
+            f"{index} lists the file {name[:100]!r}; a shard must be a plain file name, in the "
+            "folder of its index. The index is damaged or malicious: download it again."
         )
     if name.lower().endswith(PICKLE_SUFFIXES) and suffixes != PICKLE_SUFFIXES:
         refuse_pickles(index.parent, [index.parent / name])
     if not name.lower().endswith(suffixes):
         raise CheckpointError(
-            f"{index} names the file {name!r}; its shards must end in {' or '.join(suffixes)}. "
+            f"{index} lists the file {name!r}; its shards must end in {' or '.join(suffixes)}. "
             "Download the checkpoint again."
         )

@@ -1,6 +1,6 @@
-"""Reading GGUF files: one denoiser whose matrices are stored in blocks of few bits.
+"""Reading GGUF files: a denoiser whose matrices are stored in low-bit blocks.
 
-The package `gguf` does the arithmetic of the blocks; headers are read in `gguf_header`.
+The package `gguf` dequantizes the blocks; headers are read in `gguf_header`.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 GGUF_SUFFIX = ".gguf"
-#: Written into `general.architecture`. No other program has fixed one for these models.
+#: Value of `general.architecture`. No other program has defined one for these models.
 ARCHITECTURE = "easyanimate"
-#: Fields with the true shape of a tensor that a converter folded into rows of whole blocks.
+#: Fields with the true shape of a tensor that a converter reshaped into rows of whole blocks.
 _FOLDED = "comfy.gguf.orig_shape."
-#: Values are unpacked in groups of this many, because the arithmetic needs several copies.
+#: Number of values unpacked at a time, because unpacking makes several copies.
 _VALUES_AT_ONCE = 1 << 24
 
 
 class GGUFFile:
-    """The tensors of a GGUF file by name. It is open while it is read, and not in between."""
+    """The tensors of a GGUF file by name. The file is open only while it is read."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -47,17 +47,17 @@ class GGUFFile:
         return list(self._tensors)
 
     def metadata(self) -> dict[str, str]:
-        """The fields that are texts."""
+        """The string fields."""
         return self._texts
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The format's name, such as Q8_0 or BF16, and the shape."""
+        """The name of the format, such as Q8_0 or BF16, and the shape."""
         return self._tensors[name].kind, self._shapes[name]
 
     def get_tensor(self, name: str) -> Tensor:
-        """A tensor as it is stored (F32, F16, BF16), or unpacked to float32.
+        """A tensor as stored (F32, F16, BF16), or unpacked to float32.
 
-        Stored ones may be kept: the file's map backs them, unless the file is small.
+        Tensors as stored may be kept: they are backed by the memory map, unless the file is small.
 
         Raises:
             CheckpointError: The package `gguf` cannot unpack this format.
@@ -68,7 +68,7 @@ class GGUFFile:
         return self._made(name, take(tensor.start, tensor.num_bytes))
 
     def read_tensor(self, name: str) -> Tensor:
-        """As `get_tensor`, in memory of its own."""
+        """Like `get_tensor`, in its own memory."""
         tensor = self._tensors[name]
         return self._made(name, self._bytes.copied(tensor.start, tensor.num_bytes))
 
@@ -85,9 +85,8 @@ class GGUFFile:
         stored = self._tensors[name].shape
         if prod(shape) != prod(stored) or min(shape, default=0) < 1:
             raise CheckpointError(
-                f"{name} of {self._file} is stored as {stored}, and {_FOLDED}{name} says {shape}, "
-                "which are other values in number. The file is damaged: convert or download it "
-                "again."
+                f"{name} of {self._file} is stored as {stored}, but {_FOLDED}{name} is {shape}, "
+                "a different number of values. The file is damaged: convert or download it again."
             )
         return shape
 

@@ -17,7 +17,7 @@ from .writer import Entry
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: llama.cpp's number for "mostly this type", `general.file_type`.
+#: llama.cpp's names for `general.file_type`, the type of most values.
 _FILE_TYPES = {
     "F32": "ALL_F32", "F16": "MOSTLY_F16", "BF16": "MOSTLY_BF16", "Q8_0": "MOSTLY_Q8_0",
     "Q5_1": "MOSTLY_Q5_1", "Q5_0": "MOSTLY_Q5_0", "Q4_1": "MOSTLY_Q4_1", "Q4_0": "MOSTLY_Q4_0",
@@ -25,7 +25,7 @@ _FILE_TYPES = {
 
 
 class GGUFStream:
-    """A GGUF file whose tensors come in the order in which they were announced, in pieces.
+    """Writes a GGUF file piece by piece, with the tensors in the order of `entries`.
 
     Use as a context manager. Leaving it without an exception asserts that every byte was written.
     """
@@ -47,7 +47,7 @@ class GGUFStream:
             self._writer.add_tensor_info(
                 name,
                 entry.shape,
-                np.dtype(np.float32),  # not uint8, which would mean that the shape is in bytes
+                np.dtype(np.float32),  # uint8 would mean that the shape is in bytes
                 self._left[name],
                 raw_dtype=GGMLQuantizationType[entry.dtype],
             )
@@ -59,7 +59,7 @@ class GGUFStream:
         return self
 
     def append(self, name: str, values: Tensor) -> None:
-        """The next bytes of a tensor."""
+        """Write the next values of a tensor."""
         import torch
 
         assert name == next(iter(self._left)), f"{name} is not the next tensor"
@@ -86,7 +86,7 @@ class GGUFStream:
 
 
 def packed_bytes(entry: Entry) -> int:
-    """Size of a tensor in GGUF."""
+    """Size of a tensor in GGUF, in bytes."""
     from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
     values, size = GGML_QUANT_SIZES[GGMLQuantizationType[entry.dtype]]

@@ -10,6 +10,6 @@ from ...errors import CheckpointError
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file, or `CheckpointError` naming the file and the fault."""
+    """Read a JSON object; raises `CheckpointError` with the file and the fault."""
     remedy = "Download this folder of the checkpoint again."
     return files.read_json(path, dict, error=CheckpointError, remedy=remedy)

@@ -1,14 +1,14 @@
-"""Tensor names of the denoiser: the original checkpoints' and diffusers', as data.
+"""Tensor names of the denoiser in the original layout and in diffusers'.
 
 The networks here use the original names. The two layouts differ in the text half of an MMDiT block:
-the original has a second attention module `attn2`, diffusers puts its layers into `attn1`.
+the original has a second attention module `attn2`, whose layers diffusers puts into `attn1`.
 """
 
 from __future__ import annotations
 
 import re
 
-#: (original, diffusers) parts of names inside `transformer_blocks.N.`.
+#: (original, diffusers) parts of names within `transformer_blocks.N.`.
 TEXT_ATTENTION = (
     ("attn2.to_q.", "attn1.add_q_proj."),
     ("attn2.to_k.", "attn1.add_k_proj."),
@@ -22,12 +22,12 @@ _BLOCK = re.compile(r"^(transformer_blocks\.\d+\.)(.*)$")
 
 
 def to_original(name: str) -> str:
-    """The original's name of a denoiser tensor, given in either layout."""
+    """The original name of a denoiser tensor named in either layout."""
     return _rename(name, {diffusers: original for original, diffusers in TEXT_ATTENTION})
 
 
 def to_diffusers(name: str) -> str:
-    """Diffusers' name of a denoiser tensor, given in either layout."""
+    """Diffusers' name of a denoiser tensor named in either layout."""
     return _rename(name, dict(TEXT_ATTENTION))
 
 

@@ -1,8 +1,8 @@
-"""Tensors out of PyTorch's pickled files, in the mode that builds tensors and runs nothing.
+"""Tensors from PyTorch's pickled files, read with `weights_only` so that no code runs.
 
-The one place that reads them, for `convert` and for detectors, whose published weights are
-pickles. `weights_only` refuses every object but tensors and plain containers; it is set here for
-every supported PyTorch, where the library relies on the default.
+The only place that reads pickles: for `convert`, and for detectors, whose published weights are
+pickles. `weights_only` refuses all objects except tensors and plain containers; it is set
+explicitly, because its default depends on the PyTorch version.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-#: Under which trainers put a network's tensors, beside what else they keep.
+#: Keys under which trainers save a network's tensors, next to other data.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "module", "model", "params",
              "network", "weights")  # fmt: skip
 _MOST_TENSORS = 100_000
@@ -27,10 +27,10 @@ _SHOWN = 4
 
 
 def read_pickle(path: Path, *, mapped: bool = False) -> dict[Any, Any]:
-    """The dict in a pickled file; `mapped` leaves its tensors on disk where its format allows that.
+    """The dict in a pickled file; `mapped` leaves its tensors on disk if the format allows it.
 
     Raises:
-        CheckpointError: It is damaged, holds objects that could run code, or is no dict.
+        CheckpointError: It is damaged, contains objects that could run code, or is not a dict.
     """
     import torch
 
@@ -44,22 +44,22 @@ def read_pickle(path: Path, *, mapped: bool = False) -> dict[Any, Any]:
         raise
     except MemoryError as error:
         raise CheckpointError(
-            f"{path} asks for more memory than there is: it is damaged, or too large for this "
+            f"{path} needs more memory than is available: it is damaged, or too large for this "
             "machine. Download it again, or the .safetensors version."
         ) from error
     except Exception as error:  # pickle's own error among others, and pickle is not imported here
         raise CheckpointError(
             f"{path} cannot be read as plain tensors ({_reason(error)}). It is damaged, or it "
-            "holds objects that could run code, which are refused. Download it again, or the "
+            "contains objects that could run code, which are refused. Download it again, or the "
             ".safetensors version."
         ) from error
     if not isinstance(state, dict):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a network's tensors.")
+        raise CheckpointError(f"{path} contains a {type(state).__name__}, not a network's tensors.")
     return state
 
 
 def _reason(error: Exception) -> str:
-    """The fault alone: PyTorch's message goes on to tell how to open the file all the same."""
+    """Only the fault: PyTorch's message goes on to explain how to open the file anyway."""
     text = str(error)
     found = re.search(
         r"unsupported (?:global: )?(?:GLOBAL|class|operand) [\w.]+", text, re.IGNORECASE
@@ -71,17 +71,17 @@ def _reason(error: Exception) -> str:
 
 
 def _refuse_packed(path: Path) -> None:
-    """PyTorch stores its tensors as they are; packed ones could be a thousand times the file."""
+    """PyTorch does not compress; unpacked, a compressed file could be a thousand times larger."""
     with zipfile.ZipFile(path) as archive:
         if any(info.compress_type != zipfile.ZIP_STORED for info in archive.infolist()):
             raise CheckpointError(
-                f"{path} is a compressed archive or a TorchScript program, not weights that "
-                "torch.save wrote. Unpack it, or download the weights themselves."
+                f"{path} is a compressed archive or a TorchScript program, not weights written by "
+                "torch.save. Unpack it, or download the weights themselves."
             )
 
 
 class PickleFile:
-    """The tensors of a pickled file by name; `left_out` are the names of what is none."""
+    """The tensors of a pickled file by name; `left_out` names its other entries."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -90,9 +90,9 @@ class PickleFile:
         self.left_out = tuple(str(name) for name, value in state.items() if not _is_tensor(value))
         if not self._tensors or len(self._tensors) > _MOST_TENSORS:
             raise CheckpointError(
-                f"{file} holds {len(self._tensors)} tensors beside "
-                f"{', '.join(self.left_out[:_SHOWN]) or 'nothing'}: it is not a network's weights. "
-                "Choose another file."
+                f"{file} contains {len(self._tensors)} tensors; other entries: "
+                f"{', '.join(self.left_out[:_SHOWN]) or 'none'}. It is not a network's weights: "
+                "choose another file."
             )
         for name, tensor in self._tensors.items():
             self._check(name, tensor)
@@ -102,44 +102,44 @@ class PickleFile:
         return list(self._tensors)
 
     def metadata(self) -> dict[str, str]:
-        """There is none in such a file."""
+        """Always empty: pickles have none."""
         return {}
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """The word of a safetensors header for the dtype, and the shape."""
+        """The dtype as in a safetensors header, and the shape."""
         tensor = self._tensors[name]
         return _words()[tensor.dtype], tuple(tensor.shape)
 
     def get_tensor(self, name: str) -> Tensor:
-        """A tensor; it shares its memory with what was loaded."""
+        """A tensor that shares memory with the loaded file."""
         return self._tensors[name].detach()
 
     read_tensor = get_tensor
 
     def _check(self, name: str, tensor: Tensor) -> None:
-        """Raise unless it is an ordinary tensor whose values the file really has."""
+        """Raise unless it is an ordinary tensor whose values are all in the file."""
         import torch
 
         plain = type(tensor) in (torch.Tensor, torch.nn.Parameter)
         if not plain or tensor.layout != torch.strided or tensor.is_meta or tensor.is_quantized:
             raise CheckpointError(
-                f"{name} of {self._file} is a {type(tensor).__name__} ({tensor.layout}), no plain "
-                "tensor. Save its values as a plain tensor, or use another file."
+                f"{name} of {self._file} is a {type(tensor).__name__} ({tensor.layout}), not a "
+                "plain tensor. Save its values as a plain tensor, or use another file."
             )
         if tensor.dtype not in _words():
             raise CheckpointError(
-                f"{name} of {self._file} is {tensor.dtype}, which safetensors made here do not "
-                f"hold. Use a file in float32, bfloat16 or float16."
+                f"{name} of {self._file} is {tensor.dtype}, which cannot be converted to "
+                "safetensors. Use a file in float32, bfloat16 or float16."
             )
         if tensor.nbytes > tensor.untyped_storage().nbytes():
             raise CheckpointError(
-                f"{name} of {self._file} is said to have {tensor.numel()} values, more than are "
-                "stored. The file is damaged or not to be trusted: download it again."
+                f"{name} of {self._file} claims {tensor.numel()} values, more than are stored. The "
+                "file is damaged or malicious: download it again."
             )
 
 
 def _unwrapped(state: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """The dict that holds the tensors themselves."""
+    """The innermost dict, which contains the tensors themselves."""
     while not any(map(_is_tensor, state.values())):
         inner = next((state[name] for name in _WRAPPERS if isinstance(state.get(name), dict)), None)
         if inner is None:

@@ -1,8 +1,8 @@
-"""Names of weights that are stored scaled: the weight, its scale, and a note about its format.
+"""Names of scaled weights in files: the weight, its scale, and a note about its format.
 
-The names are ComfyUI's: beside `X.weight` (fp8 or int8) lie `X.weight_scale` (float32, one value or
-one per output channel) and, for its loader, `X.comfy_quant` (JSON as bytes). `X.input_scale` is of
-activations, which are not quantised here. Other spellings have become these when a file was read.
+The names are ComfyUI's: `X.weight` (fp8 or int8) comes with `X.weight_scale` (float32, one value or
+one per output channel) and, for ComfyUI's loader, `X.comfy_quant` (JSON as bytes). `X.input_scale`
+is for activations, which are not quantised here. Reading a file converts other spellings to these.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from ...errors import CheckpointError
 
 SCALE, NOTE, INPUT_SCALE = ".weight_scale", ".comfy_quant", ".input_scale"
 SIDE_TENSORS = (SCALE, NOTE, INPUT_SCALE)
-#: An empty tensor by which programs tell that a file has scales; of two values where the weights
-#: are to be multiplied in full precision.
+#: An empty tensor that marks a file with scales; with two values, the weights are to be multiplied
+#: in full precision.
 MARKER = "scaled_fp8"
-#: Words for dtypes in safetensors headers that hold scaled weights.
+#: Dtypes of scaled weights, as in safetensors headers.
 SCALED_DTYPES = ("F8_E4M3", "I8")
 _SHOWN = 4
 
@@ -25,7 +25,7 @@ Info = TypeVar("Info")
 
 
 class Header(Protocol):
-    """What a file's header says about a tensor."""
+    """What a file's header contains about a tensor."""
 
     @property
     def dtype(self) -> str: ...
@@ -59,18 +59,18 @@ def input_scale_name(weight: str) -> str:
 
 
 def own_names(weight: str) -> tuple[str, ...]:
-    """The names of a weight and of what can lie beside it."""
+    """The names of a weight and of the tensors that may come with it."""
     return (weight, scale_name(weight), note_name(weight), input_scale_name(weight))
 
 
 def check_scales(infos: Mapping[str, Header], *, what: str) -> None:
-    """Raise `CheckpointError` unless weights and scales belong together, each to each.
+    """Raise `CheckpointError` unless scaled weights and scales match one to one.
 
-    fp8 without any scale in the file is a plain cast and is left alone.
+    fp8 in a file without any scale is a plain cast and passes.
 
     Args:
         infos: Headers by name.
-        what: The file's or folder's name for the message.
+        what: Name of the file or folder, for the message.
     """
     any_scale = any(name.endswith(SCALE) for name in infos)
     faults = []
@@ -85,8 +85,8 @@ def check_scales(infos: Mapping[str, Header], *, what: str) -> None:
                 faults.append(f"{weight} has no scale ({scale_name(weight)})")
             elif name.endswith(SCALE) and not _fits(info.shape, infos[weight].shape):
                 faults.append(
-                    f"{name} is {info.shape} for a weight of {infos[weight].shape}: one value or "
-                    "one per row"
+                    f"{name} is {info.shape} for a weight of {infos[weight].shape}; it must be one "
+                    "value or one per row"
                 )
         elif (info.dtype == "I8" or (info.dtype == "F8_E4M3" and any_scale)) and (
             scale_name(name) not in infos
@@ -96,8 +96,8 @@ def check_scales(infos: Mapping[str, Header], *, what: str) -> None:
         more = f" and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
         listed = "; ".join(dict.fromkeys(faults[:_SHOWN]))
         raise CheckpointError(
-            f"The scaled weights of {what} are not complete. {listed}{more}. Download or convert "
-            "it again."
+            f"The scaled weights of {what} are incomplete: {listed}{more}. Download or convert it "
+            "again."
         )
 
 

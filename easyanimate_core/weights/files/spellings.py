@@ -1,7 +1,7 @@
-"""Names that programs write for the same tensor, brought to one.
+"""Different programs' names for the same tensor, mapped to one.
 
-Every reader goes through here, so that a spelling that is known for weights is known for LoRAs and
-in ComfyUI too.
+Every reader uses this module, so that a spelling known for weights is also known for LoRAs and in
+ComfyUI.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ from collections.abc import Iterable
 
 from ...errors import CheckpointError
 
-#: What programs put before a denoiser's names, in any combination.
+#: Prefixes that programs add to a denoiser's names, in any combination.
 DENOISER_WORDS = ("model.", "diffusion_model.", "module.", "_orig_mod.", "transformer.")
-#: What ComfyUI puts before a VAE's names in a file with all parts, and the wrappers of trainers.
+#: Prefixes of a VAE's names: ComfyUI's in a full checkpoint file, and trainers' wrappers.
 VAE_WORDS = ("first_stage_model.", "vae.", "module.", "_orig_mod.")
-#: Layers around a network's own, which PyTorch names so wherever they stand.
+#: PyTorch's wrapper modules, which can occur anywhere in a name.
 _WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.|^(?:module\.)+"
 )
-#: Other programs' endings of the scales of weights in 8 bits, and ours, which are ComfyUI's.
+#: Other programs' suffixes for the scales of 8-bit weights, and ours, which are ComfyUI's.
 _SCALES = {".scale_weight": ".weight_scale", ".scale_input": ".input_scale"}
 
 
 def plain_name(name: str) -> str:
-    """A tensor's name without wrappers, and with our spelling of scales."""
+    """A tensor's name without wrappers, with our spelling of scales."""
     name = _WRAPPERS.sub("", name)
     for theirs, ours in _SCALES.items():
         if name.endswith(theirs):
@@ -33,15 +33,15 @@ def plain_name(name: str) -> str:
 
 
 def without_words(name: str, words: Iterable[str]) -> str:
-    """The name without any of `words` before it, in any order and number."""
+    """The name without leading `words`, in any order and number."""
     return _leading(words).sub("", name)
 
 
 def prefix_before(names: Iterable[str], marker: str, words: Iterable[str]) -> str | None:
-    """What stands before the tensor `marker`, made of `words` only; None where it is not there.
+    """The prefix of the tensor `marker`, made up of `words`; None if there is no such tensor.
 
     Raises:
-        CheckpointError: Two of them are there, so that it is not clear which is meant.
+        CheckpointError: There are two, so it is ambiguous which is meant.
     """
     leading = _leading(words)
     found = [
@@ -52,8 +52,8 @@ def prefix_before(names: Iterable[str], marker: str, words: Iterable[str]) -> st
     if len(found) > 1:
         listed = " and ".join(repr(prefix) for prefix in found)
         raise CheckpointError(
-            f"The file holds the same network more than once, under {listed} (such as a model and "
-            "its average). Save one of them alone."
+            f"The file contains the same network more than once, under {listed} (such as a model "
+            "and its EMA). Save only one of them."
         )
     return found[0] if found else None
 

@@ -1,7 +1,7 @@
-"""Reading safetensors: one file, or several with an index, as mapped tensors; and GGUF.
+"""Reading safetensors (one file, or several with an index, memory-mapped) and GGUF.
 
-Only these are read. A pickle (`.bin`, `.ckpt`, `.pt`, `.pth`) can run any code when it is
-opened, so it is refused, and `convert` takes the tensors alone out of it.
+Nothing else is read. A pickle (`.bin`, `.ckpt`, `.pt`, `.pth`) can run any code when opened, so it
+is refused; `convert` extracts only its tensors.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .whole import check_whole
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: How PyTorch's files begin: a zip archive, or a pickle of protocol 2 to 5.
+#: First bytes of PyTorch's files: a zip archive, or a pickle of protocol 2 to 5.
 _PICKLE_STARTS = (b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05")
 _LONGEST_NAME = 512
 _MOST_TENSORS = 100_000
@@ -35,9 +35,9 @@ _MOST_TENSORS = 100_000
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies and what it is, without its values.
+    """A tensor's location and type, without its values.
 
-    `dtype` is the file's word: BF16, F8_E4M3, or of GGUF Q8_0. `stored` is its name in the file.
+    `dtype` is spelled as in the file: BF16, F8_E4M3, or GGUF's Q8_0. `stored` is its name there.
     """
 
     file: Path
@@ -52,9 +52,10 @@ class TensorInfo:
 
 
 class TensorFiles(Mapping[str, TensorInfo]):
-    """The tensors of one component by name, read from the headers of its files.
+    """The tensors of one component by name, as listed in the headers of its files.
 
-    `opened` are the files, pickles aside; `left_out` names what pickles hold beside tensors.
+    `opened` are the files except pickles; `left_out` names the entries of pickles that are not
+    tensors.
     """
 
     def __init__(
@@ -83,12 +84,12 @@ class TensorFiles(Mapping[str, TensorInfo]):
 
     @property
     def weights(self) -> Mapping[str, TensorInfo]:
-        """The tensors that a network has parameters for: all but the scales of scaled weights."""
+        """The tensors that a network has parameters for: all except scales and their notes."""
         return without_side_tensors(self._infos)
 
     @property
     def files(self) -> list[Path]:
-        """The files that hold the tensors, each once, in name order."""
+        """The files that contain the tensors, sorted and without duplicates."""
         return sorted({info.file for info in self._infos.values()})
 
     @property
@@ -105,26 +106,26 @@ class TensorFiles(Mapping[str, TensorInfo]):
         return counts
 
     def renamed(self, names: Mapping[str, str]) -> TensorFiles:
-        """Some of the tensors under other names: `names` maps the new ones to these."""
+        """Some of the tensors under other names: `names` maps new names to current ones."""
         infos = {new: self._infos[name] for new, name in names.items()}
         return TensorFiles(self.path, infos, self.metadata, self._opened, left_out=self.left_out)
 
     def map(self) -> Mapping[str, Tensor]:
-        """The tensors themselves, to be kept; GGUF's blocks are unpacked.
+        """The tensors themselves, which may be kept; GGUF's blocks are unpacked.
 
-        Those of a large file are backed by its memory map, and read when they are used. There is
-        one map of it in the process, which goes when the last of its tensors does: what converts
-        them must not keep one until it has the next.
+        Tensors of a large file are backed by its memory map and read on use. The process has one
+        map per file, freed with the last of its tensors: a conversion must drop each tensor before
+        it takes the next.
         """
         return _Tensors(self, self._opened, "get_tensor")
 
     def read(self) -> Mapping[str, Tensor]:
-        """As `map`, each in memory of its own: to be dropped, or while the file may be replaced."""
+        """Like `map`, each in its own memory: for short use, or if the file may be replaced."""
         return _Tensors(self, self._opened, "read_tensor")
 
 
 class _Tensors(Mapping[str, "Tensor"]):
-    """Tensors of a component by name, each taken from its file when it is asked for."""
+    """Tensors of a component by name, each read from its file on access."""
 
     def __init__(self, infos: TensorFiles, opened: Mapping[Path, Any], take: str) -> None:
         self._infos, self._opened, self._take = infos, opened, take
@@ -138,7 +139,7 @@ class _Tensors(Mapping[str, "Tensor"]):
         return tensor
 
     def _unpickled(self, file: Path) -> Any:
-        """One at a time, because all of it may be in memory."""
+        """One file at a time, because all of it may be in memory."""
         if self._pickle is None or self._pickle[0] != file:
             self._pickle = None
             self._pickle = (file, open_tensors(file, pickles=True))
@@ -154,18 +155,18 @@ class _Tensors(Mapping[str, "Tensor"]):
 def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles:
     """The tensors of a `.safetensors` or `.gguf` file or of a component folder.
 
-    A folder holds one file, or shards with a `*.safetensors.index.json`, or numbered shards. Names
-    come without the wrappers of trainers, and those of scales in one spelling (`spellings`).
+    A folder contains one file, shards with a `*.safetensors.index.json`, or numbered shards. Names
+    are without trainers' wrappers, and scales have one spelling (see `spellings`).
 
     Args:
         path: File or folder.
-        pickles: Whether pickles of plain tensors are read too, and memory is given for those that
-            cannot be mapped: for converting them.
+        pickles: Whether to read pickles of plain tensors too, for conversion. Those that cannot be
+            mapped are loaded into memory.
 
     Raises:
-        CheckpointError: Nothing is there, a file is damaged, not completely downloaded or a pickle,
-            shards are missing or do not agree with their index, or the choice among several files
-            is not clear.
+        CheckpointError: Nothing is found, a file is damaged, incompletely downloaded or a pickle,
+            shards are missing or disagree with their index, or the choice among several files is
+            ambiguous.
     """
     path = Path(path)
     files, index = component_files(path, pickles=pickles)
@@ -187,8 +188,8 @@ def read_tensor_files(path: Path | str, *, pickles: bool = False) -> TensorFiles
                 raise CheckpointError(_twice(name, infos[name].file, file, path))
             if len(infos) == _MOST_TENSORS:
                 raise CheckpointError(
-                    f"{path} has more than {_MOST_TENSORS} tensors. It is damaged or not a "
-                    "network's: choose another file."
+                    f"{path} has more than {_MOST_TENSORS} tensors. It is damaged, or not a "
+                    "network's weights: choose another file."
                 )
             stated.add(stored)
             dtype, shape = opened.info(stored)
@@ -202,7 +203,7 @@ def open_tensors(file: Path, *, pickles: bool = False) -> Any:
     """A file's tensors by name: `keys`, `metadata`, `info`, `get_tensor` and `read_tensor`.
 
     Raises:
-        CheckpointError: It is missing, damaged, not completely downloaded, or a pickle.
+        CheckpointError: It is missing, damaged, incompletely downloaded, or a pickle.
     """
     check_whole(file)
     kind = _kind(file)
@@ -218,15 +219,15 @@ def open_tensors(file: Path, *, pickles: bool = False) -> Any:
 
 @contextmanager
 def _told(file: Path) -> Iterator[None]:
-    """What goes wrong with a file, as `CheckpointError`."""
+    """Raise problems with a file as `CheckpointError`."""
     try:
         yield
     except FileNotFoundError:
         raise CheckpointError(f"{file} is missing. Download the checkpoint again.") from None
     except HeaderError as error:
         raise CheckpointError(
-            f"{file} is not a whole safetensors file ({error}). It is damaged or its download was "
-            "cut off: download it again."
+            f"{file} is not a valid safetensors file ({error}). It is damaged, or its download was "
+            "interrupted: download it again."
         ) from error
     except (OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno == errno.ENOMEM:
@@ -237,7 +238,7 @@ def _told(file: Path) -> Iterator[None]:
 
 
 def _kind(file: Path) -> str:
-    """What a file is by its first bytes; where they tell nothing, by its ending."""
+    """The kind of a file by its first bytes; if they are inconclusive, by its suffix."""
     suffix = file.suffix.lower()
     named = {GGUF_SUFFIX: "gguf", **dict.fromkeys(PICKLE_SUFFIXES, "pickle")}.get(suffix, "")
     try:
@@ -255,19 +256,19 @@ def _kind(file: Path) -> str:
 def _no_memory(file: Path) -> str:
     size = file.stat().st_size / 1e9
     return (
-        f"The system has not the memory to map {file} ({size:.1f} GB). Close other programs; on "
-        "Windows let the system choose the size of the page file, and leave room for it on the "
+        f"The system does not have the memory to map {file} ({size:.1f} GB). Close other programs; "
+        "on Windows, let the system manage the size of the page file, and leave room for it on the "
         "disk."
     )
 
 
 def _checked_name(stored: str, file: Path) -> str:
-    """The plain name; no network and no LoRA has one that cannot be shown."""
+    """The plain name; networks and LoRAs have only printable ones."""
     if len(stored) > _LONGEST_NAME or printable(stored) != stored:
         shown = printable(stored[:_LONGEST_NAME])
         raise CheckpointError(
-            f"{file} has a tensor of the name '{shown}': it has control characters or is longer "
-            f"than {_LONGEST_NAME}. The file is damaged or not to be trusted: download it again."
+            f"{file} has a tensor named '{shown}', which has control characters or is longer than "
+            f"{_LONGEST_NAME}. The file is damaged or malicious: download it again."
         )
     return plain_name(stored)
 
@@ -275,7 +276,7 @@ def _checked_name(stored: str, file: Path) -> str:
 def _twice(name: str, first: Path, second: Path, path: Path) -> str:
     if first == second:
         return (
-            f"{name} is in {first} twice, in two spellings. The file is damaged: download or "
+            f"{name} is in {first} twice, under two spellings. The file is damaged: download or "
             "convert it again."
         )
     return (

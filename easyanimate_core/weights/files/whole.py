@@ -1,4 +1,4 @@
-"""Whether a file is whole: downloads that have not ended, and what came in a file's place."""
+"""Whether a file is complete: unfinished downloads, and what is there instead of the file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import CheckpointError
 from ...files.stand_ins import START_BYTES, stand_in
 
-#: Endings of the files that programs keep beside, or in place of, one that they are fetching.
+#: Suffixes of the files that programs keep next to, or instead of, a file being downloaded.
 _CONTROL_SUFFIXES = {
     ".aria2": "aria2",
     ".aria2__temp": "aria2",
@@ -32,15 +32,16 @@ _CONTROL_SUFFIXES = {
     ".td": "Thunder",
     ".fdmdownload": "Free Download Manager",
 }
-#: Folders above a file in which huggingface_hub may keep what it is fetching.
+#: How many folders up huggingface_hub may keep its unfinished downloads.
 _DEEPEST = 4
 
 
 def check_whole(file: Path) -> None:
-    """Raise `CheckpointError` where a file's download has not ended, or a text came in its place.
+    """Raise `CheckpointError` if a file's download is unfinished, or a text is in its place.
 
-    Beside the file, and beside the one that a link of the Hugging Face cache points to, nothing may
-    lie that a program keeps until a download is complete. A file that is not there passes.
+    Neither the file's folder, nor that of the file that a link in the Hugging Face cache points to,
+    may contain what a program keeps for the file until a download is complete. A missing file
+    passes.
     """
     for place in dict.fromkeys((file, file.resolve())):
         _check_download(file, place)
@@ -48,7 +49,7 @@ def check_whole(file: Path) -> None:
 
 
 def refuse_stand_in(file: Path) -> None:
-    """Raise `CheckpointError` if git-lfs's pointer or a web page lies in a file's place."""
+    """Raise `CheckpointError` if a git-lfs pointer or a web page is in a file's place."""
     other = stand_in(_start(file), file)
     if other:
         raise CheckpointError(f"{file} {other.what}. {other.remedy}")
@@ -77,15 +78,15 @@ def _entries(folder: Path) -> list[str]:
 
 
 def _short_hash(name: str) -> str:
-    """What huggingface_hub calls an unfinished file that is to lie in a folder of the user's."""
+    """huggingface_hub's name for an unfinished download to a local folder."""
     return base64.urlsafe_b64encode(hashlib.sha1(name.encode()).digest()).decode()  # noqa: S324
 
 
 def _unfinished(file: Path, control: Path, program: str) -> CheckpointError:
-    where = f"{control.name} beside it" if control.parent == file.parent else str(control)
+    where = f"{control.name} next to it" if control.parent == file.parent else str(control)
     return CheckpointError(
-        f"{file} is not completely downloaded: {where} is kept by {program} until it is. Let that "
-        f"download end, or download the file again and remove {control.name}."
+        f"{file} is not completely downloaded: {program} keeps {where} until it is. Let that "
+        f"download finish, or download the file again and remove {control.name}."
     )
 
 

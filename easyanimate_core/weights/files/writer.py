@@ -1,7 +1,7 @@
-"""Writing safetensors tensor by tensor: the header first, from shapes alone, then the values.
+"""Writing safetensors tensor by tensor: first the header, from the shapes alone, then the values.
 
-`safetensors.torch.save_file` needs all tensors at once, which for these networks is more than most
-machines' memory.
+`safetensors.torch.save_file` needs all tensors at once, which for these networks exceeds the memory
+of most machines.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ...errors import CheckpointError
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Bytes of a value, by the header's word for the dtype.
+#: Bytes per value, by dtype as spelled in headers.
 ITEM_BYTES = {
     "F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2,
     "F8_E4M3": 1, "F8_E5M2": 1, "I8": 1, "U8": 1, "BOOL": 1,
@@ -32,19 +32,19 @@ _ALIGNMENT = 8
 
 @dataclass(frozen=True)
 class Entry:
-    """A tensor that will be written: the header's word for its dtype, and its shape."""
+    """A tensor to write: its dtype as spelled in headers, and its shape."""
 
     dtype: str
     shape: tuple[int, ...]
 
     @property
     def num_bytes(self) -> int:
-        """Of its values."""
+        """Size of its values."""
         return prod(self.shape) * ITEM_BYTES[self.dtype]
 
 
 class SafetensorsWriter:
-    """A safetensors file whose tensors come one after the other, in any order and in pieces.
+    """Writes a safetensors file piece by piece, with the tensors in any order.
 
     Use as a context manager. Leaving it without an exception asserts that every byte was written.
     """
@@ -62,7 +62,7 @@ class SafetensorsWriter:
         return self
 
     def append(self, name: str, values: Tensor) -> None:
-        """The next values of a tensor, in row order and in the dtype that was announced."""
+        """Write the next values of a tensor, in row order and in its entry's dtype."""
         import torch
 
         data = values.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
@@ -87,24 +87,27 @@ class SafetensorsWriter:
 
 
 def file_bytes(entries: Mapping[str, Entry], metadata: Mapping[str, str]) -> int:
-    """Size of the file that these entries make."""
+    """Size of a file with these entries."""
     header, _ = _layout(entries, metadata)
     return len(header) + sum(entry.num_bytes for entry in entries.values())
 
 
 def check_space(target: Path, needed: int) -> None:
-    """Raise `CheckpointError` unless `needed` bytes are free where `target` shall lie."""
+    """Raise `CheckpointError` unless `needed` bytes are free on the disk of `target`."""
     place = next(parent for parent in target.resolve().parents if parent.is_dir())
     free = shutil.disk_usage(place).free
     if free < needed:
         raise CheckpointError(
-            f"{target} takes {needed / 1e9:.1f} GB and {free / 1e9:.1f} GB are free on that disk. "
-            "Free some space, write elsewhere, or choose a smaller dtype."
+            f"{target} takes {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free on that "
+            "disk. Free some space, write elsewhere, or choose a smaller dtype."
         )
 
 
 def write_index(path: Path, shards: Mapping[str, Sequence[str]], total_bytes: int) -> None:
-    """The `*.safetensors.index.json` of a sharded folder: file name to the names in it."""
+    """Write the `*.safetensors.index.json` of a sharded folder.
+
+    `shards` maps file names to the names of their tensors.
+    """
     weight_map = {name: file for file, names in shards.items() for name in names}
     content = {
         "metadata": {"total_size": total_bytes},
@@ -116,7 +119,7 @@ def write_index(path: Path, shards: Mapping[str, Sequence[str]], total_bytes: in
 def _layout(
     entries: Mapping[str, Entry], metadata: Mapping[str, str]
 ) -> tuple[bytes, dict[str, int]]:
-    """Header and where each tensor begins: the widest dtypes first, so that all are aligned."""
+    """The header and each tensor's offset: the widest dtypes first, so that all are aligned."""
     order = sorted(entries, key=lambda name: (-ITEM_BYTES[entries[name].dtype], name))
     header: dict[str, object] = {"__metadata__": dict(metadata)}
     begins: dict[str, int] = {}

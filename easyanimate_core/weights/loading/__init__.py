@@ -1,4 +1,4 @@
-"""Where files and networks meet."""
+"""Loading files into networks."""
 
 from .assign import (
     Renamed,

@@ -1,4 +1,4 @@
-"""Tensors into a network that was built on the meta device, completely or not at all."""
+"""Assigning tensors to a network built on the meta device, completely or not at all."""
 
 from __future__ import annotations
 
@@ -34,22 +34,23 @@ def load_network(
     quantizer: Quantizer | None = None,
     progress: Progress = silent,
 ) -> Network:
-    """Build on meta, assign `tensors`, and hand the network over ready for inference.
+    """Build a network on the meta device, assign `tensors`, and make it ready for inference.
 
-    Memory-mapped tensors stay mapped: a tensor is read from disk only when it is used, or converted
-    one by one where another `dtype` or `device` is asked for.
+    Memory-mapped tensors stay mapped and are read from disk only on use, or converted one by one if
+    another `dtype` or `device` is requested.
 
     Args:
-        build: Makes the network; called under the meta device.
-        tensors: Name to tensor, with the network's own names, in any way that one is stored.
+        build: Creates the network; called under the meta device.
+        tensors: The weights, in any form in which they may be stored, by the network's own names.
         what: The network's name for error messages.
-        dtype: Storage dtype; None keeps the files'. Weights in 8 bits with a scale stay so.
-        device: Where the weights shall lie.
-        quantizer: Which weights are kept in fewer bits, and how; None keeps all as they are.
+        dtype: Storage dtype; None keeps the files'. 8-bit weights with a scale are kept.
+        device: Device for the weights.
+        quantizer: Which weights to quantize, and how; None quantizes none.
         progress: Reports the stage "load".
 
     Raises:
-        CheckpointError: Naming missing, unexpected and misshapen tensors.
+        CheckpointError: Tensors are missing, unexpected or of the wrong shape; the message lists
+            them.
     """
     network = build_on_meta(build, what=what)
     assign_tensors(
@@ -66,7 +67,7 @@ def load_network(
 
 
 def build_on_meta(build: Callable[[], Network], *, what: str) -> Network:
-    """The network without memory for its weights; `CheckpointError` if its config cannot be."""
+    """The network without memory for its weights; `CheckpointError` if its config is impossible."""
     try:
         with torch.device("meta"):
             return build()
@@ -77,7 +78,7 @@ def build_on_meta(build: Callable[[], Network], *, what: str) -> Network:
 
 
 class Renamed(Mapping[str, Value], Generic[Value]):
-    """Tensors under other names; those that `rename` gives None for are left out."""
+    """Tensors under other names; those for which `rename` returns None are left out."""
 
     def __init__(self, tensors: Mapping[str, Value], rename: Callable[[str], str | None]) -> None:
         self._tensors = tensors
@@ -103,10 +104,10 @@ def assign_tensors(
     quantizer: Quantizer | None = None,
     progress: Progress = silent,
 ) -> None:
-    """Put `tensors` in place of the parameters of a network on meta, and freeze it.
+    """Replace the parameters of a network on the meta device by `tensors`, and freeze it.
 
     Tensors are converted and quantised one by one, so that the network never exists twice.
-    Reports the stage "load". Raises `CheckpointError` as `load_network` does.
+    Reports the stage "load". Raises `CheckpointError` like `load_network`.
     """
     expected = {name: tensor.shape for name, tensor in network.state_dict().items()}
     check_complete(expected, {name: tensors[name].shape for name in tensors}, what=what)
@@ -127,7 +128,7 @@ def assign_tensors(
 
 
 def _in_fewer_bits(weight: Stored, quantizer: Quantizer | None) -> Tensor:
-    """The weight in the quantizer's kind; what is stored in 8 bits is not rounded to 8 again."""
+    """The weight in the quantizer's kind; weights stored in 8 bits are not rounded to 8 again."""
     if isinstance(weight, ScaledWeight) and (quantizer is None or quantizer.kind != "qint4"):
         return quantized_from_values(weight.values, weight.scale)
     assert quantizer is not None
@@ -138,9 +139,9 @@ def _in_fewer_bits(weight: Stored, quantizer: Quantizer | None) -> Tensor:
 def _converted(
     weight: Stored, dtype: torch.dtype | None, device: torch.device | str, *, copies: bool
 ) -> Tensor:
-    """As `Tensor.to`; `copies` where a weight that stays mapped would keep its file's map.
+    """Like `Tensor.to`; `copies` if a weight that stays mapped would keep its file's map alive.
 
-    With it stay the pages of the weights that were converted, and on Windows the charge for all.
+    The map also keeps the pages of converted weights, and on Windows its whole commit charge.
     """
     if copies and isinstance(weight, Tensor):
         return weight.to(device=device, dtype=dtype, copy=True)
@@ -148,7 +149,7 @@ def _converted(
 
 
 def check_materialised(network: nn.Module) -> None:
-    """An invariant: no parameter and no buffer is left on the meta device."""
+    """Assert that no parameter and no buffer is left on the meta device."""
     left = [name for name, tensor in network.named_parameters() if tensor.is_meta]
     left += [name for name, tensor in network.named_buffers() if tensor.is_meta]
     assert not left, f"left on the meta device: {left}"
@@ -157,7 +158,7 @@ def check_materialised(network: nn.Module) -> None:
 def check_complete(
     expected: Mapping[str, Sequence[int]], found: Mapping[str, Sequence[int]], *, what: str
 ) -> None:
-    """Raise `CheckpointError` unless `found` are exactly the `expected` names and shapes."""
+    """Raise `CheckpointError` unless `found` has exactly the `expected` names and shapes."""
     missing = [name for name in expected if name not in found]
     unexpected = [name for name in found if name not in expected]
     misshapen = [
@@ -170,7 +171,7 @@ def check_complete(
         for fault, names in (
             ("missing", missing),
             ("unexpected", unexpected),
-            ("of another shape", misshapen),
+            ("of the wrong shape", misshapen),
         )
         if names
     ]

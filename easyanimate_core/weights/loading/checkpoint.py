@@ -15,9 +15,9 @@ from .assign import build_on_meta, check_complete, load_network
 
 
 def check_weights(info: CheckpointInfo) -> None:
-    """Raise `CheckpointError` unless denoiser and VAE are complete, from the files' headers alone.
+    """Raise `CheckpointError` unless denoiser and VAE are complete, by the files' headers alone.
 
-    The loaders check the same; this is for refusing a checkpoint before any work is done with it.
+    The loaders check the same; this refuses a checkpoint before any work is done with it.
     """
     networks = (
         (
@@ -47,14 +47,14 @@ def load_transformer(
     quantization: str = "none",
     progress: Progress = silent,
 ) -> EasyAnimateTransformer3DModel:
-    """The denoiser of a checkpoint in either layout.
+    """Load the denoiser of a checkpoint in either layout.
 
-    `quantization`, one of `memory.QUANTIZATIONS`, is what its large matrices are kept in; `dtype`
-    then is that of the other weights. Matrices that are stored in 8 bits stay so; those in GGUF's
-    blocks are unpacked one after the other, to bfloat16 where no dtype is asked for.
+    `quantization`, one of `memory.QUANTIZATIONS`, applies to its large matrices; `dtype` to the
+    other weights. Matrices stored in 8 bits are kept; those in GGUF blocks are unpacked one by one,
+    to bfloat16 if no dtype is requested.
 
     Raises:
-        CheckpointError: Naming missing, unexpected and misshapen tensors.
+        CheckpointError: Tensors are missing, unexpected or of the wrong shape.
     """
     return load_network(
         lambda: EasyAnimateTransformer3DModel(info.transformer, operations=operations),
@@ -75,10 +75,10 @@ def load_vae(
     operations: Operations = ManualCast,
     progress: Progress = silent,
 ) -> AutoencoderKLMagvit:
-    """The VAE of a checkpoint in either layout.
+    """Load the VAE of a checkpoint in either layout.
 
     Raises:
-        CheckpointError: Naming missing, unexpected and misshapen tensors.
+        CheckpointError: Tensors are missing, unexpected or of the wrong shape.
     """
     return load_network(
         lambda: AutoencoderKLMagvit(info.vae, operations=operations),

@@ -1,4 +1,4 @@
-"""LoRA files: whose names they use, what they change, and how they are added."""
+"""LoRA files: their naming schemes, what they change, and how they are applied."""
 
 from .attach import attached
 from .blocks import BlockStrengths, num_blocks

@@ -1,4 +1,4 @@
-"""LoRAs beside a denoiser's layers for the length of a run: the weights stay as they are."""
+"""LoRAs attached to a denoiser's layers for the duration of a run; the weights do not change."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..stored import dequantized
 from .changes import Change, Product
 from .lora_set import LoraSet
 
-#: What a layer's output gets more, of the layer, its input and its output.
+#: Computes what is added to a layer's output from the layer, its input and its output.
 Branch = Callable[[Any, Tensor, Tensor], Tensor]
 
 
@@ -21,12 +21,11 @@ Branch = Callable[[Any, Tensor, Tensor], Tensor]
 def attached(
     network: nn.Module, loras: LoraSet, *, device: torch.device, dtype: torch.dtype
 ) -> Iterator[None]:
-    """Inside the block every changed layer gives `y + up(down(x))` in place of `y`.
+    """Within the `with` block, every changed layer returns `y + up(down(x))` instead of `y`.
 
-    The matrices lie on `device` in `dtype` until the block ends, however it ends; nothing of them
-    is left on the network. Where a layer's input is in another dtype they are cast when they are
-    used. It works on quantised weights as on any other. Other kinds than LoRA are
-    added by their own arithmetic.
+    The matrices are kept on `device` in `dtype` until the block exits, with or without an error;
+    then the network is as before. If a layer's input has another dtype, they are cast on use. This
+    works for quantised weights, too. Kinds other than LoRA have their own formula.
     """
     handles = []
     try:
@@ -77,7 +76,7 @@ def _constant(bias_O: Tensor) -> Branch:
 
 
 class _Decomposed:
-    """DoRA: rows or columns of the changed weight get other lengths, the layer's own part too."""
+    """DoRA: rescales the rows or columns of the whole changed weight, the layer's own included."""
 
     def __init__(
         self, change: Change, layer: nn.Module, device: torch.device, dtype: torch.dtype

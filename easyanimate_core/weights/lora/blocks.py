@@ -1,4 +1,4 @@
-"""Strengths of a LoRA by block: the text "0-17=0.5,18-35=1"."""
+"""Strengths of a LoRA by block, such as "0-17=0.5,18-35=1"."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _BLOCK = re.compile(r"transformer_blocks\.(\d+)\.")
 class BlockStrengths:
     """Factors on a LoRA's strength: `ranges` are (first block, last block, factor).
 
-    What lies in no range, layers outside of the blocks included, has the factor 1.
+    Everything outside the ranges, including layers outside the blocks, has the factor 1.
     """
 
     ranges: tuple[tuple[int, int, float], ...] = ()
 
     @classmethod
     def parse(cls, text: str) -> BlockStrengths:
-        """Read "0-17=0.5,18=0": ranges or single blocks with their factors; "" names none.
+        """Parse "0-17=0.5,18=0": ranges or single blocks with their factors; "" has none.
 
         Raises:
-            InputError: The text is not of this form, or a block is named twice.
+            InputError: The text does not have this form, or a block occurs twice.
         """
         ranges: list[tuple[int, int, float]] = []
         for item in text.split(",") if text.strip() else ():
@@ -41,16 +41,16 @@ class BlockStrengths:
         return cls(tuple(ranges))
 
     def check(self, num_blocks: int) -> None:
-        """Raise `InputError` when a block is named that a model of `num_blocks` does not have."""
+        """Raise `InputError` if a model with `num_blocks` lacks one of the blocks."""
         for _, last, _ in self.ranges:
             if last >= num_blocks:
                 raise InputError(
-                    f"The block strengths name block {last}; this model has the blocks 0 to "
+                    f"The block strengths name block {last}; this model has blocks 0 to "
                     f"{num_blocks - 1}."
                 )
 
     def factor(self, module: str) -> float:
-        """The factor of a denoiser's module, such as `transformer_blocks.3.attn1.to_q`."""
+        """The factor for a denoiser's module, such as `transformer_blocks.3.attn1.to_q`."""
         match = _BLOCK.match(module)
         if match is None:
             return 1.0
@@ -59,7 +59,7 @@ class BlockStrengths:
 
 
 def num_blocks(modules: set[str]) -> int:
-    """How many blocks a denoiser with these modules has."""
+    """Number of blocks of a denoiser with these modules."""
     blocks = [int(match[1]) for name in modules if (match := _BLOCK.match(name))]
     return max(blocks, default=-1) + 1
 

@@ -1,4 +1,4 @@
-"""What a LoRA does to a layer, as arithmetic: on a weight, and beside a layer.
+"""The arithmetic of a LoRA: merged into a weight, or as a branch next to a layer.
 
 Shapes: O output features, I input features, R rank (of all LoRAs of a layer together).
 """
@@ -17,7 +17,7 @@ from .file import DIFFERENCE, LOHA, LOW_RANK, NOTHING, LoraLayer
 
 
 class Product(Protocol):
-    """A matrix that is added to a weight, kept in factors."""
+    """A matrix that is added to a weight, kept as factors."""
 
     def matrix(self) -> Tensor:
         """The matrix itself [O, I]."""
@@ -26,11 +26,11 @@ class Product(Protocol):
         """Its product with the features of `x`."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Product:
-        """The same elsewhere."""
+        """The same on another device, in another dtype."""
 
 
 class LowRank(NamedTuple):
-    """A change `up_OR @ down_RI` of a weight, with every strength in it; float32."""
+    """A change `up_OR @ down_RI` of a weight, including all strengths; float32."""
 
     down_RI: Tensor
     up_OR: Tensor
@@ -46,7 +46,7 @@ class LowRank(NamedTuple):
 
 
 class Kronecker(NamedTuple):
-    """LoKr: every value of the first matrix times the whole second one."""
+    """LoKr: the Kronecker product of two matrices."""
 
     first: Tensor
     second: Tensor
@@ -63,7 +63,7 @@ class Kronecker(NamedTuple):
 
 
 class Whole(NamedTuple):
-    """A difference that is kept as it is."""
+    """A difference, not factorised."""
 
     change_OI: Tensor
 
@@ -79,18 +79,18 @@ class Whole(NamedTuple):
 
 @dataclass(frozen=True)
 class Change:
-    """One LoRA's share of one layer; `strength` is the user's, times the block's factor."""
+    """One LoRA's change of one layer; `strength` is the user's, times the block's factor."""
 
     layer: LoraLayer
     strength: float
 
     @property
     def is_low_rank(self) -> bool:
-        """Whether it can be joined with others to one low-rank change."""
+        """Whether it can be combined with others into one low-rank change."""
         return self.layer.magnitude is None and isinstance(self.product(1.0), LowRank)
 
     def product(self, factor: float) -> Product | None:
-        """What is added to the weight before DoRA gives it its lengths, times `factor`."""
+        """What is added to the weight, before DoRA's rescaling, times `factor`."""
         parts = {name: tensor.float() for name, tensor in self.layer.tensors.items()}
         factor *= self.layer.scale
         kind = tuple(parts)
@@ -109,7 +109,7 @@ class Change:
         return Kronecker(first * factor, second)
 
     def delta(self, weight_OI: Tensor | None) -> Tensor:
-        """What is added to a weight: [O, I] in float32. Not every kind asks for the weight."""
+        """What is added to a weight: [O, I] in float32. Not every kind needs the weight."""
         product = self.product(self.strength)
         if self.layer.magnitude is None and product is not None:
             return product.matrix()
@@ -120,9 +120,9 @@ class Change:
         return self.strength * (changed * self.lengths(weight_OI) - weight_OI.float())
 
     def lengths(self, weight_OI: Tensor) -> Tensor:
-        """DoRA's factors on the rows or columns of the changed weight, [O, 1] or [1, I].
+        """DoRA's factors that give the changed weight's rows or columns the norms of `magnitude`.
 
-        They give them the lengths of `magnitude`.
+        [O, 1] or [1, I].
         """
         assert self.layer.magnitude is not None
         magnitude = self.layer.magnitude.float()
@@ -131,23 +131,23 @@ class Change:
         return magnitude.to(found) / found.clamp(min=torch.finfo(found.dtype).tiny)
 
     def inner(self) -> Product:
-        """What DoRA adds before it gives lengths; the strength then acts on all that it does."""
+        """What DoRA adds before rescaling, without the strength, which applies to the result."""
         inner = self.product(1.0)
         assert inner is not None
         return inner
 
 
 def joined(changes: Sequence[Change]) -> LowRank:
-    """Low-rank changes as one, of their ranks' sum."""
+    """Low-rank changes combined into one, whose rank is the sum of theirs."""
     products = [change.product(change.strength) for change in changes]
     low = [product for product in products if isinstance(product, LowRank)]
     return LowRank(torch.cat([p.down_RI for p in low]), torch.cat([p.up_OR for p in low], dim=1))
 
 
 def _loha(one_OR: Tensor, one_RI: Tensor, other_OR: Tensor, other_RI: Tensor) -> Product:
-    """(one_OR @ one_RI) * (other_OR @ other_RI), in factors where that is less to compute.
+    """(one_OR @ one_RI) * (other_OR @ other_RI), as factors if that is cheaper.
 
-    It is of low rank itself: its columns and rows are the products of every pair of theirs.
+    The result has low rank itself: its factors are the products of all pairs of theirs.
     """
     rank = one_OR.shape[1] * other_OR.shape[1]
     if 2 * rank > min(one_OR.shape[0], one_RI.shape[1]):

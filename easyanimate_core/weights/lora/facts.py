@@ -1,7 +1,7 @@
-"""What a LoRA file says about itself beside its tensors: alpha, rank, and how they make a scale.
+"""Metadata of a LoRA file: alpha, rank, and how they determine the scale.
 
-Trainers that leave alpha out of the tensors write it into the file's header (diffusers since 0.34,
-kohya's) or into an `adapter_config.json` beside the file (peft).
+Trainers that do not store alpha as tensors write it to the file's header (diffusers since 0.34,
+kohya's) or to an `adapter_config.json` next to the file (peft).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .names import LORA_WORDS
 
 _DIFFUSERS, _CONFIG = "lora_adapter_metadata", "adapter_config.json"
 _OWN_FILE = "adapter_model"
-#: kohya's names, and those of scripts that write peft's into the header one by one.
+#: Header keys: kohya's, and those of scripts that write peft's config values one by one.
 _PLAIN = {
     "alpha": ("ss_network_alpha", "lora_alpha", "network_alpha", "alpha"),
     "rank": ("ss_network_dim", "lora_rank", "network_dim", "rank", "r"),
@@ -35,9 +35,9 @@ _LARGEST = 1e6
 
 @dataclass(frozen=True)
 class Facts:
-    """Alpha and rank of a file, those of single layers beside (`alphas`, `ranks`).
+    """Alpha and rank of a file, with those of individual layers in `alphas` and `ranks`.
 
-    `where` names the place for messages; `dora` is whether magnitudes belong to every layer.
+    `where` is their source, for messages; `dora` is whether every layer must have magnitudes.
     """
 
     where: str
@@ -49,7 +49,7 @@ class Facts:
     dora: bool = False
 
     def scale(self, module: str, rank: int) -> float | None:
-        """The factor on a layer's change; None where its alpha or this rank is not theirs."""
+        """The scale of a layer's change; None if its alpha is unknown or its rank disagrees."""
         stated = _for_module(self.ranks, module, self.rank)
         alpha = _for_module(self.alphas, module, self.alpha)
         if alpha is None or (stated is not None and stated != rank):
@@ -58,10 +58,10 @@ class Facts:
 
 
 def read_facts(files: TensorFiles) -> Facts | None:
-    """The facts in the file's header and in the config beside it; None where there are none.
+    """The facts in the file's header and in the config next to it; None if there are none.
 
     Raises:
-        CheckpointError: They are damaged, contradict each other, or are not to be read without
+        CheckpointError: They are damaged, contradict each other, or cannot be read without
             guessing.
     """
     inside, beside = _header_facts(files), _config_facts(files.path)
@@ -71,8 +71,8 @@ def read_facts(files: TensorFiles) -> Facts | None:
         one, other = getattr(inside, name), getattr(beside, name)
         if one is not None and other is not None and one != other:
             raise CheckpointError(
-                f"{inside.where} says {name} = {one:g}, {beside.where} {other:g}: it is not clear "
-                "how strongly the LoRA acts. Remove the one that is not this file's."
+                f"{inside.where} has {name} = {one:g}, but {beside.where} has {other:g}: it is not "
+                "clear how strong the LoRA is. Remove the one that does not belong to this file."
             )
     return replace(
         beside,
@@ -97,12 +97,12 @@ def _header_facts(files: TensorFiles) -> Facts | None:
 def _config_facts(file: Path) -> Facts | None:
     config = file.with_name(_CONFIG)
     if file.is_file() and is_file(config) and _belongs(file):
-        return _facts(read_json(config), f"{_CONFIG} beside {file.name}")
+        return _facts(read_json(config), f"{_CONFIG} next to {file.name}")
     return None
 
 
 def stated_beside(path: Path) -> dict[str, str]:
-    """The config beside a LoRA as a header holds it, for a file that is written elsewhere."""
+    """The config next to a LoRA, as header metadata for a file that is written elsewhere."""
     config = path.with_name(_CONFIG)
     if not path.is_file() or not is_file(config) or not _belongs(path):
         return {}
@@ -110,7 +110,7 @@ def stated_beside(path: Path) -> dict[str, str]:
 
 
 def _belongs(file: Path) -> bool:
-    """Whether the config in a LoRA's folder is this file's: peft's name, or no other file."""
+    """Whether the config in the folder is this LoRA's: it has peft's name, or is the only one."""
     others = [other for other in file.parent.iterdir() if other.suffix.lower() in _LORA_SUFFIXES]
     return file.stem.startswith(_OWN_FILE) or others == [file]
 
@@ -123,7 +123,7 @@ def _plain_facts(plain: Mapping[str, str | None], files: TensorFiles) -> Facts:
     return Facts(
         where,
         _number(alpha, where, "alpha"),
-        # Files that were made smaller say "Dynamic": every layer has a rank of its own.
+        # Resized files have "Dynamic": every layer has its own rank.
         None if rank is None or not _is_number(rank) else _number(rank, where, "rank"),
         rslora=_is_true(rslora),
     )
@@ -137,7 +137,7 @@ def _network_arguments(text: str | None) -> Mapping[str, Any]:
 
 
 def _facts(config: Mapping[str, Any], where: str) -> Facts:
-    """Facts of peft's config, whose names diffusers writes with the network's before."""
+    """Facts from peft's config, whose keys diffusers prefixes with the network's name."""
     plain = {without_words(name, LORA_WORDS): value for name, value in config.items()}
     alpha, rank = plain.get("lora_alpha", plain.get("alpha")), plain.get("r", plain.get("rank"))
     return Facts(
@@ -152,7 +152,7 @@ def _facts(config: Mapping[str, Any], where: str) -> Facts:
 
 
 def _patterns(given: Any, where: str, name: str) -> dict[str, float]:
-    """Layers' names, or their ends, to numbers. As expressions they could be made never to end."""
+    """Layer names, or their endings, to numbers. Not expressions, which could run forever."""
     if not given:
         return {}
     if not isinstance(given, dict):
@@ -164,7 +164,7 @@ def _patterns(given: Any, where: str, name: str) -> dict[str, float]:
         layer = without_words(layer.removeprefix("^"), LORA_WORDS)
         if not layer.replace(".", "").replace("_", "").isalnum():
             raise CheckpointError(
-                f"{where} has an expression in {name}, {pattern[:80]!r}; only names of layers are "
+                f"{where} has the expression {pattern[:80]!r} in {name}; only names of layers are "
                 "read. Write a line for each layer, or save the LoRA with alpha in its tensors."
             )
         found[start + layer] = _number(value, where, name)
@@ -184,7 +184,7 @@ def _for_module(
 
 
 def _parsed(text: str, where: str) -> Mapping[str, Any]:
-    remedy = "So the LoRA's alpha is not known. The file is damaged: download it again."
+    remedy = "So the LoRA's alpha is unknown. The file is damaged: download it again."
     return json_value(text, dict, where, error=CheckpointError, remedy=remedy)
 
 

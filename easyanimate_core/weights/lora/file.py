@@ -1,4 +1,4 @@
-"""A LoRA file, read and checked against a denoiser: what it holds for each layer.
+"""Reading a LoRA file and checking it against a denoiser, layer by layer.
 
 Shapes: O output features, I input features, R rank.
 """
@@ -20,7 +20,7 @@ from .blocks import BlockStrengths
 from .facts import Facts, read_facts
 from .names import LoraMatch, match_lora
 
-#: Endings of names to parts of a layer; peft's have the adapter's name before `.weight`.
+#: Name endings to parts of a layer; peft's have the adapter's name before `.weight`.
 _PARTS = tuple(
     (re.compile(pattern), part)
     for pattern, part in (
@@ -34,7 +34,7 @@ _PARTS = tuple(
         (r"diff_b", "bias"),
     )
 )
-#: What a layer's parts may be, beside alpha, magnitude and bias.
+#: What a layer may consist of, apart from alpha, magnitude and bias.
 LOW_RANK, DIFFERENCE, NOTHING = ("down", "up"), ("difference",), ()
 LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b")
 _LARGEST_SCALE = 1e6
@@ -46,9 +46,9 @@ class Lora:
 
     Args:
         path: A safetensors file, with names of kohya, peft, diffusers or the original trainer.
-        strength: How strongly it acts; 0 is off.
+        strength: The strength; 0 is off.
         blocks: Factors on the strength by block, such as "0-17=0.5,18-35=1"; "" is 1 everywhere.
-        partial: Whether keys that fit no layer are accepted where others fit.
+        partial: Whether to accept keys that match no layer, if others match.
     """
 
     path: str | Path
@@ -58,17 +58,19 @@ class Lora:
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.strength):
-            raise InputError(f"The strength of {self.path} is {self.strength}; give a number.")
-        BlockStrengths.parse(self.blocks)  # its own checks
+            raise InputError(
+                f"The strength of {self.path} is {self.strength}; it must be a finite number."
+            )
+        BlockStrengths.parse(self.blocks)  # raises if invalid
 
 
 @dataclass(frozen=True)
 class LoraLayer:
-    """What a file has for one layer.
+    """A file's tensors for one layer.
 
-    `tensors` are those of `LOW_RANK`, of `LOHA`, of LoKr (`lokr_w1`, `lokr_w1_a` and so on), of
-    `DIFFERENCE`, or none; the product that they make is multiplied by `scale`. `magnitude` is
-    DoRA's, [O, 1] or [1, I]; `bias` is added to the layer's own.
+    `tensors` are those of `LOW_RANK`, `LOHA`, LoKr (`lokr_w1`, `lokr_w1_a` and so on) or
+    `DIFFERENCE`, or none; their product is multiplied by `scale`. `magnitude` is DoRA's, [O, 1] or
+    [1, I]; `bias` is added to the layer's own.
     """
 
     tensors: Mapping[str, Tensor]
@@ -78,13 +80,13 @@ class LoraLayer:
 
     @property
     def rank(self) -> int | None:
-        """The inner dimension; None where there is none."""
+        """The inner dimension; None if there is none."""
         return _rank({part: tuple(tensor.shape) for part, tensor in self.tensors.items()})
 
 
 @dataclass(frozen=True)
 class LoraFile:
-    """The layers that a file changes, by the denoiser's modules, and what to tell about it."""
+    """The layers that a file changes, by the denoiser's modules, and notes for the user."""
 
     name: str
     layers: Mapping[str, LoraLayer]
@@ -92,20 +94,20 @@ class LoraFile:
     notes: tuple[str, ...]
 
     def report(self, num_changed: int) -> str:
-        """What matched, how many layers are changed, and what is to be known."""
+        """What matched, how many layers are changed, and the notes."""
         return printable(" ".join([self.match.report(num_changed), *self.notes]))
 
 
 def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
-    """Read a file, all its values included; it may be replaced afterwards.
+    """Read a file into memory; it may be replaced afterwards.
 
     Args:
-        lora: The file, and whether keys may be left over.
-        shapes: Of the denoiser's matrices by module; see `matrix_shapes`.
+        lora: The file, and whether keys may remain unmatched.
+        shapes: Shapes of the denoiser's matrices by module; see `matrix_shapes`.
 
     Raises:
-        CheckpointError: The file is missing, damaged, does not fit the denoiser, holds values that
-            are not finite, or is of a kind that is not plain arithmetic on the weights.
+        CheckpointError: The file is missing, damaged, does not fit the denoiser, contains NaN or
+            infinite values, or is of an unsupported kind.
     """
     files = read_tensor_files(Path(lora.path))
     name = Path(lora.path).name
@@ -132,7 +134,7 @@ def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
 
 
 def matrix_shapes(files: Mapping[str, TensorInfo]) -> dict[str, tuple[int, ...]]:
-    """A denoiser's matrices by module under the original's names, from its files' headers."""
+    """Shapes of a denoiser's matrices by module (original names), from its files' headers."""
     from ..files.key_maps_transformer import to_original
 
     return {
@@ -143,14 +145,14 @@ def matrix_shapes(files: Mapping[str, TensorInfo]) -> dict[str, tuple[int, ...]]
 
 
 def _places(file: str, match: LoraMatch) -> dict[str, dict[str, str]]:
-    """By module: the parts of its layer, and their names in the file."""
+    """For each module, the parts of its layer and their names in the file."""
     places: dict[str, dict[str, str]] = {}
     for key, (module, rest) in match.names.items():
         keys, part = places.setdefault(module, {}), _part(file, key, rest)
         if part in keys:
             raise CheckpointError(
-                f"{file} has {keys[part]} and {key} for one layer: it holds two LoRAs. Save each "
-                "in a file of its own."
+                f"{file} has {keys[part]} and {key} for one layer: it contains two LoRAs. Save "
+                "each in its own file."
             )
         keys[part] = key
     return places
@@ -162,14 +164,14 @@ def _part(file: str, key: str, rest: str) -> str:
         if match is not None:
             return part or match["part"]
     raise CheckpointError(
-        f"{key} of {file} is of a kind that is not read ({rest}). Read are LoRA, LoHa and LoKr of "
+        f"{key} of {file} is of an unsupported kind ({rest}). Supported are LoRA, LoHa and LoKr of "
         "linear layers, DoRA, and differences of weights and biases. Merge the file with the "
         "program that made it."
     )
 
 
 class _Layer:
-    """The checks of one layer's tensors, from their headers, and the facts about them."""
+    """Checks one layer's tensors by their headers, and derives its kind and scale."""
 
     def __init__(self, file: str, module: str, keys: Mapping[str, str], files: TensorFiles) -> None:
         self._file, self._module, self._keys = file, module, keys
@@ -188,23 +190,23 @@ class _Layer:
         missing = [part for part in wanted if part not in parts]
         if missing:
             raise CheckpointError(
-                f"{self._file} has no {' and no '.join(missing)} matrix of {self._module}: the "
-                "file is not complete. Download it again."
+                f"{self._file} has no {' and no '.join(missing)} matrix for {self._module}: the "
+                "file is incomplete. Download it again."
             )
         if len(wanted) != len(parts):
             raise CheckpointError(
                 f"{self._file} has {', '.join(parts)} for {self._module}, which are of two kinds. "
-                "Save each in a file of its own."
+                "Save each in its own file."
             )
         return wanted
 
     def _lokr(self, factor: str) -> tuple[str, ...]:
-        """A factor of a Kronecker product is whole, or a product itself."""
+        """A factor of a Kronecker product is a single matrix, or a product itself."""
         whole = factor in self._keys or f"{factor}_a" not in self._keys
         return (factor,) if whole else (f"{factor}_a", f"{factor}_b")
 
     def check(self, weight_OI: tuple[int, ...], facts: Facts | None) -> None:
-        """Raise `CheckpointError` unless the shapes make a change of the weight."""
+        """Raise `CheckpointError` unless the shapes fit the weight."""
         for part in self.kind:
             shape = self._shapes[part]
             if len(shape) != 2 or 0 in shape:
@@ -212,22 +214,22 @@ class _Layer:
         made = self._made()
         if made not in (None, weight_OI):
             raise CheckpointError(
-                f"{self._keys[self.kind[0]]} of {self._file} and what belongs to it make {made}, "
-                f"the layer it changes is {weight_OI}: the LoRA was made for another model. "
-                "Choose the matching file."
+                f"{self._keys[self.kind[0]]} of {self._file} and its other factors make {made}, "
+                f"but the layer is {weight_OI}: the LoRA was made for another model. Choose the "
+                "matching file."
             )
         if self._shapes.get("bias", weight_OI[:1]) != weight_OI[:1]:
             raise self._misshapen("bias", f"{weight_OI[:1]}")
         if facts is not None and facts.dora and "magnitude" not in self._keys:
             raise CheckpointError(
-                f"{facts.where} says use_dora, and {self._file} has no magnitudes of "
-                f"{self._module}: the file is not complete. Download it again."
+                f"{facts.where} has use_dora, but {self._file} has no magnitudes for "
+                f"{self._module}: the file is incomplete. Download it again."
             )
         if "magnitude" in self._keys and not self.kind:
-            raise self._misshapen("magnitude", "beside a change of the weight")
+            raise self._misshapen("magnitude", "accompanied by a change of the weight")
 
     def _made(self) -> tuple[int, ...] | None:
-        """The shape of the product; None where there is none."""
+        """The shape of the product; None if there is none."""
         shapes = self._shapes
         if self.kind == LOW_RANK:
             return self._product("up", "down")
@@ -262,10 +264,10 @@ class _Layer:
         )
 
     def scale(self, alpha: Tensor | None, facts: Facts | None) -> float | None:
-        """Alpha divided by the rank, or by its root; None where alpha is not known."""
+        """Alpha divided by the rank, or by its square root; None if alpha is unknown."""
         rank = _rank(self._shapes)
         if rank is None:
-            return 1.0  # a whole difference, or a product of whole factors, has none
+            return 1.0  # a difference, or a product of unfactorised matrices, has no rank
         if alpha is None:
             return None if facts is None else facts.scale(self._module, rank)
         if alpha.numel() != 1:
@@ -279,7 +281,7 @@ class _Layer:
         return scale
 
     def magnitude(self, tensor: Tensor | None, weight_OI: tuple[int, ...]) -> Tensor | None:
-        """DoRA's lengths as [O, 1] or [1, I]."""
+        """DoRA's magnitudes as [O, 1] or [1, I]."""
         if tensor is None:
             return None
         rows, columns = weight_OI
@@ -297,19 +299,18 @@ def _rank(shapes: Mapping[str, tuple[int, ...]]) -> int | None:
 
 
 def _check_values(file: str, keys: Mapping[str, str], parts: Mapping[str, Tensor]) -> bool:
-    """Raise unless all values are finite numbers; whether the change is zero."""
+    """Raise unless all values are finite; return whether the change is zero."""
     for part, tensor in parts.items():
         if part != "alpha" and not tensor.is_floating_point():
             kind = str(tensor.dtype).removeprefix("torch.")
             raise CheckpointError(
-                f"{keys[part]} of {file} is stored as {kind}; LoRAs are read in floating point. "
+                f"{keys[part]} of {file} is stored as {kind}; LoRAs must be in floating point. "
                 "Save it in float16, bfloat16 or float32."
             )
         if not tensor.float().isfinite().all():
             raise CheckpointError(
-                f"{keys[part]} of {file} holds values that are infinite or no numbers (NaN): its "
-                "training has failed, or the file is damaged. Use an earlier state of it, or "
-                "download it again."
+                f"{keys[part]} of {file} contains NaN or infinite values: its training failed, or "
+                "the file is damaged. Use an earlier checkpoint, or download it again."
             )
     factors = [parts[part] for part in parts if part not in ("alpha", "magnitude", "bias")]
     is_zero = not factors or any(not factor.float().any() for factor in factors)
@@ -329,11 +330,11 @@ def _notes(
         share = "" if num_without_alpha == total else some
         why = "it is not in the tensors, the header or an adapter_config.json"
         if facts is not None:
-            why = f"{facts.where} is of another rank, or has none"
-        notes.append(f"The alpha{share} is unknown ({why}): it is taken as the rank, a scale of 1.")
+            why = f"{facts.where} has another rank, or no alpha"
+        notes.append(f"The alpha{share} is unknown ({why}): the rank is used, a scale of 1.")
     elif facts is not None and facts.alpha is not None:
         kind = " (rank-stabilised)" if facts.rslora else ""
-        notes.append(f"Where a layer has no alpha, it is {facts.alpha:g}{kind}: {facts.where}.")
+        notes.append(f"Layers without an alpha use {facts.alpha:g}{kind}, from {facts.where}.")
     if is_zero:
-        notes.append("All its changes are zero: it has no effect.")
+        notes.append("All its values are zero: it has no effect.")
     return tuple(notes)

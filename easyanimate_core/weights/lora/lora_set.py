@@ -1,4 +1,4 @@
-"""The LoRAs of a run: checked against its denoiser, and what they change together."""
+"""The LoRAs of a run, checked against its denoiser, and their combined changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .file import Lora, read_lora
 class LoraSet:
     """LoRAs of one denoiser, read and checked against it.
 
-    `reports` has a sentence about every LoRA's coverage.
+    `reports` has a sentence on each LoRA's coverage.
     """
 
     def __init__(self, changes: Mapping[str, Sequence[Change]], reports: tuple[str, ...]) -> None:
@@ -27,13 +27,13 @@ class LoraSet:
         """Read the files.
 
         Args:
-            loras: What to use, in any order.
-            shapes: Of the denoiser's matrices by module; see `matrix_shapes`.
+            loras: The LoRAs, in any order.
+            shapes: Shapes of the denoiser's matrices by module; see `matrix_shapes`.
 
         Raises:
-            CheckpointError: A file is missing, damaged, or does not fit the denoiser, or holds
-                values that are not finite.
-            InputError: A block is named that the denoiser does not have.
+            CheckpointError: A file is missing, damaged, does not fit the denoiser, or contains NaN
+                or infinite values.
+            InputError: The denoiser lacks a block that is named.
         """
         changes: dict[str, list[Change]] = {}
         reports = []
@@ -53,28 +53,28 @@ class LoraSet:
 
     @property
     def modules(self) -> tuple[str, ...]:
-        """The layers that are changed; those with strength 0 are not among them."""
+        """The layers that are changed, without those with strength 0."""
         return tuple(self._changes)
 
     def changes(self, module: str) -> Sequence[Change]:
-        """What each LoRA does to one of `modules`."""
+        """Each LoRA's change of one of `modules`."""
         return self._changes[module]
 
     def low_rank(self, module: str) -> LowRank | None:
-        """The low-rank changes of one of `modules` as one; None without any."""
+        """The low-rank changes of one of `modules`, combined; None if there are none."""
         low = [change for change in self._changes[module] if change.is_low_rank]
         return joined(low) if low else None
 
     def delta(self, module: str, weight_OI: Tensor | None = None) -> Tensor:
         """What is added to the weight of one of `modules`: [O, I] in float32.
 
-        `weight_OI` is that weight, which DoRA and changes of a bias alone ask for.
+        `weight_OI` is that weight; DoRA and changes that affect only the bias need it.
         """
         first, *others = (change.delta(weight_OI) for change in self._changes[module])
         return sum(others, first)
 
     def bias_delta(self, module: str) -> Tensor | None:
-        """What is added to the bias of one of `modules`; None where it stays as it is."""
+        """What is added to the bias of one of `modules`; None if it does not change."""
         found = [
             change.strength * change.layer.bias.float()
             for change in self._changes[module]

@@ -1,4 +1,4 @@
-"""A denoiser file with LoRAs added to its weights."""
+"""Merging LoRAs into the weights of a denoiser file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..files.writer import Entry, SafetensorsWriter, check_space, file_bytes
 from .file import Lora, matrix_shapes
 from .lora_set import LoraSet
 
-#: Dtypes that weights can be merged in, by the file's word.
+#: Dtypes that weights can be merged in, as spelled in files.
 MERGED_DTYPES = {"F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
 
 
@@ -33,25 +33,24 @@ def merge_loras(
     force: bool = False,
     progress: Progress = silent,
 ) -> tuple[str, ...]:
-    """Write `files` with the LoRAs in their weights; returns a sentence on each LoRA's coverage.
+    """Write `files` with the LoRAs merged in; returns a sentence on each LoRA's coverage.
 
-    The tensors keep their names. They are read, changed in float32, rounded once and written one
-    after the other; the file appears whole or not at all.
+    The tensors keep their names. They are read, changed in float32, rounded once and written one by
+    one; the file is written completely or not at all.
 
     Args:
         files: The denoiser, in float32, bfloat16 or float16.
-        loras: What to add.
+        loras: The LoRAs to merge.
         out: The .safetensors file.
-        dtype: Of every tensor written; None keeps each one's own.
-        metadata: For the file's header, beside that of `files`.
-        force: A safetensors file that is there already may be replaced.
+        dtype: Dtype of all written tensors; None keeps each tensor's own.
+        metadata: Added to the metadata of `files` in the header.
+        force: Whether an existing safetensors file may be replaced.
         progress: Reports the stage "merge".
 
     Raises:
         CheckpointError: A LoRA does not fit, the weights are quantised, a result is too large for
             the dtype, or the disk is too small.
-        InputError: `out` does not end in .safetensors, or something is there that may not be
-            replaced.
+        InputError: `out` does not end in .safetensors, or exists and may not be replaced.
         MediaError: `out` cannot be written.
     """
     _check_output(out, [*files.files, *(lora.path for lora in loras)], force=force)
@@ -100,17 +99,17 @@ def _check_plain(files: TensorFiles) -> None:
     for name, info in files.items():
         if info.dtype not in MERGED_DTYPES:
             raise CheckpointError(
-                f"{name} is stored as {info.dtype}. A LoRA is merged into float32, bfloat16 or "
-                "float16 weights, because rounding would swallow it in fewer bits: give the "
-                "unquantised file."
+                f"{name} is stored as {info.dtype}. LoRAs can be merged only into float32, "
+                "bfloat16 or float16 weights; in fewer bits they would be lost to rounding. Use "
+                "the unquantised file."
             )
 
 
 def _cast(name: str, tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if not tensor.isfinite().all():
         raise CheckpointError(
-            f"{name} has values that are infinite or no numbers (NaN), in the model or with the "
-            "LoRA in it. The model is damaged, or the strength is beyond reason."
+            f"{name} has NaN or infinite values, in the model itself or after merging. The model "
+            "is damaged, or the strength is too large: download the model again, or lower it."
         )
     cast = tensor.to(dtype)
     if not cast.isfinite().all():

@@ -1,9 +1,9 @@
-"""Names in LoRA files to modules of the denoiser.
+"""Mapping the names in LoRA files to modules of the denoiser.
 
-Three habits are read: the original trainer's and kohya's (`lora_unet_` or `lora_unet__`, dots
-turned into underscores), and peft's and diffusers' (dotted names, with or without a prefix), those
-of old diffusers among them, which named attention processors. The text half of an MMDiT block may
-carry the original's names or diffusers'.
+Supported are the names of the original trainer and kohya (`lora_unet_` or `lora_unet__`, with
+underscores instead of dots), and those of peft and diffusers (dotted, with or without a prefix),
+including old diffusers versions, which named attention processors. The text half of an MMDiT block
+may have the original's names or diffusers'.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from ...errors import CheckpointError
 from ..files.key_maps_transformer import to_diffusers, to_original
 from ..files.spellings import DENOISER_WORDS, without_words
 
-#: What stands before dotted names; peft's and old diffusers' beside those of weights.
+#: Prefixes of dotted names: peft's and old diffusers', and those of weights.
 LORA_WORDS = ("base_model.", "unet.", *DENOISER_WORDS)
 _KOHYA = ("lora_unet_", "lora_transformer_", "lycoris_")
 _FLAT_WORDS = tuple(word.replace(".", "_") for word in LORA_WORDS)
 _TEXT = ("lora_te", "text_encoder.", "text_encoders.")
-#: to_q.processor.lora.down, processor.to_q_lora.down: the layer, and which matrix of it.
+#: to_q.processor.lora.down, processor.to_q_lora.down: the layer, and which of its matrices.
 _PROCESSOR = re.compile(r"\.processor(?=\.)")
 _OLD = re.compile(r"\.(\w+)_lora\.(down|up)\.weight$")
 _SHOWN = 4
@@ -29,10 +29,11 @@ _SHOWN = 4
 
 @dataclass(frozen=True)
 class LoraMatch:
-    """What of a LoRA file fits a denoiser.
+    """Which names of a LoRA file match a denoiser.
 
     `names` maps the file's names to (module, rest), such as ("transformer_blocks.0.attn1.to_q",
-    "lora_up.weight"). `unmatched` names fit no module; `text` are of a text encoder, unused here.
+    "lora_up.weight"). `unmatched` names match no module; those in `text` are for a text encoder and
+    are not used.
     """
 
     names: Mapping[str, tuple[str, str]]
@@ -45,7 +46,7 @@ class LoraMatch:
         return {module for module, _ in self.names.values()}
 
     def report(self, num_changed: int | None = None) -> str:
-        """One sentence about what matched; `num_changed` layers are changed, or all that match."""
+        """A sentence on what matched; all matched layers are changed, or `num_changed` of them."""
         total = len(self.names) + len(self.unmatched)
         changed = len(self.modules) if num_changed is None else num_changed
         layers = "1 layer is" if changed == 1 else f"{changed} layers are"
@@ -62,12 +63,12 @@ class LoraMatch:
     def check(self, file: str, *, partial: bool) -> None:
         """Raise `CheckpointError` unless the names of `file` fit.
 
-        With `partial`, keys without a module are accepted where others have one.
+        With `partial`, unmatched keys are accepted if others match.
         """
         if not self.names:
             raise CheckpointError(
                 f"No key of {file} fits this model ({_some(self.unmatched or self.text)}): it is "
-                "no EasyAnimate LoRA, or one of another version. Choose another file."
+                "not an EasyAnimate LoRA, or is for another version. Choose another file."
             )
         if self.unmatched and not partial:
             raise CheckpointError(
@@ -109,7 +110,7 @@ def _kohya(name: str, underscored: Mapping[str, str]) -> tuple[str, str] | None:
 
 
 def _dotted(name: str, known: set[str]) -> tuple[str, str] | None:
-    """The longest beginning of the name that is a module."""
+    """Split the name after its longest prefix that is a module."""
     plain = _OLD.sub(r".\1.lora.\2.weight", _PROCESSOR.sub("", without_words(name, LORA_WORDS)))
     plain = to_original(plain.replace(".default.", ".").replace(".to_out.lora", ".to_out.0.lora"))
     parts = plain.split(".")

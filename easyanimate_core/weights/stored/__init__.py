@@ -1,4 +1,4 @@
-"""Weights in fewer bits than they are computed in."""
+"""Weights stored in fewer bits than the compute dtype."""
 
 from .layers import may_be_quantized
 from .quantized import (

@@ -1,4 +1,4 @@
-"""Which of a network's tensors may be kept in fewer bits."""
+"""Which of a network's tensors may be quantised."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 
 def may_be_quantized(name: str, shape: Sequence[int]) -> bool:
-    """Whether a denoiser's tensor (original's name) belongs to those that are quantised.
+    """Whether a denoiser's tensor (original name) may be quantised.
 
-    These are the matrices of attention and feed-forward. Norms and their modulation, embeddings,
-    time, first and last projection stay as they are (10 % of the 7B's values, 8 % of the 12B's): an
-    error there reaches every token.
+    Only the matrices of attention and feed-forward are. Norms and their modulation, the text and
+    time embeddings, and the first and last projection are not (10 % of the 7B's values, 8 % of the
+    12B's), because an error there affects every token.
     """
     inside = name.startswith("transformer_blocks.") and name.endswith(".weight")
     return inside and len(shape) == 2 and "norm" not in name

@@ -1,7 +1,7 @@
-"""Values of 4 bits, two in a byte, unpacked by PyTorch alone.
+"""4-bit values, two per byte, unpacked in plain PyTorch.
 
-quanto compiles C++ for that at its first use, with a compiler that most systems lack. It is not
-imported before weights are quantised; import this module no earlier.
+quanto compiles C++ for this on first use, with a compiler that most systems lack. Import this
+module, like quanto itself, only when weights are quantised.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 
 
 class Nibbles(PackedTensor):
-    """As quanto's tensor, with the values of the first half of the rows in the low bits."""
+    """quanto's tensor, with the values of the first half of the rows in the low bits."""
 
     def unpack(self) -> Tensor:
-        """The values as uint8, one in a byte."""
+        """The values as uint8, one per byte."""
         packed = self._data
-        # Metal has no shift of bits.
+        # PyTorch on Metal has no bit shift.
         high = packed // 16 if packed.device.type == "mps" else packed >> 4
         return torch.cat([packed & 15, high])[: self.shape[0]]
 

@@ -1,12 +1,11 @@
-"""Matrices of linear layers in 8 or 4 bits, by optimum-quanto.
+"""Matrices of linear layers in 8 or 4 bits, with optimum-quanto.
 
 Shapes: O output features, I input features, N groups of G input features, H = N / 2 rounded up.
 
-Scales are float32 and the kernel-agnostic tensors of quanto hold the values, so a weight is the
-same on every device, moving it moves its bytes, and values that a file stores with a scale are
-taken over as they are. A layer turns its weight back when it is used: beside the thousands of
-tokens of a video that costs little, while kernels that multiply the packed values are made for a
-few tokens.
+Scales are float32, and the values are in quanto's kernel-agnostic tensors, so a weight is the same
+on every device, can be moved without repacking, and takes scaled values from a file unchanged. A
+layer dequantizes its weight on use. With a video's thousands of tokens that costs little; kernels
+that multiply packed values are made for a few tokens.
 """
 
 from __future__ import annotations
@@ -25,9 +24,9 @@ from ...files.packages import require
 from ...models.ops import ManualCast
 from .layers import may_be_quantized
 
-#: Input features that share a scale in qint4; the largest that divides a layer's width is taken.
+#: Input features per scale in qint4; the largest that divides a layer's width is used.
 GROUP_SIZES = (128, 96, 64, 32)
-#: Values that are quantised at a time: 256 KiB in float32.
+#: Values quantised at a time: 256 KiB in float32.
 _PART_VALUES = 64 * 1024
 _WANTED_BY = "Keeping weights in 8 or 4 bits"
 _STORED = {
@@ -39,22 +38,21 @@ _STORED = {
 
 @dataclass(frozen=True)
 class Quantizer:
-    """How a network's weights are kept: `kind` of `memory.QUANTIZATIONS` but "none", and which.
+    """How to quantise a network: `kind` is one of `memory.QUANTIZATIONS`, except "none".
 
-    `selects` is asked with the name and the shape of a tensor. What it selects belongs to an
-    `nn.Linear`.
+    `selects` decides by a tensor's name and shape; it must select only weights of `nn.Linear`.
     """
 
     kind: str
     selects: Callable[[str, Sequence[int]], bool] = may_be_quantized
 
     def __call__(self, weight_OI: Tensor) -> Tensor:
-        """The weight in this kind."""
+        """Quantise a weight."""
         return quantize(weight_OI, self.kind)
 
 
 class QuantizedLinear(ManualCast.Linear):
-    """A linear layer with a weight of `quantize`; computes in the input's dtype."""
+    """A linear layer with a quantised weight; computes in the input's dtype."""
 
     def forward(self, x: Tensor) -> Tensor:
         bias = None if self.bias is None else self.bias.to(x)
@@ -62,7 +60,7 @@ class QuantizedLinear(ManualCast.Linear):
 
 
 def use_quantized_layers(network: nn.Module, names: Iterable[str]) -> None:
-    """Give a network on meta the layers that take quantised weights of these names."""
+    """Replace the layers of these weights in a network on the meta device by `QuantizedLinear`."""
     for name in names:
         parent, _, child = name.removesuffix(".weight").rpartition(".")
         holder: Any = network.get_submodule(parent)
@@ -74,10 +72,10 @@ def use_quantized_layers(network: nn.Module, names: Iterable[str]) -> None:
 
 
 def quantize(weight_OI: Tensor, kind: str) -> Tensor:
-    """A quanto tensor of a matrix: "qfloat8", "qint8" or "qint4".
+    """Quantise a matrix to a quanto tensor: "qfloat8", "qint8" or "qint4".
 
     The 8-bit kinds have a scale per output channel. qint4 has a scale and a shift per group of
-    input features: 128 of them, or as many of `GROUP_SIZES` as divide the width, else all.
+    input features: the largest of `GROUP_SIZES` that divides the width, else the whole width.
     """
     require(_WANTED_BY, ["optimum.quanto"])
     from optimum.quanto import qtypes
@@ -88,27 +86,27 @@ def quantize(weight_OI: Tensor, kind: str) -> Tensor:
 
 
 def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
-    """A quanto tensor of values that are quantised already; they are not rounded again.
+    """A quanto tensor of already quantised values, which are not rounded again.
 
     Args:
         values_OI: float8 (e4m3fn, e5m2) or int8.
-        scale: What the values are multiplied with: one number, or one per output channel.
+        scale: Factor of the values: one number, or one per output channel.
 
     Raises:
-        CheckpointError: The dtype is another, or the scale has another shape.
+        CheckpointError: The dtype or the shape of the scale is not supported.
     """
     require(_WANTED_BY, ["optimum.quanto"])
     from optimum.quanto import WeightQBytesTensor, qtypes
 
     if values_OI.dtype not in _STORED:
         raise CheckpointError(
-            f"Stored values are {values_OI.dtype}; quantised weights are one of "
-            f"{', '.join(str(dtype) for dtype in _STORED)}. Convert the file anew."
+            f"Stored values are {values_OI.dtype}; quantised weights must be one of "
+            f"{', '.join(str(dtype) for dtype in _STORED)}. Convert the file again."
         )
     if scale.numel() not in (1, len(values_OI)):
         raise CheckpointError(
             f"The scale of a weight {tuple(values_OI.shape)} has the shape {tuple(scale.shape)}; "
-            "it must be one number or one per row. Convert the file anew."
+            "it must be one number or one per row. Convert the file again."
         )
     whole = scale.numel() == 1
     scale = scale.float().reshape(() if whole else (-1, 1))
@@ -124,10 +122,10 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
 
 
 def dequantized(weight: Any) -> Tensor:
-    """The values of a weight of `quantize`, in float32; a plain one is returned itself.
+    """The values of a quantised weight, in float32; a plain tensor is returned as is.
 
-    4 bits become float32 before they are multiplied: quanto multiplies the bytes, which takes
-    several times as long and gives the same bits.
+    4-bit values are cast to float32 before the multiplication: quanto multiplies the bytes, which
+    takes several times as long and gives identical results.
     """
     parts = list(plain_tensors(weight))
     if len(parts) == 1:
@@ -141,12 +139,12 @@ def dequantized(weight: Any) -> Tensor:
 
 
 def stored_bytes(network: nn.Module) -> int:
-    """Bytes of a network's parameters as they are kept."""
+    """Bytes of a network's parameters as stored in memory."""
     return sum(tensor.nbytes for p in network.parameters() for tensor in plain_tensors(p))
 
 
 def plain_tensors(tensor: Any) -> Iterator[Tensor]:
-    """The tensors that a quanto tensor consists of (values, scale, shift), or the tensor itself."""
+    """The components of a quanto tensor (values, scale, shift), or the plain tensor itself."""
     if not hasattr(tensor, "__tensor_flatten__"):
         yield tensor
         return
@@ -172,7 +170,7 @@ def _eight_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
 
 
 def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
-    """A group of the first half lies in the low bits beside one of the second in the high bits."""
+    """Groups of the first half are in the low bits, those of the second half in the high bits."""
     from optimum.quanto import WeightQBitsTensor
 
     from .packed import Nibbles
@@ -199,9 +197,9 @@ def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
 
 
 def _parts(matrix: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor]]:
-    """Some of the rows at a time, in float32 in one buffer that each part is written over.
+    """A few rows at a time, in float32, in one buffer that is reused.
 
-    Buffers of whole matrices would leave holes between the weights that are kept.
+    Buffers of whole matrices would fragment the memory between the weights.
     """
     step = max(1, _PART_VALUES // matrix.shape[1])
     buffer = torch.empty(min(step, rows.stop - rows.start), matrix.shape[1], device=matrix.device)
@@ -211,5 +209,5 @@ def _parts(matrix: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor]]:
 
 
 def _not_zero(scale: Tensor) -> Tensor:
-    """A row of equal values, such as zeros, has no range to divide by."""
+    """Avoid a zero scale, for rows whose values are all equal, such as zeros."""
     return scale.clamp(min=torch.finfo(scale.dtype).tiny)

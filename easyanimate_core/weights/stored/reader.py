@@ -1,4 +1,4 @@
-"""The one reader of weights: what form each is stored in, and its tensors beside it."""
+"""The single reader of weights: the form that each is stored in, and its side tensors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ..files.tensor_files import TensorFiles, TensorInfo
 from ..files.writer import ITEM_BYTES
 from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored, format_of, note_of
 
-#: ComfyUI's key of a header that holds the notes of all layers.
+#: ComfyUI's header key for the notes of all layers.
 _HEADER_NOTES = "_quantization_metadata"
 _OURS = {kind.note: name for name, kind in STORAGE_FORMATS.items()}
 
@@ -32,7 +32,7 @@ Note = Mapping[str, object]
 
 
 def stored_format(files: Mapping[str, TensorInfo], name: str) -> str | None:
-    """The key of `STORAGE_FORMATS` that a weight is stored in, from headers; None if it is not."""
+    """The weight's format, a key of `STORAGE_FORMATS`, from headers; None if it has no scale."""
     scale = files.get(scale_name(name))
     return None if scale is None else format_of(files[name].dtype == "I8", scale.numel)
 
@@ -40,18 +40,19 @@ def stored_format(files: Mapping[str, TensorInfo], name: str) -> str | None:
 class StoredWeights(Mapping[str, Stored]):
     """A component's weights by name, each in the form that it is stored in.
 
-    A weight with a scale is a `ScaledWeight`, one in GGUF's blocks a `PackedWeight`, any other a
-    tensor, fp8 that was merely cast among them.
+    A weight with a scale is a `ScaledWeight`, one in GGUF blocks a `PackedWeight`, any other,
+    including plain fp8 casts, a tensor.
 
     Args:
         files: The component.
-        mapped: Whether they may be kept, backed by their files; else each is read into memory.
-        native: Formats, by the words of ComfyUI's notes, that the caller's layers compute with.
-            Weights in them are tensors, with what they need `beside` them.
+        mapped: Whether the weights stay mapped, so that they may be kept; else each is read into
+            memory.
+        native: Formats, named as in ComfyUI's notes, that the caller's layers compute with. Weights
+            in them are returned as tensors, with their side tensors from `beside`.
 
     Raises:
-        CheckpointError: A scale is missing or too many, or a weight is noted to be in a format that
-            is not read here and not native.
+        CheckpointError: A scale is missing or superfluous, or a weight's note has a format that is
+            neither supported nor native.
     """
 
     def __init__(
@@ -84,19 +85,19 @@ class StoredWeights(Mapping[str, Stored]):
         return len(self._infos)
 
     def beside(self, name: str) -> dict[str, Tensor]:
-        """The scales of a native weight, and its note, which is made where the file has none."""
+        """The scales of a native weight, and its note, created if the file has none."""
         if name not in self.native:
             return {}
         _, *sides = own_names(name)
         found = {side: self._tensors[side] for side in sides if side in self._files}
         activations = found.get(input_scale_name(name))
-        # A scale of 1 for activations is a placeholder: with it they would be cut off in fp8.
+        # A scale of 1 for activations is a placeholder; it would clip them in fp8.
         if activations is not None and bool((activations == 1).all()):
             del found[input_scale_name(name)]
         return found | {note_name(name): note_of(self._notes[name])}
 
     def _read_notes(self) -> dict[str, Note]:
-        """What is said of every scaled weight: by its note, by the header, or by its scale."""
+        """The note of every scaled weight: its own, the header's, or derived from its scale."""
         stated = _header_notes(self._files.metadata.get(_HEADER_NOTES))
         marker = self._files.get(MARKER)
         full = {"full_precision_matrix_mult": True} if marker and marker.numel == 2 else {}
@@ -115,18 +116,18 @@ class StoredWeights(Mapping[str, Stored]):
         odd = name not in self.native and (note.get("convrot") or "params" in note)
         if note.get("format") not in known or odd:
             raise CheckpointError(
-                f"{name} is stored as {json.dumps(dict(note))}; read here are "
-                f"{', '.join(sorted(known))}. Convert the source again to one of them, or use a "
-                "file in bf16."
+                f"{name} is stored as {json.dumps(dict(note))}; supported are "
+                f"{', '.join(sorted(known))}. Convert the source to one of them, or use a file in "
+                "bf16."
             )
         if scale_name(name) not in self._files:
             raise CheckpointError(
-                f"{name} of {self._files.path} is stored as {note['format']} and has no scale "
+                f"{name} of {self._files.path} is stored as {note['format']} but has no scale "
                 f"({scale_name(name)}). Download or convert it again."
             )
         if dtype not in SCALED_DTYPES:
             raise CheckpointError(
-                f"{name} of {self._files.path} has a scale but is {dtype}; scaled weights are "
+                f"{name} of {self._files.path} has a scale but is {dtype}; scaled weights must be "
                 f"{' or '.join(SCALED_DTYPES)}. Convert it again."
             )
 
@@ -144,12 +145,12 @@ def _header_notes(text: str | None) -> dict[str, Note]:
 
 
 def _layer(name: str) -> str:
-    """Of a weight or its layer, as one file names both; with a prefix or without."""
+    """The layer's name, from that of a weight or a layer, with or without a prefix."""
     return without_words(name, DENOISER_WORDS).removesuffix(".weight")
 
 
 def _parsed(tensor: Tensor) -> Note:
-    """The JSON in a note; empty where it is none."""
+    """The JSON in a note; empty if it is invalid."""
     try:
         text = text_of(bytes(tensor.tolist()), "The note", error=CheckpointError)
         return json_value(text, dict, "The note", error=CheckpointError)

@@ -1,4 +1,4 @@
-"""Weights in 8 bits with a scale, and in GGUF's blocks: the forms, and the arithmetic.
+"""8-bit weights with a scale, and weights in GGUF blocks.
 
 A weight [N, K] is `values * scale`, with one scale for the whole matrix or one per output channel
 (row). The names in files are ComfyUI's, see `files.scaled`; `reader` reads them.
@@ -16,22 +16,22 @@ from torch import Tensor
 from ...errors import CheckpointError
 from ..files.scaled import note_name, scale_name
 
-#: What stored weights become where no dtype is asked for.
+#: Dtype of unpacked weights if none is requested.
 UNPACKED_DTYPE = torch.bfloat16
 
 
 @dataclass(frozen=True)
 class StorageFormat:
-    """How weights are stored in 8 bits.
+    """An 8-bit format.
 
     Args:
-        note: The format's word in `X.comfy_quant`. ComfyUI reads `float8_e4m3fn` with one scale
-            since 0.8 and `int8_tensorwise` with one per channel in newer releases; fp8 with a scale
-            per channel it does not know: that has a word of its own, so that it is not misread.
-        word: Of the values, for a file's header.
-        dtype: Of the values.
-        largest: The largest value that is used.
-        per_channel: Whether every output channel has a scale of its own.
+        note: The format's name in `X.comfy_quant`. ComfyUI reads `float8_e4m3fn` with one scale
+            since 0.8, and `int8_tensorwise` with one per channel in newer releases. It does not
+            support fp8 with a scale per channel, so that has a distinct name, lest it be misread.
+        word: Dtype of the values, as spelled in file headers.
+        dtype: Dtype of the values.
+        largest: The largest value used.
+        per_channel: Whether every output channel has its own scale.
     """
 
     note: str
@@ -50,7 +50,7 @@ STORAGE_FORMATS = {
 
 
 def format_of(is_int8: bool, num_scales: int) -> str:
-    """The key of `STORAGE_FORMATS` of a weight with so many scales."""
+    """The key of `STORAGE_FORMATS` for a weight with this many scales."""
     if is_int8:
         return "int8"
     return "fp8" if num_scales == 1 else "fp8-channel"
@@ -65,7 +65,7 @@ class ScaledWeight:
 
     @property
     def shape(self) -> torch.Size:
-        """Of the weight."""
+        """Shape of the weight."""
         return self.values.shape
 
     @property
@@ -74,19 +74,19 @@ class ScaledWeight:
         return format_of(self.values.dtype == torch.int8, self.scale.numel())
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
-        """The weight itself; the product is made in float32."""
+        """The weight itself, multiplied in float32."""
         return (self.values.float() * self.scale).to(dtype)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """As `Tensor.to`, unpacked; bfloat16 where no dtype is given."""
+        """Like `Tensor.to`, dequantized; bfloat16 if no dtype is given."""
         return self.dequantize(dtype or UNPACKED_DTYPE).to(device=device)
 
 
 @dataclass(frozen=True)
 class PackedWeight:
-    """A weight in GGUF's blocks, unpacked to float32 by `read` whenever it is asked for."""
+    """A weight in GGUF blocks, unpacked to float32 by every call of `read`."""
 
     shape: torch.Size
     read: Callable[[], Tensor]
@@ -99,29 +99,29 @@ class PackedWeight:
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> Tensor:
-        """As `Tensor.to`, unpacked; bfloat16 where no dtype is given."""
+        """Like `Tensor.to`, dequantized; bfloat16 if no dtype is given."""
         return self.dequantize(dtype or UNPACKED_DTYPE).to(device=device)
 
 
-#: A weight in any of the forms that one can be stored in.
+#: A weight in any of its stored forms.
 Stored = Tensor | ScaledWeight | PackedWeight
 
 
 def to_storage(weight: Tensor, kind: str) -> ScaledWeight:
-    """A weight [N, K] in the format `kind`, a key of `STORAGE_FORMATS`.
+    """Convert a weight [N, K] to the format `kind`, a key of `STORAGE_FORMATS`.
 
-    The largest value of the matrix (or of the row) becomes the format's largest; fp8 keeps every
-    value to 1/16 of itself down to 1/28672 of the largest, int8 to half a scale.
+    The largest value of the matrix (or of the row) becomes the format's largest. fp8 keeps every
+    value to within 1/16 of itself, down to 1/28672 of the largest; int8 to within half a scale.
 
     Raises:
-        CheckpointError: The weight holds infinities or NaN.
+        CheckpointError: The weight contains NaN or infinite values.
     """
     how = STORAGE_FORMATS[kind]
     weight = weight.float()
     rows = tuple(range(1, weight.ndim))
     largest = weight.abs().amax(rows, keepdim=True) if how.per_channel else weight.abs().amax()
     if not largest.isfinite().all():
-        raise CheckpointError("It holds values that are infinite or no numbers.")
+        raise CheckpointError("It contains NaN or infinite values.")
     scale = (largest / how.largest).clamp(min=torch.finfo(torch.float32).tiny)
     values = (weight / scale).clamp(-how.largest, how.largest)
     if how.dtype == torch.int8:
@@ -130,10 +130,10 @@ def to_storage(weight: Tensor, kind: str) -> ScaledWeight:
 
 
 def as_tensors(name: str, stored: ScaledWeight) -> dict[str, Tensor]:
-    """A stored weight under the names that it has in files.
+    """A stored weight as tensors, named as in files.
 
     Args:
-        name: The weight's own, `X.weight`.
+        name: The weight's name, `X.weight`.
         stored: Values and scale.
     """
     return {
@@ -144,10 +144,10 @@ def as_tensors(name: str, stored: ScaledWeight) -> dict[str, Tensor]:
 
 
 def note(kind: str) -> Tensor:
-    """The JSON for ComfyUI's loader, as bytes."""
+    """The note on a format for ComfyUI's loader: JSON as bytes."""
     return note_of({"format": STORAGE_FORMATS[kind].note})
 
 
 def note_of(content: Mapping[str, object]) -> Tensor:
-    """Any JSON for ComfyUI's loader, as bytes."""
+    """A note with any content: JSON as bytes."""
     return torch.tensor(list(json.dumps(dict(content)).encode()), dtype=torch.uint8)

@@ -178,7 +178,7 @@ except CheckpointError as error:
 @pytest.mark.parametrize(
     ("share", "kind", "said"),
     [(1.25, "torch", "8")]
-    + [(0.5, kind, "The system has not the memory to map {file} (2.1 GB).")
+    + [(0.5, kind, "The system does not have the memory to map {file} (2.1 GB).")
        for kind in ("torch", "python")],
 )  # fmt: skip
 def test_loading_takes_the_files_size_of_promised_memory(tmp_path, share, kind, said):
@@ -336,12 +336,12 @@ def test_a_header_that_cannot_be_is_refused(tmp_path, header, size, fault):
     file.write_bytes(struct.pack("<Q", len(text)) + text + bytes(size))
     with pytest.raises(CheckpointError) as caught:
         read_tensor_files(file)
-    assert f"is not a whole safetensors file ({fault}" in str(caught.value)
+    assert f"is not a valid safetensors file ({fault}" in str(caught.value)
 
 
 @pytest.mark.parametrize("length", [0, 3, 40, 2**32, 2**63, 2**64 - 1])
 def test_a_header_of_another_length_is_refused(tmp_path, length):
     file = tmp_path / "x.safetensors"
     file.write_bytes(struct.pack("<Q", length) + b'{"a":{"dtype":"U8"}}')
-    with pytest.raises(CheckpointError, match="is not a whole safetensors file"):
+    with pytest.raises(CheckpointError, match="is not a valid safetensors file"):
         read_tensor_files(file)

@@ -295,7 +295,7 @@ def test_an_index_of_shards_names_no_path_of_windows(checkpoint_copy, name):
     (weights,) = folder.glob("*.safetensors")
     index = {"weight_map": {"x": f"{name}.safetensors"}}
     Path(f"{weights}.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match="a shard is a plain file name"):
+    with pytest.raises(CheckpointError, match="a shard must be a plain file name"):
         inspect_checkpoint(folder.parent)
 
 

@@ -134,7 +134,7 @@ def test_the_plan_is_of_the_device_and_counts_its_memory_once(checkpoint, tmp_pa
     with AppleGPU(memory=10 * 10**9):
         assert main(["plan", "--model", folder, *size]) == 0
         said = capsys.readouterr().out
-        assert "bfloat16, on a card of 10.0 GB, with 16.0 GB of memory, of which the card's" in said
+        assert "bfloat16, on a card of 10.0 GB, with 16.0 GB of memory, shared with" in said
         assert "card and memory together" in said
         assert main(["plan", "--model", folder, *size, "--device", "cpu"]) == 0
         assert "float32, on the CPU, with 16.0 GB of memory\n" in capsys.readouterr().out

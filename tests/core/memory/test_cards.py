@@ -146,7 +146,10 @@ def test_auto_takes_the_first_card_that_pytorch_can_use_and_tells_of_the_others(
     device = pick_device()
     assert device == torch.device("cuda:1")
     others, without = device_notes("auto", device, HALF)
-    assert "cuda:1; also here: cuda:2 (NVIDIA GeForce RTX 2080). --device chooses." in others
+    assert (
+        "cuda:1 is used; also available: cuda:2 (NVIDIA GeForce RTX 2080). Choose with --device."
+        in others
+    )
     assert "cuda:0 (Tesla V100, sm_70) cannot be used" in without
     assert "https://download.pytorch.org/whl/cu126" in without
     assert device_notes("cuda:1", device, HALF) == ()
@@ -180,7 +183,7 @@ def test_an_intel_card_is_used_where_there_is_no_other(machine):
     device = pick_device()
     assert (device, pick_dtype("auto", device)) == (torch.device("xpu"), BRAIN)
     assert pick_device("xpu:1") == torch.device("xpu:1")
-    assert "also here: xpu:1 (Intel Arc B580)" in device_notes("auto", device, BRAIN)[0]
+    assert "also available: xpu:1 (Intel Arc B580)" in device_notes("auto", device, BRAIN)[0]
     with pytest.raises(InputError, match="'xpu:2' cannot be used here"):
         pick_device("xpu:2")
     machine(cuda=[nvidia("Tesla T4", 75)], xpu=[arc], kernels=CUDA_13)
@@ -203,8 +206,8 @@ def test_text_encoders_are_never_in_float16():
 def test_bfloat16_that_is_only_imitated_is_told(machine):
     machine(cuda=[nvidia("Tesla T4", 75)], kernels=CUDA_13)
     (note,) = device_notes("cuda:0", torch.device("cuda:0"), BRAIN)
-    assert "does not compute in it" in note
-    assert "--dtype float16 is right for this card" in note
+    assert "which does not support it" in note
+    assert "Use --dtype float16 on this card" in note
     assert device_notes("cpu", CPU, BRAIN) == ()
 
 
@@ -257,7 +260,7 @@ def test_makers_of_graphics_on_windows(monkeypatch):
     ("name", "said"),
     [
         ("H100", "bfloat16: the card computes in it"),
-        ("RTX 2080", "float16: sm_75 only imitates bfloat16, in float32"),
+        ("RTX 2080", "float16: sm_75 only emulates bfloat16, in float32"),
         ("GTX 1660", "float32: float16 gives NaN on a NVIDIA GeForce GTX 1660 SUPER"),
     ],
 )
@@ -272,7 +275,7 @@ def test_doctor_tells_what_a_run_uses_and_why(machine, capsys, name, said):
     assert said in lines
     assert ("VAE in float32, text encoders in bfloat16" in lines) is (dtype is HALF)
     assert str(evidence_for(graphics_cards()[0])) in lines
-    assert "note: One device is used, cuda:0; also here: cuda:1" in lines
+    assert "note: Only cuda:0 is used; also available: cuda:1" in lines
 
 
 def test_doctor_of_a_mac(machine, capsys):

@@ -203,7 +203,7 @@ def test_memory_that_the_card_shares_is_counted_once():
     for stage in together.estimate.stages:
         assert together.estimate.card_bytes(stage) + stage.host <= 28 * GB
     text = report(together)
-    assert "with 28.0 GB of memory, of which the card's is a part" in text
+    assert "with 28.0 GB of memory, shared with the card" in text
     assert "of the machine's 28.0 GB" in text
 
 
@@ -261,7 +261,7 @@ def test_generate_takes_the_plan_or_refuses(tmp_path, capsys):
     assert "even with every saving" in capsys.readouterr().err
     assert not (tmp_path / "cat.mp4").exists()
     assert run_generate(folder, tmp_path, "--plan", "--ram", "8") == 0
-    assert "Each network fits whole while it works." in capsys.readouterr().out
+    assert "Each network fits as a whole while it runs." in capsys.readouterr().out
     assert (tmp_path / "cat.mp4").is_file()
 
 

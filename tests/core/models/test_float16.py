@@ -148,10 +148,10 @@ def test_text_encoders_and_vae_are_not_in_float16(checkpoint):
 @pytest.mark.parametrize(
     ("part", "name", "said"),
     [
-        ("transformer", "proj_out.bias", "The denoiser's prediction in float16 holds values"),
-        ("vae", "decoder.conv_out.bias", "The VAE's output in float32 holds values"),
+        ("transformer", "proj_out.bias", "The denoiser's prediction in float16 contains NaN"),
+        ("vae", "decoder.conv_out.bias", "The VAE's output in float32 contains NaN or infinite"),
         ("text_encoder", "model.layers.0.mlp.down_proj.weight",
-         "The text encoder's output for a prompt in bfloat16 holds values"),
+         "The text encoder's output for a prompt in bfloat16 contains NaN"),
     ],
 )  # fmt: skip
 def test_no_black_video_is_made_of_values_that_are_not_finite(
@@ -173,7 +173,7 @@ def test_the_remedy_for_values_out_of_range_works(checkpoint_copy):
         model = Pipeline.load(folder, dtype=dtype, embedding_cache=False)
         return model.generate("A cat.", None, quick(steps=1, guidance_scale=1.0)).latents
 
-    with pytest.raises(PrecisionError, match=r"in float16 holds .* --dtype float32"):
+    with pytest.raises(PrecisionError, match=r"in float16 contains .* --dtype float32"):
         run("float16")
     assert run("float32").isfinite().all()
 
@@ -181,7 +181,7 @@ def test_the_remedy_for_values_out_of_range_works(checkpoint_copy):
 def test_pixels_that_are_not_finite_are_named(checkpoint_copy):
     folder = changed(checkpoint_copy, "vae", "encoder.conv_out.bias", head=Head.INPAINT)
     model = Pipeline.load(folder, embedding_cache=False)
-    said = "What the VAE encodes in float32 holds .* the weights hold such values or a LoRA"
+    said = "What the VAE encodes in float32 contains .* the weights contain such values or a LoRA"
     with pytest.raises(PrecisionError, match=said):
         model.generate("A cat.", ImageToVideo(start=pixels()), quick())
 

@@ -101,11 +101,11 @@ def test_text_round_trip_with_changing_lenses(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (f"{ROW}\n{ROW}", "Line 1 holds a camera pose"),
+        (f"{ROW}\n{ROW}", "Line 1 is a camera pose"),
         (f"\n{ROW}\n1 2 3", "Line 3 of the camera file has 3 numbers"),
         (
             f"\n{ROW}\n{ROW.replace('0.9', 'x')}",
-            "Line 3 of the camera file holds 'x', which is no number",
+            "Line 3 of the camera file contains 'x', which is not a number",
         ),
         (f"\n{ROW.replace('0.9', 'nan')}", "Line 2"),
         (f"\n{ROW.replace('0.9', '0')}", "focal lengths positive"),
@@ -133,10 +133,10 @@ def test_unreadable_file(tmp_path):
     ("call", "message"),
     [
         (lambda: camera_path(["Pan Sideways"], frames=5), "Pan Up, Pan Down"),
-        (lambda: camera_path([], frames=5), "at least one"),
+        (lambda: camera_path([], frames=5), "one or more of"),
         (lambda: camera_path(["Static"], frames=0), "frames is 0"),
         (lambda: camera_path(["Static"], frames=5, speed=float("inf")), "speed is inf"),
-        (lambda: camera_path(["Static"], frames=5).first(9), "has 5 poses; 9 were asked"),
+        (lambda: camera_path(["Static"], frames=5).first(9), "has 5 poses; 9 were requested"),
         (lambda: camera_path_from_rows([]), "no camera poses"),
         (lambda: camera_path_from_rows([[0.0] * 18]), "Camera pose 0 has 18 numbers"),
         (lambda: Intrinsics(fx=-1), "focal lengths"),
@@ -147,7 +147,10 @@ def test_unreadable_file(tmp_path):
             lambda: plucker_embedding(CameraPath(torch.zeros(1, 3, 4), (Intrinsics(),)), 16, 16),
             "no inverse",
         ),
-        (lambda: plucker_embedding(camera_path(["CW"], frames=1), 0, 16), "not positive"),
+        (
+            lambda: plucker_embedding(camera_path(["CW"], frames=1), 0, 16),
+            "all sides must be positive",
+        ),
     ],
 )
 def test_errors(call, message):

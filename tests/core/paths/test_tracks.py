@@ -145,7 +145,7 @@ def test_what_is_written_is_read_again(tmp_path):
         ('[{"points": 7}]', "points of track 0 are 7; they must be a list"),
         ('[[{"x": 1, "y": 1}], {"points": [3]}]', "Point 0 of track 1 is 3"),
         ('[{"points": [], "color": "red"}]', "Track 0 has the unknown key 'color'.*size, spline"),
-        ('[{"points": [], "spline": 1}]', "spline of track 0 is 1; it is true or false"),
+        ('[{"points": [], "spline": 1}]', "spline of track 0 is 1; it must be true or false"),
         ('[{"points": [], "size": "big"}]', "size of track 0 is 'big'; it must be a number"),
         ('[{"points": [{"x": 1, "y": 1}], "size": 0}]', "Track 0: A track's size is 0"),
         ('[{"points": [{"x": 1, "y": 1}], "size": NaN}]', "size is nan"),
@@ -178,7 +178,7 @@ def test_malformed_text(text, message):
         (lambda: track_preview([BENT], height=8, width=8, frames=0), "frames is 0"),
         (
             lambda: track_preview([BENT], height=8, width=8, frames=1, image=torch.ones(8, 8)),
-            "picture under the tracks",
+            "image under the tracks",
         ),
     ],
 )

@@ -46,7 +46,7 @@ def test_each_fits_its_version_and_no_other(name, configs):
     with pytest.raises(SchedulerError) as caught:
         check_scheduler(name, other, configs[other])
     message = str(caught.value)
-    assert message.startswith(f"{name} samples {SCHEDULERS[name]} models")
+    assert message.startswith(f"{name} is for {SCHEDULERS[name]} models")
     assert f"EasyAnimate {other.value} predicts {other.prediction_type}" in message
     assert message.endswith("Use Flow." if other is V5_1 else f"Use {', '.join(V5_NAMES)}.")
 

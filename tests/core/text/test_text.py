@@ -181,7 +181,7 @@ def test_missing_unexpected_and_misshapen_tensors_are_named(copy_of):
     for part in (
         "missing: layers.0.mlp.up_proj.weight",
         "unexpected: layers.7.extra",
-        "of another shape: embed_tokens.weight is (3, 32)",
+        "of the wrong shape: embed_tokens.weight is (3, 32)",
     ):
         assert part in str(caught.value)
 

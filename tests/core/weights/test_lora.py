@@ -61,6 +61,6 @@ def test_a_partial_match_is_refused_unless_allowed():
 def test_another_width_is_refused(tmp_path, up, down):
     file = tmp_path / "wide.safetensors"
     save_file({UP: torch.zeros(up), UP.replace("_up", "_down"): torch.zeros(down)}, file)
-    said = rf"_q.lora_down.weight of wide.safetensors .* make \({up[0]}, {down[1]}\), the layer"
-    with pytest.raises(CheckpointError, match=rf"{said} it changes is \(8, 8\)"):
+    said = rf"_q.lora_down.weight of wide.safetensors .* make \({up[0]}, {down[1]}\), but"
+    with pytest.raises(CheckpointError, match=rf"{said} the layer is \(8, 8\)"):
         read_lora(Lora(file), dict.fromkeys(MODULES, (8, 8)))

@@ -261,7 +261,7 @@ def test_merges_that_are_refused(folder, lora_files, tmp_path):
     with pytest.raises(CheckpointError, match=r"has values beyond the range of float16"):
         merge_loras(files, [Lora(lora_files[0], 1e6)], out, dtype=torch.float16)
     save_file({"proj_out.weight": torch.zeros(4, 4, dtype=torch.float8_e4m3fn)}, out)
-    with pytest.raises(CheckpointError, match=r"is stored as F8_E4M3.*give the unquantised file"):
+    with pytest.raises(CheckpointError, match=r"is stored as F8_E4M3.*Use the unquantised file"):
         merge_loras(read_tensor_files(out), [lora], tmp_path / "other.safetensors")
     with pytest.raises(InputError, match=r"out.safetensors already exists"):
         merge_loras(files, [lora], out)
@@ -288,7 +288,7 @@ def test_block_strengths_that_are_none(text, message):
 
 
 def test_a_block_that_the_model_does_not_have(shapes, lora_files):
-    with pytest.raises(InputError, match=r"name block 3; this model has the blocks 0 to 2"):
+    with pytest.raises(InputError, match=r"name block 3; this model has blocks 0 to 2"):
         LoraSet.read([Lora(lora_files[0], 1.0, "0-3=0.5")], shapes)
 
 
@@ -302,10 +302,10 @@ def test_block_strengths_are_read():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (("lora_up.weight", None), r"has no up matrix of transformer_blocks.0.attn2.to_q"),
+        (("lora_up.weight", None), r"has no up matrix for transformer_blocks.0.attn2.to_q"),
         (("lora_up.weight", torch.zeros(32, 3)), r"\(4, 32\) and .*lora_up.weight \(32, 3\)"),
         (("hada_w1_a", torch.zeros(4, 4)), r"has no hada_w1_b and no hada_w2_a and no hada_w2_b"),
-        (("oft_blocks", torch.zeros(4, 4, 4)), r"of a kind that is not read \(oft_blocks\)"),
+        (("oft_blocks", torch.zeros(4, 4, 4)), r"of an unsupported kind \(oft_blocks\)"),
     ],
 )
 def test_a_file_that_is_damaged(shapes, lora_files, tmp_path, change, message):
@@ -413,10 +413,7 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
     ("option", "message"),
     [
         ("style.gguf=1", "is not FILE[=STRENGTH][:BLOCKS] with a .safetensors file"),
-        (
-            "style.ckpt=1",
-            f"running its code: {own_command('convert', 'style.ckpt', 'style.safetensors')}",
-        ),
+        ("style.ckpt=1", f"its code: {own_command('convert', 'style.ckpt', 'style.safetensors')}"),
         ("style.safetensors=much", "has the strength 'much'; it must be a number"),
         ("style.safetensors=inf", "The strength of style.safetensors is inf"),
         ("style.safetensors:0=", "'0=' in the block strengths '0='"),

@@ -90,7 +90,7 @@ def test_zeros_stay_zero_and_the_scale_is_no_zero(kind):
 def test_a_weight_that_is_not_finite_is_refused(kind, value):
     weight = matrix()
     weight[5, 5] = value
-    with pytest.raises(CheckpointError, match="infinite or no numbers"):
+    with pytest.raises(CheckpointError, match="NaN or infinite values"):
         to_storage(weight, kind)
 
 
@@ -193,14 +193,14 @@ def change_note(content):
         (
             "int8",
             lambda t: t.update({scale_name(LAYER): torch.ones(7, 1)}),
-            "is (7, 1) for a weight of (32, 32): one value or one per row",
+            "is (7, 1) for a weight of (32, 32); it must be one value or one per row",
         ),
         ("fp8", lambda t: t.update({LAYER: torch.zeros(32, 32)}), "has a scale but is F32"),
-        ("int8", change_note({"format": "nvfp4"}), '{"format": "nvfp4"}; read here are'),
+        ("int8", change_note({"format": "nvfp4"}), '{"format": "nvfp4"}; supported are'),
         (
             "int8",
             change_note({"format": "int8_tensorwise", "convrot": True}),
-            '"convrot": true}; read here are float8_e4m3fn',
+            '"convrot": true}; supported are float8_e4m3fn',
         ),
     ],
 )
@@ -285,7 +285,7 @@ def test_a_native_format_that_is_not_ours_comes_as_it_is(scaled):
     assert weights[LAYER].dtype == torch.float8_e4m3fn
     assert weights.beside(LAYER)[scale_name(LAYER)].dtype == torch.uint8
     with pytest.raises(
-        CheckpointError, match=r'\{"format": "mxfp8"\}; read here are float8_e4m3fn'
+        CheckpointError, match=r'\{"format": "mxfp8"\}; supported are float8_e4m3fn'
     ):
         denoiser(folder)
 
