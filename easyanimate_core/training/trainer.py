@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.data import dataloader
 
 from ..console import prepare_streams
 from ..errors import EasyAnimateError, HeldError, InputError
@@ -249,13 +251,21 @@ def _ended_workers_told(workers: int) -> Iterator[None]:
     """Explain a dead worker, which PyTorch reports at any point of the run, even during a write."""
     try:
         yield
-    except RuntimeError as error:
-        if not workers or "DataLoader worker" not in str(error):
+    except (RuntimeError, OSError, EOFError) as error:
+        if not workers or not _comes_from_dead_worker(error):
             raise
         raise InputError(
             f"One of the {workers} processes that prefetch clips was killed, most often for lack "
             "of memory. Start again with fewer data.workers: the run resumes from its last state."
         ) from error
+
+
+def _comes_from_dead_worker(error: BaseException) -> bool:
+    """Whether a worker died: PyTorch says so, unless the worker was just handing over a batch."""
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker" in str(error)
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_filename == dataloader.__file__ for frame, _ in frames)
 
 
 class _Endless(torch.utils.data.Sampler[Any]):

@@ -11,6 +11,7 @@ import pytest
 import torch
 import yaml
 from torch import nn
+from torch.multiprocessing import reductions
 
 from easyanimate_core.errors import InputError
 from easyanimate_core.media import write_png
@@ -94,6 +95,22 @@ def test_a_worker_that_is_ended_is_told(checkpoint, tmp_path):
     wanted = config(tmp_path / "run", checkpoint(V5_1, Head.T2V), data__workers=1, run__steps=1000)
     with pytest.raises(InputError, match=r"One of the 1 processes .* with fewer data\.workers"):
         run_training(wanted, progress=end_one, report=lambda _: None)
+
+
+def test_a_worker_that_is_ended_while_it_hands_a_batch_over_is_told(
+    checkpoint, tmp_path, monkeypatch
+):
+    receive = reductions.rebuild_storage_fd
+
+    def after_its_end(*arguments):
+        for worker in multiprocessing.active_children():
+            worker.kill()
+            worker.join()
+        return receive(*arguments)
+
+    monkeypatch.setattr(reductions, "rebuild_storage_fd", after_its_end)
+    with pytest.raises(InputError, match=r"One of the 1 processes .* with fewer data\.workers"):
+        train(tmp_path / "run", checkpoint(V5_1, Head.T2V), data__workers=1)
 
 
 def test_a_refusal_of_a_worker_is_told_as_it_is(checkpoint, tmp_path):
