@@ -13,6 +13,7 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any
 
+from .left_out import check_included
 from .version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -32,8 +33,10 @@ if TYPE_CHECKING:
         Camera,
         Control,
         ImageToVideo,
+        Loaded,
         RegionEdit,
         Target,
+        Task,
         TextToVideo,
         Trajectory,
         VideoToVideo,
@@ -58,5 +61,7 @@ __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  (its keys are strings)
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name], __name__), name)
+        home = _HOMES[name]
+        check_included(name, home.split(".")[1])
+        return getattr(importlib.import_module(home, __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

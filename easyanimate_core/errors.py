@@ -76,5 +76,9 @@ class HeldError(MediaError):
         return type(self), (self.args[0], self.kept)
 
 
+class LeftOutError(EasyAnimateError):
+    """The pack published for ComfyUI does not include what was asked for."""
+
+
 class RecipeError(EasyAnimateError):
     """A recipe file is not valid or does not fit this version."""

@@ -8,40 +8,24 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from ..console import output_failure, prepare_streams
 from ..errors import EasyAnimateError, InputError, MediaError
 from ..files import write_error
 from ..files.commands import program
+from ..left_out import check_included, is_included
+from ..small_model import EXAMPLE_PROMPT
 from ..version import __version__
-from . import (
-    camera,
-    compare_runs,
-    convert,
-    demo,
-    describe,
-    doctor,
-    download,
-    encode,
-    evaluate,
-    evaluate_meaning,
-    generate,
-    make_clips,
-    merge_lora,
-    plan,
-    prepare_data,
-    preprocess,
-    tiny,
-    train,
-    trajectory,
-)
 from .stopping import stoppable
 
+#: Modules of commands, in the order of the help. The pack published for ComfyUI lacks some.
 _COMMANDS = (
-    generate, encode, plan, doctor, download, describe, convert, merge_lora, preprocess, camera,
-    trajectory, prepare_data, train, make_clips, evaluate, evaluate_meaning, compare_runs, tiny,
-    demo,
+    "generate", "encode", "plan", "doctor", "download", "describe", "convert", "merge_lora",
+    "preprocess", "camera", "trajectory", "prepare_data", "train", "make_clips", "evaluate",
+    "evaluate_meaning", "compare_runs", "make_tiny", "demo",
 )  # fmt: skip
 
 EXIT_REFUSED = 2
@@ -56,14 +40,27 @@ def build_parser() -> argparse.ArgumentParser:
         prog=program(),
         description="EasyAnimate V5 and V5.1: generate videos from text, images, clips, control "
         "videos, camera moves and tracks.",
-        epilog="Try it without a download: %(prog)s demo",
+        epilog="Try it without a download: "
+        f'%(prog)s generate --prompt "{EXAMPLE_PROMPT}" --output circle.mp4',
     )
     parser.add_argument("--version", action="version", version=__version__)
     parser.add_argument("--verbose", action="store_true", help="also print warnings from libraries")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in _COMMANDS:
-        module.add_parser(commands)
+    for name in _COMMANDS:
+        if is_included(f"cli.{name}"):
+            import_module(f".{name}", __package__).add_parser(commands)
+        else:
+            _add_refusal(commands, name)
     return parser
+
+
+def _add_refusal(commands: Any, name: str) -> None:
+    """Add a command that this copy lacks: not in the help, and refused with any arguments."""
+    command = name.replace("_", "-")
+    # No word starts with a null character, so none is taken for an option.
+    parser = commands.add_parser(command, add_help=False, prefix_chars="\0")
+    parser.add_argument("arguments", nargs="*")
+    parser.set_defaults(run=lambda _: check_included(command, f"cli.{name}"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

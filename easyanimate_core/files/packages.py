@@ -88,7 +88,9 @@ def command_for(modules: Iterable[str]) -> str:
 
 def pip_command(*words: str | os.PathLike[str]) -> str:
     """The command that installs into this Python; environments made by uv have no pip."""
-    if is_installed("pip"):
+    # Not by find_spec: on it, setuptools' import hook turns off its own distutils for the rest of
+    # the process, and whatever imports setuptools afterwards (quanto, torch.compile) fails.
+    if _release("pip") is not None:
         return python_command("-m", "pip", "install", *words)
     return joined("uv", "pip", "install", "--python", sys.executable or "python", *words)
 

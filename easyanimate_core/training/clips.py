@@ -14,7 +14,6 @@ from .data.buckets import shapes_for
 from .data.manifest import manifest_records
 from .data.readable import Reading
 from .data.records import Record
-from .data.synthetic import synthetic_records
 from .tracking import Report, print_line
 
 #: What a task needs in addition to each clip: a field of `Sample`.
@@ -54,6 +53,8 @@ def find_clips(
     """
     data, validation = config.data, config.validation
     if data.synthetic is not None:
+        from .data.synthetic import synthetic_records
+
         records = synthetic_records(data.synthetic)
         held_out = data.synthetic.model_copy(update={"count": validation.clips})
         if validation.manifest is None:

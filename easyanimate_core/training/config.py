@@ -20,8 +20,8 @@ from ..errors import InputError
 from ..files import named_path, short
 from ..files.home import expanded
 from ..files.yaml_text import read_yaml, yaml_value
+from ..left_out import check_included
 from ..models.geometry import check_frames
-from ..shapes.scenes.scene import SHAPES, Look
 
 
 def _path(path: Path) -> Path:
@@ -97,7 +97,7 @@ class SyntheticConfig(_Section):
     count: int = Field(ge=1, description="How many clips")
     seed: int = Field(0, ge=0)
     kind: str = Field("mixed", description="Kind of scenes; see make-clips --help")
-    looks: tuple[Look, ...] = Field(
+    looks: tuple[str, ...] = Field(
         ("textured",), min_length=1, description="How bodies are drawn; one is chosen per clip"
     )
     repeat: dict[str, Annotated[int, Field(ge=1)]] = Field(
@@ -117,9 +117,26 @@ class SyntheticConfig(_Section):
         check_frames(value)
         return value
 
+    @model_validator(mode="before")
+    @classmethod
+    def _included(cls, values: Any) -> Any:
+        check_included("data.synthetic", "shapes")
+        return values
+
+    @field_validator("looks")
+    @classmethod
+    def _looks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        from ..shapes.scenes.scene import LOOKS
+
+        if unknown := set(value) - set(LOOKS):
+            raise ValueError(f"unknown {', '.join(sorted(unknown))}; looks are {', '.join(LOOKS)}")
+        return value
+
     @field_validator("repeat")
     @classmethod
     def _shapes(cls, value: dict[str, int]) -> dict[str, int]:
+        from ..shapes.scenes.scene import SHAPES
+
         if unknown := set(value) - set(SHAPES):
             raise ValueError(
                 f"unknown {', '.join(sorted(unknown))}; shapes are {', '.join(SHAPES)}"

@@ -2,12 +2,11 @@
 
 import contextlib
 import json
-import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.nodes.test_package import shipped
+from tests.nodes.test_package import publish
 from tools import locales
 from tools.comfyui import DIRECT
 
@@ -166,10 +165,6 @@ def test_comfyui_reads_the_metadata(comfy_python):
 
 def test_what_is_installed_loads(comfy_python, nodes, tmp_path):
     """The pack without what .comfyignore leaves out, in a folder of another name."""
-    pack = tmp_path / "easyanimate-nodes"
-    for name in shipped():
-        target = pack / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(ROOT / name, target)
+    pack = publish(tmp_path / "easyanimate-nodes")
     said = comfy_python.run_script(LOADED, pack)
     assert int(said.splitlines()[-1]) == len(nodes)

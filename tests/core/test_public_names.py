@@ -16,8 +16,13 @@ ROOT = Path(easyanimate_core.__file__).parents[1]
 PLAN = "a part of what a plan or its limits report; it is read, never made by a script"
 STAGES = "passes from one stage of the pipeline to the next; a script passes it on at most"
 CHECKPOINT = "says what lies in a checkpoint folder; it is read, never made by a script"
+LOADED = "a mode's own `Loaded`, which its load() returns; a script needs no more than `Loaded`"
 REASONS = {
     "Card": PLAN, "Estimate": PLAN, "Job": PLAN, "ModelFacts": PLAN, "Stage": PLAN,
+    **dict.fromkeys(
+        ("LoadedCamera", "LoadedControl", "LoadedImages", "LoadedRegion", "LoadedTrajectory",
+         "LoadedVideo"), LOADED
+    ),
     "Sources": STAGES, "TextStates": STAGES,
     "Layout": CHECKPOINT, "TensorFiles": CHECKPOINT, "TransformerConfig": CHECKPOINT,
     "VAEConfig": CHECKPOINT,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar, get_args
+from typing import TypeVar
 
 import numpy as np
 
@@ -46,8 +46,7 @@ SIZES = {"small": 0.135, "large": 0.215}
 REACH = 1.2
 
 #: "textured" looks as captioned; "outlined" has black outlines on a plain white ground.
-Look = Literal["textured", "outlined"]
-LOOKS: tuple[str, ...] = get_args(Look)
+LOOKS = ("textured", "outlined")
 
 #: Kinds of scenes; "mixed" and "varied" sample one of the others with the weights in `SHARES`.
 KINDS = ("mixed", "move", "change", "occlusion", "camera", "varied")

@@ -125,3 +125,17 @@ def test_what_is_asked_of_pip_is_what_the_requirements_ask():
     lines = (ROOT / "requirements-training.txt").read_text(encoding="utf-8").splitlines()
     chosen = {"bitsandbytes", "onnxruntime", "rapidocr"}
     assert set(packages._WITH_NEEDS.values()) - chosen <= set(lines)
+
+
+def test_naming_a_command_leaves_setuptools_usable():
+    """Looking for pip's module makes setuptools' import hook give way to pip for good."""
+    code = (
+        "from easyanimate_core.files.packages import pip_command\n"
+        "print(pip_command('gguf'))\n"
+        "import setuptools"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gguf" in done.stdout

@@ -401,7 +401,7 @@ def test_a_lora_that_has_changed_is_refused(words, lora_files, tmp_path):
         Recipe.from_json(content)
     file.unlink()
     with pytest.raises(
-        RecipeError, match=r"The recipe's LoRA is .*mine.safetensors. It was not found"
+        RecipeError, match=r"The recipe's LoRA is .*mine.safetensors\. It was not found"
     ):
         Recipe.from_json(content)
     content["loras"][0]["strength"] = "much"
