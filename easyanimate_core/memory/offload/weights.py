@@ -52,7 +52,7 @@ def parts_of(tensor: Tensor) -> list[Tensor]:
     if is_traceable_wrapper_subclass(tensor):
         names, _ = tensor.__tensor_flatten__()
         return [part for name in names for part in parts_of(getattr(tensor, name))]
-    assert type(tensor) in (Tensor, nn.Parameter), f"{type(tensor)} does not say what is inside"
+    assert type(tensor) in (Tensor, nn.Parameter), f"{type(tensor)} cannot be flattened"
     return [tensor.detach()]
 
 

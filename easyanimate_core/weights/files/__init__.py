@@ -1,4 +1,4 @@
-"""Files to plain tensors: reading, detecting, renaming and writing checkpoints."""
+"""Checkpoint files: reading, detecting, renaming and writing."""
 
 from .detect import (
     CheckpointInfo,

@@ -1,6 +1,7 @@
-"""Folders in the format of transformers: models of others that the project uses as they are.
+"""Third-party models in the format of transformers, used unchanged.
 
-The library builds what their files describe. Code in such a folder never runs, nor is any fetched.
+The library builds what their files describe. Code in such a folder never runs, and none is
+downloaded.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from ...errors import CheckpointError
 from ...files import read_json, short
 
 _REMEDY = "Download the folder again, or name another model's."
-#: Beyond any layer's width and any vocabulary.
+#: Beyond any layer width and vocabulary size.
 _LARGEST = 2**31
 _MOST_LAYERS = 2000
 _BYTES = 64 * 2**20
@@ -21,10 +22,10 @@ _KERNELS = ("attn_implementation", "_attn_implementation")
 
 
 def load_foreign(kind: Any, folder: Path, **options: Any) -> Any:
-    """What `kind`, a class of transformers, makes of a folder.
+    """Load a folder with `kind`, a class of transformers.
 
     Raises:
-        CheckpointError: A file is damaged, asks for code, or describes a network beyond any use.
+        CheckpointError: A file is damaged, requires code, or describes an absurdly large network.
     """
     for path in sorted(folder.glob("*.json")):
         if not path.name.endswith(".index.json"):
@@ -37,7 +38,7 @@ def load_foreign(kind: Any, folder: Path, **options: Any) -> Any:
         return kind.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False, **options
         )
-    except Exception as error:  # of any kind: the library acts on whatever the files say
+    except Exception as error:  # of any kind: the library trusts the content of the files
         said = (str(error).splitlines() or [""])[0]
         raise CheckpointError(
             f"{folder} cannot be loaded ({type(error).__name__}: {said}). {_REMEDY}"
@@ -48,11 +49,11 @@ def _check_config(path: Path, content: Any) -> None:
     for key, value in _items(content):
         fault = None
         if key in _KERNELS and isinstance(value, str) and "/" in value:
-            fault = "which names code of a hub"
+            fault = "which refers to code on a hub"
         elif isinstance(value, int) and abs(value) > _LARGEST:
             fault = "which is larger than anything in a network"
         elif isinstance(value, int) and ("layers" in key or key == "depth"):
-            fault = f"and {_MOST_LAYERS} is the most" if value > _MOST_LAYERS else None
+            fault = f"but {_MOST_LAYERS} is the maximum" if value > _MOST_LAYERS else None
         if fault is not None:
             raise CheckpointError(f"{path} has {key} = {short(value)}, {fault}. {_REMEDY}")
 

@@ -206,7 +206,7 @@ def test_models_of_others_keep_their_code_to_themselves(tmp_path):
     load_foreign(AutoProcessor, folder)
     assert not mark.exists()
     for changes, said in (
-        ({"_attn_implementation": "a/b:c"}, "names code of a hub"),
+        ({"_attn_implementation": "a/b:c"}, "refers to code on a hub"),
         ({"num_hidden_layers": 10**9}, "num_hidden_layers = 1000000000"),
         ({"text_config": {"hidden_size": 10**12}}, "larger than anything in a network"),
         ({"text_config": 5}, "cannot be loaded"),
