@@ -206,7 +206,7 @@ def _prompts(arguments: argparse.Namespace) -> Any:
     if arguments.prompt or arguments.negative_prompt is not None:
         raise InputError(
             "--embeddings contains the prompt and the negative prompt; omit --prompt and "
-            "--negative-prompt out."
+            "--negative-prompt."
         )
     return read_embeddings(arguments.embeddings)
 

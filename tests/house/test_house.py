@@ -409,6 +409,17 @@ def test_dependencies_are_requirements():
     )
 
 
+def test_the_architecture_page_names_what_exists_and_every_room():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rooms, walks = text.split("\n## ", 1)
+    files = re.findall(r"`((?:easyanimate_core|nodes)/[\w/]+\.py)`", walks)
+    assert len(files) > 10
+    assert_none([name for name in files if not (ROOT / name).is_file()], "The walks name files.")
+    named = set(re.findall(r"^\| `(\w+)` \|", rooms, re.M))
+    folders = {path.parent.name for path in CORE.glob("*/__init__.py")}
+    assert_none(sorted(named ^ folders), "The table names every room.")
+
+
 @pytest.mark.parametrize("page", ["SECURITY.md", "docs/platforms.md", "docs/zh/platforms.md"])
 def test_promises_name_tests_that_exist(page):
     text = (ROOT / page).read_text(encoding="utf-8")
