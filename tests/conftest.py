@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import uuid
 from pathlib import Path
 
 import hypothesis
@@ -43,7 +44,9 @@ def _own_embeddings(request, monkeypatch, tmp_path_factory):
     The tests with ComfyUI use the folder's other contents and keep no embeddings.
     """
     if not request.path.is_relative_to(TESTS / "comfy"):
-        monkeypatch.setenv("EASYANIMATE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # Unique without a look at the thousands of folders that are there.
+        cache = tmp_path_factory.getbasetemp() / "caches" / uuid.uuid4().hex
+        monkeypatch.setenv("EASYANIMATE_CACHE", str(cache))
 
 
 @pytest.fixture(autouse=True)

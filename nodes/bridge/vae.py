@@ -44,7 +44,7 @@ class VideoVAE(AutoencoderKLMagvit):
     ) -> Tensor:
         """The video of unscaled latents, in about [-1, 1]."""
         video = super().decode(latents_BCfhw, progress=progress or NodeProgress(), **options)
-        check_finite(video, "What the VAE decodes", latents_BCfhw.dtype)
+        check_finite(video, "The VAE's output", latents_BCfhw.dtype)
         return video
 
 

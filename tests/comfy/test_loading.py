@@ -113,7 +113,7 @@ def test_diffusers_layout_loads(found):
         ("nothing shown", "HeadError", "put the node EasyAnimate Control"),
         ("size", "InputError", "64 x 64 x 9 frames, the latent for 64 x 64 x 13 frames"),
         ("no image", "InputError", "give a start image"),
-        ("keyframes", "InputError", "names 2 frames"),
+        ("keyframes", "InputError", "has 2 numbers"),
         ("scheduler", "SchedulerError", "Use Flow"),
         ("short", "InputError", "9 were requested"),
         ("empty video", "InputError", "there is no video to keep"),

@@ -14,12 +14,12 @@ from tools.comfyui_base import PACK, link
 
 @pytest.fixture(scope="module")
 def published_server(comfyui, tmp_path_factory):
-    """A server with the published pack, and with the models and inputs of the other one."""
+    """A server with the published pack, and with the files that the other one lists."""
     base = tmp_path_factory.mktemp("published") / "base"
     pack = publish(base / "custom_nodes" / PACK)
-    for folder in ("input", "models"):
+    for folder in ("input", "models", "output"):
         link(base / folder, comfyui.base / folder)
-    for folder in ("output", "temp", "user"):
+    for folder in ("temp", "user"):
         (base / folder).mkdir()
     server = Server(
         replace(comfyui, base=base, pack=pack), EASYANIMATE_CACHE=str(base.parent / "cache")
