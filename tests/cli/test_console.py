@@ -67,6 +67,7 @@ def test_help_is_quick():
     assert imported.isdisjoint({"torch", "numpy", "transformers", "av", "PIL", "tqdm"})
 
 
+@pytest.mark.slow
 def test_what_a_console_lacks_is_escaped(checkpoint, tmp_path):
     folder = tmp_path / "模型"
     make_link(folder, checkpoint(V5_1, Head.T2V))

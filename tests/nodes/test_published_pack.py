@@ -145,6 +145,7 @@ def test_a_config_of_synthetic_clips_is_refused(run):
 
 
 @needs_weights
+@pytest.mark.slow
 def test_doctor_describe_and_plan(run):
     model = small_checkpoint(Head.INPAINT)
     commands = (["doctor"], ["describe", model], ["plan", "--model", model, "--size", "96x96x17"])
