@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from einops import rearrange
 from torch import Tensor, nn
 
 from ..ops import Operations
@@ -39,7 +38,7 @@ class Attention(nn.Module):
         return query, key, self._split(self.to_v(x_BNC))
 
     def _split(self, x_BNC: Tensor) -> Tensor:
-        return rearrange(x_BNC, "b n (h d) -> b n h d", h=self.heads)
+        return x_BNC.unflatten(-1, (self.heads, -1))
 
 
 def joint_attention(

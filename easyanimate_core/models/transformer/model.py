@@ -153,7 +153,7 @@ class EasyAnimateTransformer3DModel(nn.Module):
         if condition is not None:
             sample_BCFHW = torch.cat([sample_BCFHW, condition], dim=1)
         sample_BCFHW = sample_BCFHW.to(wide(sample_BCFHW.dtype))
-        patches = self.proj(rearrange(sample_BCFHW, "b c f h w -> (b f) c h w"))
+        patches = self.proj(sample_BCFHW.transpose(1, 2).flatten(0, 1))
         return rearrange(patches, "(b f) c h w -> b (f h w) c", b=len(sample_BCFHW))
 
     def _unpatchify(self, tokens_BVP: Tensor, grid: tuple[int, int, int]) -> Tensor:

@@ -12,7 +12,6 @@ aigc-apps/EasyAnimate, pipeline_easyanimate.py (`get_resize_crop_region_for_grid
 from __future__ import annotations
 
 import torch
-from einops import repeat
 from torch import Tensor
 
 from ...errors import CheckpointError
@@ -56,12 +55,12 @@ def rotary_table(
     time, height, width = angles
     table = torch.cat(
         [
-            repeat(time, "f d -> (f h w) d", h=rows, w=columns),
-            repeat(height, "h d -> (f h w) d", f=frames, w=columns),
-            repeat(width, "w d -> (f h w) d", f=frames, h=rows),
+            time[:, None, None].expand(-1, rows, columns, -1),
+            height[None, :, None].expand(frames, -1, columns, -1),
+            width[None, None, :].expand(frames, rows, -1, -1),
         ],
         dim=-1,
-    )
+    ).flatten(0, 2)
     return table.cos().to(device), table.sin().to(device)
 
 

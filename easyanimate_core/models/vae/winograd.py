@@ -122,14 +122,13 @@ def _join_copies(y_BCFHW: Tensor) -> Tensor:
     Kernels of the first copies reach one pixel back, those of the second one pixel ahead.
     """
     height, width = y_BCFHW.shape[3] - 1, y_BCFHW.shape[4] - 1
-    # Copy p in rows, q in columns.
-    y = rearrange(y_BCFHW, "b (p q c) f h w -> b f h w p q c", p=2, q=2)
+    # (B, F, H + 1, W + 1, copy in rows p, copy in columns q, C)
+    y = channels_last(y_BCFHW).unflatten(-1, (2, 2, -1))
     rows = [
         torch.stack([y[:, :, p : p + height, q : q + width, p, q] for q in range(2)], dim=4)
         for p in range(2)
     ]
-    y = rearrange(torch.stack(rows, dim=3), "b f h p w q c -> b f (h p) (w q) c")
-    return channels_first(y)
+    return channels_first(torch.stack(rows, dim=3).flatten(4, 5).flatten(2, 3))
 
 
 def channels_last(x_BCFHW: Tensor) -> Tensor:
