@@ -1,6 +1,5 @@
 """Reading, aligning and writing images and videos."""
 
-from ..files import atomic_file
 from .align import (
     AlignedClip,
     AlignmentReport,
@@ -47,7 +46,6 @@ __all__ = [
     "VideoFacts",
     "align_clip",
     "align_mask",
-    "atomic_file",
     "available_frames",
     "check_mask",
     "check_pixels",

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from ..errors import EasyAnimateError, InputError, MediaError
-from ..files import listed, number, read_text, short
-from ..media import atomic_file
+from ..files import atomic_file, listed, number, read_text, short
 
 _TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
 _ROLL = math.pi / 3  # angle of a roll over the whole path, at speed 1

@@ -126,7 +126,7 @@ def _write_control(
     folder: Path, name: str, stem: str, scene: Scene, rendered: Rendered
 ) -> str | None:
     """Write a control file; its path relative to `folder`, or None if the scene has none."""
-    from ...media import atomic_file
+    from ...files import atomic_file
     from ...paths.camera import write_camera_file
     from ...paths.trajectory import tracks_to_json
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ...media import atomic_file
+from ...files import atomic_file
 from .measures import Limit
 
 _KEPT, _DROPPED, _LIMIT = "#3b7dd8", "#c9ced8", "#d0453b"
