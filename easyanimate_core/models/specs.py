@@ -47,6 +47,24 @@ LATENT_CHANNELS = 16
 #: Channels of the Pluecker embedding of a camera ray: moment and direction.
 PLUCKER_CHANNELS = 6
 
+
+def condition_channels(head: Head, *, reference: bool) -> int:
+    """Input channels next to the noise of the published heads.
+
+    `reference` adds those of a reference image to the heads that can have one (Control,
+    Control-Camera).
+    """
+    channels = {
+        Head.T2V: 0,
+        Head.INPAINT: 1 + LATENT_CHANNELS,
+        Head.CONTROL: LATENT_CHANNELS,
+        Head.CAMERA: PLUCKER_CHANNELS,
+    }[head]
+    if reference and head in (Head.CONTROL, Head.CAMERA):
+        channels += LATENT_CHANNELS
+    return channels
+
+
 #: Far beyond every real model; they stop a bad config from using unbounded memory or time.
 _TRANSFORMER_RULES: Mapping[str, Rule] = {
     "in_channels": whole(1, 1024),

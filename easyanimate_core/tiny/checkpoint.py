@@ -20,11 +20,11 @@ from ..errors import InputError
 from ..files import atomic_folder, check_folder, read_json
 from ..models.specs import (
     LATENT_CHANNELS,
-    PLUCKER_CHANNELS,
     Head,
     TransformerConfig,
     VAEConfig,
     Version,
+    condition_channels,
 )
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
@@ -90,16 +90,8 @@ def _transformer_config(version: Version, head: Head, *, reference: bool) -> Tra
             f"{version.value} has no {head.value} head; use {Version.V5_1.value} or the head "
             f"{Head.CONTROL.value}."
         )
-    extra = {
-        Head.T2V: 0,
-        Head.INPAINT: 1 + LATENT_CHANNELS,
-        Head.CONTROL: LATENT_CHANNELS,
-        Head.CAMERA: PLUCKER_CHANNELS,
-    }[head]
-    if reference and is_flow and head in (Head.CONTROL, Head.CAMERA):
-        extra += LATENT_CHANNELS
     return TransformerConfig(
-        in_channels=LATENT_CHANNELS + extra,
+        in_channels=LATENT_CHANNELS + condition_channels(head, reference=reference and is_flow),
         out_channels=LATENT_CHANNELS,
         num_attention_heads=2,
         attention_head_dim=16,

@@ -12,11 +12,11 @@ import torch
 from ...errors import InputError
 from ...models.specs import (
     LATENT_CHANNELS,
-    PLUCKER_CHANNELS,
     Head,
     TransformerConfig,
     VAEConfig,
     Version,
+    condition_channels,
 )
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...models.vae import AutoencoderKLMagvit
@@ -131,14 +131,8 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
         raise InputError(f"The size is {size!r}; published models are 7B and 12B.")
     layers, own = _PUBLISHED_BLOCKS[size]
     new = version is Version.V5_1
-    beside = {
-        Head.T2V: 0,
-        Head.INPAINT: 1 + LATENT_CHANNELS,
-        Head.CONTROL: LATENT_CHANNELS * (2 if new else 1),
-        Head.CAMERA: PLUCKER_CHANNELS + LATENT_CHANNELS,
-    }
     config = TransformerConfig(
-        in_channels=LATENT_CHANNELS + beside[head],
+        in_channels=LATENT_CHANNELS + condition_channels(head, reference=new),
         num_layers=layers,
         mmdit_layers=own,
         text_embed_dim=3584 if new else 1024,
