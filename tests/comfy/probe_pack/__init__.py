@@ -11,7 +11,6 @@ from aiohttp import web
 from server import PromptServer
 
 
-
 class SplineEditor:
     """A track as text, and masks whose size is the picture's."""
 
