@@ -98,7 +98,9 @@ def test_metadata_of_the_registry():
         assert address.startswith("https://") or address == ""
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-training.txt"])
+@pytest.mark.parametrize(
+    "file", ["requirements.txt", "requirements-training.txt", "requirements-app.txt"]
+)
 def test_requirements_can_be_installed_line_by_line(file):
     """ComfyUI-Manager gives every line to pip, and must not replace what ComfyUI brings."""
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
@@ -109,10 +111,12 @@ def test_requirements_can_be_installed_line_by_line(file):
         assert "==" not in line
 
 
-def test_extra_of_training_is_its_requirement_file():
-    lines = (ROOT / "requirements-training.txt").read_text(encoding="utf-8").splitlines()
-    needed = [line for line in lines if line and not line.startswith("#")]
-    assert project()["project"]["optional-dependencies"] == {"training": needed}
+def test_extras_are_their_requirement_files():
+    extras = project()["project"]["optional-dependencies"]
+    assert set(extras) == {"app", "training"}
+    for name, declared in extras.items():
+        lines = (ROOT / f"requirements-{name}.txt").read_text(encoding="utf-8").splitlines()
+        assert declared == [line for line in lines if line and not line.startswith("#")]
 
 
 def test_what_is_installed():
