@@ -13,6 +13,7 @@ from . import (
     loaders,
     original,
     original_paths,
+    original_samplers,
     planning,
     preprocess,
     sampling,
@@ -40,7 +41,11 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *training.NODES,
 )
 #: Under ids of another pack, where it is absent.
-ORIGINAL: tuple[type[io.ComfyNode], ...] = (*original.NODES, *original_paths.NODES)
+ORIGINAL: tuple[type[io.ComfyNode], ...] = (
+    *original.NODES,
+    *original_samplers.NODES,
+    *original_paths.NODES,
+)
 
 
 class EasyAnimateExtension(ComfyExtension):

@@ -20,6 +20,11 @@ from .original import CATEGORY
 
 #: Arrays [F, 3, 4], as in other packs that have these nodes.
 POSES = io.Custom("CameraPose")
+_MOVE = {
+    "options": list(CAMERA_MOVES),
+    "default": "Static",
+    "tooltip": "How the camera moves. Moves at the same time add up.",
+}
 
 
 class CreateTrajectory(io.ComfyNode):
@@ -96,7 +101,7 @@ class CameraBasic(io.ComfyNode):
             category=CATEGORY,
             description="Of the original pack; new workflows use EasyAnimate Camera Move.",
             is_deprecated=True,
-            inputs=[_move_widget("camera_pose"), *_motion_widgets()],
+            inputs=[io.Combo.Input("camera_pose", **_MOVE), *_motion_widgets()],
             outputs=[_poses_output()],
         )
 
@@ -118,7 +123,13 @@ class CameraCombine(io.ComfyNode):
             description="Of the original pack: up to four moves at once. New workflows use "
             "EasyAnimate Camera Move.",
             is_deprecated=True,
-            inputs=[*(_move_widget(f"camera_pose{i}") for i in range(1, 5)), *_motion_widgets()],
+            inputs=[
+                io.Combo.Input("camera_pose1", **_MOVE),
+                io.Combo.Input("camera_pose2", **_MOVE),
+                io.Combo.Input("camera_pose3", **_MOVE),
+                io.Combo.Input("camera_pose4", **_MOVE),
+                *_motion_widgets(),
+            ],
             outputs=[_poses_output()],
         )
 
@@ -191,11 +202,6 @@ class CameraTrajectory(io.ComfyNode):
 def _path_of(poses: Any) -> CameraPath:
     """A camera path from the array [F, 3, 4] of a CameraPose socket."""
     return CameraPath(torch.as_tensor(poses), (Intrinsics(),) * len(poses))
-
-
-def _move_widget(name: str) -> io.Input:
-    tip = "How the camera moves. Moves at the same time add up."
-    return io.Combo.Input(name, options=list(CAMERA_MOVES), default="Static", tooltip=tip)
 
 
 def _motion_widgets() -> list[io.Input]:

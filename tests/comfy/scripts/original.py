@@ -24,8 +24,8 @@ class Theirs:
 NODE_CLASS_MAPPINGS = dict.fromkeys(%r, Theirs)
 """
 probe = Probe(load_pack())  # noqa: F821
-old, helpers = probe.module("nodes.original"), probe.module("nodes.original_paths")
-IDS = [node.define_schema().node_id for node in (*old.NODES, *helpers.NODES)]
+samplers = probe.module("nodes.original_samplers")
+IDS = [node.define_schema().node_id for node in probe.module("nodes.extension").ORIGINAL]
 HELPERS = [name for name in IDS if "ChaoJie" in name] + ["ImageMaximumNode"]
 
 
@@ -61,7 +61,7 @@ probe.found["helpers"] = HELPERS
 
 sizes = [(1080, 1920, 512), (1920, 1080, 768), (512, 512, 1024), (272, 640, 512), (480, 544, 960)]
 sizes += [(352, 672, 512), (672, 352, 512), (100, 4000, 512), (4000, 100, 512)]
-probe.found["sizes"] = [old.size_for(*size) for size in sizes]
+probe.found["sizes"] = [samplers.size_for(*size) for size in sizes]
 
 
 def run(node_id, **given):
@@ -82,7 +82,7 @@ wanted = [np.c_[pose[:, :3] @ turn, pose[:, 3] + pose[:, :3] @ step] for pose in
 probe.found["joint"] = gap(torch.tensor(joined[4:]), torch.tensor(np.stack(wanted)))
 lens = {"fx": 0.532139961, "fy": 0.946026558, "cx": 0.5, "cy": 0.5}
 text, length = run("CameraTrajectoryFromChaoJie", camera_pose=both, **lens)
-path = old._path(text)
+path = samplers._path(text)
 probe.found["text"] = [length, len(path), gap(path.world_to_camera, torch.tensor(both))]
 
 square = torch.zeros(3, 64, 96)
@@ -94,7 +94,7 @@ probe.found["tracks"] = [list(one.shape), list(two.shape), bool((two >= one).all
 a, b = clip_of(5, 64, 96, 1), clip_of(3, 32, 48, 2)
 (larger,) = run("ImageMaximumNode", video_1=a, video_2=b)
 probe.found["maximum"] = [list(larger.shape), bool((larger >= a[:3]).all())]
-probe.found["bad poses"] = probe.error(lambda: old._path("[[1, 2], 3]"))
-probe.found["no poses"] = probe.error(lambda: old._path("nothing"))
+probe.found["bad poses"] = probe.error(lambda: samplers._path("[[1, 2], 3]"))
+probe.found["no poses"] = probe.error(lambda: samplers._path("nothing"))
 probe.found["foreign"] = probe.error(lambda: probe.module("nodes.bridge.original").checked({}))
 probe.done()
