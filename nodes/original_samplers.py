@@ -22,6 +22,8 @@ from .original import CATEGORY, MODEL
 
 #: From the original's text box, or a text of any node.
 PROMPT = io.Custom("STRING_PROMPT,STRING")
+#: A text. As a STRING whose input is forced, the frontend of ComfyUI 0.8 shifts the widgets' values.
+CAMERA_TEXT = io.Custom("STRING,CAMERA_TRAJECTORY")
 SCHEDULERS = ("Euler", "Euler A", "DPM++", "PNDM", "DDIM", "Flow")
 RESOLUTIONS = (512, 768, 960, 1024)
 
@@ -189,10 +191,9 @@ class VideoToVideoSampler(io.ComfyNode):
                 io.Image.Input(
                     "control_video", optional=True, tooltip="The control video (Control)."
                 ),
-                io.String.Input(
+                CAMERA_TEXT.Input(
                     "camera_conditions",
                     optional=True,
-                    force_input=True,
                     tooltip="From CameraTrajectoryFromChaoJie (Control-Camera).",
                 ),
                 io.Image.Input(
