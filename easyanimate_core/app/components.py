@@ -31,15 +31,14 @@ _PICTURE = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipb
 def build_form(i18n: gr.I18n, checkpoints: Checkpoints) -> dict[str, Any]:
     """Place all components of the form on the page; by field name."""
     names = checkpoints.names()
-    model = names[0] if names else None
-    modes = checkpoints.abilities(model).modes if model else tuple(TASKS)
+    first = next(iter(TASKS))
     form: dict[str, Any] = {}
     make = _maker(i18n, form)
     with gr.Group():
-        make("model", gr.Dropdown, choices=names, value=model, allow_custom_value=True)
-        make("mode", gr.Radio, choices=mode_choices(i18n, modes), value=modes[0])
-    with gr.Group():
-        _add_sources(make, modes[0])
+        make("model", gr.Dropdown, choices=names, value=names[0] if names else None,
+             allow_custom_value=True)  # fmt: skip
+        make("mode", gr.Radio, choices=mode_choices(i18n, tuple(TASKS)), value=first)
+    _add_sources(make, first)
     make("prompt", gr.Textbox, value="", lines=3, placeholder=EXAMPLE_PROMPT, autofocus=True)
     return form
 

@@ -29,9 +29,20 @@ _WAIT_SECONDS = 0.2
 _CACHE_SECONDS = (3600, 24 * 3600)
 CSS = """
 footer { display: none !important; }
-.gradio-container { max-width: 1500px !important; margin: 0 auto !important; }
+.gradio-container > .main { max-width: 1500px; margin: 0 auto; }
 #head h1 { margin: 0; }
 """
+
+
+def theme() -> gr.Theme:
+    """Fonts of the system, so that none is fetched, and hints that are dark enough to read."""
+    plain = gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"])
+    return plain.set(
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+    )
 
 
 @dataclass(frozen=True)
@@ -47,25 +58,28 @@ class Session:
 def build_page(session: Session) -> gr.Blocks:
     """The page with its API."""
     i18n = session.i18n
-    with gr.Blocks(title="EasyAnimate", analytics_enabled=False, delete_cache=_CACHE_SECONDS) as page:
+    with gr.Blocks(
+        title="EasyAnimate", analytics_enabled=False, delete_cache=_CACHE_SECONDS, fill_width=True
+    ) as page:
         gr.Markdown("# EasyAnimate", elem_id="head")
         with gr.Row():
             with gr.Column(scale=5, min_width=340):
                 form = build_form(i18n, session.checkpoints)
                 generate = gr.Button(i18n("generate"), variant="primary", elem_id="generate")
+                queue = gr.HTML(elem_id="queue", js_on_load=ON_CLICK, css_template=STYLE,
+                                max_height=320)  # fmt: skip
                 dice = add_settings(i18n, form)
             with gr.Column(scale=6, min_width=340):
                 video = gr.Video(label=i18n("result"), interactive=False, autoplay=True,
                                  loop=True, height=420, elem_id="result")  # fmt: skip
                 image = gr.Image(label=i18n("result"), interactive=False, visible=False,
                                  elem_id="result-image")  # fmt: skip
-                queue = gr.HTML(elem_id="queue", js_on_load=ON_CLICK, css_template=STYLE)
                 gallery = gr.Gallery(label=i18n("gallery"), columns=4, height="auto",
                                      allow_preview=False, interactive=False,
                                      elem_id="gallery")  # fmt: skip
         guard_files(form)
         outputs = _Outputs(queue, video, image, gallery, gr.State(None), gr.State([]), page)
-        _connect_form(session, form, generate, dice)
+        _connect_form(session, form, page, generate, dice)
         _connect_runs(session, form, outputs)
         _connect_gallery(session, form, outputs)
         _add_api(session, form)
@@ -90,7 +104,9 @@ def _private(**more: Any) -> dict[str, Any]:
     return {"api_visibility": "private", "queue": False, "show_progress": "hidden", **more}
 
 
-def _connect_form(session: Session, form: Mapping[str, Any], generate: Any, dice: Any) -> None:
+def _connect_form(
+    session: Session, form: Mapping[str, Any], page: Any, generate: Any, dice: Any
+) -> None:
     """Submitting, and what the choice of a model and a mode shows."""
     inputs = [form[name] for name in FORM]
 
@@ -101,13 +117,9 @@ def _connect_form(session: Session, form: Mapping[str, Any], generate: Any, dice
 
     generate.click(submit, inputs, None, api_visibility="private", concurrency_limit=4)
     dice.click(lambda: str(secrets.randbelow(2**32)), None, form["seed"], **_private())
-    for name in ("model", "mode"):
-        form[name].change(
-            lambda model, mode: _switched(session, model, mode),
-            [form["model"], form["mode"]],
-            [form[name] for name in _SWITCHED],
-            **_private(),
-        )
+    chosen, switched = [form["model"], form["mode"]], [form[name] for name in _SWITCHED]
+    for changed in (form["model"].change, form["mode"].change, page.load):
+        changed(lambda *now: _switched(session, *now), chosen, switched, **_private())
 
 
 #: What depends on the model and the mode.
@@ -146,7 +158,7 @@ def _connect_runs(session: Session, form: Mapping[str, Any], outputs: _Outputs) 
             updates[1:] = _result_updates(session, newest)
         return updates
 
-    def cancel(event: gr.EventData) -> None:
+    def stop(event: gr.EventData) -> None:
         with _told():
             session.jobs.cancel(int(event.number))
 
@@ -155,7 +167,7 @@ def _connect_runs(session: Session, form: Mapping[str, Any], outputs: _Outputs) 
     outputs.page.load(
         lambda: gr.update(choices=session.checkpoints.names()), None, form["model"], **_private()
     )
-    outputs.queue.click(cancel, None, None, **_private())
+    outputs.queue.click(stop, None, None, **_private())
 
 
 def _newest(jobs: Sequence[Job]) -> Job | None:

@@ -122,7 +122,7 @@ def _application(place: Place, offer: Offer, results: Results, jobs: Jobs) -> An
     import gradio as gr
     from fastapi import FastAPI
 
-    from .page import CSS, Session, build_page
+    from .page import CSS, Session, build_page, theme
 
     i18n = gr.I18n(**translations(offer.helps))
     page = build_page(Session(Checkpoints(offer.models), results, jobs, i18n))
@@ -141,7 +141,7 @@ def _application(place: Place, offer: Offer, results: Results, jobs: Jobs) -> An
         ssr_mode=False,
         mcp_server=False,
         i18n=i18n,
-        theme=gr.themes.Default(font=["system-ui", "sans-serif"], font_mono=["monospace"]),
+        theme=theme(),
         css=CSS,
     )
     page.has_launched = True  # else gradio takes any file of this machine for an upload
