@@ -18,7 +18,6 @@ from ..models.geometry import latent_shape
 from ..models.precision import wide
 from ..models.specs import TransformerConfig, VAEConfig, Version
 from ..models.transformer import EasyAnimateTransformer3DModel
-from ..models.transformer.kernel import AttentionFunction, scaled_dot_product
 from ..models.vae import AutoencoderKLMagvit
 from ..pipeline import decode_latents, sample_latents
 from ..progress import silent
@@ -37,6 +36,7 @@ from ..weights.loading import load_network
 from .recordings import Recording
 
 _NO_SOURCES = Sources()
+_CPU = torch.device("cpu")
 #: Characters; longer prompts are cut, with a warning in the log.
 _LONGEST_PROMPT = 100
 #: Reads a recording by its path in the folder of recordings.
@@ -47,10 +47,9 @@ Read = Callable[[str], Recording]
 class Compute:
     """Where and how to compute. `text` is the dtype of text encoders."""
 
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
     dtype: torch.dtype = torch.float32
     text: torch.dtype = torch.float32
-    attention: AttentionFunction = scaled_dot_product
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,6 @@ def denoiser(recording: Recording, compute: Compute) -> Iterator[Compared]:
         given["text"],
         text_t5=given.get("text_t5"),
         condition=None if condition is None else condition.to(compute.dtype),
-        attention=compute.attention,
     )
     yield Compared("prediction", found, recording.tensors["outputs.sample"])
 
@@ -213,14 +211,15 @@ def vae_of(recording: Recording, device: torch.device) -> AutoencoderKLMagvit:
 
 def text_encoder_v5(recording: Recording, placement: Placement) -> BertT5TextEncoder:
     """The recorded Bert and mT5, with the tokenizers beside them."""
-    meta, tokenizers = recording.meta, recording.path.parents[1] / recording.meta["tokenizers"]
+    meta, t5_weights = recording.meta, recording.weights("weights.t5")
+    tokenizers = recording.path.parents[1] / meta["tokenizers"]
     bert = load_bert_tokenizer(tokenizers / "bert")
     t5 = load_t5_tokenizer(tokenizers / "t5")
     return BertT5TextEncoder(
         bert_from_tensors(
             meta["bert_config"], recording.weights("weights.bert"), bert, placement=placement
         ),
-        t5_from_tensors(meta["t5_config"], recording.weights("weights.t5"), t5, placement=placement),
+        t5_from_tensors(meta["t5_config"], t5_weights, t5, placement=placement),
         use_attention_mask=meta["enable_text_attention_mask"],
     )
 
