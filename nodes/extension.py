@@ -7,6 +7,7 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     camera_paths,
     control,
+    doctor,
     download,
     inpaint,
     latents,
@@ -31,6 +32,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *loaders.NODES,
     *download.NODES,
     *planning.NODES,
+    *doctor.NODES,
     *text.NODES,
     *latents.NODES,
     *inpaint.NODES,
