@@ -29,10 +29,10 @@ class ParityFolder:
 
 
 def parity_folder() -> ParityFolder:
-    """The folder named by EASYANIMATE_PARITY, or the recordings of the project: those that ship
-    with the package, and those beside the tests."""
+    """The folder named by EASYANIMATE_PARITY, or the recordings of the project: those beside the
+    tests, and those that ship with the package."""
     named = os.environ.get("EASYANIMATE_PARITY")
-    return ParityFolder(Path(named)) if named else ParityFolder(RECORDINGS, DATA)
+    return ParityFolder(Path(named)) if named else ParityFolder(DATA, RECORDINGS)
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         argument = f"{folder}_file"
         if argument in metafunc.fixturenames:
             found = [root / folder for root in parity_folder().roots]
-            files = sorted(path.name for root in found for path in root.glob("*.safetensors"))
+            files = sorted({path.name for root in found for path in root.glob("*.safetensors")})
             metafunc.parametrize(argument, [f"{folder}/{name}" for name in files])
 
 
