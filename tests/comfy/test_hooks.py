@@ -91,6 +91,7 @@ def test_nag_is_its_formula_in_the_attention_of_every_block(found, version):
         assert found["NAG"][f"{sampler} said"] == []
     if version == "V5.1":
         assert found["NAG by hand"] <= SAME
+    assert found["NAG batch"] <= 1e-3
 
 
 def test_nag_with_one_prompt_at_a_time_is_named_once(found):

@@ -305,6 +305,8 @@ with torch.inference_mode():
             found["NAG by hand"] = gap(
                 ksampler(nag(model), texts, empty(), steps=1), by_hand((5.0, 0.5, 1.5))
             )
+        both = ksampler(nag(model), texts, empty(batch=2), steps=STEPS)
+        found["NAG batch"] = gap(both[:1], ksampler(nag(model), texts, empty(), steps=STEPS))
         alone = probe.module("nodes.bridge.planning").one_prompt_at_a_time(nag(model))
         with warnings() as said:
             ksampler(alone, texts, empty())
