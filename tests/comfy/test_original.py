@@ -214,6 +214,18 @@ def test_it_opens_with_the_values_of_the_file(frontend, name, drawn):
             assert values[: len(written)] == written, entry["type"]
 
 
+@pytest.mark.newest_frontend
+def test_a_workflow_from_before_teacache_has_its_default(frontend):
+    """Those of V5 have no value there; those of V5.1 have the camera's empty text."""
+    for values in ([], [""]):
+        workflow = copy.deepcopy(WORKFLOWS["v5.1_v2v_control"])
+        (sampler,) = (n for n in workflow["nodes"] if n["type"].endswith("Sampler"))
+        sampler["widgets_values"] = [*sampler["widgets_values"][:8], *values]
+        frontend.open_workflow(workflow)
+        found = frontend.graph_to_prompt()[str(sampler["id"])]["inputs"]
+        assert (found["teacache_threshold"], found["enable_teacache"]) == (0.1, True), values
+
+
 @every_workflow
 def test_it_gives_what_the_new_workflow_gives(frontend, comfy_server, name):
     frontend.open_workflow(copy.deepcopy(WORKFLOWS[name]))
