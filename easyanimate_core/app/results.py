@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import secrets
 import shutil
 import time
@@ -17,13 +16,12 @@ import numpy as np
 from ..errors import EasyAnimateError, InputError
 from ..files import atomic_file, sha256_of, short
 from ..files.leftovers import is_unfinished
-from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, read_still, stream_frames, to_bytes
+from ..media import read_still, stream_frames, to_bytes
 from ..recipe import Recipe
 from ..recipe_files import files_of
 
 #: Folder of the sources in the output folder.
 _SOURCES = "sources"
-_SUFFIXES = {"poses": (".txt",)}
 _RESULTS = (".mp4", ".png")
 _SHOWN = 60
 
@@ -61,21 +59,12 @@ class Results:
         stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         return self.folder / f"{stamp}{'.png' if frames == 1 else '.mp4'}"
 
-    def keep(self, name: str, upload: str | os.PathLike[str]) -> Path:
+    def keep(self, source: Path) -> Path:
         """A copy of an uploaded source, named by its content; it stays for the recipe."""
-        file = Path(upload)
-        suffixes = _SUFFIXES.get(name, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
-        suffix = file.suffix.lower()
-        if suffix not in suffixes:
-            raise InputError(
-                f"The {name} is {short(file.name)}; it must end in {', '.join(suffixes)}."
-            )
-        if not file.stat().st_size:
-            raise InputError(f"The {name} {short(file.name)} is empty: it has no bytes.")
-        kept = self.sources / f"{sha256_of(file)[:16]}{suffix}"
+        kept = self.sources / f"{sha256_of(source)[:16]}{source.suffix.lower()}"
         if not kept.is_file():
             with atomic_file(kept) as unfinished:
-                shutil.copyfile(file, unfinished)
+                shutil.copyfile(source, unfinished)
         return kept
 
     def new_source(self) -> Path:
