@@ -25,6 +25,8 @@ DIFFUSION_MODELS, TEXT_ENCODERS, VAES, LORAS = (
     "vae",
     "loras",
 )
+#: Every key whose folders may hold this model's files.
+MODEL_KEYS = (*_CHECKPOINT_KEYS, TEXT_ENCODERS, VAES, LORAS)
 #: An invisible character that keeps the menus of ComfyUI 0.8's frontend from rendering a name as
 #: an HTML tag.
 _NO_TAG = ("<", "<\N{WORD JOINER}")
