@@ -73,20 +73,18 @@ class Results:
 
     def newest(self) -> list[Result]:
         """The newest results that have a recipe, at most 60; damaged and foreign files are not."""
-        found = []
-        for file in self.folder.iterdir():
-            try:
-                if file.suffix.lower() in _RESULTS and not is_unfinished(file.name):
-                    found.append((file.stat().st_mtime_ns, file))
-            except OSError:  # it was removed in the meantime
-                continue
+        found = [
+            (_changed(file), file)
+            for file in self.folder.iterdir()
+            if file.suffix.lower() in _RESULTS and not is_unfinished(file.name)
+        ]
         read = (_read(file, changed) for changed, file in sorted(found, reverse=True)[:_SHOWN])
         return [result for result in read if result is not None]
 
     def read(self, name: str) -> Result:
         """A result by its file name; `InputError` if it is gone."""
         file = self.folder / Path(name).name
-        result = _read(file, file.stat().st_mtime_ns) if file.is_file() else None
+        result = _read(file, _changed(file))
         if result is None:
             raise InputError(f"{short(name)} is no longer in {self.folder}.")
         return result
@@ -99,6 +97,14 @@ class Results:
                 if path.parent == self.sources and sha256_of(path) == file.sha256:
                     kept[file.part] = path
         return kept
+
+
+def _changed(file: Path) -> int:
+    """When a file was changed; 0 if it was removed in the meantime."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @functools.lru_cache(maxsize=4 * _SHOWN)
