@@ -45,7 +45,7 @@ FIELDS: Mapping[str, Field] = {
                    "Several are combined."),
     "speed": Field("Camera speed", "镜头速度", "镜头移动多远，默认 1。", "--camera-speed",
                    "How far the moves go, default: 1"),
-    "poses": Field("Camera poses", "相机位姿文件", "CameraCtrl / RealEstate10K 文件，代替镜头运动。",
+    "poses": Field("Camera poses", "相机位姿文件", "CameraCtrl / RealEstate10K，代替镜头运动。",
                    "--camera-poses"),
     "original_timing": Field(
         "Original timing", "原版节奏", "开：镜头差一步到终点，与原版相同；关：到达终点。",
