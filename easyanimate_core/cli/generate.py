@@ -109,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
         _refuse_without_recipe(arguments)
-        prompts, task, settings = _prompts(arguments), task_of(arguments), _settings(arguments)
+        prompts, task, settings = _prompts(arguments), task_of(arguments), settings_of(arguments)
         model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
         if model is None:
             model, settings = _small_model(task, settings)
