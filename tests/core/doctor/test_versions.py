@@ -124,6 +124,7 @@ def test_a_python_that_does_not_start():
     assert found == {"torch": "the process that should import it ended with status 1"}
 
 
+@pytest.mark.slow
 def test_a_broken_package_is_told_with_its_remedy(packages):
     (packages / "gguf.py").write_text("raise ImportError('made for another NumPy')")
     found = [f for f in findings(None, imports=True) if f.state is State.WRONG]
