@@ -65,6 +65,7 @@ class CancelledError(Exception):
     pass
 
 
+@pytest.mark.slow
 def test_cancelling_ends_it():
     def cancel(*_):
         raise CancelledError
