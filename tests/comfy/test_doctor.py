@@ -44,4 +44,4 @@ def test_the_page_does_not_name_the_home_folder(found):
 
 
 def test_it_can_be_cancelled(found):
-    assert found["cancelled"][0] == "Cancelled"
+    assert found["cancelled"][0] == "CancelError"

@@ -22,12 +22,12 @@ weights.write_bytes(content)
 found["home"] = os.path.expanduser("~")  # noqa: PTH111
 
 
-class Cancelled(Exception):
+class CancelError(Exception):
     """What ComfyUI raises."""
 
 
 def cancel():
-    raise Cancelled
+    raise CancelError
 
 
 management = sys.modules["comfy.model_management"]
