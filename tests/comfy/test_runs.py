@@ -112,6 +112,50 @@ def test_a_missing_checkpoint_is_explained_before_anything_runs(comfy_server):
     assert "models/EasyAnimate" in str(error.value)
 
 
+def test_a_missing_published_checkpoint_is_explained_by_the_command_that_gets_it(comfy_server):
+    name = "EasyAnimateV5.1-7b-zh-InP"
+    with pytest.raises(PromptError) as error:
+        comfy_server.run_prompt(text_to_video(name))
+    ((fault,),) = (errors["errors"] for errors in error.value.node_errors.values())
+    install = comfy_server.installation.pack / "install.py"
+    command = f"{comfy_server.installation.python} {install} {name}"
+    assert (
+        fault["details"]
+        .split(": ")[-1]
+        .startswith(f"Run {command} (30 GB), or the node EasyAnimate Download Model, then press R")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "No file is chosen. Put one into "),
+        ("EasyAnimateV5-7b-zh-InP-MPS.safetensors", "install.py --loras EasyAnimateV5-7b-zh-InP-M"),
+        ("EasyAnimateV5.1-7b-zh-InP.safetensors", "Put the file there, then press R"),
+    ],
+)
+def test_a_missing_lora_is_explained(comfy_server, name, said):
+    prompt = text_to_video(lora=1.0, steps=1, frames=1)
+    prompt["lora"]["inputs"]["lora"] = name
+    with pytest.raises(PromptError) as error:
+        comfy_server.run_prompt(prompt)
+    assert said in str(error.value)
+
+
+def test_a_missing_denoiser_leads_to_the_whole_folder(comfy_server):
+    prompt = {
+        "load": node(
+            "EasyAnimateLoadDiffusionModel",
+            diffusion_model="EasyAnimateV5.1-12b-zh.safetensors",
+            weight_dtype="default",
+        ),
+        "shown": node("PreviewAny", source=["load", 1]),
+    }
+    with pytest.raises(PromptError, match=r"install.py EasyAnimateV5.1-12b-zh \(39 GB\)") as error:
+        comfy_server.run_prompt(prompt)
+    assert "load the whole folder with EasyAnimate Load Checkpoint" in str(error.value)
+
+
 def test_a_prompt_that_was_saved_on_windows_finds_its_files(comfy_server):
     loras = comfy_server.base / "models" / "loras"
     (loras / "painted").mkdir(exist_ok=True)
