@@ -33,6 +33,11 @@ def printable(text: str, *, keep: str = "") -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, in messages: "1 frame", "5 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 class EasyAnimateError(Exception):
     """Base class of all deliberate errors. Its text contains no control characters.
 

@@ -18,7 +18,8 @@ from ..files.spellings import DENOISER_WORDS, without_words
 
 #: Prefixes of dotted names: peft's and old diffusers', and those of weights.
 LORA_WORDS = ("base_model.", "unet.", *DENOISER_WORDS)
-_KOHYA = ("lora_unet_", "lora_transformer_", "lycoris_")
+KOHYA = "lora_unet_"
+_KOHYA = (KOHYA, "lora_transformer_", "lycoris_")
 _FLAT_WORDS = tuple(word.replace(".", "_") for word in LORA_WORDS)
 _TEXT = ("lora_te", "text_encoder.", "text_encoders.")
 #: to_q.processor.lora.down, processor.to_q_lora.down: the layer, and which of its matrices.
@@ -96,6 +97,26 @@ def match_lora(names: Iterable[str], modules: Iterable[str]) -> LoraMatch:
         else:
             matched[name] = found
     return LoraMatch(matched, tuple(unmatched), tuple(text))
+
+
+def for_comfyui(names: Iterable[str]) -> dict[str, str]:
+    """A LoRA file's `names` by those that ComfyUI's own loaders know, where they differ.
+
+    They ignore names of the original's trainer, which have two underscores after `lora_unet`.
+
+    Raises:
+        CheckpointError: The file has a name in both spellings.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        known = KOHYA + name.removeprefix(KOHYA).lstrip("_") if name.startswith(KOHYA) else name
+        if known in found:
+            raise CheckpointError(
+                f"The file has both {found[known]} and {name}, which are the same layer: it is not "
+                "clear which one counts. Remove one of them."
+            )
+        found[known] = name
+    return found
 
 
 def _kohya(name: str, underscored: Mapping[str, str]) -> tuple[str, str] | None:
