@@ -38,6 +38,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def there_are(count: int, noun: str) -> str:
+    """The same as a clause: "there is 1 frame", "there are 5 frames"."""
+    return f"there {'is' if count == 1 else 'are'} {counted(count, noun)}"
+
+
 class EasyAnimateError(Exception):
     """Base class of all deliberate errors. Its text contains no control characters.
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, printable
+from ..errors import InputError, counted, printable
 from ..memory.options import Memory
 from . import loras, recipes
 from .bars import ProgressBars
@@ -242,8 +242,8 @@ def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
         settings = dataclasses.replace(settings, frames=frames)
     print(
         f"note: no --model is given: the small model of the package ({model}) generates "
-        f"{settings.frames} frames of {settings.height} x {settings.width}. --help says what it "
-        "understands."
+        f"{counted(settings.frames, 'frame')} of {settings.height} x {settings.width}. --help says "
+        "what it understands."
     )
     return model, settings
 

@@ -10,7 +10,13 @@ from pathlib import Path
 import pytest
 
 import easyanimate_core
-from easyanimate_core.errors import EasyAnimateError, HeldError, InputError
+from easyanimate_core.errors import (
+    EasyAnimateError,
+    HeldError,
+    InputError,
+    counted,
+    there_are,
+)
 from easyanimate_core.media.pictures import NotAPictureError
 
 #: As ComfyUI names the modules of a pack: its path, with dots replaced.
@@ -81,3 +87,9 @@ def test_errors_cross_processes():
             with pytest.raises(kind, match=values[0]) as raised:
                 pool.submit(fail, kind, *values).result(120)
             assert type(raised.value) is kind
+
+
+def test_counts_in_messages():
+    assert [counted(count, "frame") for count in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+    assert there_are(1, "clip") == "there is 1 clip"
+    assert there_are(3, "clip") == "there are 3 clips"

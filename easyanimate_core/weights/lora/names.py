@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, counted
 from ..files.key_maps_transformer import to_diffusers, to_original
 from ..files.spellings import DENOISER_WORDS, without_words
 
@@ -50,15 +50,12 @@ class LoraMatch:
         """A sentence on what matched; all matched layers are changed, or `num_changed` of them."""
         total = len(self.names) + len(self.unmatched)
         changed = len(self.modules) if num_changed is None else num_changed
-        layers = "1 layer is" if changed == 1 else f"{changed} layers are"
-        text = f"{len(self.names)} of {total} keys matched, {layers} changed."
+        are = "is" if changed == 1 else "are"
+        layers = f"{counted(changed, 'layer')} {are}"
+        text = f"{len(self.names)} of {counted(total, 'key')} matched, {layers} changed."
         if self.text:
-            keys = (
-                "1 key of a text encoder is"
-                if len(self.text) == 1
-                else (f"{len(self.text)} keys of a text encoder are")
-            )
-            text += f" {keys} not used."
+            are = "is" if len(self.text) == 1 else "are"
+            text += f" {counted(len(self.text), 'key')} of a text encoder {are} not used."
         return text
 
     def check(self, file: str, *, partial: bool) -> None:
@@ -72,8 +69,9 @@ class LoraMatch:
                 "not an EasyAnimate LoRA, or is for another version. Choose another file."
             )
         if self.unmatched and not partial:
+            fit = "fits" if len(self.unmatched) == 1 else "fit"
             raise CheckpointError(
-                f"{len(self.unmatched)} keys of {file} fit no layer of this model "
+                f"{counted(len(self.unmatched), 'key')} of {file} {fit} no layer of this model "
                 f"({_some(self.unmatched)}): it was made for another size (7B, 12B) or version. "
                 "Choose the matching file, or allow a partial match."
             )
