@@ -205,8 +205,12 @@ def _from_json(name: str, entry: Mapping[str, Any]) -> Schema:
 
 
 def compact(info: Mapping[str, Any]) -> dict[str, Any]:
-    """This pack's nodes and the `FOREIGN` ones in a response of `/object_info`."""
-    wanted = {*FOREIGN, *(name for name in info if name.startswith(PACK_PREFIX))}
+    """This pack's nodes and the `FOREIGN` ones in a response of `/object_info`.
+
+    Without those under the original's ids, which no workflow of this pack has.
+    """
+    own = (name for name in info if name.startswith(PACK_PREFIX) and not info[name]["deprecated"])
+    wanted = {*FOREIGN, *own}
     return {name: _compact_node(name, info[name]) for name in sorted(wanted)}
 
 
