@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, printable
+from ..errors import InputError, counted, printable
 from ..memory.options import Memory
 from . import loras, recipes
 from .bars import ProgressBars
@@ -194,8 +194,8 @@ def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
     settings = fitted(settings)
     print(
         f"note: no --model is given: the small model of the package ({model}) generates "
-        f"{settings.frames} frames of {settings.height} x {settings.width}. --help says what it "
-        "understands."
+        f"{counted(settings.frames, 'frame')} of {settings.height} x {settings.width}. --help says "
+        "what it understands."
     )
     return model, settings
 
