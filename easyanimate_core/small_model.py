@@ -11,13 +11,18 @@ import hashlib
 import logging
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .errors import CheckpointError, MediaError
 from .files import atomic_folder, cache_folder, temporary_cache
 from .models.specs import Head
 from .recipe_files import BUILT_IN, BUILT_IN_HEADS, built_in_head
 from .version import __version__
+
+if TYPE_CHECKING:
+    from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +36,14 @@ NAMES = {f"small (built in): {head.value}": head for head in HEADS}
 #: An example prompt: a sentence with a shape, its colour and size, a motion and a background.
 EXAMPLE_PROMPT = "A large red circle moves left on grey stripes."
 _SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
+
+
+def fitted(settings: Settings) -> Settings:
+    """The settings with the small model's size and length where none are given."""
+    frames, height, width = SIZE
+    if settings.height is None:
+        settings = replace(settings, height=height, width=width)
+    return settings if settings.frames is not None else replace(settings, frames=frames)
 
 
 def is_installed() -> bool:

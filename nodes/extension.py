@@ -7,10 +7,14 @@ from comfy_api.latest import ComfyExtension, io
 from . import (
     camera_paths,
     control,
+    doctor,
     download,
     inpaint,
     latents,
     loaders,
+    original,
+    original_paths,
+    original_samplers,
     planning,
     preprocess,
     sampling,
@@ -18,6 +22,7 @@ from . import (
     training,
 )
 from .bridge import detect, paths
+from .bridge.original import free_ids
 
 # On import, because ComfyUI before 0.18 does not call `on_load`.
 paths.register_folders()
@@ -27,6 +32,7 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *loaders.NODES,
     *download.NODES,
     *planning.NODES,
+    *doctor.NODES,
     *text.NODES,
     *latents.NODES,
     *inpaint.NODES,
@@ -36,14 +42,22 @@ NODES: tuple[type[io.ComfyNode], ...] = (
     *sampling.NODES,
     *training.NODES,
 )
+#: Under ids of another pack, where it is absent.
+ORIGINAL: tuple[type[io.ComfyNode], ...] = (
+    *original.NODES,
+    *original_samplers.NODES,
+    *original_paths.NODES,
+)
 
 
 class EasyAnimateExtension(ComfyExtension):
     """The pack."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        """Every node."""
-        return list(NODES)
+        """Every node, and those of the original whose ids no other pack has."""
+        old = {node.define_schema().node_id: node for node in ORIGINAL}
+        free = free_ids(list(old))
+        return [*NODES, *(node for name, node in old.items() if name in free)]
 
 
 async def comfy_entrypoint() -> ComfyExtension:

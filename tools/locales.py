@@ -5,7 +5,8 @@ It reads the nodes' schemas from a real ComfyUI, and rewrites
 * locales/en: names, tooltips and descriptions, as ComfyUI's frontend reads them;
 * the tables of inputs and outputs in every help page, web/docs/NODE/LANGUAGE.md, whose
   descriptions are the tooltips of locales/LANGUAGE;
-* web/docs/NODE.md, a copy of the English page, which the frontend shows in all other languages.
+* web/docs/NODE.md, a copy of the English page, which the frontend shows in all other languages;
+* the pages of the nodes under the original's ids, which are copies of docs/original-workflows.md.
 
 Then it lists what has to be written by hand: missing Chinese texts and help pages, and Chinese
 texts that are no longer used.
@@ -29,10 +30,15 @@ from .workflows.schemas import FILE_LISTS, Input
 
 LOCALES = dev.ROOT / "locales"
 PAGES = dev.ROOT / "web" / "docs"
+#: What all nodes under the original's ids have as their page, by language.
+ORIGINAL = {
+    "en": dev.ROOT / "docs" / "original-workflows.md",
+    "zh": dev.ROOT / "docs" / "zh" / "original-workflows.md",
+}
 #: A combo whose choices add inputs, which the frontend calls COMBO.INPUT.
 DYNAMIC_COMBO = "COMFY_DYNAMICCOMBO_V3"
 #: Parts of categories that ComfyUI's frontend does not translate itself.
-CATEGORIES = ("EasyAnimate", "load", "lora")
+CATEGORIES = ("EasyAnimate", "load", "lora", "original")
 #: Old frontends parse these characters in tooltips as vue-i18n syntax, new ones do not, so a text
 #: with one of them is broken in one of the two.
 SYNTAX = re.compile(r"[{}|@]")
@@ -51,7 +57,11 @@ Texts = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Node:
-    """A node's schema from ComfyUI; `outputs` are (name, type, tooltip)."""
+    """A node's schema from ComfyUI; `outputs` are (name, type, tooltip).
+
+    One that `is_original` has an id of the original pack: its texts are in the code alone, because
+    locales would also apply to that pack's node.
+    """
 
     id: str
     display_name: str
@@ -59,6 +69,7 @@ class Node:
     category: str
     inputs: tuple[Input, ...]
     outputs: tuple[tuple[str, str, str], ...]
+    is_original: bool
 
 
 @dataclass(frozen=True)
@@ -126,6 +137,7 @@ def _node(info: Mapping[str, Any]) -> Node:
         info["category"],
         tuple(inputs),
         tuple(outputs),
+        info["deprecated"],
     )
 
 
@@ -165,6 +177,7 @@ def english(nodes: Sequence[Node]) -> dict[str, Any]:
             },
         }
         for node in nodes
+        if not node.is_original
     }
 
 
@@ -271,6 +284,9 @@ def generated(nodes: Sequence[Node]) -> dict[Path, str]:
         LOCALES / "en" / "nodeDefs.json": _json(texts["en"]),
     }
     for node in nodes:
+        if node.is_original:
+            files |= original_pages(node)
+            continue
         for language in WORDS:
             path = PAGES / node.id / f"{language}.md"
             own = _merged(texts["en"][node.id], texts[language].get(node.id, {}))
@@ -279,6 +295,12 @@ def generated(nodes: Sequence[Node]) -> dict[Path, str]:
         if PAGES / node.id / "en.md" in files:
             files[PAGES / f"{node.id}.md"] = files[PAGES / node.id / "en.md"]
     return files
+
+
+def original_pages(node: Node) -> dict[Path, str]:
+    """The page that the nodes under the original's ids share, for one of them."""
+    texts = {language: path.read_text(encoding="utf-8") for language, path in ORIGINAL.items()}
+    return {PAGES / f"{node.id}.md": texts["en"], PAGES / node.id / "zh.md": texts["zh"]}
 
 
 def _merged(base: Texts, over: Texts) -> dict[str, Any]:
@@ -307,8 +329,9 @@ def left_to_write(nodes: Sequence[Node]) -> list[str]:
         for key, text in [*wanted.items(), *found.items()]
         if SYNTAX.search(text)
     ]
-    pages = {PAGES / node.id / f"{language}.md" for node in nodes for language in WORDS}
-    pages |= {PAGES / f"{node.id}.md" for node in nodes}
+    pages = {PAGES / f"{node.id}.md" for node in nodes}
+    pages |= {PAGES / node.id / "zh.md" for node in nodes}
+    pages |= {PAGES / node.id / "en.md" for node in nodes if not node.is_original}
     there = set(PAGES.rglob("*.md"))
     lines += [f"{page.relative_to(dev.ROOT)} is missing" for page in sorted(pages - there)]
     return lines + [

@@ -27,6 +27,7 @@ LABELS = {
     "measure": "Measuring",
     "likeness": "Measuring with CLIP",
     "hash": "Hashing",
+    "parity": "Comparing with the original",
     "caption": "Captioning",
     "report": "Drawing",
 }

@@ -1,95 +1,73 @@
-"""`doctor`: prints what a run uses on this machine and why, and how that was tested."""
+"""`doctor`: examines this machine and tells what is wrong with it, and how to correct it."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import os
 from typing import Any
 
-from .options import add_device, add_dtype
+from ..files import Result, atomic_file, check_results
+from ..files.commands import PACK
+from .bars import ProgressBars
+from .options import add_device, add_dtype, add_force, path_of
+
+EXIT_WRONG = 1
 
 
 def add_parser(commands: Any) -> None:
     """Add the command and its options."""
     parser = commands.add_parser(
         "doctor",
-        help="print what a run uses on this machine",
-        description="Print the device and the dtype that a run uses and why, memory, unused "
-        "devices, and how this kind of machine was tested. Nothing is loaded.",
+        help="examine this machine, and tell what is wrong with it",
+        description="Examine this machine: versions, device and dtype, attention, folders, "
+        "weights, memory, and the results of small networks against recordings of the original. "
+        "Every problem is told with its remedy. The page is for bug reports: it names neither the "
+        "user nor a token. The exit status is 0 if nothing is wrong, else 1.",
     )
     parser.set_defaults(run=run)
     add_device(parser)
     add_dtype(parser)
+    parser.add_argument("--quick", action="store_true",
+                        help="compute nothing and import no package to test it")  # fmt: skip
+    parser.add_argument("--hashes", action="store_true",
+                        help="read all weights and compare their published hashes, where known; "
+                        "this takes minutes")  # fmt: skip
+    parser.add_argument("--models", type=path_of, action="append", default=[], metavar="DIR",
+                        help="also examine the checkpoints in this folder; may be "
+                        "repeated")  # fmt: skip
+    parser.add_argument("--output", type=path_of, metavar="FILE",
+                        help="write the page for a bug report, as Markdown")  # fmt: skip
+    add_force(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the report; raises `InputError` with a remedy if the device cannot be used."""
-    from ..memory.devices import device_notes, pick_device, pick_dtype
+    """Print the sections as they are found; the exit status is 1 if something is wrong."""
+    from ..doctor import Examination, Folders, State, count, is_page, page, summary, told
+    from ..doctor.versions import comfyui_version
+    from ..hub.places import find_places
 
-    for line in _machine():
-        print(line)
-    device = pick_device(arguments.device)
-    compute = pick_dtype(arguments.dtype, device)
-    for name, text in _facts(device, compute, asked=arguments.dtype != "auto"):
-        print(f"  {name:<12}{text}")
-    for note in device_notes(arguments.device, device, compute):
-        print(f"note: {note}")
-    return 0
-
-
-def _machine() -> Iterator[str]:
-    import platform
-
-    import psutil
-    import torch
-
-    from ..version import __version__
-
-    memory = psutil.virtual_memory()
-    yield (
-        f"easyanimate_core {__version__}, Python {platform.python_version()}, "
-        f"PyTorch {torch.__version__}, {platform.system()} {platform.release()}"
-    )
-    yield (f"RAM: {memory.total / 1e9:.1f} GB, of which {memory.available / 1e9:.1f} GB are free")
-
-
-def _facts(device: Any, compute: Any, *, asked: bool) -> Iterator[tuple[str, str]]:
-    import platform
-
-    from ..memory.cards import usual_dtype
-    from ..memory.devices import card_of, text_dtype
-    from ..memory.options import QUANTIZATIONS, quantizations_on
-    from ..memory.tested import SYSTEMS, evidence_for
-    from ..models.precision import wide
-    from ..models.transformer.kernel import holds_scores
-
-    card = card_of(device)
-    usual = usual_dtype(card)
-    yield "device", ", ".join(filter(None, (card.device, card.name, card.architecture)))
-    yield "memory", _memory(card)
-    if asked:
-        yield "dtype", f"{_word(compute)}, as requested; the default is {_word(usual.dtype)}"
-    else:
-        yield "dtype", f"{_word(compute)}: {usual.why}"
-    beside = (wide(compute), text_dtype(compute, device))
-    if beside != (compute, compute):
-        yield "", f"VAE in {_word(beside[0])}, text encoders in {_word(beside[1])}"
-    kinds = quantizations_on(card)
-    lacks = [kind for kind in QUANTIZATIONS if kind not in kinds]
-    yield "weights in", ", ".join(kinds[1:]) + "".join(f"; not {kind}" for kind in lacks)
-    parts = "in parts, as PyTorch would store all scores" if holds_scores(device, compute) else ""
-    yield "attention", parts or "at once, by a kernel that never stores all scores"
-    system = SYSTEMS.get(platform.system())
-    yield "tested", str(evidence_for(card))
-    yield "", f"{platform.system()}: not tested" if system is None else str(system)
-
-
-def _memory(card: Any) -> str:
-    if card.shares_memory:
-        told = f", {card.num_bytes / 1e9:.1f} GB of it for the GPU" if card.num_bytes else ""
-        return f"shared with the CPU{told}"
-    return "unknown" if card.num_bytes is None else f"{card.num_bytes / 1e9:.1f} GB, dedicated"
-
-
-def _word(dtype: Any) -> str:
-    return str(dtype).removeprefix("torch.")
+    if arguments.output is not None:
+        check_results([Result(arguments.output, "page", is_page)], force=arguments.force)
+    places = find_places(PACK, os.environ)
+    folders = Folders.of(places, arguments.models)
+    found = []
+    with ProgressBars(leave=False) as bars:
+        examination = Examination(
+            folders,
+            arguments.device,
+            arguments.dtype,
+            quick=arguments.quick,
+            hashes=arguments.hashes,
+            progress=bars,
+            comfyui=None if places.base is None else comfyui_version(places.base),
+        )
+        for section in examination.sections():
+            found.append(section)
+            print("\n".join(told(section)), flush=True)
+            print()
+    print(summary(found))
+    if arguments.output is not None:
+        with atomic_file(arguments.output) as temporary:
+            temporary.write_text(page(found), encoding="utf-8")
+        print(f"{arguments.output}: to paste into a bug report")
+    return EXIT_WRONG if count(found, State.WRONG) else 0

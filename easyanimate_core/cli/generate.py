@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,8 +21,8 @@ from .options import (
     flag,
     path_of,
     print_device_notes,
-    size_of,
 )
+from .settings import add_settings, settings_of
 from .sources import add_sources, task_of
 
 _EXAMPLES = """\
@@ -90,7 +89,7 @@ def add_parser(commands: Any) -> None:
     add_device(parser)
     add_dtype(parser)
     add_sources(parser.add_argument_group("inputs of the mode"))
-    _add_settings(parser.add_argument_group("settings"))
+    add_settings(parser.add_argument_group("settings"))
     loras.add_options(parser.add_argument_group("LoRA"))
     memory = parser.add_argument_group("memory")
     add_memory(memory)
@@ -110,7 +109,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
         _refuse_without_recipe(arguments)
-        prompts, task, settings = _prompts(arguments), task_of(arguments), _settings(arguments)
+        prompts, task, settings = _prompts(arguments), task_of(arguments), settings_of(arguments)
         model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
         if model is None:
             model, settings = _small_model(task, settings)
@@ -166,35 +165,6 @@ def _check_output(
     )
 
 
-def _add_settings(group: Any) -> None:
-    group.add_argument("--size", type=size_of, metavar="HxW",
-                       help="height x width in pixels, multiples of 16, such as 384x672; "
-                       "default: the trained size closest to the source's aspect ratio, "
-                       "384x672 without a source")  # fmt: skip
-    group.add_argument("--frames", type=int, help="4n + 1; default: 49, or as the clip allows")
-    group.add_argument("--fps", type=float, help="default: 8")
-    group.add_argument("--steps", type=int, help="inference steps, default: 50")
-    group.add_argument("--guidance-scale", type=float, help="default: 6; 1: off")
-    group.add_argument("--guidance-rescale", type=float, help="0 to 1, default: 0")
-    group.add_argument("--negative-prompt", help="what to avoid")
-    group.add_argument("--scheduler", help="Flow (V5.1); DDIM, Euler, Euler A, DPM++, PNDM (V5)")
-    group.add_argument("--seed", type=int, help="default: 43")
-    group.add_argument("--batch", type=int, help="videos per prompt, with consecutive seeds")
-    group.add_argument("--reference-noise", type=float,
-                       help="amplitude of noise on known pixels, default: 0.0563")  # fmt: skip
-    group.add_argument("--keep-known", action=argparse.BooleanOptionalAction, default=None,
-                       help="keep start frames and everything outside a region fixed to the "
-                       "source; default: let them drift, as the original does, unless the "
-                       "checkpoint's config sets it")  # fmt: skip
-    group.add_argument("--short", choices=("refuse", "repeat"),
-                       help="if a clip is too short: fail, or repeat its last frame")  # fmt: skip
-    group.add_argument(
-        "--tile",
-        type=int,
-        help="side of the VAE's tiles in pixels, a multiple of 8, at least 128; saves memory",
-    )
-
-
 def _prompts(arguments: argparse.Namespace) -> Any:
     """The prompts, or embeddings of them."""
     from ..text import read_embeddings
@@ -211,23 +181,9 @@ def _prompts(arguments: argparse.Namespace) -> Any:
     return read_embeddings(arguments.embeddings)
 
 
-def _settings(arguments: argparse.Namespace) -> Any:
-    from ..settings import Settings
-
-    names = [field.name for field in dataclasses.fields(Settings)]
-    given = {
-        name: getattr(arguments, name)
-        for name in names
-        if getattr(arguments, name, None) is not None
-    }
-    if arguments.size is not None:
-        given["height"], given["width"] = arguments.size
-    return Settings(**given)
-
-
 def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
     """The package's small model for `task`, and settings with its default size and length."""
-    from ..small_model import HEADS, SIZE, lies_in_cache, small_checkpoint
+    from ..small_model import HEADS, fitted, lies_in_cache, small_checkpoint
 
     model = small_checkpoint(next(head for head in HEADS if head in task.heads))
     if not lies_in_cache(model):
@@ -235,11 +191,7 @@ def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
             "note: the cache folder is not writable, so the small model is assembled again each "
             "time. Set the environment variable EASYANIMATE_CACHE to another folder."
         )
-    frames, height, width = SIZE
-    if settings.height is None:
-        settings = dataclasses.replace(settings, height=height, width=width)
-    if settings.frames is None:
-        settings = dataclasses.replace(settings, frames=frames)
+    settings = fitted(settings)
     print(
         f"note: no --model is given: the small model of the package ({model}) generates "
         f"{settings.frames} frames of {settings.height} x {settings.width}. --help says what it "

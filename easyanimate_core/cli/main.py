@@ -25,7 +25,7 @@ from .stopping import stoppable
 _COMMANDS = (
     "generate", "encode", "plan", "doctor", "download", "describe", "convert", "merge_lora",
     "preprocess", "camera", "trajectory", "prepare_data", "train", "make_clips", "evaluate",
-    "evaluate_meaning", "compare_runs", "make_tiny", "demo",
+    "evaluate_meaning", "compare_runs", "make_tiny", "demo", "app",
 )  # fmt: skip
 
 EXIT_REFUSED = 2

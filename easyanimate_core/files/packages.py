@@ -33,6 +33,7 @@ _PACKAGES = {
 _WITH_NEEDS = {
     "accelerate": "accelerate>=1.10,<2",
     "bitsandbytes": "bitsandbytes",
+    "gradio": "gradio>=6.20,<7",
     "imagehash": "imagehash>=4.3.1,<5",
     "matplotlib": "matplotlib>=3.9",
     "onnxruntime": "onnxruntime",

@@ -58,6 +58,17 @@ def find_places(pack: Path, environment: Mapping[str, str]) -> Places:
     return Places(base, extra, first)
 
 
+def checkpoints_in(root: Path) -> dict[str, Path]:
+    """The checkpoint folders at most two levels below `root`, by their path relative to it."""
+    found = (folder for pattern in ("*", "*/*") for folder in root.glob(pattern))
+    return {f.relative_to(root).as_posix(): f for f in found if is_checkpoint(f)}
+
+
+def is_checkpoint(folder: Path) -> bool:
+    """Whether a folder looks like a checkpoint: it has transformer/ and vae/."""
+    return (folder / "transformer").is_dir() and (folder / "vae").is_dir()
+
+
 def _bases(pack: Path, environment: Mapping[str, str]) -> Iterator[Path]:
     if pack.parent.name == "custom_nodes":
         yield pack.parent.parent

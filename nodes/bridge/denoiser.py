@@ -2,7 +2,7 @@
 
 It supports what ComfyUI offers its own video models: layers come from its `operations`
 (streaming, casting, patches, fp8), attention from its `optimized_attention`; the DIFFUSION_MODEL
-wrapper supports EasyCache and LazyCache, `patches_replace` reaches every block, and the condition
+wrapper supports EasyCache and LazyCache, patches reach every block (`hooks`), and the condition
 channels are passed as `c_concat`, which context windows slice.
 """
 
@@ -23,23 +23,23 @@ import comfy.model_sampling
 import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
-from comfy.ldm.modules.attention import optimized_attention
 from torch import Tensor
 
+from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.memory.plan.activations import denoiser_bytes
 from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
 from ...easyanimate_core.models.precision import check_finite
 from ...easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig, Version
-from ...easyanimate_core.models.transformer import (
-    AroundBlock,
-    EasyAnimateTransformer3DModel,
-    RunBlock,
-    bounded_attention,
-)
+from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from ...easyanimate_core.sampling import FLOW_SHIFT
+from .hooks import RunLog, hooks_of, plain_attention, stretch_of
 from .preview import PreviewColours
 from .shown import KEY, TEXT_T5, denoiser_channels
+from .step_cache import KEY as STEP_CACHE
+from .step_cache import cache_of_window
 
+#: The dimension of the frames in latents [B, C, F, H, W].
+FRAMES_DIM = 2
 #: Names of beta schedules, from diffusers' to ComfyUI's.
 _BETA_SCHEDULES = {"scaled_linear": "linear", "linear": "sqrt_linear"}
 
@@ -69,6 +69,16 @@ class LatentFormat(comfy.latent_formats.LatentFormat):
             self.latent_rgb_factors_bias = colours.bias
 
 
+class UNetConfig(dict[str, Any]):
+    """ComfyUI's `unet_config`, which says so if a node looks for a property of UNets."""
+
+    def __missing__(self, key: str) -> Any:
+        raise InputError(
+            f"This node is made for UNets, such as SDXL's: it looks for their {key!r}. "
+            "EasyAnimate's denoiser is a transformer. Remove the node."
+        )
+
+
 class Config(comfy.supported_models_base.BASE):
     """ComfyUI's model config, made from a `DenoiserInfo`."""
 
@@ -79,6 +89,7 @@ class Config(comfy.supported_models_base.BASE):
     ) -> None:
         self.latent_format = partial(LatentFormat, info.scaling_factor, colours)
         super().__init__({"config": info.transformer, "dtype": dtype})
+        self.unet_config = UNetConfig(self.unet_config)
         self.sampling_settings = _sampling_settings(info)
         self.info = info
 
@@ -114,6 +125,9 @@ class Model(comfy.model_base.BaseModel):
         super().__init__(config, kind, device=device, unet_model=Denoiser)
         if version is Version.V5_1:
             self.model_sampling = FlowSampling(config)
+        #: The model's own, in a tuple so that it is no second submodule; nodes may replace the
+        #: attribute.
+        self.own_sampling = (self.model_sampling,)
         self.info = config.info
 
     def concat_cond(self, **kwargs: Any) -> Tensor | None:
@@ -159,6 +173,9 @@ class Denoiser(EasyAnimateTransformer3DModel):
     ) -> None:
         super().__init__(config, operations=operations, dtype=dtype, device=device)
         self.dtype = dtype
+        #: Channels of the latents, which RenormCFG looks for.
+        self.in_channels = config.out_channels
+        self.log = RunLog()
 
     def forward(
         self,
@@ -176,61 +193,56 @@ class Denoiser(EasyAnimateTransformer3DModel):
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(
             self._predict, self, wrappers
         )
-        return executor.execute(x, timestep, context, control, options, **extra)
+        if STEP_CACHE in options:
+            x = x.clone()  # EasyCache adds to it, and ComfyUI may still need it
+        with cache_of_window(options) as options:
+            return executor.execute(x, timestep, context, control, options, **extra)
 
     def _predict(
         self,
         x: Tensor,
         timestep: Tensor,
         context: Tensor,
-        control: Any,  # noqa: ARG002  (ControlNets, which do not exist for this model)
+        control: Any,
         options: Mapping[str, Any],
         text_t5: Tensor | None = None,
         **_: Any,
     ) -> Tensor:
         channels = self.config.out_channels
         condition = x[:, channels:] if self.config.condition_channels else None
+        latents = x[:, :channels]
+        if control is not None:
+            self.log.warn(
+                "the ControlNet has no effect: there are none for this model. EasyAnimate Control, "
+                "with a Control checkpoint, does the same."
+            )
+        hooks = hooks_of(options, latents, self.config.num_layers, self.log)
+        stretch = stretch_of(options)
         velocity = super().forward(
-            x[:, :channels],
+            latents,
             timestep,
             context,
             text_t5=text_t5,
             condition=condition,
-            attention=partial(_attention, options=options),
-            around_block=_around_block(options),
+            rope=None if stretch is None else self.rotary_table(latents, stretch),
+            attention=hooks.attention if hooks else partial(plain_attention, options=options),
+            around_block=hooks.around_block if hooks else None,
         )
         check_finite(velocity, "The denoiser's prediction", x.dtype)
         return velocity
 
 
-def _attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor, *, options: Any) -> Tensor:
-    def chosen(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        heads = q.shape[1]
-        return optimized_attention(q, k, v, heads, skip_reshape=True, transformer_options=options)
-
-    return bounded_attention(chosen, q_BHND, k_BHND, v_BHND)
-
-
-def _around_block(options: Mapping[str, Any]) -> AroundBlock | None:
-    """Wraps blocks with ComfyUI's replacements; each is the `double_block` of its index."""
-    replacements = options.get("patches_replace", {}).get("dit", {})
-    if not replacements:
-        return None
-
-    def around(index: int, run: RunBlock, video: Tensor, text: Tensor) -> tuple[Tensor, Tensor]:
-        replacement = replacements.get(("double_block", index))
-        if replacement is None:
-            return run(video, text)
-
-        def original(args: Mapping[str, Any]) -> dict[str, Any]:
-            new_video, new_text = run(args["img"], args["txt"])
-            return {"img": new_video, "txt": new_text}
-
-        arguments = {"img": video, "txt": text, "transformer_options": options}
-        out = replacement(arguments, {"original_block": original})
-        return out["img"], out["txt"]
-
-    return around
+def start_run(patcher: Any) -> None:
+    """Prepare for a sampling run: warnings appear anew, the first of them at once."""
+    log = patcher.model.diffusion_model.log
+    log.start()
+    windows = patcher.model_options.get("context_handler")
+    dim = getattr(windows, "dim", FRAMES_DIM)
+    if dim != FRAMES_DIM:
+        log.warn(
+            f"the context windows cut dimension {dim} of the latents; the frames of a video are "
+            f"dimension {FRAMES_DIM}. Set dim to {FRAMES_DIM}."
+        )
 
 
 def flow_shift(model: Any) -> float:

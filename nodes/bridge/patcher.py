@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import comfy.model_patcher
+import comfy.patcher_extension
 import torch
 from torch import nn
 
@@ -30,6 +31,12 @@ def make_patcher(
 def is_dynamic(patcher: Any) -> bool:
     """Whether a patcher is the dynamic one."""
     return bool(getattr(patcher, "is_dynamic", lambda: False)())
+
+
+def at_each_run(patcher: Any, act: Callable[[Any], None]) -> None:
+    """Call `act(patcher)` at the start of every sampling run; clones of the patcher do so too."""
+    kind = comfy.patcher_extension.CallbacksMP.ON_PRE_RUN
+    patcher.add_callback_with_key(kind, "easyanimate", act)
 
 
 def remember_how(patcher: Any, make: Callable[..., Any], *arguments: Any) -> None:

@@ -10,6 +10,7 @@ import folder_paths
 from ...easyanimate_core.errors import CheckpointError
 from ...easyanimate_core.files import parts_of
 from ...easyanimate_core.files.commands import own_command
+from ...easyanimate_core.hub.places import checkpoints_in
 from ...easyanimate_core.small_model import NAMES, is_installed, small_checkpoint
 
 #: Key of the folders for whole checkpoints, and ComfyUI's folders that may contain some.
@@ -24,6 +25,8 @@ DIFFUSION_MODELS, TEXT_ENCODERS, VAES, LORAS = (
     "vae",
     "loras",
 )
+#: Every key whose folders may hold this model's files.
+MODEL_KEYS = (*_CHECKPOINT_KEYS, TEXT_ENCODERS, VAES, LORAS)
 #: An invisible character that keeps the menus of ComfyUI 0.8's frontend from rendering a name as
 #: an HTML tag.
 _NO_TAG = ("<", "<\N{WORD JOINER}")
@@ -80,14 +83,8 @@ def _checkpoints() -> list[tuple[str, Path]]:
         if key not in folder_paths.folder_names_and_paths:
             continue
         for root in map(Path, folder_paths.get_folder_paths(key)):
-            for pattern in ("*", "*/*"):
-                folders = [f for f in root.glob(pattern) if _is_checkpoint(f)]
-                found += [(folder.relative_to(root).as_posix(), folder) for folder in folders]
+            found += checkpoints_in(root).items()
     return found
-
-
-def _is_checkpoint(folder: Path) -> bool:
-    return (folder / "transformer").is_dir() and (folder / "vae").is_dir()
 
 
 def list_files(key: str) -> list[str]:

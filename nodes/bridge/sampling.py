@@ -26,6 +26,8 @@ from ...easyanimate_core.sampling import (
     make_schedule,
 )
 from .denoiser import denoiser_info, flow_shift
+from .hooks import made_by
+from .step_cache import KEY as STEP_CACHE
 
 _RESCALE_KEY = "sampler_cfg_function"
 
@@ -61,6 +63,7 @@ def sample(
             f"The model is a {type(model.model).__name__}, not EasyAnimate's. Connect the MODEL "
             "from EasyAnimate Load Checkpoint, or sample it with KSampler."
         )
+    _check_schedule(model)
     guidance = Guidance(settings.cfg, settings.guidance_rescale)
     name = settings.scheduler or DEFAULT_SCHEDULER[info.transformer.version]
     check_scheduler(name, info.transformer.version, info.scheduler)
@@ -192,6 +195,49 @@ class VelocitySpace:
         return self.prediction.clean(latents, velocity, self.prediction.levels_of_sigma(sigma))
 
 
+def _check_schedule(model: Any) -> None:
+    """Raise `InputError` if a node has replaced the schedule by one that this node cannot follow.
+
+    ModelSamplingSD3 only changes the shift of V5.1's, which it can.
+    """
+    found, (own,) = model.get_model_object("model_sampling"), model.model.own_sampling
+    if found is own:
+        return
+    if isinstance(own, comfy.model_sampling.CONST):
+        flow = comfy.model_sampling.ModelSamplingDiscreteFlow
+        follows = (
+            isinstance(found, flow)
+            and type(found).calculate_denoised is comfy.model_sampling.CONST.calculate_denoised
+            and found.multiplier == own.multiplier
+            and getattr(found, "noise_scale", 1.0) == 1.0
+        )
+        remedy = " (ModelSamplingSD3 may change the shift)"
+    else:
+        follows = (
+            isinstance(found, comfy.model_sampling.ModelSamplingDiscrete)
+            and type(found).calculate_denoised
+            is comfy.model_sampling.V_PREDICTION.calculate_denoised
+            and torch.equal(found.sigmas.cpu(), own.sigmas.cpu())
+        )
+        remedy = ""
+    if not follows:
+        raise InputError(
+            f"{_replaced_by(found)} has replaced the model's noise schedule, and EasyAnimate "
+            "Sampler follows the schedules that the model was trained with. Remove the node"
+            f"{remedy}, or sample with KSampler, which follows it."
+        )
+
+
+def _replaced_by(sampling: Any) -> str:
+    """The node that made a model_sampling, as well as can be known."""
+    if getattr(sampling, "multiplier", None) == 1.0:
+        return "ModelSamplingAuraFlow"  # it calls ModelSamplingSD3's code
+    if "<locals>" in type(sampling).__qualname__:
+        return made_by(type(sampling))
+    scaled = getattr(sampling, "noise_scale", 1.0) != 1.0
+    return "ModelNoiseScale" if scaled else f"A node ({type(sampling).__name__})"
+
+
 def _to_change(latents: Tensor, mask: Tensor | None) -> Tensor:
     """The parts of a latent to sample: all that its noise mask does not keep."""
     return latents if mask is None else latents * (mask > 0).to(latents)
@@ -221,6 +267,11 @@ def _with_rescale(model: Any, guidance: Guidance, prediction: Prediction) -> Any
 
 def _with_step_cache(model: Any, threshold: float) -> Any:
     """A model with ComfyUI's own EasyCache."""
+    if STEP_CACHE in model.model_options["transformer_options"]:
+        raise InputError(
+            "step_cache is above 0, but the model already has a step cache (EasyCache or "
+            "LazyCache). Set step_cache to 0 or remove that node."
+        )
     from comfy_extras.nodes_easycache import EasyCacheNode
 
     output = EasyCacheNode.execute(

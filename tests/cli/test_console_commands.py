@@ -70,7 +70,7 @@ def lines_of(given, out):
                     ["词.safetensors"])],
         "plan": [(["--model", model, "--vram", 24], [])],
         "download": [(["--list", "--to", out], [])],
-        "doctor": [([], [])],
+        "doctor": [(["--quick", "--models", given, "--output", out / "页.md"], ["页.md"])],
         "describe": [([model], []), ([given / "画风.safetensors"], [])],
         "convert": [([model, out / "八.safetensors", "--dtype", "fp8"], ["八.safetensors"])],
         "merge-lora": [([model, out / "并.safetensors", "--lora", given / "画风.safetensors"],

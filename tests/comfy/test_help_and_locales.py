@@ -19,7 +19,8 @@ print(extract_node_configuration(sys.argv[1]).model_dump_json())
 LOADED = """
 import asyncio, sys
 extension = asyncio.run(load_pack(sys.argv[1]).comfy_entrypoint())
-print(len(asyncio.run(extension.get_node_list())))
+nodes = asyncio.run(extension.get_node_list())
+print(len([node for node in nodes if not node.define_schema().is_deprecated]))
 """
 #: What the open frontend calls a node: its title, sockets and widgets, by the names of the code.
 LABELS = """(id) => {
@@ -37,6 +38,11 @@ LABELS = """(id) => {
 
 @pytest.fixture(scope="session")
 def nodes(comfy_python):
+    return [node for node in everything(comfy_python) if not node.is_original]
+
+
+def everything(comfy_python):
+    """The nodes of this pack and those under the original's ids."""
     return locales.read_nodes(comfy_python.run_script(locales.SCRIPT))
 
 
@@ -72,7 +78,8 @@ def test_defaults_are_within_their_limits(nodes):
                 assert "default" in settings, where
 
 
-def test_locales_and_help_pages_follow_from_the_code(nodes):
+def test_locales_and_help_pages_follow_from_the_code(comfy_python):
+    nodes = everything(comfy_python)
     stale = [
         path.relative_to(ROOT).as_posix()
         for path, text in locales.generated(nodes).items()
@@ -103,7 +110,7 @@ def test_the_server_gives_the_help_pages_that_the_frontend_asks_for(comfy_server
     asked = 0
     for node, info in comfy_server.object_info().items():
         package, _, pack = info["python_module"].partition(".")
-        if package != "custom_nodes" or not node.startswith("EasyAnimate"):
+        if package != "custom_nodes" or not node.startswith("EasyAnimate") or info["deprecated"]:
             continue
         for page in (f"{node}/en.md", f"{node}/zh.md", f"{node}.md"):
             kind, text = fetch(comfy_server, f"/extensions/{pack}/docs/{page}")
@@ -111,6 +118,14 @@ def test_the_server_gives_the_help_pages_that_the_frontend_asks_for(comfy_server
             assert text == (ROOT / "web" / "docs" / page).read_text(encoding="utf-8")
             asked += 1
     assert asked >= 3 * 14
+
+
+def test_the_server_gives_the_page_of_the_original_s_nodes(comfy_server):
+    old = {k: v for k, v in comfy_server.object_info().items() if k == "LoadEasyAnimateModel"}
+    _, _, pack = old["LoadEasyAnimateModel"]["python_module"].partition(".")
+    for page, language in (("LoadEasyAnimateModel.md", "en"), ("LoadEasyAnimateModel/zh.md", "zh")):
+        _, text = fetch(comfy_server, f"/extensions/{pack}/docs/{page}")
+        assert text == locales.ORIGINAL[language].read_text(encoding="utf-8")
 
 
 def test_the_server_gives_the_translations(comfy_server):

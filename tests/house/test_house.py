@@ -55,7 +55,11 @@ MOVES = {
 }
 HOST_IMPORTS = {"comfy", "comfy_api", "comfy_extras", "comfy_execution", "folder_paths", "nodes"}
 TEXT_SUFFIXES = {"", ".css", ".js", ".json", ".md", ".py", ".sh", ".svg", ".toml", ".txt", ".yml"}
-UNCHECKED_FOLDERS = ("tests/parity/data/", "benchmarks/results/")
+UNCHECKED_FOLDERS = (
+    "tests/parity/data/",
+    "easyanimate_core/doctor/recordings/",
+    "benchmarks/results/",
+)
 TEXT_RULES = {
     "trailing space": re.compile(r"[ \t]+$"),
     "Windows line end (CR)": re.compile(r"\r"),

@@ -9,6 +9,7 @@ import pytest
 
 from easyanimate_core.preprocess import KINDS
 from tools.locales import CATEGORIES, SYNTAX, WORDS, leaves
+from tools.locales import ORIGINAL as PAGE_OF_ORIGINAL
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "web" / "docs"
@@ -41,6 +42,9 @@ OF_CHOICES = {
     "EasyAnimatePreprocess": {f"kind_{o.name}" for kind in KINDS.values() for o in kind.options}
 }
 
+#: Inputs of the original's nodes that only link them with each other.
+OF_LINKS = {"easyanimate_model", "prompt", "negative_prompt", "video"}
+
 both_languages = pytest.mark.parametrize("language", WORDS)
 
 
@@ -65,21 +69,23 @@ def input_names(tree):
     return names
 
 
-def schemas():
+def schemas(*, original):
     """The call of `io.Schema` of every node by the node's id, read as ComfyUI-Manager reads it.
 
-    The Manager finds nodes by classes that derive from ComfyNode and by a literal `node_id`.
+    The Manager finds nodes by classes that derive from ComfyNode and by a literal `node_id`. Those
+    under ids of the original pack are deprecated.
     """
     found = {}
     for tree in MODULES:
         for class_ in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
             if any(ast.unparse(base).split(".")[-1] == "ComfyNode" for base in class_.bases):
                 (schema,) = (node for node in ast.walk(class_) if is_call(node, "Schema"))
-                found[ast.literal_eval(keyword(schema, "node_id"))] = schema
+                if (keyword(schema, "is_deprecated") is not None) == original:
+                    found[ast.literal_eval(keyword(schema, "node_id"))] = schema
     return found
 
 
-NODES = schemas()
+NODES, ORIGINAL = schemas(original=False), schemas(original=True)
 
 
 def locale(language, file="nodeDefs.json"):
@@ -134,7 +140,7 @@ def test_every_node_is_listed_by_its_module():
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "NODES"
         for element in node.value.elts
     ]
-    assert len(listed) == len(NODES) >= 14
+    assert len(listed) == len(NODES) + len(ORIGINAL) >= 14
     assert all(node.startswith("EasyAnimate") and "." not in node for node in NODES)
 
 
@@ -186,10 +192,25 @@ def test_chinese_texts_are_chinese():
 
 def test_there_is_a_page_of_every_node_and_of_nothing_else():
     wanted = {f"{node}/{language}.md" for node in NODES for language in WORDS}
-    wanted |= {f"{node}.md" for node in NODES}
+    wanted |= {f"{node}.md" for node in (*NODES, *ORIGINAL)}
+    wanted |= {f"{node}/zh.md" for node in ORIGINAL}
     assert {p.relative_to(PAGES).as_posix() for p in PAGES.rglob("*") if p.is_file()} == wanted
     for node in NODES:
         assert (PAGES / f"{node}.md").read_text(encoding="utf-8") == page_text(node, "en")
+
+
+def test_the_original_s_nodes_share_a_page_which_has_all_of_them():
+    for language, page in PAGE_OF_ORIGINAL.items():
+        text = page.read_text(encoding="utf-8")
+        named = set(code_spans(text))
+        for node, schema in ORIGINAL.items():
+            copy = f"{node}.md" if language == "en" else f"{node}/{language}.md"
+            assert (PAGES / copy).read_text(encoding="utf-8") == text, (
+                "run: python -m tools.locales"
+            )
+            # Links between its nodes; a number at the end counts equal sources.
+            inputs = {re.sub(r"_?\d$", "", name) for name in input_names(keyword(schema, "inputs"))}
+            assert {node, *inputs} - OF_LINKS <= named, (node, language)
 
 
 @both_languages

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 from easyanimate_core import small_model
+from easyanimate_core.doctor.recordings import RECORDINGS
 from easyanimate_core.version import __version__
 
 if sys.version_info >= (3, 11):
@@ -40,6 +41,7 @@ SHIPPED = {
 OPTIONAL = {"subgraphs"}
 DATA = {".avi", ".gguf", ".mp4", ".npy", ".npz", ".pt", ".pth", ".safetensors", ".webm", ".zip"}
 WEIGHTS = PurePosixPath(small_model.FOLDER.relative_to(ROOT).as_posix())
+RECORDED = PurePosixPath(RECORDINGS.relative_to(ROOT).as_posix())
 
 needs_weights = pytest.mark.skipif(
     not small_model.is_installed(),
@@ -98,7 +100,9 @@ def test_metadata_of_the_registry():
         assert address.startswith("https://") or address == ""
 
 
-@pytest.mark.parametrize("file", ["requirements.txt", "requirements-training.txt"])
+@pytest.mark.parametrize(
+    "file", ["requirements.txt", "requirements-training.txt", "requirements-app.txt"]
+)
 def test_requirements_can_be_installed_line_by_line(file):
     """ComfyUI-Manager gives every line to pip, and must not replace what ComfyUI brings."""
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
@@ -109,10 +113,12 @@ def test_requirements_can_be_installed_line_by_line(file):
         assert "==" not in line
 
 
-def test_extra_of_training_is_its_requirement_file():
-    lines = (ROOT / "requirements-training.txt").read_text(encoding="utf-8").splitlines()
-    needed = [line for line in lines if line and not line.startswith("#")]
-    assert project()["project"]["optional-dependencies"] == {"training": needed}
+def test_extras_are_their_requirement_files():
+    extras = project()["project"]["optional-dependencies"]
+    assert set(extras) == {"app", "training"}
+    for name, declared in extras.items():
+        lines = (ROOT / f"requirements-{name}.txt").read_text(encoding="utf-8").splitlines()
+        assert declared == [line for line in lines if line and not line.startswith("#")]
 
 
 def test_what_is_installed():
@@ -129,7 +135,7 @@ def test_what_is_installed():
 
 
 def test_no_test_data_is_installed():
-    files = {file for file in shipped() if WEIGHTS not in file.parents}
+    files = {file for file in shipped() if not {WEIGHTS, RECORDED} & {*file.parents}}
     found = {file for file in files if file.suffix in DATA or "tests" in file.parts}
     assert found == set()
     large = {file for file in files if (ROOT / file).stat().st_size > 400_000}
@@ -143,6 +149,13 @@ def test_the_small_model_is_installed_with_the_pack():
     assert sum((ROOT / file).stat().st_size for file in files) < 25_000_000
 
 
+def test_the_doctors_recordings_are_installed_with_the_pack():
+    files = {file for file in shipped() if RECORDED in file.parents}
+    there = {path for path in RECORDINGS.rglob("*") if path.is_file()}
+    assert files == {PurePosixPath(path.relative_to(ROOT).as_posix()) for path in there}
+    assert sum((ROOT / file).stat().st_size for file in files) < 3_500_000
+
+
 @needs_weights
 def test_the_small_model_is_installed_by_pip(tmp_path):
     """What setuptools itself makes of pyproject.toml."""
@@ -153,7 +166,7 @@ def test_the_small_model_is_installed_by_pip(tmp_path):
     )
     steps = ["egg_info", "--egg-base", tmp_path, "build_py", "--build-lib", built]
     subprocess.run([sys.executable, "-c", code, *steps], cwd=ROOT, capture_output=True, check=True)
-    for file in weight_files():
+    for file in (*weight_files(), *(path for path in RECORDINGS.rglob("*") if path.is_file())):
         copy = built / file.relative_to(ROOT)
         assert copy.stat().st_size == file.stat().st_size
 

@@ -1,57 +1,43 @@
-"""Reading parity fixtures: named tensor groups and the JSON `meta` of one .safetensors file."""
+"""Finding and reading parity fixtures."""
 
-import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
+
+from easyanimate_core.doctor.recordings import RECORDINGS, Recording, read_recording
 
 DATA = Path(__file__).parent / "data"
 
 
-@dataclass(frozen=True)
-class Fixture:
-    """`group("inputs")` gives {name: tensor} of the tensors called `inputs.name`."""
-
-    path: Path
-    meta: dict
-    tensors: dict[str, torch.Tensor]
-
-    def group(self, prefix: str) -> dict[str, torch.Tensor]:
-        start = prefix + "."
-        return {k[len(start) :]: v for k, v in self.tensors.items() if k.startswith(start)}
-
-    def weights(self, prefix: str = "weights") -> dict[str, torch.Tensor]:
-        """Weights are stored in bfloat16; the outputs were computed with them in float32."""
-        return {k: v.float() for k, v in self.group(prefix).items()}
-
-
 class ParityFolder:
-    """The project's copy of the fixtures, or the folder named by EASYANIMATE_PARITY."""
+    """Recordings in folders: a file is in the first that has it."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, *roots: Path) -> None:
+        self.roots = roots
 
-    def read(self, name: str) -> Fixture:
-        path = self.root / name
-        if not path.is_file():
-            pytest.skip(f"{path} is not there: this parity folder has no {name}")
-        with safe_open(path, framework="pt") as file:
-            meta = json.loads(file.metadata()["meta"])
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        return Fixture(path, meta, tensors)
+    def find(self, name: str) -> Path:
+        found = next((root / name for root in self.roots if (root / name).exists()), None)
+        if found is None:
+            places = " or ".join(map(str, self.roots))
+            pytest.skip(f"{name} is not there: no such recording in {places}")
+        return found
+
+    def read(self, name: str) -> Recording:
+        return read_recording(self.find(name))
 
 
-def parity_root() -> Path:
-    return Path(os.environ.get("EASYANIMATE_PARITY", DATA))
+def parity_folder() -> ParityFolder:
+    """The folder named by EASYANIMATE_PARITY, or the recordings of the project: those beside the
+    tests, and those that ship with the package."""
+    named = os.environ.get("EASYANIMATE_PARITY")
+    return ParityFolder(Path(named)) if named else ParityFolder(DATA, RECORDINGS)
 
 
 @pytest.fixture(scope="session")
 def parity() -> ParityFolder:
-    return ParityFolder(parity_root())
+    return parity_folder()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -59,7 +45,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for folder in ("transformer", "vae", "pipeline"):
         argument = f"{folder}_file"
         if argument in metafunc.fixturenames:
-            files = sorted(path.name for path in (parity_root() / folder).glob("*.safetensors"))
+            found = [root / folder for root in parity_folder().roots]
+            files = sorted({path.name for root in found for path in root.glob("*.safetensors")})
             metafunc.parametrize(argument, [f"{folder}/{name}" for name in files])
 
 

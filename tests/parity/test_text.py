@@ -7,15 +7,8 @@ from unicodedata import normalize
 import pytest
 import torch
 
-from easyanimate_core.text import (
-    BertT5TextEncoder,
-    bert_from_tensors,
-    load_bert_tokenizer,
-    load_qwen_tokenizer,
-    load_t5_tokenizer,
-    qwen_from_tensors,
-    t5_from_tensors,
-)
+from easyanimate_core.doctor.runs import prompts_of, text_encoder_v5
+from easyanimate_core.text import Placement, load_qwen_tokenizer, qwen_from_tensors
 from tests.conftest import SHARED
 
 TOLERANCE = 1e-4
@@ -26,12 +19,6 @@ def _read_qwen(parity):
     if "EASYANIMATE_PARITY" in os.environ:
         return parity.read("text/qwen2vl.safetensors")
     return type(parity)(SHARED / "parity").read("text/qwen2vl.safetensors")
-
-
-def _cases(fixture):
-    """(name of the outputs, prompt), every prompt and the negative one."""
-    prompts = {str(i): prompt for i, prompt in enumerate(fixture.meta["prompts"])}
-    return {**prompts, "negative": fixture.meta["negative_prompt"]}.items()
 
 
 def ends_as_mt5_reads(prompt, cut):
@@ -55,7 +42,7 @@ def test_qwen2vl(parity, assert_close):
     tokenizer = load_qwen_tokenizer(folder)
     encoder = qwen_from_tensors(fixture.meta["config"], fixture.weights(), tokenizer)
     expected = fixture.group("outputs")
-    cases = _cases(fixture)
+    cases = prompts_of(fixture)
     batch = encoder.encode([prompt for _, prompt in cases])
     for row, (name, prompt) in enumerate(cases):
         single = encoder.encode([prompt])
@@ -77,22 +64,9 @@ def test_qwen2vl(parity, assert_close):
 
 def test_bert_t5(parity, assert_close):
     fixture = parity.read("text/bert_t5.safetensors")
-    folder = parity.root / fixture.meta["tokenizers"]
-    encoder = BertT5TextEncoder(
-        bert_from_tensors(
-            fixture.meta["bert_config"],
-            fixture.weights("weights.bert"),
-            load_bert_tokenizer(folder / "bert"),
-        ),
-        t5_from_tensors(
-            fixture.meta["t5_config"],
-            fixture.weights("weights.t5"),
-            load_t5_tokenizer(folder / "t5"),
-        ),
-        use_attention_mask=fixture.meta["enable_text_attention_mask"],
-    )
+    encoder = text_encoder_v5(fixture, Placement())
     expected = fixture.group("outputs")
-    cases = _cases(fixture)
+    cases = prompts_of(fixture)
     batch = encoder.encode([prompt for _, prompt in cases])
     for row, (name, prompt) in enumerate(cases):
         single = encoder.encode([prompt])

@@ -3,26 +3,20 @@
 import pytest
 import torch
 
-from easyanimate_core.models.specs import VAEConfig
-from easyanimate_core.models.vae import (
-    AutoencoderKLMagvit,
-    Tiles,
-    decode_tiled,
-    encode_tiled,
-)
+from easyanimate_core.doctor.runs import pixels, vae_of
+from easyanimate_core.models.vae import Tiles, decode_tiled, encode_tiled
 
 TOLERANCE = 5e-5
 
 
 def _load(parity, vae_file):
     fixture = parity.read(vae_file)
-    vae = AutoencoderKLMagvit(VAEConfig.from_dict(fixture.meta["config"]), device="meta")
-    vae.load_state_dict(fixture.weights(), assign=True)
+    vae = vae_of(fixture, torch.device("cpu"))
     return fixture, vae
 
 
 def _video(fixture, name):
-    return fixture.tensors[f"inputs.{name}.video"].float() / 255 * 2 - 1
+    return pixels(fixture.tensors[f"inputs.{name}.video"])
 
 
 def test_encode_and_decode_match_the_original(parity, vae_file, assert_close):

@@ -27,21 +27,22 @@ app.registerExtension({
     const style = document.createElement('style')
     style.textContent = STYLE
     document.head.append(style)
-    api.addEventListener(EVENT, ({ detail }) => show(detail.node, detail.text))
+    api.addEventListener(EVENT, ({ detail }) => show(detail.node, detail.text, detail.more))
     api.addEventListener('execution_error', ({ detail }) => show(detail.node_id, ''))
   },
 })
 
-/** Show a text on the node of an id of the run; an empty text takes the note away. */
-function show(id, text) {
+/** Show a text on the node of an id of the run, after its own if there is `more` to say; an empty
+ * text takes the note away. */
+function show(id, text, more = false) {
   const node = nodeOf(id)
-  if (!node?.comfyClass?.startsWith('EasyAnimate')) return
+  if (!node?.comfyClass?.includes('EasyAnimate')) return
   const widget = node.widgets?.find(({ name }) => name === NAME)
   if (!text) {
     if (widget) node.removeWidget(widget)
   } else {
     const { element } = widget ?? addNote(node)
-    element.textContent = text
+    element.textContent = more && element.textContent ? `${element.textContent}\n${text}` : text
     element.scrollTop = 0
   }
   node.setDirtyCanvas(true, true)

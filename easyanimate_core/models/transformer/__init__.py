@@ -2,7 +2,7 @@
 
 from .kernel import AttentionFunction, bounded_attention, scaled_dot_product
 from .model import AroundBlock, EasyAnimateTransformer3DModel, RunBlock
-from .rope import RotaryTable, rotary_table
+from .rope import RotaryTable, Stretch, rotary_table
 
 __all__ = [
     "AroundBlock",
@@ -10,6 +10,7 @@ __all__ = [
     "EasyAnimateTransformer3DModel",
     "RotaryTable",
     "RunBlock",
+    "Stretch",
     "bounded_attention",
     "rotary_table",
     "scaled_dot_product",

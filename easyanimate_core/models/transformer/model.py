@@ -25,7 +25,7 @@ from ..precision import wide
 from ..specs import TransformerConfig
 from .block import TransformerBlock
 from .kernel import AttentionFunction, scaled_dot_product
-from .rope import RotaryTable, rotary_table
+from .rope import RotaryTable, Stretch, rotary_table
 
 TEXT_NORM_EPS = 1e-6
 MAX_PERIOD = 10000
@@ -134,13 +134,14 @@ class EasyAnimateTransformer3DModel(nn.Module):
             tokens_BVP = tokens_BVP.to(compute)
         return self._unpatchify(tokens_BVP, self._token_grid(sample_BCFHW))
 
-    def rotary_table(self, sample_BCFHW: Tensor) -> RotaryTable:
+    def rotary_table(self, sample_BCFHW: Tensor, stretch: Stretch | None = None) -> RotaryTable:
         """The rotary table for latents of this shape, on their device."""
         return rotary_table(
             self.config.attention_head_dim,
             self._token_grid(sample_BCFHW),
             patch_size=self.config.patch_size,
             device=sample_BCFHW.device,
+            stretch=stretch,
         )
 
     def _token_grid(self, sample_BCFHW: Tensor) -> tuple[int, int, int]:

@@ -11,6 +11,8 @@ aigc-apps/EasyAnimate, pipeline_easyanimate.py (`get_resize_crop_region_for_grid
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -24,12 +26,28 @@ THETA = 10000.0
 RotaryTable = tuple[Tensor, Tensor]
 
 
+class Stretch(NamedTuple):
+    """A change of the positions along time, height and width.
+
+    The distances from the first position are multiplied by `scale`; then `shift` is added.
+    """
+
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def of(self, axis: int, positions: Tensor) -> Tensor:
+        """The changed positions of an axis."""
+        first = positions[:1]
+        return first + (positions - first) * self.scale[axis] + self.shift[axis]
+
+
 def rotary_table(
     head_dim: int,
     grid: tuple[int, int, int],
     *,
     patch_size: int = 2,
     device: torch.device | str | None = None,
+    stretch: Stretch | None = None,
 ) -> RotaryTable:
     """Angles of every video token as (cos, sin), each [F * height * width, head_dim / 2] float32.
 
@@ -38,6 +56,7 @@ def rotary_table(
         grid: Latent frames, token rows and token columns.
         patch_size: Latent pixels per token side; it sets the base grid.
         device: Device of the tables.
+        stretch: A change of the positions.
     """
     if head_dim % 8:
         raise CheckpointError(
@@ -45,11 +64,13 @@ def rotary_table(
         )
     frames, rows, columns = grid
     (top, left), (bottom, right) = _fit_grid(rows, columns, patch_size)
-    positions = (
+    positions: tuple[Tensor, ...] = (
         torch.linspace(0, frames - 1, frames),
         torch.linspace(top, bottom * (rows - 1) / rows, rows),
         torch.linspace(left, right * (columns - 1) / columns, columns),
     )
+    if stretch is not None:
+        positions = tuple(stretch.of(axis, position) for axis, position in enumerate(positions))
     widths = (head_dim // 4, head_dim // 8 * 3, head_dim // 8 * 3)
     angles = [_angles(width, position) for width, position in zip(widths, positions, strict=True)]
     time, height, width = angles

@@ -1,6 +1,7 @@
 """A node pack of the tests: counts what this project keeps alive in a server.
 
-`/easyanimate_probe` answers the number of live objects per class and the bytes of live tensors.
+`/easyanimate_probe` answers the number of live objects per class and the bytes of live tensors. Two
+nodes have the ids and sockets of KJNodes', which the original pack's workflow of trajectories has.
 """
 
 import gc
@@ -9,7 +10,41 @@ import torch
 from aiohttp import web
 from server import PromptServer
 
-NODE_CLASS_MAPPINGS = {}
+
+class SplineEditor:
+    """A track as text, and masks whose size is the picture's."""
+
+    RETURN_TYPES = ("MASK", "STRING")
+    RETURN_NAMES = ("mask", "coord_str")
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"coordinates": ("STRING", {"multiline": True})}}
+
+    def run(self, coordinates):
+        return torch.zeros(5, 512, 512), coordinates
+
+
+class AppendStringsToList:
+    """Two texts as a list."""
+
+    RETURN_TYPES = ("STRING",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        text = ("STRING", {"default": "", "forceInput": True})
+        return {"required": {"string1": text, "string2": text}}
+
+    def run(self, string1, string2):
+        return ([string1, string2],)
+
+
+NODE_CLASS_MAPPINGS = {
+    "SplineEditor": SplineEditor,
+    "AppendStringsToList": AppendStringsToList,
+}
 COUNTED = ("Denoiser", "VideoVAE", "TextModel", "ModelPatcher", "ScheduledSampler")
 
 

@@ -1,5 +1,6 @@
 """Device and dtype on machines that are not this one, from what PyTorch says of their cards."""
 
+import re
 import sys
 from contextlib import nullcontext
 from types import SimpleNamespace
@@ -78,10 +79,10 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 * 10**9)
 
         def empty(*size, device=None, **how):
-            place = torch.device(device or "cpu")
+            place = torch.device(device or torch.get_default_device())
             if place.index is not None and place.index >= len(facts.get(place.type, [])):
                 raise RuntimeError("invalid device ordinal")
-            return real_empty(*size, **how)
+            return real_empty(*size, device="meta" if place.type == "meta" else None, **how)
 
         monkeypatch.setattr(torch, "empty", empty)
 
@@ -268,19 +269,19 @@ def test_doctor_tells_what_a_run_uses_and_why(machine, capsys, name, said):
     told, architecture, dtype = CARDS[name]
     facts = nvidia(told, int(architecture.removeprefix("sm_")), 11 * 10**9)
     machine(cuda=[facts, facts], kernels=CUDA_13)
-    assert main(["doctor"]) == 0
+    assert main(["doctor", "--quick"]) == 0
     lines = capsys.readouterr().out
     assert f"cuda:0, {told}, {architecture}" in lines
     assert "11.0 GB, dedicated" in lines
     assert said in lines
     assert ("VAE in float32, text encoders in bfloat16" in lines) is (dtype is HALF)
     assert str(evidence_for(graphics_cards()[0])) in lines
-    assert "note: Only cuda:0 is used; also available: cuda:1" in lines
+    assert "note  Only cuda:0 is used; also available: cuda:1" in lines
 
 
 def test_doctor_of_a_mac(machine, capsys):
     machine(mps=14)
-    assert main(["doctor"]) == 0
+    assert main(["doctor", "--quick"]) == 0
     said = capsys.readouterr().out
     assert "shared with the CPU, 12.0 GB of it for the GPU" in said
     assert "qint8, qint4; not qfloat8" in said
@@ -289,7 +290,7 @@ def test_doctor_of_a_mac(machine, capsys):
 
 
 def test_doctor_of_this_machine(capsys):
-    assert main(["doctor", "--device", "cpu", "--dtype", "bfloat16"]) == 0
+    assert main(["doctor", "--quick", "--device", "cpu", "--dtype", "bfloat16"]) == 0
     said = capsys.readouterr().out
     assert "bfloat16, as requested; the default is float32" in said
     assert "CPU: run; " in said
@@ -298,11 +299,35 @@ def test_doctor_of_this_machine(capsys):
 
 def test_doctor_names_the_remedy_where_no_card_can_be_used(machine, capsys):
     machine(cuda=[nvidia("NVIDIA GeForce GTX 1080", 61)], kernels=CUDA_13)
-    assert main(["doctor"]) == 2
-    said = capsys.readouterr()
-    assert "PyTorch" in said.out
-    assert "the build for CUDA 12.6" in said.err
-    assert "--device cpu" in said.err
+    assert main(["doctor", "--quick"]) == 1
+    said = capsys.readouterr().out
+    assert "WRONG cuda:0 (NVIDIA GeForce GTX 1080, sm_61) cannot be used" in said
+    assert "the build for CUDA 12.6" in said
+    assert "--device cpu" in said
+    assert "1 problem" in said
+
+
+@pytest.mark.parametrize(
+    ("cuda", "said"),
+    [
+        (None, r"WRONG This machine has NVIDIA graphics hardware that this PyTorch .* cannot use"),
+        (
+            "12.8",
+            r"WRONG PyTorch was built for CUDA 12\.8 but cannot use this machine's NVIDIA card",
+        ),
+    ],
+)
+def test_doctor_tells_why_an_nvidia_card_is_not_used(machine, monkeypatch, capsys, cuda, said):
+    """A build for CPUs that another pack installed, and a driver that is too old or missing."""
+    machine()
+    monkeypatch.setattr(torch.version, "cuda", cuda)
+    for place in ("memory.devices", "doctor.card"):
+        monkeypatch.setattr(f"easyanimate_core.{place}.graphics_makers", lambda: ("NVIDIA",))
+    assert main(["doctor", "--quick"]) == 1
+    told = capsys.readouterr().out
+    assert re.search(said, told)
+    assert "https://pytorch.org/get-started/locally" in told
+    assert ("nvidia-smi" in told) is (cuda is not None)
 
 
 def test_what_was_tested_is_told_by_one_of_three_words():
