@@ -197,7 +197,7 @@ def _to_json(
     return {
         **inner,
         "id": _id(blueprint, "workflow"),
-        "last_node_id": 1,
+        "last_node_id": len(nodes) + 1,
         "last_link_id": 0,
         "nodes": [_host(definition, face)],
         "links": [],
@@ -219,7 +219,7 @@ def _host(definition: Mapping[str, Any], face: Face) -> dict[str, Any]:
             body["shape"] = 7
         inputs.append(body)
     return {
-        "id": 1,
+        "id": definition["state"]["lastNodeId"] + 1,  # another id than those inside
         "type": definition["id"],
         "pos": [0, 0],
         "size": [WIDTH, ROW * (len(inputs) + 8)],
