@@ -27,6 +27,8 @@ _SUFFIXES = {"poses": (".txt",)}
 AS_IT_IS = ""
 #: What the form calls the three values of `keep_known`.
 SWITCHES = {"auto": None, "on": True, "off": False}
+#: Settings that the form has as text.
+WHOLE = ("height", "width", "frames", "tile", "seed")
 _LONGEST_PROMPT = 20_000
 
 
@@ -113,7 +115,8 @@ def request_of(values: Mapping[str, Any], checkpoints: Checkpoints, results: Res
 def settings_of(values: Mapping[str, Any]) -> Settings:
     """The settings of the form."""
     given = {name: _given(values, name, Settings) for name in names_of(Settings)}
-    given["seed"] = _whole("seed", given["seed"])
+    for name in WHOLE:
+        given[name] = None if given[name] is None else _number(name, given[name], int)
     given["keep_known"] = SWITCHES.get(given["keep_known"], given["keep_known"])
     return Settings(**given)
 
@@ -137,6 +140,8 @@ def _task_of(mode: str, values: Mapping[str, Any]) -> Task:
             f"The tracks are {short(given['tracks'])}; they must be a list, such as "
             '[[{"x": 10, "y": 48}, {"x": 80, "y": 48}]].'
         )
+    if "strength" in given:
+        given["strength"] = _number("strength", given["strength"], float)
     if "moves" in given:
         given["moves"] = tuple(given["moves"])
     needed = [
@@ -181,8 +186,10 @@ def _refuse_unused(mode: str, values: Mapping[str, Any]) -> None:
             raise InputError(f"{name} has no effect on {mode}; it is for {' and '.join(modes)}.")
 
 
-def _whole(name: str, value: Any) -> int:
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    """A number of a text field, which can be empty as the page's number fields cannot."""
     try:
-        return int(str(value).strip())
+        return kind(str(value).strip())
     except ValueError:
-        raise InputError(f"{name} is {short(value)}; it must be a whole number.") from None
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"{name} is {short(value)}; it must be {what}.") from None

@@ -55,7 +55,7 @@ def last_number(client):
 @pytest.mark.parametrize("page", ["docs/app.md", "docs/zh/app.md"])
 def test_the_client_of_the_documentation(page, app, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    (code,) = re.findall(r"```py\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
     assert len([line for line in code.splitlines() if line]) <= 10
     quick = code.replace("http://127.0.0.1:7860", app.url).replace("steps=50", "steps=2")
     assert quick.count(app.url) == 1 and "steps=2" in quick

@@ -16,7 +16,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium or Chrome on this machine"),
 ]
-SECONDS = 120
+SECONDS = 60
 PROMPT = "A large red circle moves right on plain teal."
 
 
@@ -76,10 +76,10 @@ def number(page, name):
 
 
 def set_quick(page, steps=2):
-    if not number(page, "frames").is_visible():
+    if not text(page, "frames").is_visible():
         page.get_by_role("button", name="Size and length").click()
         page.get_by_role("button", name="Sampling", exact=False).first.click()
-    number(page, "frames").fill("5")
+    text(page, "frames").fill("5")
     number(page, "steps").fill(str(steps))
     number(page, "steps").blur()
 
@@ -105,7 +105,8 @@ def test_a_first_video_then_its_settings_again(open_page, own_app):
     later.get_by_role("button", name="Sampling").first.click()
     assert text(later, "prompt").input_value() == PROMPT
     assert text(later, "seed").input_value() == "77"
-    assert [number(later, name).input_value() for name in ("frames", "steps")] == ["5", "2"]
+    assert text(later, "frames").input_value() == "5"
+    assert number(later, "steps").input_value() == "2"
     later.wait_for_function("document.querySelector('#result video')?.videoWidth === 96")
 
 
@@ -140,11 +141,11 @@ def test_a_wrong_value_is_explained(open_page):
     page = open_page()
     text(page, "prompt").fill("<img src=x onerror=window.harmed=1>")
     set_quick(page)
-    number(page, "frames").fill("6")
+    text(page, "frames").fill("6")
     page.click("#generate")
     page.get_by_text("the length must be 4n + 1").wait_for()
     assert "Traceback" not in page.content()
-    number(page, "frames").fill("5")
+    text(page, "frames").fill("5")
     page.click("#generate")
     page.wait_for_selector("#queue .run:has-text('<img src=x')")
     page.wait_for_function("!document.querySelector('#queue .run.running, #queue .run.waiting')")
