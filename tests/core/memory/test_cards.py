@@ -311,7 +311,10 @@ def test_doctor_names_the_remedy_where_no_card_can_be_used(machine, capsys):
     ("cuda", "said"),
     [
         (None, r"WRONG This machine has NVIDIA graphics hardware that this PyTorch .* cannot use"),
-        ("12.8", r"WRONG PyTorch was built for CUDA 12\.8 but cannot use this machine's NVIDIA card"),
+        (
+            "12.8",
+            r"WRONG PyTorch was built for CUDA 12\.8 but cannot use this machine's NVIDIA card",
+        ),
     ],
 )
 def test_doctor_tells_why_an_nvidia_card_is_not_used(machine, monkeypatch, capsys, cuda, said):
