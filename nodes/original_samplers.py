@@ -22,7 +22,7 @@ from .original import CATEGORY, MODEL
 
 #: From the original's text box, or a text of any node.
 PROMPT = io.Custom("STRING_PROMPT,STRING")
-#: A text. As a STRING whose input is forced, the frontend of ComfyUI 0.8 shifts the widgets' values.
+#: A text. With a STRING of forced input, the frontend of ComfyUI 0.8 shifts the widgets' values.
 CAMERA_TEXT = io.Custom("STRING,CAMERA_TRAJECTORY")
 SCHEDULERS = ("Euler", "Euler A", "DPM++", "PNDM", "DDIM", "Flow")
 RESOLUTIONS = (512, 768, 960, 1024)

@@ -136,7 +136,7 @@ def guard_files(form: Mapping[str, Any]) -> None:
     """
     for component in form.values():
         if isinstance(component, gr.Image | gr.Video | gr.File):
-            component.preprocess = _path_of  # type: ignore[method-assign, assignment]
+            component.preprocess = _path_of  # type: ignore[method-assign]
             component.async_move_resource_to_block_cache = _kept(component)  # type: ignore
 
 

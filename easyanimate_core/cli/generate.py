@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError, counted, printable
 from ..memory.options import Memory
-from . import loras, recipes
+from . import enhance, loras, recipes
 from .bars import ProgressBars
 from .memory import add_memory, add_planning, check_planned, memory_of, planned
 from .options import (
@@ -78,6 +78,7 @@ def add_parser(commands: Any) -> None:
                         help="folder to search for files of the recipe that were moved; may be "
                         "repeated")  # fmt: skip
     parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
+    enhance.add_enhance(parser)
     parser.add_argument("--embeddings", type=path_of, metavar="FILE",
                         help="file written by encode, instead of --prompt and --negative-prompt; "
                         "no text encoder is loaded")  # fmt: skip
@@ -134,8 +135,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print_device_notes(arguments, pipeline)
     started = time.perf_counter()
+    original = () if arguments.recipe is None else recipe.original_prompts
+    if arguments.enhance is not None:
+        original, prompts = prompts, enhance.written(arguments, pipeline, task, settings.seed)
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
+    result = enhance.with_original(result, original)
     try:
         written = result.save(arguments.output)  # before anything else can fail
     finally:
@@ -173,6 +178,8 @@ def _prompts(arguments: argparse.Namespace) -> Any:
         raise InputError("generate needs --prompt (or --embeddings), or --recipe.")
     if arguments.embeddings is None:
         return tuple(arguments.prompt)
+    if arguments.enhance is not None:
+        raise InputError("--enhance writes a prompt; omit it with --embeddings, which has one.")
     if arguments.prompt or arguments.negative_prompt is not None:
         raise InputError(
             "--embeddings contains the prompt and the negative prompt; omit --prompt and "

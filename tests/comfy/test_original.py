@@ -18,6 +18,7 @@ from tests.comfy.original_workflows import (
 )
 from tests.comfy.prompts import LORA, node
 from tests.comfy.server import PromptError
+from tests.comfy.test_notes import NOTES
 
 #: The files' checkpoints, and tiny ones of the same head.
 SAME_HEAD = {
@@ -30,6 +31,14 @@ LENGTH, STEPS = 5, 4
 WIDGETS = """() => Object.fromEntries(app.graph._nodes.map((node) => [
   node.id, (node.widgets ?? []).filter(({ name }) => name !== 'note').map(({ value }) => value),
 ]))"""
+
+WIDGETS_OF_SMALL = {"video_length": 7, "steps": 1, "prompt": "a long dog " * 150}
+RUN_SMALL = """async (values) => {
+  for (const node of app.graph._nodes)
+    for (const widget of node.widgets ?? [])
+      if (widget.name in values) widget.value = values[widget.name]
+  await app.queuePrompt(0)
+}"""
 
 every_workflow = pytest.mark.parametrize("name", WORKFLOWS)
 
@@ -212,6 +221,40 @@ def test_it_opens_with_the_values_of_the_file(frontend, name, drawn):
             values = shown[str(entry["id"])]
             written = entry["widgets_values"][: len(values)]
             assert values[: len(written)] == written, entry["type"]
+
+
+@pytest.mark.newest_frontend
+def test_a_workflow_from_before_teacache_has_its_default(frontend):
+    """Those of V5 have no value there; those of V5.1 have the camera's empty text."""
+    for values in ([], [""]):
+        workflow = copy.deepcopy(WORKFLOWS["v5.1_v2v_control"])
+        (sampler,) = (n for n in workflow["nodes"] if n["type"].endswith("Sampler"))
+        sampler["widgets_values"] = [*sampler["widgets_values"][:8], *values]
+        frontend.open_workflow(workflow)
+        found = frontend.graph_to_prompt()[str(sampler["id"])]["inputs"]
+        assert (found["teacache_threshold"], found["enable_teacache"]) == (0.1, True), values
+
+
+@pytest.mark.newest_frontend
+def test_the_node_says_what_the_nodes_that_it_expands_into_say(frontend, comfy_server, tmp_path):
+    """After its own sentences. With another seed no text is encoded again, which says nothing."""
+    frontend.open_workflow(copy.deepcopy(WORKFLOWS["v5.1_i2v"]))
+    for seed in (44, 45):
+        frontend.page.evaluate(RUN_SMALL, {**WIDGETS_OF_SMALL, "seed": seed})
+        frontend.page.wait_for_timeout(500)
+        comfy_server.wait_until_idle(180)
+        frontend.page.wait_for_timeout(1000)
+        frontend.page.screenshot(path=tmp_path / f"{seed}.png")
+        notes = frontend.page.evaluate(NOTES)
+        lines = notes["EasyAnimateV5_I2VSampler"].splitlines()
+        assert lines[:2] == [
+            "video_length is 7; 5 frames are made (4n + 1, as many as there are).",
+            "The size is 512 x 512, the closest to the shape of the image.",
+        ]
+        cut_off = [line.split(" is too long")[0] for line in lines[2:]]
+        assert cut_off == (["The positive prompt", "The negative prompt"] if seed == 44 else [])
+    assert "InP head" in notes["LoadEasyAnimateModel"]
+    assert "config is not used" in notes["LoadEasyAnimateModel"]
 
 
 @every_workflow

@@ -56,6 +56,12 @@ FILE_LISTS = {
 }
 #: A combo whose choices add widgets.
 DYNAMIC = "COMFY_DYNAMICCOMBO_V3"
+#: What to do instead of removing or renaming a node.
+KEEP = (
+    "Saved workflows hold ids, names and positions. Keep a replaced node under its id, deprecated, "
+    "as nodes/original.py does; if one node with the same types replaces it, also register "
+    "io.NodeReplace, where ComfyUI has it (0.14 and newer), so that its page offers the new one."
+)
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", DYNAMIC}
 UPLOADS = ("image_upload", "video_upload")
 _KEPT = (
@@ -237,7 +243,13 @@ def _without_tooltips(value: Any) -> Any:
 
 
 def write(answers: Mapping[str, Mapping[str, Any]]) -> None:
-    """Write the files from the responses of `/object_info`, by version."""
+    """Write the files from the responses of `/object_info`, by version.
+
+    Ends the program instead if saved workflows would lose something, see `lost`.
+    """
+    for version in VERSIONS:
+        if faults := lost(read_compact(version), answers[version]):
+            raise SystemExit("\n".join([*faults, KEEP]))
     FOLDER.mkdir(parents=True, exist_ok=True)
     known: dict[str, Any] = {}
     for version in VERSIONS:
@@ -249,6 +261,32 @@ def write(answers: Mapping[str, Mapping[str, Any]]) -> None:
         ]
         text = "{\n" + ",\n".join(lines) + "\n}\n"
         file_of(version).write_text(text, encoding="utf-8")
+
+
+def lost(known: Mapping[str, Any], info: Mapping[str, Any]) -> list[str]:
+    """What saved workflows would lose by a change of this pack's nodes, one line each.
+
+    They hold nodes by id, sockets by name, and widgets and outputs by position. `known` is from
+    `compact`, `info` a response of `/object_info`.
+    """
+    lines = []
+    for name in filter(lambda name: name.startswith(PACK_PREFIX), known):
+        if name not in info:
+            lines.append(f"{name} is gone.")
+            continue
+        before = _from_json(name, known[name])
+        after = _from_json(name, _compact_node(name, info[name]))
+        widgets = [[widget.name for widget in schema.widgets] for schema in (before, after)]
+        sockets = [[socket.name for socket in schema.sockets] for schema in (before, after)]
+        if widgets[1][: len(widgets[0])] != widgets[0]:
+            lines.append(
+                f"{name}: widgets only come at the end, but {widgets[0]} are {widgets[1]}."
+            )
+        if not set(sockets[0]) <= {entry.name for entry in after.inputs}:
+            lines.append(f"{name}: of the sockets {sockets[0]}, {sockets[1]} are left.")
+        if after.outputs[: len(before.outputs)] != before.outputs:
+            lines.append(f"{name}: outputs only come at the end, but they are {after.outputs}.")
+    return lines
 
 
 def file_of(version: str) -> Path:

@@ -5,8 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from easyanimate_core.doctor import Section, State, count, fine, is_page, note, page, summary, told
-from easyanimate_core.doctor import wrong
+from easyanimate_core.doctor import (
+    Section,
+    State,
+    count,
+    fine,
+    is_page,
+    note,
+    page,
+    summary,
+    told,
+    wrong,
+)
 from easyanimate_core.doctor.page import HOME, LONGEST, SECRET, USER, scrubbed
 
 SECTIONS = (

@@ -79,10 +79,10 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 * 10**9)
 
         def empty(*size, device=None, **how):
-            place = torch.device(device or "cpu")
+            place = torch.device(device or torch.get_default_device())
             if place.index is not None and place.index >= len(facts.get(place.type, [])):
                 raise RuntimeError("invalid device ordinal")
-            return real_empty(*size, **how)
+            return real_empty(*size, device="meta" if place.type == "meta" else None, **how)
 
         monkeypatch.setattr(torch, "empty", empty)
 
