@@ -167,7 +167,7 @@ def pick_frames(
     available = available_frames(clip, fps)
     if frames > available and short == "refuse":
         raise InputError(
-            f"The clip has {_frames(available)} at {fps:g} frames per second "
+            f"The clip has {counted(available, 'frame')} at {fps:g} frames per second "
             f"({len(clip.times.starts)} at {clip.fps:g}); {frames} were requested. Use "
             f"{_at_most(floor_frames(available))}, a longer clip, or repeat its last frame "
             f"({repeat_by})."

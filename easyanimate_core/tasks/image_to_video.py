@@ -109,11 +109,7 @@ class LoadedImages(Loaded):
             placed[index] = picture
         if len(placed) == frames:
             raise InputError(
-                f"{_all(frames)} known: nothing is left to generate. Make the video "
+                f"Every frame of {frames} is known: nothing is left to generate. Make the video "
                 "longer, or use video to video."
             )
         return sorted(placed.items())
-
-
-def _all(frames: int) -> str:
-    return "The only frame is" if frames == 1 else f"All {frames} frames are"

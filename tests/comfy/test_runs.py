@@ -149,7 +149,7 @@ def test_an_error_is_shown_by_its_own_name(comfy_server):
 
 
 def test_a_missing_published_checkpoint_is_explained_by_the_command_that_gets_it(comfy_server):
-    name = "EasyAnimateV5.1-7b-zh-InP"
+    name = "EasyAnimateV5.1-12b-zh-InP"
     with pytest.raises(PromptError) as error:
         comfy_server.run_prompt(text_to_video(name))
     ((fault,),) = (errors["errors"] for errors in error.value.node_errors.values())
@@ -158,7 +158,7 @@ def test_a_missing_published_checkpoint_is_explained_by_the_command_that_gets_it
     assert (
         fault["details"]
         .split(": ")[-1]
-        .startswith(f"Run {command} (30 GB), or the node EasyAnimate Download Model, then press R")
+        .startswith(f"Run {command} (39 GB), or the node EasyAnimate Download Model, then press R")
     )
 
 

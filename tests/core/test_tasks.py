@@ -124,7 +124,7 @@ def test_keyframes_anywhere(positions):
     if inside and len(places) == len(positions) < FRAMES:
         check_known(task, {index % FRAMES: pixels(index + 50)[0] for index in positions})
         return
-    with pytest.raises(InputError, match=r"is outside the video|without overlap|are known"):
+    with pytest.raises(InputError, match=r"is outside the video|without overlap|is known"):
         aligned(task)
 
 
@@ -138,8 +138,8 @@ def test_keyframes_anywhere(positions):
         (ImageToVideo(end=pixels(frames=7)), "7 known frames do not fit into 5"),
         (ImageToVideo(keyframes={5: A}), "Keyframe 5 is outside the video: it has 5 frames, 0 to"),
         (ImageToVideo(keyframes={-6: A}), "Keyframe -6 is outside"),
-        (ImageToVideo(pixels(frames=5)), "All 5 frames are known: nothing is left"),
-        (ImageToVideo(pixels(frames=2), pixels(frames=3)), "All 5 frames are known"),
+        (ImageToVideo(pixels(frames=5)), "Every frame of 5 is known: nothing is left"),
+        (ImageToVideo(pixels(frames=2), pixels(frames=3)), "Every frame of 5 is known"),
     ],
 )
 def test_known_frames_that_do_not_fit_are_refused(task, message):
@@ -148,7 +148,7 @@ def test_known_frames_that_do_not_fit_are_refused(task, message):
 
 
 def test_a_start_image_of_a_picture_leaves_nothing_to_make():
-    with pytest.raises(InputError, match="The only frame is known"):
+    with pytest.raises(InputError, match="Every frame of 1 is known"):
         aligned(ImageToVideo(A), frames=1)
 
 

@@ -69,9 +69,8 @@ class LoraMatch:
                 "not an EasyAnimate LoRA, or is for another version. Choose another file."
             )
         if self.unmatched and not partial:
-            fit = "fits" if len(self.unmatched) == 1 else "fit"
             raise CheckpointError(
-                f"{counted(len(self.unmatched), 'key')} of {file} {fit} no layer of this model "
+                f"No layer of this model fits {counted(len(self.unmatched), 'key')} of {file} "
                 f"({_some(self.unmatched)}): it was made for another size (7B, 12B) or version. "
                 "Choose the matching file, or allow a partial match."
             )

@@ -212,7 +212,7 @@ with torch.inference_mode():
         )
         found[f"LoraLoaderModelOnly {name}"] = gap(ksampler(by_core, texts, empty()), with_lora)
     convert = probe.module("easyanimate_core.convert")
-    convert.convert(file, file.parent / "converted.safetensors", convert.Conversion())
+    convert.convert(file, file.parent / "converted.safetensors", convert.Conversion(force=True))
     for name in (file.name, "converted.safetensors"):
         by_core = execute(
             nodes.LoraLoaderModelOnly, model=model, lora_name=name, strength_model=1.0
