@@ -219,11 +219,17 @@ def test_two_clients_at_once(app, tmp_path):
 def test_a_kill_leaves_no_half_file(tmp_path):
     cache = tmp_path / "cache"
     running = App(tmp_path, EASYANIMATE_CACHE=str(cache))
-    client = gradio_client.Client(running.url, verbose=False)
-    client.submit(prompt="x", **LONG, api_name="/generate")
-    until("running", client, 1)
-    running.process.send_signal(signal.SIGKILL)
-    running.process.wait(30)
+    try:
+        client = gradio_client.Client(running.url, verbose=False)
+        with httpx.Client(base_url=running.url, timeout=60) as http:  # it waits for no end
+            info = http.get("/gradio_api/info").json()["named_endpoints"]["/generate"]["parameters"]
+            given = {"prompt": "x", "steps": 200}
+            data = [given.get(p["parameter_name"], p["parameter_default"]) for p in info]
+            http.post("/gradio_api/call/generate", json={"data": data}).raise_for_status()
+        until("running", client, 1)
+    finally:
+        running.process.send_signal(signal.SIGKILL)
+        running.process.wait(30)
     assert [path for path in running.output.rglob("*") if path.is_file()] == []
     again = App(tmp_path, EASYANIMATE_CACHE=str(cache))
     assert len(list((cache / "app").iterdir())) == 1, "uploads of the killed page are removed"

@@ -154,12 +154,12 @@ def test_a_wrong_value_is_explained(open_page):
 
 def test_the_model_decides_which_modes_are_offered(open_page):
     page = open_page("zh-CN")
+    text_mode, track_mode = (page.get_by_test_id(f"{n}-radio-label") for n in ("文生视频", "轨迹"))
     assert page.get_by_role("button", name="生成").first.is_visible()
-    assert page.get_by_text("文生视频").is_visible()
-    assert not page.get_by_text("轨迹", exact=True).first.is_visible()
+    text_mode.wait_for()
+    track_mode.wait_for(state="detached")
     field(page, "model").locator("input").click()
     page.get_by_role("option", name="small (built in): Control", exact=True).click()
-    page.get_by_text("轨迹", exact=True).first.wait_for()
-    page.get_by_text("轨迹", exact=True).first.click()
+    track_mode.click()
     field(page, "tracks").locator("textarea").wait_for()
-    assert not page.get_by_text("文生视频").is_visible()
+    assert text_mode.count() == 0
