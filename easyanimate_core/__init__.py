@@ -18,6 +18,7 @@ from .version import __version__ as __version__
 
 if TYPE_CHECKING:
     from .errors import EasyAnimateError
+    from .long_prompts import enhance_prompts
     from .media import Clip, Fit, Masks, Timing, read_image, read_mask, read_video
     from .memory.options import Memory
     from .memory.plan import Limits, Plan
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
         VideoToVideo,
     )
     from .text import PromptEmbeddings, read_embeddings, write_embeddings
+    from .text.enhance import LongPrompt
     from .tiny.checkpoint import make_tiny
     from .weights.files import CheckpointInfo
     from .weights.lora import Lora

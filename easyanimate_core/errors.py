@@ -7,8 +7,12 @@ derive from `EasyAnimateError`, so a caller can tell a refusal from a programmin
 from __future__ import annotations
 
 import unicodedata
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+#: A host may import the package under another name: ComfyUI puts the pack's whole path before it.
+_HOST = __name__.removesuffix("easyanimate_core.errors")
 #: Control characters, direction marks, surrogates, line and paragraph separators.
 _UNSEEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 #: Zero-width joiners, which occur in words and emoji.
@@ -29,8 +33,33 @@ def printable(text: str, *, keep: str = "") -> str:
     )
 
 
+def counted(count: int, noun: str) -> str:
+    """A number and its noun, in messages: "1 frame", "5 frames"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def there_are(count: int, noun: str) -> str:
+    """The same as a clause: "there is 1 frame", "there are 5 frames"."""
+    return f"there {'is' if count == 1 else 'are'} {counted(count, noun)}"
+
+
 class EasyAnimateError(Exception):
-    """Base class of all deliberate errors. Its text contains no control characters."""
+    """Base class of all deliberate errors. Its text contains no control characters.
+
+    Hosts show the kind of an error with its module, so that is named as in the package.
+    """
+
+    __module__ = __name__.removeprefix(_HOST)
+    _imported_as = __name__
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._imported_as = cls.__module__
+        cls.__module__ = cls.__module__.removeprefix(_HOST)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Makes every kind picklable under any name, because worker processes raise them too."""
+        return _restored, (self._imported_as, type(self).__name__, self.args, self.__dict__)
 
     def __str__(self) -> str:
         return printable(super().__str__(), keep="\n")
@@ -71,10 +100,6 @@ class HeldError(MediaError):
         super().__init__(message)
         self.kept = kept
 
-    def __reduce__(self) -> tuple[type[HeldError], tuple[str, Path]]:
-        """Makes it picklable, because worker processes raise it too."""
-        return type(self), (self.args[0], self.kept)
-
 
 class LeftOutError(EasyAnimateError):
     """The pack published for ComfyUI does not include what was asked for."""
@@ -82,3 +107,12 @@ class LeftOutError(EasyAnimateError):
 
 class RecipeError(EasyAnimateError):
     """A recipe file is not valid or does not fit this version."""
+
+
+def _restored(
+    module: str, kind: str, values: tuple[Any, ...], attributes: dict[str, Any]
+) -> EasyAnimateError:
+    named = getattr(import_module(module), kind)
+    error: EasyAnimateError = named.__new__(named, *values)
+    error.__dict__.update(attributes)
+    return error

@@ -7,16 +7,18 @@ from contextlib import ExitStack, contextmanager
 
 import torch
 
-from .errors import InputError
+from .errors import CheckpointError, InputError
 from .files.commands import own_command
 from .memory.devices import card_of, pick_device, text_dtype
 from .memory.offload import placed
 from .memory.options import Memory, quantizations_on
 from .models.precision import wide
+from .models.specs import Version
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit
 from .progress import Progress
-from .text import TextEncoder, build_text_encoder
+from .text import Placement, TextEncoder, build_text_encoder
+from .text.writer import PromptWriter, read_writer
 from .weights.files import CheckpointInfo
 from .weights.loading import load_transformer, load_vae
 from .weights.stored import stored_format
@@ -62,6 +64,31 @@ class Networks:
             for network in encoder.networks if in_blocks else ():
                 stack.enter_context(placed(network, self.text_device, "block"))
             yield encoder
+
+    def check_writes(self) -> None:
+        """Raise `CheckpointError` if the version's text encoders cannot write prompts."""
+        if self.info.version is not Version.V5_1:
+            raise CheckpointError(
+                f"The text encoders of EasyAnimate {self.info.version.value} (Bert and mT5) cannot "
+                "write prompts. Use a V5.1 checkpoint, or write the long prompt yourself."
+            )
+
+    @contextmanager
+    def prompt_writer(self, progress: Progress, *, sees: bool) -> Iterator[PromptWriter]:
+        """The text encoder's whole language model, freed at the end of the block.
+
+        `sees` also loads its vision tower. Raises `CheckpointError` if the checkpoint lacks one.
+        """
+        self.check_writes()
+        in_blocks = self.memory.offload == "block"
+        device = torch.device("cpu") if in_blocks else self.text_device
+        quantization = self.memory.text_quantization
+        placement = Placement(self.text_dtype, device, progress, quantization)
+        writer = read_writer(self.info.path, sees=sees, placement=placement)
+        with ExitStack() as stack:
+            if in_blocks:
+                stack.enter_context(placed(writer.network, self.text_device, "block"))
+            yield writer
 
     @contextmanager
     def transformer(self, progress: Progress) -> Iterator[EasyAnimateTransformer3DModel]:

@@ -63,7 +63,7 @@ FORMAT = 1
 METADATA_KEY = "easyanimate_recipe"
 
 _REQUIRED = ("format", "model", "prompts", "mode", "sources", "settings")
-_TOP_LEVEL = (*_REQUIRED, "loras", "made_with", "embeddings")
+_TOP_LEVEL = (*_REQUIRED, "loras", "made_with", "embeddings", "original_prompts")
 _MODEL = ("path", "version", "head", "size", "fingerprint", "dtype")
 #: Fields of `Memory` that change the result; written only if used.
 _QUANTIZATION = ("quantization", "text_quantization")
@@ -79,6 +79,7 @@ _RULES: Mapping[str, Rule] = {
     "prompts": listed(TEXT, 1, 1000),
     "loras": listed(_OBJECT, 0, 100),
     "made_with": _OBJECT,
+    "original_prompts": listed(TEXT, 0, 1000),
 }
 _SAMPLE_BYTES = 65536
 #: Suffix of the samples of one run, which share a sidecar.
@@ -92,7 +93,8 @@ class Recipe:
     `model` has path, version, head, size and fingerprint of the checkpoint, the compute dtype, and
     quantization and text_quantization if used; `sources` are the task's sources as JSON values,
     hashed when the run started, like the `loras` in `lora_hashes`; `made_with` has the package
-    versions; `embeddings` is the file that replaced the prompts, also hashed.
+    versions; `embeddings` is the file that replaced the prompts, also hashed; `original_prompts`
+    are the short ones, if `prompts` were written from them.
     """
 
     model: Mapping[str, str]
@@ -104,6 +106,7 @@ class Recipe:
     embeddings: Mapping[str, str] | None = None
     loras: tuple[Lora, ...] = ()
     lora_hashes: tuple[str, ...] = ()
+    original_prompts: tuple[str, ...] = ()
 
     @property
     def memory(self) -> Memory:
@@ -150,6 +153,7 @@ class Recipe:
     def to_json(self) -> dict[str, Any]:
         """The recipe as JSON values."""
         file = {} if self.embeddings is None else {"embeddings": dict(self.embeddings)}
+        short_ones = list(self.original_prompts)
         loras = [
             {
                 "file": whole_path(Path(lora.path)),
@@ -164,6 +168,7 @@ class Recipe:
             "format": FORMAT,
             "model": dict(self.model),
             "prompts": list(self.prompts),
+            **({"original_prompts": short_ones} if short_ones else {}),
             "mode": self.task.mode,
             "sources": dict(self.sources),
             "settings": dataclasses.asdict(self.settings),
@@ -185,6 +190,7 @@ class Recipe:
         _check_texts("recipe's model", list(value["model"].values()))
         named_path(value["model"]["path"], "The recipe's model", RecipeError, of_any_system=True)
         _check_texts("recipe's prompts", value["prompts"])
+        _check_texts("recipe's original_prompts", value.get("original_prompts", []))
         check_fields(value, _RULES, "The recipe", RecipeError)
         made_with = value.get("made_with", {})
         _check_texts("recipe's made_with", list(made_with.values()))
@@ -218,6 +224,7 @@ class Recipe:
             dict(made_with),
             embeddings,
             *_loras_from_json(value.get("loras", [])),
+            tuple(value.get("original_prompts", ())),
         )
 
     @classmethod

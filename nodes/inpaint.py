@@ -8,7 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..easyanimate_core.conditioning.inpaint import seen_by_model, shape_mask
-from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.errors import InputError, counted, there_are
 from ..easyanimate_core.media import Clip
 from ..easyanimate_core.tasks import ImageToVideo, RegionEdit
 from . import inputs
@@ -99,8 +99,8 @@ def _placed(positions: str, keyframes: Any) -> dict[int, Any]:
     count = 0 if keyframes is None else len(keyframes)
     if len(numbers) != count:
         raise InputError(
-            f"keyframe_positions has {len(numbers)} numbers ({positions!r}), but there are {count} "
-            "keyframes; give one number per image."
+            f"keyframe_positions has {counted(len(numbers), 'number')} ({positions!r}), but "
+            f"{there_are(count, 'keyframe')}; give one number per image."
         )
     try:
         frames = [int(number) for number in numbers]

@@ -222,4 +222,4 @@ def report_output() -> io.Output:
 def target(width: int, height: int, length: int, if_short: str = SHORT[0]) -> Target:
     """The size and length to which sources are converted."""
     short: Literal["refuse", "repeat"] = "refuse" if if_short == SHORT[0] else "repeat"
-    return Target(height, width, length, short=short)
+    return Target(height, width, length, short=short, repeat_by=f"if_short: {SHORT[1]}")

@@ -6,7 +6,7 @@ from typing import Any
 
 from comfy_api.latest import io
 
-from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.errors import InputError, counted
 from ..easyanimate_core.preprocess import KINDS, Detection, Kind, Option, fit_for
 from . import inputs
 from .bridge import notes
@@ -106,7 +106,7 @@ def _report(detection: Detection, frames: Any, seen: tuple[int, int]) -> str:
     options = ", ".join(f"{name} {value}" for name, value in detection.options.items())
     size = f"{frames.shape[2]} x {frames.shape[1]}"
     return (
-        f"{detection.facts.display_name} of {len(frames)} frames, {size}, found at "
+        f"{detection.facts.display_name} of {counted(len(frames), 'frame')}, {size}, found at "
         f"{seen[1]} x {seen[0]}. {options}"
     ).strip()
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io
+from comfy_api.latest import io, ui
 
 from ..easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
+from ..easyanimate_core.text.enhance import MIN_TOKENS, LongPrompt, Request
+from ..easyanimate_core.text.tokenize import MAX_TOKENS
 from . import inputs
 from .bridge import notes, paths
 from .bridge.embeddings import check_prefix, load_conditioning, save_conditioning
+from .bridge.enhance import write_prompt
 from .bridge.text import TRUNCATED
 
 CATEGORY = "EasyAnimate/text"
+_LANGUAGES = {"as the prompt": "auto", "English": "en", "Chinese": "zh"}
 
 
 class TextEncode(io.ComfyNode):
@@ -159,4 +163,94 @@ class LoadConditioning(io.ComfyNode):
         return io.NodeOutput(positive, negative, report)
 
 
-NODES = (TextEncode, SaveConditioning, LoadConditioning)
+class EnhancePrompt(io.ComfyNode):
+    """Writes a long prompt from a short one."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateEnhancePrompt",
+            display_name="EasyAnimate Enhance Prompt",
+            category=CATEGORY,
+            description="Lets the text encoder of a V5.1 checkpoint write a long prompt from a few "
+            "words, in English or Chinese. It can see the video's first frame.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="EasyAnimate V5.1's text encoder."),
+                io.String.Input(
+                    "prompt",
+                    default="",
+                    multiline=True,
+                    dynamic_prompts=True,
+                    placeholder="What the video should show, in a few words",
+                    tooltip="A few words. May be empty if an image is connected.",
+                ),
+                io.Combo.Input(
+                    "language",
+                    options=list(_LANGUAGES),
+                    default=next(iter(_LANGUAGES)),
+                    tooltip="The language of the long prompt.",
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=43,
+                    min=0,
+                    max=inputs.SEED_MAX,
+                    control_after_generate=False,
+                    tooltip="The same seed writes the same prompt; another seed, another one.",
+                ),
+                io.Int.Input(
+                    "max_tokens",
+                    default=200,
+                    min=MIN_TOKENS,
+                    max=MAX_TOKENS,
+                    tooltip="Where to stop if it does not end before. The text encoder reads 256 "
+                    "tokens, about 20 of which are not the prompt's.",
+                ),
+                io.Image.Input(
+                    "image",
+                    optional=True,
+                    tooltip="The video's first frame, which the text encoder then sees: the start "
+                    "image, or the clip, whose first frame is used.",
+                ),
+                io.String.Input(
+                    "edited",
+                    default="",
+                    multiline=True,
+                    optional=True,
+                    placeholder="Empty: write a new prompt. Otherwise this text is used.",
+                    tooltip="If not empty, this text is the result and nothing is written. Copy "
+                    "the long prompt here to change it.",
+                ),
+            ],
+            outputs=[
+                io.String.Output(
+                    display_name="prompt",
+                    tooltip="The long prompt, for the text of EasyAnimate Text Encode.",
+                ),
+                inputs.report_output(),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        clip: Any,
+        prompt: str,
+        language: str,
+        seed: int,
+        max_tokens: int,
+        image: Any | None = None,
+        edited: str = "",
+    ) -> io.NodeOutput:
+        if edited.strip():
+            long = LongPrompt(edited, ("The edited text is used; nothing was written.",))
+        else:
+            request = Request(prompt, _LANGUAGES[language], seed, max_tokens)
+            long = write_prompt(clip, request, image)
+        notes.show(cls.hidden.unique_id, "\n\n".join((long.text, *long.notes)))
+        report = "\n".join(long.notes) or "The long prompt is complete."
+        return io.NodeOutput(long.text, report, ui=ui.PreviewText(long.text))
+
+
+NODES = (TextEncode, EnhancePrompt, SaveConditioning, LoadConditioning)

@@ -23,8 +23,6 @@ from .texts import FIELDS
 FORM = (
     "prompt", "model", "mode", *sources(), "preprocessor", *names_of(Settings), *names_of(Memory),
 )  # fmt: skip
-_SIZE = ("height", "width", "frames", "fps", "batch")
-_PROMPTS = ("negative_prompt", "seed")
 _PICTURE = {"type": "filepath", "image_mode": None, "sources": ["upload", "clipboard"]}
 
 
@@ -49,7 +47,7 @@ def add_settings(i18n: gr.I18n, form: dict[str, Any]) -> Any:
     with gr.Accordion(i18n("size"), open=False):
         with gr.Row():
             for name in ("height", "width", "frames"):
-                make(name, gr.Number, value=None, precision=0, placeholder="auto", min_width=110)
+                make(name, gr.Textbox, value="", placeholder="auto", min_width=110)
         with gr.Row():
             make("fps", gr.Number, value=Settings.fps, min_width=110)
             make("batch", gr.Number, value=Settings.batch, precision=0, min_width=110)
@@ -63,7 +61,7 @@ def add_settings(i18n: gr.I18n, form: dict[str, Any]) -> Any:
         with gr.Row():
             _make_choice(make, "offload", OFFLOADS, Memory.offload)
             make("text_device", gr.Textbox, value="", min_width=110)
-            make("tile", gr.Number, value=None, precision=0, placeholder="auto", min_width=110)
+            make("tile", gr.Textbox, value="", placeholder="auto", min_width=110)
         make("sequential_guidance", gr.Checkbox, value=Memory.sequential_guidance)
     return dice
 
@@ -126,7 +124,7 @@ def _add_sources(make: Callable[..., None], mode: str) -> None:
     make("poses", gr.File, file_types=[".txt"], visible=shown["poses"], height=120)
     make("tracks", gr.Textbox, value="", lines=4, visible=shown["tracks"],
          placeholder='[[{"x": 24, "y": 48}, {"x": 72, "y": 48}]]')  # fmt: skip
-    make("strength", gr.Number, value=None, placeholder="auto", visible=shown["strength"])
+    make("strength", gr.Textbox, value="", placeholder="auto", visible=shown["strength"])
 
 
 def guard_files(form: Mapping[str, Any]) -> None:
@@ -136,7 +134,7 @@ def guard_files(form: Mapping[str, Any]) -> None:
     """
     for component in form.values():
         if isinstance(component, gr.Image | gr.Video | gr.File):
-            component.preprocess = _path_of  # type: ignore[method-assign, assignment]
+            component.preprocess = _path_of  # type: ignore[method-assign]
             component.async_move_resource_to_block_cache = _kept(component)  # type: ignore
 
 

@@ -11,7 +11,7 @@ from ..memory.options import Memory
 from ..settings import Settings
 from ..tasks import TASKS
 from .checkpoints import Checkpoints
-from .request import FILES, SWITCHES, fields_of
+from .request import FILES, SWITCHES, WHOLE, fields_of
 from .results import Result, Results
 
 #: Notes for the user: a key of `WORDS` and what it names.
@@ -60,7 +60,7 @@ def _settings(recipe: Mapping[str, Any], result: Result) -> dict[str, Any]:
     named = {value: word for word, value in SWITCHES.items()}
     return {
         **vars(settings),
-        "seed": str(settings.seed),
+        **{n: "" if (v := getattr(settings, n)) is None else str(v) for n in WHOLE},
         "keep_known": named[settings.keep_known],
         "scheduler": settings.scheduler or "",
     }
@@ -84,5 +84,5 @@ def _sources(
             elif value:
                 lacking.append(name)
         elif value is not None:
-            values[name] = value
+            values[name] = str(value) if name == "strength" else value
     return values, lacking

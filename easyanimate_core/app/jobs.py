@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, Protocol
@@ -171,7 +170,7 @@ class Jobs:
                 "terminal shows where it happened; please report it."
             ), None  # fmt: skip
 
-    def _progress_of(self, number: int) -> Callable[[str, int, int], None]:
+    def _progress_of(self, number: int) -> Progress:
         def progress(stage: str, done: int, total: int) -> None:
             with self._changed:
                 self._jobs[number] = replace(

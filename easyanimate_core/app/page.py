@@ -137,7 +137,7 @@ def _switched(session: Session, model: str, mode: str) -> list[Any]:
         for name in sources()
     }
     if "strength" in shown:
-        updates["strength"] = gr.update(visible=True, value=default_of(mode, "strength"))
+        updates["strength"] = gr.update(visible=True, value=str(default_of(mode, "strength")))
     updates["preprocessor"] = gr.update(visible=mode == "control")
     updates["mode"] = gr.update(choices=mode_choices(session.i18n, able.modes), value=mode)
     updates["scheduler"] = gr.update(choices=[("auto", ""), *able.schedulers], value="")

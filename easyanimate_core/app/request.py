@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..files import short
+from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 from ..memory.options import Memory
 from ..preprocess import Detection, check_packages
 from ..settings import Settings
@@ -21,10 +22,13 @@ from .results import Results
 #: Sources that are files, and modes' fields that have no place in the form.
 FILES = ("start", "end", "video", "mask", "poses", "reference")
 LEFT_OUT = ("keyframes",)
+_SUFFIXES = {"poses": (".txt",)}
 #: No preprocessor: the clip is a control video already.
 AS_IT_IS = ""
 #: What the form calls the three values of `keep_known`.
 SWITCHES = {"auto": None, "on": True, "off": False}
+#: Settings that the form has as text.
+WHOLE = ("height", "width", "frames", "tile", "seed")
 _LONGEST_PROMPT = 20_000
 
 
@@ -96,7 +100,7 @@ def request_of(values: Mapping[str, Any], checkpoints: Checkpoints, results: Res
     settings = fitted(settings) if model in NAMES else settings
     memory = Memory(**{name: _given(values, name, Memory) for name in names_of(Memory)})
     info = checkpoints.info(model)
-    task = _task_of(mode, values, results)
+    task = _task_of(mode, values)
     check_head(task, info.transformer)
     settings.scheduler_for(info.version, info.scheduler, strength=task.strength)
     loaded = task.load(max_seconds=settings.source_seconds(), fit=settings.fit())
@@ -105,13 +109,14 @@ def request_of(values: Mapping[str, Any], checkpoints: Checkpoints, results: Res
         check_packages(Detection(kind).facts)
     else:
         loaded.align(settings.target(loaded))
-    return Request(model, info.path, prompt, task, settings, memory, kind)
+    return Request(model, info.path, prompt, _kept(task, results), settings, memory, kind)
 
 
 def settings_of(values: Mapping[str, Any]) -> Settings:
     """The settings of the form."""
     given = {name: _given(values, name, Settings) for name in names_of(Settings)}
-    given["seed"] = _whole("seed", given["seed"])
+    for name in WHOLE:
+        given[name] = None if given[name] is None else _number(name, given[name], int)
     given["keep_known"] = SWITCHES.get(given["keep_known"], given["keep_known"])
     return Settings(**given)
 
@@ -123,18 +128,20 @@ def _given(values: Mapping[str, Any], name: str, kind: type) -> Any:
     return getattr(kind, name) if empty else value
 
 
-def _task_of(mode: str, values: Mapping[str, Any], results: Results) -> Task:
+def _task_of(mode: str, values: Mapping[str, Any]) -> Task:
     given: dict[str, Any] = {}
     for name in fields_of(mode):
         value = values.get(name)
         if value is None or value in ("", []):
             continue
-        given[name] = results.keep(name, value) if name in FILES else value
+        given[name] = _source(name, value) if name in FILES else value
     if "tracks" in given and not str(given["tracks"]).lstrip().startswith("["):
         raise InputError(
             f"The tracks are {short(given['tracks'])}; they must be a list, such as "
             '[[{"x": 10, "y": 48}, {"x": 80, "y": 48}]].'
         )
+    if "strength" in given:
+        given["strength"] = _number("strength", given["strength"], float)
     if "moves" in given:
         given["moves"] = tuple(given["moves"])
     needed = [
@@ -151,6 +158,24 @@ def _task_of(mode: str, values: Mapping[str, Any], results: Results) -> Task:
     return TASKS[mode](**given)
 
 
+def _source(name: str, upload: Any) -> Path:
+    """An uploaded file; its kind is judged by its content when it is read."""
+    file = Path(upload)
+    suffixes = _SUFFIXES.get(name, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
+    if file.suffix.lower() not in suffixes:
+        raise InputError(f"The {name} is {short(file.name)}; it must end in {', '.join(suffixes)}.")
+    if not file.is_file() or not file.stat().st_size:
+        raise InputError(f"The {name} {short(file.name)} is empty or gone; add it again.")
+    return file
+
+
+def _kept(task: Task, results: Results) -> Task:
+    """The task with copies of its files in the output folder."""
+    given = {name: getattr(task, name) for name in fields_of(task.mode) if name in FILES}
+    kept = {name: results.keep(file) for name, file in given.items() if file is not None}
+    return dataclasses.replace(task, **kept)
+
+
 def _refuse_unused(mode: str, values: Mapping[str, Any]) -> None:
     """Raise `InputError` for a source that the mode would ignore."""
     for name in {*sources(), "preprocessor"} - {*_shown(mode)}:
@@ -161,8 +186,10 @@ def _refuse_unused(mode: str, values: Mapping[str, Any]) -> None:
             raise InputError(f"{name} has no effect on {mode}; it is for {' and '.join(modes)}.")
 
 
-def _whole(name: str, value: Any) -> int:
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
+    """A number of a text field, which can be empty as the page's number fields cannot."""
     try:
-        return int(str(value).strip())
+        return kind(str(value).strip())
     except ValueError:
-        raise InputError(f"{name} is {short(value)}; it must be a whole number.") from None
+        what = "a whole number" if kind is int else "a number"
+        raise InputError(f"{name} is {short(value)}; it must be {what}.") from None

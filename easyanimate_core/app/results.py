@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import secrets
 import shutil
 import time
@@ -17,13 +16,12 @@ import numpy as np
 from ..errors import EasyAnimateError, InputError
 from ..files import atomic_file, sha256_of, short
 from ..files.leftovers import is_unfinished
-from ..media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, read_still, stream_frames, to_bytes
+from ..media import read_still, stream_frames, to_bytes
 from ..recipe import Recipe
 from ..recipe_files import files_of
 
 #: Folder of the sources in the output folder.
 _SOURCES = "sources"
-_SUFFIXES = {"poses": (".txt",)}
 _RESULTS = (".mp4", ".png")
 _SHOWN = 60
 
@@ -61,21 +59,12 @@ class Results:
         stamp = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
         return self.folder / f"{stamp}{'.png' if frames == 1 else '.mp4'}"
 
-    def keep(self, name: str, upload: str | os.PathLike[str]) -> Path:
+    def keep(self, source: Path) -> Path:
         """A copy of an uploaded source, named by its content; it stays for the recipe."""
-        file = Path(upload)
-        suffixes = _SUFFIXES.get(name, (*PICTURE_SUFFIXES, *VIDEO_SUFFIXES))
-        suffix = file.suffix.lower()
-        if suffix not in suffixes:
-            raise InputError(
-                f"The {name} is {short(file.name)}; it must end in {', '.join(suffixes)}."
-            )
-        if not file.stat().st_size:
-            raise InputError(f"The {name} {short(file.name)} is empty: it has no bytes.")
-        kept = self.sources / f"{sha256_of(file)[:16]}{suffix}"
+        kept = self.sources / f"{sha256_of(source)[:16]}{source.suffix.lower()}"
         if not kept.is_file():
             with atomic_file(kept) as unfinished:
-                shutil.copyfile(file, unfinished)
+                shutil.copyfile(source, unfinished)
         return kept
 
     def new_source(self) -> Path:
@@ -84,20 +73,18 @@ class Results:
 
     def newest(self) -> list[Result]:
         """The newest results that have a recipe, at most 60; damaged and foreign files are not."""
-        found = []
-        for file in self.folder.iterdir():
-            try:
-                if file.suffix.lower() in _RESULTS and not is_unfinished(file.name):
-                    found.append((file.stat().st_mtime_ns, file))
-            except OSError:  # it was removed in the meantime
-                continue
+        found = [
+            (_changed(file), file)
+            for file in self.folder.iterdir()
+            if file.suffix.lower() in _RESULTS and not is_unfinished(file.name)
+        ]
         read = (_read(file, changed) for changed, file in sorted(found, reverse=True)[:_SHOWN])
         return [result for result in read if result is not None]
 
     def read(self, name: str) -> Result:
         """A result by its file name; `InputError` if it is gone."""
         file = self.folder / Path(name).name
-        result = _read(file, file.stat().st_mtime_ns) if file.is_file() else None
+        result = _read(file, _changed(file))
         if result is None:
             raise InputError(f"{short(name)} is no longer in {self.folder}.")
         return result
@@ -110,6 +97,14 @@ class Results:
                 if path.parent == self.sources and sha256_of(path) == file.sha256:
                     kept[file.part] = path
         return kept
+
+
+def _changed(file: Path) -> int:
+    """When a file was changed; 0 if it was removed in the meantime."""
+    try:
+        return file.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @functools.lru_cache(maxsize=4 * _SHOWN)

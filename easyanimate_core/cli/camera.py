@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..errors import InputError, MediaError
+from ..errors import InputError, MediaError, counted, there_are
 from ..files import read_text
 from .options import add_force, path_of, size_of
 
@@ -123,8 +123,8 @@ def _path(arguments: argparse.Namespace) -> Any:
     frames = len(given) + 48 if arguments.frames is None else arguments.frames
     if frames <= len(given):
         raise InputError(
-            f"--frames is {frames}, but there are already {len(given)} poses and the moves come "
-            "after them. Use more frames, or --combine."
+            f"--frames is {frames}, but {there_are(len(given), 'pose')} before the moves. Use more "
+            "frames, or --combine."
         )
     return continue_path(given, _moved(arguments, frames - len(given) + 1))
 
@@ -152,8 +152,8 @@ def _moved(arguments: argparse.Namespace, frames: int) -> Any:
     parts = len(arguments.moves)
     if frames < parts + 1 and parts > 1:
         raise InputError(
-            f"{frames} frames are too few for {parts} consecutive parts: at least {parts + 1} are "
-            "needed."
+            f"{counted(frames, 'frame')} cannot show {parts} consecutive parts: at least "
+            f"{parts + 1} are needed."
         )
     steps, left = divmod(frames - 1, parts)
     return joined(

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from ..errors import printable
+from ..errors import counted, printable
 from .options import path_of
 
 
@@ -70,7 +70,7 @@ def _run_file(arguments: argparse.Namespace) -> int:
     )
     print(f"{facts['path']}")
     print(f"  {facts['part']}: {', '.join(known)}")
-    print(f"  {facts['tensors']} tensors, {facts['parameters']:,} parameters, ", end="")
+    print(f"  {counted(facts['tensors'], 'tensor')}, {facts['parameters']:,} parameters, ", end="")
     print(f"{_bytes(facts['bytes'])}, {', '.join(shares)}")
     for key, text in facts["metadata"].items():
         print(f"  {printable(key):<28}{printable(text)}")

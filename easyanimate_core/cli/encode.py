@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import printable
 from ..memory.options import QUANTIZATIONS, Memory
+from . import enhance
 from .bars import ProgressBars
 from .options import add_device, add_dtype, add_embedding_cache, add_force, path_of
 
@@ -24,6 +25,7 @@ def add_parser(commands: Any) -> None:
                         help="checkpoint folder, original or diffusers layout")  # fmt: skip
     parser.add_argument("--prompt", action="append", required=True,
                         help="what to show; repeat for a batch")  # fmt: skip
+    enhance.add_enhance(parser)
     parser.add_argument("--negative-prompt", help="what to avoid; default: that of generate")
     parser.add_argument("--out", type=path_of, required=True, help="file to write, .safetensors")
     add_force(parser)
@@ -41,7 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Encode, write the file and print its path."""
     from ..files import Result, check_results
     from ..pipeline import Pipeline
-    from ..settings import DEFAULT_NEGATIVE_PROMPT
+    from ..settings import DEFAULT_NEGATIVE_PROMPT, Settings
     from ..text import write_embeddings
     from ..text.embedding_file import check_embeddings_path, is_embeddings
 
@@ -55,9 +57,12 @@ def run(arguments: argparse.Namespace) -> int:
         memory=Memory(text_quantization=arguments.text_quantization, offload=arguments.offload),
         embedding_cache=arguments.embedding_cache,
     )
+    prompts = arguments.prompt
+    if arguments.enhance is not None:
+        prompts = enhance.written(arguments, pipeline, None, Settings().seed)
     with ProgressBars() as bars:
         embeddings = pipeline.encode(
-            arguments.prompt,
+            prompts,
             DEFAULT_NEGATIVE_PROMPT if negative is None else negative,
             progress=bars,
         )

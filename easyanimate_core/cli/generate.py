@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, printable
+from ..errors import InputError, counted, printable
 from ..memory.options import Memory
-from . import loras, recipes
+from . import enhance, loras, recipes
 from .bars import ProgressBars
 from .memory import add_memory, add_planning, check_planned, memory_of, planned
 from .options import (
@@ -78,6 +78,7 @@ def add_parser(commands: Any) -> None:
                         help="folder to search for files of the recipe that were moved; may be "
                         "repeated")  # fmt: skip
     parser.add_argument("--prompt", action="append", help="what to show; repeat for a batch")
+    enhance.add_enhance(parser)
     parser.add_argument("--embeddings", type=path_of, metavar="FILE",
                         help="file written by encode, instead of --prompt and --negative-prompt; "
                         "no text encoder is loaded")  # fmt: skip
@@ -109,7 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
         _refuse_without_recipe(arguments)
-        prompts, task, settings = _prompts(arguments), task_of(arguments), _settings(arguments)
+        prompts, task, settings = _prompts(arguments), task_of(arguments), settings_of(arguments)
         model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
         if model is None:
             model, settings = _small_model(task, settings)
@@ -134,8 +135,12 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print_device_notes(arguments, pipeline)
     started = time.perf_counter()
+    original = () if arguments.recipe is None else recipe.original_prompts
+    if arguments.enhance is not None:
+        original, prompts = prompts, enhance.written(arguments, pipeline, task, settings.seed)
     with ProgressBars() as bars:
         result = pipeline.generate(prompts, task, settings, loras=used, progress=bars)
+    result = enhance.with_original(result, original)
     try:
         written = result.save(arguments.output)  # before anything else can fail
     finally:
@@ -173,6 +178,8 @@ def _prompts(arguments: argparse.Namespace) -> Any:
         raise InputError("generate needs --prompt (or --embeddings), or --recipe.")
     if arguments.embeddings is None:
         return tuple(arguments.prompt)
+    if arguments.enhance is not None:
+        raise InputError("--enhance writes a prompt; omit it with --embeddings, which has one.")
     if arguments.prompt or arguments.negative_prompt is not None:
         raise InputError(
             "--embeddings contains the prompt and the negative prompt; omit --prompt and "
@@ -194,8 +201,8 @@ def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
     settings = fitted(settings)
     print(
         f"note: no --model is given: the small model of the package ({model}) generates "
-        f"{settings.frames} frames of {settings.height} x {settings.width}. --help says what it "
-        "understands."
+        f"{counted(settings.frames, 'frame')} of {settings.height} x {settings.width}. --help says "
+        "what it understands."
     )
     return model, settings
 

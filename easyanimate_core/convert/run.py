@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
 
-from ..errors import CheckpointError, InputError, printable
+from ..errors import CheckpointError, InputError, counted, printable
 from ..files import Result, atomic_file, atomic_folder, check_folder, check_results
 from ..files.kinds import is_gguf, is_safetensors
 from ..progress import Progress, silent
@@ -288,6 +288,12 @@ def _notes(
                 f"{len(odd)} matrices have rows not divisible by 32 and stay bf16: {odd[0]}"
                 f"{' and others' if len(odd) > 1 else ''}."
             )
+    renamed = sum(name != stored for name, stored in source.names.items())
+    if source.part == LORA and renamed:
+        notes.append(
+            f"Renamed for ComfyUI's own LoRA loaders: {counted(renamed, 'key')} with two "
+            "underscores after lora_unet."
+        )
     if source.files.left_out:
         shown = ", ".join(map(printable, source.files.left_out[:_SHOWN]))
         more = " and others" if len(source.files.left_out) > _SHOWN else ""

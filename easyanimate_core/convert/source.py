@@ -31,10 +31,12 @@ from ..weights.files.folder import is_folder
 from ..weights.files.key_maps_transformer import to_original
 from ..weights.files.scaled import check_scales
 from ..weights.loading import Renamed, build_on_meta, check_complete
+from ..weights.lora.names import for_comfyui
 from ..weights.stored import Stored, StoredWeights
 from .options import PARTS
 
-#: The part name of a LoRA file. It is only rewritten, and never part of a checkpoint.
+#: The part name of a LoRA file, never part of a checkpoint. It is only rewritten, with names that
+#: ComfyUI's own loaders know.
 LORA = "lora"
 _LORA_NAME = re.compile(r"(?:^|[._])(?:lora|hada|lokr|dora)(?:_|\.)")
 #: Name components that denoisers have and text encoders do not.
@@ -123,6 +125,8 @@ def open_source(path: Path | str, part: str | None = None, *, pickles: bool = Fa
     if found == "vae" and config is not None:
         vae = VAEConfig.from_dict(config)
         _check(lambda: AutoencoderKLMagvit(vae), files, names, "VAE")
+    if found == LORA:
+        names = for_comfyui(names)
     names.pop(SPIECE, None)
     extra = _tokenizer(path, files) if found == "text_encoder_2" else {}
     return Source(path, found, files, names, config, None, extra)

@@ -97,7 +97,12 @@ def _driver() -> Iterator[str]:
     command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
     with suppress(OSError, subprocess.SubprocessError):
         done = subprocess.run(  # noqa: S603  (found by its name; constant arguments)
-            command, capture_output=True, text=True, timeout=_SECONDS, check=True
+            command,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=True,
         )
         yield from done.stdout.splitlines()[:1]
 

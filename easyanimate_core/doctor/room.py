@@ -62,7 +62,11 @@ def _free(device: torch.device) -> Iterator[Finding]:
     )
     if device.type != "cuda":
         return
-    free, total = torch.cuda.mem_get_info(device)
+    try:
+        free, total = torch.cuda.mem_get_info(device)
+    except RuntimeError as error:
+        yield note(f"VRAM: how much is free is unknown ({str(error).splitlines()[0]})")
+        return
     said = f"VRAM: {total / 1e9:.1f} GB, of which {free / 1e9:.1f} GB are free"
     if free < (1 - _TAKEN) * total:
         yield note(f"{said}: the rest is in use.", "Close other programs that use the card.")

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from itertools import zip_longest
 from pathlib import Path
 
 from ..errors import InputError
@@ -107,8 +108,8 @@ def is_within(found: str, tested: str) -> bool:
     """Whether a version is within a range such as ">=4.50,<5.24"; "" is every version."""
     for rule in filter(None, tested.split(",")):
         sign, bound = re.findall(r"[<>=]+|[\d.]+", rule)[:2]
-        own, limit = _numbers(found), _numbers(bound)
-        own, limit = own[: len(limit)], limit[: max(len(own), 1)]
+        parts = zip_longest(_numbers(found), _numbers(bound), fillvalue=0)
+        own, limit = zip(*parts, strict=True)
         if not {"==": own == limit, ">=": own >= limit, "<": own < limit}[sign]:
             return False
     return True

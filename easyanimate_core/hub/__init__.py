@@ -11,6 +11,7 @@ from .download import (
     size_text,
     target_folder,
 )
+from .install import how_to_install, install_command, list_command, published
 from .places import Places, find_places
 from .sources import SOURCES, HuggingFace, ModelScope, RemoteFile, Repository, Source
 from .zoo import (
@@ -48,10 +49,14 @@ __all__ = [
     "find_missing",
     "find_model",
     "find_places",
+    "how_to_install",
+    "install_command",
+    "list_command",
     "lora_states",
     "model_files",
     "model_state",
     "named_files",
+    "published",
     "size_text",
     "target_folder",
 ]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import DownloadError, InputError
+from ..errors import DownloadError, InputError, counted
 from ..files import discard, is_held, patiently, read_json, remove, replace
 from ..progress import Progress
 from .sources import RemoteFile, Repository
@@ -57,8 +57,9 @@ class Wanted:
     def summary(self) -> str:
         """Number and size of the files, bytes to download, free space, and target folder."""
         return (
-            f"{self.repository.name}: {len(self.files)} files, {size_text(self.size)}; to fetch: "
-            f"{size_text(self.to_fetch)}, free: {size_text(self.free)}, into {self.folder}"
+            f"{self.repository.name}: {counted(len(self.files), 'file')}, {size_text(self.size)}; "
+            f"to fetch: {size_text(self.to_fetch)}, free: {size_text(self.free)}, into "
+            f"{self.folder}"
         )
 
 

@@ -164,7 +164,7 @@ def refused(page: str, status: int, source: str) -> DownloadError:
             f"browser, then log in with: {log_in}"
         )
     if status == 404:
-        return DownloadError(f"{page} does not exist (HTTP 404). Check its name with --list.")
+        return DownloadError(f"{page} does not exist (HTTP 404). Check its name and the source.")
     return DownloadError(
         f"{page} responded with HTTP {status}. Try again later; the same command resumes."
     )

@@ -85,7 +85,7 @@ def fetch(address: Address, file: RemoteFile, target: Path, count: Count, say: S
                     raise DownloadError(
                         f"{file.path} {error}, twice. It was removed. Something between here and "
                         f"{urlsplit(address.url).netloc} modifies it, or the repository is being "
-                        "updated: try again later, or use the other --source."
+                        "updated: try again later, or use the other source."
                     ) from error
                 say(f"{file.path} {error}: removed, downloading it again.")
         with patiently(

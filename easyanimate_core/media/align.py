@@ -14,11 +14,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, counted, there_are
 from ..models.geometry import check_frames, check_size, cover_crop, floor_frames
 from .clip import Clip
 from .lines import ground_of_lines, resize_lines
 from .scale import MASK_THRESHOLD, check_mask, check_pixels, cover_mask, nothing_left, resize_cover
+
+#: How a clip that is too short is repeated: the option of `align_clip` and of the command line.
+REPEAT_BY = "short: repeat"
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,8 @@ class AlignmentReport:
             sentences.append(f"{_frames(self.dropped_at_end)} cut at the end of the source.")
         if self.repeated_at_end:
             sentences.append(
-                f"The clip is too short: its last frame was repeated {self.repeated_at_end} times."
+                "The clip is too short: its last frame was repeated "
+                f"{counted(self.repeated_at_end, 'time')}."
             )
         return sentences
 
@@ -92,14 +96,16 @@ def align_clip(
     frames: int | None,
     fps: float,
     short: Literal["refuse", "repeat"] = "refuse",
+    repeat_by: str = REPEAT_BY,
     keep_lines: bool = False,
 ) -> AlignedClip:
     """The first `frames` (4n + 1) frames of `clip` at `fps` and `height` x `width`.
 
     Target frame i is the source frame nearest to i / fps seconds; frames are never blended.
     `frames=None` takes the largest available 4n + 1. A clip with fewer than `frames` is rejected,
-    or with `short="repeat"` padded with its last frame. `keep_lines` scales drawings of thin lines
-    without averaging the lines away, as control videos require.
+    or with `short="repeat"` padded with its last frame; `repeat_by` is what the user sets for that,
+    in messages. `keep_lines` scales drawings of thin lines without averaging the lines away, as
+    control videos require.
     """
     check_pixels("The clip", clip.frames)
     check_size(height, width)
@@ -112,7 +118,7 @@ def align_clip(
     available = available_frames(clip, fps)
     if frames is None:
         frames = floor_frames(available)
-    picked = pick_frames(clip, frames=frames, fps=fps, short=short)
+    picked = pick_frames(clip, frames=frames, fps=fps, short=short, repeat_by=repeat_by)
     indices = picked[: min(frames, available)]
     repeated_at_end = max(0, frames - available)
     crop = cover_crop(clip.size, (height, width))
@@ -149,17 +155,22 @@ def available_frames(clip: Clip, fps: float) -> int:
 
 
 def pick_frames(
-    clip: Clip, *, frames: int, fps: float, short: Literal["refuse", "repeat"] = "refuse"
+    clip: Clip,
+    *,
+    frames: int,
+    fps: float,
+    short: Literal["refuse", "repeat"] = "refuse",
+    repeat_by: str = REPEAT_BY,
 ) -> list[int]:
     """Indices of the source frames that `align_clip` uses, one per target frame."""
     check_frames(frames)
     available = available_frames(clip, fps)
     if frames > available and short == "refuse":
         raise InputError(
-            f"The clip has {available} frames at {fps:g} frames per second "
+            f"The clip has {counted(available, 'frame')} at {fps:g} frames per second "
             f"({len(clip.times.starts)} at {clip.fps:g}); {frames} were requested. Use "
-            f"{floor_frames(available)} frames or fewer, a longer clip, or repeat its last frame "
-            "(short='repeat')."
+            f"{_at_most(floor_frames(available))}, a longer clip, or repeat its last frame "
+            f"({repeat_by})."
         )
     indices = clip.times.pick(min(frames, available), fps)
     return indices + indices[-1:] * (frames - len(indices))
@@ -177,8 +188,8 @@ def align_mask(mask: Tensor, *, height: int, width: int, frames: int) -> Tensor:
     check_frames(frames)
     if len(mask) not in (1, frames):
         raise InputError(
-            f"There are {len(mask)} masks for {frames} frames; pass one for all frames or one "
-            "per frame."
+            f"{there_are(len(mask), 'mask').capitalize()} for {_frames(frames)}; pass one for all "
+            "frames or one per frame."
         )
     binary = (mask >= MASK_THRESHOLD).to(torch.float32)
     if not bool(binary.any()):
@@ -192,4 +203,8 @@ def align_mask(mask: Tensor, *, height: int, width: int, frames: int) -> Tensor:
 
 
 def _frames(count: int) -> str:
-    return f"{count} frame{'' if count == 1 else 's'}"
+    return counted(count, "frame")
+
+
+def _at_most(frames: int) -> str:
+    return "1 frame" if frames == 1 else f"{frames} frames or fewer"

@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .clip import Clip, Fit, Masks
 from .reader import read_masks, read_still, read_video
 from .scale import check_mask, check_pixels
@@ -31,7 +31,7 @@ def load_picture(name: str, source: Source | Clip) -> Clip:
     """`load_image`, for exactly one frame."""
     clip = load_image(name, source)
     if len(clip.frames) != 1:
-        raise InputError(f"The {name} has {len(clip.frames)} frames; give one picture.")
+        raise InputError(f"The {name} has {counted(len(clip.frames), 'frame')}; give one picture.")
     return clip
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from ..errors import EasyAnimateError, MediaError
+from ..errors import EasyAnimateError, MediaError, counted
 from .colours import ColourSpace, over_white
 from .film import Film, StreamedFrame
 from .paths import Sequence, check_is_file, kind_of
@@ -122,9 +122,11 @@ def open_animation(path: str | os.PathLike[str]) -> Iterator[Film]:
 @contextmanager
 def open_sequence(name: str | os.PathLike[str], sequence: Sequence, fps: float) -> Iterator[Film]:
     """Open images as a clip; `fps` provides the times that they lack."""
-    notes = [f"It is {len(sequence.pictures)} pictures, shown at {fps:g} frames per second."]
+    notes = [
+        f"It is {counted(len(sequence.pictures), 'picture')}, shown at {fps:g} frames per second."
+    ]
     if sequence.missing:
-        notes.append(f"{sequence.missing} of its numbers have no picture and are skipped.")
+        notes.append(f"Skipped: {counted(sequence.missing, 'number')} without a picture.")
     size = picture_size(sequence.pictures[0])
 
     def see(file: Path, _cover: object) -> Seen:

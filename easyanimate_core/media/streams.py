@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..errors import MediaError
+from ..errors import MediaError, counted
 from ..files.packages import pip_command
 from .colours import ColourSpace
 from .film import Film, StreamedFrame
@@ -229,7 +229,9 @@ def _decoded(
     orientations: dict[int, Orientation] = {}
     for packet in container.demux(stream):
         if packet.is_corrupt:
-            raise MediaError(f"{path} is damaged or cut off after {number} frames. {REENCODE}")
+            raise MediaError(
+                f"{path} is damaged or cut off after {counted(number, 'frame')}. {REENCODE}"
+            )
         durations[packet.pts] = packet.duration
         for frame in decoder.decode(packet):
             if size not in (None, (frame.height, frame.width)):
@@ -253,7 +255,7 @@ def _decoded(
         if missing > _MISSING_SECONDS + 2 / float(stream.average_rate or 1):
             raise MediaError(
                 f"{path} is cut off: it ends {missing:.1f} seconds before its declared end, after "
-                f"{number} frames. Copy it again, or re-encode what is left."
+                f"{counted(number, 'frame')}. Copy it again, or re-encode what is left."
             )
 
 

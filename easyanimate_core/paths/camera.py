@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..errors import EasyAnimateError, InputError, MediaError
+from ..errors import EasyAnimateError, InputError, MediaError, counted, there_are
 from ..files import atomic_file, listed, number, read_text, short
 
 _TRANSLATION = 1.5  # length of a pan over the whole path, at speed 1
@@ -104,8 +104,8 @@ class CameraPath:
             raise InputError("The camera poses contain NaN or infinity.")
         if len(self.intrinsics) != shape[0]:
             raise InputError(
-                f"There are {len(self.intrinsics)} intrinsics for {shape[0]} poses; give one per "
-                "pose."
+                f"{there_are(len(self.intrinsics), 'intrinsic').capitalize()} for "
+                f"{counted(shape[0], 'pose')}; give one per pose."
             )
         object.__setattr__(self, "world_to_camera", self.world_to_camera.to(torch.float64))
 
@@ -116,8 +116,8 @@ class CameraPath:
         """The first `frames` poses; raises `InputError` if the path has fewer."""
         if not 1 <= frames <= len(self):
             raise InputError(
-                f"The camera path has {len(self)} poses; {frames} were requested. Use 1 to "
-                f"{len(self)} frames, or a longer path."
+                f"The camera path has {counted(len(self), 'pose')}; {frames} were requested. Use "
+                f"{_up_to(len(self))}, or a longer path."
             )
         return CameraPath(self.world_to_camera[:frames], self.intrinsics[:frames])
 
@@ -191,7 +191,7 @@ def camera_path_from_rows(rows: Sequence[Sequence[float]] | Tensor) -> CameraPat
         raise InputError("There are no camera poses; at least 1 is needed.")
     for index, row in enumerate(values):
         if not _ROW.allows(row):
-            count = f"{len(row)} numbers" if isinstance(row, list | tuple) else "no numbers"
+            count = counted(len(row), "number") if isinstance(row, list | tuple) else "no numbers"
             raise InputError(
                 f"Camera pose {index} has {count}; it needs {_ROW_LENGTH} finite ones: time, fx, "
                 "fy, cx, cy, 0, 0 and the 12 of the world-to-camera matrix."
@@ -229,8 +229,8 @@ def from_cameractrl_text(text: str) -> CameraPath:
             ) from None
         if len(row) != _ROW_LENGTH or not all(math.isfinite(value) for value in row):
             raise InputError(
-                f"Line {place} of the camera file has {len(row)} numbers; it needs {_ROW_LENGTH} "
-                "finite ones: time, fx, fy, cx, cy, 0, 0 and a 3 x 4 matrix."
+                f"Line {place} of the camera file has {counted(len(row), 'number')}; it needs "
+                f"{_ROW_LENGTH} finite ones: time, fx, fy, cx, cy, 0, 0 and a 3 x 4 matrix."
             )
         rows.append(row)
     if not rows:
@@ -337,3 +337,7 @@ def _camera_to_first_camera(path: CameraPath) -> Tensor:
             "pose."
         )
     return poses[0] @ torch.linalg.inv(poses)
+
+
+def _up_to(frames: int) -> str:
+    return "1 frame" if frames == 1 else f"1 to {frames} frames"

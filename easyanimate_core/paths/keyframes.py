@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .camera import CameraPath, Intrinsics
 from .moves import poses_of
 from .smooth import locate, through_points
@@ -80,8 +80,8 @@ def keyframe_path(
     frames = numbers[-1] + 1 if frames is None else frames
     if numbers[-1] >= frames:
         raise InputError(
-            f"The last keyframe is at frame {numbers[-1]}, but the path has {frames} frames, 0 to "
-            f"{frames - 1}. Make it longer or move the keyframe."
+            f"The last keyframe is at frame {numbers[-1]}, but the path has "
+            f"{counted(frames, 'frame')}, 0 to {frames - 1}. Make it longer or move the keyframe."
         )
     times, at = (torch.tensor(v, dtype=torch.float64) for v in (numbers, list(range(frames))))
     where = torch.tensor([keyframe.position for keyframe in keyframes], dtype=torch.float64)
@@ -110,7 +110,7 @@ def keyframes_from_text(text: str) -> tuple[Keyframe, ...]:
             ) from error
         if len(values) not in (3, 6):
             raise InputError(
-                f"Line {number} of the keyframes has {len(words)} numbers; it needs 7 "
+                f"Line {number} of the keyframes has {counted(len(words), 'number')}; it needs 7 "
                 f"({', '.join(COLUMNS)}), or only the first 4."
             )
         x, y, z, *angles = values

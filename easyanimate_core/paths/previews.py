@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..media import check_pixels, drawn_pixels, resize_cover, to_bytes
 from .camera import CameraPath
 from .trajectory import Track, blob_radius, resample
@@ -241,7 +241,7 @@ def _tidy(value: float) -> str:
 
 
 def _frames(count: int) -> str:
-    return f"{count} frame" if count == 1 else f"{count} frames"
+    return counted(count, "frame")
 
 
 def _round_step(least: float) -> float:

@@ -20,7 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..errors import InputError, MediaError
+from ..errors import InputError, MediaError, counted
 from ..files import json_value, read_text, short
 from .smooth import along_lines, through_points
 
@@ -63,8 +63,8 @@ class Track:
         for name, values in (("times", self.times), ("visible", self.visible)):
             if values and len(values) != len(self.points):
                 raise InputError(
-                    f"A track has {len(self.points)} points and {len(values)} {name}; give one per "
-                    "point or none."
+                    f"A track has {counted(len(self.points), 'point')} and {len(values)} {name}; "
+                    "give one per point or none."
                 )
         if not (math.isfinite(self.size) and 0 < self.size <= _LARGEST_SIZE):
             raise InputError(

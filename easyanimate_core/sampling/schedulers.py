@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import SchedulerError
+from ..errors import SchedulerError, counted
 from ..models.specs import Version
 from .noise_levels import TRAINED_STEPS, check_config
 from .prediction import Prediction
@@ -181,17 +181,17 @@ def check_steps(steps: int, strength: float, name: str | None = None) -> None:
         )
     least = _LEAST_STEPS.get(name or "", 1)
     if steps < least:
-        raise SchedulerError(f"{name} needs at least {least} steps, not {steps}.")
+        raise SchedulerError(f"{name} needs at least {counted(least, 'step')}, not {steps}.")
     if not 0 < strength <= 1:
         raise SchedulerError(f"strength is {strength}; it must be above 0 and at most 1.")
     walked = int(steps * strength)
     if walked < least:
         enough = (n for n in range(steps, TRAINED_STEPS + 1) if int(n * strength) >= least)
         needed = next(enough, None)
-        more_steps = f"at least {needed} steps or " if needed else ""
-        left = f"{walked or 'no'} step{'s' * (walked > 1)}"
+        more_steps = f"at least {counted(needed, 'step')} or " if needed else ""
+        left = counted(walked, "step") if walked else "no step"
         rule = f", and {name} needs {least}" if least > 1 else ""
         raise SchedulerError(
-            f"strength {strength} of {steps} steps leaves {left}{rule}. Use {more_steps}a strength "
-            f"of at least {math.ceil(1000 * least / steps) / 1000}."
+            f"strength {strength} of {counted(steps, 'step')} leaves {left}{rule}. Use "
+            f"{more_steps}a strength of at least {math.ceil(1000 * least / steps) / 1000}."
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ..conditioning.condition import Sources
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..media import Clip, Fit, Source
 from ..models.geometry import floor_frames
 from ..models.specs import Head
@@ -85,8 +85,12 @@ class LoadedCamera(SizedByReference):
         """Pluecker rays and reference."""
         notes: tuple[str, ...] = ()
         if self.poses is not None and len(self.poses) > target.frames:
-            left = f"the first {target.frames} are used."
-            notes = (f"The camera path has {len(self.poses)} poses; {left}",)
+            left = (
+                f"the first {target.frames} are used."
+                if target.frames > 1
+                else "the first is used."
+            )
+            notes = (f"The camera path has {counted(len(self.poses), 'pose')}; {left}",)
         path = self.path(target.frames)
         reference, more = align_reference(self.reference, target)
         rays = plucker_embedding(path, target.height, target.width)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..conditioning.condition import Sources
 from ..conditioning.encode import to_model_range
-from ..errors import InputError
+from ..errors import InputError, counted
 from ..media import Clip, Fit, Source, load_image, load_picture, resize_cover
 from ..models.specs import Head
 from .loaded import Loaded, Target, batched, crop_note, told
@@ -95,21 +95,21 @@ class LoadedImages(Loaded):
         for index, clip in self.keyframes.items():
             if not -frames <= index < frames:
                 raise InputError(
-                    f"Keyframe {index} is outside the video: it has {frames} frames, 0 to "
-                    f"{frames - 1} (or -1 for the last)."
+                    f"Keyframe {index} is outside the video: it has {counted(frames, 'frame')}, "
+                    f"0 to {frames - 1} (or -1 for the last)."
                 )
             wanted.append((index % frames, clip.frames[0]))
         placed: dict[int, Tensor] = {}
         for index, picture in wanted:
             if not 0 <= index < frames or index in placed:
                 raise InputError(
-                    f"{len(wanted)} known frames do not fit into {frames} frames without overlap "
-                    f"(frame {index}). Make the video longer or give fewer."
+                    f"{len(wanted)} known frames do not fit into {counted(frames, 'frame')} "
+                    f"without overlap (frame {index}). Make the video longer or give fewer."
                 )
             placed[index] = picture
         if len(placed) == frames:
             raise InputError(
-                f"All {frames} frames are known: nothing is left to generate. Make the video "
+                f"Every frame of {frames} is known: nothing is left to generate. Make the video "
                 "longer, or use video to video."
             )
         return sorted(placed.items())

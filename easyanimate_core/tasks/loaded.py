@@ -21,6 +21,7 @@ from ..media import (
     load_picture,
     resize_cover,
 )
+from ..media.align import REPEAT_BY
 from ..models.geometry import cover_crop, floor_frames
 
 DEFAULT_FRAMES = 49
@@ -30,7 +31,8 @@ DEFAULT_FRAMES = 49
 class Target:
     """The requested result: size in pixels, length in frames (4n + 1), frames per second.
 
-    `short` is what to do with a clip that is too short: refuse it, or repeat its last frame.
+    `short` is what to do with a clip that is too short: refuse it, or repeat its last frame;
+    `repeat_by` is what the user sets for the latter, in messages.
     """
 
     height: int
@@ -38,6 +40,7 @@ class Target:
     frames: int
     fps: float = 8.0
     short: Literal["refuse", "repeat"] = "refuse"
+    repeat_by: str = REPEAT_BY
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def align_video(
         frames=target.frames,
         fps=target.fps,
         short=target.short,
+        repeat_by=target.repeat_by,
         keep_lines=keep_lines,
     )
     notes = tuple(f"{name}: {line}" for line in aligned.report.lines())

@@ -8,6 +8,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from ..conditioning.condition import Sources
+from ..errors import counted
 from ..media import Clip, Fit, Masks, Source, align_mask, load_clip, load_masks, pick_frames
 from ..models.specs import Head
 from .loaded import SizedByVideo, Target, align_video, at_rate, batched, told
@@ -57,9 +58,18 @@ class LoadedRegion(SizedByVideo):
         if len(masks) != len(self.video.frames):
             return masks, ()
         clip = at_rate(self.video, target.fps)
-        picked = pick_frames(clip, frames=target.frames, fps=target.fps, short=target.short)
+        picked = pick_frames(
+            clip,
+            frames=target.frames,
+            fps=target.fps,
+            short=target.short,
+            repeat_by=target.repeat_by,
+        )
         length = len(clip.times.starts)
         notes: tuple[str, ...] = ()
         if picked != list(range(length)):
-            notes = (f"The mask: its {length} frames belong to the clip's frames, one to one.",)
+            notes = (
+                f"The mask: its {counted(length, 'frame')} belong to the clip's frames, one to "
+                "one.",
+            )
         return masks[clip.rows(picked)], notes

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import EasyAnimateError, InputError
+from ..errors import EasyAnimateError, InputError, counted
 from ..files import (
     TEXT,
     check_fields,
@@ -134,7 +134,9 @@ def read_embeddings(path: Path | str) -> PromptEmbeddings:
     prompts, unwanted = tuple(texts.get("prompts", ())), texts.get("negative_prompt")
     if prompts and len(prompts) != len(positive.text):
         rows = len(positive.text)
-        raise _damaged(path, f"they have {len(prompts)} prompts but {rows} rows")
+        raise _damaged(
+            path, f"they have {counted(len(prompts), 'prompt')} but {counted(rows, 'row')}"
+        )
     return PromptEmbeddings(positive, negative, prompts, unwanted, path)
 
 
@@ -166,7 +168,9 @@ def _check_alike(path: Path, positive: TextStates, negative: TextStates) -> None
 def _check_one(path: Path, negative: TextStates) -> None:
     count = len(negative.text)
     if count != 1:
-        raise InputError(f"{path} has {count} negative prompts; it must have exactly one.")
+        raise InputError(
+            f"{path} has {counted(count, 'negative prompt')}; it must have exactly one."
+        )
 
 
 def states_to_tensors(states: TextStates, prefix: str) -> dict[str, Tensor]:

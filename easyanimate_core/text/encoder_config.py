@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import Rule, check_fields, listed, number, one_of, optional, short, whole
+from .tokenizer_files import REMEDY
 
 _WIDTH, _LAYERS, _HEADS = whole(1, 65_536), whole(1, 512), whole(1, 1024)
 _VOCABULARY, _POSITIONS = whole(1, 2**22), whole(1, 2**24)
@@ -28,6 +29,20 @@ _QWEN: Mapping[str, Rule] = {
     "vocab_size": _VOCABULARY,
     "hidden_act": one_of("silu"),
     "use_sliding_window": _OFF,
+}
+#: The patches are of the size that `picture.py` cuts.
+_VISION: Mapping[str, Rule] = {
+    "depth": _LAYERS,
+    "embed_dim": _WIDTH,
+    "hidden_size": _WIDTH,
+    "hidden_act": one_of("quick_gelu"),
+    "in_chans": one_of(3),
+    "in_channels": one_of(3),
+    "mlp_ratio": whole(1, 64),
+    "num_heads": _HEADS,
+    "patch_size": one_of(14),
+    "spatial_merge_size": one_of(2),
+    "temporal_patch_size": one_of(2),
 }
 _ROPE: Mapping[str, Rule] = {
     "type": one_of("mrope", "default"),
@@ -94,6 +109,22 @@ def qwen_config(config: Mapping[str, Any]) -> dict[str, Any]:
         )
     ends = dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"))  # nothing is generated
     return {"model_type": "qwen2_vl", **ends, **kept}
+
+
+def vision_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The config of Qwen2-VL's vision tower."""
+    name = "vision_config of Qwen2-VL's config.json"
+    stated = config.get("vision_config")
+    if not isinstance(stated, Mapping):
+        raise CheckpointError(f"Qwen2-VL's config.json has no vision_config. {REMEDY}")
+    kept = _kept(stated, _VISION, name)
+    width, heads = kept.get("embed_dim", 1280), kept.get("num_heads", 16)
+    if width % heads or width // heads % 4:
+        raise CheckpointError(
+            f"{name} has embed_dim = {width} and num_heads = {heads}; the first must be a multiple "
+            f"of four times the second. {REMEDY}"
+        )
+    return kept
 
 
 def bert_config(config: Mapping[str, Any], *, max_tokens: int) -> dict[str, Any]:

@@ -74,41 +74,46 @@ def qwen_from_tensors(
 ) -> QwenTextEncoder:
     """Build the encoder from a Qwen2-VL `config.json` (flat or nested) and its tensors."""
     placement = placement or Placement()
-    network_class, text_config = _text_network(qwen_config(config))
+    text_config = library_config(qwen_config(config)).get_text_config()
     num_layers = text_config.num_hidden_layers - 1
     text_config.num_hidden_layers = num_layers
     if hasattr(text_config, "layer_types"):
         text_config.layer_types = text_config.layer_types[:num_layers]
     check_vocabulary(tokenizer, text_config.vocab_size, "Qwen2-VL")
-    network: Any = build_on_meta(lambda: network_class(text_config), what="Qwen2-VL text encoder")
+    make = text_class()
+    network: Any = build_on_meta(lambda: make(text_config), what="Qwen2-VL text encoder")
     network.norm = nn.Identity()
 
     def rename(key: str) -> str | None:
-        name = key.removeprefix("model.").removeprefix("language_model.")
+        name = plain_name(key)
         layer = _LAYER.match(name)
         last_layer = layer is not None and int(layer[1]) == num_layers
         unused = name == "norm.weight" or name.startswith(("visual.", "lm_head."))
         return None if last_layer or unused else name
 
     fill_network(network, tensors, rename, name="Qwen2-VL", placement=placement)
-    # The rotary frequencies are not stored, and were computed on the meta device. Before
-    # transformers 5 every layer has its own.
-    for module in list(network.modules()):
-        if hasattr(module, "rotary_emb"):
-            rotary = type(module.rotary_emb)(config=text_config)
-            module.rotary_emb = rotary.to(placement.device)
+    restore_rotary(network, text_config, placement.device)
     check_filled(network, placement)
     return QwenTextEncoder(network, tokenizer)
 
 
-def _text_network(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The class of Qwen2-VL's text network and its config object, from a flat config.
+def text_class() -> Any:
+    """The class of Qwen2-VL's text network.
 
-    Before transformers 4.52 the class had the name of today's whole model; before 5 the config had
-    `rope_scaling` and `rope_theta` instead of `rope_parameters`.
+    Before transformers 4.52 the class had the name of today's whole model.
+    """
+    from transformers.models.qwen2_vl import modeling_qwen2_vl
+
+    network_class = getattr(modeling_qwen2_vl, "Qwen2VLTextModel", None)
+    return modeling_qwen2_vl.Qwen2VLModel if network_class is None else network_class
+
+
+def library_config(config: Mapping[str, Any]) -> Any:
+    """The config object of a flat Qwen2-VL config.
+
+    Before transformers 5 it had `rope_scaling` and `rope_theta` instead of `rope_parameters`.
     """
     import transformers
-    from transformers.models.qwen2_vl import modeling_qwen2_vl
 
     stated = dict(config)
     if int(transformers.__version__.partition(".")[0]) < 5 and stated.get("rope_parameters"):
@@ -118,8 +123,21 @@ def _text_network(config: Mapping[str, Any]) -> tuple[Any, Any]:
             "type": "mrope",
             "mrope_section": rope.get("mrope_section", [16, 24, 24]),
         }
-    network_class = getattr(modeling_qwen2_vl, "Qwen2VLTextModel", None)
-    if network_class is None:
-        network_class = modeling_qwen2_vl.Qwen2VLModel
     config_class: Any = transformers.Qwen2VLConfig
-    return network_class, config_class.from_dict(stated).get_text_config()
+    return config_class.from_dict(stated)
+
+
+def plain_name(stored: str) -> str:
+    """A tensor's name without the prefixes that differ between releases and files."""
+    return stored.removeprefix("model.").removeprefix("language_model.")
+
+
+def restore_rotary(network: nn.Module, text_config: Any, device: torch.device | str) -> None:
+    """Compute the rotary frequencies, which are not stored, of a network built on "meta".
+
+    Before transformers 5 every layer has its own.
+    """
+    for module in list(network.modules()):
+        if hasattr(module, "rotary_emb"):
+            rotary: Any = type(module.rotary_emb)
+            module.rotary_emb = rotary(config=text_config).to(device)

@@ -25,13 +25,15 @@ from .tokenize import (
     load_qwen_tokenizer,
 )
 from .weights import Placement
+from .writer import PromptWriter, writer_from_tensors
 
 _QWEN_TABLE = re.compile(r"^(.*)embed_tokens\.weight$")
 _BERT_TABLE = re.compile(r"^(.*)embeddings\.word_embeddings\.weight$")
 _T5_BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 #: mT5's sentencepiece model as bytes, in files repackaged by ComfyUI.
 _SPIECE = "spiece_model"
-_HEAD_DIM = {"qwen": 128, "bert": 64}
+_VISION_INPUT = re.compile(r"^(.*)visual\.patch_embed\.proj\.weight$")
+_HEAD_DIM = {"qwen": 128, "bert": 64, "vision": 80}
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,31 @@ def text_encoder_from_files(
         )
     placement = Placement(dtype_of(Version.V5), quantization=quantization)
     return _bert_t5(bert[0], t5[0], vocabularies.bert, placement)
+
+
+def writer_from_file(
+    file: Path, vocabulary: Path, *, sees: bool, placement: Placement | None = None
+) -> PromptWriter:
+    """The prompt writer from a single file of Qwen2-VL; raises as `writer_from_tensors`."""
+    files = read_tensor_files(file)
+    config = _derived(files, _qwen_config)
+    if sees and any(map(_VISION_INPUT.match, files)):
+        config["vision_config"] = _derived(files, _vision_config)
+    tokenizer = load_qwen_tokenizer(vocabulary, chat=QWEN_CHAT)
+    return writer_from_tensors(config, files.map(), tokenizer, sees=sees, placement=placement)
+
+
+def _vision_config(files: TensorFiles) -> dict[str, Any]:
+    start = _name(files, _VISION_INPUT).removesuffix("patch_embed.proj.weight")
+    width = files[f"{start}patch_embed.proj.weight"].shape[0]
+    hidden = files[f"{start}blocks.0.mlp.fc1.weight"].shape[0]
+    return {
+        "depth": _layers(files, start + "blocks.{}."),
+        "embed_dim": width,
+        "hidden_size": files[_name(files, _QWEN_TABLE)].shape[1],
+        "mlp_ratio": hidden // width,
+        "num_heads": width // _HEAD_DIM["vision"],
+    }
 
 
 def _qwen(files: TensorFiles, vocabulary: Path, placement: Placement) -> TextEncoder:

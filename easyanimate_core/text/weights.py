@@ -68,11 +68,18 @@ def check_filled(network: nn.Module, placement: Placement) -> None:
 
 
 def _quantizer(network: nn.Module, kind: str) -> Quantizer | None:
-    """A quantizer for the linear layers; embeddings and norms are not quantized."""
+    """A quantizer for the linear layers of the language model.
+
+    Embeddings, norms and a vision tower, which is small, are not quantized.
+    """
     if kind == "none":
         return None
     layers = network.named_modules()
-    weights = {f"{name}.weight" for name, layer in layers if isinstance(layer, nn.Linear)}
+    weights = {
+        f"{name}.weight"
+        for name, layer in layers
+        if isinstance(layer, nn.Linear) and "visual." not in name
+    }
     return Quantizer(kind, lambda name, _: name in weights)
 
 

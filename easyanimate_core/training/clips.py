@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, MediaError
+from ..errors import InputError, MediaError, counted
 from ..progress import Progress, silent
 from .config import TrainConfig
 from .data.buckets import shapes_for
@@ -79,8 +79,8 @@ def _fitting(config: TrainConfig, records: list[Record], report: Report) -> list
     if not fitting:
         raise InputError(
             f"No clip of {config.validation.manifest} fits a bucket: {records[0].name} has "
-            f"{records[0].frames} frames of {records[0].width} x {records[0].height}. Use larger "
-            "or longer clips, or add smaller data.tokens or data.frames."
+            f"{counted(records[0].frames, 'frame')} of {records[0].width} x {records[0].height}. "
+            "Use larger or longer clips, or add smaller data.tokens or data.frames."
         )
     if len(fitting) < len(records):
         left_out = [record.name for record in records if record not in fitting]

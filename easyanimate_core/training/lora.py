@@ -1,7 +1,8 @@
 """A LoRA trained on top of a denoiser's frozen layers, and its file format.
 
-The file uses the names of the original's trainer, kohya and this pack:
-`lora_unet__transformer_blocks_0_attn1_to_q.lora_down.weight`, `.lora_up.weight` and `.alpha`.
+The file uses kohya's names, which every reader knows, ComfyUI's own loaders included:
+`lora_unet_transformer_blocks_0_attn1_to_q.lora_down.weight`, `.lora_up.weight` and `.alpha`. The
+original's trainer writes two underscores after `lora_unet`, which ComfyUI's loaders ignore.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..files import atomic_file, save_tensors
+from ..weights.lora.names import KOHYA
 from .config import LoraConfig
 
-_PREFIX = "lora_unet__"
 _BRANCH = "lora"
 _LAYERS = {
     "attention": (".to_q", ".to_k", ".to_v", ".to_out.0"),
@@ -70,7 +71,7 @@ def write_lora(weights: Mapping[str, Tensor], config: LoraConfig, path: Path) ->
     for name, tensor in weights.items():
         layer, _, part = name.rpartition(f".{_BRANCH}.")
         if layer:
-            file_layer = _PREFIX + layer.replace(".", "_")
+            file_layer = KOHYA + layer.replace(".", "_")
             tensors[f"{file_layer}.lora_{part}.weight"] = tensor.detach().cpu().contiguous()
             tensors[f"{file_layer}.alpha"] = torch.tensor(float(config.alpha))
     with atomic_file(path) as scratch:

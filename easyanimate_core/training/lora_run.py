@@ -15,7 +15,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..errors import HeadError, HeldError, InputError
+from ..errors import HeadError, HeldError, InputError, counted, there_are
 from ..files.commands import own_command
 from ..media import check_pixels, read_image, resize_cover
 from ..models.geometry import SIZE_MULTIPLE, check_frames, num_tokens
@@ -115,8 +115,9 @@ def _captions(job: LoraJob) -> list[str]:
     count, left = divmod(len(job.pictures), job.frames_per_clip)
     if left:
         raise InputError(
-            f"There are {len(job.pictures)} images and frames_per_clip is {job.frames_per_clip}; "
-            "the number of images must be a multiple of it. Use whole clips, or 1 for still images."
+            f"{there_are(len(job.pictures), 'image').capitalize()} and frames_per_clip is "
+            f"{job.frames_per_clip}; the number of images must be a multiple of it. Use whole "
+            "clips, or 1 for still images."
         )
     if min(job.pictures.shape[1:3]) < SIZE_MULTIPLE:
         raise InputError(
@@ -131,8 +132,8 @@ def _captions(job: LoraJob) -> list[str]:
         )
     if len(lines) not in (1, count):
         raise InputError(
-            f"captions has {len(lines)} lines and there are {count} clips. Write one line for all "
-            "of them, or one line per clip."
+            f"captions has {counted(len(lines), 'line')} and {there_are(count, 'clip')}. Write "
+            "one line for all of them, or one line per clip."
         )
     return lines if len(lines) == count else lines * count
 
@@ -214,8 +215,9 @@ def _report(
     height, width = job.pictures.shape[1:3]
     count = len(job.pictures) // job.frames_per_clip
     lines = [
-        f"{job.steps} steps on {count} clips of {shape.frames} frames, {shape.width} x "
-        f"{shape.height}, for EasyAnimate {info.version.value} {info.head.value}; rank {job.rank}.",
+        f"{counted(job.steps, 'step')} on {counted(count, 'clip')} of "
+        f"{counted(shape.frames, 'frame')}, {shape.width} x {shape.height}, "
+        f"for EasyAnimate {info.version.value} {info.head.value}; rank {job.rank}.",
         f"Loss: {first:.4g} in the first tenth of the steps, {last:.4g} in the last.",
     ]
     if (height, width) != (shape.height, shape.width):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,13 @@ import torch
 
 from ...easyanimate_core.models.specs import Version
 from ...easyanimate_core.sampling import PUBLISHED_CONFIG
-from ...easyanimate_core.text import build_text_encoder
-from ...easyanimate_core.text.single_file import Vocabularies, text_encoder_from_files
+from ...easyanimate_core.text import Placement, QwenTextEncoder, build_text_encoder
+from ...easyanimate_core.text.single_file import (
+    Vocabularies,
+    text_encoder_from_files,
+    writer_from_file,
+)
+from ...easyanimate_core.text.writer import read_writer
 from ...easyanimate_core.weights.files import (
     CheckpointInfo,
     inspect_checkpoint,
@@ -112,6 +118,10 @@ def folder_clip(
         progress=NodeProgress(),
     )
     clip = make_clip(encoder, device, disable_dynamic=disable_dynamic)
+    if version is Version.V5_1:
+        clip.cond_stage_model.make_writer = partial(
+            read_writer, folder, placement=Placement(quantization=TEXT_DTYPES[text_dtype])
+        )
     remember_how(clip.patcher, _patcher_of, folder_clip, folder, version, text_device, text_dtype)
     return clip
 
@@ -145,13 +155,24 @@ def load_text_encoder(
     device = text_encoder_device(text_device)
     _check_text_dtype(text_dtype, device)
     tokenizers = Path(comfy.sd.__file__).parent / "text_encoders"
+    files = tuple(find_file(TEXT_ENCODERS, file) for file in (name, second) if file)
+    vocabularies = Vocabularies(
+        tokenizers / "qwen25_tokenizer", tokenizers / "hydit_clip_tokenizer"
+    )
     encoder = text_encoder_from_files(
-        tuple(find_file(TEXT_ENCODERS, file) for file in (name, second) if file),
-        Vocabularies(tokenizers / "qwen25_tokenizer", tokenizers / "hydit_clip_tokenizer"),
+        files,
+        vocabularies,
         dtype_of=lambda version: _stored_dtype(version, device),
         quantization=TEXT_DTYPES[text_dtype],
     )
     clip = make_clip(encoder, device, disable_dynamic=disable_dynamic)
+    if isinstance(encoder, QwenTextEncoder):
+        clip.cond_stage_model.make_writer = partial(
+            writer_from_file,
+            files[0],
+            vocabularies.qwen,
+            placement=Placement(quantization=TEXT_DTYPES[text_dtype]),
+        )
     arguments = (name, second, text_device, text_dtype)
     remember_how(clip.patcher, _patcher_of, load_text_encoder, *arguments)
     return clip

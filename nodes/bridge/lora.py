@@ -9,7 +9,7 @@ import comfy.lora
 import torch
 from torch import Tensor
 
-from ...easyanimate_core.errors import CheckpointError, InputError
+from ...easyanimate_core.errors import CheckpointError, InputError, counted
 from ...easyanimate_core.files.commands import own_command
 from ...easyanimate_core.weights.lora import BlockStrengths, Lora, LoraLayer, read_lora
 from .denoiser import denoiser_info
@@ -88,9 +88,9 @@ def _check_taken(file: Path, layers: dict[str, LoraLayer], patches: dict[str, An
     left = sorted(wanted - set(patches))
     if left:
         raise CheckpointError(
-            f"ComfyUI only supports {len(wanted) - len(left)} of {len(wanted)} changes in "
-            f"{file.name}, without {left[0]}. Update ComfyUI, or merge the file into the "
-            f"model on the command line: {own_command('merge-lora')}"
+            f"ComfyUI only supports {len(wanted) - len(left)} of {counted(len(wanted), 'change')} "
+            f"in {file.name}, without {left[0]}. Update ComfyUI, or merge the file into the model "
+            f"on the command line: {own_command('merge-lora')}"
         )
 
 

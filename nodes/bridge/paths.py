@@ -9,7 +9,16 @@ import folder_paths
 
 from ...easyanimate_core.errors import CheckpointError
 from ...easyanimate_core.files import parts_of
-from ...easyanimate_core.files.commands import own_command
+from ...easyanimate_core.files.commands import PACK
+from ...easyanimate_core.hub import (
+    ZooLora,
+    ZooModel,
+    find_places,
+    how_to_install,
+    install_command,
+    list_command,
+    published,
+)
 from ...easyanimate_core.hub.places import checkpoints_in
 from ...easyanimate_core.small_model import NAMES, is_installed, small_checkpoint
 
@@ -58,11 +67,13 @@ def find_checkpoint(name: str) -> Path:
         return small_checkpoint(NAMES[name])
     found = next((path for known, path in _checkpoints() if known == _named(name)), None)
     if found is None:
+        folder = Path(folder_paths.models_dir) / CHECKPOINTS
+        remedy = _how_to_install(name, CHECKPOINTS) or (
+            f"Put EasyAnimate folders into {folder} (or a path of extra_model_paths.yaml under "
+            f"{CHECKPOINTS}); {list_command()} lists those that can be downloaded"
+        )
         raise CheckpointError(
-            f"There is no checkpoint folder {name!r}. Put EasyAnimate folders into "
-            f"{Path(folder_paths.models_dir) / CHECKPOINTS} (or a path of extra_model_paths.yaml "
-            f"under {CHECKPOINTS}), then press R to refresh the list. Show the models that can be "
-            f"downloaded with: {own_command('download', '--list')}"
+            f"{remedy}, then press R to refresh the list. There is no checkpoint folder {name!r}."
         )
     return found
 
@@ -120,10 +131,31 @@ def find_file(key: str, name: str) -> Path:
         path = folder_paths.get_full_path(key, "/".join(parts_of(named)))
     if path is None:
         places = os.pathsep.join(folder_paths.get_folder_paths(key))
+        if not name:
+            raise CheckpointError(
+                f"No file is chosen. Put one into {places}, press R to refresh the list and choose "
+                "it."
+            )
+        remedy = _how_to_install(name, key) or "Put the file there"
         raise CheckpointError(
-            f"There is no file {name!r} in {places}. Put it there and press R to refresh the list."
+            f"{remedy}, then press R to refresh the list. There is no file {name!r} in {places}."
         )
     return Path(path)
+
+
+def _how_to_install(name: str, key: str) -> str:
+    """How to get what is published under a name that `key` lacks; "" if nothing is."""
+    entry = published(name)
+    if not isinstance(entry, ZooLora if key == LORAS else ZooModel):
+        return ""
+    place = LORAS if key == LORAS else CHECKPOINTS
+    folders = [Path(folder) for folder in folder_paths.get_folder_paths(place)]
+    found = find_places(PACK, os.environ).folders(place)
+    command = install_command(entry.name, None if set(found) & set(folders) else folders[0])
+    whole = key in (DIFFUSION_MODELS, VAES)
+    return how_to_install(entry.name, command=command, node=True) + (
+        ", and load the whole folder with EasyAnimate Load Checkpoint" * whole
+    )
 
 
 def check_file(key: str, name: str | None) -> bool | str:

@@ -211,7 +211,7 @@ def _check_schedule(model: Any) -> None:
             and found.multiplier == own.multiplier
             and getattr(found, "noise_scale", 1.0) == 1.0
         )
-        remedy = "; of V5.1's, ModelSamplingSD3 changes the shift"
+        remedy = " (ModelSamplingSD3 may change the shift)"
     else:
         follows = (
             isinstance(found, comfy.model_sampling.ModelSamplingDiscrete)
@@ -222,9 +222,9 @@ def _check_schedule(model: Any) -> None:
         remedy = ""
     if not follows:
         raise InputError(
-            f"{_replaced_by(found)} has replaced the model's noise schedule. EasyAnimate Sampler "
-            f"follows the schedules that the model was trained with: connect the model without "
-            f"that node here{remedy}. KSampler follows the replaced one."
+            f"{_replaced_by(found)} has replaced the model's noise schedule, and EasyAnimate "
+            "Sampler follows the schedules that the model was trained with. Remove the node"
+            f"{remedy}, or sample with KSampler, which follows it."
         )
 
 

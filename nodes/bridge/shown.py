@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ...easyanimate_core.conditioning.channels import Shown, nothing_known
-from ...easyanimate_core.errors import HeadError, InputError
+from ...easyanimate_core.errors import HeadError, InputError, counted
 from ...easyanimate_core.models.geometry import SPATIAL_FACTOR, pixel_frames
 from ...easyanimate_core.models.specs import Head, TransformerConfig, Version
 
@@ -148,4 +148,4 @@ def _wrong_head(wanted: Head, config: TransformerConfig) -> HeadError:
 def _pixels(latents: Tensor) -> str:
     frames, height, width = latents.shape[2:]
     height, width = height * SPATIAL_FACTOR, width * SPATIAL_FACTOR
-    return f"{width} x {height} x {pixel_frames(frames)} frames"
+    return f"{width} x {height} x {counted(pixel_frames(frames), 'frame')}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from textwrap import shorten
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.text import TextEmbedding, TextEncoder, check_states
+from ...easyanimate_core.text.writer import PromptWriter
 from ...easyanimate_core.weights.stored import QuantizedLinear, dequantized, plain_tensors
 from .shown import TEXT_T5
 
@@ -27,6 +28,7 @@ _SHOWN = 160  # characters of the truncated words
 _SWAPS = {
     nn.Linear: comfy.ops.manual_cast.Linear,
     nn.LayerNorm: comfy.ops.manual_cast.LayerNorm,
+    nn.Conv3d: comfy.ops.manual_cast.Conv3d,
 }
 
 
@@ -88,8 +90,10 @@ class TextModel(nn.Module):
         self.encoder = encoder
         self.dtypes = {parameter.dtype for parameter in self.parameters()}
         self.device_used: torch.device | None = None
+        #: Reads the whole language model from the same files; None if they have none.
+        self.make_writer: Callable[..., PromptWriter] | None = None
         for network in self.networks:
-            _use_comfy_layers(network, compute_dtype)
+            use_comfy_layers(network, compute_dtype)
 
     def set_clip_options(self, options: Mapping[str, Any]) -> None:
         """Set the device; these encoders have no choice of layer."""
@@ -115,7 +119,7 @@ class TextModel(nn.Module):
                 "Text Encode or EasyAnimate Text Encode."
             )
         where = self.device_used or next(self.parameters()).device
-        _bring_leftovers(self, where)
+        bring_leftovers(self, where)
         embedding = self.encoder.encode(tokens[PROMPTS], device=where)
         check_states(embedding)
         extra: dict[str, Any] = {PROMPT: tokens[PROMPTS][0], TRUNCATED: _truncated(embedding)}
@@ -170,7 +174,7 @@ def _truncated(embedding: TextEmbedding) -> str:
     return " / ".join(repr(shorten(text, _SHOWN, placeholder=" ...")) for text in cut)
 
 
-def _use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:
+def use_comfy_layers(network: nn.Module, dtype: torch.dtype) -> None:
     """Convert the layers of a transformers model to ComfyUI's, which cast and stream weights.
 
     T5 reads the device of its small position table, which is therefore left unchanged.
@@ -207,7 +211,7 @@ def _use_scaled_layer(layer: Any, dtype: torch.dtype, *, keep: bool) -> None:
     layer.__class__ = _ScaledLinear
 
 
-def _bring_leftovers(model: nn.Module, device: torch.device) -> None:
+def bring_leftovers(model: nn.Module, device: torch.device) -> None:
     """Move what is not in ComfyUI's layers (position tables, frequencies) to the device."""
     for module in model.modules():
         if hasattr(module, "comfy_cast_weights"):

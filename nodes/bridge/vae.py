@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,7 +77,7 @@ def make_vae(
         what=what,
         progress=NodeProgress(),
     )
-    vae = comfy.sd.VAE(sd={})  # with all defaults of this ComfyUI; differences are set below
+    vae = _vae_with_defaults()  # differences are set below
     vae.first_stage_model = network
     vae.latent_channels = config.latent_channels
     vae.latent_dim = 3
@@ -94,6 +95,23 @@ def make_vae(
     vae.patcher = make_patcher(network, vae.device, offload_device, disable_dynamic=disable_dynamic)
     remember_how(vae.patcher, _vae_patcher, config, tensors, what)
     return vae
+
+
+def _vae_with_defaults() -> comfy.sd.VAE:
+    """A VAE object with all defaults of this ComfyUI, and no network yet.
+
+    ComfyUI warns that it has none, which would read like a failure.
+    """
+    ours, log = threading.get_ident(), logging.getLogger()
+
+    def keep(record: logging.LogRecord) -> bool:
+        return record.thread != ours or "No VAE weights detected" not in record.getMessage()
+
+    log.addFilter(keep)
+    try:
+        return comfy.sd.VAE(sd={})
+    finally:
+        log.removeFilter(keep)
 
 
 def _vae_patcher(*arguments: Any, disable_dynamic: bool = False) -> Any:

@@ -96,6 +96,7 @@ def lines_of(given, out):
                                5, "--out", out / "懂"], ["懂/report.json"])],
         "compare-runs": [([report, report, "--out", out / "比"], ["比/compare.json"])],
         "make-tiny": [([out / "小"], ["小/transformer"])],
+        "app": [],  # it serves until it is stopped: tests/core/app
         "demo": [(["--out", out / "演", "--steps", 2], ["演/contact_sheet.png"])],
     }  # fmt: skip
 

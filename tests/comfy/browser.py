@@ -20,12 +20,13 @@ FLAGS = (
 )
 WIDTH, HEIGHT = 1920, 1080
 OPEN_SECONDS = 120
-#: No template popup at the first start; a picture without frame counter and map.
+#: No template popup and tours at the first start; a picture without frame counter and map.
 SETTINGS = {
     "Comfy.TutorialCompleted": True,
     "Comfy.Graph.CanvasInfo": False,
     "Comfy.Minimap.Visible": False,
     "Comfy.Locale": "en",
+    "Comfy.OnboardingCoachmarks.Seen": ["appMode", "firstRun"],
 }
 READY = (
     "() => Boolean(window.app?.vueAppReady && window.app.extensionManager"
@@ -218,6 +219,12 @@ class ComfyPage:
               app.canvas.deselectAll?.()
             }"""
         )
+
+    def close_side_panel(self) -> None:
+        """Close the panel at the right, which shows the chosen node's settings."""
+        if self.page.get_by_test_id("properties-panel").is_visible():
+            self.page.get_by_label("Toggle properties panel").first.click()
+            self._settle()
 
     def screenshot(self, path: Path, *, graph_only: bool = False) -> Path:
         """A picture with the whole graph in view; `graph_only` hides the menus."""

@@ -84,6 +84,12 @@ def test_lora_acts_on_both_samplers(found, version):
     assert found["LoRA report"] == "90 of 90 keys matched, 30 layers are changed."
 
 
+def test_convert_makes_a_lora_that_comfyuis_loader_knows(found):
+    assert found["core EasyAnimateV5.1-tiny-lora.safetensors"] == found["LoRA"]  # without effect
+    assert found["core converted.safetensors"] <= SAME
+    assert found["converted"] <= SAME
+
+
 @pytest.mark.parametrize("habit", ["kohya", "peft"])
 def test_lora_loader_model_only_loads_names_that_it_knows(found, habit):
     assert found[f"LoraLoaderModelOnly {habit}"] <= SAME

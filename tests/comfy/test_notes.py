@@ -67,6 +67,21 @@ FIRST_WIDGET = """(type) => {
   const y = widget.last_y ?? widget.y
   return [left + node.pos[0] + node.size[0] / 2, top + node.pos[1] + y + 10]
 }"""
+#: A node with a note, as its run leaves it.
+SAY = """(text) => {
+  app.clean()
+  app.graph.clear()
+  const node = LiteGraph.createNode('EasyAnimateTextEncode')
+  app.graph.add(node)
+  node.pos = [0, 0]
+  node.setSize([360, 420])
+  app.canvas.ds.scale = 1
+  app.canvas.ds.offset = [80, 200]
+  app.canvas.setDirty(true, true)
+  app.api.dispatchEvent(
+    new CustomEvent('easyanimate-note', { detail: { node: String(node.id), text } }),
+  )
+}"""
 CHECKED = ("EasyAnimateTextEncode", "EasyAnimateLoadConditioning", "EasyAnimateSaveConditioning")
 
 
@@ -130,3 +145,36 @@ def test_texts_are_shown_as_they_are(page, comfy_server, request, tmp_path):
             page.page.mouse.click(1700, 900)
     assert page.page.evaluate("() => window.hurt") == 0
     assert page.page.evaluate("() => JSON.stringify(app.graph.serialize())").count("ea-note") == 0
+
+
+@pytest.mark.newest_frontend
+@pytest.mark.parametrize("window", [(900, 760), (1920, 1080)], ids=str)
+def test_the_side_panel_leaves_a_note_as_it_is(page, comfy_server, window, tmp_path):
+    """Its size is the node's, and the panel has no empty place for it."""
+    if comfy_server.version.startswith("0.8."):
+        pytest.skip("its nodes of HTML show no widgets that come later, and its panel is another")
+    tab = page.page
+    before = tab.viewport_size
+    tab.set_viewport_size({"width": window[0], "height": window[1]})
+    page.close_side_panel()
+    tab.evaluate(SAY, "A report. " * 60)
+    tab.wait_for_timeout(700)
+    note, panel = tab.locator(".ea-note"), tab.get_by_test_id("properties-panel")
+    toggle = tab.get_by_label("Toggle properties panel").first
+    box = note.bounding_box()
+    assert box["width"] > 300
+    try:
+        for state in ("open", "closed"):
+            toggle.click()
+            tab.mouse.click(200, 185)  # the node's title
+            tab.wait_for_timeout(700)
+            tab.screenshot(path=tmp_path / f"{state}.png")
+            if state == "open":
+                assert "positive" in panel.inner_text()
+                assert not panel.locator("canvas, .ea-note").count()
+            tab.evaluate("() => app.canvas.deselectAll()")
+            tab.wait_for_timeout(300)
+            assert note.bounding_box() == box, state
+    finally:
+        page.close_side_panel()
+        tab.set_viewport_size(before)

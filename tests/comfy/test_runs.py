@@ -1,5 +1,6 @@
 """Runs on a real server: previews, cancelling, many prompts."""
 
+import re
 import shutil
 import time
 
@@ -110,6 +111,85 @@ def test_a_missing_checkpoint_is_explained_before_anything_runs(comfy_server):
     assert error.value.kind == "refused"
     assert "There is no checkpoint folder 'EasyAnimateV9'" in str(error.value)
     assert "models/EasyAnimate" in str(error.value)
+
+
+def test_a_run_that_succeeds_warns_of_nothing(comfy_server):
+    comfy_server.free_memory()
+    comfy_server.wait_until_idle()
+    before = len(comfy_server.log_text())
+    comfy_server.run_prompt(text_to_video(seed=77, steps=1, frames=5, lora=0.5))
+    said = comfy_server.log_text()[before:]
+    assert "Prompt executed" in said
+    assert "VAE weights" not in said
+    assert not re.search(r"(?i)\b(warn(ing)?|error|traceback|not loaded|fail(ed)?)\b", said), said
+
+
+def test_an_error_is_shown_by_its_own_name(comfy_server):
+    prompt = text_to_video("small (built in): InP", steps=1, frames=9)
+    prompt["clip"] = node("EmptyImage", width=64, height=64, batch_size=2, color=0)
+    prompt["latent"] = node(
+        "EasyAnimateVideoToVideo",
+        vae=["load", 2],
+        video=["clip", 0],
+        width=64,
+        height=64,
+        length=9,
+        batch_size=1,
+        source_fps=8.0,
+        if_short="refuse",
+        strict=False,
+    )
+    with pytest.raises(PromptError) as error:
+        comfy_server.run_prompt(prompt)
+    assert error.value.exception_type == "easyanimate_core.errors.InputError"
+    assert (
+        "Use 1 frame, a longer clip, or repeat its last frame (if_short: repeat last frame)."
+        in (error.value.message)
+    )
+
+
+def test_a_missing_published_checkpoint_is_explained_by_the_command_that_gets_it(comfy_server):
+    name = "EasyAnimateV5.1-12b-zh-InP"
+    with pytest.raises(PromptError) as error:
+        comfy_server.run_prompt(text_to_video(name))
+    ((fault,),) = (errors["errors"] for errors in error.value.node_errors.values())
+    install = comfy_server.installation.pack / "install.py"
+    command = f"{comfy_server.installation.python} {install} {name}"
+    assert (
+        fault["details"]
+        .split(": ")[-1]
+        .startswith(f"Run {command} (39 GB), or the node EasyAnimate Download Model, then press R")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "No file is chosen. Put one into "),
+        ("EasyAnimateV5-7b-zh-InP-MPS.safetensors", "install.py --loras EasyAnimateV5-7b-zh-InP-M"),
+        ("EasyAnimateV5.1-7b-zh-InP.safetensors", "Put the file there, then press R"),
+    ],
+)
+def test_a_missing_lora_is_explained(comfy_server, name, said):
+    prompt = text_to_video(lora=1.0, steps=1, frames=1)
+    prompt["lora"]["inputs"]["lora"] = name
+    with pytest.raises(PromptError) as error:
+        comfy_server.run_prompt(prompt)
+    assert said in str(error.value)
+
+
+def test_a_missing_denoiser_leads_to_the_whole_folder(comfy_server):
+    prompt = {
+        "load": node(
+            "EasyAnimateLoadDiffusionModel",
+            diffusion_model="EasyAnimateV5.1-12b-zh.safetensors",
+            weight_dtype="default",
+        ),
+        "shown": node("PreviewAny", source=["load", 1]),
+    }
+    with pytest.raises(PromptError, match=r"install.py EasyAnimateV5.1-12b-zh \(39 GB\)") as error:
+        comfy_server.run_prompt(prompt)
+    assert "load the whole folder with EasyAnimate Load Checkpoint" in str(error.value)
 
 
 def test_a_prompt_that_was_saved_on_windows_finds_its_files(comfy_server):

@@ -70,6 +70,12 @@ def test_what_is_trained_is_used_in_the_same_prompt(comfy_server):
     listed = comfy_server.object_info("EasyAnimateLoadLora")["input"]["required"]["lora"]
     assert "fox.safetensors" in listed[1]["options"]
 
+    # ComfyUI's own loader, and whatever else calls it, does the same.
+    prompt["lora"] = node(
+        "LoraLoaderModelOnly", model=["load", 0], lora_name="fox.safetensors", strength_model=1.0
+    )
+    assert torch.equal(latents(comfy_server.run_prompt(prompt)), made[1.0])
+
     # A second LoRA of the name gets a number, and the steps reach ComfyUI's progress bar.
     history = comfy_server.run_prompt(training(seed=2))
     assert loras(comfy_server) == ["fox.safetensors", "fox_2.safetensors"]

@@ -397,21 +397,42 @@ def test_the_editor_grows_with_the_node(editor, comfy_server, request):
     assert near(editor.tracks[2], 336, 64)
 
 
+@pytest.fixture
+def window(editor, request):
+    """The browser's window in another size; afterwards the side panel is closed."""
+    page = editor.page
+    before, (width, height) = page.viewport_size, request.param
+    page.set_viewport_size({"width": width, "height": height})
+    editor.frontend.close_side_panel()
+    yield request.param
+    editor.frontend.close_side_panel()
+    page.set_viewport_size(before)
+
+
 @pytest.mark.newest_frontend
+@pytest.mark.parametrize("window", [(900, 760), (2560, 1440)], indirect=True, ids=str)
 @pytest.mark.parametrize("width", [230, 800])
-def test_the_side_panel_leaves_the_editor_as_it_is(editor, width):
+def test_the_side_panel_leaves_the_editor_as_it_is(editor, window, width, tmp_path):
     page = editor.page
     page.evaluate(f"(width) => {NODE}.setSize([width, {NODE}.size[1]])", width)
-    editor.look(y=20.0)
+    # The panel covers the right part of a narrow window.
+    view = (0.45 if width > window[0] / 2 else 1.0, -330.0, -230.0)
+    editor.look(*view)
     before = editor.get("canvas").bounding_box()
     toggle = page.get_by_label("Toggle properties panel").first
+    panel = page.get_by_test_id("properties-panel")
     tracks = [[168, 192], [504, 192]]
     for number, state in enumerate(("closed", "open", "closed again")):
         if number:
             toggle.click()
             page.wait_for_timeout(300)
-            page.evaluate(f"() => app.canvas.select({NODE})")
-            editor.look(y=20.0)
+            editor.look(1.0, -330.0, 150.0)
+            page.mouse.click(220, 135)  # the node's title
+            editor.look(*view)
+            page.screenshot(path=tmp_path / f"{state}.png")
+            if state == "open" and panel.count():  # ComfyUI 0.8 calls it otherwise
+                assert "tracks" in panel.inner_text()
+                assert not panel.locator("canvas, .ea-tracks").count(), "an empty place"
             page.evaluate("() => app.canvas.deselectAll()")
             page.wait_for_timeout(300)
         assert editor.get("canvas").bounding_box() == before, state
@@ -423,12 +444,31 @@ def test_the_side_panel_leaves_the_editor_as_it_is(editor, width):
             assert box["y"] + box["height"] < frame["y"] + frame["height"], state
         tracks.append([100 + 200 * number, 320])
         editor.click(*tracks[-1])
-        a_pixel = 672 / (before["width"] - 2 * MARGIN)
+        a_pixel = 672 / (before["width"] - 2 * MARGIN * editor.zoom)
         assert near(editor.tracks[-1], *tracks[-1], within=2 * a_pixel), state
         assert len(editor.tracks) == len(tracks)
+    drawn = editor.tracks
     editor.named("Undo (Ctrl+Z)").click()
+    assert editor.tracks == drawn[:-1]
+    editor.named("Redo (Ctrl+Shift+Z)").click()
+    assert editor.tracks == drawn
     editor.named("Remove this track").click()
     assert editor.tracks == []
+
+
+@pytest.mark.newest_frontend
+def test_very_many_tracks(editor):
+    """They are drawn and edited in bearable time."""
+    many = [[{"x": x, "y": y} for x in range(0, 672, 7)] for y in range(0, 300, 2)]
+    editor.set("tracks", json.dumps(many))
+    started = time.monotonic()
+    editor.click(336, 360)
+    changed = editor.tracks
+    assert time.monotonic() - started < 10
+    assert len(changed) == len(many)
+    assert sum(map(len, changed)) == sum(map(len, many)) + 1
+    editor.press("Control+z")
+    assert editor.tracks == many
 
 
 def test_the_wheel_zooms_the_graph(editor):

@@ -13,6 +13,14 @@ from PIL import Image
 
 from easyanimate_core import small_model
 from easyanimate_core.media import write_mp4
+from tests.comfy.values import (
+    OPEN_AND_READ,
+    PREVIEW,
+    SHOWN,
+    differences,
+    named_values,
+    set_values,
+)
 from tests.core.preprocess import detector_weights
 from tools import comfyui_base
 from tools.workflows import schemas
@@ -56,21 +64,6 @@ AS_SHIPPED = (
     "Control OpenPose",
     "LoRA",
 )
-PREVIEW = "videopreview"
-#: Of VideoHelperSuite and of the track editor.
-WITH_OWN_WIDGETS = (
-    "EasyAnimate V5.1 - Video to video (VHS)",
-    "EasyAnimate V5.1 - Trajectory (VHS)",
-)
-WIDGETS = """() => Object.fromEntries(app.graph._nodes.map((node) => [
-  node.id, Object.fromEntries((node.widgets ?? []).map((widget) => [widget.name, widget.value])),
-]))"""
-
-OPEN_AND_READ = f"""async (workflow) => {{
-  await app.loadGraphData(workflow)
-  await new Promise((done) => setTimeout(done, 50))
-  return ({WIDGETS})()
-}}"""
 
 
 def checkpoint_of(name):
@@ -86,19 +79,9 @@ def read(name):
     return json.loads(FILES[name].read_text(encoding="utf-8"))
 
 
-def named_values(node):
-    """The values of a node by the names of its widgets; what VideoHelperSuite previews is none."""
-    values = node["widgets_values"]
-    if isinstance(values, dict):
-        return {name: value for name, value in values.items() if name != PREVIEW}
-    return schemas.read()[node["type"]].named(values)
-
-
-def set_values(node, **changed):
-    if isinstance(node["widgets_values"], dict):
-        node["widgets_values"] |= changed
-    else:
-        node["widgets_values"] = list((named_values(node) | changed).values())
+def first_with(node_type):
+    """The name of a workflow that has such a node."""
+    return next(name for name in NAMES if any(n["type"] == node_type for n in read(name)["nodes"]))
 
 
 def small(name):
@@ -243,27 +226,66 @@ def test_a_missing_lora_is_offered_for_download(frontend):
     assert any(missing in text for text in (*report.dialogs, *report.errors))
 
 
+@pytest.fixture(params=["canvas", "vue"])
+def drawn(frontend, request):
+    """The frontend with one of its two ways of drawing nodes."""
+    frontend.set_setting("Comfy.VueNodes.Enabled", request.param == "vue")
+    yield frontend
+    frontend.set_setting("Comfy.VueNodes.Enabled", False)
+    frontend.close_dialogs()
+
+
+def with_a_clip(workflow):
+    """Core's loader shows the first file of its list where none is chosen, in some frontends."""
+    for node in workflow["nodes"]:
+        if node["type"] == "LoadVideo":
+            set_values(node, file=CLIP)
+    return workflow
+
+
 @pytest.mark.newest_frontend
-@pytest.mark.parametrize("drawn", ["canvas", "vue"])
-def test_every_widget_has_the_value_of_the_file(frontend, comfy_server, drawn):
-    """All of them on the newest frontend; on the others they are opened below, too."""
-    is_newest = comfy_server.installation.frontend is not None
-    frontend.set_setting("Comfy.VueNodes.Enabled", drawn == "vue")
-    try:
-        for name in FILES if is_newest and drawn == "canvas" else WITH_OWN_WIDGETS:
-            workflow = read(name)
-            for node in workflow["nodes"]:
-                if node["type"] == "LoadVideo":  # without one, some frontends choose the first
-                    set_values(node, file=CLIP)
-            values = frontend.page.evaluate(OPEN_AND_READ, workflow)
-            for node in workflow["nodes"]:
-                shown, wanted = values[str(node["id"])], named_values(node)
-                if isinstance(node["widgets_values"], dict):
-                    wanted[PREVIEW] = node["widgets_values"][PREVIEW]
-                assert {k: shown.get(k) for k in wanted} == wanted, (name, node["type"])
-    finally:
-        frontend.set_setting("Comfy.VueNodes.Enabled", False)
-        frontend.close_dialogs()
+def test_every_value_is_that_of_the_file(drawn):
+    """On the page, and in the prompt that Run would send."""
+    wrong = {}
+    for name in FILES:
+        workflow = with_a_clip(read(name))
+        if found := differences(workflow, *drawn.page.evaluate(OPEN_AND_READ, workflow)):
+            wrong[name] = found
+    assert not wrong
+
+
+@pytest.mark.newest_frontend
+def test_shifted_values_are_noticed(drawn, comfy_server):
+    """Frontends from 1.55 shift those of VideoHelperSuite when its preview is not among them."""
+    workflow = read(first_with("VHS_LoadVideo"))
+    for node in workflow["nodes"]:
+        if node["type"] == "VHS_LoadVideo":
+            del node["widgets_values"][PREVIEW]
+    found = differences(workflow, *drawn.page.evaluate(OPEN_AND_READ, workflow))
+    if comfy_server.installation.frontend is None:
+        assert not found
+        return
+    for place in ("page", "prompt"):
+        assert any("frame_load_cap is 0" in line and place in line for line in found), found
+
+
+@pytest.mark.newest_frontend
+def test_fewer_or_more_values_than_widgets(drawn):
+    """New widgets, which stand at the end, get their defaults; what is beyond is left out."""
+    workflow = with_a_clip(read(first_with("EasyAnimateSampler")))
+    node = next(n for n in workflow["nodes"] if n["type"] == "EasyAnimateSampler")
+    whole = named_values(node)
+    changed = {key: value + 1 for key, value in whole.items() if key in ("seed", "steps")}
+    set_values(node, **changed)
+    wanted = whole | changed
+    kept = len(whole) // 2
+    for values in (list(wanted.values())[:kept], [*wanted.values(), "beyond", None, 7]):
+        node["widgets_values"] = values
+        shown, prompt = drawn.page.evaluate(OPEN_AND_READ, workflow)
+        named = shown[str(node["id"])]
+        assert {key: named[key] for key in wanted} == wanted
+        inputs = prompt[str(node["id"])]["inputs"]
+        assert {key: inputs[key] for key in changed} == changed
 
 
 @pytest.mark.usefixtures("detectors")
@@ -275,36 +297,14 @@ def test_it_opens_and_runs(frontend, comfy_server, tmp_path, name):
     frontend.page.screenshot(path=tmp_path / "opened.png")
     assert report.faults == {}
     assert overlaps(report.nodes) == []
-    shown = frontend.page.evaluate(WIDGETS)
-    for node in workflow["nodes"]:
-        values = named_values(node)
-        assert {k: shown[str(node["id"])].get(k) for k in values} == values, node["type"]
     prompt = frontend.graph_to_prompt()
-    assert links_of(prompt) == links_in(workflow)
+    assert differences(workflow, frontend.page.evaluate(SHOWN), prompt) == []
     history = comfy_server.run_prompt(prompt, workflow=workflow)
     (file,) = [path for path in history.files() if path.parent.parent.name == "output"]
     check_output(file, name)
     for node in workflow["nodes"]:
         if node["type"] == "PreviewImage":
             assert history.files(node["id"]), f"{node['title']} shows nothing"
-
-
-def links_of(prompt):
-    """(from, output, to, input) of an API prompt."""
-    return {
-        (source[0], source[1], node, name)
-        for node, entry in prompt.items()
-        for name, source in entry["inputs"].items()
-        if isinstance(source, list)
-    }
-
-
-def links_in(workflow):
-    nodes = {node["id"]: node for node in workflow["nodes"]}
-    return {
-        (str(start), output, str(to), nodes[to]["inputs"][slot]["name"])
-        for _, start, output, to, slot, _ in workflow["links"]
-    }
 
 
 def check_output(file, name):

@@ -139,6 +139,7 @@ def test_every_command_parses(language):
         if arguments[0] == "generate" and parsed.recipe is None:
             modes.append(task_of(parsed).mode)
     assert {arguments[0] for arguments in found} == {
+        "app",
         "generate",
         "encode",
         "preprocess",

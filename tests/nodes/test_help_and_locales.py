@@ -118,14 +118,24 @@ def quoted_messages(node, language):
     ]
 
 
+def in_message(part):
+    """A part of an f-string; counts are in the plural."""
+    if isinstance(part, ast.Constant):
+        return part.value
+    found = re.match(r"(counted|there_are)\(.*, '([\w ]+)'\)", ast.unparse(part.value))
+    if found is None:
+        return "…"
+    capital = "T" if ".capitalize()" in ast.unparse(part.value) else "t"
+    return f"{capital}here are … {found[2]}s" if found[1] == "there_are" else f"… {found[2]}s"
+
+
 def messages_of_the_code():
     """Every string of the code, with … for what is filled in."""
     found = []
     for tree in TREES.values():
         for node in ast.walk(tree):
             if isinstance(node, ast.JoinedStr):
-                parts = [p.value if isinstance(p, ast.Constant) else "…" for p in node.values]
-                found.append("".join(parts))
+                found.append("".join(map(in_message, node.values)))
             elif isinstance(node, ast.Constant) and isinstance(node.value, str):
                 found.append(node.value)
     return found

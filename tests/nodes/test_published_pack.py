@@ -148,7 +148,11 @@ def test_a_config_of_synthetic_clips_is_refused(run):
 @pytest.mark.slow
 def test_doctor_describe_and_plan(run):
     model = small_checkpoint(Head.INPAINT)
-    commands = (["doctor", "--models", model], ["describe", model], ["plan", "--model", model, "--size", "96x96x17"])
+    commands = (
+        ["doctor", "--models", model],
+        ["describe", model],
+        ["plan", "--model", model, "--size", "96x96x17"],
+    )
     for words in commands:
         done = run("easyanimate.py", *words)
         assert done.returncode == 0, done.stderr

@@ -55,7 +55,7 @@ def test_pictures_of_any_size_and_one_caption(job, tmp_path):
         job, pictures=pixels(3, frames=3, height=40, width=60), frames_per_clip=1, captions="x"
     )
     said = train_lora(one, tmp_path).report
-    assert "3 steps on 3 clips of 1 frames, 48 x 32" in said
+    assert "3 steps on 3 clips of 1 frame, 48 x 32" in said
     assert "The images are 60 x 40; they were scaled and cropped to 48 x 32" in said
 
 

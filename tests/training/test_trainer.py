@@ -266,12 +266,12 @@ def test_a_lora_file_acts_as_the_branches_that_were_trained(pipeline, tmp_path, 
         assert torch.allclose(velocity(network), trained, atol=1e-5)
 
 
-def test_a_lora_file_has_the_originals_names(pipeline, tmp_path):
+def test_a_lora_file_has_names_that_every_reader_knows(pipeline, tmp_path):
     network = transformer(pipeline)
     wanted, changed = drawn_lora(network, ("attention",))
     write_lora(network.state_dict(), wanted, tmp_path / "lora.safetensors")
     tensors = load_file(tmp_path / "lora.safetensors")
-    first = "lora_unet__transformer_blocks_0_attn1_to_q"
+    first = "lora_unet_transformer_blocks_0_attn1_to_q"
     assert {name for name in tensors if name.startswith(f"{first}.")} == {
         f"{first}.{part}" for part in ("lora_down.weight", "lora_up.weight", "alpha")
     }

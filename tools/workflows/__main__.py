@@ -1,4 +1,4 @@
-"""Write the ready-made workflows into `workflows/`.
+"""Write the ready-made workflows into `workflows/`, and the blueprints into `subgraphs/`.
 
 The schemas of their nodes are in `tests/workflows/schemas`. After changing a node, run
 `python -m tools.workflows --schemas`; after changing the look of workflows, `--thumbnails`. Both
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from easyanimate_core.console import prepare_streams
 
-from . import catalog
+from . import blueprints, catalog
 from .canvas import FOLDER
 
 
@@ -26,6 +26,18 @@ def write_workflows() -> None:
         if file.with_suffix(".json").name not in wanted:
             file.unlink()
     print(f"{len(wanted)} workflows in {FOLDER}")
+
+
+def write_blueprints() -> None:
+    """Write all blueprints and remove obsolete ones."""
+    blueprints.FOLDER.mkdir(exist_ok=True)
+    wanted = blueprints.files()
+    for name, text in wanted.items():
+        (blueprints.FOLDER / name).write_text(text, encoding="utf-8")
+    for file in blueprints.FOLDER.iterdir():
+        if file.name not in wanted:
+            file.unlink()
+    print(f"{len(wanted)} blueprints in {blueprints.FOLDER}")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         write_schemas()
     write_workflows()
+    write_blueprints()
     if options.thumbnails:
         from .live import write_pictures
 

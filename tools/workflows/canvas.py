@@ -90,7 +90,10 @@ class Output(NamedTuple):
 
 @dataclass(eq=False)
 class Node:
-    """A node: widget `values` by name, and `sources`, the outputs linked to its inputs."""
+    """A node: widget `values` by name, and `sources`, the outputs linked to its inputs.
+
+    `labels` are shown instead of the names of inputs.
+    """
 
     id: int
     schema: Schema
@@ -98,6 +101,7 @@ class Node:
     values: dict[str, Any]
     sources: dict[str, Output]
     models: list[dict[str, str]] = field(default_factory=list)
+    labels: dict[str, str] = field(default_factory=dict)
     position: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
 
@@ -177,6 +181,7 @@ class Canvas:
         self.schemas = schemas
         self.nodes: list[Node] = []
         self.groups: list[Group] = []
+        self.extra: dict[str, Any] = {}
 
     def add(
         self,
@@ -241,7 +246,7 @@ class Canvas:
                 for number, group in enumerate(self.groups, start=1)
             ],
             "config": {},
-            "extra": {},
+            "extra": self.extra,
             "version": 0.4,
         }
 
@@ -289,6 +294,8 @@ def _input_json(entry: Input, node: Node, slot: int, links: list[list[Any]]) -> 
     body: dict[str, Any] = {"name": entry.name, "type": entry.type}
     if entry.optional:
         body["shape"] = 7
+    if entry.name in node.labels:
+        body["label"] = node.labels[entry.name]
     if entry.is_widget or entry.name == "upload":
         body["widget"] = {"name": entry.name}
     return {**body, "link": found[0] if found else None}

@@ -195,6 +195,7 @@ V5_1 = (
             STRENGTH_TIP,
             LENGTH_TIP,
         ),
+        app=False,
     ),
     Mode(
         "V5.1",
@@ -239,6 +240,7 @@ V5_1 = (
             "To train on **clips**, connect their frames and set *frames_per_clip*.",
         ),
         forms=(Form.CORE,),
+        app=False,
     ),
     Mode(
         "V5.1",

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from . import app_mode
 from .builders import Columns
 from .canvas import Canvas, Group
 from .drafts import Draft, Form
@@ -32,7 +33,10 @@ OTHER_FORM = {
 
 @dataclass(frozen=True)
 class Mode:
-    """One workflow, in one or both forms; `detectors` are the kinds whose weights it lists."""
+    """One workflow, in one or both forms; `detectors` are the kinds whose weights it lists.
+
+    `app` is whether App mode shows it as an app: not where a graph is needed to use it.
+    """
 
     version: str
     name: str
@@ -45,6 +49,7 @@ class Mode:
     forms: tuple[Form, ...] = BOTH
     size_tip: str = SIZE_TIP
     detectors: tuple[str, ...] = ()
+    app: bool = True
 
     def title(self, form: Form) -> str:
         """The name of the file, without .json."""
@@ -66,4 +71,7 @@ class Mode:
         prefix = f"EasyAnimate/{self.name.lower().replace(' ', '_')}"
         draft = Draft(canvas, form, weights=self.weights, text=self.prompt, prefix=prefix)
         canvas.arrange([[Group("About", [[read_me]])], *self.build(draft)])
+        if self.app:
+            left_out = app_mode.FIXED if isinstance(self.weights, BuiltIn) else ()
+            canvas.extra = app_mode.describe(canvas.nodes, left_out)
         return canvas.to_json()

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ...errors import InputError
+from ...errors import InputError, counted
 from ...models.vae import TILE_SIDES
 from ..cards import Card
 from ..options import QUANTIZATIONS, Memory
@@ -226,7 +226,7 @@ class _Question:
         yield f"It does not fit: even with every saving {self.excess(numbers)}."
         for frames in range(job.frames - 4, 0, -4):
             if replace(self, job=replace(job, frames=frames)).first_fitting():
-                yield f"At this size {frames} frames fit."
+                yield f"At this size {counted(frames, 'frame')} would fit."
                 return
         half = replace(job, height=job.height // 32 * 16, width=job.width // 32 * 16)
         if min(half.height, half.width) >= 128 and replace(self, job=half).first_fitting():

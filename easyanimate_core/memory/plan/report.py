@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import counted
 from .choose import Plan
 from .estimate import gigabytes
 
@@ -16,8 +17,8 @@ def report(plan: Plan, *, options: bool = True) -> str:
     place = "the CPU" if limits.card is None else f"a card of {gigabytes(limits.card)}"
     of_it = ", shared with the card" if limits.shared else ""
     lines = [
-        f"{plan.facts.name}, {job.height}x{job.width}, {job.frames} frames, {dtype}, on {place}, "
-        f"with {gigabytes(limits.host)} of memory{of_it}",
+        f"{plan.facts.name}, {job.height}x{job.width}, {counted(job.frames, 'frame')}, {dtype}, on "
+        f"{place}, with {gigabytes(limits.host)} of memory{of_it}",
         "",
         f"  {'stage':<10}{'weights':>10}{'working':>10}{'card':>10}{'memory':>10}",
     ]

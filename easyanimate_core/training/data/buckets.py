@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ...errors import InputError
+from ...errors import InputError, counted
 from ...models.geometry import SPATIAL_FACTOR, latent_frames
 from .records import Record, Shape, generator_of
 
@@ -84,7 +84,7 @@ class Batches:
             first = empty[0]
             raise InputError(
                 f"{len(empty)} of {len(records)} clips fit no bucket, such as "
-                f"{first.name or 'one'} of {first.frames} frames of {first.height} x "
+                f"{first.name or 'one'} of {counted(first.frames, 'frame')} of {first.height} x "
                 f"{first.width}: it is smaller or shorter than all of them. Add smaller token "
                 "lengths or shorter frames, or filter such clips out."
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from ...errors import CheckpointError
 from ...files import json_value
+from ...hub import ZooModel, how_to_install, install_command, published
 from ...models.specs import Head, TransformerConfig, VAEConfig, Version
 from . import key_maps_transformer
 from .folder import is_file, is_folder
@@ -75,14 +76,14 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
     path = Path(path)
     if not is_folder(path):
         raise CheckpointError(
-            f"{path} is not a folder. Give an EasyAnimate checkpoint folder, which contains "
-            "transformer/, vae/, text_encoder/, tokenizer/ and scheduler/."
+            f"{_remedy(path)}{path} is not a folder. Give an EasyAnimate checkpoint folder, which "
+            "contains transformer/, vae/, text_encoder/, tokenizer/ and scheduler/."
         )
     missing = [name for name in ("transformer", "vae") if not (path / name).is_dir()]
     if missing:
         raise CheckpointError(
-            f"{path} has no {' and no '.join(name + '/' for name in missing)}: it is not an "
-            "EasyAnimate checkpoint folder, or its download is incomplete."
+            f"{_remedy(path)}{path} has no {' and no '.join(name + '/' for name in missing)}: it "
+            "is not an EasyAnimate checkpoint folder, or its download is incomplete."
         )
     transformer_files = read_denoiser_files(path / "transformer")
     found_vae = read_tensor_files(path / "vae")
@@ -105,6 +106,15 @@ def inspect_checkpoint(path: Path | str) -> CheckpointInfo:
         scheduler=read_json(path / "scheduler" / "scheduler_config.json"),
         text_encoders=tuple(read_tensor_files(path / name) for name in encoders),
     )
+
+
+def _remedy(path: Path) -> str:
+    """The beginning of a message: what downloads a folder with a published name; else ""."""
+    model = published(path.name)
+    if not isinstance(model, ZooModel):
+        return ""
+    command = install_command(model.name, path.absolute().parent)
+    return f"{how_to_install(model.name, command=command)}: "
 
 
 def model_size(num_parameters: int) -> str:

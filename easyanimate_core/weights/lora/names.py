@@ -12,13 +12,14 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, counted
 from ..files.key_maps_transformer import to_diffusers, to_original
 from ..files.spellings import DENOISER_WORDS, without_words
 
 #: Prefixes of dotted names: peft's and old diffusers', and those of weights.
 LORA_WORDS = ("base_model.", "unet.", *DENOISER_WORDS)
-_KOHYA = ("lora_unet_", "lora_transformer_", "lycoris_")
+KOHYA = "lora_unet_"
+_KOHYA = (KOHYA, "lora_transformer_", "lycoris_")
 _FLAT_WORDS = tuple(word.replace(".", "_") for word in LORA_WORDS)
 _TEXT = ("lora_te", "text_encoder.", "text_encoders.")
 #: to_q.processor.lora.down, processor.to_q_lora.down: the layer, and which of its matrices.
@@ -49,15 +50,12 @@ class LoraMatch:
         """A sentence on what matched; all matched layers are changed, or `num_changed` of them."""
         total = len(self.names) + len(self.unmatched)
         changed = len(self.modules) if num_changed is None else num_changed
-        layers = "1 layer is" if changed == 1 else f"{changed} layers are"
-        text = f"{len(self.names)} of {total} keys matched, {layers} changed."
+        are = "is" if changed == 1 else "are"
+        layers = f"{counted(changed, 'layer')} {are}"
+        text = f"{len(self.names)} of {counted(total, 'key')} matched, {layers} changed."
         if self.text:
-            keys = (
-                "1 key of a text encoder is"
-                if len(self.text) == 1
-                else (f"{len(self.text)} keys of a text encoder are")
-            )
-            text += f" {keys} not used."
+            are = "is" if len(self.text) == 1 else "are"
+            text += f" {counted(len(self.text), 'key')} of a text encoder {are} not used."
         return text
 
     def check(self, file: str, *, partial: bool) -> None:
@@ -72,7 +70,7 @@ class LoraMatch:
             )
         if self.unmatched and not partial:
             raise CheckpointError(
-                f"{len(self.unmatched)} keys of {file} fit no layer of this model "
+                f"No layer of this model fits {counted(len(self.unmatched), 'key')} of {file} "
                 f"({_some(self.unmatched)}): it was made for another size (7B, 12B) or version. "
                 "Choose the matching file, or allow a partial match."
             )
@@ -96,6 +94,26 @@ def match_lora(names: Iterable[str], modules: Iterable[str]) -> LoraMatch:
         else:
             matched[name] = found
     return LoraMatch(matched, tuple(unmatched), tuple(text))
+
+
+def for_comfyui(names: Iterable[str]) -> dict[str, str]:
+    """A LoRA file's `names` by those that ComfyUI's own loaders know, where they differ.
+
+    They ignore names of the original's trainer, which have two underscores after `lora_unet`.
+
+    Raises:
+        CheckpointError: The file has a name in both spellings.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        known = KOHYA + name.removeprefix(KOHYA).lstrip("_") if name.startswith(KOHYA) else name
+        if known in found:
+            raise CheckpointError(
+                f"The file has both {found[known]} and {name}, which are the same layer: it is not "
+                "clear which one counts. Remove one of them."
+            )
+        found[known] = name
+    return found
 
 
 def _kohya(name: str, underscored: Mapping[str, str]) -> tuple[str, str] | None:

@@ -211,6 +211,15 @@ with torch.inference_mode():
             strength_model=1.0,
         )
         found[f"LoraLoaderModelOnly {name}"] = gap(ksampler(by_core, texts, empty()), with_lora)
+    convert = probe.module("easyanimate_core.convert")
+    convert.convert(file, file.parent / "converted.safetensors", convert.Conversion(force=True))
+    for name in (file.name, "converted.safetensors"):
+        by_core = execute(
+            nodes.LoraLoaderModelOnly, model=model, lora_name=name, strength_model=1.0
+        )
+        found[f"core {name}"] = gap(ksampler(by_core, texts, empty()), with_lora)
+    converted, _ = lora.with_lora(model, file.parent / "converted.safetensors", 1.0, partial=False)
+    found["converted"] = gap(ksampler(converted, texts, empty()), with_lora)
     merge = nodes_model_merging.ModelMergeSimple
     for ratio, wanted in ((1.0, plain), (0.0, with_lora)):
         merged = execute(merge, model1=model, model2=changed, ratio=ratio)

@@ -7,6 +7,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import comfy.controlnet
 import comfy.patcher_extension
 import comfy.sample
 import torch
@@ -185,12 +186,26 @@ def first(made, **inputs):
     return out[0] if isinstance(out, tuple) else out.args[0]
 
 
-class DoublesValues:
-    """The convention of Flux: keyword arguments, a dictionary back."""
+class Control(comfy.controlnet.ControlBase):
+    """A ControlNet that gives nothing."""
 
-    def __call__(self, q, k, v, pe, attn_mask, extra_options):
-        told.append((extra_options["block_index"], extra_options["img_slice"], q.shape[2]))
-        return {"v": v * 2}
+    def get_control(self, *_):
+        return {"input": [], "output": []}
+
+    def copy(self):
+        return self
+
+
+def doubles_values(q, k, v, pe, attn_mask, extra_options):
+    """Flux's convention: by name, and a dictionary back."""
+    assert (pe, attn_mask, k.shape) == (None, None, q.shape)
+    told.append((extra_options["block_index"], extra_options["img_slice"], q.shape[2]))
+    return {"v": v * 2}
+
+
+def halves_output(out, extra_options):
+    assert extra_options["block_type"] == "double"
+    return out * 0.5
 
 
 def halves_video(args):
@@ -204,6 +219,15 @@ def longer_text(args):
 def override(attention, *args, **kwargs):
     told.append(kwargs["transformer_options"]["block_index"])
     return attention(*args, **kwargs) * 0.5
+
+
+def returns(make):
+    """A patch that returns what `make` makes of its first argument."""
+    return lambda first, *others: make(first) if others else None
+
+
+def returns_tuple(q, k, v, **more):
+    return (q, k, v, more)
 
 
 def replace_first_block(patch):
@@ -261,10 +285,8 @@ with torch.inference_mode():
 
     told = []
     for name, change in {
-        "attn1_patch": with_patch("set_model_attn1_patch", DoublesValues()),
-        "attn1_output_patch": with_patch(
-            "set_model_attn1_output_patch", lambda out, extra: out * 0.5
-        ),
+        "attn1_patch": with_patch("set_model_attn1_patch", doubles_values),
+        "attn1_output_patch": with_patch("set_model_attn1_output_patch", halves_output),
         "double_block": put("patches", {"double_block": [halves_video]}),
         "post_input": put("patches", {"post_input": [longer_text]}),
         "optimized_attention_override": put("optimized_attention_override", override),
@@ -283,6 +305,8 @@ with torch.inference_mode():
             found["NAG by hand"] = gap(
                 ksampler(nag(model), texts, empty(), steps=1), by_hand((5.0, 0.5, 1.5))
             )
+        both = ksampler(nag(model), texts, empty(batch=2), steps=STEPS)
+        found["NAG batch"] = gap(both[:1], ksampler(nag(model), texts, empty(), steps=STEPS))
         alone = probe.module("nodes.bridge.planning").one_prompt_at_a_time(nag(model))
         with warnings() as said:
             ksampler(alone, texts, empty())
@@ -301,6 +325,11 @@ with torch.inference_mode():
         for _ in range(2):
             ksampler(node("nodes_tomesd", "TomePatchModel")(model), texts, empty())
     found["two runs"] = said
+
+    shown = [[[states, {**more, "control": Control()}]] for ((states, more),) in texts]
+    with warnings() as said:
+        ksampler(model, shown, empty(), steps=STEPS)
+    found["ControlNet"] = said
 
     found["FreeU"] = probe.error(lambda: first(nodes_freelunch.FreeU, model=model))
     found["FreeU_V2"] = probe.error(lambda: first(nodes_freelunch.FreeU_V2, model=model))
@@ -374,18 +403,16 @@ with torch.inference_mode():
             "patch list": put("patches", {"attn1_output_patch": "x"}),
             "patch": put("patches", {"double_block": [None]}),
             "replacements": put("patches_replace", {"dit": {("double_block", 0): 3}}),
-            "output none": with_patch("set_model_attn1_output_patch", lambda out, extra: None),
+            "output none": with_patch("set_model_attn1_output_patch", returns(lambda _: None)),
             "output shape": with_patch(
-                "set_model_attn1_output_patch", lambda out, extra: out[:, 1:]
+                "set_model_attn1_output_patch", returns(lambda out: out[:, 1:])
             ),
-            "attention tuple": with_patch(
-                "set_model_attn1_patch", lambda q, k, v, **more: (q, k, v)
-            ),
-            "block none": replace_first_block(lambda args, extra: None),
+            "attention tuple": with_patch("set_model_attn1_patch", returns_tuple),
+            "block none": replace_first_block(returns(lambda _: None)),
             "block shape": replace_first_block(
-                lambda args, extra: {"img": args["img"][:, 1:], "txt": args["txt"]}
+                returns(lambda args: {"img": args["img"][:, 1:], "txt": args["txt"]})
             ),
-            "block key": replace_first_block(lambda args, extra: args["attention_mask"]),
+            "block key": replace_first_block(returns(lambda args: args["attention_mask"])),
             "other width": put(
                 "patches", {"double_block": [lambda args: {"img": args["img"] @ torch.ones(3, 3)}]}
             ),

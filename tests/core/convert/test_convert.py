@@ -39,7 +39,7 @@ from easyanimate_core.weights.files import (
 )
 from easyanimate_core.weights.files.detect import Layout
 from easyanimate_core.weights.stored import STORAGE_FORMATS, may_be_quantized, to_storage
-from tests.factories import V5, V5_1, pixels, quick
+from tests.factories import V5, V5_1, lora_tensors, pixels, quick
 
 WEIGHTS = "transformer/diffusion_pytorch_model.safetensors"
 LAYER = "transformer_blocks.0.attn1.to_q.weight"
@@ -672,3 +672,39 @@ def test_other_layouts_load_in_diffusers(source, tmp_path):
     name = key_maps_transformer.to_diffusers("transformer_blocks.0.attn2.to_q.weight")
     expected = load_file(source / WEIGHTS)["transformer_blocks.0.attn2.to_q.weight"]
     assert torch.equal(network.state_dict()[name], expected.float())
+
+
+# LoRAs
+
+
+def test_a_lora_is_renamed_for_comfyuis_own_loaders(tmp_path, capsys):
+    tensors = lora_tensors({LAYER.removesuffix(".weight"): (8, 8)})
+    save_file(tensors, tmp_path / "old.safetensors", {"ss_network_alpha": "2"})
+    assert main(["convert", str(tmp_path / "old.safetensors"), str(tmp_path / "new.safetensors")])\
+        == 0  # fmt: skip
+    assert "Renamed for ComfyUI's own LoRA loaders: 3 keys" in capsys.readouterr().out
+    made = load_file(tmp_path / "new.safetensors")
+    assert made.keys() == {name.replace("lora_unet__", "lora_unet_") for name in tensors}
+    for name, tensor in tensors.items():
+        assert torch.equal(made[name.replace("lora_unet__", "lora_unet_")], tensor)
+    assert read_tensor_files(tmp_path / "new.safetensors").metadata["ss_network_alpha"] == "2"
+
+    again = convert(tmp_path / "new.safetensors", tmp_path / "again.safetensors", Conversion())
+    assert again.notes == ()
+
+
+def test_a_lora_with_both_spellings_is_refused(tmp_path):
+    tensors = lora_tensors({LAYER.removesuffix(".weight"): (8, 8)})
+    both = tensors | {name.replace("t__", "t_"): value + 1 for name, value in tensors.items()}
+    save_file(both, tmp_path / "both.safetensors")
+    with pytest.raises(CheckpointError, match="has both lora_unet_"):
+        convert(tmp_path / "both.safetensors", tmp_path / "new.safetensors", Conversion())
+    assert not (tmp_path / "new.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["lora_unet___x.alpha", "lora_unet__.alpha", "lora_unet__x__y"])
+def test_underscores_of_a_lora_name(tmp_path, name):
+    save_file({f"{name}.lora_up.weight": torch.ones(2, 2)}, tmp_path / "odd.safetensors")
+    convert(tmp_path / "odd.safetensors", tmp_path / "new.safetensors", Conversion())
+    (made,) = load_file(tmp_path / "new.safetensors")
+    assert made == f"lora_unet_{name.removeprefix('lora_unet_').lstrip('_')}.lora_up.weight"

@@ -5,8 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from easyanimate_core.doctor import Section, State, count, fine, is_page, note, page, summary, told
-from easyanimate_core.doctor import wrong
+from easyanimate_core.doctor import (
+    Section,
+    State,
+    count,
+    fine,
+    is_page,
+    note,
+    page,
+    summary,
+    told,
+    wrong,
+)
 from easyanimate_core.doctor.page import HOME, LONGEST, SECRET, USER, scrubbed
 
 SECTIONS = (
@@ -69,7 +79,7 @@ def test_neither_the_home_folder_nor_the_user_is_named(at_home):
     assert scrubbed(f"in {at_home}.") == f"in {HOME}."
     assert scrubbed(f"{at_home}bert/x") == f"{at_home}bert/x"
     assert scrubbed("/mnt/ada/models and /mnt/adams") == f"/mnt/{USER}/models and /mnt/adams"
-    assert scrubbed(r"D:\Users\ada\x") == rf"D:\Users\{USER}\x"
+    assert scrubbed(r"D:\people\ada\x") == rf"D:\people\{USER}\x"
     assert "ada" not in page([Section("Folders", (fine(str(at_home)), note("x", str(at_home))))])
 
 

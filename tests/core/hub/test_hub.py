@@ -1,6 +1,7 @@
 """Downloads from a hub on this machine: what is fetched, resumed, checked and refused."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,12 @@ from easyanimate_core.hub import (
     find_missing,
     find_model,
     find_places,
+    how_to_install,
+    install_command,
     model_files,
     model_state,
     named_files,
+    published,
     transfer,
 )
 from tests.emulation import imitated
@@ -601,3 +605,41 @@ def test_a_record_that_a_program_has_for_itself_stops_no_download(hub, tmp_path)
     with opened_alone(tmp_path / ".easyanimate-download.new"):
         run(repository, tmp_path)
     assert files_of(tmp_path) == READ
+
+
+# How to get a model
+
+
+def test_the_command_downloads_what_it_names(hub, tmp_path):
+    command = install_command(NAME, tmp_path / "models")
+    done = subprocess.run(
+        shlex.split(command),
+        env={**os.environ, "HF_ENDPOINT": hub.url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "models" / NAME / WEIGHTS).read_bytes() == READ[WEIGHTS]
+
+
+def test_how_to_install():
+    shown = how_to_install(NAME, command=f"python install.py {NAME}", node=True)
+    assert shown == f"Run python install.py {NAME} (30 GB), or the node EasyAnimate Download Model"
+    lora = "EasyAnimateV5-7b-zh-InP-MPS"
+    assert how_to_install(lora, node=True) == f"Run {install_command(lora)} (1.12 GB)"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        (NAME, NAME),
+        (f"videos\\{NAME.lower()}\\", NAME),
+        ("a/EasyAnimateV5-7b-zh-InP-MPS.safetensors", "EasyAnimateV5-7b-zh-InP-MPS"),
+        (f"{NAME}-mine", None),
+        ("", None),
+    ],
+)
+def test_published(text, name):
+    found = published(text)
+    assert (found and found.name) == name

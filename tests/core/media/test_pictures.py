@@ -351,7 +351,7 @@ def test_a_pattern_is_a_clip(folder):
     assert shown(clip) == [8, 9, 10, 11, 12]
     (folder / "f_10.png").unlink()
     notes = read_video(folder / "f_%d.png").notes
-    assert notes[1] == "1 of its numbers have no picture and are skipped."
+    assert notes[1] == "Skipped: 1 number without a picture."
     assert shown(read_video(folder / "f_%02d.png")) == [11, 12]
 
 

@@ -79,10 +79,10 @@ def machine(monkeypatch):
         monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 * 10**9)
 
         def empty(*size, device=None, **how):
-            place = torch.device(device or "cpu")
+            place = torch.device(device or torch.get_default_device())
             if place.index is not None and place.index >= len(facts.get(place.type, [])):
                 raise RuntimeError("invalid device ordinal")
-            return real_empty(*size, **how)
+            return real_empty(*size, device="meta" if place.type == "meta" else None, **how)
 
         monkeypatch.setattr(torch, "empty", empty)
 
@@ -311,7 +311,10 @@ def test_doctor_names_the_remedy_where_no_card_can_be_used(machine, capsys):
     ("cuda", "said"),
     [
         (None, r"WRONG This machine has NVIDIA graphics hardware that this PyTorch .* cannot use"),
-        ("12.8", r"WRONG PyTorch was built for CUDA 12\.8 but cannot use this machine's NVIDIA card"),
+        (
+            "12.8",
+            r"WRONG PyTorch was built for CUDA 12\.8 but cannot use this machine's NVIDIA card",
+        ),
     ],
 )
 def test_doctor_tells_why_an_nvidia_card_is_not_used(machine, monkeypatch, capsys, cuda, said):

@@ -126,7 +126,7 @@ def test_a_short_clip_is_refused_or_holds_its_last_frame(length, frames):
     values = torch.arange(length, dtype=torch.float32) / 255
     clip = Clip(values[:, None, None, None].expand(-1, 16, 16, 3), 8.0)
     if frames > length:
-        with pytest.raises(InputError, match="short='repeat'"):
+        with pytest.raises(InputError, match="short: repeat"):
             align_clip(clip, height=16, width=16, frames=frames, fps=8.0)
     repeated = align_clip(clip, height=16, width=16, frames=frames, fps=8.0, short="repeat")
     assert len(repeated.frames) == frames

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from easyanimate_core.models.specs import Head
-from easyanimate_core.models.transformer import scaled_dot_product
+from easyanimate_core.models.transformer import Stretch, rotary_table, scaled_dot_product
 from easyanimate_core.tiny.checkpoint import make_tiny
 from easyanimate_core.weights.files import inspect_checkpoint
 from easyanimate_core.weights.loading import load_transformer
@@ -54,3 +54,19 @@ def test_attention_of_the_call_is_used_in_every_block(transformer, inputs):
 
     assert torch.equal(transformer(*inputs, attention=kernel), transformer(*inputs))
     assert len(calls) == transformer.config.num_layers
+
+
+def test_positions_may_be_stretched_and_shifted(transformer, inputs):
+    sample = inputs[0]
+    plain = transformer.rotary_table(sample)
+    unchanged = transformer.rotary_table(sample, Stretch())
+    assert all(torch.equal(a, b) for a, b in zip(plain, unchanged, strict=True))
+    # Every second of five frames is where the frames of three are.
+    full, half = rotary_table(8, (5, 4, 4)), rotary_table(8, (3, 4, 4))
+    doubled = rotary_table(8, (3, 4, 4), stretch=Stretch(scale=(2.0, 1.0, 1.0)))
+    later = rotary_table(8, (3, 4, 4), stretch=Stretch(shift=(2.0, 0.0, 0.0)))
+    for whole, plain_part, scaled, shifted in zip(full, half, doubled, later, strict=True):
+        frames = whole.unflatten(0, (5, 16))
+        assert torch.allclose(scaled.unflatten(0, (3, 16)), frames[::2])
+        assert torch.allclose(shifted.unflatten(0, (3, 16)), frames[2:])
+        assert not torch.allclose(plain_part, scaled)

@@ -142,7 +142,10 @@ def test_unreadable_file(tmp_path):
         (lambda: Intrinsics(fx=-1), "focal lengths"),
         (lambda: CameraPath(torch.zeros(2, 4, 4), (Intrinsics(),) * 2), "shape"),
         (lambda: CameraPath(torch.full((1, 3, 4), math.nan), (Intrinsics(),)), "NaN"),
-        (lambda: CameraPath(torch.zeros(2, 3, 4), (Intrinsics(),)), "1 intrinsics for 2"),
+        (
+            lambda: CameraPath(torch.zeros(2, 3, 4), (Intrinsics(),)),
+            "There is 1 intrinsic for 2 poses",
+        ),
         (
             lambda: plucker_embedding(CameraPath(torch.zeros(1, 3, 4), (Intrinsics(),)), 16, 16),
             "no inverse",

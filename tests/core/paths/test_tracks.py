@@ -170,8 +170,8 @@ def test_malformed_text(text, message):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Track(((1, 1),), times=(0, 1)), "1 points and 2 times"),
-        (lambda: Track(((1, 1),), visible=(True, True)), "1 points and 2 visible"),
+        (lambda: Track(((1, 1),), times=(0, 1)), "1 point and 2 times"),
+        (lambda: Track(((1, 1),), visible=(True, True)), "1 point and 2 visible"),
         (lambda: tracks_to_json([]), "no tracks"),
         (lambda: track_preview([], height=8, width=8, frames=1), "at least one track"),
         (lambda: track_preview([BENT], height=0, width=8, frames=1), "must be positive"),

@@ -172,7 +172,7 @@ def test_the_remedy_of_too_little_strength_is_one(steps, strength):
     with pytest.raises(SchedulerError) as caught:
         check_steps(steps, strength)
     message = str(caught.value)
-    assert f"strength {strength} of {steps} steps leaves no step" in message
+    assert f"strength {strength} of {steps} step{'s' * (steps > 1)} leaves no step" in message
     least_strength = float(message.rpartition("at least ")[2].removesuffix("."))
     check_steps(steps, least_strength)
     if "Use at least " in message:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import shlex
 import shutil
 
 import diffusers
@@ -327,6 +328,19 @@ def test_what_is_no_checkpoint_folder(tmp_path, checkpoint):
     ):
         with pytest.raises(CheckpointError, match=message):
             inspect_checkpoint(path)
+
+
+def test_a_published_model_that_is_missing_or_incomplete_names_the_command_first(tmp_path):
+    name = "EasyAnimateV5.1-7b-zh-InP"
+    command = f"install.py {name} --to {shlex.quote(str(tmp_path))} (30 GB): "
+    for rule in ("is not a folder", "has no transformer/ and no vae/"):
+        with pytest.raises(CheckpointError) as caught:
+            inspect_checkpoint(tmp_path / name)
+        before, found, after = str(caught.value).partition(command)
+        assert before.startswith("Run ")
+        assert found
+        assert after.startswith(f"{tmp_path / name} {rule}")
+        (tmp_path / name).mkdir(exist_ok=True)
 
 
 def test_another_model_is_refused(checkpoint_copy):

@@ -337,7 +337,7 @@ def test_a_partial_lora_needs_to_be_told(folder, lora_files, tmp_path, capsys):
     ]
     words += ["--steps", "1", "--output", str(tmp_path / "out.png"), "--lora", str(file)]
     assert main(words) == 2
-    assert "1 keys of part.safetensors fit no layer of this model" in capsys.readouterr().err
+    assert "No layer of this model fits 1 key of part.safetensors" in capsys.readouterr().err
     assert main([*words, "--lora-partial"]) == 0
     assert "note: part.safetensors: " in capsys.readouterr().out
 

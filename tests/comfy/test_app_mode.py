@@ -1,0 +1,68 @@
+"""The workflows in ComfyUI's App mode: the settings that they show, and a run."""
+
+import json
+
+import pytest
+
+from easyanimate_core import small_model
+from tools.workflows.canvas import FOLDER
+
+RUN_SECONDS = 300
+APPS = {
+    file.stem: workflow
+    for file in sorted(FOLDER.glob("*.json"))
+    for workflow in [json.loads(file.read_text(encoding="utf-8"))]
+    if workflow["extra"].get("linearData")
+}
+#: In App mode at once, as if its author had wanted that.
+OPEN = """async (workflow) => {
+  workflow.extra.linearMode = true
+  await app.loadGraphData(workflow)
+}"""
+
+
+def first_trial():
+    """The first workflow with the small model whose app shows a prompt."""
+    small = tuple(small_model.NAMES)
+    return next(w for w in APPS.values() if any(f'"{name}"' in json.dumps(w) for name in small))
+
+
+@pytest.fixture
+def page(browser_page, comfy_server):
+    if comfy_server.version.startswith("0.8."):
+        pytest.skip("its frontend has no App mode")
+    yield browser_page
+    browser_page.page.evaluate("() => app.graph.clear()")
+    assert not browser_page.page_errors
+
+
+@pytest.mark.newest_frontend
+@pytest.mark.skipif(not small_model.is_installed(), reason="the small model is not there")
+def test_run_shows_the_video(page, tmp_path):
+    tab = page.page
+    page.open_workflow(first_trial())
+    tab.get_by_label("Enter app mode").first.click()
+    prompt = tab.get_by_test_id("app-mode-widget-item").locator("textarea")
+    prompt.first.fill("A small blue square moves right on plain grey.")
+    tab.get_by_test_id("linear-run-button").get_by_role("button", name="Run").click()
+    video = tab.locator("video").first
+    video.wait_for(timeout=RUN_SECONDS * 1000)
+    tab.wait_for_function(
+        "() => [...document.querySelectorAll('video')].some((v) => v.videoWidth === 96)",
+        timeout=RUN_SECONDS * 1000,
+    )
+    tab.screenshot(path=tmp_path / "app.png")
+
+
+@pytest.mark.newest_frontend
+def test_each_app_has_its_settings(page):
+    """In the order of the file, each with its own label where names are the same."""
+    tab = page.page
+    for name, workflow in APPS.items():
+        tab.evaluate(OPEN, workflow)
+        items = tab.get_by_test_id("app-mode-widget-item")
+        settings = workflow["extra"]["linearData"]["inputs"]
+        items.nth(len(settings) - 1).wait_for()
+        labels = tab.get_by_test_id("builder-widget-label").all_inner_texts()
+        assert len(labels) == len(settings), (name, labels)
+        assert len(set(labels)) == len(labels), (name, labels)
