@@ -342,7 +342,9 @@ def _size_note(size: dict[str, int], source: str) -> str:
 def _length_note(asked: int, length: int, *, is_image: bool = False) -> list[str]:
     if is_image or asked == length:
         return []
-    return [f"video_length is {asked}; {length} frames are made (4n + 1, as many as there are)."]
+    return [
+        f"video_length is {asked}; {length} frames are made: 4n + 1, at most those of the source."
+    ]
 
 
 def _path(text: str) -> CameraPath:

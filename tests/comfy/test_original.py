@@ -3,6 +3,7 @@
 import copy
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -248,7 +249,7 @@ def test_the_node_says_what_the_nodes_that_it_expands_into_say(frontend, comfy_s
         notes = frontend.page.evaluate(NOTES)
         lines = notes["EasyAnimateV5_I2VSampler"].splitlines()
         assert lines[:2] == [
-            "video_length is 7; 5 frames are made (4n + 1, as many as there are).",
+            "video_length is 7; 5 frames are made: 4n + 1, at most those of the source.",
             "The size is 512 x 512, the closest to the shape of the image.",
         ]
         cut_off = [line.split(" is too long")[0] for line in lines[2:]]
@@ -402,6 +403,47 @@ def test_a_text_of_another_node_is_a_prompt(comfy_server):
     plain = comfy_server.run_prompt(prompt).files("frames")
     prompt["positive"] = node("PrimitiveStringMultiline", value=POSITIVE)
     assert pixels(comfy_server.run_prompt(prompt).files("frames")[0]) == pixels(plain[0])
+
+
+def test_a_node_of_another_pack_may_stand_between_model_and_sampler(comfy_server):
+    prompt = old_prompt("T2V")
+    plain = comfy_server.run_prompt(prompt).files("frames")
+    prompt["between"] = node("ProbePassModel", model=["model", 0])
+    prompt["old"]["inputs"]["easyanimate_model"] = ["between", 0]
+    assert pixels(comfy_server.run_prompt(prompt).files("frames")[0]) == pixels(plain[0])
+
+
+def test_the_loader_feeds_the_new_nodes_too(comfy_server):
+    prompt = old_prompt("T2V")
+    plain = comfy_server.run_prompt(prompt).files("frames")
+    prompt["text"] = node(
+        "EasyAnimateTextEncode", clip=["model", 2], positive=POSITIVE, negative=NEGATIVE
+    )
+    size = {"width": 96, "height": 64, "length": LENGTH, "batch_size": 1}
+    prompt["empty"] = node("EasyAnimateEmptyLatentVideo", **size)
+    prompt["sample"] = node(
+        "KSampler",
+        model=["model", 1],
+        positive=["text", 0],
+        negative=["text", 1],
+        latent_image=["empty", 0],
+        sampler_name="euler",
+        scheduler="normal",
+        seed=43,
+        steps=2,
+        cfg=6.0,
+        denoise=1.0,
+    )
+    prompt["decode"] = node("VAEDecode", vae=["model", 3], samples=["sample", 0])
+    prompt["frames"]["inputs"]["images"] = ["decode", 0]
+    made = comfy_server.run_prompt(prompt).files("frames")
+    assert len(made) == len(plain)
+    assert np.abs(array(made[0]) - array(plain[0])).max() <= 1
+
+
+def array(file):
+    with Image.open(file) as picture:
+        return np.asarray(picture).astype(int)
 
 
 def test_a_lora_changes_the_model_and_a_new_seed_encodes_no_text_again(comfy_server):

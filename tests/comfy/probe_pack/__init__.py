@@ -1,7 +1,7 @@
 """A node pack of the tests: counts what this project keeps alive in a server.
 
-`/easyanimate_probe` answers the number of live objects per class and the bytes of live tensors. Two
-nodes have the ids and sockets of KJNodes', which the original pack's workflow of trajectories has.
+`/easyanimate_probe` answers the number of live objects per class and the bytes of live tensors. Its
+nodes stand for those of other packs in workflows of the original: two of KJNodes, and a switch.
 """
 
 import gc
@@ -41,7 +41,22 @@ class AppendStringsToList:
         return ([string1, string2],)
 
 
+class PassModel:
+    """What switches of other packs do with the original's model."""
+
+    RETURN_TYPES = ("EASYANIMATESMODEL",)
+    FUNCTION = "run"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"model": ("EASYANIMATESMODEL",)}}
+
+    def run(self, model):
+        return (model,)
+
+
 NODE_CLASS_MAPPINGS = {
+    "ProbePassModel": PassModel,
     "SplineEditor": SplineEditor,
     "AppendStringsToList": AppendStringsToList,
 }
