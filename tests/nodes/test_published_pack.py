@@ -19,7 +19,15 @@ ROOT = Path(__file__).parents[2]
 CORE = PurePosixPath("easyanimate_core")
 FOLDERS = ("easyanimate_core", "nodes")
 COMMANDS = {name.replace("_", "-"): CORE / "cli" / f"{name}.py" for name in _COMMANDS}
-LEFT_OUT = ("make-clips", "evaluate", "evaluate-meaning", "compare-runs", "make-tiny", "demo")
+LEFT_OUT = (
+    "make-clips",
+    "evaluate",
+    "evaluate-meaning",
+    "compare-runs",
+    "make-tiny",
+    "demo",
+    "app",
+)
 #: Modules that import what is left out, after a check that refuses it.
 CHECKED = {CORE / "__init__.py", CORE / "training" / "clips.py", CORE / "training" / "config.py"}
 
@@ -100,6 +108,16 @@ def test_every_included_module_is_reached():
             reached.add(file)
             waiting += imported_by(file) & files
     assert {file for file in files if file.suffix == ".py"} == reached
+
+
+def test_every_included_command_is_one_that_its_users_read_of():
+    """In messages, help pages and the documentation; what is in no text cannot be reached."""
+    pages = [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "web").rglob("*.md")]
+    codes = [ROOT / file for file in shipped() if file.suffix == ".py"]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in (*pages, *codes))
+    called = r"(?:easyanimate_core|easyanimate\.py) +|own_command\(\s*[\"']"
+    named = {*re.findall(rf"(?:{called})([a-z-]+)", text)}
+    assert COMMANDS.keys() - set(LEFT_OUT) <= named
 
 
 def test_messages_name_included_commands():

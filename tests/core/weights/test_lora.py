@@ -23,6 +23,11 @@ FLAT = "transformer_blocks_0_"
         (f"diffusion_model.{BLOCK}ff.net.2.lora_A.weight", "ff.net.2", "lora_A.weight"),
         (f"base_model.model.{BLOCK}ff.net.2.lora_A.default.weight", "ff.net.2", "lora_A.weight"),
         (f"{BLOCK}attn2.to_q.lora_down.weight", "attn2.to_q", "lora_down.weight"),
+        (
+            f"transformer.base_model.model.{BLOCK}attn1.to_q.lora.up.weight",
+            "attn1.to_q",
+            "lora.up.weight",
+        ),
     ],
 )
 def test_names_of_every_habit(name, module, rest):
@@ -44,8 +49,10 @@ def test_report_counts_keys_layers_and_text():
 UP = f"lora_unet_{FLAT}attn1_to_q.lora_up.weight"
 
 
-def test_a_file_that_fits_nothing_is_refused():
-    match = match_lora(["lora_unet_down_blocks_0.alpha"], MODULES)
+@pytest.mark.parametrize("name", ["lora_unet_down_blocks_0.alpha", UP.replace("q.", "q_."),
+                                  UP.replace("attn1_", "attn1__")])  # fmt: skip
+def test_a_file_that_fits_nothing_is_refused(name):
+    match = match_lora([name], MODULES)
     with pytest.raises(CheckpointError, match=r"No key of sd\.safetensors fits"):
         match.check("sd.safetensors", partial=True)
 
