@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from .media import load_clip, load_image
 from .networks import Networks
+from .pipeline import Pipeline
 from .progress import Progress, silent
 from .tasks import ImageToVideo, RegionEdit, Task, VideoToVideo
 from .text import load_qwen_tokenizer
 from .text.enhance import LongPrompt, Request, check_request, enhance_prompt
-
-if TYPE_CHECKING:
-    from .pipeline import Pipeline
 
 _SECONDS = 1.0  # of a clip, of which the first frame is used
 

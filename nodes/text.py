@@ -163,6 +163,28 @@ class LoadConditioning(io.ComfyNode):
         return io.NodeOutput(positive, negative, report)
 
 
+def _drawing_widgets() -> list[io.Input]:
+    """Seed and limit of a long prompt."""
+    return [
+        io.Int.Input(
+            "seed",
+            default=43,
+            min=0,
+            max=inputs.SEED_MAX,
+            control_after_generate=False,
+            tooltip="The same seed writes the same prompt; another seed, another one.",
+        ),
+        io.Int.Input(
+            "max_tokens",
+            default=200,
+            min=MIN_TOKENS,
+            max=MAX_TOKENS,
+            tooltip="Where to stop if it does not end before. The text encoder reads 256 "
+            "tokens, about 20 of which are not the prompt's.",
+        ),
+    ]
+
+
 class EnhancePrompt(io.ComfyNode):
     """Writes a long prompt from a short one."""
 
@@ -190,22 +212,7 @@ class EnhancePrompt(io.ComfyNode):
                     default=next(iter(_LANGUAGES)),
                     tooltip="The language of the long prompt.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=43,
-                    min=0,
-                    max=inputs.SEED_MAX,
-                    control_after_generate=False,
-                    tooltip="The same seed writes the same prompt; another seed, another one.",
-                ),
-                io.Int.Input(
-                    "max_tokens",
-                    default=200,
-                    min=MIN_TOKENS,
-                    max=MAX_TOKENS,
-                    tooltip="Where to stop if it does not end before. The text encoder reads 256 "
-                    "tokens, about 20 of which are not the prompt's.",
-                ),
+                *_drawing_widgets(),
                 io.Image.Input(
                     "image",
                     optional=True,

@@ -588,3 +588,36 @@ def test_a_start_picture_of_another_size_is_noted(generate, tmp_path):
     status, said, _ = generate(V5_1, Head.INPAINT, "--start-image", wide)
     assert status == 0
     assert "note: The image at frame 0 is cropped to 64 x 96: 50% cut off." in said.out
+
+
+# Long prompts
+
+
+def test_a_long_prompt_is_printed_and_kept_in_the_recipe(generate):
+    status, printed, output = generate(V5_1, Head.INPAINT, "--start-image", "@picture.png",
+                                       "--enhance", "en")  # fmt: skip
+    assert status == 0
+    recipe = Recipe.read(output)
+    assert recipe.original_prompts == ("A dog.",)
+    (long,) = recipe.prompts
+    assert long not in ("", "A dog.")
+    assert "prompt: " in printed.out
+    again = output.with_name("again.mp4")
+    assert main(["generate", "--recipe", str(output), "--yes", "--output", str(again)]) == 0
+    assert Recipe.read(again).prompts == recipe.prompts
+    assert Recipe.read(again).original_prompts == ("A dog.",)
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "said"),
+    [
+        (V5, (), "cannot write prompts. Use a V5.1 checkpoint"),
+        (None, (), "small model"),
+        (V5_1, ("--embeddings", "x.safetensors"), "--enhance writes a prompt"),
+    ],
+)
+def test_what_cannot_write_a_long_prompt_says_so(generate, version, options, said):
+    status, printed, output = generate(version, Head.INPAINT, "--enhance", *options)
+    assert status != 0
+    assert said in printed.err
+    assert not output.exists()
