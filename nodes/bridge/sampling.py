@@ -10,7 +10,6 @@ import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 from torch import Tensor
 
@@ -26,6 +25,7 @@ from ...easyanimate_core.sampling import (
     make_schedule,
 )
 from .denoiser import denoiser_info, flow_shift
+from .live_preview import preview_callback
 
 _RESCALE_KEY = "sampler_cfg_function"
 
@@ -95,7 +95,7 @@ def sample(
         negative,
         start,
         noise_mask=latent.get("noise_mask"),
-        callback=latent_preview.prepare_callback(model, len(schedule.timesteps)),
+        callback=preview_callback(model, len(schedule.timesteps)),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=settings.seed,
     )

@@ -28,16 +28,16 @@ PADDING, GAP = 20, 30
 #: Width and minimum height of nodes: what every frontend needs in either renderer once the node has
 #: reported on its run (`tests/comfy/test_layout.py` measures it), and room for their content.
 SIZES = {
-    NOTE: (400, 200),
+    NOTE: (380, 200),
     "CLIPTextEncode": (360, 170),
     "ContextWindowsManual": (400, 410),
-    "CreateVideo": (440, 116),
-    "EasyAnimateCamera": (340, 560),
+    "CreateVideo": (420, 116),
+    "EasyAnimateCamera": (340, 520),
     "EasyAnimateCameraFile": (360, 260),
     "EasyAnimateCameraKeyframes": (360, 260),
-    "EasyAnimateCameraMove": (360, 330),
+    "EasyAnimateCameraMove": (360, 322),
     "EasyAnimateControl": (340, 490),
-    "EasyAnimateDecode": (440, 180),
+    "EasyAnimateDecode": (420, 180),
     "EasyAnimateEmptyLatentVideo": (400, 220),
     "EasyAnimateImageToVideo": (340, 470),
     "EasyAnimateInpaint": (340, 524),
@@ -45,7 +45,7 @@ SIZES = {
     "EasyAnimateLoadLora": (360, 250),
     "EasyAnimatePinFrames": (340, 196),
     "EasyAnimatePreprocess": (300, 324),
-    "EasyAnimateSampler": (380, 440),
+    "EasyAnimateSampler": (360, 390),
     "EasyAnimateTextEncode": (360, 300),
     "EasyAnimateTrainLora": (360, 460),
     "EasyAnimateTrajectory": (420, 900),
@@ -56,12 +56,12 @@ SIZES = {
     "KSampler": (400, 480),
     "LoadImage": (300, 360),
     "LoadVideo": (390, 350),
-    "PreviewImage": (300, 260),
-    "SaveImage": (440, 480),
-    "SaveVideo": (440, 370),
-    "VAEDecode": (440, 90),
+    "PreviewImage": (300, 240),
+    "SaveImage": (420, 480),
+    "SaveVideo": (420, 370),
+    "VAEDecode": (420, 90),
     "VHS_LoadVideo": (390, 570),
-    "VHS_VideoCombine": (440, 600),
+    "VHS_VideoCombine": (420, 600),
 }
 #: Nodes that fill the rest of their column, up to this height: text, images, videos.
 ELASTIC = {

@@ -77,7 +77,8 @@ def pinned_control(draft: Draft) -> Columns:
         end_image=end["IMAGE"],
     )
     draft.latent = pinned["latent"]
-    group = Group(SHOWN, [clip.nodes, [start, end], [*drawn, shown, pinned]])
+    detector, preview = drawn
+    group = Group(SHOWN, [[*clip.nodes, preview], [start, end], [detector, shown, pinned]])
     return [[*before, draft.sample()], [group], [draft.save()]]
 
 
@@ -146,7 +147,7 @@ def _camera_of(draft: Draft, before: list[Group], path: list[Node]) -> Columns:
         reference_image=reference["IMAGE"],
         camera_path=path[-1]["camera_path"],
     )
-    group = Group(SHOWN, [[*path, preview], [reference, shown]])
+    group = Group(SHOWN, [path, [preview, reference, shown]])
     return [[*before, draft.sample()], [group], [draft.save()]]
 
 

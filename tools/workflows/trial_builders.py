@@ -79,9 +79,11 @@ def control(draft: Draft) -> Columns:
     draft.model = other["MODEL"]
     copied = _sampler(draft, Said("Second: its copy", "第二步：照它再做一段"), _SHOWN_SAMPLING)
     draft.latent = copied["latent"]
-    group = Group(SHOWN, [[decode, edges, preview], [empty, shown]])
+    group = Group(SHOWN, [[decode, edges], [empty, shown]])
     sampling = Group(SAMPLE, [[sampled], [copied]])
-    return [[load, prompt], [group, sampling], [draft.save()]]
+    save = draft.save()
+    save.columns[0].append(preview)  # beside the result, which follows it
+    return [[load, prompt], [group, sampling], [save]]
 
 
 def camera(draft: Draft) -> Columns:
