@@ -1,4 +1,4 @@
-"""Nodes of the ready-made workflows lie apart and inside their groups, as every renderer draws them.
+"""Nodes of the ready-made workflows lie apart and inside their groups, in every renderer.
 
 Nodes 2.0 draws nodes taller than the canvas does, and a node grows once it has reported on its run.
 """
@@ -78,7 +78,7 @@ def test_nothing_overlaps_once_nodes_have_reported(browser_page, comfy_server, t
         for file in sorted(FOLDER.glob("*.json")):
             workflow = json.loads(file.read_text(encoding="utf-8"))
             page.evaluate(OPEN, [workflow, SCALE, REPORT])
-            page.wait_for_timeout(700)
+            page.wait_for_timeout(400)
             wrong = faults(page.evaluate(RECTANGLES, TITLE), page.evaluate(GROUPS))
             if wrong:
                 found[file.stem] = wrong

@@ -14,7 +14,7 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from easyanimate_core import Pipeline, Settings
+from easyanimate_core import ImageToVideo, Pipeline, Settings
 from easyanimate_core.cli import demo
 from easyanimate_core.files import atomic_file
 from easyanimate_core.media.writer import to_bytes
@@ -93,14 +93,19 @@ def write_pictures() -> None:
 def drawn(row: demo.Row, result: Any) -> list[Image.Image]:
     """The frames of a picture: the inputs, or the prompt where there are none, and the result."""
     frames, reference = demo.given_frames(row.task)
-    is_rays = row.name.startswith("camera")
+    stills = [] if reference is None else [to_bytes(reference)]
+    if isinstance(row.task, ImageToVideo):
+        given = [row.task.start, row.task.end, *(row.task.keyframes or {}).values()]
+        stills = [to_bytes(picture[0]) for picture in given if picture is not None][:2]
+        frames = None
+    if row.name.startswith("camera"):  # its rays tell little as colours
+        frames = None
     pictures = []
     for index, after in enumerate(to_bytes(result)):
         canvas = Image.new("RGB", SIZE, BACKGROUND)
         top = (SIZE[1] - SIDE) // 2
         right = SIZE[0] - MARGIN - SIDE
-        before = [] if frames is None or is_rays else [to_bytes(frames)[index]]
-        before += [] if reference is None else [to_bytes(reference)]
+        before = [*([] if frames is None else [to_bytes(frames)[index]]), *stills]
         _draw_inputs(canvas, before, row.caption or row.prompt, top)
         _arrow(canvas, (MARGIN + SIDE + right) // 2, SIZE[1] // 2)
         canvas.paste(_scaled(after, SIDE), (right, top))
