@@ -192,7 +192,8 @@ def read_texts(language: str, file: str = "nodeDefs.json") -> dict[str, Any]:
 def with_tables(page: str, node: Node, texts: Texts, language: str) -> str:
     """A help page with its tables of inputs and outputs regenerated.
 
-    They have two columns, which fit ComfyUI's narrow help panel. `texts` are the node's texts in the page's language.
+    They have two columns, which fit ComfyUI's narrow help panel. `texts` are the node's, in the
+    page's language.
     """
     words = WORDS[language]
     inputs = [
