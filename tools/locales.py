@@ -78,8 +78,10 @@ class Words:
 
     inputs: str
     outputs: str
-    input_columns: tuple[str, ...]
-    output_columns: tuple[str, ...]
+    input_columns: tuple[str, str]
+    output_columns: tuple[str, str]
+    facts: str
+    default: str
     optional: str
     file: str
     text: str
@@ -94,8 +96,10 @@ WORDS = {
     "en": Words(
         inputs="Inputs",
         outputs="Outputs",
-        input_columns=("Input", "Meaning", "Limits", "Default"),
-        output_columns=("Output", "Type", "Meaning"),
+        input_columns=("Input", "Meaning"),
+        output_columns=("Output", "Meaning"),
+        facts="{} *{}.*",
+        default="{}; default {}",
         optional="{}, optional",
         file="one from the list",
         text="text",
@@ -108,8 +112,10 @@ WORDS = {
     "zh": Words(
         inputs="输入",
         outputs="输出",
-        input_columns=("输入", "含义", "取值", "默认值"),
-        output_columns=("输出", "类型", "含义"),
+        input_columns=("输入", "含义"),
+        output_columns=("输出", "含义"),
+        facts="{}*{}。*",
+        default="{}；默认 {}",
         optional="{}，可选",
         file="从列表中选择",
         text="文本",
@@ -199,20 +205,19 @@ def read_texts(language: str, file: str = "nodeDefs.json") -> dict[str, Any]:
 def with_tables(page: str, node: Node, texts: Texts, language: str) -> str:
     """A help page with its tables of inputs and outputs regenerated.
 
-    `texts` are the node's texts in the page's language.
+    They have two columns, which fit ComfyUI's narrow help panel. `texts` are the node's, in the
+    page's language.
     """
     words = WORDS[language]
     inputs = [
         (
             _named(entry.name, text["name"]),
-            text["tooltip"],
-            _limits(node.id, entry, words),
-            _default(node.id, entry, words),
+            words.facts.format(text["tooltip"], _facts(node.id, entry, words)),
         )
         for entry, text in zip(node.inputs, texts["inputs"].values(), strict=True)
     ]
     outputs = [
-        (_named(name, text["name"]), kind, text["tooltip"])
+        (_named(name, text["name"]), words.facts.format(text["tooltip"], kind))
         for (name, kind, _), text in zip(node.outputs, texts["outputs"].values(), strict=True)
     ]
     page = _with_section(page, words.inputs, _table(words.input_columns, inputs))
@@ -222,6 +227,12 @@ def with_tables(page: str, node: Node, texts: Texts, language: str) -> str:
 def _named(name: str, shown: str) -> str:
     """The name in the code, and the displayed one if it differs."""
     return f"`{name}`" if name.lower() == shown.lower() else f"`{name}` {shown}"
+
+
+def _facts(node: str, entry: Input, words: Words) -> str:
+    """The limits, and the default if there is one."""
+    limits, default = _limits(node, entry, words), _default(node, entry, words)
+    return words.default.format(limits, default) if default else limits
 
 
 def _limits(node: str, entry: Input, words: Words) -> str:

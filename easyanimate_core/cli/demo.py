@@ -86,12 +86,12 @@ def run(arguments: argparse.Namespace) -> int:
         height=HEIGHT, width=WIDTH, steps=arguments.steps, guidance_scale=GUIDANCE, frames=FRAMES
     )
     check_steps(arguments.steps, STRENGTH)
-    rows = list(_rows())
-    _check_outputs(arguments, rows)
+    chosen = list(rows())
+    _check_outputs(arguments, chosen)
     strips: list[tuple[str, Any]] = []
     pipelines: dict[tuple[Version, Head], Any] = {}
     print(f"{'mode':<34}{'size':>9}{'frames':>8}{'steps':>7}{'seconds':>9}{'peak memory':>13}")
-    for row in rows:
+    for row in chosen:
         key = (row.version, row.head)
         if key not in pipelines:
             pipelines[key] = _pipeline(arguments, *key)
@@ -125,7 +125,8 @@ def _check_outputs(arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
     check_results([sheet], force=arguments.force)
 
 
-def _rows() -> Iterator[Row]:
+def rows() -> Iterator[Row]:
+    """Every mode with its scene."""
     yield from _from_text()
     yield from _from_pictures()
     yield from _from_clips()
@@ -250,8 +251,22 @@ def _scene(index: int, kind: str) -> tuple[str, Any]:
 def _strip(task: Any, made: Any) -> Any:
     """Frames of one row: the inputs at the first and the last frame, then the result.
 
-    A region to generate is darkened, camera rays are shown as the colours of their directions, and
-    a reference takes the second place.
+    A reference takes the second place.
+    """
+    import torch
+
+    frames, reference = given_frames(task)
+    given = torch.full((2, HEIGHT, WIDTH, 3), 0.1) if frames is None else frames[[0, -1]]
+    if reference is not None:
+        given[1] = reference
+    places = torch.linspace(0, len(made) - 1, CELLS - 2).round().long()
+    return torch.cat([given, made[places]])
+
+
+def given_frames(task: Any) -> tuple[Any, Any]:
+    """What a task is shown: frames [F, H, W, 3] and a reference [H, W, 3], each None if missing.
+
+    A region to generate is darkened, camera rays are shown as the colours of their directions.
     """
     import torch
 
@@ -259,19 +274,16 @@ def _strip(task: Any, made: Any) -> Any:
     from ..tasks import Target
 
     sources = task.load().align(Target(HEIGHT, WIDTH, FRAMES))
-    given = torch.full((2, HEIGHT, WIDTH, 3), 0.1)
+    given = None
     shown = sources.video if sources.video is not None else sources.control
     if shown is not None:
-        frames = from_model_range(shown[0])
+        given = from_model_range(shown[0])
         if sources.mask is not None:
-            frames = torch.where(sources.mask[0, 0, ..., None] > 0.5, frames * 0.2 + 0.1, frames)
-        given = frames[[0, -1]]
+            given = torch.where(sources.mask[0, 0, ..., None] > 0.5, given * 0.2 + 0.1, given)
     if sources.plucker is not None:
-        given = (sources.plucker[[0, -1], ..., 3:] / 2 + 0.5).clamp(0, 1)
-    if sources.reference is not None:
-        given[1] = from_model_range(sources.reference[0])[0]
-    places = torch.linspace(0, len(made) - 1, CELLS - 2).round().long()
-    return torch.cat([given, made[places]])
+        given = (sources.plucker[..., 3:] / 2 + 0.5).clamp(0, 1)
+    reference = sources.reference
+    return given, None if reference is None else from_model_range(reference[0])[0]
 
 
 def _pipeline(arguments: argparse.Namespace, version: Version, head: Head) -> Any:

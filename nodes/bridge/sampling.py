@@ -10,7 +10,6 @@ import comfy.model_sampling
 import comfy.sample
 import comfy.samplers
 import comfy.utils
-import latent_preview
 import torch
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from ...easyanimate_core.sampling import (
 )
 from .denoiser import denoiser_info, flow_shift
 from .hooks import made_by
+from .live_preview import preview_callback
 from .step_cache import KEY as STEP_CACHE
 
 _RESCALE_KEY = "sampler_cfg_function"
@@ -98,7 +98,7 @@ def sample(
         negative,
         start,
         noise_mask=latent.get("noise_mask"),
-        callback=latent_preview.prepare_callback(model, len(schedule.timesteps)),
+        callback=preview_callback(model, len(schedule.timesteps)),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=settings.seed,
     )

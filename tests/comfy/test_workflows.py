@@ -32,7 +32,7 @@ FILES = {file.stem: file for file in FOLDER.glob("*.json")}
 WIDTH, HEIGHT, LENGTH, STEPS, FPS = 96, 64, 9, 2, 8
 #: In the names of those that run as they are shipped, with the small model of the pack.
 TRIAL = "Try it"
-LONG = "Long video with context windows"
+LONG = "Text to video - long"
 LONG_LENGTH = 65  # 17 latent frames: two windows
 #: By the lengths of the workflows; two halves share a frame.
 LENGTHS = {1: 1, 25: 5, 49: LENGTH, 97: LONG_LENGTH}
@@ -57,12 +57,11 @@ SOURCES = {
 PICKLES = ("ControlNetHED.pth", "body_pose_model.pth", "mlsd_large_512_fp32.pth", "netG.pth")
 #: As they are, some with files that nobody chose yet.
 AS_SHIPPED = (
-    "Text to video",
-    "Image to video",
-    "Video to video",
-    "Video inpaint (VHS)",
-    "Control OpenPose",
-    "LoRA",
+    "2 Text to video",
+    "3 Image to video",
+    "4 Video to video",
+    "5 Control - pose",
+    "8 VHS - video to video",
 )
 
 
@@ -102,8 +101,6 @@ def small(name):
                 changed[widget] = MASK if node["title"].startswith("Mask") else source
                 if draws and source == CLIP:
                     changed[widget] = SHORT_CLIP
-        if node["type"] == "EasyAnimateLoadLora" and not values["lora"]:
-            changed["lora"] = comfyui_base.LORA
         set_values(node, **changed)
     return workflow
 
@@ -209,7 +206,7 @@ def test_the_small_model_stands_at_the_end_of_the_list(comfy_server, node):
 
 @pytest.mark.parametrize("mode", AS_SHIPPED)
 def test_it_opens_without_complaint_before_files_are_chosen(frontend, mode):
-    report = frontend.open_workflow(read(f"EasyAnimate V5.1 - {mode}"))
+    report = frontend.open_workflow(read(mode))
     faults = report.faults
     unchosen = faults.pop("invalid_values", [])
     assert not faults
@@ -217,7 +214,7 @@ def test_it_opens_without_complaint_before_files_are_chosen(frontend, mode):
 
 
 def test_a_missing_lora_is_offered_for_download(frontend):
-    workflow = read("EasyAnimate V5 - LoRA")
+    workflow = read("7 LoRA")
     (node,) = (n for n in workflow["nodes"] if n["type"] == "EasyAnimateLoadLora")
     missing = f"missing-{REWARD_LORA['name']}"
     set_values(node, lora=missing)

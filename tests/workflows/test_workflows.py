@@ -11,63 +11,54 @@ import pytest
 from PIL import Image
 
 from easyanimate_core import small_model
+from easyanimate_core.hub import find_model
 from easyanimate_core.models.specs import Head
 from easyanimate_core.preprocess import KINDS
 from easyanimate_core.shapes.scenes import caption, make_scene
 from tools.workflows import catalog, schemas
 from tools.workflows.canvas import CORE_ORIGIN, FOLDER, VIDEO_HELPER_ORIGIN, pack_origin
 
-V5_1_MODES = (
-    "Text to video",
-    "Text to image",
-    "Image to video",
-    "Start and end image",
-    "Video inpaint",
-    "Video to video",
-    "Control",
-    "Control with reference",
-    "Camera",
-    "Camera moves",
-    "Camera keyframes",
-    "Camera file",
-    "Control mixed",
-    "Control with start and end image",
-    "Trajectory",
-    "LoRA",
-    "Train LoRA",
-    "Long video with context windows",
-    "KSampler text to video",
-)
-#: What the Control models were trained with, and the detectors whose weights the notes name.
-KIND_MODES = {
-    "Control OpenPose": ["openpose"],
-    "Control DWPose": ["dwpose"],
-    "Control Scribble HED": ["scribble_hed", "scribble_pidi"],
-    "Control Scribble XDoG": ["scribble_xdog"],
-    "Control Canny": ["canny"],
-    "Control Anime lineart": ["lineart_anime"],
-    "Control M-LSD": ["mlsd"],
-    "Control HED": ["hed"],
-    "Control Depth": ["depth_anything_v2", "depth_zoe", "depth_midas"],
-}
 #: With the small model of the pack: they run on a fresh install.
 TRIALS = {
-    "Try it with text": Head.INPAINT,
-    "Try it with a start image": Head.INPAINT,
-    "Try it with a control video": Head.INPAINT,
-    "Try it with a camera": Head.CAMERA,
+    "1 Try it - text": Head.INPAINT,
+    "1 Try it - start image": Head.INPAINT,
+    "1 Try it - control video": Head.INPAINT,
+    "1 Try it - camera": Head.CAMERA,
 }
-V5_MODES = ("Text to video", "Image to video", "Video to video", "Control", "LoRA")
+#: Every mode once with ComfyUI's own nodes, each kind of source with VideoHelperSuite, and V5.
 NAMES = [
-    *(f"EasyAnimate V5.1 - {mode}" for mode in (*V5_1_MODES, *KIND_MODES, *TRIALS)),
-    *(f"EasyAnimate V5 - {mode}" for mode in V5_MODES),
+    *TRIALS,
+    "2 Text to video",
+    "2 Text to video - long",
+    "2 Text to video - KSampler",
+    "2 Text to image",
+    "3 Image to video",
+    "3 Start and end image",
+    "4 Video to video",
+    "4 Video inpaint",
+    "5 Control - any kind",
+    "5 Control - pose",
+    "5 Control - two mixed",
+    "5 Control - start and end",
+    "5 Control - ready video",
+    "6 Camera - one move",
+    "6 Camera - several moves",
+    "6 Camera - keyframes",
+    "6 Camera - file",
+    "6 Trajectory",
+    "7 LoRA",
+    "7 Train a LoRA",
+    "8 VHS - image to video",
+    "8 VHS - video to video",
+    "8 VHS - control",
+    "9 V5 - text to video",
+    "9 V5 - image to video",
+    "9 V5 - control",
 ]
-VHS = " (VHS)"
+#: What a card of the template browser shows of a name.
+CARD = 27
+VHS = "8 VHS"
 FILES = sorted(FOLDER.glob("*.json"), key=lambda file: file.name)
-
-
-def mode_of(file):
-    return file.stem.split(" - ")[1].removesuffix(VHS)
 
 
 AGAIN = "write it again: python -m tools.workflows (see --help)"
@@ -76,10 +67,10 @@ SCHEMAS = {version: schemas.read(version) for version in schemas.VERSIONS}
 
 every_workflow = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 every_trial = pytest.mark.parametrize(
-    "file", [file for file in FILES if mode_of(file) in TRIALS], ids=lambda file: file.stem
+    "file", [file for file in FILES if file.stem in TRIALS], ids=lambda file: file.stem
 )
 every_published = pytest.mark.parametrize(
-    "file", [file for file in FILES if mode_of(file) not in TRIALS], ids=lambda file: file.stem
+    "file", [file for file in FILES if file.stem not in TRIALS], ids=lambda file: file.stem
 )
 every_version = pytest.mark.parametrize("version", schemas.VERSIONS)
 
@@ -130,12 +121,13 @@ def overlap(one, other):
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def test_every_mode_is_there_in_both_forms():
-    wanted = {name + form for name in NAMES for form in ("", VHS)}
-    # One writes no video, the other learns from pictures; trials need no other pack.
-    in_one_form = ("Text to image", "Train LoRA", *TRIALS)
-    wanted -= {f"EasyAnimate V5.1 - {name}{VHS}" for name in in_one_form}
-    assert {file.stem for file in FILES} == wanted
+def test_every_mode_is_there_under_a_name_that_a_card_shows_whole():
+    assert sorted(file.stem for file in FILES) == sorted(NAMES)
+    assert len(NAMES) <= 30
+    assert max(map(len, NAMES)) <= CARD
+    assert sorted(NAMES)[:4] == sorted(TRIALS)
+    # Frontends put the name into an address as it is.
+    assert all(re.fullmatch(r"\d [A-Za-z0-9 -]+", name) for name in NAMES)
 
 
 def test_the_folder_holds_workflows_and_their_pictures_only():
@@ -159,11 +151,12 @@ def test_the_snapshot_has_the_nodes_of_the_pack_and_those_that_are_used():
 
 
 @every_workflow
-def test_a_picture_lies_beside_it(file):
-    picture = file.with_suffix(".jpg")
+def test_a_small_moving_picture_lies_beside_it(file):
+    picture = file.with_suffix(".jpg")  # what ComfyUI asks for; browsers go by the content
     assert picture.stat().st_size < 60_000
     with Image.open(picture) as image:
-        assert (image.format, image.size) == ("JPEG", (640, 360))
+        assert (image.format, image.size) == ("WEBP", (400, 225))
+        assert image.n_frames > 1 or "image" in file.stem
 
 
 @every_workflow
@@ -306,25 +299,44 @@ def test_groups_tell_the_steps(file):
     assert {"1  Load", "2  Prompt", "4  Sample", "5  Decode and save"} <= set(titles)
 
 
+def notes_of(file):
+    """The note on the canvas, in English and in Chinese."""
+    workflow = read(file)
+    (note,) = [node for node in workflow["nodes"] if node["type"] == schemas.NOTE]
+    chinese = workflow["extra"]["easyanimate_texts"]["zh"]["nodes"][str(note["id"])]
+    return note["widgets_values"][0], chinese["text"]
+
+
 @every_published
-def test_the_note_names_the_weights(file):
+def test_the_note_begins_with_how_to_get_the_weights(file):
     nodes = read(file)["nodes"]
-    (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
     (loader,) = [node for node in nodes if node["type"] == "EasyAnimateLoadCheckpoint"]
-    text, folder = note["widgets_values"][0], loader["widgets_values"][0]
-    version = re.match(r"EasyAnimate (V5\.1|V5) - ", file.stem)[1]
-    assert folder.startswith(f"EasyAnimate{version}-")
-    for part in (
-        f"https://huggingface.co/alibaba-pai/{folder}",
-        f"https://modelscope.cn/models/PAI/{folder}",
-        f"hf download alibaba-pai/{folder} --local-dir models/EasyAnimate/{folder}",
-        "ComfyUI/models/EasyAnimate",
-        " GB",
-        "## What to do",
-        "## Tips",
+    folder = loader["widgets_values"][0]
+    assert folder.startswith("EasyAnimateV5-" if file.stem[0] in "9" else "EasyAnimateV5")
+    assert find_model(folder).name == folder
+    for text, title, node in zip(
+        notes_of(file),
+        ("## Weights", "## 权重"),
+        ("EasyAnimate Download Model", "EasyAnimate 下载模型"),
+        strict=True,
     ):
-        assert part in text
-    assert mode_of(file) in text.splitlines()[0]
+        weights = text.split(title)[1].split("##")[0]
+        assert weights.index(f"python install.py {folder}\n") < weights.index(node)
+        assert f"models/EasyAnimate/{folder}" in weights
+        assert f"https://huggingface.co/alibaba-pai/{folder}" in weights
+        assert " GB" in weights
+
+
+@every_workflow
+def test_every_text_is_there_in_chinese(file):
+    workflow = read(file)
+    chinese = workflow["extra"]["easyanimate_texts"]["zh"]
+    titled = {str(node["id"]) for node in workflow["nodes"] if "title" in node}
+    assert {key for key, texts in chinese["nodes"].items() if "title" in texts} == titled
+    assert len(chinese["groups"]) == len(workflow["groups"])
+    english, other = notes_of(file)
+    assert other.count("\n") == english.count("\n")
+    assert len(re.findall(r"[\u4e00-\u9fff]", other)) > 100
 
 
 @every_trial
@@ -332,21 +344,14 @@ def test_a_trial_needs_no_file(file):
     nodes = read(file)["nodes"]
     loaders = [node for node in nodes if node["type"] == "EasyAnimateLoadCheckpoint"]
     chosen = [loader["widgets_values"][0] for loader in loaders]
-    assert small_model.NAMES[chosen[0]] is TRIALS[mode_of(file)]
+    assert small_model.NAMES[chosen[0]] is TRIALS[file.stem]
     assert set(chosen) <= set(small_model.NAMES)
     assert not any(node["properties"].get("models") for node in nodes)
     files = schemas.FILE_LISTS - {("EasyAnimateLoadCheckpoint", "checkpoint")}
     assert not {node["type"] for node in nodes} & {kind for kind, _ in files}
-    (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
-    text = note["widgets_values"][0]
-    for part in (
-        mode_of(file),
-        "Nothing to download",
-        "## What to do",
-        "## 怎么做",
-        "小模型",
-    ):
-        assert part in text
+    english, chinese = notes_of(file)
+    assert "Nothing to download" in english
+    assert "小模型" in chinese
 
 
 @every_trial
@@ -376,26 +381,17 @@ def test_the_words_of_a_trial_are_those_of_the_small_model(file):
 
 @every_workflow
 def test_the_note_says_how_to_get_the_detectors(file):
-    mode = mode_of(file)
-    nodes = read(file)["nodes"]
-    (note,) = [node for node in nodes if node["type"] == schemas.NOTE]
-    detectors = [node for node in nodes if node["type"] == "EasyAnimatePreprocess"]
-    chosen = [node["widgets_values"][0] for node in detectors]
-    if mode in KIND_MODES:
-        assert chosen == KIND_MODES[mode][:1]
-    text = note["widgets_values"][0]
-    for kind in {*chosen, *KIND_MODES.get(mode, ())}:
-        files = KINDS[kind].needed_files(KINDS[kind].complete({}))
-        _, *parts = text.split(f"The detector *{kind}* needs")
-        assert len(parts) == bool(files)
-        for needed in files:
-            folder = f"models/controlnet_aux/{needed.repo}"
-            block = parts[0].split("```")[1].splitlines()
-            (line,) = [line for line in block if line.endswith(f"--local-dir {folder}")]
-            assert line.startswith(f"hf download {needed.repo} ")
-            assert needed.name in line.split()
-        for package in KINDS[kind].packages:
-            assert f"pip install {package}" in text
+    detectors = [node for node in read(file)["nodes"] if node["type"] == "EasyAnimatePreprocess"]
+    for kind in {node["widgets_values"][0] for node in detectors}:
+        needs = KINDS[kind].needed_files(KINDS[kind].complete({}))
+        for text in notes_of(file):
+            assert not needs or f"python install.py --annotators {kind}" in text
+
+
+def test_the_note_of_any_kind_names_every_kind():
+    for text in notes_of(FOLDER / "5 Control - any kind.json"):
+        for kind in KINDS:
+            assert kind in text or kind.split("_")[0] + "_…" in text
 
 
 @every_workflow
@@ -416,13 +412,13 @@ def test_nodes_say_whose_they_are(file):
         if node["type"].startswith(schemas.PACK_PREFIX):
             assert origin == pack_origin()
         elif node["type"].startswith("VHS_"):
-            assert file.stem.endswith(VHS)
+            assert file.stem.startswith(VHS)
             assert origin == VIDEO_HELPER_ORIGIN
         else:
             assert origin == CORE_ORIGIN
     types = {node["type"] for node in read(file)["nodes"]}
     videos = {"LoadVideo", "SaveVideo", "CreateVideo", "GetVideoComponents"}
-    assert not (file.stem.endswith(VHS) and types & videos)
+    assert not (file.stem.startswith(VHS) and types & videos)
 
 
 @every_workflow
@@ -434,7 +430,7 @@ def test_loaders_name_their_files(file):
             chosen = node["widgets_values"][0]
             assert model["name"].split("/")[0] == chosen
             assert model["url"].endswith(model["name"].removeprefix(f"{chosen}/"))
-        if node["type"] == "EasyAnimateLoadCheckpoint" and mode_of(file) not in TRIALS:
+        if node["type"] == "EasyAnimateLoadCheckpoint" and file.stem not in TRIALS:
             names = [model["name"] for model in node["properties"]["models"]]
             assert any("/transformer/" in name for name in names)
             assert any("/vae/" in name for name in names)

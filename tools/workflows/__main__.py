@@ -1,8 +1,9 @@
 """Write the ready-made workflows into `workflows/`, and the blueprints into `subgraphs/`.
 
 The schemas of their nodes are in `tests/workflows/schemas`. After changing a node, run
-`python -m tools.workflows --schemas`; after changing the look of workflows, `--thumbnails`. Both
-start ComfyUI (see `dev.py comfyui`), the latter a headless Chromium too.
+`python -m tools.workflows --schemas`; after changing the look of workflows, `--screenshot`, for the
+documentation. Both start ComfyUI (see `dev.py comfyui`), the latter a headless Chromium too.
+`--pictures` makes those of the template browser, with the small model.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--schemas", action="store_true", help="update the node schemas from ComfyUI first"
     )
-    parser.add_argument("--thumbnails", action="store_true", help="take screenshots afterwards")
+    parser.add_argument("--pictures", action="store_true", help="make the pictures afterwards")
+    parser.add_argument("--screenshot", action="store_true", help="take it afterwards")
     options = parser.parse_args(arguments)
     if options.schemas:
         from .live import write_schemas
@@ -59,10 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_schemas()
     write_workflows()
     write_blueprints()
-    if options.thumbnails:
-        from .live import write_pictures
+    if options.pictures:
+        from .pictures import write_pictures
 
         write_pictures()
+    if options.screenshot:
+        from .live import write_screenshot
+
+        write_screenshot()
     return 0
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from .canvas import Group
-from .drafts import NO_FILE, PROMPT, SAMPLE, SAVE, SHOWN, SIZE, Draft
+from .drafts import PROMPT, SAMPLE, SAVE, SHOWN, SIZE, Draft
 from .notes import REWARD_LORA
+from .words import Said
 
 Columns = list[list[Group]]
 #: The original's denoise for video to video.
@@ -16,7 +17,10 @@ LONG = 97
 WINDOW, OVERLAP, TIME_DIMENSION = 13, 4, 2
 PICTURE_SIZE = 768
 TRAINED_CAPTION = "A photograph of sks, sharp, in natural light."
-CONTROL_VIDEO = "Control video: poses, edges, depth ..."
+CONTROL_VIDEO = Said("Control video: poses, edges, depth ...", "控制视频：姿态、边缘、深度……")
+VIDEO, MASK = Said("Video", "视频"), Said("Mask: paint it on a frame", "遮罩：画在一帧上")
+START, END = Said("Start image", "首帧图"), Said("End image", "尾帧图")
+REFERENCE = Said("Reference image (optional)", "参考图（可选）")
 
 
 def text_to_video(draft: Draft) -> Columns:
@@ -39,7 +43,7 @@ def text_to_image(draft: Draft) -> Columns:
 def image_to_video(draft: Draft) -> Columns:
     """InP weights."""
     before = [draft.load(), draft.prompt()]
-    start = draft.picture("Start image")
+    start = draft.picture(START)
     shown = draft.show("EasyAnimateImageToVideo", start_image=start["IMAGE"])
     group = Group(SHOWN, [[start], [shown]])
     return [before, [group, draft.sample()], [draft.save()]]
@@ -48,7 +52,7 @@ def image_to_video(draft: Draft) -> Columns:
 def start_and_end_image(draft: Draft) -> Columns:
     """InP weights."""
     before = [draft.load(), draft.prompt()]
-    start, end = draft.picture("Start image"), draft.picture("End image")
+    start, end = draft.picture(START), draft.picture(END)
     shown = draft.show(
         "EasyAnimateImageToVideo", start_image=start["IMAGE"], end_image=end["IMAGE"]
     )
@@ -59,11 +63,13 @@ def start_and_end_image(draft: Draft) -> Columns:
 def inpaint(draft: Draft) -> Columns:
     """InP weights; the mask is painted in the mask editor."""
     before = [draft.load(), draft.prompt()]
-    clip = draft.video("Video")
-    mask = draft.picture("Mask: paint it on a frame")
+    clip = draft.video(VIDEO)
+    mask = draft.picture(MASK)
     shown = draft.show("EasyAnimateInpaint", video=clip.images, mask=mask["MASK"], **clip.rate)
     preview = draft.add(
-        "PreviewImage", title="What the model sees: red is new", images=shown["preview"]
+        "PreviewImage",
+        title=Said("What the model sees: red is new", "模型看到的：红色为新画面"),
+        images=shown["preview"],
     )
     group = Group(SHOWN, [clip.nodes, [mask, preview], [shown]])
     return [before, [group, draft.sample()], [draft.save()]]
@@ -72,7 +78,7 @@ def inpaint(draft: Draft) -> Columns:
 def video_to_video(draft: Draft) -> Columns:
     """T2V and InP weights."""
     before = [draft.load(), draft.prompt()]
-    clip = draft.video("Video")
+    clip = draft.video(VIDEO)
     start = draft.add("EasyAnimateVideoToVideo", vae=draft.vae, video=clip.images, **clip.rate)
     draft.latent = start["latent"]
     group = Group(SHOWN, [clip.nodes, [start]])
@@ -80,33 +86,24 @@ def video_to_video(draft: Draft) -> Columns:
 
 
 def control(draft: Draft) -> Columns:
-    """Control weights."""
+    """Control weights; the reference image needs V5.1."""
     before = [draft.load(), draft.prompt()]
     clip = draft.video(CONTROL_VIDEO)
-    shown = draft.show("EasyAnimateControl", control_video=clip.images, **clip.rate)
-    group = Group(SHOWN, [clip.nodes, [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
-
-
-def control_with_reference(draft: Draft) -> Columns:
-    """Control weights of V5.1."""
-    before = [draft.load(), draft.prompt()]
-    clip = draft.video(CONTROL_VIDEO)
-    reference = draft.picture("Reference image")
-    shown = draft.show(
-        "EasyAnimateControl",
-        control_video=clip.images,
-        reference_image=reference["IMAGE"],
-        **clip.rate,
-    )
-    group = Group(SHOWN, [clip.nodes, [reference], [shown]])
+    sources = [clip.nodes]
+    given = {"control_video": clip.images, **clip.rate}
+    if draft.weights.version == "V5.1":
+        reference = draft.picture(REFERENCE)
+        given["reference_image"] = reference["IMAGE"]
+        sources.append([reference])
+    shown = draft.show("EasyAnimateControl", **given)
+    group = Group(SHOWN, [*sources, [shown]])
     return [before, [group, draft.sample()], [draft.save()]]
 
 
 def camera(draft: Draft) -> Columns:
     """Control-Camera weights."""
     before = [draft.load(), draft.prompt()]
-    reference = draft.picture("Reference image (optional)")
+    reference = draft.picture(REFERENCE)
     shown = draft.show("EasyAnimateCamera", reference_image=reference["IMAGE"])
     group = Group(SHOWN, [[reference], [shown]])
     return [before, [group, draft.sample()], [draft.save()]]
@@ -115,27 +112,22 @@ def camera(draft: Draft) -> Columns:
 def trajectory(draft: Draft) -> Columns:
     """Control weights."""
     before = [draft.load(), draft.prompt()]
-    reference = draft.picture("Reference image (optional)")
+    reference = draft.picture(REFERENCE)
     shown = draft.show("EasyAnimateTrajectory", reference_image=reference["IMAGE"])
     preview = draft.add(
-        "PreviewImage", title="The tracks as the model sees them", images=shown["preview"]
+        "PreviewImage",
+        title=Said("The tracks as the model sees them", "模型看到的轨迹"),
+        images=shown["preview"],
     )
     group = Group(SHOWN, [[reference, preview], [shown]])
     # The track editor makes its node tall, so the sampler is placed below the prompt.
     return [[*before, draft.sample()], [group], [draft.save()]]
 
 
-def lora(draft: Draft) -> Columns:
-    """Text to video with a LoRA that the user has."""
-    load = draft.load()
-    before = [_with_lora(draft, load, lora=NO_FILE), draft.prompt()]
-    return [before, [_size(draft), draft.sample()], [draft.save()]]
-
-
 def train_lora(draft: Draft) -> Columns:
     """Train a LoRA on an image, and generate a video with it."""
     load = draft.load()
-    picture = draft.picture("Picture")
+    picture = draft.picture(Said("Picture", "图像"))
     train = draft.add(
         "EasyAnimateTrainLora",
         checkpoint=draft.weights.folders[0],
@@ -144,7 +136,7 @@ def train_lora(draft: Draft) -> Columns:
     )
     lora = draft.add("EasyAnimateLoadLora", model=draft.model, lora=train["lora"])
     draft.model = lora["MODEL"]
-    curve = draft.add("PreviewImage", title="Loss", images=train["loss_curve"])
+    curve = draft.add("PreviewImage", title=Said("Loss", "损失"), images=train["loss_curve"])
     group = Group(load.title, [[picture, curve], [train, *load.columns[0], lora]])
     return [[group], [draft.prompt(), _size(draft), draft.sample()], [draft.save()]]
 
@@ -169,7 +161,9 @@ def long_video(draft: Draft) -> Columns:
     size = _size(draft, length=LONG)
     windows = draft.add(
         "ContextWindowsManual",
-        title="Windows, in latent frames (1 is 4 frames)",
+        title=Said(
+            "Windows, in latent frames (1 is 4 frames)", "窗口，以 latent 帧计（1 个为 4 帧）"
+        ),
         model=draft.model,
         context_length=WINDOW,
         context_overlap=OVERLAP,
@@ -191,7 +185,10 @@ def ksampler(draft: Draft) -> Columns:
     load = draft.load()
     texts = [
         draft.add("CLIPTextEncode", title=title, clip=draft.clip, text=text)
-        for title, text in (("Positive", draft.text), ("Negative", DEFAULT_NEGATIVE_PROMPT))
+        for title, text in (
+            (Said("Positive prompt", "正面提示词"), draft.text),
+            (Said("Negative prompt", "负面提示词"), DEFAULT_NEGATIVE_PROMPT),
+        )
     ]
     size = _size(draft)
     sampler = draft.add(

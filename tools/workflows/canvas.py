@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import dev
 
 from .schemas import NOTE, OLDEST, PACK_PREFIX, Input, Schema
+from .words import Said
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -24,42 +25,43 @@ FOLDER = dev.ROOT / "workflows"
 TITLE = 30  # height of a node's title, above its position
 GROUP_TITLE = 44
 PADDING, GAP = 20, 30
-#: Width and minimum height of nodes: what both frontends need, and room for their content.
+#: Width and minimum height of nodes: what every frontend needs in either renderer once the node has
+#: reported on its run (`tests/comfy/test_layout.py` measures it), and room for their content.
 SIZES = {
-    NOTE: (340, 200),
+    NOTE: (380, 200),
     "CLIPTextEncode": (360, 170),
-    "ContextWindowsManual": (400, 330),
-    "CreateVideo": (440, 110),
-    "EasyAnimateCamera": (340, 560),
+    "ContextWindowsManual": (400, 410),
+    "CreateVideo": (420, 116),
+    "EasyAnimateCamera": (340, 520),
     "EasyAnimateCameraFile": (360, 260),
     "EasyAnimateCameraKeyframes": (360, 260),
-    "EasyAnimateCameraMove": (360, 230),
-    "EasyAnimateControl": (340, 450),
-    "EasyAnimateDecode": (440, 110),
-    "EasyAnimateEmptyLatentVideo": (400, 140),
-    "EasyAnimateImageToVideo": (340, 400),
-    "EasyAnimateInpaint": (340, 470),
-    "EasyAnimateLoadCheckpoint": (360, 240),
-    "EasyAnimateLoadLora": (360, 190),
-    "EasyAnimatePinFrames": (340, 130),
-    "EasyAnimatePreprocess": (300, 208),
-    "EasyAnimateSampler": (380, 500),
+    "EasyAnimateCameraMove": (360, 322),
+    "EasyAnimateControl": (340, 490),
+    "EasyAnimateDecode": (420, 180),
+    "EasyAnimateEmptyLatentVideo": (400, 220),
+    "EasyAnimateImageToVideo": (340, 470),
+    "EasyAnimateInpaint": (340, 524),
+    "EasyAnimateLoadCheckpoint": (360, 280),
+    "EasyAnimateLoadLora": (360, 250),
+    "EasyAnimatePinFrames": (340, 196),
+    "EasyAnimatePreprocess": (300, 324),
+    "EasyAnimateSampler": (360, 390),
     "EasyAnimateTextEncode": (360, 300),
     "EasyAnimateTrainLora": (360, 460),
     "EasyAnimateTrajectory": (420, 900),
-    "EasyAnimateVideoToVideo": (340, 300),
-    "EmptyImage": (300, 130),
+    "EasyAnimateVideoToVideo": (340, 324),
+    "EmptyImage": (300, 160),
     "GetVideoComponents": (390, 120),
-    "ImageCompositeMasked": (300, 150),
+    "ImageCompositeMasked": (300, 164),
     "KSampler": (400, 480),
-    "LoadImage": (300, 320),
+    "LoadImage": (300, 360),
     "LoadVideo": (390, 350),
-    "PreviewImage": (300, 260),
-    "SaveImage": (440, 480),
-    "SaveVideo": (440, 370),
-    "VAEDecode": (440, 90),
-    "VHS_LoadVideo": (390, 530),
-    "VHS_VideoCombine": (440, 600),
+    "PreviewImage": (300, 240),
+    "SaveImage": (420, 480),
+    "SaveVideo": (420, 370),
+    "VAEDecode": (420, 90),
+    "VHS_LoadVideo": (390, 570),
+    "VHS_VideoCombine": (420, 600),
 }
 #: Nodes that fill the rest of their column, up to this height: text, images, videos.
 ELASTIC = {
@@ -73,10 +75,11 @@ ELASTIC = {
     "SaveVideo": 480,
 }
 COLOURS = ("#b58b2a", "#88A", "#8A8", "#3f789e", "#8AA", "#A88")
-NOTE_COLOURS = {"color": "#432", "bgcolor": "#653"}
 #: The registry name and version of the pack that a node belongs to.
 CORE_ORIGIN = ("comfy-core", f"{OLDEST}.0")
 VIDEO_HELPER_ORIGIN = ("comfyui-videohelpersuite", "1.7.9")
+#: Where a workflow keeps its texts in other languages, in `extra`.
+TEXTS = "easyanimate_texts"
 NAMESPACE = uuid.uuid5(uuid.NAMESPACE_DNS, "easyanimate-nodes")
 
 
@@ -97,11 +100,12 @@ class Node:
 
     id: int
     schema: Schema
-    title: str | None
+    title: Said | None
     values: dict[str, Any]
     sources: dict[str, Output]
     models: list[dict[str, str]] = field(default_factory=list)
     labels: dict[str, str] = field(default_factory=dict)
+    chinese: dict[str, str] = field(default_factory=dict)
     position: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
 
@@ -134,7 +138,7 @@ class Node:
 class Group:
     """A step: columns of nodes inside a group frame."""
 
-    title: str
+    title: Said
     columns: list[list[Node]]
     position: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
@@ -187,17 +191,20 @@ class Canvas:
         self,
         type_name: str,
         *,
-        title: str | None = None,
+        title: Said | None = None,
         models: Sequence[dict[str, str]] = (),
         **given: Any,
     ) -> Node:
         """Add a node; an `Output` becomes a link, anything else a widget's value."""
         schema = self.schemas[type_name]
+        chinese = {"title": title.zh} if title else {}
+        chinese |= {name: value.zh for name, value in given.items() if isinstance(value, Said)}
+        given = {k: value.en if isinstance(value, Said) else value for k, value in given.items()}
         sources = {k: value for k, value in given.items() if isinstance(value, Output)}
         values = {k: value for k, value in given.items() if not isinstance(value, Output)}
         filled = schema.filled(lambda widget: values.get(widget.name, widget.default))
         values = {widget.name: value for widget, value in filled} | values
-        node = Node(len(self.nodes) + 1, schema, title, values, sources, list(models))
+        node = Node(len(self.nodes) + 1, schema, title, values, sources, list(models), chinese)
         node.values = {w.name: w.default for w in node.format_widgets} | values
         node.size = SIZES[type_name]
         known = {entry.name for entry in node.slots} | {"control_after_generate"}
@@ -237,7 +244,7 @@ class Canvas:
             "groups": [
                 {
                     "id": number,
-                    "title": group.title,
+                    "title": group.title.en,
                     "bounding": [*group.position, *group.size],
                     "color": COLOURS[(number - 1) % len(COLOURS)],
                     "font_size": 24,
@@ -246,9 +253,14 @@ class Canvas:
                 for number, group in enumerate(self.groups, start=1)
             ],
             "config": {},
-            "extra": self.extra,
+            "extra": {**self.extra, TEXTS: {"zh": self._chinese()}},
             "version": 0.4,
         }
+
+    def _chinese(self) -> dict[str, Any]:
+        """Titles and notes as `web/js/workflow_language.js` puts them on a Chinese page."""
+        nodes = {str(node.id): node.chinese for node in self.nodes if node.chinese}
+        return {"nodes": nodes, "groups": [group.title.zh for group in self.groups]}
 
     def _links(self) -> list[list[Any]]:
         """Rows of id, from node, from slot, to node, to slot, type."""
@@ -277,11 +289,9 @@ class Canvas:
             ],
         }
         if node.title:
-            body["title"] = node.title
+            body["title"] = node.title.en
         body["properties"] = _properties(node)
         body["widgets_values"] = _widget_values(node)
-        if schema.type == NOTE:
-            body |= NOTE_COLOURS
         return body
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from easyanimate_core.settings import DEFAULT_SIZE
 
-from .builders import Columns
+from .builders import END, REFERENCE, START, Columns
 from .canvas import Group, Node, Output
 from .drafts import LENGTH, SHOWN, Clip, Draft
+from .words import Said
 
-ANY_CLIP = "Video: any clip"
-DRAWN = "The control video"
-PATH = "The path: green is the start, red the end"
+ANY_CLIP = Said("Video: any clip", "视频：任意视频")
+DRAWN = Said("The control video", "控制视频")
+PATH = Said("The path: green is the start, red the end", "路径：绿色为起点，红色为终点")
+FIRST, SECOND = Said("First: ", "第一个："), Said("Second: ", "第二个：")
+VIDEO = Said("control video", "控制视频")
 #: Length of two joined moves, which share a frame and make 49.
 HALF = 25
 _KEYFRAMES = """\
@@ -36,9 +39,11 @@ def two_controls(draft: Draft) -> Columns:
     """Control weights and two detectors on one clip; a mask sets where the second applies."""
     before = [draft.load(), draft.prompt()]
     clip = draft.video(ANY_CLIP)
-    mask = draft.picture("Mask: paint where the second applies")
-    edges = _drawn(draft, clip, "canny", "First: ")
-    poses = _drawn(draft, clip, "openpose", "Second: ")
+    mask = draft.picture(
+        Said("Mask: paint where the second applies", "遮罩：画出第二个起作用的地方")
+    )
+    edges = _drawn(draft, clip, "canny", FIRST)
+    poses = _drawn(draft, clip, "openpose", SECOND)
     first, second = (
         draft.show(
             "EasyAnimateControl",
@@ -48,8 +53,8 @@ def two_controls(draft: Draft) -> Columns:
             **clip.rate,
         )
         for title, drawn, extra in (
-            ("First control", edges, {}),
-            ("Second control", poses, {"mask": mask["MASK"]}),
+            (Said("First control", "第一个控制"), edges, {}),
+            (Said("Second control", "第二个控制"), poses, {"mask": mask["MASK"]}),
         )
     )
     # VideoHelperSuite's loader grows with its video, so nothing is placed below it.
@@ -61,7 +66,7 @@ def pinned_control(draft: Draft) -> Columns:
     """Control weights, any clip, and images for the first and last frame."""
     before = [draft.load(), draft.prompt()]
     clip = draft.video(ANY_CLIP)
-    start, end = draft.picture("Start image"), draft.picture("End image")
+    start, end = draft.picture(START), draft.picture(END)
     drawn = _drawn(draft, clip, "canny")
     shown = draft.show("EasyAnimateControl", control_video=drawn[0]["control_video"], **clip.rate)
     pinned = draft.add(
@@ -72,7 +77,8 @@ def pinned_control(draft: Draft) -> Columns:
         end_image=end["IMAGE"],
     )
     draft.latent = pinned["latent"]
-    group = Group(SHOWN, [clip.nodes, [start, end], [*drawn, shown, pinned]])
+    detector, preview = drawn
+    group = Group(SHOWN, [[*clip.nodes, preview], [start, end], [detector, shown, pinned]])
     return [[*before, draft.sample()], [group], [draft.save()]]
 
 
@@ -81,9 +87,12 @@ def camera_moves(draft: Draft) -> Columns:
     before = [draft.load(), draft.prompt()]
     moves: list[Node] = []
     for title, given in (
-        ("First", {"move": "Dolly In", "length": HALF, "easing": "ease in-out"}),
-        ("Then", {"move": "Orbit Left", "length": HALF, "easing": "ease in-out"}),
-        ("Combined with both", {"move": "Tilt Up", "speed": 0.3, "mode": "combine"}),
+        (Said("First", "首先"), {"move": "Dolly In", "length": HALF, "easing": "ease in-out"}),
+        (Said("Then", "然后"), {"move": "Orbit Left", "length": HALF, "easing": "ease in-out"}),
+        (
+            Said("Combined with both", "与两者同时"),
+            {"move": "Tilt Up", "speed": 0.3, "mode": "combine"},
+        ),
     ):
         path = {"camera_path": moves[-1]["camera_path"]} if moves else {}
         moves.append(draft.add("EasyAnimateCameraMove", title=title, **given, **path))
@@ -113,9 +122,9 @@ def example_poses() -> str:
     return to_cameractrl_text(preset_path(moves, frames=LENGTH, easing="ease in-out"))
 
 
-def _drawn(draft: Draft, clip: Clip, kind: str, which: str = "") -> list[Node]:
+def _drawn(draft: Draft, clip: Clip, kind: str, which: Said | None = None) -> list[Node]:
     """A detector and a preview of its output."""
-    title = f"{which}control video" if which else None
+    title = which + VIDEO if which else None
     height, width = DEFAULT_SIZE  # that of EasyAnimate Control
     detector = draft.add(
         "EasyAnimatePreprocess",
@@ -125,24 +134,22 @@ def _drawn(draft: Draft, clip: Clip, kind: str, which: str = "") -> list[Node]:
         width=width,
         height=height,
     )
-    preview = _preview(
-        draft, f"{which}control video" if which else DRAWN, detector["control_video"]
-    )
+    preview = _preview(draft, title or DRAWN, detector["control_video"])
     return [detector, preview]
 
 
 def _camera_of(draft: Draft, before: list[Group], path: list[Node]) -> Columns:
     """The nodes after those of a camera path."""
     preview = _preview(draft, PATH, path[-1]["preview"])
-    reference = draft.picture("Reference image (optional)")
+    reference = draft.picture(REFERENCE)
     shown = draft.show(
         "EasyAnimateCamera",
         reference_image=reference["IMAGE"],
         camera_path=path[-1]["camera_path"],
     )
-    group = Group(SHOWN, [[*path, preview], [reference, shown]])
+    group = Group(SHOWN, [path, [preview, reference, shown]])
     return [[*before, draft.sample()], [group], [draft.save()]]
 
 
-def _preview(draft: Draft, title: str, images: Output) -> Node:
+def _preview(draft: Draft, title: Said, images: Output) -> Node:
     return draft.add("PreviewImage", title=title, images=images)

@@ -8,6 +8,7 @@ from typing import Any
 
 from .canvas import Canvas, Group, Node, Output
 from .notes import BuiltIn, Weights
+from .words import Said
 
 FPS = 8.0
 LENGTH = 49
@@ -15,16 +16,19 @@ LENGTH = 49
 EXAMPLE_IMAGE = "example.png"
 NO_FILE = ""
 
-LOAD, PROMPT, SHOWN = "1  Load", "2  Prompt", "3  What the model is shown"
-SIZE = "3  Size and length"
-SAMPLE, SAVE = "4  Sample", "5  Decode and save"
+ABOUT, READ_ME = Said("About", "关于"), Said("Read me", "说明")
+LOAD, PROMPT = Said("1  Load", "1  加载"), Said("2  Prompt", "2  提示词")
+SHOWN = Said("3  What the model is shown", "3  给模型看的画面")
+SIZE = Said("3  Size and length", "3  尺寸和长度")
+SAMPLE, SAVE = Said("4  Sample", "4  采样"), Said("5  Decode and save", "5  解码和保存")
+TEXTS = Said("Prompts: positive above, negative below", "提示词：上为正面，下为负面")
 
 
 class Form(Enum):
     """The pack whose nodes read and write videos."""
 
-    CORE = ""
-    VIDEO_HELPER = " (VHS)"
+    CORE = "ComfyUI"
+    VIDEO_HELPER = "VideoHelperSuite"
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class Draft:
 
     def prompt(self) -> Group:
         """Step 2: both prompts; the negative one is the node's default."""
-        encode = self.add("EasyAnimateTextEncode", clip=self.clip, positive=self.text)
+        encode = self.add("EasyAnimateTextEncode", title=TEXTS, clip=self.clip, positive=self.text)
         self.positive, self.negative = encode["positive"], encode["negative"]
         return Group(PROMPT, [[encode]])
 
@@ -113,11 +117,11 @@ class Draft:
         file = self.add("SaveVideo", video=video["VIDEO"], filename_prefix=self.prefix)
         return Group(SAVE, [[*decode, video, file]])
 
-    def picture(self, title: str) -> Node:
+    def picture(self, title: Said) -> Node:
         """An image that the user chooses."""
         return self.add("LoadImage", title=title, image=EXAMPLE_IMAGE)
 
-    def video(self, title: str, *, length: int = LENGTH) -> Clip:
+    def video(self, title: Said, *, length: int = LENGTH) -> Clip:
         """A clip that the user chooses."""
         if self.form is Form.VIDEO_HELPER:
             load = self.add(

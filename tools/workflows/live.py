@@ -1,6 +1,6 @@
-"""Schemas and screenshots from a real ComfyUI, with the servers and browser of the tests.
+"""Schemas and the documentation's screenshot from a real ComfyUI.
 
-The browser is this machine's Chromium.
+The servers and the browser are those of the tests; the browser is this machine's Chromium.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 import dev
 from tests.comfy.browser import FLAGS, ComfyPage, find_chromium
@@ -29,25 +29,12 @@ from tools.comfyui_install import (
 
 from . import schemas
 from .canvas import FOLDER
-from .drafts import Form
 from .notes import REWARD_LORA
 
-#: Input files to show in screenshots, by type and title of a node; `make_base` puts them into the
-#: input folder.
-SAMPLES = {
-    ("LoadImage", "Start image"): "astronaut.png",
-    ("LoadImage", "End image"): "coffee.png",
-    ("LoadImage", "Mask"): "mask.png",
-    ("LoadImage", "Picture"): "coffee.png",
-    ("LoadImage", "Reference image"): "astronaut.png",
-    ("LoadVideo", "Video"): "bikes.mp4",
-    ("LoadVideo", "Control video"): "bikes_canny.mp4",
-    ("VHS_LoadVideo", "Video"): "bikes.mp4",
-    ("VHS_LoadVideo", "Control video"): "bikes_canny.mp4",
-}
-THUMBNAIL = (640, 360)
-LABEL_SIZE = 32
-DOCUMENTED = "EasyAnimate V5.1 - Image to video"
+#: Input files to show in the screenshot, by type and title of a node; `make_base` puts them into
+#: the input folder.
+SAMPLES = {("LoadImage", "Start image"): "astronaut.png"}
+DOCUMENTED = "3 Image to video"
 DOCUMENT, DOCUMENT_WIDTH = dev.ROOT / "docs" / "workflow.jpg", 1600
 #: Size of the browser window: the screenshot, and the frontend's bars above and below it.
 WIDTH, HEIGHT, MARGIN = 1920, 1080, 80
@@ -101,36 +88,15 @@ def write_schemas() -> None:
     schemas.write(answers)
 
 
-def write_pictures() -> None:
-    """Write a thumbnail next to every workflow, and the documentation's screenshot."""
+def write_screenshot() -> None:
+    """Write the documentation's screenshot."""
+    file = FOLDER / f"{DOCUMENTED}.json"
     with running_server(schemas.NEWEST) as server, open_page(server) as page:
         page.page.set_viewport_size({"width": WIDTH, "height": HEIGHT + 2 * MARGIN})
-        for file in sorted(FOLDER.glob("*.json")):
-            workflow = with_samples(json.loads(file.read_text(encoding="utf-8")))
-            picture = picture_of(page, workflow)
-            small = picture.resize(THUMBNAIL, Image.Resampling.LANCZOS)
-            if file.stem.endswith(Form.VIDEO_HELPER.value):
-                label(small, "VideoHelperSuite")
-            write_jpeg(small, file, 78)
-            if file.stem == DOCUMENTED:
-                height = round(DOCUMENT_WIDTH * picture.height / picture.width)
-                large = picture.resize((DOCUMENT_WIDTH, height), Image.Resampling.LANCZOS)
-                write_jpeg(large, DOCUMENT, 85)
-
-
-def write_jpeg(picture: Image.Image, file: Path, quality: int) -> None:
-    """Write a JPEG next to `file`, with the same name."""
-    picture.save(file.with_suffix(".jpg"), quality=quality, optimize=True)
-
-
-def label(picture: Image.Image, text: str) -> None:
-    """Draw a label in the lower right corner, because ComfyUI truncates long template names."""
-    font = ImageFont.load_default(LABEL_SIZE)
-    draw = ImageDraw.Draw(picture)
-    x = picture.width - LABEL_SIZE // 2 - round(draw.textlength(text, font=font))
-    y = picture.height - LABEL_SIZE * 3 // 2
-    draw.rectangle((x - LABEL_SIZE // 2, y, picture.width, picture.height), fill="#3f789e")
-    draw.text((x, picture.height - LABEL_SIZE * 3 / 4), text, "white", font, anchor="lm")
+        picture = picture_of(page, with_samples(json.loads(file.read_text(encoding="utf-8"))))
+    height = round(DOCUMENT_WIDTH * picture.height / picture.width)
+    large = picture.resize((DOCUMENT_WIDTH, height), Image.Resampling.LANCZOS)
+    large.save(DOCUMENT, quality=85, optimize=True)
 
 
 def with_samples(workflow: dict[str, Any]) -> dict[str, Any]:
@@ -138,8 +104,7 @@ def with_samples(workflow: dict[str, Any]) -> dict[str, Any]:
     for node in workflow["nodes"]:
         for (kind, title), name in SAMPLES.items():
             if node["type"] == kind and node.get("title", "").startswith(title):
-                values = node["widgets_values"]
-                values["video" if isinstance(values, dict) else 0] = name
+                node["widgets_values"][0] = name
     return workflow
 
 

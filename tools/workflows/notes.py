@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 from easyanimate_core.models.specs import Head
-from easyanimate_core.preprocess import KINDS
 from easyanimate_core.small_model import NAMES
+
+from .words import Said
 
 #: Suffixes of checkpoint names.
 T2V, INP, CONTROL, CAMERA = "", "-InP", "-Control", "-Control-Camera"
@@ -30,52 +30,66 @@ REWARD_LORA = {
     "directory": "loras",
 }
 
-STEPS_TIPS = {
-    "V5.1": "**Steps**: 50 is the original's default; 25 to 30 are enough for drafts. **cfg**: 6.",
-    "V5": "**Steps**: 35 to 50. **cfg**: 6 to 7. The scheduler *auto* is DDIM; Euler, Euler A, "
-    "DPM++ and PNDM work too.",
+WRITE = Said(
+    "Describe the video in the positive prompt; full sentences work best.",
+    "在正面提示词中描述视频，完整的句子效果最好。",
+)
+RUN = Said("Press **Run**.", "点击**运行**。")
+SET_SIZE = Said("Set size and length in step 3.", "在步骤 3 中设置尺寸和长度。")
+CHOOSE_VIDEO = Said(
+    "Choose your clip in step 3: as long as the result (49 frames at 8 per second, 6 seconds), or "
+    "set *if_short* to repeat its last frame.",
+    "在步骤 3 中选择视频：要与结果一样长（每秒 8 帧，49 帧，"
+    "6 秒），否则把 *if_short* 设为重复最后一帧。",
+)
+REFERENCE = Said(
+    "Choose a reference image: how the first frame should look.", "选择参考图：首帧应当是什么样子。"
+)
+NO_REFERENCE = Said(
+    "To use no reference image, bypass its *Load Image* (Ctrl+B).",
+    "不用参考图时，绕过它的“加载图像”节点（Ctrl+B）。",
+)
+STRENGTH_TIP = Said(
+    "**strength**, **start_percent** and **end_percent** set how strongly and when it applies.",
+    "**strength**、**start_percent** 和 **end_percent** 决定控制的强度和起作用的时段。",
+)
+SHORT_CLIPS = Said(
+    "All frames of a clip are loaded first: cut it to the seconds you need.",
+    "视频的所有帧会先载入内存：请先剪到需要的几秒。",
+)
+DENOISE_TIP = Said(
+    "**denoise** 0.7 is the original's. Lower values keep more of your clip.",
+    "**denoise** 0.7 是原版的值，越低保留的原视频越多。",
+)
+MORE_TIPS = {
+    "V5.1": Said(
+        "**Steps**: 50 is the original's default; 25 are enough for drafts.",
+        "**步数**：原版默认 50；草稿用 25 就够。",
+    ),
+    "V5": Said(
+        "**Steps**: 35 to 50, **cfg** 6 to 7. *auto* is DDIM.",
+        "**步数** 35 到 50，**cfg** 6 到 7。*auto* 即 DDIM。",
+    ),
 }
-SIZE_TIP = (
-    "**Size**: multiples of 16. 672 x 384 is the fastest; 1008 x 576 and 1344 x 768 are sharper "
-    "but need more memory."
+SIZE_TIP = Said(
+    "**Size**: multiples of 16, from 672 x 384 to 1344 x 768. **Length**: 4n + 1 frames, up to 49 "
+    "(6 seconds).",
+    "**尺寸**：16 的倍数，672 x 384 到 1344 x 768。**长度**：4n + 1 帧，最多 49 帧（6 秒）。",
 )
-WRITE = "Describe the video in the positive prompt; full sentences work best."
-RUN = "Press **Run**."
-CHOOSE_VIDEO = (
-    "Choose your clip in step 3. It must be as long as the result (49 frames at 8 per second, "
-    "6 seconds), or set *if_short* to repeat its last frame."
+MEMORY_TIP = Said(
+    "**Memory**: *weight_dtype* scaled fp8 halves the denoiser's memory; *text_device* cpu leaves "
+    "the GPU to it.",
+    "**显存**：*weight_dtype* 选 scaled fp8，"
+    "去噪网络的显存减半；*text_device* 选 cpu，显存都留给它。",
 )
-CHOOSE_CONTROL = (
-    "Choose the control video in step 3: poses (OpenPose), edges (Canny, HED, MLSD, scribble, "
-    "anime lines) or depth. It must be as long as the result (49 frames at 8 per second, 6 "
-    "seconds), or set *if_short* to repeat its last frame."
+SEED_TIP = Said(
+    "**Seed**: fixed, so a run repeats its video. For a new one each time, set *control after "
+    "generate* to randomize.",
+    "**种子**：固定，所以每次运行结果相同。想每次不同，把“生成后控制”设为随机。",
 )
-FROM_A_CLIP = (
-    "To start from a normal clip, use the workflows *Control Canny*, *Control OpenPose* and so "
-    "on: they make the control video with *EasyAnimate Control Video*."
-)
-STRENGTH_TIP = (
-    "**strength**, **start_percent** and **end_percent** set how strongly and when it applies."
-)
-SHORT_CLIPS = (
-    "**Clips**: all frames are loaded first, so cut them to the seconds you need. Any frame rate "
-    "works; the frames nearest in time are used."
-)
-NO_REFERENCE = "To use no reference image, bypass its *Load Image* (Ctrl+B)."
-DENOISE_TIP = "**denoise**: 0.7 is the original's. Lower values keep more of your clip."
-SHARPNESS_TIP = (
-    "**reference_noise**: 0.0563 is the original's. More gives more motion, 0 stays closest to "
-    "the picture."
-)
-LENGTH_TIP = "**Length**: 4n + 1 frames at 8 per second, up to 49, about 6 seconds."
-MEMORY_TIP = (
-    "**Memory**: *weight_dtype* scaled fp8 halves the denoiser's memory; *text_device* cpu "
-    "leaves the GPU to it."
-)
-SEED_TIP = (
-    "**Seed**: fixed, so the same settings give the same video. Set *control after generate* to "
-    "randomize for a new one each time."
-)
+_WEIGHTS = Said("Weights", "权重")
+_TODO = Said("What to do", "怎么做")
+_TIPS = Said("Tips", "提示")
 
 
 @dataclass(frozen=True)
@@ -103,27 +117,28 @@ class Weights:
             for file in FILES[self.version]
         ]
 
-    def lines(self) -> list[str]:
-        """Where to get them and where to put them."""
-        rows = []
-        for size, name in zip(self.sizes, self.folders, strict=True):
-            page = f"https://huggingface.co/alibaba-pai/{name}"
-            mirror = f"https://modelscope.cn/models/PAI/{name}"
-            gigabytes = GIGABYTES[self.version, size]
-            rows.append(f"- {name}, {gigabytes} GB: [Hugging Face]({page}), [ModelScope]({mirror})")
-        name = self.folders[0]
-        return [
-            *rows,
-            "",
-            "Put the whole folder into **ComfyUI/models/EasyAnimate**, for example from ComfyUI's "
-            "folder with",
-            "",
-            "```",
-            f"hf download alibaba-pai/{name} --local-dir models/EasyAnimate/{name}",
-            "```",
-            "",
-            "then press **R** and choose it in step 1.",
-        ]
+    def said(self) -> Said:
+        """How to get them."""
+        name, *others = self.folders
+        sizes = [GIGABYTES[self.version, size] for size in self.sizes]
+        code = f"\n\n```\npython install.py {name}\n```\n\n"
+        pages = (
+            f"[Hugging Face](https://huggingface.co/alibaba-pai/{name}), "
+            f"[ModelScope](https://modelscope.cn/models/PAI/{name})"
+        )
+        larger = Said("", "")
+        if others:
+            larger = Said(
+                f" Larger: {others[0]}, {sizes[1]} GB.", f"更大的：{others[0]}，{sizes[1]} GB。"
+            )
+        return Said(
+            "In *custom_nodes/ComfyUI-EasyAnimate*, with ComfyUI's Python:" + code + "or add the "
+            f"node **EasyAnimate Download Model** and choose it there: {sizes[0]} GB into "
+            f"**models/EasyAnimate/{name}**. Then press **R**. Pages: {pages}." + larger.en,
+            "在 *custom_nodes/ComfyUI-EasyAnimate* 中，用 ComfyUI 的 Python 运行：" + code + "或者"
+            f"添加节点**EasyAnimate 下载模型**，在其中选择它：{sizes[0]} GB，放到 "
+            f"**models/EasyAnimate/{name}**。然后按 **R**。页面：{pages}。" + larger.zh,
+        )
 
 
 @dataclass(frozen=True)
@@ -141,52 +156,30 @@ class BuiltIn:
         """Nothing to download."""
         return []
 
-    def lines(self) -> list[str]:
+    def said(self) -> Said:
         """Say that there is nothing to download."""
-        return ["Nothing to download: the small model comes with this pack."]
-
-
-def detector_lines(kinds: Sequence[str]) -> list[str]:
-    """Where to get the weights of detectors that need some."""
-    lines = []
-    for kind in (KINDS[name] for name in kinds):
-        files = kind.needed_files(kind.complete({}))
-        downloads = [
-            f"hf download {repo} {' '.join(file.name for file in found)} "
-            f"--local-dir models/controlnet_aux/{repo}"
-            for repo, found in groupby(files, key=lambda file: file.repo)
-        ]
-        downloads += [f"python -m pip install {package}" for package in kind.packages]
-        if downloads:
-            lines += ["", f"The detector *{kind.name}* needs", "", "```", *downloads, "```"]
-    return lines
+        return Said(
+            "Nothing to download: the small model comes with this pack.",
+            "无需下载任何文件：小模型随本节点包附带。",
+        )
 
 
 def note(
-    heading: str,
-    about: str,
-    weights: Sequence[str],
-    todo: Sequence[str],
-    tips: Sequence[str],
-) -> str:
+    heading: Said, about: Said, weights: Said, todo: Sequence[Said], tips: Sequence[Said]
+) -> Said:
     """The note as Markdown."""
-    steps = [f"{number}. {line}" for number, line in enumerate(todo, start=1)]
-    return "\n".join(
-        [
-            f"# {heading}",
-            "",
-            about,
-            "",
-            "## Weights",
-            "",
-            *weights,
-            "",
-            "## What to do",
-            "",
-            *steps,
-            "",
-            "## Tips",
-            "",
-            *(f"- {tip}" for tip in tips),
+    texts = []
+    for language in range(2):
+        steps = [f"{number}. {line[language]}" for number, line in enumerate(todo, start=1)]
+        parts = [
+            f"# {heading[language]}",
+            about[language],
+            f"## {_WEIGHTS[language]}",
+            weights[language],
+            f"## {_TODO[language]}",
+            "\n".join(steps),
+            f"## {_TIPS[language]}",
+            "\n".join(f"- {tip[language]}" for tip in tips),
         ]
-    )
+        texts.append("\n\n".join(parts))
+    return Said(*texts)

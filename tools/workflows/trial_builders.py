@@ -10,6 +10,7 @@ from .builders import Columns
 from .canvas import Group, Node
 from .drafts import LOAD, SAMPLE, SHOWN, Draft
 from .drafts import SIZE as SIZE_STEP
+from .words import Said
 
 _FRAMES, _HEIGHT, _WIDTH = SIZE
 _CLIP = {"width": _WIDTH, "height": _HEIGHT, "length": _FRAMES}
@@ -32,17 +33,19 @@ def text(draft: Draft) -> Columns:
 def start_image(draft: Draft) -> Columns:
     """A start image composed of two plain ones."""
     before = [draft.load(), draft.prompt()]
-    ground = _plain(draft, "The ground", TINTS["grey"], _WIDTH, _HEIGHT)
-    shape = _plain(draft, "The square", COLOURS["red"], _SIDE, _SIDE)
+    ground = _plain(draft, Said("The ground", "背景"), TINTS["grey"], _WIDTH, _HEIGHT)
+    shape = _plain(draft, Said("The square", "方块"), COLOURS["red"], _SIDE, _SIDE)
     both = draft.add(
         "ImageCompositeMasked",
-        title="The square on the background",
+        title=Said("The square on the background", "背景上的方块"),
         destination=ground["IMAGE"],
         source=shape["IMAGE"],
         x=_LEFT,
         y=_TOP,
     )
-    preview = draft.add("PreviewImage", title="The start image", images=both["IMAGE"])
+    preview = draft.add(
+        "PreviewImage", title=Said("The start image", "首帧图"), images=both["IMAGE"]
+    )
     shown = draft.show(
         "EasyAnimateImageToVideo", start_image=both["IMAGE"], keep_known=True, **_CLIP
     )
@@ -55,32 +58,41 @@ def control(draft: Draft) -> Columns:
     load = draft.load()
     other = draft.add("EasyAnimateLoadCheckpoint", checkpoint=_name(Head.CONTROL))
     load = Group(LOAD, [[*load.columns[0], other]])
-    first = draft.add("CLIPTextEncode", title="First: a clip", clip=draft.clip, text=COPIED)
+    first = draft.add(
+        "CLIPTextEncode",
+        title=Said("First: a clip", "第一步：一段短片"),
+        clip=draft.clip,
+        text=COPIED,
+    )
     prompt = draft.prompt()
     second = draft.positive
     prompt.columns[0].insert(0, first)
     empty = _empty(draft)
     draft.positive = first["CONDITIONING"]
-    sampled = _sampler(draft, "First: a clip", _SAMPLING)
+    sampled = _sampler(draft, Said("First: a clip", "第一步：一段短片"), _SAMPLING)
     decode = draft.add("EasyAnimateDecode", vae=draft.vae, samples=sampled["latent"])
     edges = draft.add("EasyAnimatePreprocess", image=decode["IMAGE"], kind="canny")
     video = edges["control_video"]
-    preview = draft.add("PreviewImage", title="The control video", images=video)
+    preview = draft.add("PreviewImage", title=Said("The control video", "控制视频"), images=video)
     draft.positive = second
     shown = draft.show("EasyAnimateControl", control_video=video, **_CLIP)
     draft.model = other["MODEL"]
-    copied = _sampler(draft, "Second: its copy", _SHOWN_SAMPLING)
+    copied = _sampler(draft, Said("Second: its copy", "第二步：照它再做一段"), _SHOWN_SAMPLING)
     draft.latent = copied["latent"]
-    group = Group(SHOWN, [[decode, edges, preview], [empty, shown]])
+    group = Group(SHOWN, [[decode, edges], [empty, shown]])
     sampling = Group(SAMPLE, [[sampled], [copied]])
-    return [[load, prompt], [group, sampling], [draft.save()]]
+    save = draft.save()
+    save.columns[0].append(preview)  # beside the result, which follows it
+    return [[load, prompt], [group, sampling], [save]]
 
 
 def camera(draft: Draft) -> Columns:
     """A camera move and the prompt."""
     before = [draft.load(), draft.prompt()]
     shown = draft.show("EasyAnimateCamera", move="Pan Left", original_timing=False, **_CLIP)
-    preview = draft.add("PreviewImage", title="The camera's path", images=shown["preview"])
+    preview = draft.add(
+        "PreviewImage", title=Said("The camera's path", "镜头的路径"), images=shown["preview"]
+    )
     group = Group(SHOWN, [[shown, preview]])
     return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
 
@@ -95,13 +107,15 @@ def _empty(draft: Draft) -> Node:
     return empty
 
 
-def _plain(draft: Draft, title: str, colour: tuple[int, int, int], width: int, height: int) -> Node:
+def _plain(
+    draft: Draft, title: Said, colour: tuple[int, int, int], width: int, height: int
+) -> Node:
     red, green, blue = colour
     number = red << 16 | green << 8 | blue
     return draft.add("EmptyImage", title=title, width=width, height=height, color=number)
 
 
-def _sampler(draft: Draft, title: str, sampling: dict[str, float]) -> Node:
+def _sampler(draft: Draft, title: Said, sampling: dict[str, float]) -> Node:
     return draft.add(
         "EasyAnimateSampler",
         title=title,
