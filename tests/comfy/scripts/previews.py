@@ -17,9 +17,13 @@ model = types.SimpleNamespace(
     load_device="cpu", model=types.SimpleNamespace(latent_format=latent_format)
 )
 shown = []
-live.comfy.utils.set_progress_bar_global_hook(
-    lambda value, total, preview, *a, **k: shown.append(preview is not None)
-)
+
+
+def progress(*reported, **_):
+    shown.append(reported[2] is not None)
+
+
+live.comfy.utils.set_progress_bar_global_hook(progress)
 
 
 def previews(running):
