@@ -8,6 +8,7 @@ from typing import Any
 
 from .canvas import Node
 from .schemas import PACK_PREFIX
+from .words import Said
 
 _SIZE = ("width", "height", "length")
 #: The settings by type of node, in the order in which an app shows them.
@@ -59,7 +60,8 @@ def describe(nodes: Sequence[Node], left_out: Collection[str] = ()) -> dict[str,
         is_file = node.schema.type.startswith(("Load", "VHS_Load"))
         if node.title and (often[name] > 1 or is_file):
             own = sum(other is node for other, _ in found)
-            node.labels[name] = node.title if own == 1 else f"{node.title}: {name}"
+            setting = f": {name}" if own > 1 else ""
+            node.labels[name] = node.title + Said(setting, setting)
     results = [node.id for node in nodes if node.schema.type in RESULTS]
     return {
         "linearData": {"inputs": [[node.id, name] for node, name in found], "outputs": results},

@@ -104,8 +104,8 @@ class Node:
     values: dict[str, Any]
     sources: dict[str, Output]
     models: list[dict[str, str]] = field(default_factory=list)
-    labels: dict[str, str] = field(default_factory=dict)
-    chinese: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, Said] = field(default_factory=dict)
+    chinese: dict[str, Any] = field(default_factory=dict)
     position: tuple[int, int] = (0, 0)
     size: tuple[int, int] = (0, 0)
 
@@ -204,7 +204,9 @@ class Canvas:
         values = {k: value for k, value in given.items() if not isinstance(value, Output)}
         filled = schema.filled(lambda widget: values.get(widget.name, widget.default))
         values = {widget.name: value for widget, value in filled} | values
-        node = Node(len(self.nodes) + 1, schema, title, values, sources, list(models), chinese)
+        node = Node(
+            len(self.nodes) + 1, schema, title, values, sources, list(models), chinese=chinese
+        )
         node.values = {w.name: w.default for w in node.format_widgets} | values
         node.size = SIZES[type_name]
         known = {entry.name for entry in node.slots} | {"control_after_generate"}
@@ -258,8 +260,12 @@ class Canvas:
         }
 
     def _chinese(self) -> dict[str, Any]:
-        """Titles and notes as `web/js/workflow_language.js` puts them on a Chinese page."""
-        nodes = {str(node.id): node.chinese for node in self.nodes if node.chinese}
+        """Titles, labels and notes as `web/js/workflow_language.js` puts them on a Chinese page."""
+        nodes = {}
+        for node in self.nodes:
+            labels = {name: label.zh for name, label in node.labels.items()}
+            if texts := {**node.chinese, **({"labels": labels} if labels else {})}:
+                nodes[str(node.id)] = texts
         return {"nodes": nodes, "groups": [group.title.zh for group in self.groups]}
 
     def _links(self) -> list[list[Any]]:
@@ -305,7 +311,7 @@ def _input_json(entry: Input, node: Node, slot: int, links: list[list[Any]]) -> 
     if entry.optional:
         body["shape"] = 7
     if entry.name in node.labels:
-        body["label"] = node.labels[entry.name]
+        body["label"] = node.labels[entry.name].en
     if entry.is_widget or entry.name == "upload":
         body["widget"] = {"name": entry.name}
     return {**body, "link": found[0] if found else None}

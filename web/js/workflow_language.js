@@ -1,4 +1,4 @@
-/** The notes and titles of the pack's own workflows in the language of the page. */
+/** The notes, titles and labels of the pack's own workflows in the language of the page. */
 
 import { app } from '../../../scripts/app.js'
 
@@ -13,9 +13,10 @@ app.registerExtension({
     const chosen = texts[app.extensionManager.setting.get('Comfy.Locale')]
     if (!chosen) return
     for (const node of workflow.nodes ?? []) {
-      const { title, text } = chosen.nodes?.[node.id] ?? {}
+      const { title, text, labels } = chosen.nodes?.[node.id] ?? {}
       if (title) node.title = title
       if (text) node.widgets_values = [text]
+      for (const input of node.inputs ?? []) input.label = labels?.[input.name] ?? input.label
     }
     workflow.groups?.forEach((group, index) => {
       group.title = chosen.groups?.[index] ?? group.title
