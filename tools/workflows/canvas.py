@@ -63,10 +63,11 @@ SIZES = {
     "VHS_LoadVideo": (390, 570),
     "VHS_VideoCombine": (420, 600),
 }
-#: Nodes that fill the rest of their column, up to this height: text, images, videos.
+#: Nodes that fill the rest of their column, up to this height: text, images, videos, previews.
 ELASTIC = {
     NOTE: 2000,
     "CLIPTextEncode": 600,
+    "EasyAnimateSampler": 640,
     "EasyAnimateTextEncode": 900,
     "LoadImage": 480,
     "LoadVideo": 420,
@@ -75,6 +76,8 @@ ELASTIC = {
     "SaveVideo": 480,
 }
 COLOURS = ("#b58b2a", "#88A", "#8A8", "#3f789e", "#8AA", "#A88")
+#: Dark, so that Nodes 2.0's grey text is readable; the frontends' own note is light brown.
+NOTE_COLOURS = {"color": "#2e2a22", "bgcolor": "#1c1c1c"}
 #: The registry name and version of the pack that a node belongs to.
 CORE_ORIGIN = ("comfy-core", f"{OLDEST}.0")
 VIDEO_HELPER_ORIGIN = ("comfyui-videohelpersuite", "1.7.9")
@@ -298,6 +301,8 @@ class Canvas:
             body["title"] = node.title.en
         body["properties"] = _properties(node)
         body["widgets_values"] = _widget_values(node)
+        if schema.type == NOTE:
+            body |= NOTE_COLOURS
         return body
 
 
