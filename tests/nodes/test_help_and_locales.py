@@ -35,6 +35,9 @@ OTHER_WORDS |= {
     "spiece_model",
     "spline",
     "EASYANIMATE_CACHE",
+    "WRONG",
+    "note",
+    "ok",
 }
 
 #: Inputs that choices of a dynamic combo bring, from the core's table: COMBO_INPUT.
@@ -223,6 +226,14 @@ def test_the_original_s_nodes_share_a_page_which_has_all_of_them():
             assert {node, *inputs} - OF_LINKS <= named, (node, language)
 
 
+def meaning(row):
+    """The second of two cells without its facts, such as *IMAGE, optional.*, at the end."""
+    _, cell = row
+    text, facts = re.fullmatch(r"(.+?) ?\*([^*]+)[.。]\*", cell).groups()
+    assert facts, row
+    return text
+
+
 @both_languages
 @pytest.mark.parametrize("node", NODES)
 def test_page_has_the_inputs_outputs_and_texts_of_the_node(node, language):
@@ -233,9 +244,8 @@ def test_page_has_the_inputs_outputs_and_texts_of_the_node(node, language):
     table = rows(section(text, inputs))
     shown = [[name.replace(".", "_") for name in code_spans(row[0])] for row in table]
     assert shown == [[name] for name in texts["inputs"]]
-    assert [row[1] for row in table] == [entry["tooltip"] for entry in texts["inputs"].values()]
-    meanings = [row[2] for row in rows(section(text, outputs))]
-    assert meanings == [entry["tooltip"] for entry in texts["outputs"].values()]
+    for found, named in ((table, "inputs"), (rows(section(text, outputs)), "outputs")):
+        assert [meaning(row) for row in found] == [e["tooltip"] for e in texts[named].values()]
     assert section(text, tips).startswith("* ")
 
 
@@ -266,6 +276,6 @@ def test_names_in_the_prose_are_inputs_outputs_or_choices(node):
     for name, texts in locale("en").items():
         known |= set(texts["inputs"]) | {text["name"] for text in texts["outputs"].values()}
         for row in rows(section(page_text(name, "en"), "Inputs")):
-            known |= {word for cell in row[2:4] for word in code_spans(cell)}
+            known |= set(code_spans(row[1].removeprefix(meaning(row))))
     prose = page_text(node, "en").replace(section(page_text(node, "en"), "Outputs"), "")
     assert {span for span in code_spans(prose) if re.fullmatch(r"\w+", span)} <= known
