@@ -171,7 +171,10 @@ _REMEDY = "Use text_encoder/ and tokenizer/ of a published V5.1 checkpoint."
 
 def _check_parts(names: set[str], config: Mapping[str, Any], *, sees: bool) -> bool:
     """Raise unless head and vision tower are there; returns whether the head is the embeddings."""
-    tied = "lm_head.weight" not in names and config.get("tie_word_embeddings") is True
+    nested = config.get("text_config")
+    parts = (config, nested if isinstance(nested, Mapping) else {})
+    ties = any(part.get("tie_word_embeddings") is True for part in parts)
+    tied = "lm_head.weight" not in names and ties
     if not tied and "lm_head.weight" not in names:
         raise CheckpointError(
             "This text encoder cannot write prompts: its files have no language head "
