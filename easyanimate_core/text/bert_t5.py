@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..weights.loading import build_on_meta
+from ..weights.stored import Stored
 from .embedding import TextEmbedding, check_prompts, network_device
 from .encoder_config import bert_config, t5_config
 from .tokenize import Tokenizer, check_vocabulary, report_removed
@@ -68,7 +69,7 @@ class BertT5TextEncoder:
 
 def bert_from_tensors(
     config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     tokenizer: Tokenizer,
     *,
     placement: Placement | None = None,
@@ -105,7 +106,7 @@ def _restore_bert_buffers(network: nn.Module, device: torch.device | str) -> Non
 
 def t5_from_tensors(
     config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     tokenizer: Tokenizer,
     *,
     placement: Placement | None = None,

@@ -9,12 +9,11 @@ import torch
 from ..errors import CheckpointError
 from ..models.specs import Version
 from ..progress import Progress, silent
-from ..weights.files import read_tensor_files
 from .bert_t5 import BertT5TextEncoder, bert_from_tensors, t5_from_tensors
 from .embedding import TextEncoder
 from .qwen import qwen_from_tensors
 from .tokenize import load_bert_tokenizer, load_qwen_tokenizer, load_t5_tokenizer
-from .weights import Placement, read_config
+from .weights import Placement, read_config, read_weights
 
 
 def check_text_encoder(folder: Path, version: Version, *, use_attention_mask: bool) -> None:
@@ -55,19 +54,19 @@ def build_text_encoder(
             )
         config = read_config(folder / "text_encoder", model_types=("qwen2_vl",))
         tokenizer = load_qwen_tokenizer(folder / "tokenizer")
-        tensors = read_tensor_files(folder / "text_encoder").map()
+        tensors = read_weights(folder / "text_encoder")
         return qwen_from_tensors(config, tensors, tokenizer, placement=placement)
     bert_config = read_config(folder / "text_encoder", model_types=("bert",))
     t5_config = read_config(folder / "text_encoder_2", model_types=("mt5", "t5"))
     bert = bert_from_tensors(
         bert_config,
-        read_tensor_files(folder / "text_encoder").map(),
+        read_weights(folder / "text_encoder"),
         load_bert_tokenizer(folder / "tokenizer"),
         placement=placement,
     )
     t5 = t5_from_tensors(
         t5_config,
-        read_tensor_files(folder / "text_encoder_2").map(),
+        read_weights(folder / "text_encoder_2"),
         load_t5_tokenizer(folder / "tokenizer_2"),
         placement=placement,
     )

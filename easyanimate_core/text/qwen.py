@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from ..weights.loading import build_on_meta
+from ..weights.stored import Stored
 from .embedding import TextEmbedding, check_prompts, network_device
 from .encoder_config import qwen_config
 from .tokenize import ChatTokenizer, check_vocabulary, report_removed
@@ -67,7 +68,7 @@ class QwenTextEncoder:
 
 def qwen_from_tensors(
     config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     tokenizer: ChatTokenizer,
     *,
     placement: Placement | None = None,

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from ..errors import CheckpointError
 from ..models.specs import Version
 from ..weights.files import TensorFiles, read_tensor_files
 from ..weights.loading import Renamed
+from ..weights.stored import Stored, StoredWeights
 from .bert_t5 import BertT5TextEncoder, bert_from_tensors, t5_from_tensors
 from .chat import QWEN_CHAT
 from .embedding import TextEncoder
@@ -106,7 +106,8 @@ def writer_from_file(
     if sees and any(map(_VISION_INPUT.match, files)):
         config["vision_config"] = _derived(files, _vision_config)
     tokenizer = load_qwen_tokenizer(vocabulary, chat=QWEN_CHAT)
-    return writer_from_tensors(config, files.map(), tokenizer, sees=sees, placement=placement)
+    weights = StoredWeights(files)
+    return writer_from_tensors(config, weights, tokenizer, sees=sees, placement=placement)
 
 
 def _vision_config(files: TensorFiles) -> dict[str, Any]:
@@ -125,7 +126,7 @@ def _vision_config(files: TensorFiles) -> dict[str, Any]:
 def _qwen(files: TensorFiles, vocabulary: Path, placement: Placement) -> TextEncoder:
     config = _derived(files, _qwen_config)
     tokenizer = load_qwen_tokenizer(vocabulary, chat=QWEN_CHAT)
-    return qwen_from_tensors(config, files.map(), tokenizer, placement=placement)
+    return qwen_from_tensors(config, StoredWeights(files), tokenizer, placement=placement)
 
 
 def _derived(files: TensorFiles, read: Callable[[TensorFiles], dict[str, Any]]) -> dict[str, Any]:
@@ -178,13 +179,13 @@ def _bert_t5(
     names = {name: name.removeprefix(prefix) for name in bert if name.startswith(prefix)}
     reader = bert_from_tensors(
         _derived(bert, _bert_config),
-        Renamed(bert.map(), names.get),
+        Renamed(StoredWeights(bert), names.get),
         load_bert_tokenizer(vocabulary),
         placement=placement,
     )
-    tensors = t5.map()
-    spiece = bytes(tensors[_SPIECE].numpy().tobytes())
-    weights: Mapping[str, Tensor] = Renamed(tensors, lambda n: None if n == _SPIECE else n)
+    tensors = StoredWeights(t5)
+    spiece = bytes(t5.map()[_SPIECE].numpy().tobytes())
+    weights: Mapping[str, Stored] = Renamed(tensors, lambda n: None if n == _SPIECE else n)
     second = t5_from_tensors(
         _derived(t5, _t5_config), weights, SentencePieceTokenizer(spiece), placement=placement
     )

@@ -17,14 +17,14 @@ from torch import Tensor, nn
 
 from ..errors import CheckpointError
 from ..progress import Progress, silent
-from ..weights.files import read_tensor_files
 from ..weights.loading import build_on_meta
+from ..weights.stored import Stored
 from .embedding import network_device
 from .encoder_config import qwen_config, vision_config
 from .picture import Patches
 from .qwen import library_config, plain_name, restore_rotary
 from .tokenize import ChatTokenizer, check_vocabulary, load_qwen_tokenizer
-from .weights import Placement, check_filled, fill_network, read_config
+from .weights import Placement, check_filled, fill_network, read_config, read_weights
 
 _TOKENS = {
     "image_token_id": "<|image_pad|>",
@@ -110,14 +110,14 @@ class PromptWriter:
 def read_writer(folder: Path, *, sees: bool, placement: Placement | None = None) -> PromptWriter:
     """The writer from a V5.1 checkpoint folder; raises as `writer_from_tensors`."""
     config = read_config(folder / "text_encoder", model_types=("qwen2_vl",))
-    tensors = read_tensor_files(folder / "text_encoder").map()
+    tensors = read_weights(folder / "text_encoder")
     tokenizer = load_qwen_tokenizer(folder / "tokenizer")
     return writer_from_tensors(config, tensors, tokenizer, sees=sees, placement=placement)
 
 
 def writer_from_tensors(
     config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
+    tensors: Mapping[str, Stored],
     tokenizer: ChatTokenizer,
     *,
     sees: bool,
@@ -171,7 +171,10 @@ _REMEDY = "Use text_encoder/ and tokenizer/ of a published V5.1 checkpoint."
 
 def _check_parts(names: set[str], config: Mapping[str, Any], *, sees: bool) -> bool:
     """Raise unless head and vision tower are there; returns whether the head is the embeddings."""
-    tied = "lm_head.weight" not in names and config.get("tie_word_embeddings") is True
+    nested = config.get("text_config")
+    parts = (config, nested if isinstance(nested, Mapping) else {})
+    ties = any(part.get("tie_word_embeddings") is True for part in parts)
+    tied = "lm_head.weight" not in names and ties
     if not tied and "lm_head.weight" not in names:
         raise CheckpointError(
             "This text encoder cannot write prompts: its files have no language head "

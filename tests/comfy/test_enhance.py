@@ -28,6 +28,12 @@ def test_weights_in_eight_bits_write_too(found):
     assert found["int8"]
 
 
+@pytest.mark.parametrize("form", ["fp8", "int8"])
+@pytest.mark.parametrize("dtype", ["default", "scaled int8"])
+def test_a_single_file_in_eight_bits_writes(found, form, dtype):
+    assert found[f"file {form} {dtype}"]
+
+
 def test_an_edited_text_is_used_as_it_is(found):
     text, report = found["edited"]
     assert text == "My own words."
@@ -43,6 +49,7 @@ def test_the_language_model_is_unloaded(found):
 @pytest.mark.parametrize(
     ("case", "said"),
     [
+        ("headless", "no language head"),
         ("V5", "cannot write prompts. Use the text encoder of a V5.1"),
         ("empty", "The prompt is empty"),
         ("marks", "<|im_end|>"),

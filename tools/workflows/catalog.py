@@ -65,6 +65,13 @@ TEXT = Said("Generates a video from a prompt.", "根据提示词生成视频。"
 IMAGE = Said("Uses an image as the first frame of a video.", "以一张图像为视频的首帧。")
 VIDEO = Said("Gives a video a new look and keeps its motion.", "给视频换一种样貌，保留它的运动。")
 
+LONG_PROMPT = Said(
+    "**Long prompts** work best. *EasyAnimate Enhance Prompt* writes one from a few words: give it "
+    "the *clip*, and connect its *prompt* to the text of *Text Encode*.",
+    "**长提示词**效果最好。“EasyAnimate 扩写提示词”节点能把几个词扩写成长提示词："
+    "接上 *clip*，再把它的 *prompt* 接到“文本编码”的文本上。",
+)
+
 TEXTS = (
     Mode(
         "2 Text to video",
@@ -76,7 +83,7 @@ TEXTS = (
         "A corgi runs along a sunny beach, its paws splashing through the shallow waves. Golden "
         "light of late afternoon, drops of water in the air. The camera follows at its side. "
         "Realistic, rich in detail.",
-        (INP_TOO,),
+        (INP_TOO, LONG_PROMPT),
     ),
     Mode(
         "2 Text to video - long",

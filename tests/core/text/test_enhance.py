@@ -1,5 +1,8 @@
 """Long prompts from the text encoder's own language model, against transformers' generation."""
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -9,6 +12,7 @@ from easyanimate_core.models.specs import Head, Version
 from easyanimate_core.text.enhance import Request, _checked, enhance_prompt
 from easyanimate_core.text.instruction import conversation, language_of
 from easyanimate_core.text.picture import picture_patches
+from easyanimate_core.text.qwen import qwen_from_tensors
 from easyanimate_core.text.tokenize import load_qwen_tokenizer
 from easyanimate_core.text.weights import Placement
 from easyanimate_core.text.writer import (
@@ -19,10 +23,12 @@ from easyanimate_core.text.writer import (
     Answer,
     PromptWriter,
     read_writer,
+    writer_from_tensors,
 )
 from easyanimate_core.tiny.checkpoint import make_tiny
 from tests.conftest import SHARED
 
+ROOT = Path(__file__).parents[3]
 PUBLISHED = SHARED / "checkpoints" / "EasyAnimateV5.1-7b-zh-Control"
 FLOAT = Placement(torch.float32)
 
@@ -144,6 +150,31 @@ def test_missing_parts_are_named(tmp_path, part, sees, message):
         assert isinstance(read_writer(copy, sees=False), PromptWriter)
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_head_that_is_the_table_of_words(tmp_path, nested):
+    from transformers import Qwen2VLForConditionalGeneration
+
+    copy = make_tiny(tmp_path / "copy", version=Version.V5_1, head=Head.INPAINT)
+    file, sizes = (copy / "text_encoder" / name for name in ("model.safetensors", "config.json"))
+    save_file({k: v for k, v in load_file(file).items() if not k.startswith("lm_head.")}, file)
+    config = json.loads(sizes.read_text())
+    tied = {"tie_word_embeddings": True}
+    sizes.write_text(json.dumps(config | tied))
+    reference = Qwen2VLForConditionalGeneration.from_pretrained(
+        copy / "text_encoder", torch_dtype=torch.float32
+    ).eval()
+    if nested:
+        sizes.write_text(json.dumps(config | {"tie_word_embeddings": None, "text_config": tied}))
+    writer = read_writer(copy, sees=True, placement=FLOAT)
+    ids = writer.tokenizer.backend("A dog runs over the", return_tensors="pt")
+    greedy = {**ids, "do_sample": False, "max_new_tokens": 24, "eos_token_id": None}
+    assert torch.equal(writer.network.generate(**greedy), reference.generate(**greedy))
+    eight = Placement(torch.float32, quantization="qint8")
+    int8 = read_writer(copy, sees=False, placement=eight)
+    expected = writer.network(**ids).logits
+    assert 0 < (int8.network(**ids).logits - expected).norm() < 0.1 * expected.norm()
+
+
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
@@ -223,3 +254,73 @@ def test_the_published_template_writes_the_same_chat():
             messages, tokenize=False, add_generation_prompt=True
         )
         assert made == chat
+
+
+def _published_network(**changed):
+    """Qwen2-VL without memory for its weights, by the published config."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+
+    config = json.loads((PUBLISHED / "text_encoder" / "config.json").read_text()) | changed
+    with torch.device("meta"):
+        network = Qwen2VLForConditionalGeneration(Qwen2VLConfig.from_dict(config))
+    return config, network
+
+
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published small files are not here")
+def test_the_memory_that_the_help_states():
+    _, network = _published_network()
+    sizes = {name: tensor.numel() for name, tensor in network.state_dict().items()}
+    index = json.loads((PUBLISHED / "text_encoder" / "model.safetensors.index.json").read_text())
+    assert 2 * sum(sizes.values()) == index["metadata"]["total_size"]
+    tower = sum(size for name, size in sizes.items() if "visual." in name)
+    in_8_bits = sum(
+        layer.weight.numel()
+        for name, layer in network.named_modules()
+        if isinstance(layer, torch.nn.Linear) and "visual." not in name
+    )
+    whole = 2 * sum(sizes.values())
+    stated = [whole, whole - 2 * tower, whole - in_8_bits, whole - in_8_bits - 2 * tower]
+    stated = [f"{size / 1e9:.1f}" for size in stated]
+    for page in ("en", "zh"):
+        text = (ROOT / "web" / "docs" / "EasyAnimateEnhancePrompt" / f"{page}.md").read_text()
+        assert all(f"{size} GB" in text for size in stated), stated
+
+
+def _drawn(network):
+    """Random weights in bfloat16, of one block of noise that is repeated."""
+    noise = torch.randn(2**20, generator=torch.Generator().manual_seed(0)).mul_(0.02).bfloat16()
+    drawn = {}
+    for name, tensor in network.state_dict().items():
+        if tensor.ndim == 1 and "norm" in name and name.endswith("weight"):
+            drawn[name] = torch.ones(tensor.shape, dtype=torch.bfloat16)
+        else:
+            count = tensor.numel()
+            drawn[name] = noise.repeat(-(-count // len(noise)))[:count].view(tensor.shape)
+    return drawn
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PUBLISHED.is_dir(), reason="the published small files are not here")
+def test_real_widths_and_the_real_tokenizer_write():
+    vision = json.loads((PUBLISHED / "text_encoder" / "config.json").read_text())["vision_config"]
+    config, network = _published_network(num_hidden_layers=2, vision_config=vision | {"depth": 2})
+    tensors = _drawn(network)
+    tokenizer = load_qwen_tokenizer(PUBLISHED / "tokenizer")
+    writer = writer_from_tensors(config, tensors, tokenizer, sees=True)
+    patches = picture_patches(_picture(56, 84))
+    shown = f"<|vision_start|>{'<|image_pad|>' * patches.num_tokens}<|vision_end|>"
+    chat = conversation("A dog runs.", "en", picture=shown)
+    steps = []
+    answer = writer.answer(
+        chat, picture=patches, seed=1, max_tokens=6, progress=lambda *step: steps.append(step)
+    )
+    assert answer.text
+    assert steps[-1] == ("write", 6, 6)
+    encoder = qwen_from_tensors(config, tensors, tokenizer)
+    tokens = tokenizer.tokenize([encoder.chat("A dog.")])
+    length = int(tokens.mask.sum())
+    states = writer.network(
+        input_ids=tokens.ids[:, :length], output_hidden_states=True, logits_to_keep=1
+    ).hidden_states
+    expected = encoder.encode(["A dog."]).text[:, :length].float()
+    assert (states[-2].float() - expected).norm() < 0.02 * expected.norm()
