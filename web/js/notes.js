@@ -29,8 +29,42 @@ app.registerExtension({
     document.head.append(style)
     api.addEventListener(EVENT, ({ detail }) => show(detail.node, detail.text, detail.more))
     api.addEventListener('execution_error', ({ detail }) => show(detail.node_id, ''))
+    showRefusals()
   },
 })
+
+/** What a node says of a value that it refuses. Newer frontends only say that it refuses it, and
+ * hide why behind two clicks. */
+function showRefusals() {
+  const queue = api.queuePrompt
+  let refusing = []
+  const note = (errors) => {
+    refusing.forEach((id) => show(id, ''))
+    refusing = []
+    for (const [id, { errors: found = [] }] of Object.entries(errors ?? {})) {
+      const reasons = found.filter(({ type }) => type === 'custom_validation_failed').map(reason)
+      if (!reasons.length) continue
+      show(id, reasons.join('\n'))
+      refusing.push(id)
+    }
+  }
+  api.queuePrompt = async function (...given) {
+    try {
+      const answer = await queue.apply(this, given)
+      note(answer?.node_errors)
+      return answer
+    } catch (error) {
+      note(error?.response?.node_errors)
+      throw error
+    }
+  }
+}
+
+/** ComfyUI puts the input's name in front. */
+function reason({ details, extra_info: { input_name: name } = {} }) {
+  const start = `${name} - `
+  return details.startsWith(start) ? details.slice(start.length) : details
+}
 
 /** Show a text on the node of an id of the run, after its own if there is `more` to say; an empty
  * text takes the note away. */
