@@ -43,7 +43,7 @@ def test_a_video_of_every_mode(tmp_path, capsys):
 
 
 def test_a_row_says_what_is_random():
-    labels = {row.title: row.label for row in demo._rows()}
+    labels = {row.title: row.label for row in demo.rows()}
     random = {title for title, label in labels.items() if "(random weights)" in label}
     assert random == {title for title in labels if title.startswith("V5 ")}
     assert labels["V5.1 text to video, Chinese"].isascii(), "the sheet's font has no Chinese"
@@ -52,7 +52,7 @@ def test_a_row_says_what_is_random():
 def test_what_is_edited_gets_another_colour():
     """The prompts of regions and of video to video ask for what the clip does not show."""
     modes = ("region_edit", "video_to_video")
-    rows = [row for row in demo._rows() if row.task.mode in modes and row.version is V5_1]
+    rows = [row for row in demo.rows() if row.task.mode in modes and row.version is V5_1]
     assert len(rows) == 3
     for row in rows:
         shown = observe(row.task.video).main

@@ -122,7 +122,8 @@ def test_training_says_all_that_is_missing_in_one_command(monkeypatch):
 
 def test_what_is_asked_of_pip_is_what_the_requirements_ask():
     """OCR, ONNX and 8-bit optimisers are chosen for the machine and required nowhere."""
-    lines = (ROOT / "requirements-training.txt").read_text(encoding="utf-8").splitlines()
+    files = [ROOT / f"requirements-{name}.txt" for name in ("training", "app")]
+    lines = [line for file in files for line in file.read_text(encoding="utf-8").splitlines()]
     chosen = {"bitsandbytes", "onnxruntime", "rapidocr"}
     assert set(packages._WITH_NEEDS.values()) - chosen <= set(lines)
 
