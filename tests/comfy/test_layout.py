@@ -15,7 +15,7 @@ from tools.workflows.canvas import FOLDER, TITLE
 SCALE, SLACK = 0.6, 2
 PREVIEW = (84, 48)  # the latents of 672 x 384
 REPORT = "The clip was scaled from 1280 x 720 to 672 x 384 and cropped by 8 pixels."
-#: What a run sends is dispatched as the frontend dispatches it: reports, and the samplers' previews.
+#: What a run sends, dispatched as the frontend does it: reports, and the samplers' previews.
 OPEN = """async ([workflow, scale, report, [width, height]]) => {
   await app.loadGraphData(workflow)
   app.canvas.ds.scale = scale
@@ -25,10 +25,12 @@ OPEN = """async ([workflow, scale, report, [width, height]]) => {
     app.api.dispatchCustomEvent('easyanimate-note', { node: id, text: report })
   const picture = Object.assign(document.createElement('canvas'), { width, height })
   const blob = await new Promise((resolve) => picture.toBlob(resolve, 'image/jpeg'))
-  for (const { id } of app.graph._nodes.filter(({ comfyClass }) => comfyClass?.endsWith('Sampler'))) {
+  for (const { id, comfyClass } of app.graph._nodes) {
+    if (!comfyClass?.endsWith('Sampler')) continue
     const node = String(id)
     const ids = { nodeId: node, displayNodeId: node, realNodeId: node, parentNodeId: node }
-    app.api.dispatchCustomEvent('b_preview_with_metadata', { blob, promptId: '1', jobId: '1', ...ids })
+    const detail = { blob, promptId: '1', jobId: '1', ...ids }
+    app.api.dispatchCustomEvent('b_preview_with_metadata', detail)
   }
   app.canvas.setDirty(true, true)
 }"""
