@@ -65,7 +65,7 @@ with torch.inference_mode():
     memory.mac_version = lambda: (15, 0)
     kernel.MOST_SCORES = MOST_SCORES
     calls = []
-    module = probe.module("nodes.bridge.denoiser")
+    module = probe.module("nodes.bridge.hooks")
     optimized = module.optimized_attention
 
     def counted(q, k, v, *arguments, **options):
