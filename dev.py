@@ -246,7 +246,7 @@ def run_test_comfy(arguments: list[str]) -> int:
 def run_test_all(arguments: list[str]) -> int:
     """Every test; arguments narrow them down."""
     status = call(pytest_command("-m", "", *arguments))
-    return run_test_comfy(arguments) or status
+    return run_test_comfy(["-m", "", *arguments]) or status
 
 
 def run_demo(arguments: list[str]) -> int:

@@ -65,6 +65,7 @@ def page(browser_page, comfy_server, request):
     assert not browser_page.page_errors
 
 
+@pytest.mark.campaign
 @pytest.mark.newest_frontend
 @pytest.mark.skipif(not small_model.is_installed(), reason="the small model is not there")
 @pytest.mark.parametrize("mode", BY_MODE)

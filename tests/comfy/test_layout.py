@@ -1,7 +1,6 @@
 """Nodes of the ready-made workflows lie apart and inside their groups, in every renderer.
 
-Nodes 2.0 draws nodes taller than the canvas does, and a node grows once it has reported on its run
-or shows a preview of it.
+Nodes 2.0 draws nodes taller than the canvas does, and a node grows once it has reported on its run.
 """
 
 import json
@@ -13,25 +12,14 @@ from tools.workflows.canvas import FOLDER, TITLE
 
 #: Above a node's position; what a pixel of the screen is at this scale is within the slack.
 SCALE, SLACK = 0.6, 2
-PREVIEW = (84, 48)  # the latents of 672 x 384
 REPORT = "The clip was scaled from 1280 x 720 to 672 x 384 and cropped by 8 pixels."
-#: What a run sends, dispatched as the frontend does it: reports, and the samplers' previews.
-OPEN = """async ([workflow, scale, report, [width, height]]) => {
+OPEN = """async ([workflow, scale, report]) => {
   await app.loadGraphData(workflow)
   app.canvas.ds.scale = scale
   app.canvas.ds.offset = [40, 60]
   const nodes = app.graph._nodes.filter(({ comfyClass }) => comfyClass?.startsWith('EasyAnimate'))
   for (const { id } of nodes)
     app.api.dispatchCustomEvent('easyanimate-note', { node: id, text: report })
-  const picture = Object.assign(document.createElement('canvas'), { width, height })
-  const blob = await new Promise((resolve) => picture.toBlob(resolve, 'image/jpeg'))
-  for (const { id, comfyClass } of app.graph._nodes) {
-    if (!comfyClass?.endsWith('Sampler')) continue
-    const node = String(id)
-    const ids = { nodeId: node, displayNodeId: node, realNodeId: node, parentNodeId: node }
-    const detail = { blob, promptId: '1', jobId: '1', ...ids }
-    app.api.dispatchCustomEvent('b_preview_with_metadata', detail)
-  }
   app.canvas.setDirty(true, true)
 }"""
 #: Left, top, width and height of every node in the graph's units, the title included.
@@ -78,6 +66,7 @@ def faults(rectangles, groups):
     return found
 
 
+@pytest.mark.campaign
 @pytest.mark.newest_frontend
 @pytest.mark.parametrize("drawn", ["canvas", "vue"])
 def test_nothing_overlaps_once_nodes_have_reported(browser_page, comfy_server, tmp_path, drawn):
@@ -89,8 +78,8 @@ def test_nothing_overlaps_once_nodes_have_reported(browser_page, comfy_server, t
     try:
         for file in sorted(FOLDER.glob("*.json")):
             workflow = json.loads(file.read_text(encoding="utf-8"))
-            page.evaluate(OPEN, [workflow, SCALE, REPORT, PREVIEW])
-            page.wait_for_timeout(300)
+            page.evaluate(OPEN, [workflow, SCALE, REPORT])
+            page.wait_for_timeout(400)
             wrong = faults(page.evaluate(RECTANGLES, TITLE), page.evaluate(GROUPS))
             if wrong:
                 found[file.stem] = wrong

@@ -258,6 +258,7 @@ def test_the_node_says_what_the_nodes_that_it_expands_into_say(frontend, comfy_s
     assert "config is not used" in notes["LoadEasyAnimateModel"]
 
 
+@pytest.mark.campaign
 @every_workflow
 def test_it_gives_what_the_new_workflow_gives(frontend, comfy_server, name):
     frontend.open_workflow(copy.deepcopy(WORKFLOWS[name]))
