@@ -36,7 +36,7 @@ from .hooks import RunLog, hooks_of, plain_attention, stretch_of
 from .preview import PreviewColours
 from .shown import KEY, TEXT_T5, denoiser_channels
 from .step_cache import KEY as STEP_CACHE
-from .step_cache import cache_of_window
+from .step_cache import WindowCaches
 
 #: The dimension of the frames in latents [B, C, F, H, W].
 FRAMES_DIM = 2
@@ -176,6 +176,7 @@ class Denoiser(EasyAnimateTransformer3DModel):
         #: Channels of the latents, which RenormCFG looks for.
         self.in_channels = config.out_channels
         self.log = RunLog()
+        self.window_caches = WindowCaches()
 
     def forward(
         self,
@@ -195,7 +196,7 @@ class Denoiser(EasyAnimateTransformer3DModel):
         )
         if STEP_CACHE in options:
             x = x.clone()  # EasyCache adds to it, and ComfyUI may still need it
-        with cache_of_window(options) as options:
+        with self.window_caches.of_window(options) as options:
             return executor.execute(x, timestep, context, control, options, **extra)
 
     def _predict(
