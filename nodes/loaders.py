@@ -51,7 +51,7 @@ class LoadCheckpoint(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=paths.list_checkpoints(),
+                    options=paths.choices(paths.list_checkpoints()),
                     tooltip="A folder with transformer, vae, text_encoder, tokenizer and scheduler "
                     "in models/EasyAnimate or a path of extra_model_paths.yaml. small (built in) "
                     "comes with the pack: 96 x 96 clips of moving shapes, to try everything out.",
@@ -108,7 +108,7 @@ class LoadDiffusionModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "diffusion_model",
-                    options=paths.list_denoisers(),
+                    options=paths.choices(paths.list_denoisers()),
                     tooltip="Safetensors (bf16, fp16, scaled fp8 or int8), or GGUF, which is "
                     "unpacked on loading.",
                 ),
@@ -153,7 +153,7 @@ class LoadTextEncoder(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "text_encoder",
-                    options=[*alone, *paths.list_checkpoints()],
+                    options=paths.choices([*alone, *paths.list_checkpoints()]),
                     tooltip="Qwen2-VL (V5.1), Bert or mT5 (V5), or a checkpoint folder that has "
                     "them.",
                 ),
@@ -206,7 +206,7 @@ class LoadVAE(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "vae_file",
-                    options=paths.list_files(paths.VAES),
+                    options=paths.choices(paths.list_files(paths.VAES)),
                     tooltip="A safetensors file with the VAE.",
                 ),
                 io.Combo.Input(
@@ -245,7 +245,7 @@ class LoadLora(io.ComfyNode):
                 io.Model.Input("model", tooltip="An EasyAnimate model."),
                 io.Combo.Input(
                     "lora",
-                    options=paths.list_files(paths.LORAS),
+                    options=paths.choices(paths.list_files(paths.LORAS)),
                     tooltip="A safetensors file in models/loras.",
                 ),
                 io.Float.Input(

@@ -45,7 +45,7 @@ class LoadModel(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "model",
-                    options=paths.list_checkpoints(),
+                    options=paths.choices(paths.list_checkpoints()),
                     tooltip="A V5 or V5.1 folder in models/EasyAnimate.",
                 ),
                 io.Combo.Input(
@@ -145,7 +145,7 @@ class LoadLora(io.ComfyNode):
                 MODEL.Input("easyanimate_model", tooltip="From Load EasyAnimate Model."),
                 io.Combo.Input(
                     "lora_name",
-                    options=paths.list_files(paths.LORAS),
+                    options=paths.choices(paths.list_files(paths.LORAS)),
                     tooltip="A safetensors file in models/loras.",
                 ),
                 io.Float.Input(

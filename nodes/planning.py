@@ -23,7 +23,7 @@ class MemoryPlanNode(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=paths.list_checkpoints(),
+                    options=paths.choices(paths.list_checkpoints()),
                     tooltip="The checkpoint folder to run.",
                 ),
                 *inputs.size_widgets(),

@@ -132,7 +132,7 @@ class LoadConditioning(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "embeddings",
-                    options=paths.list_files(paths.EMBEDDINGS),
+                    options=paths.choices(paths.list_files(paths.EMBEDDINGS)),
                     tooltip="A file in models/EasyAnimate_embeddings or "
                     "output/EasyAnimate_embeddings.",
                 ),

@@ -26,7 +26,7 @@ class TrainLora(io.ComfyNode):
             inputs=[
                 io.Combo.Input(
                     "checkpoint",
-                    options=paths.list_checkpoints(),
+                    options=paths.choices(paths.list_checkpoints()),
                     tooltip="The checkpoint folder to train the LoRA for: T2V or InP.",
                 ),
                 io.Image.Input(

@@ -111,6 +111,15 @@ def _file_names(key: str) -> list[str]:
         return folder_paths.get_filename_list(key)
 
 
+def choices(names: list[str]) -> list[str]:
+    """Options of a combo.
+
+    Of an empty list the page would send no value, and ComfyUI would only say that an input is
+    missing. The empty name is refused with what to do.
+    """
+    return names or [""]
+
+
 def list_denoisers() -> list[str]:
     """Names of the safetensors and GGUF files in models/diffusion_models."""
     gguf = []  # ComfyUI's own list omits GGUF

@@ -54,3 +54,29 @@ def test_run_says_on_the_node_how_to_get_the_weights(bare_server, browser, drawn
     finally:
         page.set_setting("Comfy.VueNodes.Enabled", False)
         page.close()
+
+
+FRESH = """() => {
+  app.graph.clear()
+  const add = (type) => app.graph.add(LiteGraph.createNode(type)) ?? app.graph._nodes.at(-1)
+  const vae = add('EasyAnimateLoadVAE')
+  const latent = add('EasyAnimateEmptyLatentVideo')
+  const [decode, preview] = [add('VAEDecode'), add('PreviewImage')]
+  latent.connect(0, decode, 0)
+  vae.connect(0, decode, 1)
+  decode.connect(0, preview, 0)
+}"""
+
+
+@pytest.mark.newest_frontend
+def test_a_fresh_loader_without_files_says_where_they_belong(bare_server, browser):
+    page = ComfyPage(browser, bare_server)
+    try:
+        page.page.evaluate(FRESH)
+        page.command("Comfy.QueuePrompt")
+        note = page.page.locator(".ea-note")
+        note.first.wait_for()
+        assert note.inner_text().startswith("No file is chosen. Put one into ")
+        assert "press R" in note.inner_text()
+    finally:
+        page.close()
