@@ -133,3 +133,17 @@ def browser_page(comfy_server, browser):
     page = ComfyPage(browser, comfy_server)
     yield page
     page.close()
+
+
+@pytest.fixture
+def app_page(comfy_server, browser):
+    """A page of its own for App mode, which stays on from one workflow to the next."""
+    from tests.comfy.browser import ComfyPage
+
+    if comfy_server.version.startswith("0.8."):
+        pytest.skip("its frontend has no App mode")
+    page = ComfyPage(browser, comfy_server)
+    yield page
+    errors = list(page.page_errors)
+    page.close()
+    assert not errors

@@ -27,20 +27,11 @@ def first_trial():
     return next(w for w in APPS.values() if any(f'"{name}"' in json.dumps(w) for name in small))
 
 
-@pytest.fixture
-def page(browser_page, comfy_server):
-    if comfy_server.version.startswith("0.8."):
-        pytest.skip("its frontend has no App mode")
-    yield browser_page
-    browser_page.page.evaluate("() => app.graph.clear()")
-    assert not browser_page.page_errors
-
-
 @pytest.mark.newest_frontend
 @pytest.mark.skipif(not small_model.is_installed(), reason="the small model is not there")
-def test_run_shows_the_video(page, tmp_path):
-    tab = page.page
-    page.open_workflow(first_trial())
+def test_run_shows_the_video(app_page, tmp_path):
+    tab = app_page.page
+    app_page.open_workflow(first_trial())
     tab.get_by_label("Enter app mode").first.click()
     prompt = tab.get_by_test_id("app-mode-widget-item").locator("textarea")
     prompt.first.fill("A small blue square moves right on plain grey.")
@@ -55,9 +46,9 @@ def test_run_shows_the_video(page, tmp_path):
 
 
 @pytest.mark.newest_frontend
-def test_each_app_has_its_settings(page):
+def test_each_app_has_its_settings(app_page):
     """In the order of the file, each with its own label where names are the same."""
-    tab = page.page
+    tab = app_page.page
     for name, workflow in APPS.items():
         tab.evaluate(OPEN, workflow)
         items = tab.get_by_test_id("app-mode-widget-item")

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from tests.comfy.browser import ComfyPage
 from tools.comfyui_base import PACK
 from tools.workflows.canvas import FOLDER, TEXTS
 
@@ -58,16 +59,19 @@ def flat(texts):
 
 
 @pytest.fixture
-def chinese_page(browser_page):
-    browser_page.set_setting("Comfy.Locale", "zh")
+def chinese_page(comfy_server, browser):
+    """A page of its own: some frontends open their last workflow again in the new language."""
+    page = ComfyPage(browser, comfy_server)
+    page.set_setting("Comfy.Locale", "zh")
     workflow = read(labelled())
     end = time.monotonic() + SECONDS
-    while untranslated(browser_page, workflow) and time.monotonic() < end:
-        pass  # some frontends open their last workflow again a moment after the language changed
-    yield browser_page
-    browser_page.page.evaluate("() => app.graph.clear()")
-    browser_page.set_setting("Comfy.Locale", "en")
-    assert not browser_page.page_errors
+    while untranslated(page, workflow) and time.monotonic() < end:
+        pass
+    yield page
+    page.set_setting("Comfy.Locale", "en")
+    errors = list(page.page_errors)
+    page.close()
+    assert not errors
 
 
 @pytest.mark.newest_frontend
