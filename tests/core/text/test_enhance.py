@@ -322,7 +322,7 @@ def test_real_widths_and_the_real_tokenizer_write():
     tokens = tokenizer.tokenize([encoder.chat("A dog.")])
     length = int(tokens.mask.sum())
     states = writer.network(
-        input_ids=tokens.ids[:, :length], output_hidden_states=True, logits_to_keep=1
+        input_ids=tokens.ids[:, :length], output_hidden_states=True
     ).hidden_states
     expected = encoder.encode(["A dog."]).text[:, :length].float()
     assert (states[-2].float() - expected).norm() < 0.02 * expected.norm()
