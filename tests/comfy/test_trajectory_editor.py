@@ -412,9 +412,7 @@ def window(editor, request):
 @pytest.mark.newest_frontend
 @pytest.mark.parametrize("window", [(900, 760), (2560, 1440)], indirect=True, ids=str)
 @pytest.mark.parametrize("width", [230, 800])
-def test_the_side_panel_leaves_the_editor_as_it_is(
-    editor, window, width, tmp_path, comfy_server
-):
+def test_the_side_panel_leaves_the_editor_as_it_is(editor, window, width, tmp_path, comfy_server):
     if comfy_server.version.startswith("0.8."):
         pytest.skip("its panel moves widgets of HTML out of their node")
     page = editor.page

@@ -316,11 +316,11 @@ def test_the_note_begins_with_how_to_get_the_weights(file):
     assert find_model(folder).name == folder
     # The same command, size and node as in the messages about missing weights.
     message = how_to_install(folder, command=f"python install.py {folder}", node=True)
-    command, size, node = re.fullmatch(r"Run (.+) \((.+)\), or the node (.+)", message).groups()
+    command, size, by = re.fullmatch(r"Run (.+) \((.+)\), or the node (.+)", message).groups()
     for text, title, node in zip(
         notes_of(file),
         ("## Weights", "## 权重"),
-        (node, "EasyAnimate 下载模型"),
+        (by, "EasyAnimate 下载模型"),
         strict=True,
     ):
         weights = text.split(title)[1].split("##")[0]

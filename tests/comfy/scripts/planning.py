@@ -87,4 +87,12 @@ found["same frames"] = torch.equal(by_plan, by_hand)
 estimate = model.model.memory_required([2, 16, 13, 48, 84])
 one = model.model.memory_required([1, 16, 13, 48, 84])
 found["required"] = [one, estimate]
+# As newer releases ask if a node has chosen the attention.
+found["required by a node"] = [
+    model.model.memory_required(
+        [2, 16, 13, 48, 84], cond_shapes={"c_crossattn": [(1, 256, 32)]},
+        memory_efficient_attention=efficient,
+    )
+    for efficient in (True, False)
+]  # fmt: skip
 probe.done()
