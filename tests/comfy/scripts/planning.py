@@ -54,13 +54,12 @@ found["refused"] = probe.error(lambda: plan(card_gb=0.7, width=1344, height=768,
 far, _ = plan(card_gb=0.7, width=1344, height=768, length=49, refuse=False)
 found["only said"] = far.fits
 
+_, with_writing = plan(enhance=True)
+found["writes"] = ["\n  write " in report, "\n  write " in with_writing]
+
 planning = probe.module("nodes.bridge.planning")
-sparing = planning.plan_run(
-    probe.paths.find_checkpoint(CHECKPOINT),
-    {"height": 768, "width": 1344, "frames": 49, "batch": 1},
-    0.7,
-    8.0,
-)
+Job = probe.module("easyanimate_core.memory.plan").Job
+sparing = planning.plan_run(probe.paths.find_checkpoint(CHECKPOINT), Job(768, 1344, 49), 0.7, 8.0)
 found["filled"] = planning.fill_defaults(sparing, "default", "default", "default")
 found["kept"] = planning.fill_defaults(sparing, "bf16", "cpu", "scaled int8")
 found["one at a time"] = sparing.memory.sequential_guidance
