@@ -21,7 +21,7 @@ from ...conditioning.encode import encode_video
 from ...models.geometry import latent_shape
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...progress import Progress
-from ...text import TextStates
+from ...text import Cut, TextStates
 from ...weights.files.component import write_transformer
 from ..attention import training_attention
 from ..config import TrainConfig
@@ -123,17 +123,22 @@ class DenoiserStrategy:
         captions = [*self._config.objective.empty_captions, *known]
         self._captions.encode_ahead(captions[share], device, progress)
 
-    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:
+        return self._captions.cut(captions)
+
+    def order(self, ranks: int) -> Batches:
         data = self._config.data
         shapes = [shapes_for(record, data.tokens, data.frames) for record in self._records]
-        batches = Batches(
+        return Batches(
             self._records,
             shapes,
             tokens_per_batch=data.tokens_per_batch or max(data.tokens),
             ranks=ranks,
             seed=self._config.seed,
         )
-        return batches.of_rank(rank, position)
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        return self.order(ranks).of_rank(rank, position)
 
     @property
     def read(self) -> _Reading:
