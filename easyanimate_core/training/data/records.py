@@ -49,6 +49,8 @@ class Record:
 
     `identity` changes whenever its content does; `captions` are alternatives, one of which is
     drawn each time; `load` reads it in a given shape. `notes` list the changes made to it first.
+    `seconds` is the file's length at its own speed, 0 for a picture; `repeats` is how often it is
+    drawn per epoch.
     """
 
     identity: str
@@ -59,6 +61,8 @@ class Record:
     load: Callable[[Shape], Sample]
     notes: tuple[str, ...] = ()
     name: str = ""
+    seconds: float = 0.0
+    repeats: int = 1
 
 
 def generator_of(*parts: int | str) -> np.random.Generator:
