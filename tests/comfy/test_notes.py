@@ -178,3 +178,24 @@ def test_the_side_panel_leaves_a_note_as_it_is(page, comfy_server, window, tmp_p
     finally:
         page.close_side_panel()
         tab.set_viewport_size(before)
+
+
+@pytest.mark.newest_frontend
+def test_a_long_text_scrolls_and_makes_no_node_taller(page, comfy_server, request, tmp_path):
+    if comfy_server.version.startswith("0.8."):
+        pytest.skip("its nodes of HTML show no widgets that come later")
+    tab = page.page
+    heights = []
+    for text in ("Short.", "A long report. " * 200):
+        tab.evaluate(SAY, text)
+        tab.wait_for_timeout(900)
+        node = tab.locator("[data-node-id]:has(.ea-note)")
+        if request.node.callspec.params["page"] == "vue":
+            heights.append(node.first.bounding_box()["height"])
+        else:
+            heights.append(tab.evaluate("() => app.graph._nodes[0].size[1]"))
+    note = tab.locator(".ea-note")
+    tab.screenshot(path=tmp_path / "long.png")
+    assert heights[0] == heights[1]
+    assert note.bounding_box()["height"] >= 40
+    assert note.evaluate("(note) => note.scrollHeight > note.clientHeight")
