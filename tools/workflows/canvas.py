@@ -83,8 +83,8 @@ ELASTIC = {
     "SaveVideo": 480,
 }
 COLOURS = ("#b58b2a", "#88A", "#8A8", "#3f789e", "#8AA", "#A88")
-#: Dark, so that Nodes 2.0's grey text is readable; the frontends' own note is light brown.
-NOTE_COLOURS = {"color": "#2e2a22", "bgcolor": "#1c1c1c"}
+#: Nodes 2.0 writes grey on it (dark theme) or on a paler one of its own (light): 4.6 to 1 in both.
+NOTE_COLOURS = {"color": "#2e2a22", "bgcolor": "#343434"}
 #: The registry name and version of the pack that a node belongs to.
 CORE_ORIGIN = ("comfy-core", f"{OLDEST}.0")
 VIDEO_HELPER_ORIGIN = ("comfyui-videohelpersuite", "1.7.9")
