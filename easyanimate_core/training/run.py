@@ -56,7 +56,7 @@ def run_training(
         records: Clips in memory, used instead of the config's data.
         restart: Delete an earlier run in `config.output`.
         cpu: Train on the CPU even if there is a GPU.
-        progress: Called with the stages "check", "captions" and "train"; may raise to stop, and
+        progress: Called with the stages "check", "compare", "captions" and "train"; may raise to stop, and
             the run can be resumed.
         report: Called with every line that the run prints.
 
@@ -78,7 +78,7 @@ def run_training(
         if records is None:
             clips = find_clips(config, accelerator, progress=progress, report=told)
         else:
-            clips = Clips.in_memory(config, records)
+            clips = Clips.in_memory(config, records, accelerator, progress=progress, report=told)
         strategy = make_strategy(config, clips)
         rank, ranks = accelerator.process_index, accelerator.num_processes
         strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
