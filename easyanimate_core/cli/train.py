@@ -41,6 +41,11 @@ def add_parser(commands: Any) -> None:
         action="store_true",
         help="delete an earlier run in the output folder first",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be trained, and stop",
+    )
     parser.set_defaults(run=run)
 
 
@@ -56,6 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config, tuple(arguments.set))
     check_writable(config.output)
     with ProgressBars() as bars:
-        for path in run_training(config, restart=arguments.restart, progress=bars):
+        for path in run_training(
+            config, restart=arguments.restart, dry_run=arguments.dry_run, progress=bars
+        ):
             print(path)
     return 0

@@ -14,10 +14,12 @@ from ..errors import InputError, MediaError
 from ..files import atomic_file, discard, read_json, rename
 from ..files.leftovers import is_unfinished, temporary_name
 from ..progress import Progress, silent
+from .account import ACCOUNT_FILE, account_of, facts_of, write_account
 from .checkpoints import STATES, Checkpoints
 from .clips import Clips, find_clips
 from .config import CACHE, TrainConfig, parse_config
 from .data.records import Record
+from .doubts import doubts_of
 from .optimizers import SHARDED
 from .strategies.base import Strategy
 from .tracking import LOG_FILE, Report, print_line
@@ -44,6 +46,7 @@ def run_training(
     records: Sequence[Record] | None = None,
     restart: bool = False,
     cpu: bool = False,
+    dry_run: bool = False,
     progress: Progress = silent,
     report: Report = print_line,
 ) -> list[Path]:
@@ -56,6 +59,7 @@ def run_training(
         records: Clips in memory, used instead of the config's data.
         restart: Delete an earlier run in `config.output`.
         cpu: Train on the CPU even if there is a GPU.
+        dry_run: Only report what would be trained; an earlier run stays as it is.
         progress: Called with the stages "check", "captions" and "train"; may raise to stop, and
             the run can be resumed.
         report: Called with every line that the run prints.
@@ -81,11 +85,18 @@ def run_training(
             clips = Clips.in_memory(config, records)
         strategy = make_strategy(config, clips)
         rank, ranks = accelerator.process_index, accelerator.num_processes
-        strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
+        # Raises if a clip fits no bucket.
+        facts = facts_of(config, strategy, clips.records, ranks)
+        said = (account_of(facts), *doubts_of(facts)) if main else ()
+        for line in said:
+            told(line)
+        if dry_run:
+            return []
         strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
         trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
         if main:  # errors before this leave the folder and an earlier run untouched
             _claim_output(config, restart=restart)
+            write_account(config.output, said)
         accelerator.wait_for_everyone()
         accelerator.init_trackers("tensorboard")
         return trainer.train()
@@ -198,7 +209,9 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
     """Make `config.output` this run's; `restart` deletes an earlier run first."""
     path = config.output / _CONFIG_FILE
     if restart and path.is_file():
-        _remove_all(config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE))
+        _remove_all(
+            config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE, ACCOUNT_FILE)
+        )
     with atomic_file(path) as scratch:
         text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
         scratch.write_text(text, encoding="utf-8")
