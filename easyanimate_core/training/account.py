@@ -260,7 +260,8 @@ def _trained(facts: Facts) -> str:
     if lora is not None:
         text = (
             f"LoRA of rank {lora.rank} and alpha {lora.alpha:g}, strength "
-            f"{lora.alpha / lora.rank:g}, on {len(facts.lora)} layers: {sum(facts.trained.values()):,} parameters"
+            f"{lora.alpha / lora.rank:g}, on {len(facts.lora)} layers: "
+            f"{sum(facts.trained.values()):,} parameters"
         )
     return f"{text}, by {optimizer.kind} at a learning rate of {optimizer.learning_rate:g}"
 
