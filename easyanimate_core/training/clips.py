@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from ..errors import InputError, MediaError, counted
 from ..progress import Progress, silent
 from .config import TrainConfig
 from .data.buckets import shapes_for
+from .data.listing import Listing
 from .data.manifest import manifest_records
 from .data.readable import Reading
 from .data.records import Record
@@ -28,6 +30,16 @@ class Clips:
 
     records: Sequence[Record]
     held_out: Sequence[Record]
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What is trained on, clip by clip."""
+        return Listing.of(self.records)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is trained on: contents, captions and repeats, in any order and place."""
+        return self.listing.digest
 
     @classmethod
     def in_memory(cls, config: TrainConfig, records: Sequence[Record]) -> Clips:
