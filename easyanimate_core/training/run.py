@@ -14,12 +14,14 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
+from .account import account_of, facts_of, write_account
 from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
 from .clips import Clips, find_clips
 from .config import TrainConfig, parse_config
 from .data.records import Record
+from .doubts import doubts_of
 from .load_or_build import weights_digest
 from .memory import memory_told
 from .optimizers import SHARDED
@@ -43,6 +45,7 @@ def run_training(
     restart: bool = False,
     confirm: Confirm = _agreed,
     cpu: bool = False,
+    dry_run: bool = False,
     progress: Progress = silent,
     report: Report = print_line,
 ) -> list[Path]:
@@ -56,6 +59,7 @@ def run_training(
         restart: Delete an earlier run in `config.output`.
         confirm: Called in the main process with what `restart` would delete; False refuses.
         cpu: Train on the CPU even if there is a GPU.
+        dry_run: Only report what would be trained; an earlier run stays as it is.
         progress: Called with the stages "check", "compare", "captions" and "train"; may raise to
             stop, and the run can be resumed.
         report: Called with every line that the run prints.
@@ -69,7 +73,8 @@ def run_training(
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
     told = report if main else _tell_nobody
-    with held(config.output, told) if main else nullcontext(), memory_told(config):
+    alone = held(config.output, told) if main and not dry_run else nullcontext()
+    with alone, memory_told(config):
         done, changed, weights = 0, (), ""
         if main:
             weights = weights_digest(config)
@@ -86,7 +91,12 @@ def run_training(
                 )
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
-            strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
+            facts = facts_of(config, strategy, clips.records, ranks)
+            said = (account_of(facts), *doubts_of(facts)) if main else ()
+            for line in said:
+                told(line)
+            if dry_run:
+                return []
             strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
             origin = Origin(clips.listing, weights)
             trainer = Trainer(
@@ -96,6 +106,7 @@ def run_training(
                 text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
                 claim(config.output, text, restart=restart)
                 record(config.output, done, changed)
+                write_account(config.output, said)
             accelerator.wait_for_everyone()
             accelerator.init_trackers("tensorboard")
             return trainer.train()
