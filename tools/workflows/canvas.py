@@ -28,7 +28,7 @@ PADDING, GAP = 20, 30
 #: Width and minimum height of nodes: what every frontend needs in either renderer once the node has
 #: reported on its run and shows its preview (`tests/comfy/test_layout.py` measures it).
 SIZES = {
-    NOTE: (380, 200),
+    NOTE: (400, 200),
     "CLIPTextEncode": (360, 170),
     "ContextWindowsManual": (400, 410),
     "CreateVideo": (340, 116),
