@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,13 +46,20 @@ def find_clips(
     """The clips of the config, each file read once as far as training will read it.
 
     Unreadable clips are left out and listed through `report`. The processes of `accelerator` share
-    the work. Reports the stage "check".
+    the work. Reports the stages "read" and "check".
 
     Raises:
         InputError: There is no data, or a manifest is malformed.
         MediaError: No clip can be read.
     """
     data, validation = config.data, config.validation
+    read = partial(
+        manifest_records,
+        fps=data.fps,
+        report=report,
+        progress=progress,
+        captioned=config.task != "vae",
+    )
     if data.synthetic is not None:
         from .data.synthetic import synthetic_records
 
@@ -62,11 +70,11 @@ def find_clips(
     elif data.manifest is None:
         raise InputError("data has no clips: set data.manifest or data.synthetic.")
     else:
-        records = manifest_records(data.manifest, data.root, fps=data.fps, report=report)
+        records = read(data.manifest, data.root)
         records = _readable(config, records, data.manifest, accelerator, (progress, report))
     if validation.manifest is None:
         return Clips.in_memory(config, records)
-    measured = manifest_records(validation.manifest, data.root, fps=data.fps, report=report)
+    measured = read(validation.manifest, data.root)
     measured = _fitting(config, measured, report)[: validation.clips]
     measured = _readable(config, measured, validation.manifest, accelerator, (progress, report))
     return Clips(records, measured)
