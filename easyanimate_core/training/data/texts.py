@@ -87,6 +87,16 @@ def caption_in(file: Path) -> str:
     return read_text(file, error=InputError, limit=DATASET_BYTES).strip()
 
 
+def renamed(columns: Sequence[str]) -> str:
+    """Which columns of a table to rename, empty if none is known."""
+    return " ".join(
+        f"Rename {short(column)} to {wanted}."
+        for column in columns
+        for wanted, keys in (("file_path", _PATH_KEYS), ("text", _TEXT_KEYS))
+        if column.lower() in keys
+    )
+
+
 def some(names: Sequence[str]) -> str:
     """The first few of `names`, for a message."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
