@@ -161,9 +161,7 @@ def to_square(name: str | os.PathLike[str], pixels: Array, aspect: Fraction) -> 
     return np.array(Image.fromarray(pixels).resize((shown, height), Image.Resampling.BICUBIC))
 
 
-def _square_width(
-    name: str | os.PathLike[str], height: int, width: int, aspect: Fraction
-) -> int:
+def _square_width(name: str | os.PathLike[str], height: int, width: int, aspect: Fraction) -> int:
     """Width of a picture with square pixels."""
     shown = round(width * aspect)
     if shown < 1:

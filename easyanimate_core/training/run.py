@@ -56,8 +56,8 @@ def run_training(
         records: Clips in memory, used instead of the config's data.
         restart: Delete an earlier run in `config.output`.
         cpu: Train on the CPU even if there is a GPU.
-        progress: Called with the stages "read", "check", "captions" and "train"; may raise to stop, and
-            the run can be resumed.
+        progress: Called with the stages "read", "check", "captions" and "train"; may raise to stop,
+            and the run can be resumed.
         report: Called with every line that the run prints.
 
     Raises:

@@ -129,18 +129,21 @@ def manifest_records(
 
 def _entries(values: list[Any], base: Path, *, captioned: bool) -> list[_Entry]:
     """The entries of a manifest; raises `InputError` with the first faults."""
-    entries, faults = [], []
-    for number, value in enumerate(values, start=1):
-        try:
-            entries.append(_entry(value, number, base, captioned=captioned))
-        except InputError as error:
-            faults.append(str(error))
+    made = [_entry_or_fault(v, n, base, captioned=captioned) for n, v in enumerate(values, start=1)]
+    faults = [entry for entry in made if isinstance(entry, str)]
     if faults:
         more = len(faults) - _SHOWN
         raise InputError(
             "\n".join(faults[:_SHOWN]) + (f"\nand {more} more entries" if more > 0 else "")
         )
-    return entries
+    return [entry for entry in made if isinstance(entry, _Entry)]
+
+
+def _entry_or_fault(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry | str:
+    try:
+        return _entry(value, number, base, captioned=captioned)
+    except InputError as error:
+        return str(error)
 
 
 def _entry(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry:
@@ -255,8 +258,8 @@ def _uncounted(entries: list[_Entry]) -> list[str]:
     if all(repeats == 1 for repeats in folders.values()):
         return []
     return [
-        f"Folders are named as for kohya's repeats ({some(list(folders))}), but the entries have no "
-        "repeats, so each file is drawn once per epoch. prepare-data manifest writes them, or add "
+        f"Folders are named as for kohya's repeats ({some(list(folders))}), but the entries have "
+        "no repeats, so each file is drawn once per epoch. prepare-data manifest writes them, or add "
         '"repeats": 10 to an entry.'
     ]
 

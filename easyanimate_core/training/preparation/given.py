@@ -53,12 +53,22 @@ def _of_folder(
     source: Path, files: Sequence[DataFile], unreadable: dict[str, str]
 ) -> Iterator[Given]:
     for data in files:
-        try:
-            file = caption_beside(source / data.path)
-            if file is not None:
-                yield Given(file.relative_to(source).as_posix(), data.path, caption_in(file))
-        except InputError as error:
-            unreadable[data.path] = str(error)
+        found = _beside(source, data.path)
+        if isinstance(found, Given):
+            yield found
+        elif found:
+            unreadable[data.path] = found
+
+
+def _beside(source: Path, path: str) -> Given | str:
+    """The caption of one file, empty if there is none, or why it cannot be read."""
+    try:
+        file = caption_beside(source / path)
+        if file is None:
+            return ""
+        return Given(file.relative_to(source).as_posix(), path, caption_in(file))
+    except InputError as error:
+        return str(error)
 
 
 def _of_json(value: object, source: Path) -> Iterator[Given]:

@@ -88,6 +88,8 @@ def _repeats_told(files: list[DataFile]) -> Iterator[str]:
     """A note for every folder whose name says how often its files are drawn."""
     named = [found for data in files if (found := numbered_folder(data.path))]
     for folder, number in dict.fromkeys(named):
+        if number == 1:
+            continue
         if number == repeats_of(f"{folder}/file"):
             yield (
                 f"The {named.count((folder, number))} files of {folder} are drawn {number} times "
