@@ -19,6 +19,7 @@ LABELS = {
     "probe": "Comparing",
     "read": "Reading headers",
     "check": "Reading clips",
+    "compare": "Comparing clips",
     "train": "Training",
     "generate": "Generating",
     "judge": "Judging",

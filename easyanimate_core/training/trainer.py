@@ -18,10 +18,13 @@ from ..errors import EasyAnimateError, HeldError, InputError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
+from .claim import record
 from .config import TrainConfig
 from .data.buckets import Draw
+from .data.loading import Lost
 from .optimizers import SHARDED, make_optimizer, make_schedule
 from .state.average import Average, take_apart
+from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, Strategy, Weights
@@ -43,6 +46,7 @@ class Trainer:
         strategy: Strategy,
         accelerator: Any,
         *,
+        origin: Origin = NOTHING,
         progress: Progress = silent,
         report: Report = print_line,
     ) -> None:
@@ -52,7 +56,7 @@ class Trainer:
         self._progress = progress
         self._sharded = accelerator.distributed_type.value in SHARDED
         self._report = report if accelerator.is_main_process else lambda _: None
-        self._checkpoints = Checkpoints(config.output / STATES, config.run.keep)
+        self._checkpoints = Checkpoints(config.output / STATES, config.run.keep, origin)
         self._networks: dict[str, nn.Module] = {}
         self._optimizers: dict[str, Any] = {}
         self._schedules: dict[str, Any] = {}
@@ -81,6 +85,9 @@ class Trainer:
         step = resumed.step
         if step:
             self._report(" ".join((f"Resuming after step {step}.", *resumed.notes)))
+            self._tell(resumed.changes)
+            if self._accelerator.is_main_process:
+                record(self._config.output, step, resumed.changes)
         log = Log(self._config.output, step) if self._accelerator.is_main_process else None
         pace = Pace(step, run.steps)
         batches = self._batches(step * run.accumulate)
@@ -89,12 +96,13 @@ class Trainer:
         with _ended_workers_told(self._config.data.workers):
             while step < run.steps:
                 means.add(self._step(batches, pace))
+                self._tell(self._strategy.lost.news())
                 step += 1
                 if log is not None and (step % run.log_every == 0 or step == run.steps):
                     row = means.take()
                     row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
                     row |= pace.figures(step)
-                    _check_finite(row, step)
+                    self._check_finite(row, step)
                     self._tell(log.add(step, row))
                     self._accelerator.log(row, step=step)
                     self._report(describe(step, run.steps, row))
@@ -173,7 +181,7 @@ class Trainer:
             folder = None if log is None else self._config.output / "validation"
             with self._averaged(), torch.no_grad():
                 figures = self._strategy.validate(self._plain_networks(), step, folder)
-        if log is not None:
+        if log is not None and figures:
             row = {f"validation_{name}": value for name, value in figures.items()}
             self._tell(log.add(step, row))
             self._accelerator.log(row, step=step)
@@ -182,6 +190,8 @@ class Trainer:
         self._accelerator.wait_for_everyone()
 
     def _finish(self, log: Log | None) -> list[Path]:
+        from accelerate.utils import gather_object
+
         paths: list[Path] = []
         held: HeldError | None = None
         with self._averaged(), torch.no_grad():
@@ -194,6 +204,7 @@ class Trainer:
                     held = error
         if log is not None:
             self._tell(log.draw())
+        self._tell(Lost.summary(gather_object([self._strategy.lost])))
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
         if held is not None:  # only after the other processes have been released
@@ -206,6 +217,14 @@ class Trainer:
         with atomic_folder(final, replace=True) as scratch:
             written = self._strategy.write_result(self._plain_networks(), weights, scratch)
         return [final / path.relative_to(scratch) for path in written]
+
+    def _check_finite(self, row: Mapping[str, float], step: int) -> None:
+        bad = [name for name, value in row.items() if not math.isfinite(value)]
+        if bad:
+            raise InputError(
+                f"At step {step}, {', '.join(bad)} is not finite: training has diverged. "
+                f"{self._checkpoints.remedy(step)}"
+            )
 
     def _tell(self, notes: Iterable[str]) -> None:
         for note in notes:
@@ -281,13 +300,3 @@ class _Endless(torch.utils.data.Sampler[Any]):
 def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
     value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
     sums[name] = sums[name] + value if name in sums else value
-
-
-def _check_finite(row: Mapping[str, float], step: int) -> None:
-    bad = [name for name, value in row.items() if not math.isfinite(value)]
-    if bad:
-        raise InputError(
-            f"At step {step}, {', '.join(bad)} is not finite: training has diverged. Go back to "
-            "an earlier state (delete the last ones), lower optimizer.learning_rate or "
-            "optimizer.clip, or use precision bf16 instead of fp16."
-        )

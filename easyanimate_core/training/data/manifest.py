@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -45,6 +44,7 @@ from ...paths.camera import read_camera_file
 from ...progress import Progress, silent
 from .cache import digest, digest_of_media
 from .kohya import MOST_REPEATS, numbered_folder
+from .readable import in_threads
 from .records import Record, Sample, Shape
 from .texts import caption_beside, caption_in, path_in, some, text_in
 
@@ -56,8 +56,6 @@ _RULES = {
     "repeats": whole(1, MOST_REPEATS),
 }
 _PATHS = ("file_path", "control_file_path", "camera_file_path")
-#: Headers that are read at once: a cold disk answers several requests as quickly as one.
-_READERS = 8
 #: How many faults an error lists.
 _SHOWN = 3
 
@@ -108,7 +106,7 @@ def manifest_records(
     if not values:
         raise InputError(f"{manifest} must contain a list of at least one clip.")
     entries = _entries(values, root or manifest.parent, captioned=captioned)
-    found = _in_threads(partial(_record_or_fault, fps), entries, progress)
+    found = _read_headers(partial(_record_or_fault, fps), entries, progress)
     records = [record for record in found if isinstance(record, Record)]
     unreadable = [fault for fault in found if isinstance(fault, str)]
     if not records:
@@ -165,18 +163,14 @@ def _entry(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry:
     )
 
 
-def _in_threads(
+def _read_headers(
     function: Callable[[_Entry], Record | str], entries: list[_Entry], progress: Progress
 ) -> list[Record | str]:
     progress("read", 0, len(entries))
     results = []
-    pool = ThreadPoolExecutor(_READERS)
-    try:
-        for done, result in enumerate(pool.map(function, entries), start=1):
-            results.append(result)
-            progress("read", done, len(entries))
-    finally:
-        pool.shutdown(cancel_futures=True)
+    for done, result in enumerate(in_threads(function, entries), start=1):
+        results.append(result)
+        progress("read", done, len(entries))
     return results
 
 
@@ -259,8 +253,8 @@ def _uncounted(entries: list[_Entry]) -> list[str]:
         return []
     return [
         f"Folders are named as for kohya's repeats ({some(list(folders))}), but the entries have "
-        "no repeats, so each file is drawn once per epoch. prepare-data manifest writes them, or add "
-        '"repeats": 10 to an entry.'
+        "no repeats, so each file is drawn once per epoch. prepare-data manifest writes them, or "
+        'add "repeats": 10 to an entry.'
     ]
 
 
@@ -298,15 +292,14 @@ def _place(path: str, base: Path, name: str, number: int) -> Path:
     return file
 
 
-def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sample:
-    read = _picture if kind == "image" else partial(_clip, fps)
+def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape, start: int = 0) -> Sample:
+    read = _picture if kind == "image" else partial(_clip, fps, start)
     sample = Sample(read(paths["file_path"], shape))
     if "control_file_path" in paths:
         sample = replace(sample, control=read(paths["control_file_path"], shape, keep_lines=True))
     if "camera_file_path" in paths:
-        sample = replace(
-            sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
-        )
+        camera = read_camera_file(paths["camera_file_path"]).part(start, shape.frames)
+        sample = replace(sample, camera=camera)
     return sample
 
 
@@ -317,9 +310,9 @@ def _picture(path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
     return resize_cover(picture, *size) if ground is None else resize_lines(picture, *size, ground)
 
 
-def _clip(fps: float, path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
+def _clip(fps: float, start: int, path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
     fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
-    clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
+    clip = read_video(path, start=start / fps, max_seconds=shape.frames / fps, fit=fit)
     if clip.is_damaged:
         raise damaged(path)
     aligned = align_clip(
