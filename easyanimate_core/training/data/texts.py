@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ _PATH_KEYS = (
 )  # fmt: skip
 #: How programs print a missing value.
 _NOTHING = ("None", "null", "NULL", "nan", "NaN", "<NA>", "undefined")
+#: As Python prints a list of texts, which each begin and end with quotes.
+_PRINTED_LIST = re.compile(r"\[\s*(['\"]).*['\"]\s*\]", re.DOTALL)
 _SHOWN = 5
 
 
@@ -110,10 +112,4 @@ def _other(entry: object, keys: Sequence[str]) -> str:
 
 
 def _is_printed_list(text: str) -> bool:
-    if not (text.startswith("[") and text.endswith("]")):
-        return False
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return False
-    return isinstance(value, list) and any(isinstance(part, str) for part in value)
+    return _PRINTED_LIST.fullmatch(text) is not None
