@@ -16,7 +16,7 @@ from ..files.packages import pip_command
 from .colours import ColourSpace
 from .film import Film, StreamedFrame
 from .paths import check_is_file
-from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see
+from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see, shown_size
 from .times import Timing
 
 if TYPE_CHECKING:
@@ -202,10 +202,11 @@ def _frames(
             notes += look.notes(picture.frame)
         start, end = clock.times(number, picture.pts, picture.duration)
         seen = partial(see, path, picture.frame, look, picture.orientation)
+        size = shown_size(path, picture.frame, look, picture.orientation)
         if picture.is_damaged and not is_damaged:
             is_damaged = True
             notes.append(f"It is damaged from frame {number} on; missing parts are filled in.")
-        yield StreamedFrame(number, start, end, seen, picture.is_damaged)
+        yield StreamedFrame(number, start, end, seen, picture.is_damaged, size)
 
 
 class _Decoded(NamedTuple):

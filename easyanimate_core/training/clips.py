@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,13 +88,21 @@ def find_clips(
     """The clips of the config, each file read once as far as training will read it.
 
     Unreadable clips, and those too small or short for all buckets, are left out and listed through
-    `report`. The processes of `accelerator` share the work. Reports the stage "check".
+    `report`. The processes of `accelerator` share the work. Reports the stages "read" and
+    "check".
 
     Raises:
         InputError: There is no data, a manifest is malformed, or no clip fits a bucket.
         MediaError: No clip can be read.
     """
     data, validation = config.data, config.validation
+    read = partial(
+        manifest_records,
+        fps=data.fps,
+        report=report,
+        progress=progress,
+        captioned=config.task != "vae",
+    )
     tell = (progress, report)
     if data.synthetic is not None:
         from .data.synthetic import synthetic_records
@@ -106,12 +114,12 @@ def find_clips(
     elif data.manifest is None:
         raise InputError("data has no clips: set data.manifest or data.synthetic.")
     else:
-        records = manifest_records(data.manifest, data.root, fps=data.fps, report=report)
+        records = read(data.manifest, data.root)
         records = _fitting(config, records, data.manifest, report)
         records = _readable(config, records, data.manifest, accelerator, tell)
     if validation.manifest is None:
         return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
-    measured = manifest_records(validation.manifest, data.root, fps=data.fps, report=report)
+    measured = read(validation.manifest, data.root)
     measured = _fitting(config, measured, validation.manifest, report)[: validation.clips]
     measured = _readable(config, measured, validation.manifest, accelerator, tell)
     if are_trained(records, measured):

@@ -121,16 +121,19 @@ def test_a_file_that_was_read_is_not_read_again_until_it_fails(clips, folder, wo
     asked = {"data__workers": workers}
     find_clips(wanted(clips, folder, "run", **asked))
     for name in NAMES:
-        kept = (clips / name).stat()
-        damage(clips / name)
-        os.utime(clips / name, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+        os.utime(clips / name)
+
+    def damage_all(stage, done, _total):
+        if (stage, done) == ("captions", 0):
+            for name in NAMES:
+                damage(clips / name)
+
     with pytest.raises(MediaError) as error:
-        run(clips, folder, "run", **asked)
-    assert "It could be read when the run began. Start the run again" in str(error.value)
+        run_training(wanted(clips, folder, "run", **asked), progress=damage_all)
+    assert "They could be read when the run began. Bring the files back" in str(error.value)
     assert "Traceback" not in str(error.value)
-    said = []
-    find_clips(wanted(clips, folder, "run", **asked), report=said.append)
-    assert "cannot be used and are left out" in said[0]
+    with pytest.raises(MediaError, match=r"None of the 4 clips of .*train\.json can be used"):
+        find_clips(wanted(clips, folder, "run", **asked), report=print)
 
 
 def test_the_processes_of_a_run_share_the_reading(clips):
@@ -156,7 +159,7 @@ def test_a_picture_that_is_cut_off_is_left_out(clips, folder, format_name):
     Image.fromarray(noise).save(clips / "whole.png")
     write_manifest(clips / "train.json", (file.name, "whole.png"), type="image")
     said = run(clips, folder, "run", data__frames=[1], data__tokens=[4])
-    assert "1 of 2 files" in said[0] and file.name in said[0]
+    assert "1 of 2 clips" in said[0] and file.name in said[0]
 
 
 def test_what_lies_beside_a_clip_is_read_too(clips, checkpoint):
