@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, MediaError
+from ...errors import EasyAnimateError, InputError, MediaError
 from ...files import (
     DATASET_BYTES,
     TEXT,
@@ -109,6 +109,13 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
         facts = read_facts(paths["file_path"])
         height, width = facts.height, facts.width
         frames, notes = facts.frames_at(fps), facts.notes
+    span = _span(paths, fps) if kind == "video" else None
+    if span is not None and span < frames - 1:
+        notes = (
+            *notes,
+            f"what lies beside it ends after {span} of its {frames} frames; only those are trained "
+            "on.",
+        )
     return Record(
         identity=repr(stamps),
         captions=(entry.get("text") or "",),
@@ -118,7 +125,21 @@ def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
         load=partial(_load, paths, kind, fps),
         notes=notes,
         name=entry["file_path"],
+        span=span,
     )
+
+
+def _span(paths: Mapping[str, Path], fps: float) -> int | None:
+    """Over how many frames a clip's control video and camera path extend; None without them."""
+    lengths = []
+    try:
+        if "control_file_path" in paths:
+            lengths.append(read_facts(paths["control_file_path"]).frames_at(fps))
+        if "camera_file_path" in paths:
+            lengths.append(len(read_camera_file(paths["camera_file_path"])))
+    except EasyAnimateError:
+        return None  # told by whoever reads it
+    return min(lengths, default=None)
 
 
 def _place(path: str, base: Path, name: str, number: int) -> Path:
