@@ -148,7 +148,7 @@ def read_video(
     keeps_lines = fit is not None and fit.keep_lines
     ground = _ground_of(path, start, max_seconds, fit) if fit is not None and keeps_lines else None
     starts, end, is_damaged = [], 0.0, False
-    with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps) as film:
+    with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps, start=start) as film:
         kept = _Kept(path, fit, ground)
         for frame in from_moment(film.frames, start):
             kept.offer(frame)
@@ -179,7 +179,7 @@ def _ground_of(
     This takes a separate pass over the file, at full size, one frame at a time.
     """
     look = None
-    with _open(path, fps=fit.fps) as film:
+    with _open(path, fps=fit.fps, start=start) as film:
         frames = from_moment(film.frames, start)
         if max_seconds is not None:
             frames = takewhile(lambda frame: frame.start < max_seconds, frames)
@@ -255,13 +255,17 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @contextmanager
 def _open(
-    path: str | os.PathLike[str], *, fps: float = DEFAULT_FPS, threads: int = 0
+    path: str | os.PathLike[str],
+    *,
+    fps: float = DEFAULT_FPS,
+    threads: int = 0,
+    start: float = 0.0,
 ) -> Iterator[Film]:
     sequence = find_sequence(path)
     if sequence is not None:
         opened = open_sequence(path, sequence, fps)
     elif _is_of_ffmpeg(path):
-        opened = open_film(path, threads=threads)
+        opened = open_film(path, threads=threads, start=start)
     else:
         opened = open_animation(path)
     with opened as film:
