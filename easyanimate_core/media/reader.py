@@ -363,7 +363,7 @@ def _transparent_mask(path: str | os.PathLike[str]) -> InputError:
 def _rate_of(starts: Sequence[float], declared: float) -> float:
     """The declared rate, unless it misplaces the last frame by more than half a frame."""
     steps, seconds = len(starts) - 1, starts[-1]
-    if not seconds or abs(seconds * declared - steps) <= 0.5:
+    if seconds <= 0 or abs(seconds * declared - steps) <= 0.5:
         return declared
     return steps / seconds
 
