@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from ..progress import Progress, silent
 from .config import TrainConfig
 from .data.buckets import remedy_for, shapes_for
 from .data.held_out import Looks, are_trained, split
+from .data.listing import Listing
 from .data.manifest import manifest_records
 from .data.readable import Reading, in_threads
 from .data.records import Record
@@ -32,6 +34,16 @@ class Clips:
 
     records: Sequence[Record]
     held_out: Sequence[Record]
+
+    @cached_property
+    def listing(self) -> Listing:
+        """What is trained on, clip by clip."""
+        return Listing.of(self.records)
+
+    @property
+    def digest(self) -> str:
+        """A hash of what is trained on: contents, captions and repeats, in any order and place."""
+        return self.listing.digest
 
     @classmethod
     def in_memory(

@@ -149,6 +149,16 @@ class Batches:
                 "lengths or shorter frames, or filter such clips out."
             )
 
+    @property
+    def shapes(self) -> Sequence[Sequence[Shape]]:
+        """The shapes that each record may take."""
+        return self._shapes
+
+    @property
+    def tokens_per_batch(self) -> int:
+        """Tokens per device and batch."""
+        return self._tokens
+
     def epoch(self, number: int) -> list[list[list[Draw]]]:
         """The steps of an epoch: for each, the batch of every rank."""
         random = generator_of(self._seed, number, "epoch")

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from ...progress import Progress
-from ..data.buckets import Draw
+from ...text import Cut
+from ..data.buckets import Batches, Draw
 from ..data.loading import Lost
 
 #: A network's state dict.
@@ -66,6 +67,12 @@ class Strategy(Protocol):
 
         Each device does its `share` of the work.
         """
+
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:
+        """What the text encoders, if any, leave out of captions that are too long for them."""
+
+    def order(self, ranks: int) -> Batches:
+        """The batches of the run on `ranks` devices; raises `InputError` if a clip fits none."""
 
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
         """The endless draws of one rank, after the first `position` batches."""

@@ -21,7 +21,7 @@ from ...conditioning.encode import encode_video
 from ...models.geometry import latent_shape
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...progress import Progress
-from ...text import TextStates
+from ...text import Cut, TextStates
 from ...weights.files.component import write_transformer
 from ..attention import training_attention
 from ..config import TrainConfig
@@ -141,16 +141,21 @@ class DenoiserStrategy:
         captions = [*self._config.objective.empty_captions, *known]
         self._captions.encode_ahead(captions[share], device, progress)
 
-    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:
+        return self._captions.cut(captions)
+
+    def order(self, ranks: int) -> Batches:
         data = self._config.data
-        batches = Batches(
+        return Batches(
             self._records,
             self._shapes,
             tokens_per_batch=data.tokens_per_batch or max(data.tokens),
             ranks=ranks,
             seed=self._config.seed,
         )
-        return batches.of_rank(rank, position)
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        return self.order(ranks).of_rank(rank, position)
 
     @property
     def read(self) -> _Reading:
@@ -327,9 +332,10 @@ def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
     from ...sampling import PUBLISHED_CONFIG
     from ...weights.files import read_json
 
-    if config.model.checkpoint is None:
+    folder = config.model.checkpoint_folder
+    if folder is None:
         return PUBLISHED_CONFIG[sizes.version]
-    return read_json(config.model.checkpoint / "scheduler" / "scheduler_config.json")
+    return read_json(folder / "scheduler" / "scheduler_config.json")
 
 
 def _recomputed(

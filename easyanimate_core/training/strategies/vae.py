@@ -20,6 +20,7 @@ from ...media import contact_sheet, write_png
 from ...models.geometry import TEMPORAL_FACTOR
 from ...models.vae import AutoencoderKLMagvit
 from ...progress import Progress
+from ...text import Cut
 from ...weights.files.component import write_vae
 from ...weights.files.pickles import read_pickle
 from ..config import TrainConfig
@@ -135,18 +136,24 @@ class VAEStrategy:
     def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
         """Nothing: it trains on pixels."""
 
-    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:  # noqa: ARG002
+        """None: it reads no captions."""
+        return ()
+
+    def order(self, ranks: int) -> Batches:
         data = self._config.data
         shapes = [shape for own in self._shapes for shape in own]
         one = max((shape.tokens for shape in shapes), default=1)
-        batches = Batches(
+        return Batches(
             self._records,
             self._shapes,
             tokens_per_batch=one * data.clips_per_batch,
             ranks=ranks,
             seed=self._config.seed,
         )
-        return batches.of_rank(rank, position)
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        return self.order(ranks).of_rank(rank, position)
 
     @property
     def read(self) -> _Reading:
