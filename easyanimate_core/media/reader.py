@@ -206,7 +206,7 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
     A damaged or truncated file may have fewer frames than it declares; only a full decode tells.
     """
     with _open(path, threads=1) as film:
-        height, width = next(film.frames).pixels().shape[:2]
+        height, width = next(film.frames).size
         notes = tuple(film.notes)
     if _is_of_ffmpeg(path):
         count, seconds, rate, even, is_even = film_times(path)

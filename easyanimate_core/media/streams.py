@@ -18,7 +18,7 @@ from ..files.packages import pip_command
 from .colours import ColourSpace
 from .film import Film, StreamedFrame
 from .paths import check_is_file
-from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see
+from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see, shown_size
 from .times import Timing
 
 if TYPE_CHECKING:
@@ -284,10 +284,11 @@ def _frames(
         else:
             raise MediaError(f"{path} is damaged: it has frames at unknown times. {REENCODE}")
         seen = partial(see, path, picture.frame, look, picture.orientation)
+        size = shown_size(path, picture.frame, look, picture.orientation)
         if picture.is_damaged and not is_damaged:
             is_damaged = True
             notes.append(f"It is damaged from frame {number} on; missing parts are filled in.")
-        yield StreamedFrame(number, start, end, seen, picture.is_damaged)
+        yield StreamedFrame(number, start, end, seen, picture.is_damaged, size)
 
 
 class _Decoded(NamedTuple):

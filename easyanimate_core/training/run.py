@@ -60,8 +60,8 @@ def run_training(
         confirm: Called in the main process with what `restart` would delete; False refuses.
         cpu: Train on the CPU even if there is a GPU.
         dry_run: Only report what would be trained; an earlier run stays as it is.
-        progress: Called with the stages "check", "compare", "captions" and "train"; may raise to
-            stop, and the run can be resumed.
+        progress: Called with the stages "read", "check", "compare", "captions" and "train"; may
+            raise to stop, and the run can be resumed.
         report: Called with every line that the run prints.
 
     Raises:

@@ -227,7 +227,7 @@ def test_a_picture_that_is_cut_off_is_left_out(clips, folder, format_name):
     Image.fromarray(noise).save(clips / "whole.png")
     write_manifest(clips / "train.json", (file.name, "whole.png"), type="image")
     said = run(clips, folder, "run", data__frames=[1], data__tokens=[4])
-    assert "1 of 2 files" in said[0] and file.name in said[0]
+    assert "1 of 2 clips" in said[0] and file.name in said[0]
 
 
 def test_what_lies_beside_a_clip_is_read_too(clips, checkpoint):
@@ -244,8 +244,7 @@ def test_what_lies_beside_a_clip_is_read_too(clips, checkpoint):
     control = wanted(clips, checkpoint(V5_1, Head.CONTROL), "run", task="control", model__lora=LORA)
     (left,) = find_clips(control, report=said.append).records
     assert left.name == "a.mp4"
-    told = said[0].splitlines()
-    assert told[0].startswith("3 of 4 clips")
+    told = next(line for line in said if line.startswith("3 of 4 clips")).splitlines()
     assert "control-b.mp4" in told[1] and "c.mp4: " in told[2]
     assert told[3] == "  d.mp4: It has no control_file_path, which the task needs."
 
@@ -284,5 +283,7 @@ def test_held_out_clips_are_looked_at_before_the_first_step(clips, folder):
     assert any(f"1 of 3 clips of {held_out} fit no bucket" in s and "tiny.mp4" in s for s in said)
     assert any(Path(held_out).name in line and "d.mp4" in line for line in said)
     write_manifest(held_out, ("tiny.mp4",))
-    with pytest.raises(InputError, match=r"(?s)No clip of .*held\.json fits a bucket.*tiny\.mp4 has 9"):
+    with pytest.raises(
+        InputError, match=r"(?s)No clip of .*held\.json fits a bucket.*tiny\.mp4 has 9"
+    ):
         find_clips(wanted(clips, folder, "run", **more), report=print)

@@ -65,10 +65,7 @@ def without_masks(load, shape, start=0):
 
 def test_crops_about_masks_need_clips_that_have_them(folder, tmp_path):
     wanted = config(tmp_path, folder, task="vae", data__crop=CROP, data__crop_masks=0.7)
-    records = [
-        replace(record, load=partial(without_masks, record.load))
-        for record in clips()
-    ]
+    records = [replace(record, load=partial(without_masks, record.load)) for record in clips()]
     with pytest.raises(InputError, match=r"crop_masks is 0\.7.*no masks.*Set it to 0"):
         batch_of(strategy_of(wanted, records))
 

@@ -67,9 +67,7 @@ def batches(*records, lengths=(5, 9), seed=1):
 
 
 def drawn(made, epochs):
-    return [
-        draw for n in range(epochs) for step in made.epoch(n) for rank in step for draw in rank
-    ]
+    return [draw for n in range(epochs) for step in made.epoch(n) for rank in step for draw in rank]
 
 
 def test_all_windows_have_their_turn_before_one_comes_again():
