@@ -131,9 +131,9 @@ def read_video(
 
     The clip begins `start` seconds after the first frame, and its times count from there; the frame
     that is shown at that moment is the first. Decoding stops after `max_frames` frames, or after
-    the first frame at or past `max_seconds`, which may be the nearest to the last time needed. With `fit`, frames are scaled during decoding
-    and only the required ones kept, so that memory depends on the result only. Images without times
-    get the rate of `fit`.
+    the first frame at or past `max_seconds`, which may be the nearest to the last time needed. With
+    `fit`, frames are scaled during decoding and only the required ones kept, so that memory depends
+    on the result only. Images without times get the rate of `fit`.
 
     The clip's `fps` is the declared average rate, or the actual average of the frames if they
     deviate from it. Raises `MediaError` with the reason: a missing file, not a video, no video

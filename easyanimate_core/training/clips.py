@@ -143,7 +143,7 @@ def _fitting(
         else:
             told.append(
                 f"{record.name} has {counted(record.frames, 'frame')} of {record.width} x "
-                f"{record.height}; to train on it, {remedy_for(record, tokens, lengths)}."
+                f"{record.height}; to train on it, {remedy_for(record, lengths)}."
             )
     if not fitting:
         first = "\n  ".join(told[:_SHOWN])

@@ -107,7 +107,7 @@ def test_a_refused_run_leaves_the_folder_to_the_next(clips, folder):
     """Some of what was read is kept in the cache; settings and earlier runs are as they were."""
     with pytest.raises(HeadError, match="trains the InP head"):
         run(clips, folder, "run", task="inpaint")
-    assert [path.name for path in (clips / "run").iterdir()] == ["cache"]
+    assert not {"config.json", "states"} & {path.name for path in (clips / "run").iterdir()}
     run(clips, folder, "run", seed=4)
     before = losses(clips / "run")
     with pytest.raises(HeadError, match="trains the InP head"):

@@ -111,7 +111,7 @@ def test_repeats_are_drawn_as_often_and_differ():
 def test_the_remedy_for_a_clip_without_a_shape_helps(size, frames, tokens, lengths):
     clip = Record("one", ("a",), frames, *size, lambda *_: Sample(torch.zeros(1)))
     assert not shapes_for(clip, tokens, lengths)
-    _, number, _, what = remedy_for(clip, tokens, lengths).split()
+    _, number, _, what = remedy_for(clip, lengths).split()
     tokens += (int(number),) if what == "data.tokens" else ()
     lengths += (int(number),) if what == "data.frames" else ()
     if what == "data.frames":

@@ -45,8 +45,8 @@ from ...progress import Progress, silent
 from .cache import digest, digest_of_media
 from .kohya import MOST_REPEATS, numbered_folder
 from .records import Record, Sample, Shape
-from .threads import in_threads
 from .texts import caption_beside, caption_in, path_in, some, text_in
+from .threads import in_threads
 
 _KINDS = ("video", "image")
 _RULES = {

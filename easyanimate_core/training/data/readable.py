@@ -74,7 +74,8 @@ class Reading:
     def _pieces(self, record: Record) -> list[tuple[int, int]]:
         """All that training reads of it, as few pieces of 4n + 1 frames: first frame and length."""
         pieces = []
-        for start, end in parts_used(record, self.lengths):
+        for first, end in parts_used(record, self.lengths):
+            start = first
             while start < end:
                 pieces.append((start, floor_frames(end - start)))
                 start += pieces[-1][1]
