@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, MediaError, counted
+from ...errors import EasyAnimateError, InputError, MediaError, counted
 from ...files import (
     DATASET_BYTES,
     TEXT,
@@ -44,9 +44,9 @@ from ...paths.camera import read_camera_file
 from ...progress import Progress, silent
 from .cache import digest, digest_of_media
 from .kohya import MOST_REPEATS, numbered_folder
-from .readable import in_threads
 from .records import Record, Sample, Shape
 from .texts import caption_beside, caption_in, path_in, some, text_in
+from .threads import in_threads
 
 _KINDS = ("video", "image")
 _RULES = {
@@ -106,7 +106,7 @@ def manifest_records(
     if not values:
         raise InputError(f"{manifest} must contain a list of at least one clip.")
     entries = _entries(values, root or manifest.parent, captioned=captioned)
-    found = _read_headers(partial(_record_or_fault, fps), entries, progress)
+    found = in_threads(partial(_record_or_fault, fps), entries, "read", progress)
     records = [record for record in found if isinstance(record, Record)]
     unreadable = [fault for fault in found if isinstance(fault, str)]
     if not records:
@@ -163,17 +163,6 @@ def _entry(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry:
     )
 
 
-def _read_headers(
-    function: Callable[[_Entry], Record | str], entries: list[_Entry], progress: Progress
-) -> list[Record | str]:
-    progress("read", 0, len(entries))
-    results = []
-    for done, result in enumerate(in_threads(function, entries), start=1):
-        results.append(result)
-        progress("read", done, len(entries))
-    return results
-
-
 def _record_or_fault(fps: float, entry: _Entry) -> Record | str:
     try:
         return _record(entry, fps)
@@ -190,9 +179,16 @@ _SUFFIXES = {"video": VIDEO_SUFFIXES, "image": PICTURE_SUFFIXES}
 def _record(entry: _Entry, fps: float) -> Record:
     kind, facts = _facts(entry)
     content = [(name, digest_of_media(path)) for name, path in entry.paths.items()]
-    frames, seconds = 1, 0.0
+    frames, seconds, span, notes = 1, 0.0, None, facts.notes
     if isinstance(facts, VideoFacts):
         frames, seconds = facts.frames_at(fps), facts.seconds
+        span = _span(entry.paths, fps)
+    if span is not None and span < frames - 1:
+        notes = (
+            *notes,
+            f"what lies beside it ends after {span} of its {frames} frames; only those are trained "
+            "on.",
+        )
     return Record(
         identity=digest(kind, fps if kind == "video" else 0.0, content),
         captions=(entry.text,),
@@ -200,11 +196,25 @@ def _record(entry: _Entry, fps: float) -> Record:
         height=facts.height,
         width=facts.width,
         load=partial(_load, entry.paths, kind, fps),
-        notes=facts.notes,
+        notes=notes,
         name=entry.name,
         seconds=seconds,
         repeats=entry.repeats,
+        span=span,
     )
+
+
+def _span(paths: Mapping[str, Path], fps: float) -> int | None:
+    """Over how many frames a clip's control video and camera path extend; None without them."""
+    lengths = []
+    try:
+        if "control_file_path" in paths:
+            lengths.append(read_facts(paths["control_file_path"]).frames_at(fps))
+        if "camera_file_path" in paths:
+            lengths.append(len(read_camera_file(paths["camera_file_path"])))
+    except EasyAnimateError:
+        return None  # told by whoever reads it
+    return min(lengths, default=None)
 
 
 def _facts(entry: _Entry) -> tuple[str, PictureFacts | VideoFacts]:
