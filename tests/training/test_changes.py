@@ -148,7 +148,9 @@ def test_clip_decay_precision_and_sizes_may_change(output, folder):
 
 
 def test_fewer_steps_than_done_are_refused_with_the_number(output, folder):
-    with pytest.raises(InputError, match="has done 4 steps and run.steps is 3.*Set run.steps to 4"):
+    with pytest.raises(
+        InputError, match=r"has done 4 steps and run.steps is 3.*Set run.steps to 4"
+    ):
         go_on(output, folder, run__steps=3)
 
 
@@ -227,37 +229,42 @@ def test_a_restart_tells_what_it_deletes_and_deletes_nothing_without_consent(out
     asked = []
     wanted = config(output, folder, **LORA)
     with pytest.raises(InputError, match="nothing was deleted"):
-        run_training(
-            wanted, restart=True, confirm=lambda what: asked.append(what), report=lambda _: None
-        )
+        run_training(wanted, restart=True, confirm=asked.append, report=lambda _: None)
     assert "4 steps done; states after step 1, 2, 3, 4; its result; 0." in asked[0]
     assert len(list((output / "checkpoints").iterdir())) == 4
     run_training(wanted, restart=True, confirm=lambda _: True, report=lambda _: None)
     assert list(losses(output)) == [1, 2]
 
 
-def test_a_lack_of_memory_is_told_with_what_is_kept(output, folder):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nMore"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
+def test_a_lack_of_memory_is_told_with_what_is_kept(output, folder, error):
     def fail(stage, done, _total):
         if (stage, done) == ("train", 5):
             raise error
 
     wanted = config(output, folder, run__steps=6, run__save_every=1, run__keep=4, **LORA)
-    for error in (
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nMore"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory"
-        ),
-        RuntimeError("MPS backend out of memory"),
-        MemoryError(),
-    ):
-        with pytest.raises(
-            InputError, match="gradient_checkpointing.*resumes after step 5"
-        ) as told:
-            run_training(wanted, progress=fail, report=lambda _: None)
-        assert "\n" not in str(told.value)
-    with pytest.raises(RuntimeError, match="^something else$"):
-        error = RuntimeError("something else")
+    with pytest.raises(InputError, match=r"gradient_checkpointing.*resumes after step 5") as told:
         run_training(wanted, progress=fail, report=lambda _: None)
+    assert "\n" not in str(told.value)
+
+
+def test_a_state_that_gives_no_finite_loss_is_set_aside_so_that_a_lower_rate_helps(
+    folder, tmp_path
+):
+    wild = {"optimizer__learning_rate": 1e30, "optimizer__clip": 1e9}
+    with pytest.raises(InputError, match=r"At step \d.* of no use and was renamed") as error:
+        go_on(tmp_path / "run", folder, run__steps=9, run__log_every=1, **wild)
+    assert "optimizer.learning_rate" in str(error.value)
+    go_on(tmp_path / "run", folder, run__steps=9, optimizer__learning_rate=1e-4)
+    assert all(loss < 100 for loss in losses(tmp_path / "run").values())
 
 
 def test_a_built_in_model_is_taken_by_its_name(tmp_path):
