@@ -70,7 +70,8 @@ def run_training(
     main = accelerator.is_main_process
     told = report if main else _tell_nobody
     with held(config.output, told) if main else nullcontext(), memory_told(config):
-        done, changed, weights = 0, (), ""
+        done, weights = 0, ""
+        changed: tuple[str, ...] = ()
         if main:
             weights = weights_digest(config)
             done, changed = _check_output(config, weights, confirm if restart else None)
