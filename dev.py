@@ -239,8 +239,8 @@ def run_test_slow(arguments: list[str]) -> int:
 
 
 def run_test_comfy(arguments: list[str]) -> int:
-    """The tests in ComfyUI, one server after another; arguments narrow them down."""
-    return call(pytest_command("-n", "0", "tests/comfy", *arguments))
+    """The tests in ComfyUI, two servers at a time; arguments narrow them down."""
+    return call(pytest_command("--maxprocesses", "2", "tests/comfy", *arguments))
 
 
 def run_test_all(arguments: list[str]) -> int:

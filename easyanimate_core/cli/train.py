@@ -46,6 +46,11 @@ def add_parser(commands: Any) -> None:
         help="delete an earlier run in the output folder first, after a question that says what",
     )
     parser.add_argument("--yes", action="store_true", help="for --restart: do not ask")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be trained, and stop",
+    )
     parser.set_defaults(run=run)
 
 
@@ -64,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         paths = run_training(
             config,
             restart=arguments.restart,
+            dry_run=arguments.dry_run,
             confirm=partial(_confirm, asks=not arguments.yes),
             progress=bars,
         )

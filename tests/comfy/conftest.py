@@ -5,12 +5,14 @@ is marked `newest_frontend` also with the newest frontend on the newest ComfyUI.
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.comfy.installation import Installation
 from tools import comfyui_install
@@ -20,6 +22,24 @@ NONE_FOUND = (
     "there is no ComfyUI on this machine: run `python dev.py comfyui --environment`, or set "
     "COMFYUI_PATH to a ComfyUI folder (several are separated as in PATH)"
 )
+
+
+#: The part of a test's name that `pytest_generate_tests` gives it.
+SERVER = re.compile(r"\d+\.\d+\.\d+(-frontend-[\d.]+)?(?=[-\]])")
+
+
+class ByServer(LoadScopeScheduling):
+    """With several processes, one of them runs all tests of a file with the same server."""
+
+    def _split_scope(self, nodeid):
+        server = SERVER.search(nodeid)
+        return f"{nodeid.partition('::')[0]} {server[0] if server else ''}"
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """The order stays that of the servers, so that each process changes its server once."""
+    config.option.loadscopereorder = False
+    return ByServer(config, log)
 
 
 def pytest_generate_tests(metafunc):

@@ -75,6 +75,7 @@ def test_what_is_trained_is_used_in_the_same_prompt(comfy_server):
         "LoraLoaderModelOnly", model=["load", 0], lora_name="fox.safetensors", strength_model=1.0
     )
     assert torch.equal(latents(comfy_server.run_prompt(prompt)), made[1.0])
+    check_loader_of_model_and_clip(comfy_server, prompt, made[1.0])
 
     # A second LoRA of the name gets a number, and the steps reach ComfyUI's progress bar.
     history = comfy_server.run_prompt(training(seed=2))
@@ -84,6 +85,26 @@ def test_what_is_trained_is_used_in_the_same_prompt(comfy_server):
     assert said[1].startswith("3 steps on 2 clips of 5 frames, 32 x 32, for EasyAnimate V5.1 T2V")
     assert [(done, most) for name, done, most in history.progress if name == "train"][-1] == (3, 3)
     assert len(history.files("curve")) == 1
+
+
+def check_loader_of_model_and_clip(server, prompt, wanted):
+    """ComfyUI's loader that also takes the CLIP, and other packs' loaders that call it.
+
+    A trained LoRA changes the denoiser alone, so the prompt reads the same at any clip strength.
+    """
+    for strength in (1.0, -3.0):
+        before = len(server.log_text())
+        prompt["lora"] = node(
+            "LoraLoader", model=["load", 0], clip=["load", 1], lora_name="fox.safetensors",
+            strength_model=1.0, strength_clip=strength,
+        )  # fmt: skip
+        prompt["text"]["inputs"]["clip"] = ["lora", 1]
+        history = server.run_prompt(prompt)
+        assert "text" in history.executed
+        assert torch.equal(latents(history), wanted), strength
+        said = server.log_text()[before:]
+        assert "lora key not loaded" not in said
+        assert "NOT LOADED" not in said
 
 
 def test_cancel_ends_it_and_the_next_run_goes_on(comfy_server):
