@@ -293,3 +293,49 @@ def test_a_restart_needs_a_terminal_or_yes(output, folder, tmp_path):
     assert "4 steps done" in run.stderr
     assert run.stderr.strip().count("\n") == 0
     assert len(list((output / "checkpoints").iterdir())) == 4
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_any_clip_is_read(tmp_path):
+    with pytest.raises(
+        InputError, match=r"no folder nowhere \(model.checkpoint\).*small \(built in"
+    ):
+        train(tmp_path / "run", "nowhere")
+    assert not (tmp_path / "run").exists()
+
+
+#: Starts over, and is killed by the system before the n-th renaming in its folder.
+RESTARTED = """
+import os, signal, sys
+from pathlib import Path
+from easyanimate_core.training.config import read_config
+from easyanimate_core.training.run import run_training
+
+number, output, seen = int(sys.argv[2]), sys.argv[3], []
+
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[0]).startswith(output + os.sep):
+        seen.append(event)
+        if len(seen) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+run_training(read_config(Path(sys.argv[1])), restart=True, report=lambda _: None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_a_kill_while_an_earlier_run_is_deleted_leaves_a_run_that_can_go_on(
+    output, folder, tmp_path, number
+):
+    """Nothing of both runs is mixed, whether or not the states were gone."""
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(settings(output, folder, run__steps=5, **LORA)))
+    command = [sys.executable, "-c", RESTARTED, str(path), str(number), str(output)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    had_states = bool(list((output / "checkpoints").glob("step-*")))
+    said = go_on(output, folder, run__steps=5)
+    assert had_states == ("Resuming after step 4." in said)
+    assert list(losses(output)) == [1, 2, 3, 4, 5]
+    assert not list(output.glob(".*"))
