@@ -17,6 +17,7 @@ examples:
   %(prog)s configs/v5.1-lora.yaml --set run.steps=2000 --set output=runs/long
   accelerate launch -m easyanimate_core train configs/v5.1-inpaint.yaml
 
+configs/small/lora.yaml trains a LoRA of the built-in model on clips that it draws itself.
 The same command resumes a run, however it was stopped.
 """
 

@@ -21,10 +21,12 @@ Value = TypeVar("Value")
 #: The project's largest file has 3 kB. Parsing takes about 10 s per megabyte.
 _MAX_BYTES = 2**18
 _DEPTH = 32
+_QUOTES = "Put a value that contains a colon and a space in quotes."
 #: What to do, by a word of PyYAML's message. In `"C:\Users"` a backslash starts an escape sequence.
 _REMEDIES = {
     "escape": "Write Windows paths with / or without the double quotes.",
-    "mapping values are not allowed": "Put a value that contains a colon and a space in quotes.",
+    "mapping values are not allowed": _QUOTES,
+    "but got ':'": _QUOTES,
 }
 _MAX_NODES = 100_000
 _MAX_DIGITS = 100

@@ -28,6 +28,8 @@ from .state.run_state import RANDOM, SCALER, RunState
 
 #: Folder of the states, inside the run's folder.
 STATES = "checkpoints"
+#: Ending of the name of a state that no run can continue with.
+_DIVERGED = ".diverged"
 _STEP = re.compile(r"step-(\d{8})")
 _LEFT = re.compile(r"\.step-\d{8}\.(part|old)")
 #: Present in every state of earlier versions, which also hold pickles.
@@ -123,6 +125,22 @@ class Checkpoints:
                 "back further."
             )
         return said
+
+    def set_aside(self, step: int) -> str:
+        """Take the state after `step`, if there is one, out of the states; returns a sentence.
+
+        For a state whose very next step is not finite: no run can continue with it.
+        """
+        final = self._final(step)
+        if not final.is_dir():
+            return ""
+        aside = final.with_name(f"{final.name}{_DIVERGED}")
+        try:
+            remove_tree(aside)
+            rename(final, aside)
+        except OSError as error:
+            return f"The state {final} is of no use: delete it ({error.strerror or error}). "
+        return f"The state before it is of no use and was renamed to {aside}. "
 
     def _made(self, state: RunState, step: int) -> Made:
         accelerator = state.accelerator

@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from ..errors import InputError
+from ..files.commands import own_command
 from ..models.specs import TransformerConfig, VAEConfig
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
+from ..small_model import NAMES
 from ..weights.files import (
     in_original_names,
     read_denoiser_files,
@@ -106,9 +108,18 @@ def text_folder(model: ModelConfig) -> Path:
 
 
 def weights_digest(config: TrainConfig) -> str:
-    """A hash of the files that a run begins with, wherever they are; large ones are sampled."""
+    """A hash of the files that a run begins with, wherever they are; large ones are sampled.
+
+    Raises:
+        InputError: There is no folder `model.checkpoint`.
+    """
     model = config.model
     checkpoint = model.checkpoint_folder
+    if checkpoint is not None and not checkpoint.is_dir():
+        raise InputError(
+            f"There is no folder {checkpoint} (model.checkpoint). {own_command('download', '--list')} "
+            f"lists what can be downloaded; built in are {', '.join(map(repr, NAMES))}."
+        )
     vae, text = model.vae_folder, model.text_folder or checkpoint
     folders = [model.weights, vae if vae or not checkpoint else checkpoint / "vae"]
     folders += [checkpoint / "transformer"] if checkpoint else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -75,20 +75,15 @@ def run_training(
     told = report if main else _tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
     with alone, memory_told(config):
-        done, changed, weights = 0, (), ""
+        weights, resumed = "", _Resumed()
         if main:
             weights = weights_digest(config)
-            done, changed = _check_output(config, weights, confirm if restart else None)
-            for change in changed:
-                told(f"note: {change}.")
+            resumed = _check_output(config, weights, confirm if restart and not dry_run else None)
+        for change in resumed.changed:
+            told(f"note: {change}.")
         accelerator.wait_for_everyone()
         with torch.inference_mode(mode=False):  # the host may have enabled it
-            if records is None:
-                clips = find_clips(config, accelerator, progress=progress, report=told)
-            else:
-                clips = Clips.in_memory(
-                    config, records, accelerator, progress=progress, report=told
-                )
+            clips = _clips(config, records, accelerator, progress, told)
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
             facts = facts_of(config, strategy, clips.records, ranks)
@@ -98,18 +93,42 @@ def run_training(
             if dry_run:
                 return []
             strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
-            origin = Origin(clips.listing, weights)
             trainer = Trainer(
-                config, strategy, accelerator, origin=origin, progress=progress, report=report
-            )
+                config, strategy, accelerator,
+                origin=Origin(clips.listing, weights), progress=progress, report=report,
+            )  # fmt: skip
             if main:  # errors before this leave the folder and an earlier run untouched
-                text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-                claim(config.output, text, restart=restart)
-                record(config.output, done, changed)
-                write_account(config.output, said)
+                _claim(config, resumed, said, restart=restart)
             accelerator.wait_for_everyone()
             accelerator.init_trackers("tensorboard")
             return trainer.train()
+
+
+@dataclass(frozen=True)
+class _Resumed:
+    """Steps that a run has done before, and sentences of what has changed since."""
+
+    done: int = 0
+    changed: tuple[str, ...] = ()
+
+
+def _clips(
+    config: TrainConfig,
+    records: Sequence[Record] | None,
+    accelerator: Any,
+    progress: Progress,
+    report: Report,
+) -> Clips:
+    if records is None:
+        return find_clips(config, accelerator, progress=progress, report=report)
+    return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
+
+
+def _claim(config: TrainConfig, resumed: _Resumed, said: Sequence[str], *, restart: bool) -> None:
+    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+    claim(config.output, text, restart=restart)
+    record(config.output, resumed.done, resumed.changed)
+    write_account(config.output, said)
 
 
 def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
@@ -192,9 +211,7 @@ def _keep_inputs_whole(accelerator: Any) -> None:
         plugin.mixed_precision_policy = policy
 
 
-def _check_output(
-    config: TrainConfig, weights: str, confirm: Confirm | None
-) -> tuple[int, tuple[str, ...]]:
+def _check_output(config: TrainConfig, weights: str, confirm: Confirm | None) -> _Resumed:
     """Raise unless the output is empty or contains this run; the steps done and what has changed.
 
     With `confirm` an earlier run may be deleted, if that agrees.
@@ -202,16 +219,16 @@ def _check_output(
     path = config.output / CONFIG_FILE
     if not path.is_file():
         check_is_free(config.output)
-        return 0, ()
+        return _Resumed()
     earlier = Earlier.of(config.output)
     if confirm is not None:
         if earlier.num_bytes and not confirm(str(earlier)):
             raise InputError(f"{config.output} is as it was: nothing was deleted.")
-        return 0, ()
+        return _Resumed()
     checkpoints = Checkpoints(config.output / STATES, config.run.keep)
     checkpoints.check()
     if not earlier.is_begun:  # nothing that other settings could spoil
-        return 0, ()
+        return _Resumed()
     # Parsed, so that settings newer than the run get their defaults.
     before = parse_config(read_json(path, dict, error=InputError), str(path))
     changes = changes_of(before, config)
@@ -228,7 +245,7 @@ def _check_output(
             f"{config.run.steps}: steps cannot be taken back. Set run.steps to {done} or more, "
             f"choose another output, or delete {config.output} (or pass --restart) to start over."
         )
-    return done, changes.said
+    return _Resumed(done, changes.said)
 
 
 def _other_weights(moved: Sequence[str], known: str, now: str) -> Sequence[str]:

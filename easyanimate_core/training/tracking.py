@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -93,9 +94,12 @@ class Means:
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
+        self._steps: list[Mapping[str, Tensor]] = []
+        self._taken: list[Mapping[str, Tensor]] = []
 
     def add(self, figures: Mapping[str, Tensor]) -> None:
         """Add the metrics of one step, which need not have all of them."""
+        self._steps.append(figures)
         for name, value in figures.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
             self._counts[name] = self._counts.get(name, 0) + 1
@@ -104,7 +108,16 @@ class Means:
         """The means since the last call."""
         means = {name: float(value) / self._counts[name] for name, value in self._sums.items()}
         self._sums, self._counts = {}, {}
+        self._taken, self._steps = self._steps, []
         return means
+
+    def first_bad(self, step: int) -> int:
+        """The first step in the row that ends at `step` with a value that is not finite."""
+        first = step - len(self._taken) + 1
+        for number, figures in enumerate(self._taken, start=first):
+            if not all(math.isfinite(float(value)) for value in figures.values()):
+                return number
+        return step
 
 
 class Pace:

@@ -102,7 +102,7 @@ class Trainer:
                     row = means.take()
                     row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
                     row |= pace.figures(step)
-                    self._check_finite(row, step)
+                    self._check_finite(row, means.first_bad, step)
                     self._tell(log.add(step, row))
                     self._accelerator.log(row, step=step)
                     self._report(describe(step, run.steps, row))
@@ -218,11 +218,15 @@ class Trainer:
             written = self._strategy.write_result(self._plain_networks(), weights, scratch)
         return [final / path.relative_to(scratch) for path in written]
 
-    def _check_finite(self, row: Mapping[str, float], step: int) -> None:
+    def _check_finite(
+        self, row: Mapping[str, float], first_bad: Callable[[int], int], step: int
+    ) -> None:
         bad = [name for name, value in row.items() if not math.isfinite(value)]
         if bad:
+            first = first_bad(step)
+            aside = self._checkpoints.set_aside(first - 1)
             raise InputError(
-                f"At step {step}, {', '.join(bad)} is not finite: training has diverged. "
+                f"At step {first}, {', '.join(bad)} is not finite: training has diverged. {aside}"
                 f"{self._checkpoints.remedy(step)}"
             )
 

@@ -148,7 +148,9 @@ def test_clip_decay_precision_and_sizes_may_change(output, folder):
 
 
 def test_fewer_steps_than_done_are_refused_with_the_number(output, folder):
-    with pytest.raises(InputError, match="has done 4 steps and run.steps is 3.*Set run.steps to 4"):
+    with pytest.raises(
+        InputError, match=r"has done 4 steps and run.steps is 3.*Set run.steps to 4"
+    ):
         go_on(output, folder, run__steps=3)
 
 
@@ -157,8 +159,8 @@ def test_a_run_goes_on_wherever_its_folders_are(output, folder, tmp_path, monkey
     model = shutil.copytree(folder, tmp_path / "model")
     monkeypatch.chdir(tmp_path)
     said = go_on(Path("renamed"), Path("model"), run__steps=5)
-    assert said[0] == "Resuming after step 4."
-    assert go_on(moved, model, run__steps=6)[0] == "Resuming after step 5."
+    assert "Resuming after step 4." in said
+    assert "Resuming after step 5." in go_on(moved, model, run__steps=6)
 
 
 @pytest.mark.parametrize("in_place", [True, False])
@@ -214,7 +216,7 @@ def test_a_second_run_is_kept_out_and_a_killed_one_leaves_no_lock(output, folder
             go_on(output, folder, run__steps=5)
         assert (output / "log.jsonl").read_bytes() == before
         other.kill()
-    assert go_on(output, folder, run__steps=5)[0] == "Resuming after step 4."
+    assert "Resuming after step 4." in go_on(output, folder, run__steps=5)
 
 
 def test_a_refused_run_leaves_no_folder(folder, tmp_path):
@@ -227,37 +229,42 @@ def test_a_restart_tells_what_it_deletes_and_deletes_nothing_without_consent(out
     asked = []
     wanted = config(output, folder, **LORA)
     with pytest.raises(InputError, match="nothing was deleted"):
-        run_training(
-            wanted, restart=True, confirm=lambda what: asked.append(what), report=lambda _: None
-        )
+        run_training(wanted, restart=True, confirm=asked.append, report=lambda _: None)
     assert "4 steps done; states after step 1, 2, 3, 4; its result; 0." in asked[0]
     assert len(list((output / "checkpoints").iterdir())) == 4
     run_training(wanted, restart=True, confirm=lambda _: True, report=lambda _: None)
     assert list(losses(output)) == [1, 2]
 
 
-def test_a_lack_of_memory_is_told_with_what_is_kept(output, folder):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nMore"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"),
+        RuntimeError("MPS backend out of memory"),
+        MemoryError(),
+    ],
+)
+def test_a_lack_of_memory_is_told_with_what_is_kept(output, folder, error):
     def fail(stage, done, _total):
         if (stage, done) == ("train", 5):
             raise error
 
     wanted = config(output, folder, run__steps=6, run__save_every=1, run__keep=4, **LORA)
-    for error in (
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nMore"),
-        RuntimeError(
-            "[enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory"
-        ),
-        RuntimeError("MPS backend out of memory"),
-        MemoryError(),
-    ):
-        with pytest.raises(
-            InputError, match="gradient_checkpointing.*resumes after step 5"
-        ) as told:
-            run_training(wanted, progress=fail, report=lambda _: None)
-        assert "\n" not in str(told.value)
-    with pytest.raises(RuntimeError, match="^something else$"):
-        error = RuntimeError("something else")
+    with pytest.raises(InputError, match=r"gradient_checkpointing.*resumes after step 5") as told:
         run_training(wanted, progress=fail, report=lambda _: None)
+    assert "\n" not in str(told.value)
+
+
+def test_a_state_that_gives_no_finite_loss_is_set_aside_so_that_a_lower_rate_helps(
+    folder, tmp_path
+):
+    wild = {"optimizer__learning_rate": 1e30, "optimizer__clip": 1e9}
+    with pytest.raises(InputError, match=r"At step \d.* of no use and was renamed") as error:
+        go_on(tmp_path / "run", folder, run__steps=9, run__log_every=1, **wild)
+    assert "optimizer.learning_rate" in str(error.value)
+    go_on(tmp_path / "run", folder, run__steps=9, optimizer__learning_rate=1e-4)
+    assert all(loss < 100 for loss in losses(tmp_path / "run").values())
 
 
 def test_a_built_in_model_is_taken_by_its_name(tmp_path):
@@ -286,3 +293,49 @@ def test_a_restart_needs_a_terminal_or_yes(output, folder, tmp_path):
     assert "4 steps done" in run.stderr
     assert run.stderr.strip().count("\n") == 0
     assert len(list((output / "checkpoints").iterdir())) == 4
+
+
+def test_a_checkpoint_that_is_not_there_is_told_before_any_clip_is_read(tmp_path):
+    with pytest.raises(
+        InputError, match=r"no folder nowhere \(model.checkpoint\).*small \(built in"
+    ):
+        train(tmp_path / "run", "nowhere")
+    assert not (tmp_path / "run").exists()
+
+
+#: Starts over, and is killed by the system before the n-th renaming in its folder.
+RESTARTED = """
+import os, signal, sys
+from pathlib import Path
+from easyanimate_core.training.config import read_config
+from easyanimate_core.training.run import run_training
+
+number, output, seen = int(sys.argv[2]), sys.argv[3], []
+
+def hook(event, arguments):
+    if event == "os.rename" and str(arguments[0]).startswith(output + os.sep):
+        seen.append(event)
+        if len(seen) == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+sys.addaudithook(hook)
+run_training(read_config(Path(sys.argv[1])), restart=True, report=lambda _: None)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGKILL")
+@pytest.mark.parametrize("number", [2, 3, 5])
+def test_a_kill_while_an_earlier_run_is_deleted_leaves_a_run_that_can_go_on(
+    output, folder, tmp_path, number
+):
+    """Nothing of both runs is mixed, whether or not the states were gone."""
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(settings(output, folder, run__steps=5, **LORA)))
+    command = [sys.executable, "-c", RESTARTED, str(path), str(number), str(output)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -9
+    had_states = bool(list((output / "checkpoints").glob("step-*")))
+    said = go_on(output, folder, run__steps=5)
+    assert had_states == ("Resuming after step 4." in said)
+    assert list(losses(output)) == [1, 2, 3, 4, 5]
+    assert not list(output.glob(".*"))

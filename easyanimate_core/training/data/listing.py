@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass
+from typing import Any
 
 from ...errors import InputError, counted
 from ...files import json_value
@@ -45,12 +46,7 @@ class Listing:
     @classmethod
     def from_json(cls, text: str) -> Listing:
         """Parse what `to_json` has made; raises `InputError` or `TypeError`."""
-        return cls(
-            tuple(
-                Row(*map(_checked, row, (str, str, int, str)))
-                for row in json_value(text, list, "The listing", error=InputError)
-            )
-        )
+        return cls(tuple(map(_row, json_value(text, list, "The listing", error=InputError))))
 
     def to_json(self) -> str:
         """The listing as text."""
@@ -114,10 +110,10 @@ def _told(rows: Sequence[Row], noun: str, what: str) -> str:
     return f"{counted(len(rows), noun)} {what}" + (f" ({shown})" if shown else "")
 
 
-def _checked(value: object, kind: type) -> object:
-    if type(value) is not kind:
-        raise TypeError(f"{value!r} is not a {kind.__name__}")
-    return value
+def _row(value: Any) -> Row:
+    if not isinstance(value, list) or list(map(type, value)) != [str, str, int, str]:
+        raise TypeError("a row has another form")
+    return Row(*value)
 
 
 def _hash(*texts: str) -> str:
