@@ -197,9 +197,10 @@ def _records(job: LoraJob, captions: Sequence[str]) -> list[Record]:
     ]
 
 
-def _load(clip: Tensor, shape: Shape) -> Sample:
+def _load(clip: Tensor, shape: Shape, start: int = 0) -> Sample:
     # Copied, because inference tensors of a host cannot be used for training.
-    return Sample(resize_cover(clip.float().clone(), shape.height, shape.width))
+    part = clip[start : start + shape.frames].float().clone()
+    return Sample(resize_cover(part, shape.height, shape.width))
 
 
 def _bytes(pictures: Tensor) -> bytes:

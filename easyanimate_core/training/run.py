@@ -60,8 +60,8 @@ def run_training(
         restart: Delete an earlier run in `config.output`.
         cpu: Train on the CPU even if there is a GPU.
         dry_run: Only report what would be trained; an earlier run stays as it is.
-        progress: Called with the stages "check", "captions" and "train"; may raise to stop, and
-            the run can be resumed.
+        progress: Called with the stages "check", "compare", "captions" and "train"; may raise to
+            stop, and the run can be resumed.
         report: Called with every line that the run prints.
 
     Raises:
@@ -82,7 +82,7 @@ def run_training(
         if records is None:
             clips = find_clips(config, accelerator, progress=progress, report=told)
         else:
-            clips = Clips.in_memory(config, records)
+            clips = Clips.in_memory(config, records, accelerator, progress=progress, report=told)
         strategy = make_strategy(config, clips)
         rank, ranks = accelerator.process_index, accelerator.num_processes
         # Raises if a clip fits no bucket.

@@ -20,6 +20,7 @@ from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
 from .data.buckets import Draw
+from .data.loading import Lost
 from .optimizers import SHARDED, make_optimizer, make_schedule
 from .state.average import Average, take_apart
 from .state.run_state import RunState
@@ -89,6 +90,7 @@ class Trainer:
         with _ended_workers_told(self._config.data.workers):
             while step < run.steps:
                 means.add(self._step(batches, pace))
+                self._tell(self._strategy.lost.news())
                 step += 1
                 if log is not None and (step % run.log_every == 0 or step == run.steps):
                     row = means.take()
@@ -173,7 +175,7 @@ class Trainer:
             folder = None if log is None else self._config.output / "validation"
             with self._averaged(), torch.no_grad():
                 figures = self._strategy.validate(self._plain_networks(), step, folder)
-        if log is not None:
+        if log is not None and figures:
             row = {f"validation_{name}": value for name, value in figures.items()}
             self._tell(log.add(step, row))
             self._accelerator.log(row, step=step)
@@ -182,6 +184,8 @@ class Trainer:
         self._accelerator.wait_for_everyone()
 
     def _finish(self, log: Log | None) -> list[Path]:
+        from accelerate.utils import gather_object
+
         paths: list[Path] = []
         held: HeldError | None = None
         with self._averaged(), torch.no_grad():
@@ -194,6 +198,7 @@ class Trainer:
                     held = error
         if log is not None:
             self._tell(log.draw())
+        self._tell(Lost.summary(gather_object([self._strategy.lost])))
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
         if held is not None:  # only after the other processes have been released

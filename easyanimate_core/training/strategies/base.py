@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ...progress import Progress
 from ...text import Cut
 from ..data.buckets import Batches, Draw
+from ..data.loading import Lost
 
 #: A network's state dict.
 Weights = Mapping[str, Tensor]
@@ -82,6 +83,10 @@ class Strategy(Protocol):
 
         It is pickled for other processes, so it must not refer to a network.
         """
+
+    @property
+    def lost(self) -> Lost:
+        """The clips that batches missed because they could no longer be read."""
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         """Do what a step needs without gradients: encode, move to the device, draw."""
