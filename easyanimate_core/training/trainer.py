@@ -18,11 +18,13 @@ from ..errors import EasyAnimateError, HeldError, InputError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
+from .claim import record
 from .config import TrainConfig
 from .data.buckets import Draw
 from .data.loading import Lost
 from .optimizers import SHARDED, make_optimizer, make_schedule
 from .state.average import Average, take_apart
+from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, Strategy, Weights
@@ -44,6 +46,7 @@ class Trainer:
         strategy: Strategy,
         accelerator: Any,
         *,
+        origin: Origin = NOTHING,
         progress: Progress = silent,
         report: Report = print_line,
     ) -> None:
@@ -53,7 +56,7 @@ class Trainer:
         self._progress = progress
         self._sharded = accelerator.distributed_type.value in SHARDED
         self._report = report if accelerator.is_main_process else lambda _: None
-        self._checkpoints = Checkpoints(config.output / STATES, config.run.keep)
+        self._checkpoints = Checkpoints(config.output / STATES, config.run.keep, origin)
         self._networks: dict[str, nn.Module] = {}
         self._optimizers: dict[str, Any] = {}
         self._schedules: dict[str, Any] = {}
@@ -82,6 +85,9 @@ class Trainer:
         step = resumed.step
         if step:
             self._report(" ".join((f"Resuming after step {step}.", *resumed.notes)))
+            self._tell(resumed.changes)
+            if self._accelerator.is_main_process:
+                record(self._config.output, step, resumed.changes)
         log = Log(self._config.output, step) if self._accelerator.is_main_process else None
         pace = Pace(step, run.steps)
         batches = self._batches(step * run.accumulate)
@@ -96,7 +102,7 @@ class Trainer:
                     row = means.take()
                     row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
                     row |= pace.figures(step)
-                    _check_finite(row, step)
+                    self._check_finite(row, step)
                     self._tell(log.add(step, row))
                     self._accelerator.log(row, step=step)
                     self._report(describe(step, run.steps, row))
@@ -212,6 +218,14 @@ class Trainer:
             written = self._strategy.write_result(self._plain_networks(), weights, scratch)
         return [final / path.relative_to(scratch) for path in written]
 
+    def _check_finite(self, row: Mapping[str, float], step: int) -> None:
+        bad = [name for name, value in row.items() if not math.isfinite(value)]
+        if bad:
+            raise InputError(
+                f"At step {step}, {', '.join(bad)} is not finite: training has diverged. "
+                f"{self._checkpoints.remedy(step)}"
+            )
+
     def _tell(self, notes: Iterable[str]) -> None:
         for note in notes:
             self._report(f"note: {note}")
@@ -286,13 +300,3 @@ class _Endless(torch.utils.data.Sampler[Any]):
 def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
     value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
     sums[name] = sums[name] + value if name in sums else value
-
-
-def _check_finite(row: Mapping[str, float], step: int) -> None:
-    bad = [name for name, value in row.items() if not math.isfinite(value)]
-    if bad:
-        raise InputError(
-            f"At step {step}, {', '.join(bad)} is not finite: training has diverged. Go back to "
-            "an earlier state (delete the last ones), lower optimizer.learning_rate or "
-            "optimizer.clip, or use precision bf16 instead of fp16."
-        )

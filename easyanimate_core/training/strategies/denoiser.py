@@ -332,9 +332,10 @@ def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
     from ...sampling import PUBLISHED_CONFIG
     from ...weights.files import read_json
 
-    if config.model.checkpoint is None:
+    folder = config.model.checkpoint_folder
+    if folder is None:
         return PUBLISHED_CONFIG[sizes.version]
-    return read_json(config.model.checkpoint / "scheduler" / "scheduler_config.json")
+    return read_json(folder / "scheduler" / "scheduler_config.json")
 
 
 def _recomputed(
