@@ -13,6 +13,7 @@ from pathlib import Path
 from ..errors import EasyAnimateError, InputError, MediaError, counted
 from ..files import atomic_file, discard, read_json, rename, write_error
 from ..files.leftovers import is_unfinished, temporary_name
+from .account import ACCOUNT_FILE
 from .checkpoints import STATES, Checkpoints
 from .config import CACHE
 from .tracking import CURVES_FILE, LOG_FILE, Report
@@ -23,7 +24,9 @@ RESULT = "result"
 HISTORY_FILE = "history.log"
 _LOCK_FILE, _OWNER_FILE = "run.lock", "run.owner"
 #: What an earlier run consists of, apart from its config and its caches.
-_PARTS = (STATES, "validation", RESULT, "tensorboard", LOG_FILE, CURVES_FILE, HISTORY_FILE)
+_PARTS = (
+    STATES, "validation", RESULT, "tensorboard", LOG_FILE, CURVES_FILE, HISTORY_FILE, ACCOUNT_FILE,
+)  # fmt: skip
 
 
 @contextmanager

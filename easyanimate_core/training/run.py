@@ -14,22 +14,16 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
-<<<<<<< HEAD
-from .account import ACCOUNT_FILE, account_of, facts_of, write_account
-=======
+from .account import account_of, facts_of, write_account
 from .changes import changes_of
->>>>>>> main
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
 from .clips import Clips, find_clips
 from .config import TrainConfig, parse_config
 from .data.records import Record
-<<<<<<< HEAD
 from .doubts import doubts_of
-=======
 from .load_or_build import weights_digest
 from .memory import memory_told
->>>>>>> main
 from .optimizers import SHARDED
 from .state.origin import Origin
 from .strategies.base import Strategy
@@ -65,10 +59,7 @@ def run_training(
         restart: Delete an earlier run in `config.output`.
         confirm: Called in the main process with what `restart` would delete; False refuses.
         cpu: Train on the CPU even if there is a GPU.
-<<<<<<< HEAD
         dry_run: Only report what would be trained; an earlier run stays as it is.
-=======
->>>>>>> main
         progress: Called with the stages "check", "compare", "captions" and "train"; may raise to
             stop, and the run can be resumed.
         report: Called with every line that the run prints.
@@ -82,40 +73,14 @@ def run_training(
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
     told = report if main else _tell_nobody
-<<<<<<< HEAD
-    if main:
-        _check_output(config, restart=restart)
-        if not restart:
-            Checkpoints(config.output / STATES, config.run.keep).check()
-    accelerator.wait_for_everyone()
-    with torch.inference_mode(mode=False):  # the host may have enabled it
-        if records is None:
-            clips = find_clips(config, accelerator, progress=progress, report=told)
-        else:
-            clips = Clips.in_memory(config, records, accelerator, progress=progress, report=told)
-        strategy = make_strategy(config, clips)
-        rank, ranks = accelerator.process_index, accelerator.num_processes
-        # Raises if a clip fits no bucket.
-        facts = facts_of(config, strategy, clips.records, ranks)
-        said = (account_of(facts), *doubts_of(facts)) if main else ()
-        for line in said:
-            told(line)
-        if dry_run:
-            return []
-        strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
-        trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
-        if main:  # errors before this leave the folder and an earlier run untouched
-            _claim_output(config, restart=restart)
-            write_account(config.output, said)
-=======
     with held(config.output, told) if main else nullcontext(), memory_told(config):
         done, changed, weights = 0, (), ""
         if main:
             weights = weights_digest(config)
-            done, changed = _check_output(config, weights, confirm if restart else None)
+            asked = (_agreed if dry_run else confirm) if restart else None
+            done, changed = _check_output(config, weights, asked)
             for change in changed:
                 told(f"note: {change}.")
->>>>>>> main
         accelerator.wait_for_everyone()
         with torch.inference_mode(mode=False):  # the host may have enabled it
             if records is None:
@@ -126,7 +91,12 @@ def run_training(
                 )
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
-            strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
+            facts = facts_of(config, strategy, clips.records, ranks)
+            said = (account_of(facts), *doubts_of(facts))
+            for line in said:
+                told(line)
+            if dry_run:
+                return []
             strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
             origin = Origin(clips.listing, weights)
             trainer = Trainer(
@@ -136,6 +106,7 @@ def run_training(
                 text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
                 claim(config.output, text, restart=restart)
                 record(config.output, done, changed)
+                write_account(config.output, said)
             accelerator.wait_for_everyone()
             accelerator.init_trackers("tensorboard")
             return trainer.train()
@@ -260,55 +231,6 @@ def _check_output(
     return done, changes.said
 
 
-<<<<<<< HEAD
-def _claim_output(config: TrainConfig, *, restart: bool) -> None:
-    """Make `config.output` this run's; `restart` deletes an earlier run first."""
-    path = config.output / _CONFIG_FILE
-    if restart and path.is_file():
-        _remove_all(
-            config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE, ACCOUNT_FILE)
-        )
-    with atomic_file(path) as scratch:
-        text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-        scratch.write_text(text, encoding="utf-8")
-
-
-def _remove_all(folder: Path, names: Sequence[str]) -> None:
-    """Delete parts of an earlier run, all or none of them: each is renamed first."""
-    aside: dict[Path, Path] = {}
-    for part in (folder / name for name in names):
-        if not part.exists():
-            continue
-        aside[part] = folder / temporary_name(part.name)
-        try:
-            rename(part, aside[part])
-        except OSError as error:
-            del aside[part]
-            for moved, place in aside.items():
-                rename(place, moved)
-            raise MediaError(
-                f"{part} cannot be deleted: {error.strerror or error}. Another program has it "
-                "or a file in it open. Close that program or choose another output. Nothing was "
-                "deleted."
-            ) from error
-    for place in aside.values():
-        discard(place)
-
-
-def _changed(
-    before: dict[str, Any], wanted: dict[str, Any], place: tuple[str, ...] = ()
-) -> list[str]:
-    if place in _FREE:
-        return []
-    faults = []
-    for name in dict.fromkeys([*before, *wanted]):
-        here, old, new = (*place, name), before.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            faults += _changed(old, new, here)
-        elif old != new and here not in _FREE:
-            faults.append(f"{'.'.join(here)} was {old!r} and is {new!r}")
-    return faults
-=======
 def _other_weights(moved: Sequence[str], known: str, now: str) -> Sequence[str]:
     """The changed paths that lead to other weights than those that the states began with."""
     if not known:  # a state of an earlier version
@@ -316,4 +238,3 @@ def _other_weights(moved: Sequence[str], known: str, now: str) -> Sequence[str]:
     if known == now:
         return ()
     return moved or ("the files of the model that it began with have another content",)
->>>>>>> main
