@@ -68,6 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         paths = run_training(
             config,
             restart=arguments.restart,
+            dry_run=arguments.dry_run,
             confirm=partial(_confirm, asks=not arguments.yes),
             dry_run=arguments.dry_run,
             progress=bars,

@@ -73,7 +73,8 @@ def run_training(
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
     told = report if main else _tell_nobody
-    with held(config.output, told) if main else nullcontext(), memory_told(config):
+    alone = held(config.output, told) if main and not dry_run else nullcontext()
+    with alone, memory_told(config):
         done, changed, weights = 0, (), ""
         if main:
             weights = weights_digest(config)
@@ -92,7 +93,7 @@ def run_training(
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
             facts = facts_of(config, strategy, clips.records, ranks)
-            said = (account_of(facts), *doubts_of(facts))
+            said = (account_of(facts), *doubts_of(facts)) if main else ()
             for line in said:
                 told(line)
             if dry_run:
