@@ -70,7 +70,6 @@ def run(arguments: argparse.Namespace) -> int:
             restart=arguments.restart,
             dry_run=arguments.dry_run,
             confirm=partial(_confirm, asks=not arguments.yes),
-            dry_run=arguments.dry_run,
             progress=bars,
         )
         for path in paths:
