@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..models.specs import Version
-from .tokenize import load_bert_tokenizer, load_qwen_tokenizer, load_t5_tokenizer
+from .tokenize import Tokens, load_bert_tokenizer, load_qwen_tokenizer, load_t5_tokenizer
 
 #: Texts that are tokenized at a time: each is padded to the maximum.
 _AT_ONCE = 256
@@ -27,6 +27,7 @@ def cut_of(folder: Path, version: Version, prompts: Sequence[str]) -> tuple[Cut,
 
     Raises `CheckpointError` if a tokenizer is missing or damaged.
     """
+    readers: list[tuple[str, int, Callable[[Sequence[str]], Tokens]]]
     if version is Version.V5_1:
         qwen = load_qwen_tokenizer(folder / "tokenizer")
         readers = [("Qwen2-VL", qwen.max_tokens, qwen.tokenize_prompts)]
@@ -37,7 +38,7 @@ def cut_of(folder: Path, version: Version, prompts: Sequence[str]) -> tuple[Cut,
     different = list(dict.fromkeys(prompts))
     cuts = []
     for name, longest, tokenize in readers:
-        words = {}
+        words: dict[str, str] = {}
         for start in range(0, len(different), _AT_ONCE):
             some = different[start : start + _AT_ONCE]
             removed = (text.strip() for text in tokenize(some).removed)

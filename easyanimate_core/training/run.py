@@ -14,7 +14,7 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
-from .account import account_of, facts_of, write_account
+from .account import Facts, account_of, facts_of, write_account
 from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
@@ -75,27 +75,14 @@ def run_training(
     told = report if main else _tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
     with alone, memory_told(config):
-        done, changed, weights = 0, (), ""
-        if main:
-            weights = weights_digest(config)
-            asked = (_agreed if dry_run else confirm) if restart else None
-            done, changed = _check_output(config, weights, asked)
-            for change in changed:
-                told(f"note: {change}.")
+        asked = (_agreed if dry_run else confirm) if restart else None
+        done, changed, weights = _checked(config, asked, told) if main else (0, (), "")
         accelerator.wait_for_everyone()
         with torch.inference_mode(mode=False):  # the host may have enabled it
-            if records is None:
-                clips = find_clips(config, accelerator, progress=progress, report=told)
-            else:
-                clips = Clips.in_memory(
-                    config, records, accelerator, progress=progress, report=told
-                )
+            clips = _clips(config, records, accelerator, progress, told)
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
-            facts = facts_of(config, strategy, clips.records, ranks)
-            said = (account_of(facts), *doubts_of(facts)) if main else ()
-            for line in said:
-                told(line)
+            said = _told_account(facts_of(config, strategy, clips.records, ranks), told)
             if dry_run:
                 return []
             strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
@@ -104,13 +91,48 @@ def run_training(
                 config, strategy, accelerator, origin=origin, progress=progress, report=report
             )
             if main:  # errors before this leave the folder and an earlier run untouched
-                text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-                claim(config.output, text, restart=restart)
+                _claim(config, restart=restart)
                 record(config.output, done, changed)
                 write_account(config.output, said)
             accelerator.wait_for_everyone()
             accelerator.init_trackers("tensorboard")
             return trainer.train()
+
+
+def _checked(
+    config: TrainConfig, confirm: Confirm | None, told: Report
+) -> tuple[int, Sequence[str], str]:
+    """The steps done, what has changed since, and the digest of the weights to start from."""
+    weights = weights_digest(config)
+    done, changed = _check_output(config, weights, confirm)
+    for change in changed:
+        told(f"note: {change}.")
+    return done, changed, weights
+
+
+def _clips(
+    config: TrainConfig,
+    records: Sequence[Record] | None,
+    accelerator: Any,
+    progress: Progress,
+    told: Report,
+) -> Clips:
+    if records is None:
+        return find_clips(config, accelerator, progress=progress, report=told)
+    return Clips.in_memory(config, records, accelerator, progress=progress, report=told)
+
+
+def _told_account(facts: Facts, told: Report) -> tuple[str, ...]:
+    """Say what will be trained and what looks wrong about it; returns the lines."""
+    said = (account_of(facts), *doubts_of(facts))
+    for line in said:
+        told(line)
+    return said
+
+
+def _claim(config: TrainConfig, *, restart: bool) -> None:
+    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+    claim(config.output, text, restart=restart)
 
 
 def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
