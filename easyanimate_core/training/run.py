@@ -14,7 +14,7 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
-from .account import account_of, facts_of, write_account
+from .account import Facts, account_of, facts_of, write_account
 from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
@@ -75,10 +75,11 @@ def run_training(
     told = report if main else _tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
     with alone, memory_told(config):
+        asked = (_agreed if dry_run else confirm) if restart else None
         weights, resumed = "", _Resumed()
         if main:
             weights = weights_digest(config)
-            resumed = _check_output(config, weights, confirm if restart and not dry_run else None)
+            resumed = _check_output(config, weights, asked)
         for change in resumed.changed:
             told(f"note: {change}.")
         accelerator.wait_for_everyone()
@@ -86,10 +87,7 @@ def run_training(
             clips = _clips(config, records, accelerator, progress, told)
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
-            facts = facts_of(config, strategy, clips.records, ranks)
-            said = (account_of(facts), *doubts_of(facts)) if main else ()
-            for line in said:
-                told(line)
+            said = _told_account(facts_of(config, strategy, clips.records, ranks), told)
             if dry_run:
                 return []
             strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
@@ -122,6 +120,14 @@ def _clips(
     if records is None:
         return find_clips(config, accelerator, progress=progress, report=report)
     return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
+
+
+def _told_account(facts: Facts, told: Report) -> tuple[str, ...]:
+    """Say what will be trained and what looks wrong about it; returns the lines."""
+    said = (account_of(facts), *doubts_of(facts))
+    for line in said:
+        told(line)
+    return said
 
 
 def _claim(config: TrainConfig, resumed: _Resumed, said: Sequence[str], *, restart: bool) -> None:
