@@ -19,9 +19,12 @@ from .clips import Clips, find_clips
 from .config import CACHE, TrainConfig, parse_config
 from .data.records import Record
 from .optimizers import SHARDED
+from .samples import SAMPLES
+from .saved_loras import LORAS
 from .strategies.base import Strategy
 from .tracking import LOG_FILE, Report, print_line
 from .trainer import Trainer
+from .watch import Watch
 
 _CONFIG_FILE = "config.json"
 #: Settings that may change when a run is resumed: none affects the finished steps.
@@ -29,12 +32,14 @@ _FREE = (
     ("run", "steps"),
     ("run", "save_every"),
     ("run", "keep"),
+    ("run", "keep_loras"),
     ("run", "log_every"),
     ("run", "tensorboard"),
     ("run", "validate_every"),
     ("data", "cache"),
     ("data", "workers"),
     ("validation",),
+    ("sample",),
 )
 
 
@@ -46,6 +51,7 @@ def run_training(
     cpu: bool = False,
     progress: Progress = silent,
     report: Report = print_line,
+    watch: Watch | None = None,
 ) -> list[Path]:
     """Train, or resume the run in `config.output`; returns the result's files.
 
@@ -56,9 +62,10 @@ def run_training(
         records: Clips in memory, used instead of the config's data.
         restart: Delete an earlier run in `config.output`.
         cpu: Train on the CPU even if there is a GPU.
-        progress: Called with the stages "check", "captions" and "train"; may raise to stop, and
-            the run can be resumed.
+        progress: Called with the stages "check", "captions", "train" and "sample"; may raise to
+            stop, and the run can be resumed. What is trained by then is saved first.
         report: Called with every line that the run prints.
+        watch: Told of every LoRA that is saved and every sample.
 
     Raises:
         InputError: The config does not fit the data or the checkpoint, `config.output` contains
@@ -83,7 +90,9 @@ def run_training(
         rank, ranks = accelerator.process_index, accelerator.num_processes
         strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
         strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
-        trainer = Trainer(config, strategy, accelerator, progress=progress, report=report)
+        trainer = Trainer(
+            config, strategy, accelerator, progress=progress, report=report, watch=watch or Watch()
+        )
         if main:  # errors before this leave the folder and an earlier run untouched
             _claim_output(config, restart=restart)
         accelerator.wait_for_everyone()
@@ -198,7 +207,9 @@ def _claim_output(config: TrainConfig, *, restart: bool) -> None:
     """Make `config.output` this run's; `restart` deletes an earlier run first."""
     path = config.output / _CONFIG_FILE
     if restart and path.is_file():
-        _remove_all(config.output, (STATES, "validation", "result", "tensorboard", LOG_FILE))
+        _remove_all(
+            config.output, (STATES, LORAS, SAMPLES, "validation", "result", "tensorboard", LOG_FILE)
+        )
     with atomic_file(path) as scratch:
         text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
         scratch.write_text(text, encoding="utf-8")

@@ -122,7 +122,7 @@ class Lines:
         error = (networks[name](batch.content) - batch.content.mean(1, keepdim=True)).square()
         return Losses(error.mean(), {f"{name}_loss": error.mean()})
 
-    def write_result(self, networks, weights, folder):  # noqa: ARG002
+    def write_result(self, networks, weights, folder, step):  # noqa: ARG002
         return []
 
 

@@ -26,7 +26,7 @@ from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.records import Record, Shape, generator_of
 from ..load_or_build import load_or_build_vae
-from ..validation import write_shown
+from ..written import write_shown
 from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 from .streams import any_in_latent, no_masks
@@ -229,6 +229,7 @@ class VAEStrategy:
         networks: Mapping[str, nn.Module],
         weights: Mapping[str, Weights],  # noqa: ARG002
         folder: Path,
+        step: int,  # noqa: ARG002
     ) -> list[Path]:
         vae = _vae_of(networks)
         scale = vae.config.scaling_factor
