@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Any
 
@@ -36,10 +37,8 @@ class Interrupts:
     def interruption(self, message: str) -> BaseException:
         """The signal as an exception, after the program's own handler has been told."""
         if self._number is not None:
-            try:
+            with suppress(KeyboardInterrupt):
                 self._before[self._number](self._number, None)
-            except KeyboardInterrupt:
-                pass
         return KeyboardInterrupt(message)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:

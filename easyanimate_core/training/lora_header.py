@@ -25,10 +25,11 @@ _LONGEST_TAG = 40
 _MOST_TAGS = 500
 _MOST_WORDS = 20
 _LONGEST_TRIGGER = 200
+_ARTICLES = "a an the this that these those and or but nor its his her their it he she they"
+_PREPOSITIONS = "as at by for from in into of off on onto out over so to up with without while"
+_VERBS = "is are was were be been being has have had do does which who there then than"
 #: Words of English that say nothing about a picture.
-_GRAMMAR = frozenset(
-    ["a", "an", "the", "this", "that", "these", "those", "and", "or", "but", "nor", "so", "as", "at", "by", "for", "from", "in", "into", "of", "off", "on", "onto", "out", "over", "to", "up", "with", "without", "is", "are", "was", "were", "be", "been", "being", "has", "have", "had", "do", "does", "its", "his", "her", "their", "it", "he", "she", "they", "there", "which", "who", "while", "then", "than"]
-)
+_GRAMMAR = frozenset(f"{_ARTICLES} {_PREPOSITIONS} {_VERBS}".split())
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from .optimizers import SHARDED
 from .samples import SAMPLES
 from .saved_loras import LORAS
 from .strategies.base import Strategy
-from .tracking import LOG_FILE, Report, print_line
+from .tracking import LOG_FILE, Report, print_line, tell_nobody
 from .trainer import Trainer
 from .watch import Watch
 
@@ -75,7 +75,7 @@ def run_training(
     """
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
-    told = report if main else _tell_nobody
+    told = report if main else tell_nobody
     if main:
         _check_output(config, restart=restart)
         if not restart:
@@ -109,10 +109,6 @@ def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
     from .strategies.denoiser import DenoiserStrategy
 
     return DenoiserStrategy(config, clips.records, clips.held_out)
-
-
-def _tell_nobody(line: str) -> None:
-    """Discard a line: only the main process reports."""
 
 
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:

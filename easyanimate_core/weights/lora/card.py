@@ -110,11 +110,11 @@ def _member(kind: Any, text: str | None) -> Any:
 
 
 def _first(metadata: Mapping[str, str], keys: tuple[str, ...]) -> str:
-    return next((shown for key in keys if (shown := _shown(metadata.get(key, "")))), "")
+    return next((shown for key in keys if (shown := shown_of(metadata.get(key, "")))), "")
 
 
-def _shown(text: str) -> str:
-    """One line of at most `_LONGEST` characters."""
+def shown_of(text: str) -> str:
+    """A header's text as one line that is not long and that a terminal or page only shows."""
     text = printable(" ".join(text[: 2 * _LONGEST].split()))
     if text == "None":  # as kohya's trainers write what is not set
         return ""
@@ -125,7 +125,7 @@ def _words(metadata: Mapping[str, str]) -> tuple[str, ...]:
     own = _json(metadata.get(WORDS, ""))
     if isinstance(own, list):
         found = [word for word in own[:_MOST_WORDS] if isinstance(word, str)]
-        return tuple(filter(None, map(_shown, found)))
+        return tuple(filter(None, map(shown_of, found)))
     counts: dict[str, int] = {}
     folders = _json(metadata.get(TAGS, ""))
     for tags in folders.values() if isinstance(folders, dict) else ():
@@ -133,7 +133,7 @@ def _words(metadata: Mapping[str, str]) -> tuple[str, ...]:
             if type(count) is int:
                 counts[tag] = counts.get(tag, 0) + count
     common = sorted(counts, key=lambda tag: -counts[tag])[:_MOST_WORDS]
-    return tuple(filter(None, map(_shown, common)))
+    return tuple(filter(None, map(shown_of, common)))
 
 
 def _json(text: str) -> Any:
