@@ -91,7 +91,7 @@ def run_training(
         strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
         strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
         trainer = Trainer(
-            config, strategy, accelerator, progress=progress, report=report, watch=watch or Watch()
+            config, strategy, accelerator, progress=progress, report=report, watch=watch
         )
         if main:  # errors before this leave the folder and an earlier run untouched
             _claim_output(config, restart=restart)

@@ -72,15 +72,20 @@ class Samples:
         self._began = time.perf_counter()
         self._count, self._seconds = 0, 0.0
 
-    def keep(self, step: int, prompt: str, frames: Tensor) -> Path:
-        """Write the frames as an image, and as a video if there are several; returns the image."""
+    def keep(self, step: int, prompt: str, frames: Tensor) -> tuple[Path, Tensor]:
+        """Write the frames as an image, and as a video if there are several.
+
+        Returns the image's file and the image [1, H, W, 3].
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._folder / f"step-{step:08d}.png"
         if len(frames) > 1:
             write_shown(partial(write_mp4, path.with_suffix(".mp4"), frames, fps=self._fps))
-        sheet = contact_sheet([(f"step {step}: {prompt}", frames)], columns=_columns(frames))
+        sheet = contact_sheet(
+            [(f"step {step}: {prompt}", frames)], columns=min(_SHOWN_FRAMES, len(frames))
+        )
         write_shown(partial(write_png, path, sheet))
-        return path
+        return path, sheet
 
     def count(self, seconds: float) -> None:
         """Count a sample, which took so long."""
@@ -96,7 +101,3 @@ class Samples:
             f"Samples: {self._count} in {self._folder}; they took {self._seconds:.0f} s, "
             f"{share:.0%} of the time."
         ]
-
-
-def _columns(frames: Tensor) -> int:
-    return min(_SHOWN_FRAMES, len(frames))

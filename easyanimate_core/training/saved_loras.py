@@ -44,12 +44,17 @@ class SavedLoras:
                 "again, and it resumes there."
             ) from error
         for old in self._old():
-            try:
-                remove(old)
-            except OSError as error:
-                notes.append(f"The old LoRA {old} cannot be removed ({error.strerror or error}).")
+            notes += _removed(old)
         return path, notes
 
     def _old(self) -> list[Path]:
         found = sorted(p for p in self._folder.iterdir() if _NAME.fullmatch(p.name))
         return found[: -self._keep] if self._keep else []
+
+
+def _removed(lora: Path) -> list[str]:
+    try:
+        remove(lora)
+    except OSError as error:
+        return [f"The old LoRA {lora} cannot be removed ({error.strerror or error})."]
+    return []

@@ -31,7 +31,7 @@ from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
 from .tracking import Log, Means, Pace, Report, describe, print_line
-from .watch import Watch
+from .watch import Unwatched, Watch
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -59,7 +59,7 @@ class Trainer:
         self._progress = progress
         self._sharded = accelerator.distributed_type.value in SHARDED
         self._report = report if accelerator.is_main_process else lambda _: None
-        self._watch = watch or Watch()
+        self._watch = watch or Unwatched()
         self._checkpoints = Checkpoints(config.output / STATES, config.run.keep)
         self._loras = SavedLoras(config.output / LORAS, config.run.keep_loras)
         self._samples = Samples(config.output / SAMPLES, config.data.fps)
@@ -199,10 +199,10 @@ class Trainer:
             self._report(f"note: No sample after step {step}: {said}")
             return
         if main:
-            path = self._samples.keep(step, prompt, frames)
+            path, sheet = self._samples.keep(step, prompt, frames)
             self._samples.count(time.perf_counter() - began)
             self._report(f"sample after step {step}: {path}")
-            self._watch.sampled(step, frames)
+            self._watch.sampled(step, sheet)
 
     def _step(self, batches: Iterator[Batch], pace: Pace) -> dict[str, Tensor]:
         """One optimiser step of every network; returns metrics averaged over batches and ranks."""

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from torch import Tensor
 
 
-class Watch:
-    """The host of a run; by default it does nothing with what it is told."""
+class Watch(Protocol):
+    """The host of a run."""
 
     def saved(self, step: int, lora: Path) -> None:
         """A LoRA has been written after `step` steps."""
 
-    def sampled(self, step: int, frames: Tensor) -> None:
-        """The weights after `step` steps made `frames` [F, H, W, 3] in [0, 1]."""
+    def sampled(self, step: int, sheet: Tensor) -> None:
+        """The weights after `step` steps made what is on `sheet`, an image [1, H, W, 3]."""
+
+
+class Unwatched:
+    """The default: does nothing."""
+
+    def saved(self, step: int, lora: Path) -> None:
+        """Do nothing."""
+
+    def sampled(self, step: int, sheet: Tensor) -> None:
+        """Do nothing."""

@@ -86,23 +86,49 @@ def test_what_is_trained_is_used_in_the_same_prompt(comfy_server):
     assert len(history.files("curve")) == 1
 
 
-def test_cancel_ends_it_and_the_next_run_goes_on(comfy_server):
+def test_cancel_leaves_a_lora_and_the_next_run_goes_on(comfy_server):
     before = loras(comfy_server)
     run = comfy_server.submit(training(steps=1000, name="fox_long"))
     while True:
         message = run.until("progress")
-        if message["type"] != "progress" or message["data"]["value"] >= 51:
+        if message["type"] != "progress" or message["data"]["value"] >= 3:
             break
     comfy_server.interrupt()
     with pytest.raises(PromptError) as error:
         run.finish()
     assert error.value.kind == "execution_interrupted"
-    assert loras(comfy_server) == before
-    (state,) = comfy_server.base.glob("cache/training/*/checkpoints/step-*[1-9]0")
-    step = int(state.name.removeprefix("step-"))
+    (left,) = set(loras(comfy_server)) - set(before)
+    step = int(left.removeprefix("fox_long_step").removesuffix(".safetensors"))
+    (state,) = comfy_server.base.glob(f"cache/training/*/checkpoints/step-{step:08d}")
+    prompt = text_to_video(lora=1.0, steps=2, frames=5)
+    prompt["lora"]["inputs"]["lora"] = left
+    prompt["shown"] = node("PreviewAny", source=["lora", 1])
+    history = comfy_server.run_prompt(prompt)
+    assert torch.isfinite(latents(history)).all()
+    (text,) = history.outputs["shown"]["text"]
+    assert "Trigger: a grey wall" in text
+    assert f"steps {step}" in text
     said = report_of(comfy_server.run_prompt(training(steps=step + 1, name="fox_long")))
     assert f"Resuming after step {step}." in said
-    assert loras(comfy_server) == sorted([*before, "fox_long.safetensors"])
+    assert loras(comfy_server) == sorted([*before, left, "fox_long.safetensors"])
+
+    # Fewer steps than done are not claimed to be those.
+    said = report_of(comfy_server.run_prompt(training(steps=step - 1, name="fox_few")))
+    assert said.splitlines()[1].startswith(f"{step + 1} steps on 2 clips")
+    assert f"steps is {step - 1}, but {step + 1} were done before" in said
+
+
+def test_samples_are_shown_while_it_trains_and_kept(comfy_server):
+    settings = {"sample_every": 2, "sample_prompt": "a red fox", "seed": 5, "name": "fox_shown"}
+    history = comfy_server.run_prompt(training(steps=4, **settings))
+    assert len(history.previews) == 2
+    said = report_of(history)
+    (folder,) = {path.parent for path in comfy_server.base.glob("cache/training/*/samples/*.png")}
+    assert sorted(path.name for path in folder.glob("*.png")) == [
+        "step-00000002.png", "step-00000004.png"
+    ]  # fmt: skip
+    assert f"Samples: 2 in {folder}; they took " in said
+    assert "% of the time" in said
 
 
 class Attack:
