@@ -26,7 +26,7 @@ from ..files import (
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
 _SMOOTHED_POINTS = 50
-_STEP = re.compile(r"step \d+/\d+  ")
+_STEP = re.compile(r"step \d+/\d+  |sample after step \d+: ")
 
 
 class Log:
@@ -149,7 +149,7 @@ def describe(step: int, steps: int, figures: Mapping[str, float]) -> str:
 
 
 def is_of_a_step(line: str) -> bool:
-    """Whether `describe` made the line, of which a run reports a great many."""
+    """Whether the line is about one step or sample, of which a run reports a great many."""
     return _STEP.match(line) is not None
 
 

@@ -41,9 +41,9 @@ class NodeWatch:
         self._progress = progress
         self._lines: list[str] = []
 
-    def tell(self, line: str) -> None:
-        """Show a line of the run after the others."""
-        self._lines.append(line)
+    def tell(self, line: str, *, first: bool = False) -> None:
+        """Show a line of the run after the others, or before them."""
+        self._lines.insert(0 if first else len(self._lines), line)
         notes.show(self._node_id, "\n".join(self._lines))
 
     def saved(self, step: int, lora: Path) -> None:
@@ -110,8 +110,8 @@ def _keep_cancelled(watch: NodeWatch, stem: str, steps: int) -> None:
     file, held = _copy(lora, f"{stem}_step{step}")
     said = f"Cancelled after step {step} of {steps}. The LoRA so far is {file}. "
     said += "Run it again with the same images and settings to resume."
-    for line in (said, *held):
-        watch.tell(line)
+    for line in (*held, said):
+        watch.tell(line, first=True)
         _LOG.info("%s", line)
 
 

@@ -225,3 +225,39 @@ def test_states_lie_where_no_request_reaches(comfy_python, tmp_path):
 
 def test_nothing_of_training_is_imported_at_start(comfy_python):
     assert run_script(comfy_python, "start.py") == {"imported": []}
+
+
+#: The pictures that a person sees on the training node, in both renderers.
+PICTURES = """() => {
+  const node = app.graph._nodes.find(({ type }) => type === 'EasyAnimateTrainLora')
+  const drawn = document.querySelectorAll(`[data-node-id="${node.id}"] img`)
+  return (node.imgs?.length ?? 0) + drawn.length
+}"""
+NOTE = """() => app.graph._nodes.flatMap((node) => {
+  const element = node.widgets?.find(({ name }) => name === 'note')?.element
+  return element && node.type === 'EasyAnimateTrainLora' ? [element.textContent] : []
+}).join()"""
+
+
+@pytest.mark.parametrize("drawn", ["canvas", "vue"])
+def test_a_sample_is_seen_on_the_node_and_cancel_says_what_is_left(
+    comfy_server, browser_page, drawn, tmp_path
+):
+    page = browser_page.page
+    prompt = training(
+        steps=5000, name=f"fox_{drawn}", seed=7, sample_every=2, sample_prompt="a red fox"
+    )
+    browser_page.set_setting("Comfy.VueNodes.Enabled", drawn == "vue")
+    try:
+        browser_page.open_prompt({name: prompt[name] for name in ("images", "train")})
+        page.evaluate("() => app.queuePrompt(0)")
+        page.wait_for_function(f"({PICTURES})() > 0", timeout=240_000)
+        page.wait_for_timeout(1000)
+        browser_page.screenshot(tmp_path / f"{drawn}.png")
+        comfy_server.interrupt()
+        page.wait_for_function(f"({NOTE})().includes('Cancelled after step ')", timeout=120_000)
+        browser_page.screenshot(tmp_path / f"{drawn}-cancelled.png")
+    finally:
+        comfy_server.interrupt()
+        browser_page.set_setting("Comfy.VueNodes.Enabled", False)
+    assert f"fox_{drawn}_step" in page.evaluate(NOTE).splitlines()[0]
