@@ -216,12 +216,18 @@ class Pipeline:
         return self._encode_text(_check_prompts(prompt), negative_prompt, progress)
 
     def plan_memory(
-        self, task: Task | None = None, settings: Settings | None = None, *, limits: Limits
+        self,
+        task: Task | None = None,
+        settings: Settings | None = None,
+        *,
+        limits: Limits,
+        writes: bool = False,
     ) -> Plan:
         """How a run would best be kept in memory; nothing is loaded but the sources.
 
         Use them with `Pipeline.load(..., memory=plan.memory)` and
-        `replace(settings, tile=plan.tile)`. Raises `InputError` as `generate` does; `plan.fits`
+        `replace(settings, tile=plan.tile)`. `writes`: whether `enhance_prompts` runs first. Raises
+        `InputError` as `generate` does; `plan.fits`
         tells whether the run fits.
         """
         settings = settings or Settings()
@@ -234,6 +240,7 @@ class Pipeline:
             batch=settings.batch,
             guidance=settings.guidance.active,
             encodes=any(s is not None for s in (sources.video, sources.control, sources.reference)),
+            writes=writes,
         )
         kinds = quantizations_on(card_of(self.device))
         return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)

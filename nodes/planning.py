@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..easyanimate_core.errors import InputError
+from ..easyanimate_core.memory.plan import Job
 from . import inputs
 from .bridge import notes, paths, planning
 
@@ -51,6 +52,12 @@ class MemoryPlanNode(io.ComfyNode):
                     default=True,
                     tooltip="Stop with an error if the run would not fit. Off: only report it.",
                 ),
+                io.Boolean.Input(
+                    "enhance",
+                    default=False,
+                    tooltip="On: also count the language model that EasyAnimate Enhance Prompt "
+                    "loads from the checkpoint.",
+                ),
             ],
             outputs=[
                 inputs.PLAN.Output(
@@ -77,8 +84,9 @@ class MemoryPlanNode(io.ComfyNode):
         card_gb: float,
         memory_gb: float,
         refuse: bool,
+        enhance: bool = False,
     ) -> io.NodeOutput:
-        job = {"height": height, "width": width, "frames": length, "batch": batch_size}
+        job = Job(height, width, length, batch=batch_size, writes=enhance)
         plan = planning.plan_run(paths.find_checkpoint(checkpoint), job, card_gb, memory_gb)
         if refuse and not plan.fits:
             raise InputError(" ".join(plan.reasons) + " Turn refuse off to try anyway.")

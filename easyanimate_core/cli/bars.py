@@ -18,6 +18,7 @@ LABELS = {
     "convert": "Converting",
     "probe": "Comparing",
     "check": "Reading clips",
+    "compare": "Comparing clips",
     "train": "Training",
     "generate": "Generating",
     "judge": "Judging",

@@ -68,7 +68,8 @@ def planned(
 ) -> tuple[Any, Any]:
     """Pipeline and settings according to the run's plan; `InputError` if it does not fit."""
     limits = limits_of(arguments, pipeline.device)
-    plan = pipeline.plan_memory(task, settings, limits=limits)
+    writes = arguments.enhance is not None
+    plan = pipeline.plan_memory(task, settings, limits=limits, writes=writes)
     if not plan.fits:
         raise InputError(" ".join(plan.reasons))
     for reason in plan.reasons:

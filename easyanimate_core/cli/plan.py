@@ -35,6 +35,9 @@ def add_parser(commands: Any) -> None:
                         help="height x width x frames, default: 384x672x49")  # fmt: skip
     parser.add_argument("--batch", type=int, default=1, help="batch size, default: 1")
     parser.add_argument("--no-guidance", action="store_true", help="for a guidance scale of 1")
+    parser.add_argument("--enhance", action="store_true",
+                        help="the text encoder also writes a long prompt, as with generate "
+                        "--enhance")  # fmt: skip
     add_limits(parser)
     add_device(parser)
     add_dtype(parser)
@@ -67,6 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
         batch=arguments.batch,
         guidance=not arguments.no_guidance,
         encodes=facts.transformer.head is not Head.T2V,
+        writes=arguments.enhance,
     )
     plan = choose(facts, job, limits, compute=compute, kinds=kinds)
     print(json.dumps(as_json(plan), indent=2) if arguments.json else report(plan))

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from functools import partial
 from typing import Any
 
+from ..errors import InputError
 from .bars import ProgressBars
 from .options import path_of
 
@@ -39,7 +42,13 @@ def add_parser(commands: Any) -> None:
     parser.add_argument(
         "--restart",
         action="store_true",
-        help="delete an earlier run in the output folder first",
+        help="delete an earlier run in the output folder first, after a question that says what",
+    )
+    parser.add_argument("--yes", action="store_true", help="for --restart: do not ask")
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="say what would be trained, and stop",
     )
     parser.set_defaults(run=run)
 
@@ -56,6 +65,27 @@ def run(arguments: argparse.Namespace) -> int:
     config = read_config(arguments.config, tuple(arguments.set))
     check_writable(config.output)
     with ProgressBars() as bars:
-        for path in run_training(config, restart=arguments.restart, progress=bars):
+        paths = run_training(
+            config,
+            restart=arguments.restart,
+            dry_run=arguments.dry_run,
+            confirm=partial(_confirm, asks=not arguments.yes),
+            progress=bars,
+        )
+        for path in paths:
             print(path)
     return 0
+
+
+def _confirm(what: str, *, asks: bool) -> bool:
+    """Whether an earlier run may be deleted; without `asks` it is only told."""
+    if not asks:
+        print(f"{what}. It is deleted.", flush=True)
+        return True
+    if not sys.stdin.isatty():
+        raise InputError(f"{what}. To delete it without being asked, add --yes.")
+    try:
+        answer = input(f"{what}. Delete it and start over? [y/N] ")
+    except EOFError:
+        return False
+    return answer.strip().lower() in ("y", "yes")

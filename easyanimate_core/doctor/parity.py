@@ -49,7 +49,7 @@ def parts() -> Iterator[Part]:
     """Every part that this copy of the package can check."""
     for version, name in (("V5.1", "v5.1_t2v"), ("V5", "v5_t2v")):
         yield Part(f"denoiser {version}", partial(_denoiser, f"transformer/{name}.safetensors"))
-    yield Part("VAE V5.1", lambda at: runs.vae(shipped("vae/v5.1.safetensors"), at))
+        yield Part(f"VAE {version}", partial(_vae, f"vae/{version.lower()}.safetensors"))
     if small_model.is_installed():
         yield Part("text encoder V5.1", _text_v51, is_text=True)
     yield Part("text encoders V5", _text_v5, is_text=True)
@@ -92,6 +92,10 @@ def tolerance(dtype: torch.dtype, device: torch.device) -> float:
 
 def _denoiser(name: str, at: runs.Compute) -> Iterator[runs.Compared]:
     return runs.denoiser(shipped(name), at)
+
+
+def _vae(name: str, at: runs.Compute) -> Iterator[runs.Compared]:
+    return runs.vae(shipped(name), at)
 
 
 def _text_v51(at: runs.Compute) -> Iterator[runs.Compared]:

@@ -21,8 +21,11 @@ Value = TypeVar("Value")
 #: The project's largest file has 3 kB. Parsing takes about 10 s per megabyte.
 _MAX_BYTES = 2**18
 _DEPTH = 32
-#: For `"C:\Users"`, where YAML reads the backslash as the start of an escape sequence.
-_BACKSLASHES = "Write Windows paths with / or without the double quotes."
+#: What to do, by a word of PyYAML's message. In `"C:\Users"` a backslash starts an escape sequence.
+_REMEDIES = {
+    "escape": "Write Windows paths with / or without the double quotes.",
+    "mapping values are not allowed": "Put a value that contains a colon and a space in quotes.",
+}
 _MAX_NODES = 100_000
 _MAX_DIGITS = 100
 _TAGS = {
@@ -70,7 +73,7 @@ def yaml_value(
         ) from None
     except (yaml.YAMLError, ValueError) as fault:
         said = " ".join(str(fault).split())
-        told = _BACKSLASHES if "escape" in said else remedy
+        told = next((text for word, text in _REMEDIES.items() if word in said), remedy)
         raise error(f"{name} is not valid YAML: {said}. {told}".rstrip()) from fault
     except (
         KeyError,

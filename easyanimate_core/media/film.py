@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -68,6 +69,25 @@ def at_even_moments(frames: Iterator[StreamedFrame], fps: float) -> Iterator[Str
         count += 1
 
 
+def from_moment(frames: Iterator[StreamedFrame], start: float) -> Iterator[StreamedFrame]:
+    """The frames from the one shown at `start` seconds on, renumbered; times count from `start`.
+
+    Damage before it may have spoilt it, so that it counts as its own.
+    """
+    if not start:
+        yield from frames
+        return
+    earlier = next(frames)
+    for later in frames:
+        if later.start > start:
+            yield _moved(earlier, 0, start)
+            rest = chain([later], frames)
+            yield from (_moved(frame, number, start) for number, frame in enumerate(rest, 1))
+            return
+        earlier = replace(later, is_damaged=later.is_damaged or earlier.is_damaged)
+    yield _moved(earlier, 0, start)
+
+
 def damaged(path: object) -> MediaError:
     """The error for uses that cannot accept frames with parts made up by the decoder."""
     return MediaError(
@@ -83,6 +103,10 @@ def check_repeats(seconds: float, fps: float) -> None:
             f"frames at {fps:g} per second; at most {_MAX_REPEATS} are allowed. Its timestamps "
             "may be damaged; cut it, or re-encode it."
         )
+
+
+def _moved(frame: StreamedFrame, number: int, start: float) -> StreamedFrame:
+    return replace(frame, number=number, start=frame.start - start, end=frame.end - start)
 
 
 def _again(frame: StreamedFrame, number: int, first: int, fps: float) -> StreamedFrame:

@@ -23,7 +23,7 @@ from torch import Tensor
 from ..errors import InputError, MediaError
 from ..models.geometry import cover_crop
 from .clip import Clip, Fit, Masks, VideoFacts
-from .film import Film, StreamedFrame, at_even_moments
+from .film import Film, StreamedFrame, at_even_moments, from_moment
 from .lines import DrawingLook, look_step, resize_lines
 from .paths import check_is_file, find_sequence
 from .pictures import (
@@ -122,14 +122,16 @@ def read_masks(
 def read_video(
     path: str | os.PathLike[str],
     *,
+    start: float = 0.0,
     max_frames: int | None = None,
     max_seconds: float | None = None,
     fit: Fit | None = None,
 ) -> Clip:
     """Read a video file, an animation, an image folder or a pattern such as %04d.png.
 
-    Decoding stops after `max_frames` frames, or after the first frame at or past `max_seconds`,
-    which may be the nearest to the last time needed. With `fit`, frames are scaled during decoding
+    The clip begins `start` seconds after the first frame, and its times count from there; the frame
+    that is shown at that moment is the first. Decoding stops after `max_frames` frames, or after
+    the first frame at or past `max_seconds`, which may be the nearest to the last time needed. With `fit`, frames are scaled during decoding
     and only the required ones kept, so that memory depends on the result only. Images without times
     get the rate of `fit`.
 
@@ -141,11 +143,14 @@ def read_video(
         raise InputError(f"max_frames is {max_frames}; at least 1 frame must be read.")
     if max_seconds is not None and not (math.isfinite(max_seconds) and max_seconds > 0):
         raise InputError(f"max_seconds is {max_seconds}; it must be a positive number.")
-    ground = _ground_of(path, max_seconds, fit) if fit is not None and fit.keep_lines else None
+    if not (math.isfinite(start) and start >= 0):
+        raise InputError(f"start is {start}; it must be a number of seconds from 0 on.")
+    keeps_lines = fit is not None and fit.keep_lines
+    ground = _ground_of(path, start, max_seconds, fit) if fit is not None and keeps_lines else None
     starts, end, is_damaged = [], 0.0, False
     with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps) as film:
         kept = _Kept(path, fit, ground)
-        for frame in film.frames:
+        for frame in from_moment(film.frames, start):
             kept.offer(frame)
             starts.append(frame.start)
             end = frame.end
@@ -166,17 +171,20 @@ def read_video(
     )
 
 
-def _ground_of(path: str | os.PathLike[str], max_seconds: float | None, fit: Fit) -> float | None:
+def _ground_of(
+    path: str | os.PathLike[str], start: float, max_seconds: float | None, fit: Fit
+) -> float | None:
     """Background level, if the frames for `fit` are a line drawing that needs scaling; else None.
 
     This takes a separate pass over the file, at full size, one frame at a time.
     """
     look = None
     with _open(path, fps=fit.fps) as film:
-        frames = film.frames
+        frames = from_moment(film.frames, start)
         if max_seconds is not None:
             frames = takewhile(lambda frame: frame.start < max_seconds, frames)
-        step = look_step(round((max_seconds or read_facts(path).seconds) * fit.fps))
+        seconds = max_seconds or read_facts(path).seconds - start
+        step = look_step(round(seconds * fit.fps))
         for frame in at_even_moments(frames, fit.fps / step):
             if max_seconds is not None and frame.start >= max_seconds:
                 break

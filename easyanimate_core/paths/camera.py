@@ -114,12 +114,18 @@ class CameraPath:
 
     def first(self, frames: int) -> CameraPath:
         """The first `frames` poses; raises `InputError` if the path has fewer."""
-        if not 1 <= frames <= len(self):
+        return self.part(0, frames)
+
+    def part(self, start: int, frames: int) -> CameraPath:
+        """`frames` poses from number `start` on; raises `InputError` if the path has fewer."""
+        if frames < 1 or not 0 <= start <= len(self) - frames:
+            place = f" from number {start} on" if start else ""
             raise InputError(
-                f"The camera path has {counted(len(self), 'pose')}; {frames} were requested. Use "
-                f"{_up_to(len(self))}, or a longer path."
+                f"The camera path has {counted(len(self), 'pose')}; {frames} were requested"
+                f"{place}. Use {_up_to(max(1, len(self) - start))}, or a longer path."
             )
-        return CameraPath(self.world_to_camera[:frames], self.intrinsics[:frames])
+        part = slice(start, start + frames)
+        return CameraPath(self.world_to_camera[part], self.intrinsics[part])
 
 
 def camera_path(

@@ -2,6 +2,7 @@
 
 from .bert_t5 import BertT5TextEncoder, Reader, bert_from_tensors, t5_from_tensors
 from .build import build_text_encoder, check_text_encoder
+from .cut import Cut, cut_of
 from .embedding import TextEmbedding, TextEncoder, TextStates, check_states
 from .embedding_cache import EmbeddingCache, encoder_identity, find_cache_folder
 from .embedding_file import PromptEmbeddings, read_embeddings, write_embeddings
@@ -12,6 +13,7 @@ from .weights import Placement
 
 __all__ = [
     "BertT5TextEncoder",
+    "Cut",
     "EmbeddingCache",
     "EncodedPrompt",
     "Placement",
@@ -25,6 +27,7 @@ __all__ = [
     "build_text_encoder",
     "check_states",
     "check_text_encoder",
+    "cut_of",
     "encode_prompts",
     "encoder_identity",
     "find_cache_folder",

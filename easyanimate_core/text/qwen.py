@@ -29,7 +29,6 @@ class QwenTextEncoder:
     def __init__(self, network: nn.Module, tokenizer: ChatTokenizer) -> None:
         self.network = network
         self.tokenizer = tokenizer
-        self._chat_end = tokenizer.chat.after
 
     @property
     def networks(self) -> tuple[nn.Module, ...]:
@@ -41,16 +40,12 @@ class QwenTextEncoder:
     ) -> TextEmbedding:
         """Encode a batch. `text` is [B, 256, hidden size] in the weights' dtype."""
         check_prompts(prompts)
-        tokens = self.tokenizer.tokenize([self.chat(prompt) for prompt in prompts])
-        # A truncated chat also loses the end of the template, which is not part of the prompt.
-        removed = tuple(
-            text[: max(len(text) - len(self._chat_end), 0)].strip() for text in tokens.removed
-        )
-        report_removed(removed, "Qwen2-VL", self.tokenizer.max_tokens)
+        tokens = self.tokenizer.tokenize_prompts(prompts)
+        report_removed(tokens.removed, "Qwen2-VL", self.tokenizer.max_tokens)
         where = device or network_device(self.network)
         mask = tokens.mask.to(where)
         text = self._hidden_state(tokens.ids.to(where), mask)
-        return TextEmbedding(text=text, mask=mask, truncated=removed)
+        return TextEmbedding(text=text, mask=mask, truncated=tokens.removed)
 
     def chat(self, prompt: str) -> str:
         """The prompt as a chat: system message, user turn, start of the answer."""

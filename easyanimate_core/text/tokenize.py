@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -100,6 +100,14 @@ class ChatTokenizer(TransformersTokenizer):
     def __init__(self, backend: Any, chat: Chat) -> None:
         super().__init__(backend)
         self.chat = chat
+
+    def tokenize_prompts(self, prompts: Sequence[str]) -> Tokens:
+        """Token ids of prompts as chats; `removed` has words of the prompts only."""
+        tokens = self.tokenize([self.chat(prompt) for prompt in prompts])
+        # A truncated chat also loses the end of the template, which is not part of the prompt.
+        end = len(self.chat.after)
+        removed = tuple(text[: max(len(text) - end, 0)].strip() for text in tokens.removed)
+        return replace(tokens, removed=removed)
 
 
 class SentencePieceTokenizer:

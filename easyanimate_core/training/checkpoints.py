@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..errors import CheckpointError, HeldError, MediaError
+from ..errors import CheckpointError, HeldError, InputError, MediaError
 from ..files import atomic_folder, remove_tree, rename, sweep
 from ..files.leftovers import temporary_name
 from .state.files import (
@@ -22,7 +23,8 @@ from .state.files import (
     take,
     write_files,
 )
-from .state.run_state import RANDOM, RunState
+from .state.origin import NOTHING, Origin
+from .state.run_state import RANDOM, SCALER, RunState
 
 #: Folder of the states, inside the run's folder.
 STATES = "checkpoints"
@@ -34,18 +36,26 @@ _OLD_INDEX = "position.json"
 
 @dataclass(frozen=True)
 class Resumed:
-    """The last finished step of a resumed run, 0 for a new one, and notes for the user."""
+    """The last finished step of a resumed run, 0 for a new one, and notes for the user.
+
+    `changes` tell what is no longer as it was.
+    """
 
     step: int
     notes: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 class Checkpoints:
-    """The states of a run in `folder`; the newest `keep` of them are kept."""
+    """The states of a run in `folder`; the newest `keep` of them are kept.
 
-    def __init__(self, folder: Path, keep: int) -> None:
+    `origin` is what they are trained on; it is needed to save and to load.
+    """
+
+    def __init__(self, folder: Path, keep: int, origin: Origin = NOTHING) -> None:
         self.folder = folder
         self._keep = keep
+        self._origin = origin
 
     def steps(self) -> list[int]:
         """Steps with a complete state, in order."""
@@ -64,21 +74,30 @@ class Checkpoints:
         if steps:
             self._index(steps[-1])
 
+    def weights(self) -> str:
+        """The hash of the weights that the last state began with; "" if there is none."""
+        steps = self.steps()
+        return self._index(steps[-1])[0].weights if steps else ""
+
     def save(self, state: RunState, step: int) -> tuple[str, ...]:
         """Write the state after `step` steps and remove old ones; returns notes for the user.
 
         Every process must call it. Files that another program keeps open do not end the run.
 
         Raises:
+            InputError: Training has diverged; earlier states are kept.
             MediaError: The disk is full or not writable; earlier states are kept.
         """
-        accelerator = state.accelerator
-        writes = accelerator.is_main_process
-        made = Made(step, accelerator.num_processes, accelerator.device.type)
+        writes = state.accelerator.is_main_process
+        made = self._made(state, step)
         notes = []
         try:
             with self._new(step) if writes else nullcontext(self.folder) as folder:
                 write_files(folder, state.parts(), made, writes=writes)
+                if writes:
+                    self._origin.write(folder)
+        except InputError as error:
+            raise InputError(f"After step {step}, {error}. {self.remedy(step)}") from error
         except HeldError as error:
             notes.append(f"{error} Rename it to that name to resume from it; the run continues.")
         except MediaError as error:
@@ -88,8 +107,27 @@ class Checkpoints:
         if writes:
             for old in self.steps()[: -self._keep]:
                 notes += self._remove(old)
-        accelerator.wait_for_everyone()
+        state.accelerator.wait_for_everyone()
         return tuple(notes)
+
+    def remedy(self, step: int) -> str:
+        """What to do about a run that has diverged by `step`."""
+        said = (
+            "Lower optimizer.learning_rate or optimizer.clip, or use precision bf16 instead of "
+            f"fp16, and start it again: {self._before(step)}."
+        )
+        states = ", ".join(self._final(known).name for known in self.steps())
+        if states:
+            said += (
+                f" If it diverges again, delete the last states in {self.folder} ({states}) to go "
+                "back further."
+            )
+        return said
+
+    def _made(self, state: RunState, step: int) -> Made:
+        accelerator = state.accelerator
+        ranks, device = accelerator.num_processes, accelerator.device.type
+        return Made(step, ranks, device, self._origin.data.digest, self._origin.weights)
 
     def load_latest(self, state: RunState) -> Resumed:
         """Restore the last complete state.
@@ -105,20 +143,21 @@ class Checkpoints:
             return Resumed(0)
         made, listed = self._index(step)
         folder = self._final(step)
-        own = Made(step, accelerator.num_processes, accelerator.device.type)
+        own = self._made(state, step)
         try:
             if accelerator.is_main_process:
                 check_hashes(folder, listed)
             opened = opened_parts(folder, listed)
             parts = state.parts_for({name: set(file.keys()) for name, file in opened.items()})
-            if made != own:
-                del parts[RANDOM]
-                opened.pop(RANDOM, None)
+            # Half precision alone scales its losses, and random states fit alike processes only.
+            for name in ([] if made.is_like(own) else [RANDOM]) + _lone(SCALER, parts, opened):
+                parts.pop(name, None)
+                opened.pop(name, None)
             take(opened, parts)
         except (CheckpointError, OSError, ValueError, RuntimeError) as error:
             raise self._unreadable(step, error) from error
-        state.follow(step)
-        return Resumed(step, () if made == own else (_elsewhere(made, own),))
+        changes = self._origin.changes_since(folder, made.data) + state.follow(step)
+        return Resumed(step, () if made.is_like(own) else (_elsewhere(made, own),), changes)
 
     def _index(self, step: int) -> tuple[Made, dict[str, Any]]:
         folder = self._final(step)
@@ -184,6 +223,11 @@ def _agree(accelerator: Any, step: int, folder: Path) -> None:
             f"The processes see different states in {folder}: after the steps "
             f"{', '.join(map(str, seen))}. Put the run's output on a disk shared by all machines."
         )
+
+
+def _lone(name: str, *holders: Mapping[str, Any]) -> list[str]:
+    """The name, if only one of the two has it."""
+    return [name] if sum(name in holder for holder in holders) == 1 else []
 
 
 def _elsewhere(made: Made, own: Made) -> str:

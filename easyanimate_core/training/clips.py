@@ -6,17 +6,21 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import InputError, MediaError, counted
+from ..files.packages import require
 from ..progress import Progress, silent
 from .config import TrainConfig
-from .data.buckets import shapes_for
+from .data.buckets import remedy_for, shapes_for
+from .data.held_out import Looks, are_trained, split
 from .data.listing import Listing
 from .data.manifest import manifest_records
-from .data.readable import Reading
+from .data.readable import Reading, in_threads
 from .data.records import Record
 from .tracking import Report, print_line
+
+T = TypeVar("T")
 
 #: What a task needs in addition to each clip: a field of `Sample`.
 _NEEDS = {"control": "control", "camera": "camera"}
@@ -42,9 +46,36 @@ class Clips:
         return self.listing.digest
 
     @classmethod
-    def in_memory(cls, config: TrainConfig, records: Sequence[Record]) -> Clips:
-        """Clips that are not files; the first ones are also used for validation."""
-        return cls(records, records[: config.validation.clips])
+    def in_memory(
+        cls,
+        config: TrainConfig,
+        records: Sequence[Record],
+        accelerator: Any = None,
+        *,
+        progress: Progress = silent,
+        report: Report = print_line,
+    ) -> Clips:
+        """Clips without a manifest for validation, which holds some of them out.
+
+        If the data has too few for that, validation measures clips that are trained on, and
+        `report` says so. Reports the stage "compare".
+        """
+        wanted = config.validation.clips
+        if not config.run.validate_every:
+            return cls(records, records[:wanted])
+        require("Validation", ["imagehash"])
+        looks = _looks(config, records, accelerator, progress)
+        found = split(records, looks, wanted)
+        if not found.held_out:
+            measured = records[:wanted]
+            report(
+                f"Validation measures {counted(len(measured), 'clip')} that training sees too, "
+                f"because {counted(len(records), 'clip')} are too few, or too much alike, to hold "
+                "some out. For a figure of its own, set validation.manifest."
+            )
+            return cls(records, measured)
+        report(found.line)
+        return cls(found.records, found.held_out)
 
 
 def find_clips(
@@ -56,14 +87,15 @@ def find_clips(
 ) -> Clips:
     """The clips of the config, each file read once as far as training will read it.
 
-    Unreadable clips are left out and listed through `report`. The processes of `accelerator` share
-    the work. Reports the stage "check".
+    Unreadable clips, and those too small or short for all buckets, are left out and listed through
+    `report`. The processes of `accelerator` share the work. Reports the stage "check".
 
     Raises:
-        InputError: There is no data, or a manifest is malformed.
+        InputError: There is no data, a manifest is malformed, or no clip fits a bucket.
         MediaError: No clip can be read.
     """
     data, validation = config.data, config.validation
+    tell = (progress, report)
     if data.synthetic is not None:
         from .data.synthetic import synthetic_records
 
@@ -75,30 +107,44 @@ def find_clips(
         raise InputError("data has no clips: set data.manifest or data.synthetic.")
     else:
         records = manifest_records(data.manifest, data.root, fps=data.fps, report=report)
-        records = _readable(config, records, data.manifest, accelerator, (progress, report))
+        records = _fitting(config, records, data.manifest, report)
+        records = _readable(config, records, data.manifest, accelerator, tell)
     if validation.manifest is None:
-        return Clips.in_memory(config, records)
+        return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
     measured = manifest_records(validation.manifest, data.root, fps=data.fps, report=report)
-    measured = _fitting(config, measured, report)[: validation.clips]
-    measured = _readable(config, measured, validation.manifest, accelerator, (progress, report))
+    measured = _fitting(config, measured, validation.manifest, report)[: validation.clips]
+    measured = _readable(config, measured, validation.manifest, accelerator, tell)
+    if are_trained(records, measured):
+        report(f"Clips of {validation.manifest} are trained on too; what is measured on them is "
+               "not what a new clip would give.")  # fmt: skip
     return Clips(records, measured)
 
 
-def _fitting(config: TrainConfig, records: list[Record], report: Report) -> list[Record]:
-    """The held-out clips that fit a bucket."""
-    data = config.data
-    fitting = [record for record in records if shapes_for(record, data.tokens, data.frames)]
+def _fitting(
+    config: TrainConfig, records: list[Record], manifest: Path, report: Report
+) -> list[Record]:
+    """The clips that fit a bucket."""
+    tokens, lengths = config.data.tokens, config.data.frames
+    fitting, told = [], []
+    for record in records:
+        if shapes_for(record, tokens, lengths):
+            fitting.append(record)
+        else:
+            told.append(
+                f"{record.name} has {counted(record.frames, 'frame')} of {record.width} x "
+                f"{record.height}; to train on it, {remedy_for(record, tokens, lengths)}."
+            )
     if not fitting:
+        first = "\n  ".join(told[:_SHOWN])
         raise InputError(
-            f"No clip of {config.validation.manifest} fits a bucket: {records[0].name} has "
-            f"{counted(records[0].frames, 'frame')} of {records[0].width} x {records[0].height}. "
-            "Use larger or longer clips, or add smaller data.tokens or data.frames."
+            f"No clip of {manifest} fits a bucket: all {len(told)} are smaller or shorter than "
+            f"data.tokens and data.frames ask for:\n  {first}"
         )
-    if len(fitting) < len(records):
-        left_out = [record.name for record in records if record not in fitting]
+    if told:
+        left_out = "\n  ".join(told)
         report(
-            f"{len(left_out)} of {len(records)} clips of {config.validation.manifest} fit no "
-            f"bucket and are left out: {', '.join(left_out)}"
+            f"{len(told)} of {len(records)} clips of {manifest} fit no bucket and are left out:"
+            f"\n  {left_out}"
         )
     return fitting
 
@@ -112,13 +158,8 @@ def _readable(
 ) -> list[Record]:
     progress, report = tell
     reading = Reading(config.data.frames, config.cache / "readable", _NEEDS.get(config.task, ""))
-    if accelerator is None:
-        faults = dict(reading.unreadable(records, slice(None), progress))
-    else:
-        from accelerate.utils import gather_object
-
-        share = slice(accelerator.process_index, None, accelerator.num_processes)
-        faults = dict(gather_object(reading.unreadable(records, share, progress)))
+    share = _share(accelerator)
+    faults = dict(_gathered(accelerator, reading.unreadable(records, share, progress)))
     told = [faults[number] for number in sorted(faults)]
     if len(told) == len(records):
         first = "\n  ".join(told[:_SHOWN])
@@ -130,3 +171,32 @@ def _readable(
             f"\n  {left_out}"
         )
     return [reading.guarded(r) for number, r in enumerate(records) if number not in faults]
+
+
+def _looks(
+    config: TrainConfig, records: Sequence[Record], accelerator: Any, progress: Progress
+) -> list[list[int]]:
+    numbers = range(len(records))[_share(accelerator)]
+    looked = in_threads(Looks(config.cache / "looks").of, [records[n] for n in numbers])
+    found = []
+    progress("compare", 0, len(numbers))
+    for number, look in zip(numbers, looked, strict=True):
+        found.append((number, look))
+        progress("compare", len(found), len(numbers))
+    return [look for _, look in sorted(_gathered(accelerator, found))]
+
+
+def _share(accelerator: Any) -> slice:
+    """What this process does of work that all share."""
+    if accelerator is None:
+        return slice(None)
+    return slice(accelerator.process_index, None, accelerator.num_processes)
+
+
+def _gathered(accelerator: Any, own: list[T]) -> list[T]:
+    """The results of all processes."""
+    if accelerator is None:
+        return own
+    from accelerate.utils import gather_object
+
+    return gather_object(own)

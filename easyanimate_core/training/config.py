@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
@@ -22,14 +23,40 @@ from ..files.home import expanded
 from ..files.yaml_text import read_yaml, yaml_value
 from ..left_out import check_included
 from ..models.geometry import check_frames
+from ..small_model import NAMES, small_checkpoint
 
 
 def _path(path: Path) -> Path:
     return named_path(str(expanded(path)), "It", InputError)
 
 
+def _spelt(value: object) -> object:
+    """The name of a built-in model that YAML without quotes has read as `key: value`."""
+    if isinstance(value, dict) and len(value) == 1:
+        name = ": ".join(str(part) for part in next(iter(value.items())))
+        return name if name in NAMES else value
+    return value
+
+
+def _model_path(path: Path) -> Path:
+    if str(path) in NAMES:
+        return path
+    if str(path).startswith(BUILT_IN_NAME):
+        raise ValueError(f"no such model is built in; there are {', '.join(NAMES)}")
+    return _path(path)
+
+
+def _folder_of(path: Path | None) -> Path | None:
+    """The folder of a model, which for a built-in one is made by the first call."""
+    if path is None or str(path) not in NAMES:
+        return path
+    return small_checkpoint(NAMES[str(path)])
+
+
 #: A valid path of a file or folder; `~` is the home folder.
 HomePath = Annotated[Path, AfterValidator(_path)]
+#: The same, or the name of a built-in model, such as "small (built in): InP".
+ModelPath = Annotated[Path, BeforeValidator(_spelt), AfterValidator(_model_path)]
 TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
 #: Which part of a clip is known when an inpaint denoiser is trained.
 MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
@@ -40,6 +67,8 @@ _MASKS: dict[MaskKind, float] = {
     "frames": 0.1,
     "region": 0.3,
 }
+#: How the names of built-in models begin.
+BUILT_IN_NAME = "small (built in)"
 #: Default cache folder, inside the run's folder.
 CACHE = "cache"
 #: What a run can train.
@@ -63,13 +92,14 @@ class LoraConfig(_Section):
 class ModelConfig(_Section):
     """The networks to train or start from.
 
-    `checkpoint` is a complete folder; `vae`, `text` and `weights` replace parts of it. A new
-    network has the sizes in `network`; it starts from those of `weights` that fit, else randomly.
+    `checkpoint` is a complete folder, or a built-in model by its name in lists; `vae`, `text` and
+    `weights` replace parts of it. A new network has the sizes in `network`; it starts from those of
+    `weights` that fit, else randomly.
     """
 
-    checkpoint: HomePath | None = Field(None, description="Checkpoint folder to start from")
-    vae: HomePath | None = Field(None, description="Folder of a VAE; default CHECKPOINT/vae")
-    text: HomePath | None = Field(
+    checkpoint: ModelPath | None = Field(None, description="Checkpoint folder to start from")
+    vae: ModelPath | None = Field(None, description="Folder of a VAE; default CHECKPOINT/vae")
+    text: ModelPath | None = Field(
         None, description="Folder with text_encoder/ and tokenizer/; default CHECKPOINT"
     )
     weights: HomePath | None = Field(
@@ -79,6 +109,22 @@ class ModelConfig(_Section):
         None, description="Sizes of a new network: the fields of its config.json"
     )
     lora: LoraConfig | None = Field(None, description="Train a LoRA; default: train all weights")
+
+    @property
+    def checkpoint_folder(self) -> Path | None:
+        """The folder of `checkpoint`, which may be the name of a built-in model."""
+        return _folder_of(self.checkpoint)
+
+    @property
+    def vae_folder(self) -> Path | None:
+        """The folder of `vae`; of a built-in model, its part."""
+        folder = _folder_of(self.vae)
+        return folder if folder in (None, self.vae) else folder / "vae"
+
+    @property
+    def text_folder(self) -> Path | None:
+        """The folder of `text`."""
+        return _folder_of(self.text)
 
     @model_validator(mode="after")
     def _has_a_start(self) -> ModelConfig:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,8 +24,11 @@ from ..weights.files import (
 from ..weights.loading import load_network
 from ..weights.stored import StoredWeights
 from .config import ModelConfig, TrainConfig
+from .data.cache import digest_of_files
 from .initial import copy_weights, initialise, treat_frames_as_pictures
 
+#: Endings of the files that make up a network.
+_WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".gguf", ".json")
 Config = TypeVar("Config", TransformerConfig, VAEConfig)
 
 
@@ -79,26 +83,43 @@ def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DMo
 
 def part_folder(model: ModelConfig, part: str) -> Path:
     """The folder of a part of the checkpoint, unless the config names another."""
-    own = {"vae": model.vae}.get(part)
+    own = {"vae": model.vae_folder}.get(part)
     if own is not None:
         return own
-    if model.checkpoint is None:
+    if model.checkpoint_folder is None:
         raise InputError(
             f"model.{part} is missing and there is no model.checkpoint to take it from. Set one "
             "of the two."
         )
-    return model.checkpoint / part
+    return model.checkpoint_folder / part
 
 
 def text_folder(model: ModelConfig) -> Path:
     """The folder that holds text_encoder/ and tokenizer/."""
-    folder = model.text or model.checkpoint
+    folder = model.text_folder or model.checkpoint_folder
     if folder is None:
         raise InputError(
             "model.text is missing and there is no model.checkpoint to take the text encoder "
             "from. Set one of the two."
         )
     return folder
+
+
+def weights_digest(config: TrainConfig) -> str:
+    """A hash of the files that a run begins with, wherever they are; large ones are sampled."""
+    model = config.model
+    checkpoint = model.checkpoint_folder
+    vae, text = model.vae_folder, model.text_folder or checkpoint
+    folders = [model.weights, vae if vae or not checkpoint else checkpoint / "vae"]
+    folders += [checkpoint / "transformer"] if checkpoint else []
+    folders += [text / "text_encoder", text / "text_encoder_2"] if text else []
+    files = [
+        sorted(file for file in folder.rglob("*") if file.suffix in _WEIGHTS)
+        for folder in folders
+        if folder is not None
+    ]
+    single = config.vae_objective.lpips_weights
+    return digest_of_files(*chain(*files), *([single] if single and single.is_file() else []))
 
 
 def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:

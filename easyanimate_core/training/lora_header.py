@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from ..models.specs import TransformerConfig
 from ..version import __version__
 from ..weights.lora import card
+from .account import common_words
 from .config import TrainConfig
 from .data.records import Shape
 
@@ -57,7 +58,7 @@ def lora_header(
         card.HEAD: head,
         card.PACK: f"ComfyUI-EasyAnimate {__version__}",
         card.DATASET: learned.digest,
-        card.WORDS: json.dumps(common_words(learned.captions), ensure_ascii=False),
+        card.WORDS: json.dumps(frequent_words(learned.captions), ensure_ascii=False),
         card.SPEC: "1.0.1",
         card.ARCHITECTURE: f"{base}/lora",
         card.IMPLEMENTATION: "https://github.com/aigc-apps/EasyAnimate",
@@ -78,20 +79,17 @@ def lora_header(
 
 
 def trigger_of(captions: Sequence[str]) -> str:
-    """The words that every caption has, in the order of the first one.
+    """The words that every caption has.
 
     If all captions are the same, that is the caption itself.
     """
     different = list(dict.fromkeys(captions))
     if len(different) == 1:
         return different[0].strip()[:_LONGEST_TRIGGER]
-    shared = set.intersection(*({word.lower() for word in _words(text)} for text in different))
-    spelt = {word.lower(): word for word in reversed(_words(different[0]))}
-    found = [spelt[word] for word in reversed(spelt) if word in shared]
-    return ", ".join(found)[:_LONGEST_TRIGGER]
+    return ", ".join(common_words(different))[:_LONGEST_TRIGGER]
 
 
-def common_words(captions: Sequence[str]) -> list[str]:
+def frequent_words(captions: Sequence[str]) -> list[str]:
     """The words that most captions have, those of the most captions first."""
     counts = Counter(word for text in captions for word in {w.lower() for w in _words(text)})
     return sorted(counts, key=lambda word: (-counts[word], word))[:_MOST_WORDS]

@@ -27,7 +27,6 @@ from .data.buckets import shapes_for
 from .data.records import Record, Sample, Shape
 from .run import run_training
 from .tracking import CURVES_FILE, LOG_FILE, Report, is_of_a_step, read_log, tell_nobody
-from .watch import Watch
 
 #: The task of each head. Other heads need a control video or a camera path for every clip.
 _TASKS = {Head.T2V: "text_to_video", Head.INPAINT: "inpaint"}
@@ -79,7 +78,6 @@ def train_lora(
     cpu: bool = False,
     progress: Progress = silent,
     report: Report = tell_nobody,
-    watch: Watch | None = None,
 ) -> LoraResult:
     """Train the LoRA, or resume an interrupted run of the same job.
 
@@ -90,9 +88,9 @@ def train_lora(
         precision: bf16 halves the memory on GPUs that support it.
         cpu: Train on the CPU even if there is a GPU.
         progress: Called with the stages "captions", "train" and "sample"; may raise to stop, and
-            the next run of the same job resumes.
+            the next run of the same job resumes. If it is a `Watch`, it is told of LoRAs and
+            samples.
         report: Called with every line that the run has to say, without those of single steps.
-        watch: Told of every LoRA that is saved and every sample.
 
     Raises:
         InputError: The images, captions and lengths do not match.
@@ -114,9 +112,7 @@ def train_lora(
             report(line)
 
     try:
-        (file,) = run_training(
-            config, records=records, cpu=cpu, progress=progress, report=tell, watch=watch
-        )
+        (file,) = run_training(config, records=records, cpu=cpu, progress=progress, report=tell)
     except HeldError as error:
         (file,) = error.kept.iterdir()
         tell(f"note: {error}")
@@ -216,9 +212,10 @@ def _records(job: LoraJob, captions: Sequence[str]) -> list[Record]:
     ]
 
 
-def _load(clip: Tensor, shape: Shape) -> Sample:
+def _load(clip: Tensor, shape: Shape, start: int = 0) -> Sample:
     # Copied, because inference tensors of a host cannot be used for training.
-    return Sample(resize_cover(clip.float().clone(), shape.height, shape.width))
+    part = clip[start : start + shape.frames].float().clone()
+    return Sample(resize_cover(part, shape.height, shape.width))
 
 
 def _bytes(pictures: Tensor) -> bytes:
@@ -244,11 +241,6 @@ def _report(
         lines.append(
             f"The images are {width} x {height}; they were scaled and cropped to {shape.width} x "
             f"{shape.height}, because sides must be multiples of {SIZE_MULTIPLE}."
-        )
-    if done > job.steps:
-        lines.append(
-            f"steps is {job.steps}, but {done} were done before: this is the LoRA of {done} steps. "
-            "For one of fewer steps, change the seed, which begins anew."
         )
     lines += said
     lines.append(

@@ -3,44 +3,39 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import InputError, MediaError
-from ..files import atomic_file, discard, read_json, rename
-from ..files.leftovers import is_unfinished, temporary_name
+from ..errors import InputError
+from ..files import read_json
 from ..progress import Progress, silent
+from .account import account_of, facts_of, write_account
+from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
+from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
 from .clips import Clips, find_clips
-from .config import CACHE, TrainConfig, parse_config
+from .config import TrainConfig, parse_config
 from .data.records import Record
+from .doubts import doubts_of
+from .load_or_build import weights_digest
+from .memory import memory_told
 from .optimizers import SHARDED
-from .samples import SAMPLES
-from .saved_loras import LORAS
+from .state.origin import Origin
 from .strategies.base import Strategy
-from .tracking import LOG_FILE, Report, print_line, tell_nobody
+from .tracking import Report, print_line, tell_nobody
 from .trainer import Trainer
-from .watch import Watch
 
-_CONFIG_FILE = "config.json"
-#: Settings that may change when a run is resumed: none affects the finished steps.
-_FREE = (
-    ("run", "steps"),
-    ("run", "save_every"),
-    ("run", "keep"),
-    ("run", "keep_loras"),
-    ("run", "log_every"),
-    ("run", "tensorboard"),
-    ("run", "validate_every"),
-    ("data", "cache"),
-    ("data", "workers"),
-    ("validation",),
-    ("sample",),
-)
+#: Asked before an earlier run is deleted.
+Confirm = Callable[[str], bool]
+
+
+def _agreed(_: str) -> bool:
+    return True
 
 
 def run_training(
@@ -48,10 +43,11 @@ def run_training(
     *,
     records: Sequence[Record] | None = None,
     restart: bool = False,
+    confirm: Confirm = _agreed,
     cpu: bool = False,
+    dry_run: bool = False,
     progress: Progress = silent,
     report: Report = print_line,
-    watch: Watch | None = None,
 ) -> list[Path]:
     """Train, or resume the run in `config.output`; returns the result's files.
 
@@ -61,43 +57,60 @@ def run_training(
         config: The run's config.
         records: Clips in memory, used instead of the config's data.
         restart: Delete an earlier run in `config.output`.
+        confirm: Called in the main process with what `restart` would delete; False refuses.
         cpu: Train on the CPU even if there is a GPU.
-        progress: Called with the stages "check", "captions", "train" and "sample"; may raise to
-            stop, and the run can be resumed. What is trained by then is saved first.
+        dry_run: Only report what would be trained; an earlier run stays as it is.
+        progress: Called with the stages "check", "compare", "captions", "train" and "sample"; may
+            raise to stop, and the run can be resumed. What is trained by then is saved first. One
+            that is also a `Watch` is told of saved LoRAs and samples.
         report: Called with every line that the run prints.
-        watch: Told of every LoRA that is saved and every sample.
 
     Raises:
         InputError: The config does not fit the data or the checkpoint, `config.output` contains
-            another run, or training has diverged.
+            another run or is in use by one, training has diverged, or memory is too small.
         CheckpointError: A checkpoint is damaged or belongs to another model.
         MediaError: The disk is full or not writable, or no clip can be read.
     """
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
     told = report if main else tell_nobody
-    if main:
-        _check_output(config, restart=restart)
-        if not restart:
-            Checkpoints(config.output / STATES, config.run.keep).check()
-    accelerator.wait_for_everyone()
-    with torch.inference_mode(mode=False):  # the host may have enabled it
-        if records is None:
-            clips = find_clips(config, accelerator, progress=progress, report=told)
-        else:
-            clips = Clips.in_memory(config, records)
-        strategy = make_strategy(config, clips)
-        rank, ranks = accelerator.process_index, accelerator.num_processes
-        strategy.batches(rank, ranks, 0)  # raises if a clip fits no bucket
-        strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
-        trainer = Trainer(
-            config, strategy, accelerator, progress=progress, report=report, watch=watch
-        )
-        if main:  # errors before this leave the folder and an earlier run untouched
-            _claim_output(config, restart=restart)
+    alone = held(config.output, told) if main and not dry_run else nullcontext()
+    with alone, memory_told(config):
+        done, changed, weights = 0, (), ""
+        if main:
+            weights = weights_digest(config)
+            done, changed = _check_output(config, weights, confirm if restart else None)
+            for change in changed:
+                told(f"note: {change}.")
         accelerator.wait_for_everyone()
-        accelerator.init_trackers("tensorboard")
-        return trainer.train()
+        with torch.inference_mode(mode=False):  # the host may have enabled it
+            if records is None:
+                clips = find_clips(config, accelerator, progress=progress, report=told)
+            else:
+                clips = Clips.in_memory(
+                    config, records, accelerator, progress=progress, report=told
+                )
+            strategy = make_strategy(config, clips)
+            rank, ranks = accelerator.process_index, accelerator.num_processes
+            facts = facts_of(config, strategy, clips.records, ranks)
+            said = (account_of(facts), *doubts_of(facts)) if main else ()
+            for line in said:
+                told(line)
+            if dry_run:
+                return []
+            strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
+            origin = Origin(clips.listing, weights)
+            trainer = Trainer(
+                config, strategy, accelerator, origin=origin, progress=progress, report=report
+            )
+            if main:  # errors before this leave the folder and an earlier run untouched
+                text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+                claim(config.output, text, restart=restart)
+                record(config.output, done, changed)
+                write_account(config.output, said)
+            accelerator.wait_for_everyone()
+            accelerator.init_trackers("tensorboard")
+            return trainer.train()
 
 
 def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
@@ -176,73 +189,49 @@ def _keep_inputs_whole(accelerator: Any) -> None:
         plugin.mixed_precision_policy = policy
 
 
-def _check_output(config: TrainConfig, *, restart: bool) -> None:
-    """Raise unless the output is empty or contains this run."""
-    path = config.output / _CONFIG_FILE
-    if path.is_file():
-        if restart:
-            return
-        # Parsed, so that settings newer than the run get their defaults.
-        before = parse_config(read_json(path, dict, error=InputError), str(path))
-        changed = _changed(before.model_dump(mode="json"), config.model_dump(mode="json"))
-        if changed:
-            raise InputError(
-                f"{config.output} contains a run with other settings: {'; '.join(changed)}. Choose "
-                "another output, restore the settings, or start over with --restart."
-            )
-    elif config.output.is_dir() and any(
-        path.name != CACHE and not is_unfinished(path.name)  # another process may be probing it
-        for path in config.output.iterdir()
-    ):
+def _check_output(
+    config: TrainConfig, weights: str, confirm: Confirm | None
+) -> tuple[int, tuple[str, ...]]:
+    """Raise unless the output is empty or contains this run; the steps done and what has changed.
+
+    With `confirm` an earlier run may be deleted, if that agrees.
+    """
+    path = config.output / CONFIG_FILE
+    if not path.is_file():
+        check_is_free(config.output)
+        return 0, ()
+    earlier = Earlier.of(config.output)
+    if confirm is not None:
+        if earlier.num_bytes and not confirm(str(earlier)):
+            raise InputError(f"{config.output} is as it was: nothing was deleted.")
+        return 0, ()
+    checkpoints = Checkpoints(config.output / STATES, config.run.keep)
+    checkpoints.check()
+    if not earlier.is_begun:  # nothing that other settings could spoil
+        return 0, ()
+    # Parsed, so that settings newer than the run get their defaults.
+    before = parse_config(read_json(path, dict, error=InputError), str(path))
+    changes = changes_of(before, config)
+    refused = [*changes.refused, *_other_weights(changes.moved, checkpoints.weights(), weights)]
+    if refused:
         raise InputError(
-            f"{config.output} is not empty and contains no run. Choose a new folder as output."
+            f"{config.output} contains a run with other settings: {'; '.join(refused)}. Choose "
+            "another output, restore the settings, or start over with --restart."
         )
-
-
-def _claim_output(config: TrainConfig, *, restart: bool) -> None:
-    """Make `config.output` this run's; `restart` deletes an earlier run first."""
-    path = config.output / _CONFIG_FILE
-    if restart and path.is_file():
-        _remove_all(
-            config.output, (STATES, LORAS, SAMPLES, "validation", "result", "tensorboard", LOG_FILE)
+    done = earlier.states[-1] if earlier.states else 0
+    if done > config.run.steps:
+        raise InputError(
+            f"The run in {config.output} has done {done} steps and run.steps is "
+            f"{config.run.steps}: steps cannot be taken back. Set run.steps to {done} or more, "
+            f"choose another output, or delete {config.output} (or pass --restart) to start over."
         )
-    with atomic_file(path) as scratch:
-        text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-        scratch.write_text(text, encoding="utf-8")
+    return done, changes.said
 
 
-def _remove_all(folder: Path, names: Sequence[str]) -> None:
-    """Delete parts of an earlier run, all or none of them: each is renamed first."""
-    aside: dict[Path, Path] = {}
-    for part in (folder / name for name in names):
-        if not part.exists():
-            continue
-        aside[part] = folder / temporary_name(part.name)
-        try:
-            rename(part, aside[part])
-        except OSError as error:
-            del aside[part]
-            for moved, place in aside.items():
-                rename(place, moved)
-            raise MediaError(
-                f"{part} cannot be deleted: {error.strerror or error}. Another program has it "
-                "or a file in it open. Close that program or choose another output. Nothing was "
-                "deleted."
-            ) from error
-    for place in aside.values():
-        discard(place)
-
-
-def _changed(
-    before: dict[str, Any], wanted: dict[str, Any], place: tuple[str, ...] = ()
-) -> list[str]:
-    if place in _FREE:
-        return []
-    faults = []
-    for name in dict.fromkeys([*before, *wanted]):
-        here, old, new = (*place, name), before.get(name), wanted.get(name)
-        if isinstance(old, dict) and isinstance(new, dict):
-            faults += _changed(old, new, here)
-        elif old != new and here not in _FREE:
-            faults.append(f"{'.'.join(here)} was {old!r} and is {new!r}")
-    return faults
+def _other_weights(moved: Sequence[str], known: str, now: str) -> Sequence[str]:
+    """The changed paths that lead to other weights than those that the states began with."""
+    if not known:  # a state of an earlier version
+        return moved
+    if known == now:
+        return ()
+    return moved or ("the files of the model that it began with have another content",)

@@ -9,7 +9,7 @@ import torch
 
 from ..models.specs import TransformerConfig, Version
 from ..progress import Progress, silent
-from ..text import TextEncoder, TextStates
+from ..text import Cut, TextEncoder, TextStates, cut_of
 from ..text.build import build_text_encoder
 from ..weights.files import read_tensor_files
 from .config import ModelConfig
@@ -46,6 +46,10 @@ class Captions:
         """The states, one row per caption, in float32."""
         rows = [self._states_of(caption) for caption in captions]
         return TextStates.join(rows).to(device, torch.float32)
+
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:
+        """What the text encoders leave out of captions that are too long for them."""
+        return cut_of(self._folder, self._version, captions)
 
     def encode_ahead(
         self, captions: Sequence[str], device: torch.device, progress: Progress = silent

@@ -20,18 +20,21 @@ from ..errors import EasyAnimateError, HeldError, InputError, PrecisionError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
+from .claim import record
 from .config import TrainConfig
 from .data.buckets import Draw
+from .data.loading import Lost
 from .interrupts import Interrupts
 from .optimizers import SHARDED, make_optimizer, make_schedule
 from .samples import SAMPLES, Samples
 from .saved_loras import LORAS, SavedLoras
 from .state.average import Average, take_apart
+from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
 from .tracking import Log, Means, Pace, Report, describe, print_line
-from .watch import Unwatched, Watch
+from .watch import Watch
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -49,9 +52,9 @@ class Trainer:
         strategy: Strategy,
         accelerator: Any,
         *,
+        origin: Origin = NOTHING,
         progress: Progress = silent,
         report: Report = print_line,
-        watch: Watch | None = None,
     ) -> None:
         self._config = config
         self._strategy = strategy
@@ -59,8 +62,8 @@ class Trainer:
         self._progress = progress
         self._sharded = accelerator.distributed_type.value in SHARDED
         self._report = report if accelerator.is_main_process else lambda _: None
-        self._watch = watch or Unwatched()
-        self._checkpoints = Checkpoints(config.output / STATES, config.run.keep)
+        self._watch = progress if isinstance(progress, Watch) else None
+        self._checkpoints = Checkpoints(config.output / STATES, config.run.keep, origin)
         self._loras = SavedLoras(config.output / LORAS, config.run.keep_loras)
         self._samples = Samples(config.output / SAMPLES, config.data.fps)
         self._can_sample = True
@@ -92,6 +95,9 @@ class Trainer:
         step = resumed.step
         if step:
             self._report(" ".join((f"Resuming after step {step}.", *resumed.notes)))
+            self._tell(resumed.changes)
+            if self._accelerator.is_main_process:
+                record(self._config.output, step, resumed.changes)
         log = Log(self._config.output, step) if self._accelerator.is_main_process else None
         pace = Pace(step, run.steps)
         batches = self._batches(step * run.accumulate)
@@ -100,6 +106,7 @@ class Trainer:
         with _ended_workers_told(self._config.data.workers), Interrupts() as interrupts:
             while step < run.steps:
                 means.add(self._step(batches, pace))
+                self._tell(self._strategy.lost.news())
                 step += 1
                 stopped = self._stopped(step, interrupts)
                 last = step == run.steps or stopped is not None
@@ -109,7 +116,7 @@ class Trainer:
                     row = means.take()
                     row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
                     row |= pace.figures(step)
-                    _check_finite(row, step)
+                    self._check_finite(row, step)
                     self._tell(log.add(step, row))
                     self._accelerator.log(row, step=step)
                     self._report(describe(step, run.steps, row))
@@ -165,7 +172,8 @@ class Trainer:
                 step, lambda file: strategy.write_lora(weights, file, step)
             )
             self._tell(notes)
-            self._watch.saved(step, path)
+            if self._watch is not None:
+                self._watch.saved(step, path)
         self._accelerator.wait_for_everyone()
 
     def _sample(self, step: int, interrupts: Interrupts) -> None:
@@ -202,7 +210,8 @@ class Trainer:
             path, sheet = self._samples.keep(step, prompt, frames)
             self._samples.count(time.perf_counter() - began)
             self._report(f"sample after step {step}: {path}")
-            self._watch.sampled(step, sheet)
+            if self._watch is not None:
+                self._watch.sampled(step, sheet)
 
     def _step(self, batches: Iterator[Batch], pace: Pace) -> dict[str, Tensor]:
         """One optimiser step of every network; returns metrics averaged over batches and ranks."""
@@ -272,7 +281,7 @@ class Trainer:
             folder = None if log is None else self._config.output / "validation"
             with self._averaged(), torch.no_grad():
                 figures = self._strategy.validate(self._plain_networks(), step, folder)
-        if log is not None:
+        if log is not None and figures:
             row = {f"validation_{name}": value for name, value in figures.items()}
             self._tell(log.add(step, row))
             self._accelerator.log(row, step=step)
@@ -281,6 +290,8 @@ class Trainer:
         self._accelerator.wait_for_everyone()
 
     def _finish(self, log: Log | None, step: int) -> list[Path]:
+        from accelerate.utils import gather_object
+
         paths: list[Path] = []
         held: HeldError | None = None
         with self._averaged(), torch.no_grad():
@@ -295,6 +306,7 @@ class Trainer:
             self._tell(log.draw())
             for line in self._samples.lines():
                 self._report(line)
+        self._tell(Lost.summary(gather_object([self._strategy.lost])))
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
         if held is not None:  # only after the other processes have been released
@@ -307,6 +319,14 @@ class Trainer:
         with atomic_folder(final, replace=True) as scratch:
             written = self._strategy.write_result(self._plain_networks(), weights, scratch, step)
         return [final / path.relative_to(scratch) for path in written]
+
+    def _check_finite(self, row: Mapping[str, float], step: int) -> None:
+        bad = [name for name, value in row.items() if not math.isfinite(value)]
+        if bad:
+            raise InputError(
+                f"At step {step}, {', '.join(bad)} is not finite: training has diverged. "
+                f"{self._checkpoints.remedy(step)}"
+            )
 
     def _tell(self, notes: Iterable[str]) -> None:
         for note in notes:
@@ -383,13 +403,3 @@ class _Endless(torch.utils.data.Sampler[Any]):
 def _add(sums: dict[str, Tensor], name: str, value: Any) -> None:
     value = value.detach() if isinstance(value, Tensor) else torch.tensor(float(value))
     sums[name] = sums[name] + value if name in sums else value
-
-
-def _check_finite(row: Mapping[str, float], step: int) -> None:
-    bad = [name for name, value in row.items() if not math.isfinite(value)]
-    if bad:
-        raise InputError(
-            f"At step {step}, {', '.join(bad)} is not finite: training has diverged. Go back to "
-            "an earlier state (delete the last ones), lower optimizer.learning_rate or "
-            "optimizer.clip, or use precision bf16 instead of fp16."
-        )

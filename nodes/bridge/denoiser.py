@@ -148,8 +148,13 @@ class Model(comfy.model_base.BaseModel):
         self,
         input_shape: Sequence[int],
         cond_shapes: Mapping[str, Any] | None = None,  # noqa: ARG002
+        memory_efficient_attention: bool | None = None,  # noqa: ARG002
     ) -> int:
-        """Bytes needed in addition to the weights for a batch of latents."""
+        """Bytes needed in addition to the weights for a batch of latents.
+
+        Newer releases of ComfyUI also tell whether the attention that a node chose takes little
+        memory. Whatever can attend to a whole video does, so the estimate is the same.
+        """
         rows, _, *size = input_shape
         compute = self.manual_cast_dtype or self.get_dtype()
         working = denoiser_bytes(self.info.transformer, tuple(size), rows, compute)

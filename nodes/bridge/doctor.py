@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ...easyanimate_core.doctor import Examination, Finding, Folders, Host, Section, fine
 from ...easyanimate_core.doctor.room import SIZE as PLANNED_SIZE
-from ...easyanimate_core.memory.plan import Plan
+from ...easyanimate_core.memory.plan import Job, Plan
 from .model import compute_dtype
 from .paths import MODEL_KEYS
 from .planning import plan_run
@@ -72,8 +72,7 @@ def _attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
 
 def _plan(folder: Path) -> Plan:
     height, width, frames = PLANNED_SIZE
-    job = {"height": height, "width": width, "frames": frames, "batch": 1}
-    return plan_run(folder, job, 0, 0)
+    return plan_run(folder, Job(height, width, frames), 0, 0)
 
 
 def _folders() -> Folders:

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from ...easyanimate_core.errors import CheckpointError, InputError
+from ...easyanimate_core.memory.plan import WRITING_BYTES
 from ...easyanimate_core.text.enhance import LongPrompt, Request, check_request, enhance_prompt
 from .patcher import make_patcher
 from .progress import NodeProgress
 from .text import TextModel, bring_leftovers, compute_dtype, use_comfy_layers
-
-#: For the tokens written so far, the picture and the scores of all words.
-_WORKING_BYTES = 2**30
 
 
 def write_prompt(clip: Any, request: Request, image_BHWC: Tensor | None) -> LongPrompt:
@@ -44,7 +42,7 @@ def write_prompt(clip: Any, request: Request, image_BHWC: Tensor | None) -> Long
     # Patchers set attributes that are read-only on transformers' models.
     patcher = make_patcher(nn.ModuleList([writer.network]), device, offload)
     try:
-        comfy.model_management.load_models_gpu([patcher], memory_required=_WORKING_BYTES)
+        comfy.model_management.load_models_gpu([patcher], memory_required=WRITING_BYTES)
         bring_leftovers(writer.network, device)
         picture = None if image_BHWC is None else image_BHWC[0, ..., :3]
         return enhance_prompt(writer, request, picture, device=device, progress=NodeProgress())

@@ -21,12 +21,12 @@ from .loaders import TEXT_DTYPES
 from .model import FP8, compute_dtype
 
 
-def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) -> Plan:
+def plan_run(folder: Path, job: Job, card_gb: float, host_gb: float) -> Plan:
     """The plan of a run in ComfyUI, which streams weights that do not fit by itself.
 
     Args:
         folder: The checkpoint.
-        job: `height`, `width`, `frames` and `batch`.
+        job: What to generate; whether the VAE encodes is told by the checkpoint.
         card_gb: GPU memory in GB, 0 for this machine's.
         host_gb: RAM in GB, 0 for what is free on this machine.
     """
@@ -43,7 +43,7 @@ def plan_run(folder: Path, job: dict[str, int], card_gb: float, host_gb: float) 
         compute = torch.bfloat16 if device.type == "cpu" else compute
     return choose(
         facts,
-        Job(**job, encodes=facts.transformer.head is not Head.T2V),
+        replace(job, encodes=facts.transformer.head is not Head.T2V),
         limits,
         compute=compute,
         # The loaders' options: scaled fp8 for the denoiser, scaled int8 for the text encoder.

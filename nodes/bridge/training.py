@@ -35,11 +35,15 @@ ENDING = ".safetensors"
 class NodeWatch:
     """The node as the host of a run: it shows its lines and samples and remembers the last LoRA."""
 
-    def __init__(self, node_id: str | None, progress: NodeProgress) -> None:
+    def __init__(self, node_id: str | None) -> None:
         self.last: tuple[int, Path] | None = None
         self._node_id = node_id
-        self._progress = progress
+        self._progress = NodeProgress()
         self._lines: list[str] = []
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report `done` of `total` units of `stage`."""
+        self._progress(stage, done, total)
 
     def tell(self, line: str, *, first: bool = False) -> None:
         """Show a line of the run after the others, or before them."""
@@ -75,17 +79,15 @@ def train_and_save(job: Any, name: str, node_id: str | None) -> tuple[str, Any, 
     comfy.model_management.soft_empty_cache()
     on_card = device.type != "cpu"
     fits = on_card and comfy.model_management.should_use_bf16(device)
-    progress = NodeProgress()
-    watch = NodeWatch(node_id, progress)
+    watch = NodeWatch(node_id)
     try:
         result = train_lora(
             job,
             work,
             precision="bf16" if fits else "no",
             cpu=not on_card,
-            progress=progress,
+            progress=watch,
             report=watch.tell,
-            watch=watch,
         )
     except comfy.model_management.InterruptProcessingException:
         if watch.last is not None:

@@ -130,6 +130,7 @@ def test_a_chinese_system_before_utf_8(tmp_path):
     assert [os.fsencode(path.name) for path in folder.iterdir()] == ["镜头.txt".encode("gbk")]
 
 
+@pytest.mark.slow
 def test_what_a_library_prints_in_a_process_of_the_pool(tmp_path):
     (tmp_path / "jobs.py").write_text(
         "from easyanimate_core.training.preparation.pool import each\n"
@@ -207,6 +208,7 @@ def test_a_reader_that_goes_away_ends_nothing(words, buffered):
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@pytest.mark.slow
 def test_the_work_is_done_for_a_reader_that_went_away(checkpoint, tmp_path):
     reader, writer = os.pipe()
     os.close(reader)
@@ -277,6 +279,7 @@ def test_no_file_takes_the_place_of_a_closed_stream(tmp_path):
 
 
 @posix
+@pytest.mark.slow
 def test_the_work_is_done_for_a_terminal_that_was_closed(checkpoint, tmp_path):
     """Where its end does not end the command: after nohup, disown or in another session."""
     words = ["generate", "--model", checkpoint(V5_1, Head.T2V), "--prompt", "a", *QUICK,

@@ -125,6 +125,7 @@ def test_a_video_that_cannot_be_read_is_named_and_left_out(folders, command, dam
     assert (status, "No video can be read." in said.err) == (2, True)
 
 
+@pytest.mark.slow
 def test_what_is_changed_in_a_video_is_told(tmp_path, command):
     def wide(stream):
         stream.codec_context.sample_aspect_ratio = 2

@@ -74,6 +74,7 @@ def test_help_shows_what_was_typed(folder):
     assert " ".join(done.stdout.split()).startswith(f"usage: {typed} download [-h]")
 
 
+@pytest.mark.slow
 def test_a_video_is_made_from_any_folder(folder, checkpoint, tmp_path):
     """On a console of ASCII, which this Python cannot be told otherwise."""
     model = checkpoint(V5_1, Head.T2V)

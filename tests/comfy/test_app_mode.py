@@ -14,6 +14,7 @@ APPS = {
     for workflow in [json.loads(file.read_text(encoding="utf-8"))]
     if workflow["extra"].get("linearData")
 }
+TOAST = ".p-toast-message, [data-testid=toast]"
 #: In App mode at once, as if its author had wanted that.
 OPEN = """async (workflow) => {
   workflow.extra.linearMode = true
@@ -57,3 +58,22 @@ def test_each_app_has_its_settings(app_page):
         labels = tab.get_by_test_id("builder-widget-label").all_inner_texts()
         assert len(labels) == len(settings), (name, labels)
         assert len(set(labels)) == len(labels), (name, labels)
+
+
+@pytest.mark.newest_frontend
+def test_a_refusal_says_why(app_page, tmp_path):
+    """No node is to be seen whose note could say it; the message goes with the next run."""
+    tab = app_page.page
+    workflow = json.loads((FOLDER / "2 Text to video.json").read_text(encoding="utf-8"))
+    (loader,) = (node for node in workflow["nodes"] if node["type"] == "EasyAnimateLoadCheckpoint")
+    loader["widgets_values"][0] = "no such folder"
+    app_page.open_workflow(workflow)
+    tab.get_by_label("Enter app mode").first.click()
+    run = tab.get_by_test_id("linear-run-button").get_by_role("button", name="Run")
+    reason = tab.locator(TOAST).filter(has_text="There is no checkpoint folder 'no such folder'")
+    for _ in range(2):
+        run.click()
+        tab.wait_for_timeout(2500)  # the old one leaves while the new one comes
+        assert reason.count() == 1
+    tab.screenshot(path=tmp_path / "refused.png")
+    assert reason.is_visible()

@@ -1,5 +1,6 @@
 """What nodes say in the browser, with prompts, names and files that try to be HTML."""
 
+import json
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from easyanimate_core.text import PromptEmbeddings, TextStates, write_embeddings
 from tests.comfy.prompts import LORA, V51
+from tools.workflows.canvas import FOLDER
 
 #: The flag is set when a frontend takes the text for HTML; each part is another way there.
 TAG = "<img src=x onerror='window.hurt=1'>"
@@ -82,6 +84,31 @@ SAY = """(text) => {
     new CustomEvent('easyanimate-note', { detail: { node: String(node.id), text } }),
   )
 }"""
+SAY_MORE = """(text) => app.api.dispatchCustomEvent(
+  'easyanimate-note', { node: String(app.graph._nodes[0].id), text },
+)"""
+SAY_ALL = """() => app.graph._nodes.forEach(({ id: node }) =>
+  app.api.dispatchCustomEvent('easyanimate-note', { node, text: 'Said.' }))"""
+LEAST_CONTRAST = 4.5  # WCAG 2, AA
+#: Of a text and of what is drawn behind it; on the canvas, a note's colour is its node's.
+CONTRAST = """(selector) => {
+  const numbers = (colour) => colour.match(/[\\d.]+/g).map(Number)
+  const light = (colour) => {
+    const [r, g, b] = numbers(colour).slice(0, 3).map((value) => value / 255)
+      .map((part) => (part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+  }
+  return [...document.querySelectorAll(selector)].filter((each) => each.checkVisibility())
+    .map((element) => {
+      let behind = element
+      const filled = () => (numbers(getComputedStyle(behind).backgroundColor)[3] ?? 1) === 1
+      while (behind.parentElement && !filled()) behind = behind.parentElement
+      const [one, other] = [getComputedStyle(element).color,
+        getComputedStyle(behind).backgroundColor].map(light).sort((a, b) => b - a)
+      return (one + 0.05) / (other + 0.05)
+    })
+}"""
+TEXTS = ".ea-note, .comfy-markdown-content, .comfy-markdown-content *"
 CHECKED = ("EasyAnimateTextEncode", "EasyAnimateLoadConditioning", "EasyAnimateSaveConditioning")
 
 
@@ -178,3 +205,45 @@ def test_the_side_panel_leaves_a_note_as_it_is(page, comfy_server, window, tmp_p
     finally:
         page.close_side_panel()
         tab.set_viewport_size(before)
+
+
+@pytest.mark.newest_frontend
+def test_a_long_text_scrolls_and_makes_no_node_taller(page, comfy_server, request, tmp_path):
+    if comfy_server.version.startswith("0.8."):
+        pytest.skip("its nodes of HTML show no widgets that come later")
+    tab = page.page
+    heights = []
+    for text in ("Short.", "A long report. " * 200):
+        tab.evaluate(SAY if not heights else SAY_MORE, text)
+        tab.wait_for_timeout(900)
+        node = tab.locator("[data-node-id]:has(.ea-note)")
+        if request.node.callspec.params["page"] == "vue":
+            heights.append(node.first.bounding_box()["height"])
+        else:
+            heights.append(tab.evaluate("() => app.graph._nodes[0].size[1]"))
+    note = tab.locator(".ea-note")
+    tab.screenshot(path=tmp_path / "long.png")
+    assert heights[0] == heights[1]
+    assert note.bounding_box()["height"] >= 40
+    assert note.evaluate("(note) => note.scrollHeight > note.clientHeight")
+
+
+@pytest.mark.newest_frontend
+@pytest.mark.parametrize("theme", ["dark", "light"])
+def test_notes_are_readable_in_every_theme(page, comfy_server, theme, tmp_path):
+    """Those of the workflows are drawn by the canvas unless nodes are of HTML."""
+    if comfy_server.version.startswith("0.8."):
+        pytest.skip("its nodes of HTML show no widgets that come later")
+    workflow = json.loads((FOLDER / "1 Try it - text.json").read_text(encoding="utf-8"))
+    tab = page.page
+    try:
+        page.set_setting("Comfy.ColorPalette", theme)
+        page.open_workflow(workflow)
+        tab.evaluate(SAY_ALL)
+        tab.wait_for_timeout(1000)
+        tab.screenshot(path=tmp_path / "notes.png")
+        found = tab.evaluate(CONTRAST, TEXTS)
+        assert found
+        assert min(found) >= LEAST_CONTRAST, found
+    finally:
+        page.set_setting("Comfy.ColorPalette", "dark")

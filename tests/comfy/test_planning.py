@@ -25,6 +25,10 @@ def test_what_does_not_fit_is_refused_or_only_said(found):
     assert found["only said"] is False
 
 
+def test_the_language_model_that_writes_is_counted_when_asked(found):
+    assert found["writes"] == [False, True]
+
+
 def test_the_loader_fills_in_what_says_default(found):
     weights, device, text = found["filled"]
     assert weights == "scaled fp8 (e4m3)"
@@ -48,3 +52,4 @@ def test_the_decoder_takes_the_plans_tiles(found):
 def test_the_model_tells_comfyui_what_a_batch_takes(found):
     one, two = found["required"]
     assert two == pytest.approx(2 * one, rel=0.05)
+    assert found["required by a node"] == [two, two]

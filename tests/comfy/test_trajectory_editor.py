@@ -412,7 +412,9 @@ def window(editor, request):
 @pytest.mark.newest_frontend
 @pytest.mark.parametrize("window", [(900, 760), (2560, 1440)], indirect=True, ids=str)
 @pytest.mark.parametrize("width", [230, 800])
-def test_the_side_panel_leaves_the_editor_as_it_is(editor, window, width, tmp_path):
+def test_the_side_panel_leaves_the_editor_as_it_is(editor, window, width, tmp_path, comfy_server):
+    if comfy_server.version.startswith("0.8."):
+        pytest.skip("its panel moves widgets of HTML out of their node")
     page = editor.page
     page.evaluate(f"(width) => {NODE}.setSize([width, {NODE}.size[1]])", width)
     # The panel covers the right part of a narrow window.
@@ -430,7 +432,7 @@ def test_the_side_panel_leaves_the_editor_as_it_is(editor, window, width, tmp_pa
             page.mouse.click(220, 135)  # the node's title
             editor.look(*view)
             page.screenshot(path=tmp_path / f"{state}.png")
-            if state == "open" and panel.count():  # ComfyUI 0.8 calls it otherwise
+            if state == "open":
                 assert "tracks" in panel.inner_text()
                 assert not panel.locator("canvas, .ea-tracks").count(), "an empty place"
             page.evaluate("() => app.canvas.deselectAll()")

@@ -1,6 +1,7 @@
 """The VAE against the original's outputs, with the original's weights."""
 
-import pytest
+from pathlib import Path
+
 import torch
 
 from easyanimate_core.doctor.runs import pixels, vae_of
@@ -38,8 +39,8 @@ def _mean_error(actual, expected):
 
 def test_tiles_are_as_close_to_the_whole_as_the_original(parity, vae_file, record_property):
     fixture, vae = _load(parity, vae_file)
-    if "tiled" not in fixture.meta:
-        pytest.skip(f"{vae_file} has no tiled outputs")
+    if "tiled" not in fixture.meta:  # the doctor's recordings ship without them
+        fixture = parity.read(f"vae_tiled/{Path(vae_file).name}")
     expected = fixture.group("outputs.tiled")
     # The original's stride in latent pixels, rounded down as it does.
     size = fixture.meta["tiled"]["tile_sample_min_size"] // 8

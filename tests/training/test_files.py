@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from easyanimate_core.errors import InputError, MediaError
+from easyanimate_core.errors import HeadError, InputError, MediaError
 from easyanimate_core.media import write_mp4, write_png
 from easyanimate_core.models.specs import Head
 from easyanimate_core.training.clips import find_clips
@@ -80,7 +80,8 @@ def test_a_run_that_was_stopped_goes_on_without_the_damaged_clip(clips, folder):
             wanted(clips, folder, "stopped", **changes), progress=stop, report=lambda _: None
         )
     said = run(clips, folder, "stopped", **changes)
-    assert "c.mp4" in said[0] and said[1].startswith("Resuming after step")
+    assert "c.mp4" in said[0]
+    assert any(line.startswith("Resuming after step") for line in said[1:])
     assert losses(clips / "stopped") == losses(clips / "whole")
 
 
@@ -104,20 +105,13 @@ def test_a_run_without_a_clip_is_refused_and_leaves_nothing(clips, folder):
 
 def test_a_refused_run_leaves_the_folder_to_the_next(clips, folder):
     """Some of what was read is kept in the cache; settings and earlier runs are as they were."""
-    Image.new("RGB", (8, 8)).save(clips / "small.png")
-    small = {"file_path": "small.png", "text": "too small", "type": "image"}
-    rows = json.loads((clips / "train.json").read_text())
-    (clips / "train.json").write_text(json.dumps([*rows, small]))
-    with pytest.raises(InputError, match=r"1 of 5 clips fit no bucket, such as small\.png of 1 f"):
-        run(clips, folder, "run")
+    with pytest.raises(HeadError, match="trains the inpaint head"):
+        run(clips, folder, "run", task="inpaint")
     assert [path.name for path in (clips / "run").iterdir()] == ["cache"]
-    write_manifest(clips / "train.json", NAMES)
     run(clips, folder, "run", seed=4)
     before = losses(clips / "run")
-    (clips / "train.json").write_text(json.dumps([*rows, small]))
-    with pytest.raises(InputError, match="fit no bucket"):
-        run_training(wanted(clips, folder, "run", seed=5), restart=True)
-    write_manifest(clips / "train.json", NAMES)
+    with pytest.raises(HeadError, match="trains the inpaint head"):
+        run_training(wanted(clips, folder, "run", task="inpaint"), restart=True)
     assert "Resuming after step 2." in run(clips, folder, "run", seed=4)
     assert losses(clips / "run") == before
 

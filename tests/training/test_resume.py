@@ -93,7 +93,7 @@ def test_an_exception_from_the_progress_stops_the_run_and_it_goes_on(folder, tmp
     assert not (tmp_path / "stopped" / "result").exists()
     said = []
     (result,) = run_training(wanted, report=said.append)
-    assert said[0] == "Resuming after step 4."
+    assert "Resuming after step 4." in said
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
     ours, whole = load_file(result), load_file(tmp_path / "whole" / "result" / "lora.safetensors")
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
@@ -139,14 +139,12 @@ def test_a_finished_run_goes_on_when_it_is_given_more_steps(folder, tmp_path):
 def test_other_settings_are_refused_in_the_same_folder(folder, tmp_path):
     train(tmp_path / "run", folder)
     with pytest.raises(InputError) as error:
-        train(tmp_path / "run", folder, optimizer__learning_rate=0.5)
-    assert "optimizer.learning_rate was 0.01 and is 0.5" in str(error.value)
+        train(tmp_path / "run", folder, seed=4)
+    assert "seed was 3 and is 4" in str(error.value)
     assert "--restart" in str(error.value)
     before = losses(tmp_path / "run")
-    train(tmp_path / "run", folder, optimizer__learning_rate=0.5, restart=True)
-    after = losses(tmp_path / "run")
-    assert after[1] == before[1]
-    assert after[2] != before[2]
+    train(tmp_path / "run", folder, seed=4, restart=True)
+    assert losses(tmp_path / "run") != before
 
 
 def test_a_folder_with_something_else_is_refused(folder, tmp_path):

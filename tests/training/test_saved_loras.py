@@ -17,7 +17,7 @@ from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.models.specs import Head
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.settings import Settings
-from easyanimate_core.training.lora_header import common_words, tags_of, trigger_of
+from easyanimate_core.training.lora_header import frequent_words, tags_of, trigger_of
 from easyanimate_core.training.run import run_training
 from easyanimate_core.weights.lora import Lora
 from easyanimate_core.weights.lora.card import LoraCard
@@ -169,10 +169,10 @@ def test_the_header_says_what_it_is(folder, tmp_path):
 
 def test_words_of_captions():
     captions = ["ohwx fox, a red fox on snow", "A photo of ohwx fox in the wood", "ohwx Fox sleeps"]
-    assert trigger_of(captions) == "ohwx, fox"
+    assert trigger_of(captions) == "ohwx, Fox"
     assert trigger_of(["sks dog"] * 3) == "sks dog"
     assert trigger_of(["a cat", "two dogs"]) == ""
-    assert common_words(captions)[:2] == ["fox", "ohwx"]
+    assert frequent_words(captions)[:2] == ["fox", "ohwx"]
     assert tags_of(["ohwx，红色的狐狸", "ohwx, snow"]) == {"ohwx": 2, "snow": 1, "红色的狐狸": 1}
 
 

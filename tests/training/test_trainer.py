@@ -14,6 +14,7 @@ from torch import nn
 from easyanimate_core.models.specs import Head
 from easyanimate_core.training.config import LoraConfig
 from easyanimate_core.training.data.buckets import Draw
+from easyanimate_core.training.data.loading import Lost
 from easyanimate_core.training.lora import LoraBranch, add_lora, write_lora
 from easyanimate_core.training.run import run_training
 from easyanimate_core.training.strategies.base import Batch, Losses
@@ -101,7 +102,7 @@ class Lines:
     """A strategy with two small networks, which learn to be the mean of what they are shown."""
 
     def __init__(self, clips):
-        self.clips = clips
+        self.clips, self.lost = clips, Lost()
         self.networks = {name: nn.Linear(3, 1) for name in ("first", "second")}
         for network in self.networks.values():
             nn.init.constant_(network.weight, 0.5)

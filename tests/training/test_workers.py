@@ -97,6 +97,7 @@ def test_a_worker_that_is_ended_is_told(checkpoint, tmp_path):
         run_training(wanted, progress=end_one, report=lambda _: None)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_ended_while_it_hands_a_batch_over_is_told(
     checkpoint, tmp_path, monkeypatch
 ):

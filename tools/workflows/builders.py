@@ -9,6 +9,7 @@ from .drafts import PROMPT, SAMPLE, SAVE, SHOWN, SIZE, Draft
 from .notes import REWARD_LORA
 from .words import Said
 
+#: The first stands below the note.
 Columns = list[list[Group]]
 #: The original's denoise for video to video.
 CHANGE = 0.7
@@ -27,7 +28,7 @@ def text_to_video(draft: Draft) -> Columns:
     """T2V and InP weights."""
     before = [draft.load(), draft.prompt()]
     size = _size(draft)
-    return [before, [size, draft.sample()], [draft.save()]]
+    return [[], before, [size, draft.sample()], [draft.save()]]
 
 
 def text_to_image(draft: Draft) -> Columns:
@@ -37,7 +38,7 @@ def text_to_image(draft: Draft) -> Columns:
     sample = draft.sample()
     decode = draft.add("EasyAnimateDecode", vae=draft.vae, samples=draft.latent)
     file = draft.add("SaveImage", images=decode["IMAGE"], filename_prefix=draft.prefix)
-    return [before, [size, sample], [Group(SAVE, [[decode, file]])]]
+    return [[], before, [size, sample], [Group(SAVE, [[decode, file]])]]
 
 
 def image_to_video(draft: Draft) -> Columns:
@@ -46,7 +47,7 @@ def image_to_video(draft: Draft) -> Columns:
     start = draft.picture(START)
     shown = draft.show("EasyAnimateImageToVideo", start_image=start["IMAGE"])
     group = Group(SHOWN, [[start], [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
+    return below_prompt(draft, before, group)
 
 
 def start_and_end_image(draft: Draft) -> Columns:
@@ -57,7 +58,7 @@ def start_and_end_image(draft: Draft) -> Columns:
         "EasyAnimateImageToVideo", start_image=start["IMAGE"], end_image=end["IMAGE"]
     )
     group = Group(SHOWN, [[start], [end], [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
+    return below_prompt(draft, before, group)
 
 
 def inpaint(draft: Draft) -> Columns:
@@ -72,7 +73,7 @@ def inpaint(draft: Draft) -> Columns:
         images=shown["preview"],
     )
     group = Group(SHOWN, [clip.nodes, [mask, preview], [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
+    return below_prompt(draft, before, group)
 
 
 def video_to_video(draft: Draft) -> Columns:
@@ -82,7 +83,7 @@ def video_to_video(draft: Draft) -> Columns:
     start = draft.add("EasyAnimateVideoToVideo", vae=draft.vae, video=clip.images, **clip.rate)
     draft.latent = start["latent"]
     group = Group(SHOWN, [clip.nodes, [start]])
-    return [before, [group, draft.sample(denoise=CHANGE)], [draft.save()]]
+    return below_prompt(draft, before, group, denoise=CHANGE)
 
 
 def control(draft: Draft) -> Columns:
@@ -97,7 +98,7 @@ def control(draft: Draft) -> Columns:
         sources.append([reference])
     shown = draft.show("EasyAnimateControl", **given)
     group = Group(SHOWN, [*sources, [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
+    return below_prompt(draft, before, group)
 
 
 def camera(draft: Draft) -> Columns:
@@ -106,7 +107,7 @@ def camera(draft: Draft) -> Columns:
     reference = draft.picture(REFERENCE)
     shown = draft.show("EasyAnimateCamera", reference_image=reference["IMAGE"])
     group = Group(SHOWN, [[reference], [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
+    return below_prompt(draft, before, group)
 
 
 def trajectory(draft: Draft) -> Columns:
@@ -120,8 +121,7 @@ def trajectory(draft: Draft) -> Columns:
         images=shown["preview"],
     )
     group = Group(SHOWN, [[reference, preview], [shown]])
-    # The track editor makes its node tall, so the sampler is placed below the prompt.
-    return [[*before, draft.sample()], [group], [draft.save()]]
+    return beside_prompt(draft, before, group)
 
 
 def train_lora(draft: Draft) -> Columns:
@@ -138,7 +138,7 @@ def train_lora(draft: Draft) -> Columns:
     draft.model = lora["MODEL"]
     curve = draft.add("PreviewImage", title=Said("Loss", "损失"), images=train["loss_curve"])
     group = Group(load.title, [[picture, curve], [train, *load.columns[0], lora]])
-    return [[group], [draft.prompt(), _size(draft), draft.sample()], [draft.save()]]
+    return [[], [group], [draft.prompt(), _size(draft)], [draft.sample()], [draft.save()]]
 
 
 def reward_lora(draft: Draft) -> Columns:
@@ -146,7 +146,7 @@ def reward_lora(draft: Draft) -> Columns:
     load = draft.load()
     settings = {"lora": REWARD_LORA["name"], "strength": 0.7, "models": [REWARD_LORA]}
     before = [_with_lora(draft, load, **settings), draft.prompt()]
-    return [before, [_size(draft), draft.sample()], [draft.save()]]
+    return [[], before, [_size(draft), draft.sample()], [draft.save()]]
 
 
 def _with_lora(draft: Draft, load: Group, **given: Any) -> Group:
@@ -157,7 +157,7 @@ def _with_lora(draft: Draft, load: Group, **given: Any) -> Group:
 
 def long_video(draft: Draft) -> Columns:
     """Text to video, longer than the model was trained for."""
-    before = [draft.load(), draft.prompt()]
+    load, prompt = draft.load(), draft.prompt()
     size = _size(draft, length=LONG)
     windows = draft.add(
         "ContextWindowsManual",
@@ -173,9 +173,8 @@ def long_video(draft: Draft) -> Columns:
         freenoise=True,
     )
     draft.model = windows["MODEL"]
-    sample = draft.sample()
-    sample.columns[0].insert(0, windows)
-    return [before, [size, sample], [draft.save()]]
+    load.columns[0].append(windows)
+    return [[], [load, prompt], [size, draft.sample()], [draft.save()]]
 
 
 def ksampler(draft: Draft) -> Columns:
@@ -207,7 +206,19 @@ def ksampler(draft: Draft) -> Columns:
     save = draft.save(images=decode["IMAGE"])
     save.columns[0].insert(0, decode)
     prompts = Group(PROMPT, [texts])
-    return [[load, prompts], [size, Group(SAMPLE, [[sampler]])], [save]]
+    return [[], [load, prompts], [size, Group(SAMPLE, [[sampler]])], [save]]
+
+
+def below_prompt(draft: Draft, before: list[Group], shown: Group, **given: Any) -> Columns:
+    """What the model is shown, the sampler and the result at the bottom, where nodes can grow."""
+    load, prompt = before
+    return [[load], [prompt, shown], [draft.sample(**given)], [draft.save()]]
+
+
+def beside_prompt(draft: Draft, before: list[Group], shown: Group, **given: Any) -> Columns:
+    """The same where what the model is shown takes a whole column."""
+    load, prompt = before
+    return [[load], [prompt, draft.sample(**given)], [shown], [draft.save()]]
 
 
 def _size(draft: Draft, **given: int) -> Group:

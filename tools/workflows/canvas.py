@@ -26,18 +26,18 @@ TITLE = 30  # height of a node's title, above its position
 GROUP_TITLE = 44
 PADDING, GAP = 20, 30
 #: Width and minimum height of nodes: what every frontend needs in either renderer once the node has
-#: reported on its run (`tests/comfy/test_layout.py` measures it), and room for their content.
+#: reported on its run and shows its preview (`tests/comfy/test_layout.py` measures it).
 SIZES = {
     NOTE: (380, 200),
     "CLIPTextEncode": (360, 170),
     "ContextWindowsManual": (400, 410),
-    "CreateVideo": (420, 116),
+    "CreateVideo": (340, 116),
     "EasyAnimateCamera": (340, 520),
     "EasyAnimateCameraFile": (360, 260),
     "EasyAnimateCameraKeyframes": (360, 260),
     "EasyAnimateCameraMove": (360, 322),
     "EasyAnimateControl": (340, 490),
-    "EasyAnimateDecode": (420, 180),
+    "EasyAnimateDecode": (340, 180),
     "EasyAnimateEmptyLatentVideo": (400, 220),
     "EasyAnimateImageToVideo": (340, 470),
     "EasyAnimateInpaint": (340, 524),
@@ -45,29 +45,36 @@ SIZES = {
     "EasyAnimateLoadLora": (360, 250),
     "EasyAnimatePinFrames": (340, 196),
     "EasyAnimatePreprocess": (300, 324),
-    "EasyAnimateSampler": (360, 390),
+    "EasyAnimateSampler": (360, 626),
     "EasyAnimateTextEncode": (360, 300),
     "EasyAnimateTrainLora": (360, 560),
     "EasyAnimateTrajectory": (420, 900),
     "EasyAnimateVideoToVideo": (340, 324),
     "EmptyImage": (300, 160),
-    "GetVideoComponents": (390, 120),
+    "GetVideoComponents": (300, 120),
     "ImageCompositeMasked": (300, 164),
-    "KSampler": (400, 480),
+    "KSampler": (400, 510),
     "LoadImage": (300, 360),
-    "LoadVideo": (390, 350),
-    "PreviewImage": (300, 240),
+    "LoadVideo": (300, 350),
+    "PreviewImage": (300, 268),
     "SaveImage": (420, 480),
-    "SaveVideo": (420, 370),
-    "VAEDecode": (420, 90),
-    "VHS_LoadVideo": (390, 570),
-    "VHS_VideoCombine": (420, 600),
+    "SaveVideo": (340, 370),
+    "VAEDecode": (340, 90),
+    "VHS_LoadVideo": (300, 570),
+    "VHS_VideoCombine": (340, 600),
+}
+#: Height of nodes that grow with a video as tall as a phone's, at the width above. They are the last
+#: of their columns, in groups with this room.
+GROWN = {
+    "LoadVideo": 615,
+    "SaveVideo": 710,
+    "VHS_LoadVideo": 876,
+    "VHS_VideoCombine": 984,
 }
 #: Nodes that fill the rest of their column, up to this height: text, images, videos, previews.
 ELASTIC = {
     NOTE: 2000,
     "CLIPTextEncode": 600,
-    "EasyAnimateSampler": 640,
     "EasyAnimateTextEncode": 900,
     "LoadImage": 480,
     "LoadVideo": 420,
@@ -76,8 +83,8 @@ ELASTIC = {
     "SaveVideo": 480,
 }
 COLOURS = ("#b58b2a", "#88A", "#8A8", "#3f789e", "#8AA", "#A88")
-#: Dark, so that Nodes 2.0's grey text is readable; the frontends' own note is light brown.
-NOTE_COLOURS = {"color": "#2e2a22", "bgcolor": "#1c1c1c"}
+#: Nodes 2.0 writes grey on it (dark theme) or on a paler one of its own (light): 4.6 to 1 in both.
+NOTE_COLOURS = {"color": "#2e2a22", "bgcolor": "#343434"}
 #: The registry name and version of the pack that a node belongs to.
 CORE_ORIGIN = ("comfy-core", f"{OLDEST}.0")
 VIDEO_HELPER_ORIGIN = ("comfyui-videohelpersuite", "1.7.9")
@@ -119,6 +126,11 @@ class Node:
         raise KeyError(f"{self.schema.type} has no output {name!r}: {self.schema.outputs}")
 
     @property
+    def room(self) -> int:
+        """The height that it can grow to."""
+        return max(self.size[1], GROWN.get(self.schema.type, 0))
+
+    @property
     def slots(self) -> list[Input]:
         """Inputs in the frontend's order: sockets, then widgets, which can be linked too."""
         named = [w for w in self.widgets if w.name != "control_after_generate"]
@@ -147,6 +159,10 @@ class Group:
     size: tuple[int, int] = (0, 0)
 
     @property
+    def has_note(self) -> bool:
+        return any(node.schema.type == NOTE for column in self.columns for node in column)
+
+    @property
     def widths(self) -> list[int]:
         return [max(node.size[0] for node in column) for column in self.columns]
 
@@ -157,7 +173,7 @@ class Group:
     @property
     def height(self) -> int:
         """The height of its tallest column."""
-        columns = [sum(TITLE + node.size[1] + GAP for node in column) for column in self.columns]
+        columns = [sum(TITLE + node.room + GAP for node in column) for column in self.columns]
         return GROUP_TITLE + max(columns) - GAP + PADDING
 
     def place(self, x: int, y: int, width: int, height: int) -> None:
@@ -222,16 +238,20 @@ class Canvas:
         return node
 
     def arrange(self, columns: Sequence[Sequence[Group]]) -> None:
-        """Place columns of groups from left to right, all with the same height."""
+        """Place columns of groups from left to right, all with the same height.
+
+        The note takes what is left of its column, elsewhere the last group.
+        """
         heights = [sum(g.height + GAP for g in column) - GAP for column in columns]
         total = max(heights)
         x = 0
         for column, height in zip(columns, heights, strict=True):
             width = max(group.width for group in column)
             y = 0
+            grows = next((group for group in column if group.has_note), column[-1])
             for group in column:
-                last = group is column[-1]
-                group.place(x, y, width, group.height + (total - height if last else 0))
+                rest = total - height if group is grows else 0
+                group.place(x, y, width, group.height + rest)
                 y += group.size[1] + GAP
                 self.groups.append(group)
             x += width + GAP

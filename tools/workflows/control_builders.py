@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from easyanimate_core.settings import DEFAULT_SIZE
 
-from .builders import END, REFERENCE, START, Columns
+from .builders import END, REFERENCE, START, Columns, below_prompt, beside_prompt
 from .canvas import Group, Node, Output
 from .drafts import LENGTH, SHOWN, Clip, Draft
 from .words import Said
@@ -32,7 +32,7 @@ def control_of_clip(draft: Draft, *, kind: str) -> Columns:
     drawn = _drawn(draft, clip, kind)
     shown = draft.show("EasyAnimateControl", control_video=drawn[0]["control_video"], **clip.rate)
     group = Group(SHOWN, [clip.nodes, drawn, [shown]])
-    return [before, [group, draft.sample()], [draft.save()]]
+    return below_prompt(draft, before, group)
 
 
 def two_controls(draft: Draft) -> Columns:
@@ -57,9 +57,8 @@ def two_controls(draft: Draft) -> Columns:
             (Said("Second control", "第二个控制"), poses, {"mask": mask["MASK"]}),
         )
     )
-    # VideoHelperSuite's loader grows with its video, so nothing is placed below it.
-    group = Group(SHOWN, [[mask, *clip.nodes], [*edges, *poses], [first, second]])
-    return [[*before, draft.sample()], [group], [draft.save()]]
+    group = Group(SHOWN, [[mask, *clip.nodes], [*edges, first], [*poses, second]])
+    return beside_prompt(draft, before, group)
 
 
 def pinned_control(draft: Draft) -> Columns:
@@ -78,8 +77,8 @@ def pinned_control(draft: Draft) -> Columns:
     )
     draft.latent = pinned["latent"]
     detector, preview = drawn
-    group = Group(SHOWN, [[*clip.nodes, preview], [start, end], [detector, shown, pinned]])
-    return [[*before, draft.sample()], [group], [draft.save()]]
+    group = Group(SHOWN, [[preview, *clip.nodes], [start, end], [detector, shown, pinned]])
+    return beside_prompt(draft, before, group)
 
 
 def camera_moves(draft: Draft) -> Columns:
@@ -148,7 +147,7 @@ def _camera_of(draft: Draft, before: list[Group], path: list[Node]) -> Columns:
         camera_path=path[-1]["camera_path"],
     )
     group = Group(SHOWN, [path, [preview, reference, shown]])
-    return [[*before, draft.sample()], [group], [draft.save()]]
+    return beside_prompt(draft, before, group)
 
 
 def _preview(draft: Draft, title: Said, images: Output) -> Node:

@@ -33,7 +33,7 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Clip:
-    """A source clip: its frames, their rate if a node outputs it, and its nodes."""
+    """A source clip: its frames, their rate if a node outputs it, and its nodes, the one that shows it last."""
 
     images: Output
     rate: dict[str, Output]
@@ -135,4 +135,4 @@ class Draft:
             return Clip(load["IMAGE"], {}, [load])
         load = self.add("LoadVideo", title=title, file=NO_FILE)
         parts = self.add("GetVideoComponents", video=load["VIDEO"])
-        return Clip(parts["images"], {"source_fps": parts["fps"]}, [load, parts])
+        return Clip(parts["images"], {"source_fps": parts["fps"]}, [parts, load])

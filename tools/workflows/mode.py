@@ -49,7 +49,8 @@ class Mode:
         read_me = canvas.add(NOTE, title=READ_ME, text=text)
         prefix = f"EasyAnimate/{self.heading.en.lower().replace(' ', '_')}"
         draft = Draft(canvas, self.form, weights=self.weights, text=self.prompt, prefix=prefix)
-        canvas.arrange([[Group(ABOUT, [[read_me]])], *self.build(draft)])
+        first, *others = self.build(draft)
+        canvas.arrange([[Group(ABOUT, [[read_me]]), *first], *others])
         if self.app:
             left_out = app_mode.FIXED if isinstance(self.weights, BuiltIn) else ()
             canvas.extra = app_mode.describe(canvas.nodes, left_out)

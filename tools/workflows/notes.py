@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from easyanimate_core.hub import MODELS
 from easyanimate_core.models.specs import Head
 from easyanimate_core.small_model import NAMES
 
@@ -13,8 +14,6 @@ from .words import Said
 #: Suffixes of checkpoint names.
 T2V, INP, CONTROL, CAMERA = "", "-InP", "-Control", "-Control-Camera"
 
-#: Gigabytes of a checkpoint folder, by version and size.
-GIGABYTES = {("V5.1", "7b"): 30, ("V5.1", "12b"): 39, ("V5", "7b"): 22, ("V5", "12b"): 34}
 #: The large files of a folder.
 DENOISER_AND_VAE = (
     "transformer/diffusion_pytorch_model.safetensors",
@@ -120,7 +119,7 @@ class Weights:
     def said(self) -> Said:
         """How to get them."""
         name, *others = self.folders
-        sizes = [GIGABYTES[self.version, size] for size in self.sizes]
+        sizes = [MODELS[folder].gigabytes for folder in self.folders]
         code = f"\n\n```\npython install.py {name}\n```\n\n"
         pages = (
             f"[Hugging Face](https://huggingface.co/alibaba-pai/{name}), "

@@ -6,7 +6,7 @@ from easyanimate_core.models.specs import Head
 from easyanimate_core.shapes.scenes import COLOURS, TINTS
 from easyanimate_core.small_model import NAMES, SIZE
 
-from .builders import Columns
+from .builders import Columns, beside_prompt
 from .canvas import Group, Node
 from .drafts import LOAD, SAMPLE, SHOWN, Draft
 from .drafts import SIZE as SIZE_STEP
@@ -27,7 +27,8 @@ def text(draft: Draft) -> Columns:
     """Text to video."""
     before = [draft.load(), draft.prompt()]
     empty = _empty(draft)
-    return [before, [Group(SIZE_STEP, [[empty]]), draft.sample(**_SAMPLING)], [draft.save()]]
+    size = Group(SIZE_STEP, [[empty]])
+    return [[], before, [size, draft.sample(**_SAMPLING)], [draft.save()]]
 
 
 def start_image(draft: Draft) -> Columns:
@@ -50,7 +51,7 @@ def start_image(draft: Draft) -> Columns:
         "EasyAnimateImageToVideo", start_image=both["IMAGE"], keep_known=True, **_CLIP
     )
     group = Group(SHOWN, [[ground, shape, both], [preview, shown]])
-    return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
+    return beside_prompt(draft, before, group, **_SAMPLING)
 
 
 def control(draft: Draft) -> Columns:
@@ -66,7 +67,7 @@ def control(draft: Draft) -> Columns:
     )
     prompt = draft.prompt()
     second = draft.positive
-    prompt.columns[0].insert(0, first)
+    prompt.columns.insert(0, [first])
     empty = _empty(draft)
     draft.positive = first["CONDITIONING"]
     sampled = _sampler(draft, Said("First: a clip", "第一步：一段短片"), _SAMPLING)
@@ -79,11 +80,8 @@ def control(draft: Draft) -> Columns:
     draft.model = other["MODEL"]
     copied = _sampler(draft, Said("Second: its copy", "第二步：照它再做一段"), _SHOWN_SAMPLING)
     draft.latent = copied["latent"]
-    group = Group(SHOWN, [[decode, edges], [empty, shown]])
-    sampling = Group(SAMPLE, [[sampled], [copied]])
-    save = draft.save()
-    save.columns[0].append(preview)  # beside the result, which follows it
-    return [[load, prompt], [group, sampling], [save]]
+    group = Group(SHOWN, [[sampled], [decode, edges, preview], [empty, shown]])
+    return [[load], [prompt, group], [Group(SAMPLE, [[copied]])], [draft.save()]]
 
 
 def camera(draft: Draft) -> Columns:
@@ -94,7 +92,7 @@ def camera(draft: Draft) -> Columns:
         "PreviewImage", title=Said("The camera's path", "镜头的路径"), images=shown["preview"]
     )
     group = Group(SHOWN, [[shown, preview]])
-    return [[*before, draft.sample(**_SAMPLING)], [group], [draft.save()]]
+    return beside_prompt(draft, before, group, **_SAMPLING)
 
 
 def _name(head: Head) -> str:

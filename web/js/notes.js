@@ -12,9 +12,10 @@ import { addElement } from './element_widget.js'
 const EVENT = 'easyanimate-note' // as nodes/bridge/notes.py sends it
 const NAME = 'note'
 const LEAST_HEIGHT = 60
+// By its containment a long text scrolls, and makes no node taller.
 const STYLE = `
 .ea-note {
-  box-sizing: border-box; width: 100%; height: 100%; min-height: 40px; max-height: 200px;
+  box-sizing: border-box; contain: size; width: 100%; height: 100%; min-height: 60px;
   padding: 4px 8px; overflow-y: auto; border-radius: 6px; background: var(--comfy-input-bg, #333);
   color: var(--input-text, #ddd); font: 11px/1.35 Inter, Arial, sans-serif;
   overflow-wrap: anywhere; white-space: pre-wrap; user-select: text; pointer-events: auto;
@@ -38,14 +39,18 @@ app.registerExtension({
 function showRefusals() {
   const queue = api.queuePrompt
   let refusing = []
+  let messages = []
   const note = (errors) => {
     refusing.forEach((id) => show(id, ''))
+    messages.forEach((message) => app.extensionManager.toast.remove(message))
     refusing = []
+    messages = []
     for (const [id, { errors: found = [] }] of Object.entries(errors ?? {})) {
       const reasons = found.filter(({ type }) => type === 'custom_validation_failed').map(reason)
       if (!reasons.length) continue
       show(id, reasons.join('\n'))
       refusing.push(id)
+      if (isGraphHidden()) messages.push(tell(id, reasons.join('\n')))
     }
   }
   api.queuePrompt = async function (...given) {
@@ -58,6 +63,16 @@ function showRefusals() {
       throw error
     }
   }
+}
+
+/** App mode shows settings and results, and no node. */
+const isGraphHidden = () => !(app.canvas?.canvas?.checkVisibility?.() ?? true)
+
+/** A message beside the page, which stays until it is closed or Run is pressed again. */
+function tell(id, text) {
+  const message = { severity: 'error', summary: nodeOf(id)?.title ?? 'EasyAnimate', detail: text }
+  app.extensionManager.toast.add(message)
+  return message
 }
 
 /** ComfyUI puts the input's name in front. */

@@ -1,11 +1,12 @@
 """Planning: how much memory a run will take and how to make it fit, before anything is loaded."""
 
 from .choose import Limits, Plan, choose
-from .estimate import Estimate, Job, Stage, estimate
+from .estimate import WRITING_BYTES, Estimate, Job, Stage, estimate
 from .facts import ModelFacts, facts_of, published_facts
 from .report import command_options, report
 
 __all__ = [
+    "WRITING_BYTES",
     "Estimate",
     "Job",
     "Limits",

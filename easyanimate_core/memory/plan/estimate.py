@@ -28,6 +28,8 @@ PROCESS_BYTES = int(0.78 * GIGABYTE)
 #: Text encoders: number of live states per token, each `_TEXT_WIDTH` values.
 _TEXT_STATES = 12
 _TEXT_WIDTH = 4096
+#: A language model that writes: its states of the tokens so far, the picture, and all scores.
+WRITING_BYTES = 2**30
 #: A file is mapped again after this much of it was converted.
 _MAPPED_BYTES = 256 * 2**20
 
@@ -42,6 +44,7 @@ class Job:
     """What to generate.
 
     `encodes`: whether the VAE encodes images or clips first (every head except T2V).
+    `writes`: whether the text encoder writes a long prompt first.
     """
 
     height: int
@@ -50,6 +53,7 @@ class Job:
     batch: int = 1
     guidance: bool = True
     encodes: bool = True
+    writes: bool = False
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -117,6 +121,8 @@ def estimate(
     """
     parts = _Parts(facts, job, memory, compute, on_card, tile)
     stages = [parts.text()]
+    if job.writes:
+        stages.insert(0, parts.write())
     if job.encodes:
         stages.append(parts.encode())
     stages += [parts.denoise(), parts.decode()]
@@ -132,24 +138,36 @@ class _Parts:
     on_card: bool
     tile: int | None
 
+    def write(self) -> Stage:
+        if self.facts.writer is None:
+            raise InputError(
+                f"{self.facts.name} cannot write prompts. Use a V5.1 checkpoint, or write the long "
+                "prompt yourself."
+            )
+        return self._language("write", (self.facts.writer,), WRITING_BYTES)
+
     def text(self) -> Stage:
-        memory, parts = self.memory, self.facts.text
+        rows = self.job.batch + int(self.job.guidance)
+        states = rows * TEXT_TOKENS * _TEXT_WIDTH * _TEXT_STATES * self.compute.itemsize
+        return self._language("text", self.facts.text, states)
+
+    def _language(self, name: str, parts: tuple[Weights, ...], states: int) -> Stage:
+        """A stage of text encoders, or of the whole language model."""
+        memory = self.memory
         here = self.on_card and memory.text_device != "cpu"
         item = self.compute.itemsize
         kind = memory.text_quantization
-        rows = self.job.batch + int(self.job.guidance)
-        states = rows * TEXT_TOKENS * _TEXT_WIDTH * _TEXT_STATES * item
         whole = sum(part.num_bytes(item, kind) for part in parts)
         converted = kind != "none" or any(part.stored != item for part in parts)
         mapped = sum(int(part.values * part.stored) for part in parts)
         host = PROCESS_BYTES + (min(mapped, _MAPPED_BYTES) if converted else 0)
         if not here:
             weights, working = (0, 0) if self.on_card else (whole, states)
-            return Stage("text", weights, working, host + whole + states)
+            return Stage(name, weights, working, host + whole + states)
         if memory.offload == "block":
             device = sum(part.streamed_bytes(item, kind) for part in parts)
-            return Stage("text", device, states, host + whole + device)
-        return Stage("text", self._beside(whole), states, host)
+            return Stage(name, device, states, host + whole + device)
+        return Stage(name, self._beside(whole), states, host)
 
     def encode(self) -> Stage:
         job, compute = self.job, wide(self.compute)

@@ -20,7 +20,7 @@ from ...models.specs import (
 )
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...models.vae import AutoencoderKLMagvit
-from ...weights.files import CheckpointInfo, in_original_names
+from ...weights.files import CheckpointInfo, TensorFiles, in_original_names
 from ...weights.stored import may_be_quantized, stored_format
 
 #: Bytes per value of a quantised weight, including its share of the scales (qint4: a 16-bit scale
@@ -73,7 +73,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a plan needs to know about a model. `text` has one entry per text encoder."""
+    """What a plan needs to know about a model.
+
+    `text` has one entry per text encoder. `writer` is the whole language model with its head and
+    vision tower, which writes long prompts; V5 has none.
+    """
 
     name: str
     transformer: TransformerConfig
@@ -82,6 +86,7 @@ class ModelFacts:
     encoder: Weights
     decoder: Weights
     text: tuple[Weights, ...]
+    writer: Weights | None
 
     @property
     def version(self) -> Version:
@@ -113,6 +118,7 @@ def facts_of(info: CheckpointInfo) -> ModelFacts:
             _text_weights({name: files[name].shape for name in files}, _stored_bytes(files.dtypes))
             for files in info.text_encoders
         ),
+        writer=_writer(info.text_encoders[0]) if info.version is Version.V5_1 else None,
     )
 
 
@@ -155,6 +161,7 @@ def published_facts(version: Version, size: str, head: Head) -> ModelFacts:
         encoder=Weights(0, encoder, 0, 0, 4),
         decoder=Weights(0, decoder, 0, 0, 4),
         text=_PUBLISHED_TEXT[version],
+        writer=_PUBLISHED_WRITER if new else None,
     )
 
 
@@ -169,6 +176,9 @@ _PUBLISHED_TEXT = {
         Weights(1_157_627_904, 512_230_000, 1_157_700_000, 48_240_000, 4),
     ),
 }
+#: The whole Qwen2-VL-7B: 28 layers and the head; the table, and the vision tower, which is never
+#: quantised.
+_PUBLISHED_WRITER = Weights(7_070_285_824, 1_221_089_792, 6_525_600_000, 233_060_000, 2)
 
 
 def _weights(counts: Mapping[str, int], fewer: set[str], stored: float) -> Weights:
@@ -199,6 +209,15 @@ def _text_weights(shapes: Mapping[str, tuple[int, ...]], stored: float) -> Weigh
     counts = {name: torch.Size(shape).numel() for name, shape in read.items()}
     fewer = {name for name, shape in read.items() if _is_text_matrix(name, shape)}
     return _weights(counts, fewer, stored)
+
+
+def _writer(files: TensorFiles) -> Weights:
+    """The weights of the whole language model; its vision tower is not quantised."""
+    shapes = {name: files[name].shape for name in files}
+    counts = {name: torch.Size(shape).numel() for name, shape in shapes.items()}
+    fewer = {name for name, shape in shapes.items()
+             if "visual." not in name and _is_text_matrix(name, shape)}  # fmt: skip
+    return _weights(counts, fewer, _stored_bytes(files.dtypes))
 
 
 def _is_text_matrix(name: str, shape: tuple[int, ...]) -> bool:

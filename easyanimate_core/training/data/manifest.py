@@ -131,15 +131,14 @@ def _place(path: str, base: Path, name: str, number: int) -> Path:
     return file
 
 
-def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape) -> Sample:
-    read = _picture if kind == "image" else partial(_clip, fps)
+def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape, start: int = 0) -> Sample:
+    read = _picture if kind == "image" else partial(_clip, fps, start)
     sample = Sample(read(paths["file_path"], shape))
     if "control_file_path" in paths:
         sample = replace(sample, control=read(paths["control_file_path"], shape, keep_lines=True))
     if "camera_file_path" in paths:
-        sample = replace(
-            sample, camera=read_camera_file(paths["camera_file_path"]).first(shape.frames)
-        )
+        camera = read_camera_file(paths["camera_file_path"]).part(start, shape.frames)
+        sample = replace(sample, camera=camera)
     return sample
 
 
@@ -150,9 +149,9 @@ def _picture(path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
     return resize_cover(picture, *size) if ground is None else resize_lines(picture, *size, ground)
 
 
-def _clip(fps: float, path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
+def _clip(fps: float, start: int, path: Path, shape: Shape, *, keep_lines: bool = False) -> Any:
     fit = Fit(fps, (shape.height, shape.width), keep_lines=keep_lines)
-    clip = read_video(path, max_seconds=shape.frames / fps, fit=fit)
+    clip = read_video(path, start=start / fps, max_seconds=shape.frames / fps, fit=fit)
     if clip.is_damaged:
         raise damaged(path)
     aligned = align_clip(

@@ -5,9 +5,8 @@ Shapes: F frames, H and W height and width in pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from torch import Tensor
@@ -43,14 +42,23 @@ class Sample:
     masks: Tensor | None = None
 
 
+class Load(Protocol):
+    """Reads a clip in a shape, from frame `start` on."""
+
+    def __call__(self, shape: Shape, start: int = 0) -> Sample:
+        """The sample; raises `EasyAnimateError` if the clip cannot be read."""
+
+
 @dataclass(frozen=True)
 class Record:
     """A clip that has not been read yet; its `name` is shown to the user.
 
     `identity` changes whenever its content does; `captions` are alternatives, one of which is
-    drawn each time; `load` reads it in a given shape. `notes` list the changes made to it first.
+    drawn each time; `load` reads a part of it in a given shape. `notes` list the changes made to it
+    first.
     `seconds` is the file's length at its own speed, 0 for a picture; `repeats` is how often it is
-    drawn per epoch.
+    drawn per epoch. `span` is over how many frames what lies beside it (a control video, a camera
+    path) extends, None if over all.
     """
 
     identity: str
@@ -58,11 +66,12 @@ class Record:
     frames: int
     height: int
     width: int
-    load: Callable[[Shape], Sample]
+    load: Load
     notes: tuple[str, ...] = ()
     name: str = ""
     seconds: float = 0.0
     repeats: int = 1
+    span: int | None = None
 
 
 def generator_of(*parts: int | str) -> np.random.Generator:

@@ -58,18 +58,18 @@ def _record(config: SyntheticConfig, scene: Scene) -> Record:
     )
 
 
-def _load(scene: Scene, control: str, shape: Shape) -> Sample:
+def _load(scene: Scene, control: str, shape: Shape, start: int = 0) -> Sample:
     whole = (scene.frames, scene.height, scene.width)
-    if shape[1:] != whole[1:] or shape.frames > scene.frames:
+    if shape[1:] != whole[1:] or start + shape.frames > scene.frames:
         raise InputError(
             f"A synthetic clip has {scene.frames} frames of {scene.height} x {scene.width}; "
             f"{shape.frames} of {shape.height} x {shape.width} were requested. Set data.tokens and "
-            "data.frames to its size; with fewer frames, its first ones are used."
+            "data.frames to its size; with fewer frames, parts of it are used."
         )
-    rendered, first = render(scene), slice(shape.frames)
+    rendered, part = render(scene), slice(start, start + shape.frames)
     return Sample(
-        frames=torch.from_numpy(rendered.frames[first]).float() / 255,
-        control=torch.from_numpy(control_video(scene, control)[first]).float(),
-        camera=camera_of(scene).first(shape.frames),
-        masks=torch.from_numpy(rendered.masks[first]).float(),
+        frames=torch.from_numpy(rendered.frames[part]).float() / 255,
+        control=torch.from_numpy(control_video(scene, control)[part]).float(),
+        camera=camera_of(scene).part(start, shape.frames),
+        masks=torch.from_numpy(rendered.masks[part]).float(),
     )

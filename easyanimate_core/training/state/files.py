@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ...errors import CheckpointError
+from ...errors import CheckpointError, InputError
 from ...files import read_json, sha256_of
 from ...files.safetensors_file import HeaderError, SafetensorsFile
 from ...weights.files.writer import Entry, SafetensorsWriter
@@ -38,17 +38,27 @@ _WORDS = {
 
 @dataclass(frozen=True)
 class Made:
-    """Where a state comes from: the step, the number of processes and the type of device."""
+    """Where a state comes from: the step, the number of processes and the type of device.
+
+    `data` and `weights` are hashes of what the run was trained on and began with, "" if unknown.
+    """
 
     step: int
     ranks: int
     device: str
+    data: str = ""
+    weights: str = ""
+
+    def is_like(self, other: Made) -> bool:
+        """Whether random states of one fit the other."""
+        return (self.step, self.ranks, self.device) == (other.step, other.ranks, other.device)
 
 
 def write_files(folder: Path, parts: Mapping[str, Slots], made: Made, *, writes: bool) -> None:
     """Write the files of `parts`, then the index. Every process must call it; one `writes`.
 
     Raises:
+        InputError: A value is not finite: no run can continue with it.
         OSError: The disk is full or not writable.
     """
     listed = {}
@@ -132,6 +142,11 @@ def _write(path: Path, slots: Slots, *, writes: bool) -> None:
         writer = stack.enter_context(SafetensorsWriter(path, entries, {})) if writes else None
         for name, slot in slots.items():
             value = slot.get()
+            if not slot.valid(value):
+                raise InputError(
+                    f"{name} of {path.stem} has values that no run can continue with: training has "
+                    "diverged"
+                )
             if writer is not None:
                 writer.append(name, value.detach().to("cpu", slot.dtype))
 
@@ -146,16 +161,17 @@ def _opened(path: Path) -> SafetensorsFile:
 def _made(content: Mapping[str, Any]) -> tuple[Made, dict[str, Any]]:
     """The content of an index, checked to have this version's format."""
     step, ranks, device = (content.get(name) for name in ("step", "ranks", "device"))
+    hashes = [content.get(name, "") for name in ("data", "weights")]
     listed = content.get("files")
     if (
         type(step) is int
         and 0 < step < _MOST_STEPS
         and type(ranks) is int
-        and isinstance(device, str)
+        and all(isinstance(text, str) for text in (device, *hashes))
         and isinstance(listed, dict)
         and all(_NAME.fullmatch(name) and _is_told(told) for name, told in listed.items())
     ):
-        return Made(step, ranks, device), listed
+        return Made(step, ranks, str(device), *hashes), listed
     raise CheckpointError(f"{INDEX} does not have the format of this version")
 
 

@@ -14,11 +14,11 @@ from . import deepspeed
 from .average import Average
 from .optimizers import RATES, forget_others, make_state, number_slot, optimizer_slots
 from .random_numbers import random_slots
-from .slots import Slot, Slots, buffers, slot, trained
+from .slots import Slot, Slots, buffers, finite, slot, trained
 
 RANDOM = "random"
 _AVERAGE = "average"
-_SCALER = "scaler"
+SCALER = "scaler"
 _SCALE, _TRACKER = "scale", "_growth_tracker"
 
 
@@ -57,13 +57,28 @@ class RunState:
         """The trained weights of one network, whole; every process must call it."""
         return {key: one.get() for key, one in self._weights()[_weights(name)].items()}
 
-    def follow(self, step: int) -> None:
-        """Set what follows from the step and from the restored learning rates."""
+    def follow(self, step: int) -> tuple[str, ...]:
+        """Set what follows from the step: the schedules and the learning rates.
+
+        Returns a note if the settings give another learning rate than the state has.
+        """
+        notes = []
         for name, schedule in self.schedules.items():
-            rates = [group["lr"] for group in self._groups(name)]
+            groups = self._groups(name)
+            factors = [factor(step) for factor in schedule.lr_lambdas]
+            rates = [base * part for base, part in zip(schedule.base_lrs, factors, strict=True)]
+            restored = [group["lr"] for group in groups]
+            for group, rate in zip(groups, rates, strict=True):
+                group["lr"] = rate
+            if restored != rates:
+                notes.append(
+                    f"The learning rate is {rates[0]:.3g} from step {step + 1} on; with the "
+                    f"settings before it would have been {restored[0]:.3g}."
+                )
             own = schedule.state_dict()
             own |= {"last_epoch": step, "_step_count": step + 1, "_last_lr": rates}
             schedule.load_state_dict(own)
+        return tuple(notes)
 
     def _groups(self, name: str) -> Any:
         optimizer = self.optimizers[name].optimizer
@@ -74,7 +89,7 @@ class RunState:
             return {_weights(n): deepspeed.weight_slots(x) for n, x in self.networks.items()}
         return {
             _weights(name): {
-                key: slot(tensor)
+                key: slot(tensor, finite)
                 for key, tensor in {**trained(network), **buffers(network)}.items()
             }
             for name, network in self.networks.items()
@@ -92,7 +107,7 @@ class RunState:
         if self.average is not None:
             parts[_AVERAGE] = self.average.slots()
         if self.accelerator.scaler is not None:
-            parts[_SCALER] = _scaler_slots(self.accelerator.scaler)
+            parts[SCALER] = _scaler_slots(self.accelerator.scaler)
         return parts
 
     def _is_deepspeed(self) -> bool:

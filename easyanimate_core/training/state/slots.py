@@ -89,6 +89,11 @@ def plain_name(name: str) -> str:
     return name.replace("_orig_mod.", "").replace("_checkpoint_wrapped_module.", "")
 
 
+def finite(value: Tensor) -> bool:
+    """Whether all values are finite."""
+    return bool(torch.isfinite(value).all())
+
+
 def not_negative(value: Tensor) -> bool:
     """Whether a count or a rate is finite and not negative."""
     return bool(torch.isfinite(value.double()).all() and (value >= 0).all())

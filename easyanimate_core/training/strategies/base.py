@@ -11,7 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from ...progress import Progress
-from ..data.buckets import Draw
+from ...text import Cut
+from ..data.buckets import Batches, Draw
+from ..data.loading import Lost
 
 #: A network's state dict.
 Weights = Mapping[str, Tensor]
@@ -66,6 +68,12 @@ class Strategy(Protocol):
         Each device does its `share` of the work.
         """
 
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:
+        """What the text encoders, if any, leave out of captions that are too long for them."""
+
+    def order(self, ranks: int) -> Batches:
+        """The batches of the run on `ranks` devices; raises `InputError` if a clip fits none."""
+
     def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
         """The endless draws of one rank, after the first `position` batches."""
 
@@ -75,6 +83,10 @@ class Strategy(Protocol):
 
         It is pickled for other processes, so it must not refer to a network.
         """
+
+    @property
+    def lost(self) -> Lost:
+        """The clips that batches missed because they could no longer be read."""
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         """Do what a step needs without gradients: encode, move to the device, draw."""

@@ -25,13 +25,15 @@ from ...models.specs import Head
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...pipeline import decode_latents
 from ...progress import Progress, silent
-from ...text import TextStates
+from ...text import Cut, TextStates
 from ...weights.files.component import write_transformer
 from ..attention import training_attention
 from ..clips import Clips
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.cache import LatentCache, digest_of_files
+from ..data.held_out import measure_name
+from ..data.loading import Loading, Lost
 from ..data.records import Record, Sample, Shape, generator_of
 from ..load_or_build import load_or_build_transformer, load_vae, part_folder
 from ..lora import add_lora, write_lora
@@ -49,13 +51,15 @@ _VALIDATION_TIMES = 4
 class _Content:
     """Per clip: its caption, the cached streams, and the clip itself if some are not cached.
 
-    `prepare` turns them into `latents`, `channels` and `regions`.
+    `draws` are those that were read, `missed` the faults of clips that could not be. `prepare`
+    turns them into `latents`, `channels` and `regions`.
     """
 
     draws: list[Draw]
     captions: list[str]
     found: list[dict[str, Tensor]]
     samples: list[Sample | None]
+    missed: dict[str, str] = field(default_factory=dict)
     latents: Tensor = field(default_factory=lambda: torch.empty(0))
     channels: Tensor | None = None
     regions: Tensor | None = None
@@ -67,26 +71,35 @@ class _Reading:
     """Reads the content of batches."""
 
     config: TrainConfig
-    records: Sequence[Record]
+    loading: Loading
     task: TaskStreams
     cache: LatentCache
 
     def __call__(self, draws: Sequence[Draw]) -> _Content:
-        found, samples, captions = [], [], []
-        for draw in draws:
-            record = self.records[draw.index]
+        content = _Content([], [], [], [])
+        for wanted in draws:
+            draw, (streams, sample) = self.loading.read(wanted, self._streams, content.missed)
             random = generator_of(self.config.seed, draw.index, draw.epoch, "caption")
-            captions.append(self._draw_caption(record, random))
-            names = self.task.names(draw, self.config)
-            streams = {name: self.cache.read(*self.key(record, draw.shape, name)) for name in names}
-            found.append({name: value for name, value in streams.items() if value is not None})
-            whole = len(found[-1]) == len(names)
-            samples.append(None if whole else record.load(draw.shape))
-        return _Content(list(draws), captions, found, samples)
+            content.draws.append(draw)
+            content.captions.append(self._draw_caption(self._record(draw), random))
+            content.found.append(streams)
+            content.samples.append(sample)
+        return content
 
-    def key(self, record: Record, shape: Shape, name: str) -> tuple[object, ...]:
+    def key(self, draw: Draw, name: str) -> tuple[object, ...]:
         """The cache key of a stream."""
-        return (record.identity, tuple(shape), self.task.identity(name, self.config))
+        task = self.task.identity(name, self.config)
+        return (self._record(draw).identity, *draw.shape, draw.start, task)
+
+    def _record(self, draw: Draw) -> Record:
+        return self.loading.records[draw.index]
+
+    def _streams(self, draw: Draw) -> tuple[dict[str, Tensor], Sample | None]:
+        """The streams that are cached, and the sample if some are not."""
+        names = self.task.names(draw, self.config)
+        cached = {name: self.cache.read(*self.key(draw, name)) for name in names}
+        found = {name: value for name, value in cached.items() if value is not None}
+        return found, None if len(found) == len(names) else self.loading.load(draw)
 
     def _draw_caption(self, record: Record, random: Any) -> str:
         """One of the clip's captions, or an empty one."""
@@ -110,7 +123,12 @@ class DenoiserStrategy:
         self._vae: Any = None
         vae_files = sorted(part_folder(config.model, "vae").iterdir())
         self._cache = LatentCache(config.cache / "latents", digest_of_files(*vae_files))
-        self._reading = _Reading(config, records, self._task, self._cache)
+        data = config.data
+        self._shapes = [shapes_for(record, data.tokens, data.frames) for record in records]
+        loading = Loading(records, self._shapes, config.seed)
+        self._reading = _Reading(config, loading, self._task, self._cache)
+        self._lost = Lost()
+        self._measure = measure_name("loss", records, held_out)
         self._captions = Captions(config.model, self._sizes, config.cache / "captions")
         self._objective = objective_of(self._sizes.version, _scheduler_config(config, self._sizes))
         if config.model.lora is not None:
@@ -132,27 +150,36 @@ class DenoiserStrategy:
             captions.append(self._sample_prompt)
         self._captions.encode_ahead(captions[share], device, progress)
 
-    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:
+        return self._captions.cut(captions)
+
+    def order(self, ranks: int) -> Batches:
         data = self._config.data
-        shapes = [shapes_for(record, data.tokens, data.frames) for record in self._records]
-        batches = Batches(
+        return Batches(
             self._records,
-            shapes,
+            self._shapes,
             tokens_per_batch=data.tokens_per_batch or max(data.tokens),
             ranks=ranks,
             seed=self._config.seed,
         )
-        return batches.of_rank(rank, position)
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        return self.order(ranks).of_rank(rank, position)
 
     @property
     def read(self) -> _Reading:
         return self._reading
 
+    @property
+    def lost(self) -> Lost:
+        return self._lost
+
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
+        self._lost.add(content.missed)
         for draw, found, sample in zip(content.draws, content.found, content.samples, strict=True):
             if sample is not None:
-                self._encode(self._records[draw.index], draw, sample, found, device)
+                self._encode(draw, sample, found, device)
         names = [self._task.names(draw, self._config) for draw in content.draws]
         latents = [found["latents"] for found in content.found]
         content.latents = torch.stack(latents).to(device)
@@ -212,20 +239,16 @@ class DenoiserStrategy:
         assert isinstance(transformer, EasyAnimateTransformer3DModel)
         device = next(transformer.parameters()).device
         transformer.eval()
-        losses = []
-        for number, record in enumerate(self._held_out):
-            content = self._held_out_content(number, record, device)
+        losses, contents = [], self._held_out_contents(device)
+        for number, content in contents.items():
             for part in range(_VALIDATION_TIMES):
                 generator = torch.Generator().manual_seed(_VALIDATION_TIMES * number + part)
                 noise = torch.randn(content.latents.shape, generator=generator).to(device)
                 times = torch.full((1,), (part + 0.5) / _VALIDATION_TIMES, device=device)
                 losses.append(self._error(transformer, content, noise, times)[0])
-        contents = [
-            (record.captions[0], self._held_out_content(number, record, device))
-            for number, record in enumerate(self._held_out[: self._config.validation.videos])
-        ]
-        if contents:
-            rows = [(caption, c.latents, c.channels, c.text) for caption, c in contents]
+        shown = [contents[n] for n in sorted(contents)[: self._config.validation.videos]]
+        if shown:
+            rows = [(c.captions[0], c.latents, c.channels, c.text) for c in shown]
             unconditional = self._captions.states(self._config.objective.empty_captions[:1], device)
             make_videos(
                 transformer, self._load_vae(device), rows, unconditional,
@@ -234,7 +257,7 @@ class DenoiserStrategy:
                 self._config.data.fps,
             )  # fmt: skip
         transformer.train()
-        return {"loss": float(torch.stack(losses).mean())}
+        return {self._measure: float(torch.stack(losses).mean())} if losses else {}
 
     def write_result(
         self,
@@ -304,12 +327,7 @@ class DenoiserStrategy:
         )
 
     def _encode(
-        self,
-        record: Record,
-        draw: Draw,
-        sample: Sample,
-        found: dict[str, Tensor],
-        device: torch.device,
+        self, draw: Draw, sample: Sample, found: dict[str, Tensor], device: torch.device
     ) -> None:
         """Add the streams that were not cached, and cache them."""
         for name in self._task.names(draw, self._config):
@@ -318,7 +336,7 @@ class DenoiserStrategy:
             random = generator_of(self._config.seed, draw.index, name)
             stream = self._task.make(name, sample, draw.shape, self._config, random)
             encoded = self._to_latents(stream, draw.shape, device)
-            self._cache.write(encoded, *self._reading.key(record, draw.shape, name))
+            self._cache.write(encoded, *self._reading.key(draw, name))
             # Read back, so that all epochs see the same rounding.
             found[name] = encoded.to(torch.float16).float()
 
@@ -332,6 +350,14 @@ class DenoiserStrategy:
             video = stream.video.to(device)
             parts.append(encode_video(self._load_vae(device), video)[0].cpu())
         return torch.cat(parts)
+
+    def _held_out_contents(self, device: torch.device) -> dict[int, _Content]:
+        """The held-out clips that can be read, by number."""
+        contents = {}
+        for number, record in enumerate(self._held_out):
+            with self._lost.skipping(record):
+                contents[number] = self._held_out_content(number, record, device)
+        return contents
 
     def _held_out_content(self, number: int, record: Record, device: torch.device) -> _Content:
         data = self._config.data
@@ -373,9 +399,10 @@ def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
     from ...sampling import PUBLISHED_CONFIG
     from ...weights.files import read_json
 
-    if config.model.checkpoint is None:
+    folder = config.model.checkpoint_folder
+    if folder is None:
         return PUBLISHED_CONFIG[sizes.version]
-    return read_json(config.model.checkpoint / "scheduler" / "scheduler_config.json")
+    return read_json(folder / "scheduler" / "scheduler_config.json")
 
 
 def _recomputed(

@@ -20,10 +20,13 @@ from ...media import contact_sheet, write_png
 from ...models.geometry import TEMPORAL_FACTOR
 from ...models.vae import AutoencoderKLMagvit
 from ...progress import Progress
+from ...text import Cut
 from ...weights.files.component import write_vae
 from ...weights.files.pickles import read_pickle
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
+from ..data.held_out import measure_name
+from ..data.loading import Loading, Lost
 from ..data.records import Record, Shape, generator_of
 from ..load_or_build import load_or_build_vae
 from ..written import write_shown
@@ -57,11 +60,13 @@ class Reconstruction(nn.Module):
 class _Content:
     """`video` [B, 3, F, H, W] in [-1, 1]; `made` is its reconstruction, for the discriminator.
 
-    `masks` [B, 1, F, H, W] are the clips' own, 0 where they have none.
+    `masks` [B, 1, F, H, W] are the clips' own, 0 where they have none. `missed` are the faults of
+    clips that could not be read.
     """
 
     video: Tensor
     masks: Tensor
+    missed: dict[str, str]
     noise: Tensor | None = None
     made: Tensor | None = None
 
@@ -71,14 +76,14 @@ class _Reading:
     """Reads the content of batches."""
 
     config: TrainConfig
-    records: Sequence[Record]
+    loading: Loading
 
     def __call__(self, draws: Sequence[Draw]) -> _Content:
         data = self.config.data
         random = generator_of(self.config.seed, draws[0].index, draws[0].epoch, "vae")
-        clips, masks = [], []
-        for draw in draws:
-            sample = self.records[draw.index].load(draw.shape)
+        clips, masks, missed = [], [], dict[str, str]()
+        for wanted in draws:
+            draw, sample = self.loading.read(wanted, self.loading.load, missed)
             if sample.masks is None and data.crop_masks:
                 raise no_masks("data.crop_masks", data.crop_masks)
             own = torch.zeros(draw.shape) if sample.masks is None else sample.masks
@@ -87,7 +92,8 @@ class _Reading:
                 cut = _cut(own, Shape(*data.crop), data.crop_masks, random)
             clips.append(sample.frames[cut])
             masks.append(own[cut])
-        return _Content(torch.stack(clips).movedim(-1, 1) * 2 - 1, torch.stack(masks).unsqueeze(1))
+        video = torch.stack(clips).movedim(-1, 1) * 2 - 1
+        return _Content(video, torch.stack(masks).unsqueeze(1), missed)
 
 
 class VAEStrategy:
@@ -99,6 +105,10 @@ class VAEStrategy:
         self._config = config
         self._objective = config.vae_objective
         self._records, self._held_out = records, held_out
+        data = config.data
+        self._shapes = [shapes_for(record, data.tokens, data.frames) for record in records]
+        self._lost = Lost()
+        self._measure = measure_name("psnr", records, held_out)
         vae = load_or_build_vae(config)
         vae.requires_grad_(requires_grad=True).train()
         if self._objective.decoder_only:
@@ -126,25 +136,36 @@ class VAEStrategy:
     def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
         """Nothing: it trains on pixels."""
 
-    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+    def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:  # noqa: ARG002
+        """None: it reads no captions."""
+        return ()
+
+    def order(self, ranks: int) -> Batches:
         data = self._config.data
-        shapes = [shapes_for(record, data.tokens, data.frames) for record in self._records]
-        one = max(shape.tokens for own in shapes for shape in own) if any(shapes) else 1
-        batches = Batches(
+        shapes = [shape for own in self._shapes for shape in own]
+        one = max((shape.tokens for shape in shapes), default=1)
+        return Batches(
             self._records,
-            shapes,
+            self._shapes,
             tokens_per_batch=one * data.clips_per_batch,
             ranks=ranks,
             seed=self._config.seed,
         )
-        return batches.of_rank(rank, position)
+
+    def batches(self, rank: int, ranks: int, position: int) -> Iterator[list[Draw]]:
+        return self.order(ranks).of_rank(rank, position)
 
     @property
     def read(self) -> _Reading:
-        return _Reading(self._config, self._records)
+        return _Reading(self._config, Loading(self._records, self._shapes, self._config.seed))
+
+    @property
+    def lost(self) -> Lost:
+        return self._lost
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
+        self._lost.add(content.missed)
         # Drawn per step, not per device: all devices train on single frames at the same time.
         random = generator_of(self._config.seed, batch.position, "single frames")
         if random.random() < self._objective.images:
@@ -212,8 +233,7 @@ class VAEStrategy:
     ) -> dict[str, float]:
         vae = _vae_of(networks)
         errors, strips = [], []
-        for number, record in enumerate(self._held_out):
-            video = _whole(record, self._config).to(_device(vae))
+        for number, (record, video) in enumerate(self._held_out_videos(_device(vae))):
             made = vae.decode(vae.encode(video).mean)
             errors.append((made.clamp(-1, 1) - video).square().mean() / 4)
             if number < self._config.validation.videos:
@@ -222,7 +242,9 @@ class VAEStrategy:
         if strips and folder is not None:
             sheet = contact_sheet(strips, columns=_SHOWN_FRAMES)
             write_shown(lambda: write_png(folder / f"step-{step:08d}.png", sheet))
-        return {"psnr": float(-10 * torch.log10(torch.stack(errors)).mean())}
+        if not errors:
+            return {}
+        return {self._measure: float(-10 * torch.log10(torch.stack(errors)).mean())}
 
     def write_result(
         self,
@@ -234,14 +256,21 @@ class VAEStrategy:
         vae = _vae_of(networks)
         scale = vae.config.scaling_factor
         if not (self._objective.decoder_only or self._objective.keep_latents):
-            latents = [
-                vae.encode(_whole(record, self._config).to(_device(vae))).mean.flatten()
-                for record in self._held_out
-            ]
-            scale = round(float(1 / torch.cat(latents).std()), 4)
+            videos = self._held_out_videos(_device(vae))
+            latents = [vae.encode(video).mean.flatten() for _, video in videos]
+            scale = round(float(1 / torch.cat(latents).std()), 4) if latents else scale
         config = replace(vae.config, scaling_factor=scale)
         write_vae(folder / "vae", config, {k: v.cpu() for k, v in vae.state_dict().items()})
         return [folder / "vae"]
+
+    def _held_out_videos(self, device: torch.device) -> Iterator[tuple[Record, Tensor]]:
+        """The held-out clips that can be read, [1, 3, F, H, W] in their largest shapes."""
+        data = self._config.data
+        for record in self._held_out:
+            shape = max(shapes_for(record, data.tokens, data.frames), key=lambda s: s.tokens)
+            with self._lost.skipping(record):
+                frames = record.load(shape).frames
+                yield record, (frames.movedim(-1, 0).unsqueeze(0) * 2 - 1).to(device)
 
     @property
     def _vae(self) -> AutoencoderKLMagvit:
@@ -252,12 +281,6 @@ def _vae_of(networks: Mapping[str, nn.Module]) -> AutoencoderKLMagvit:
     network = networks["vae"]
     assert isinstance(network, Reconstruction)
     return network.vae
-
-
-def _whole(record: Record, config: TrainConfig) -> Tensor:
-    """A held-out clip [1, 3, F, H, W] in its largest shape."""
-    shape = max(shapes_for(record, config.data.tokens, config.data.frames), key=lambda s: s.tokens)
-    return record.load(shape).frames.movedim(-1, 0).unsqueeze(0) * 2 - 1
 
 
 def _cut(masks_FHW: Tensor, crop: Shape, marked_share: float, random: Any) -> tuple[slice, ...]:

@@ -54,13 +54,12 @@ found["refused"] = probe.error(lambda: plan(card_gb=0.7, width=1344, height=768,
 far, _ = plan(card_gb=0.7, width=1344, height=768, length=49, refuse=False)
 found["only said"] = far.fits
 
+_, with_writing = plan(enhance=True)
+found["writes"] = ["\n  write " in report, "\n  write " in with_writing]
+
 planning = probe.module("nodes.bridge.planning")
-sparing = planning.plan_run(
-    probe.paths.find_checkpoint(CHECKPOINT),
-    {"height": 768, "width": 1344, "frames": 49, "batch": 1},
-    0.7,
-    8.0,
-)
+Job = probe.module("easyanimate_core.memory.plan").Job
+sparing = planning.plan_run(probe.paths.find_checkpoint(CHECKPOINT), Job(768, 1344, 49), 0.7, 8.0)
 found["filled"] = planning.fill_defaults(sparing, "default", "default", "default")
 found["kept"] = planning.fill_defaults(sparing, "bf16", "cpu", "scaled int8")
 found["one at a time"] = sparing.memory.sequential_guidance
@@ -87,4 +86,12 @@ found["same frames"] = torch.equal(by_plan, by_hand)
 estimate = model.model.memory_required([2, 16, 13, 48, 84])
 one = model.model.memory_required([1, 16, 13, 48, 84])
 found["required"] = [one, estimate]
+# As newer releases ask if a node has chosen the attention.
+found["required by a node"] = [
+    model.model.memory_required(
+        [2, 16, 13, 48, 84], cond_shapes={"c_crossattn": [(1, 256, 32)]},
+        memory_efficient_attention=efficient,
+    )
+    for efficient in (True, False)
+]  # fmt: skip
 probe.done()

@@ -49,14 +49,8 @@ def check_made(done, output):
 
 @installed
 @pytest.mark.skipif(sys.platform == "win32", reason="mounts are Linux's")
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param("read-only", marks=pytest.mark.slow),
-        pytest.param("full", marks=pytest.mark.slow),
-        "a file",
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["read-only", "full", "a file"])
 def test_a_cache_that_cannot_be_written(tmp_path, fault):
     cache, output = tmp_path / "cache", tmp_path / "a.mp4"
     if fault == "a file":

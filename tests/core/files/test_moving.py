@@ -172,6 +172,7 @@ def test_a_folder_with_a_file_that_is_held_for_a_moment_is_replaced(tmp_path):
     assert names(tmp_path) == ["a", "a/file"]
 
 
+@pytest.mark.slow
 def test_three_seconds_and_no_more(tmp_path, player):
     file = written(tmp_path / "a")
     player(file)

@@ -95,6 +95,44 @@ def test_facts_of_a_folder_count_what_is_loaded(tmp_path, version, head):
     assert [part.values for part in facts.text] == loaded
 
 
+@pytest.mark.parametrize("sees", [True, False])
+def test_facts_of_a_folder_count_what_writes_prompts(tmp_path, sees):
+    from easyanimate_core.text.weights import Placement
+    from easyanimate_core.text.writer import read_writer
+
+    info = inspect_checkpoint(make_tiny(tmp_path / "tiny", version=V5_1, head=Head.INPAINT))
+    network = read_writer(info.path, sees=sees, placement=Placement(device="meta")).network
+    loaded = sum(p.numel() for p in network.parameters())
+    told = facts_of(info).writer.values
+    assert told == loaded if sees else told > loaded  # without a picture, it takes less
+    linear = sum(
+        layer.weight.numel()
+        for name, layer in network.named_modules()
+        if isinstance(layer, torch.nn.Linear) and "visual." not in name
+    )
+    assert facts_of(info).writer.quantizable == linear
+
+
+def test_a_long_prompt_is_a_stage_of_its_own():
+    writing = replace(USUAL, writes=True)
+    numbers = estimate(INP_7B, writing, Memory(), compute=BF16, on_card=True)
+    first, *others = numbers.stages
+    assert (first.name, first.weights) == ("write", pytest.approx(16.58 * GB, rel=0.001))
+    without = estimate(INP_7B, USUAL, Memory(), compute=BF16, on_card=True)
+    assert tuple(others) == without.stages
+    eight = Memory(text_quantization="qint8")
+    numbers = estimate(INP_7B, writing, eight, compute=BF16, on_card=True)
+    assert numbers.stages[0].weights == pytest.approx(9.5 * GB, rel=0.01)
+    # 18 GB hold the encoder and the denoiser, but not the whole language model.
+    limits = Limits(18 * GB, 64 * GB)
+    assert choose(INP_7B, USUAL, limits, compute=BF16).memory.text_quantization == "none"
+    plan = choose(INP_7B, writing, limits, compute=BF16)
+    assert plan.fits
+    assert "the stage write would take" in " ".join(plan.reasons)
+    with pytest.raises(InputError, match="cannot write prompts"):
+        choose(published_facts(V5, "7B", Head.INPAINT), writing, limits, compute=BF16)
+
+
 def test_activations_grow_with_rows_and_tokens():
     one = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 1, BF16)
     two = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 2, BF16)

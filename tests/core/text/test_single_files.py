@@ -57,6 +57,9 @@ def test_qwen_from_one_file(folders, vocabularies, tmp_path):
             "rope_scaling": {"type": "mrope", "mrope_section": [16, 24, 24]},
             "rope_theta": 1e6,
             "vocab_size": tiny.tokenizer.num_tokens,
+            "image_token_id": 151655,  # transformers 4.50 has no default of its own
+            "video_token_id": 151656,
+            "vision_start_token_id": 151652,
             "vision_config": {"depth": 1, "embed_dim": 16, "hidden_size": 256, "num_heads": 2},
         }
     )

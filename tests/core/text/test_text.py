@@ -49,7 +49,7 @@ def test_qwen_equals_the_whole_model_of_transformers(folders):
     folder = folders[Version.V5_1]
     encoder = _build(folder, Version.V5_1, dtype=torch.float32)
     whole = Qwen2VLForConditionalGeneration.from_pretrained(
-        folder / "text_encoder", dtype=torch.float32
+        folder / "text_encoder", torch_dtype=torch.float32
     )
     tokens = encoder.tokenizer.tokenize([encoder.chat(prompt) for prompt in PROMPTS])
     expected = whole(input_ids=tokens.ids, attention_mask=tokens.mask, output_hidden_states=True)
@@ -72,7 +72,7 @@ def test_bert_and_t5_equal_transformers(folders, use_attention_mask):
         (MT5EncoderModel, "text_encoder_2", encoder.t5, actual.text_t5),
     )
     for network_class, name, reader, text in cases:
-        network = network_class.from_pretrained(folder / name, dtype=torch.float32)
+        network = network_class.from_pretrained(folder / name, torch_dtype=torch.float32)
         tokens = reader.tokenizer.tokenize(PROMPTS)
         mask = tokens.mask if use_attention_mask else None
         expected = network(input_ids=tokens.ids, attention_mask=mask).last_hidden_state

@@ -258,6 +258,7 @@ def test_a_line_that_was_cut_off_is_dropped(dataset):
         filter_files(dataset)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_the_same(dataset):
     alone = filter_files(dataset, measuring=Measuring(workers=1))
     values = values_by_path(dataset)

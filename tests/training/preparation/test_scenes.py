@@ -138,6 +138,7 @@ def test_a_journal_of_elsewhere_removes_nothing(videos, tmp_path):
     assert kept.read_bytes() == b"mine"
 
 
+@pytest.mark.slow
 def test_no_folder_is_taken_for_a_clip(videos, tmp_path):
     """Videos of one stem, and a name that looks like another's folder, do not meet either."""
     sources, out = tmp_path / "sources", tmp_path / "data"

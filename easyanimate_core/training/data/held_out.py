@@ -1,0 +1,129 @@
+"""Takes clips out of training to measure it on clips that it has not seen.
+
+They are chosen by content, not by name or order, so that the same ones are held out when files are
+renamed. Copies and near-duplicates of a clip leave training with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...errors import EasyAnimateError, MediaError, counted
+from ...files import atomic_file, read_json
+from ...media import to_bytes
+from ..preparation.duplicates import BITS, FRAMES, THRESHOLD, hash_of
+from .cache import digest, tell_once
+from .records import Record, Shape
+
+#: Training keeps three quarters of its clips at least.
+_SHARE = 4
+#: Side in pixels at which clips are compared.
+_SIDE = 64
+#: Looser than where duplicates are deleted: one clip too many costs little.
+_NEAR = 2 * THRESHOLD
+_SHOWN = 10
+
+#: Perceptual hashes of evenly spaced frames; none of a clip that cannot be compared.
+Look = list[int]
+
+
+@dataclass(frozen=True)
+class Split:
+    """`held_out` and what stays in training; `copies` are in neither, being like one held out."""
+
+    records: list[Record]
+    held_out: list[Record]
+    copies: list[Record]
+
+    @property
+    def line(self) -> str:
+        """What the user is told."""
+        told = (
+            f"Validation measures {counted(len(self.held_out), 'clip')} that training does not "
+            f"see: {_names(self.held_out)}."
+        )
+        if self.copies:
+            told += f" Near-duplicates of them are left out of training: {_names(self.copies)}."
+        return told
+
+
+def split(records: Sequence[Record], looks: Sequence[Look], wanted: int) -> Split:
+    """Hold out `wanted` clips, or as many as leave training three quarters."""
+    room = len(records) // _SHARE
+    pairs = np.array([look or [0] * FRAMES for look in looks], np.uint64)
+    is_known = np.array([bool(look) for look in looks], bool)
+    identities = np.array([record.identity for record in records])
+    chosen, gone = list[int](), np.zeros(len(records), bool)
+    for index in sorted(range(len(records)), key=lambda i: digest("held out", identities[i])):
+        if len(chosen) == wanted or not room:
+            break
+        alike = identities == identities[index]
+        if is_known[index]:
+            alike |= is_known & (np.bitwise_count(pairs ^ pairs[index]).mean(1) <= _NEAR)
+        alike &= ~gone
+        if gone[index] or alike.sum() > room:
+            continue
+        chosen.append(index)
+        gone |= alike
+        room -= int(alike.sum())
+    held = set(chosen)
+    return Split(
+        [record for record, is_gone in zip(records, gone, strict=True) if not is_gone],
+        [records[index] for index in chosen],
+        [records[int(index)] for index in np.flatnonzero(gone) if index not in held],
+    )
+
+
+def are_trained(records: Sequence[Record], held_out: Sequence[Record]) -> bool:
+    """Whether one of the clips that validation measures is trained on."""
+    return not {r.identity for r in records}.isdisjoint(r.identity for r in held_out)
+
+
+def measure_name(name: str, records: Sequence[Record], held_out: Sequence[Record]) -> str:
+    """The name of a measure, which tells if it is taken on clips that are trained on."""
+    return f"{name}_of_trained_clips" if are_trained(records, held_out) else name
+
+
+@dataclass(frozen=True)
+class Looks:
+    """How clips look, remembered in the folder `kept` by their content."""
+
+    kept: Path
+
+    def of(self, record: Record) -> Look:
+        """The hashes of a clip, read only if they are not known."""
+        name = digest(record.identity, FRAMES, _SIDE, BITS)
+        file = self.kept / name[:2] / f"{name}.json"
+        if file.is_file():
+            try:
+                return [int(text, 16) for text in read_json(file, list, error=MediaError)]
+            except (MediaError, ValueError, TypeError):
+                pass  # damaged: looked at again
+        look = _look_of(record)
+        try:
+            with atomic_file(file, spare=False) as scratch:
+                scratch.write_text(str([f"{value:x}" for value in look]).replace("'", '"'))
+        except MediaError:
+            tell_once(self.kept, "is compared again by the next run")
+        return look
+
+
+def _look_of(record: Record) -> Look:
+    starts = [(record.frames - 1) * i // (FRAMES - 1) for i in range(FRAMES)]
+    shape = Shape(1, _SIDE, _SIDE)
+    try:
+        samples = {start: record.load(shape, start) for start in dict.fromkeys(starts)}
+    except EasyAnimateError:
+        return []
+    hashes = {start: hash_of(to_bytes(sample.frames[0])) for start, sample in samples.items()}
+    return [int(hashes[start], 16) for start in starts]
+
+
+def _names(records: Sequence[Record]) -> str:
+    more = f" and {len(records) - _SHOWN} more" if len(records) > _SHOWN else ""
+    names = (record.name or record.captions[0] for record in records[:_SHOWN])
+    return ", ".join(names) + more
