@@ -6,12 +6,12 @@ header may hold anything, so what is shown of it is escaped and cut.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import CheckpointError, printable
+from ...files import json_value
 from ...models.specs import Head, Version
 
 VERSION, HEAD = "easyanimate.version", "easyanimate.head"
@@ -140,6 +140,6 @@ def _json(text: str) -> Any:
     if not text or len(text) > _LONGEST_JSON:
         return None
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return json_value(text, object, "The header", error=CheckpointError)
+    except CheckpointError:
         return None
