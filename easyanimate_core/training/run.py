@@ -27,7 +27,7 @@ from .memory import memory_told
 from .optimizers import SHARDED
 from .state.origin import Origin
 from .strategies.base import Strategy
-from .tracking import Report, print_line
+from .tracking import Report, print_line, tell_nobody
 from .trainer import Trainer
 
 #: Asked before an earlier run is deleted.
@@ -60,8 +60,9 @@ def run_training(
         confirm: Called in the main process with what `restart` would delete; False refuses.
         cpu: Train on the CPU even if there is a GPU.
         dry_run: Only report what would be trained; an earlier run stays as it is.
-        progress: Called with the stages "read", "check", "compare", "captions" and "train"; may
-            raise to stop, and the run can be resumed.
+        progress: Called with the stages "read", "check", "compare", "captions", "train" and
+            "sample"; may raise to stop, and the run can be resumed. What is trained by then is
+            saved first. One that is also a `Watch` is told of saved LoRAs and samples.
         report: Called with every line that the run prints.
 
     Raises:
@@ -72,7 +73,7 @@ def run_training(
     """
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
-    told = report if main else _tell_nobody
+    told = report if main else tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
     with alone, memory_told(config):
         asked = (_agreed if dry_run else confirm) if restart else None
@@ -146,10 +147,6 @@ def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
     from .strategies.denoiser import DenoiserStrategy
 
     return DenoiserStrategy(config, clips.records, clips.held_out)
-
-
-def _tell_nobody(line: str) -> None:
-    """Discard a line: only the main process reports."""
 
 
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:

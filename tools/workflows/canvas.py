@@ -47,7 +47,7 @@ SIZES = {
     "EasyAnimatePreprocess": (300, 324),
     "EasyAnimateSampler": (360, 626),
     "EasyAnimateTextEncode": (360, 300),
-    "EasyAnimateTrainLora": (360, 460),
+    "EasyAnimateTrainLora": (360, 560),
     "EasyAnimateTrajectory": (420, 900),
     "EasyAnimateVideoToVideo": (340, 324),
     "EmptyImage": (300, 160),
