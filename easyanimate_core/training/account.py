@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ..errors import counted
 from ..files import atomic_file, short
 from ..text import Cut
 from .config import TrainConfig
-from .data.buckets import Batches, Draw
+from .data.buckets import Batches, Draw, seconds_used
 from .data.records import Record, Shape
 from .lora import LoraBranch
 from .strategies.base import Strategy
@@ -76,9 +76,9 @@ class Facts:
 
     def seconds_used(self, index: int) -> float:
         """How much of a clip its windows cover."""
-        whole = self.seconds_of(self.records[index])
-        longest = max(shape.frames for shape in self.order.shapes[index])
-        return min(whole, longest / self.config.data.fps)
+        record = self.records[index]
+        whole = replace(record, seconds=self.seconds_of(record))
+        return seconds_used(whole, self.order.shapes[index])
 
 
 def facts_of(
