@@ -6,6 +6,7 @@ renamed. Copies and near-duplicates of a clip leave training with it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ class Looks:
         look = _look_of(record)
         try:
             with atomic_file(file, spare=False) as scratch:
-                scratch.write_text(str([f"{value:x}" for value in look]).replace("'", '"'))
+                scratch.write_text(json.dumps([f"{value:x}" for value in look]), encoding="utf-8")
         except MediaError:
             tell_once(self.kept, "is compared again by the next run")
         return look
