@@ -187,7 +187,7 @@ def _entry(path: str | os.PathLike[str], start: float) -> _Entry | None:
     with open_container(path) as container:
         stream = film_stream(path, container)
         clock = _Clock(declared_rate(path, stream), float(stream.time_base or 0))
-        packets = []
+        packets = list[tuple[int, int, int | None, bool]]()
         for packet in container.demux(stream):
             if packet.size:
                 if packet.pts is None or packet.is_corrupt or packet.is_discard:
@@ -279,7 +279,7 @@ def _frames(
             notes += look.notes(picture.frame)
         if entry is None:
             start, end = clock.times(number, picture.pts, picture.duration)
-        elif picture.pts in entry.times:
+        elif picture.pts is not None and picture.pts in entry.times:
             start, end = entry.times[picture.pts]
         else:
             raise MediaError(f"{path} is damaged: it has frames at unknown times. {REENCODE}")

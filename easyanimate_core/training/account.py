@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from ..errors import counted
 from ..files import atomic_file, short
 from ..text import Cut
 from .config import TrainConfig
-from .data.buckets import Batches, Draw, parts_used
+from .data.buckets import Batches, Draw, seconds_used
 from .data.records import Record, Shape
 from .lora import LoraBranch
 from .strategies.base import Strategy
@@ -77,8 +77,8 @@ class Facts:
     def seconds_used(self, index: int) -> float:
         """How much of a clip its windows cover."""
         record = self.records[index]
-        parts = parts_used(record, [shape.frames for shape in self.order.shapes[index]])
-        return self.seconds_of(record) * sum(end - start for start, end in parts) / record.frames
+        whole = replace(record, seconds=self.seconds_of(record))
+        return seconds_used(whole, self.order.shapes[index])
 
 
 def facts_of(

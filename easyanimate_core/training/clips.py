@@ -71,8 +71,8 @@ class Clips:
             measured = records[:wanted]
             report(
                 f"Validation measures {counted(len(measured), 'clip')} that training sees too, "
-                f"because {counted(len(records), 'clip')} are too few, or too much alike, to hold "
-                "some out. For a figure of its own, set validation.manifest."
+                f"because the data, {counted(len(records), 'clip')}, is too little or too much "
+                "alike to hold some out. For a figure of new clips, set validation.manifest."
             )
             return cls(records, measured)
         report(found.line)
@@ -143,13 +143,13 @@ def _fitting(
         else:
             told.append(
                 f"{record.name} has {counted(record.frames, 'frame')} of {record.width} x "
-                f"{record.height}; to train on it, {remedy_for(record, lengths)}."
+                f"{record.height}; to train on it, {remedy_for(record, tokens, lengths)}."
             )
     if not fitting:
         first = "\n  ".join(told[:_SHOWN])
         raise InputError(
-            f"No clip of {manifest} fits a bucket: all {len(told)} are smaller or shorter than "
-            f"data.tokens and data.frames ask for:\n  {first}"
+            f"No clip of {manifest} fits a bucket. Its {counted(len(told), 'clip')}, too small or "
+            f"too short for data.tokens and data.frames:\n  {first}"
         )
     if told:
         left_out = "\n  ".join(told)

@@ -194,13 +194,13 @@ def test_clips_that_fit_no_bucket_are_named_with_what_helps(clips, folder):
     (told,) = said
     assert told.startswith(f"3 of 7 clips of {clips / 'train.json'} fit no bucket and are left out")
     assert "small.mp4 has 9 frames of 16 x 16; to train on it, add 3 to data.tokens." in told
-    assert "short.mp4 has 3 frames of 32 x 32; to train on it, add 1 to data.frames." in told
+    assert "short.mp4 has 3 frames of 32 x 32; to train on it, add 1 to data.frames and 4 " in told
     assert "thin.png has 1 frame of 8 x 40; to train on it, sides must have at least 16" in told
     more = {"data__frames": [1, 9], "data__tokens": [12, 4, 3]}
     names = {r.name for r in find_clips(wanted(clips, folder, "run", **more), report=print).records}
     assert names == {*NAMES, "small.mp4", "short.mp4"}
     (clips / "train.json").write_text(json.dumps(rows[4:]))
-    with pytest.raises(InputError, match=r"(?s)No clip of .* all 3 are smaller.*small\.mp4 has 9"):
+    with pytest.raises(InputError, match=r"(?s)No clip of .* Its 3 clips.*small\.mp4 has 9"):
         find_clips(wanted(clips, folder, "run", **asked), report=print)
 
 

@@ -87,7 +87,9 @@ def test_too_little_data_is_measured_as_what_it_is(folder):
     said = []
     found = find_clips(asked(folder, NAMES[:3]), report=said.append)
     assert len(found.records) == 3 and len(found.held_out) == 2
-    assert said[0].startswith("Validation measures 2 clips that training sees too, because 3 clips")
+    assert said[0].startswith(
+        "Validation measures 2 clips that training sees too, because the data, 3 clips"
+    )
 
 
 def test_one_look_alike_set_is_not_given_away(folder):

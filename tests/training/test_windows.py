@@ -106,16 +106,15 @@ def test_repeats_are_drawn_as_often_and_differ():
 @pytest.mark.parametrize(
     ("size", "frames", "tokens", "lengths"),
     [((16, 16), 9, (12,), (9,)), ((17, 200), 30, (400,), (9, 17)), ((300, 40), 6, (9000,), (5,)),
-     ((64, 64), 3, (12,), (9, 49)), ((64, 64), 49, (5,), (49,))],
+     ((64, 64), 3, (12,), (9, 49)), ((32, 32), 5, (45, 468), (9, 17)), ((64, 64), 49, (5,), (49,))],
 )  # fmt: skip
 def test_the_remedy_for_a_clip_without_a_shape_helps(size, frames, tokens, lengths):
     clip = Record("one", ("a",), frames, *size, lambda *_: Sample(torch.zeros(1)))
     assert not shapes_for(clip, tokens, lengths)
-    _, number, _, what = remedy_for(clip, lengths).split()
-    tokens += (int(number),) if what == "data.tokens" else ()
-    lengths += (int(number),) if what == "data.frames" else ()
-    if what == "data.frames":
-        tokens += (10_000, 16)
+    words = remedy_for(clip, tokens, lengths).removeprefix("add ").split(" and ")
+    for number, _, what in map(str.split, words):
+        tokens += (int(number),) if what == "data.tokens" else ()
+        lengths += (int(number),) if what == "data.frames" else ()
     assert shapes_for(clip, tokens, lengths)
 
 

@@ -92,18 +92,19 @@ def seconds_used(record: Record, shapes: Sequence[Shape]) -> float:
     return record.seconds * used / record.frames
 
 
-def remedy_for(record: Record, lengths: Sequence[int]) -> str:
+def remedy_for(record: Record, tokens: Sequence[int], lengths: Sequence[int]) -> str:
     """What would give a clip without shapes one."""
     if min(record.height, record.width) < SIZE_MULTIPLE:
         return f"sides must have at least {SIZE_MULTIPLE} pixels"
     short = [n for n in lengths if n <= record.frames]
-    if not short:
-        return f"add {floor_frames(record.frames)} to data.frames"
-    frames = min(short)
+    frames = min(short, default=floor_frames(record.frames))
+    shorter = "" if short else f"add {frames} to data.frames"
+    if shorter and shapes_for(record, tokens, (frames,)):
+        return shorter
     area = (record.height // TOKEN_SIDE) * (record.width // TOKEN_SIDE)
     most = area * latent_frames(frames)
     fitting = (n for n in range(most, 0, -1) if shapes_for(record, (n,), (frames,)))
-    return f"add {next(fitting)} to data.tokens"
+    return f"{shorter}{' and ' if shorter else 'add '}{next(fitting)} to data.tokens"
 
 
 class Batches:

@@ -6,6 +6,7 @@ renamed. Copies and near-duplicates of a clip leave training with it.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,11 @@ _SIDE = 64
 _NEAR = 2 * THRESHOLD
 _SHOWN = 10
 
-#: Perceptual hashes of evenly spaced frames; none of a clip that cannot be compared.
+#: Cells per side whose mean colours are compared, and their largest difference, out of 255.
+_CELLS, _SHADES = 4, 40
+
+#: Of evenly spaced frames, the perceptual hash and then the colours of the cells; empty if a clip
+#: cannot be compared.
 Look = list[int]
 
 
@@ -54,7 +59,9 @@ class Split:
 def split(records: Sequence[Record], looks: Sequence[Look], wanted: int) -> Split:
     """Hold out `wanted` clips, or as many as leave training three quarters."""
     room = len(records) // _SHARE
-    pairs = np.array([look or [0] * FRAMES for look in looks], np.uint64)
+    nothing = [0] * (FRAMES + FRAMES * _CELLS**2 * 3)
+    table = np.array([look or nothing for look in looks], np.uint64)
+    hashes, colours = table[:, :FRAMES], table[:, FRAMES:].astype(np.int16)
     is_known = np.array([bool(look) for look in looks], bool)
     identities = np.array([record.identity for record in records])
     chosen, gone = list[int](), np.zeros(len(records), bool)
@@ -63,7 +70,8 @@ def split(records: Sequence[Record], looks: Sequence[Look], wanted: int) -> Spli
             break
         alike = identities == identities[index]
         if is_known[index]:
-            alike |= is_known & (np.bitwise_count(pairs ^ pairs[index]).mean(1) <= _NEAR)
+            near = np.bitwise_count(hashes ^ hashes[index]).mean(1) <= _NEAR
+            alike |= is_known & near & (abs(colours - colours[index]).max(1) <= _SHADES)
         alike &= ~gone
         if gone[index] or alike.sum() > room:
             continue
@@ -96,7 +104,7 @@ class Looks:
 
     def of(self, record: Record) -> Look:
         """The hashes of a clip, read only if they are not known."""
-        name = digest(record.identity, FRAMES, _SIDE, BITS)
+        name = digest(record.identity, FRAMES, _SIDE, _CELLS, BITS)
         file = self.kept / name[:2] / f"{name}.json"
         if file.is_file():
             try:
@@ -106,7 +114,7 @@ class Looks:
         look = _look_of(record)
         try:
             with atomic_file(file, spare=False) as scratch:
-                scratch.write_text(str([f"{value:x}" for value in look]).replace("'", '"'))
+                scratch.write_text(json.dumps([f"{value:x}" for value in look]), encoding="utf-8")
         except MediaError:
             tell_once(self.kept, "is compared again by the next run")
         return look
@@ -119,8 +127,11 @@ def _look_of(record: Record) -> Look:
         samples = {start: record.load(shape, start) for start in dict.fromkeys(starts)}
     except EasyAnimateError:
         return []
-    hashes = {start: hash_of(to_bytes(sample.frames[0])) for start, sample in samples.items()}
-    return [int(hashes[start], 16) for start in starts]
+    frames = [to_bytes(samples[start].frames[0]) for start in starts]
+    cell = _SIDE // _CELLS
+    cells = [frame.reshape(_CELLS, cell, _CELLS, cell, 3).mean((1, 3)).round() for frame in frames]
+    hashes = [int(hash_of(frame), 16) for frame in frames]
+    return hashes + [int(value) for value in np.ravel(cells)]
 
 
 def _names(records: Sequence[Record]) -> str:
