@@ -75,10 +75,9 @@ def run_training(
     told = report if main else _tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
     with alone, memory_told(config):
-        weights, resumed = "", _Resumed()
-        if main:
-            weights = weights_digest(config)
-            resumed = _check_output(config, weights, confirm if restart and not dry_run else None)
+        weights = weights_digest(config) if main else ""
+        asked = confirm if restart and not dry_run else None
+        resumed = _check_output(config, weights, asked) if main else _Resumed()
         for change in resumed.changed:
             told(f"note: {change}.")
         accelerator.wait_for_everyone()
@@ -86,10 +85,7 @@ def run_training(
             clips = _clips(config, records, accelerator, progress, told)
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
-            facts = facts_of(config, strategy, clips.records, ranks)
-            said = (account_of(facts), *doubts_of(facts)) if main else ()
-            for line in said:
-                told(line)
+            said = _account(config, strategy, clips, ranks, told)
             if dry_run:
                 return []
             strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
@@ -122,6 +118,17 @@ def _clips(
     if records is None:
         return find_clips(config, accelerator, progress=progress, report=report)
     return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
+
+
+def _account(
+    config: TrainConfig, strategy: Strategy, clips: Clips, ranks: int, report: Report
+) -> tuple[str, ...]:
+    """Report what will be trained and what looks wrong about it."""
+    facts = facts_of(config, strategy, clips.records, ranks)
+    said = (account_of(facts), *doubts_of(facts))
+    for line in said:
+        report(line)
+    return said
 
 
 def _claim(config: TrainConfig, resumed: _Resumed, said: Sequence[str], *, restart: bool) -> None:
