@@ -173,7 +173,8 @@ class Pipeline:
             text.check(self.info.transformer)
         prompts = _check_prompts(prompt)
         inputs = self._inputs(task, settings)
-        lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files.weights))
+        base = (self.info.version, self.info.head)
+        lora_set = LoraSet.read(loras, matrix_shapes(self.info.transformer_files.weights), base)
         recipe = Recipe.of_run(
             self.info, prompts, task, self._settled(settings, inputs, text), dtype=self.dtype,
             memory=self.memory, embeddings=None if text is None else text.file, loras=loras,

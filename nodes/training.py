@@ -49,6 +49,7 @@ class TrainLora(io.ComfyNode):
                 ),
                 *_clip_widgets(),
                 *_optimizer_widgets(),
+                *_sample_widgets(),
             ],
             outputs=[
                 io.Combo.Output(
@@ -78,7 +79,7 @@ class TrainLora(io.ComfyNode):
 
         folder = paths.find_checkpoint(checkpoint)
         job = LoraJob(checkpoint=folder, pictures=images, **settings)
-        lora, curve, report = train_and_save(job, name)
+        lora, curve, report = train_and_save(job, name, cls.hidden.unique_id)
         notes.show(cls.hidden.unique_id, report)
         return io.NodeOutput(lora, curve, report)
 
@@ -139,6 +140,27 @@ def _optimizer_widgets() -> list[io.Input]:
             max=inputs.SEED_MAX,
             control_after_generate=False,
             tooltip="Seed of the order, the noise and the LoRA's initial weights.",
+        ),
+    ]
+
+
+def _sample_widgets() -> list[io.Input]:
+    return [
+        io.Int.Input(
+            "sample_every",
+            default=100,
+            min=0,
+            max=100_000,
+            optional=True,
+            tooltip="Steps between samples: what the LoRA makes of a prompt by then is shown on "
+            "the node. A sample takes as long as about 10 steps. 0: none.",
+        ),
+        io.String.Input(
+            "sample_prompt",
+            multiline=True,
+            default="",
+            optional=True,
+            tooltip="What the samples show. Empty: the first caption.",
         ),
     ]
 

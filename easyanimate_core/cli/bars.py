@@ -17,6 +17,7 @@ LABELS = {
     "download": "Downloading",
     "convert": "Converting",
     "probe": "Comparing",
+    "read": "Reading headers",
     "check": "Reading clips",
     "compare": "Comparing clips",
     "train": "Training",

@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from ..errors import counted, printable
+from ..errors import counted
 from .options import path_of
 
 
@@ -58,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run_file(arguments: argparse.Namespace) -> int:
     from ..convert import describe_file
+    from ..weights.lora.card import shown_of
 
     facts = describe_file(arguments.path)
     if arguments.json:
@@ -72,9 +73,15 @@ def _run_file(arguments: argparse.Namespace) -> int:
     print(f"  {facts['part']}: {', '.join(known)}")
     print(f"  {counted(facts['tensors'], 'tensor')}, {facts['parameters']:,} parameters, ", end="")
     print(f"{_bytes(facts['bytes'])}, {', '.join(shares)}")
-    for key, text in facts["metadata"].items():
-        print(f"  {printable(key):<28}{printable(text)}")
+    told = facts["metadata"] if facts["lora"] is None else _told_of_lora(facts["lora"])
+    for key, text in told.items():
+        print(f"  {shown_of(key):<28}{shown_of(text)}")
     return 0
+
+
+def _told_of_lora(lora: dict[str, Any]) -> dict[str, str]:
+    known = {**lora, "words": ", ".join(lora["words"])}
+    return {key: text for key, text in known.items() if text}
 
 
 def describe(info: Any) -> dict[str, Any]:

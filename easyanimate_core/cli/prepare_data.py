@@ -7,6 +7,7 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
@@ -205,8 +206,16 @@ def _filter(arguments: argparse.Namespace) -> int:
         for reason in decision.reasons:
             if reason.measure == "unreadable":
                 print(f"left out: {decision.path}: {reason.said}")
+    _print_left_out(arguments.out)
     _print_notes(decisions.notes)
     return 0
+
+
+def _print_left_out(folder: Path) -> None:
+    from ..training.preparation.files import left_out
+
+    for path, why in left_out(folder).items():
+        print(f"left out: {path}: {why}")
 
 
 def _print_notes(notes: Mapping[str, Sequence[str]]) -> None:
@@ -274,6 +283,9 @@ def _caption(arguments: argparse.Namespace) -> int:
             )
     for path, why in summary.unreadable.items():
         print(f"{path} cannot be read and is left out: {why}")
+    _print_left_out(arguments.out)
+    for remark in summary.remarks:
+        print(f"note: {remark}")
     _print_notes(summary.notes)
     print(f"{summary.added} new captions; {summary.without} files have none")
     return 0
@@ -290,6 +302,9 @@ def _manifest(arguments: argparse.Namespace) -> int:
             workers=arguments.workers,
             progress=bars,
         )
+    _print_left_out(arguments.out)
+    for note in summary.notes:
+        print(f"note: {note}")
     with_controls = f", {summary.controls} with control video" if summary.controls else ""
     print(f"{summary.file}: {summary.videos} videos, {summary.pictures} images{with_controls}")
     return 0

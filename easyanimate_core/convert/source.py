@@ -31,6 +31,7 @@ from ..weights.files.folder import is_folder
 from ..weights.files.key_maps_transformer import to_original
 from ..weights.files.scaled import check_scales
 from ..weights.loading import Renamed, build_on_meta, check_complete
+from ..weights.lora.card import VERSION, LoraCard, shown_of
 from ..weights.lora.names import for_comfyui
 from ..weights.stored import Stored, StoredWeights
 from .options import PARTS
@@ -136,11 +137,15 @@ def describe_file(path: Path) -> dict[str, Any]:
     """Describe a single file as JSON values: part, version, head, size, dtypes, provenance."""
     source = open_source(path)
     config, files = source.transformer, source.files
+    card = LoraCard.of(files.metadata) if source.part == LORA else None
+    version = files.metadata.get(VERSION) if card is None else card.version
+    head = None if card is None else card.head
     return {
         "path": str(path),
         "part": source.part,
-        "version": config.version.value if config else files.metadata.get("easyanimate.version"),
-        "head": config.head.value if config else None,
+        "version": config.version.value if config else version and shown_of(version),
+        "head": config.head.value if config else head,
+        "lora": card and {**card.facts, "trigger": card.trigger, "words": list(card.words)},
         "size": model_size(files.num_parameters),
         "tensors": len(files.weights),
         "parameters": files.num_parameters,

@@ -6,6 +6,7 @@ map as memory (see `mapped`). Here the header is read from the file and its offs
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -158,3 +159,17 @@ def _check_places(places: dict[str, _Place], size: int) -> None:
         reached = place.end
     if reached != size:
         raise HeaderError(f"its tensors take {reached} bytes, but the file has {size} for them")
+
+
+def sort_metadata(file: Path) -> None:
+    """Put a file's metadata in order, which the library writes in another one every time."""
+    with file.open("r+b") as opened:
+        length = int.from_bytes(opened.read(HEADER_AT), "little")
+        header = json.loads(opened.read(length))
+        if len(header.get(_METADATA, ())) < 2:
+            return
+        header[_METADATA] = dict(sorted(header[_METADATA].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:
+            opened.seek(HEADER_AT)
+            opened.write(text.ljust(length))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckpointError
 from .atomic import atomic_file
-from .safetensors_file import SafetensorsFile
+from .safetensors_file import SafetensorsFile, sort_metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,12 +25,16 @@ _SYSTEM_ERROR = re.compile(r"os error (\d+)")
 def save_tensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write a safetensors file; `OSError` if the disk is full or not writable."""
+    """Write a safetensors file; `OSError` if the disk is full or not writable.
+
+    The same tensors and metadata give the same bytes.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     try:
         save_file(dict(tensors), path, metadata=None if metadata is None else dict(metadata))
+        sort_metadata(path)
     except SafetensorError as error:
         found = _SYSTEM_ERROR.search(str(error))
         if found is None:

@@ -77,12 +77,24 @@ def text_of(content: bytes, name: str, *, error: type[EasyAnimateError], remedy:
         text = content.removeprefix(_UTF_8_MARK).decode("utf-8")
     except UnicodeDecodeError as fault:
         where = f"byte {fault.start} is {content[fault.start]:#04x}, which is not valid UTF-8"
-        raise error(_told(name, where, remedy or "Save it as UTF-8.")) from None
+        raise error(_told(name, where, remedy or _other_encoding(content, name))) from None
     if "\0" in text:
         raise error(
             _told(name, f"character {text.index(chr(0))} is NUL, so it is not text", remedy)
         )
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _other_encoding(content: bytes, name: str) -> str:
+    """The remedy for text that is not UTF-8, with the encoding if it is recognised."""
+    try:
+        content.decode("gb2312")  # pairs of high bytes, which are rare in European encodings
+    except UnicodeDecodeError:
+        return "Save it as UTF-8."
+    return (
+        "It seems to be GBK, the encoding of Chinese Windows. Save it as UTF-8 (in Notepad: Save "
+        f'as, Encoding; in a terminal: iconv -f GBK -t UTF-8 "{name}").'
+    )
 
 
 def _told(name: str | os.PathLike[str], fault: str, remedy: str) -> str:

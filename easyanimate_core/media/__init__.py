@@ -15,7 +15,7 @@ from .film import StreamedFrame, damaged
 from .given import Source, load_clip, load_image, load_masks, load_picture
 from .lines import ground_of_lines, resize_lines
 from .paths import PICTURE_SUFFIXES, VIDEO_SUFFIXES, find_sequence, media_path
-from .pictures import is_animation
+from .pictures import NotAPictureError, PictureFacts, is_animation, picture_facts
 from .reader import (
     read_any,
     read_facts,
@@ -40,6 +40,8 @@ __all__ = [
     "Clip",
     "Fit",
     "Masks",
+    "NotAPictureError",
+    "PictureFacts",
     "Source",
     "StreamedFrame",
     "Timing",
@@ -62,6 +64,7 @@ __all__ = [
     "media_path",
     "open_mp4",
     "pick_frames",
+    "picture_facts",
     "read_any",
     "read_facts",
     "read_image",

@@ -29,6 +29,13 @@ class StreamedFrame:
     end: float
     _see: Callable[[tuple[int, int] | None], Seen]
     is_damaged: bool = False
+    _size: tuple[int, int] | None = None
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) as displayed, without converting pixels if they are not needed for it."""
+        height, width = self._size or self.pixels().shape[:2]
+        return height, width
 
     def see(self, cover: tuple[int, int] | None = None) -> Seen:
         """The frame as displayed; no larger than `cover` needs, if that saves work."""

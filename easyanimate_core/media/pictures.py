@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import struct
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import dropwhile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
@@ -40,6 +42,10 @@ _DAMAGE = (
 _SHORTEST_MS, _UNSAID_MS = 10, 100
 
 
+_NO_EXIF = "Its EXIF data is damaged, so its orientation is ignored."
+_NO_PROFILE = "Its colour profile cannot be used, so its colours are not converted."
+
+
 class NotAPictureError(MediaError):
     """The file is not a still image, though it is not known to be damaged."""
 
@@ -56,6 +62,24 @@ class Picture:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class PictureFacts:
+    """Size as displayed, and the notes of `Picture`."""
+
+    height: int
+    width: int
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Profile:
+    """An ICC profile, if there is one to convert from, with the note of its conversion."""
+
+    note: str = ""
+    mode: str = ""
+    profile: Any = None
+
+
 def read_picture(path: str | os.PathLike[str]) -> Picture:
     """Read a still image.
 
@@ -65,9 +89,7 @@ def read_picture(path: str | os.PathLike[str]) -> Picture:
     """
     file = check_is_file(path)
     with _open(file) as image:
-        # MPO is a photograph with a preview, not an animation.
-        if image.format != "MPO" and _num_frames(image) > 1:
-            raise NotAPictureError(f"{file} is an animation; read it as a video.")
+        _check_is_still(file, image)
         return _look_at(file, image, _stated_colours(file))
 
 
@@ -75,7 +97,7 @@ def is_animation(path: str | os.PathLike[str]) -> bool:
     """Whether a file is an animated image; False if it cannot be read."""
     try:
         with _open(check_is_file(path)) as image:
-            return image.format != "MPO" and _num_frames(image) > 1
+            return _is_moving(image)
     except MediaError:
         return False
 
@@ -98,11 +120,26 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     """(height, width) of an image as displayed, without decoding its pixels."""
     file = check_is_file(path)
     with _open(file) as image, _decoding(file):
-        try:
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-        except _DAMAGE:  # when read, a note says that its orientation is ignored
-            turned = False
-        return (image.width, image.height) if turned else (image.height, image.width)
+        return _upright_size(file, image)[:2]
+
+
+def picture_facts(path: str | os.PathLike[str]) -> PictureFacts:
+    """The size and the notes of `read_picture`, from the header alone.
+
+    Raises:
+        NotAPictureError: It is an animation, or not in a supported format.
+        MediaError: The file is missing, too large, or its header is damaged.
+    """
+    file = check_is_file(path)
+    with _open(file) as image:
+        _check_is_still(file, image)
+        with _decoding(file):
+            height, width, notes = _upright_size(file, image)
+            if not _is_deep_grey(image):
+                colours = _stated_colours(file)
+                profile = _profile_of(image.info.get("icc_profile"))
+                notes += filter(None, [profile.note if colours.is_plain else colours.note()])
+    return PictureFacts(height, width, tuple(notes))
 
 
 @contextmanager
@@ -219,11 +256,21 @@ def _num_frames(image: Image.Image) -> int:
         return int(getattr(image, "n_frames", 1))
 
 
+def _is_moving(image: Image.Image) -> bool:
+    # MPO is a photograph with a preview, not an animation.
+    return image.format != "MPO" and _num_frames(image) > 1
+
+
+def _check_is_still(file: Path, image: Image.Image) -> None:
+    if _is_moving(image):
+        raise NotAPictureError(f"{file} is an animation; read it as a video.")
+
+
 def _look_at(file: Path, opened: Image.Image, colours: ColourSpace) -> Picture:
     with _decoding(file):
         opened.load()
         image, notes = _upright(opened)
-        if image.mode == "F" or image.mode.startswith("I"):
+        if _is_deep_grey(image):
             grey = _float_grey(image, file) if image.mode == "F" else _wide_grey(image, file)
             return Picture(np.repeat(grey[..., None], 3, axis=-1), notes=tuple(notes))
         if colours.is_plain:
@@ -241,11 +288,27 @@ def _look_at(file: Path, opened: Image.Image, colours: ColourSpace) -> Picture:
         return Picture(np.ascontiguousarray(pixels), transparent, tuple(notes))
 
 
+def _upright_size(file: Path, image: Image.Image) -> tuple[int, int, list[str]]:
+    """Height and width as displayed, and notes."""
+    try:
+        # For a PNG Pillow's own decodes the pixels, in case that there is more behind them.
+        is_whole = image.format != "PNG" or _has_texts_last(file)
+        exif = image.getexif() if is_whole else Image.Image.getexif(image)
+        turned, notes = exif.get(0x0112, 1) in (5, 6, 7, 8), []
+    except _DAMAGE:
+        turned, notes = False, [_NO_EXIF]
+    return (image.width, image.height, notes) if turned else (image.height, image.width, notes)
+
+
+def _is_deep_grey(image: Image.Image) -> bool:
+    return image.mode == "F" or image.mode.startswith("I")
+
+
 def _upright(image: Image.Image) -> tuple[Image.Image, list[str]]:
     try:
         return ImageOps.exif_transpose(image), []
     except _DAMAGE:
-        return image.copy(), ["Its EXIF data is damaged, so its orientation is ignored."]
+        return image.copy(), [_NO_EXIF]
 
 
 def _wide_grey(image: Image.Image, file: Path) -> Array:
@@ -269,31 +332,44 @@ def _float_grey(image: Image.Image, file: Path) -> Array:
 
 def _to_srgb(image: Image.Image) -> tuple[Image.Image, str]:
     """Convert an image with a non-sRGB colour profile to sRGB; also returns a note, or ""."""
-    stored = image.info.get("icc_profile")
-    if not stored:
-        return image, ""
+    found = _profile_of(image.info.get("icc_profile"))
+    if found.profile is None:
+        return image, found.note
     try:
-        profile = ImageCms.ImageCmsProfile(io.BytesIO(stored))
-        name = ImageCms.getProfileDescription(profile).strip()
-        if "srgb" in name.lower():
-            return image, ""
-        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[profile.profile.xcolor_space.strip()]
-        alpha = image.has_transparency_data and mode == "RGB"
-        if mode != image.mode:
-            image = image.convert("RGBA" if alpha else mode)
+        alpha = image.has_transparency_data and found.mode == "RGB"
+        if found.mode != image.mode:
+            image = image.convert("RGBA" if alpha else found.mode)
         converted = ImageCms.profileToProfile(
             image,
-            profile,
+            found.profile,
             ImageCms.createProfile("sRGB"),
             ImageCms.Intent.RELATIVE_COLORIMETRIC,
             outputMode="RGBA" if alpha else "RGB",
             flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
         )
     except (ImageCms.PyCMSError, *_DAMAGE):
-        return image, "Its colour profile cannot be used, so its colours are not converted."
+        return image, _NO_PROFILE
     assert converted is not None
+    return converted, found.note
+
+
+@functools.lru_cache(maxsize=8)
+def _profile_of(stored: bytes | None) -> _Profile:
+    """Most photographs of a folder have the same."""
+    if not stored:
+        return _Profile()
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(stored))
+        name = ImageCms.getProfileDescription(profile).strip()
+        if "srgb" in name.lower():
+            return _Profile()
+        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}[profile.profile.xcolor_space.strip()]
+    except (ImageCms.PyCMSError, *_DAMAGE):
+        return _Profile(_NO_PROFILE)
     shown = "".join(letter for letter in name[:60] if letter.isprintable())
-    return converted, f"Its colours use the profile {shown!r}; they are converted to sRGB."
+    return _Profile(
+        f"Its colours use the profile {shown!r}; they are converted to sRGB.", mode, profile
+    )
 
 
 def _stated_colours(file: Path) -> ColourSpace:
@@ -308,14 +384,31 @@ def _stated_colours(file: Path) -> ColourSpace:
 
 def _png_colours(file: Path) -> ColourSpace:
     with file.open("rb") as opened:
-        opened.seek(8)
-        while len(head := opened.read(8)) == 8 and head[4:] not in (b"IDAT", b"IEND"):
-            length = int.from_bytes(head[:4], "big")
-            if head[4:] == b"cICP" and length == 4:
+        for kind, length in _png_chunks(opened):
+            if kind == b"cICP" and length == 4:
                 primaries, transfer = opened.read(2)
                 return ColourSpace(transfer, primaries)
-            opened.seek(length + 4, os.SEEK_CUR)
+            if kind == b"IDAT":
+                break
     return ColourSpace()
+
+
+def _has_texts_last(file: Path) -> bool:
+    """Whether a PNG has metadata, which may say its orientation, behind its pixels."""
+    with file.open("rb") as opened:
+        kinds = dropwhile(lambda kind: kind != b"IDAT", (kind for kind, _ in _png_chunks(opened)))
+        return not {b"eXIf", b"tEXt", b"zTXt", b"iTXt"}.isdisjoint(kinds)
+
+
+def _png_chunks(opened: BinaryIO) -> Iterator[tuple[bytes, int]]:
+    """Kind and length of every chunk; the file is at its content."""
+    place = 8
+    opened.seek(place)
+    while len(head := opened.read(8)) == 8:
+        length = int.from_bytes(head[:4], "big")
+        yield head[4:], length
+        place += length + 12
+        opened.seek(place)
 
 
 def _avif_colours(file: Path) -> ColourSpace:

@@ -131,9 +131,9 @@ def read_video(
 
     The clip begins `start` seconds after the first frame, and its times count from there; the frame
     that is shown at that moment is the first. Decoding stops after `max_frames` frames, or after
-    the first frame at or past `max_seconds`, which may be the nearest to the last time needed. With `fit`, frames are scaled during decoding
-    and only the required ones kept, so that memory depends on the result only. Images without times
-    get the rate of `fit`.
+    the first frame at or past `max_seconds`, which may be the nearest to the last time needed. With
+    `fit`, frames are scaled during decoding and only the required ones kept, so that memory depends
+    on the result only. Images without times get the rate of `fit`.
 
     The clip's `fps` is the declared average rate, or the actual average of the frames if they
     deviate from it. Raises `MediaError` with the reason: a missing file, not a video, no video
@@ -148,7 +148,7 @@ def read_video(
     keeps_lines = fit is not None and fit.keep_lines
     ground = _ground_of(path, start, max_seconds, fit) if fit is not None and keeps_lines else None
     starts, end, is_damaged = [], 0.0, False
-    with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps) as film:
+    with _open(path, fps=DEFAULT_FPS if fit is None else fit.fps, start=start) as film:
         kept = _Kept(path, fit, ground)
         for frame in from_moment(film.frames, start):
             kept.offer(frame)
@@ -179,7 +179,7 @@ def _ground_of(
     This takes a separate pass over the file, at full size, one frame at a time.
     """
     look = None
-    with _open(path, fps=fit.fps) as film:
+    with _open(path, fps=fit.fps, start=start) as film:
         frames = from_moment(film.frames, start)
         if max_seconds is not None:
             frames = takewhile(lambda frame: frame.start < max_seconds, frames)
@@ -206,7 +206,7 @@ def read_facts(path: str | os.PathLike[str]) -> VideoFacts:
     A damaged or truncated file may have fewer frames than it declares; only a full decode tells.
     """
     with _open(path, threads=1) as film:
-        height, width = next(film.frames).pixels().shape[:2]
+        height, width = next(film.frames).size
         notes = tuple(film.notes)
     if _is_of_ffmpeg(path):
         count, seconds, rate, even, is_even = film_times(path)
@@ -255,13 +255,17 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
 
 @contextmanager
 def _open(
-    path: str | os.PathLike[str], *, fps: float = DEFAULT_FPS, threads: int = 0
+    path: str | os.PathLike[str],
+    *,
+    fps: float = DEFAULT_FPS,
+    threads: int = 0,
+    start: float = 0.0,
 ) -> Iterator[Film]:
     sequence = find_sequence(path)
     if sequence is not None:
         opened = open_sequence(path, sequence, fps)
     elif _is_of_ffmpeg(path):
-        opened = open_film(path, threads=threads)
+        opened = open_film(path, threads=threads, start=start)
     else:
         opened = open_animation(path)
     with opened as film:
@@ -359,7 +363,7 @@ def _transparent_mask(path: str | os.PathLike[str]) -> InputError:
 def _rate_of(starts: Sequence[float], declared: float) -> float:
     """The declared rate, unless it misplaces the last frame by more than half a frame."""
     steps, seconds = len(starts) - 1, starts[-1]
-    if not seconds or abs(seconds * declared - steps) <= 0.5:
+    if seconds <= 0 or abs(seconds * declared - steps) <= 0.5:
         return declared
     return steps / seconds
 

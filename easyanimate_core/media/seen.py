@@ -144,16 +144,31 @@ def see(
     return Seen(orientation.applied(pixels), transparent)
 
 
+def shown_size(
+    name: str | os.PathLike[str], frame: VideoFrame, look: Look, orientation: Orientation
+) -> tuple[int, int]:
+    """(height, width) of the pixels of `see`."""
+    width = _square_width(name, frame.height, frame.width, look.aspect)
+    return (width, frame.height) if orientation.across else (frame.height, width)
+
+
 def to_square(name: str | os.PathLike[str], pixels: Array, aspect: Fraction) -> Array:
     """Resample uint8 RGB [H, W, 3] from pixel aspect ratio `aspect` to square pixels."""
     height, width = pixels.shape[:2]
-    shown = round(width * aspect)
+    shown = _square_width(name, height, width, aspect)
     if shown == width:
         return pixels
+    return np.array(Image.fromarray(pixels).resize((shown, height), Image.Resampling.BICUBIC))
+
+
+def _square_width(name: str | os.PathLike[str], height: int, width: int, aspect: Fraction) -> int:
+    """Width of a picture with square pixels."""
+    shown = round(width * aspect)
     if shown < 1:
         raise MediaError(f"{name} has the pixel aspect ratio {aspect}: its width would be 0.")
-    check_pixels_of(name, height, shown)
-    return np.array(Image.fromarray(pixels).resize((shown, height), Image.Resampling.BICUBIC))
+    if shown != width:
+        check_pixels_of(name, height, shown)
+    return shown
 
 
 def _to_rgb(

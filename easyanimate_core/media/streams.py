@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fractions import Fraction
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -16,7 +18,7 @@ from ..files.packages import pip_command
 from .colours import ColourSpace
 from .film import Film, StreamedFrame
 from .paths import check_is_file
-from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see
+from .seen import MAX_PIXELS, UNSPECIFIED, Look, Orientation, check_pixels_of, see, shown_size
 from .times import Timing
 
 if TYPE_CHECKING:
@@ -36,6 +38,11 @@ _MISSING_SECONDS = 0.5
 
 # A shorter duration is a tick of the container's clock, not a frame's real duration.
 _SHORTEST_SECONDS = 0.002
+
+# Frames that are decoded before the first one needed: deinterlacing looks at its neighbours.
+_RUN_UP = 2
+# How far the order of decoding may differ from that of display; more is a jump of the clock.
+_MAX_REORDERED = 32
 
 # Dolby Vision profiles that need a Dolby player; others, as from phones, carry HLG or PQ.
 _DOLBY_ALONE = ("dvh1", "dvhe", "dva1", "dvav", "dav1")
@@ -65,16 +72,30 @@ def open_container(path: str | os.PathLike[str]) -> Iterator[InputContainer]:
 
 
 @contextmanager
-def open_film(path: str | os.PathLike[str], *, threads: int = 0) -> Iterator[Film]:
+def open_film(
+    path: str | os.PathLike[str], *, threads: int = 0, start: float = 0.0
+) -> Iterator[Film]:
     """Open a video file; `threads` is the number of decoder threads, 0 for automatic.
+
+    Frames that end well before `start` may be left out; the others are numbered as without it.
 
     Raises:
         MediaError: The file is missing, not a video, without frames, damaged or truncated; some of
             this is only found while the frames are read.
     """
+    entry = _entry(path, start) if start else None
+    if entry is not None:
+        with open_container(path) as container:
+            stream = film_stream(path, container)
+            notes: list[str] = []
+            frames = _frames(path, container, stream, notes, threads, entry)
+            first = _first_at(entry, container, stream, frames)
+            if first is not None:
+                yield Film(declared_rate(path, stream), chain([first], frames), notes)
+                return
     with open_container(path) as container:
         stream = film_stream(path, container)
-        notes: list[str] = []
+        notes = []
         frames = _frames(path, container, stream, notes, threads)
         yield Film(declared_rate(path, stream), frames, notes)
 
@@ -150,6 +171,55 @@ def _is_cut_off(file: Path) -> bool:
     return place != size
 
 
+class _Entry(NamedTuple):
+    """A keyframe where decoding can begin: its timestamp, and the times of frames by theirs."""
+
+    pts: int
+    number: int
+    times: Mapping[int, tuple[float, float]]
+
+
+def _entry(path: str | os.PathLike[str], start: float) -> _Entry | None:
+    """The last keyframe before `start`; None if only decoding from the first frame is exact.
+
+    The file is demuxed, which is quick, so that frames are numbered and timed as in a full decode.
+    """
+    with open_container(path) as container:
+        stream = film_stream(path, container)
+        clock = _Clock(declared_rate(path, stream), float(stream.time_base or 0))
+        packets = []
+        for packet in container.demux(stream):
+            if packet.size:
+                if packet.pts is None or packet.is_corrupt or packet.is_discard:
+                    return None
+                packets.append((packet.pts, len(packets), packet.duration, packet.is_keyframe))
+    packets.sort()
+    shuffled = any(abs(i - order) > _MAX_REORDERED for i, (_, order, *_) in enumerate(packets))
+    times = {pts: clock.times(i, pts, took) for i, (pts, _, took, _) in enumerate(packets)}
+    if shuffled or len(times) < len(packets):  # timestamps that jump, or occur twice
+        return None
+    shown = bisect_right([begin for begin, _ in times.values()], start) - 1
+    keys = [i for i, packet in enumerate(packets) if packet[3] and 0 < i <= shown - _RUN_UP]
+    return _Entry(packets[keys[-1]][0], keys[-1], times) if keys else None
+
+
+def _first_at(
+    entry: _Entry,
+    container: InputContainer,
+    stream: VideoStream,
+    frames: Iterator[StreamedFrame],
+) -> StreamedFrame | None:
+    """Seek to a keyframe and decode it; None if the file does not give it."""
+    import av
+
+    try:
+        container.seek(entry.pts, stream=stream)
+        first = next(frames, None)
+    except (av.FFmpegError, MediaError):
+        return None
+    return first if first is not None and first.start == entry.times[entry.pts][0] else None
+
+
 class _Clock:
     """Computes frame times in seconds after the first frame, in order."""
 
@@ -190,22 +260,35 @@ def _frames(
     stream: VideoStream,
     notes: list[str],
     threads: int,
+    entry: _Entry | None = None,
 ) -> Iterator[StreamedFrame]:
-    """Yield every frame with its time; `MediaError` if the file ends before its declared end."""
+    """Yield every frame with its time; `MediaError` if the file ends before its declared end.
+
+    With `entry`, the file has been sought to it, and frames before it are dropped.
+    """
     clock = _Clock(declared_rate(path, stream), float(stream.time_base or 0))
     decoder = _decoder(path, stream, threads)
     look, is_damaged = None, False
-    decoded = _without_fields(_decoded(path, container, stream, decoder), notes)
-    for number, picture in enumerate(decoded):
+    pictures = _decoded(path, container, stream, decoder)
+    if entry is not None:
+        pictures = (picture for picture in pictures if (picture.pts or 0) >= entry.pts)
+    decoded = _without_fields(pictures, notes)
+    for number, picture in enumerate(decoded, 0 if entry is None else entry.number):
         if look is None:
             look = _look_of(stream, decoder)
             notes += look.notes(picture.frame)
-        start, end = clock.times(number, picture.pts, picture.duration)
+        if entry is None:
+            start, end = clock.times(number, picture.pts, picture.duration)
+        elif picture.pts in entry.times:
+            start, end = entry.times[picture.pts]
+        else:
+            raise MediaError(f"{path} is damaged: it has frames at unknown times. {REENCODE}")
         seen = partial(see, path, picture.frame, look, picture.orientation)
+        size = shown_size(path, picture.frame, look, picture.orientation)
         if picture.is_damaged and not is_damaged:
             is_damaged = True
             notes.append(f"It is damaged from frame {number} on; missing parts are filled in.")
-        yield StreamedFrame(number, start, end, seen, picture.is_damaged)
+        yield StreamedFrame(number, start, end, seen, picture.is_damaged, size)
 
 
 class _Decoded(NamedTuple):

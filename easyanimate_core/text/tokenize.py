@@ -73,6 +73,11 @@ class TransformersTokenizer:
         """Vocabulary size, including special tokens."""
         return 1 + max(self.backend.get_vocab().values())
 
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Number of tokens of each text, if nothing were truncated."""
+        whole = self.backend(list(texts), padding=False, truncation=False, verbose=False)
+        return [len(ids) for ids in whole["input_ids"]]
+
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Token ids of a batch."""
         batch = self.backend(
@@ -83,11 +88,10 @@ class TransformersTokenizer:
             max_length=self.max_tokens,
             return_offsets_mapping=True,
         )
-        whole = self.backend(list(texts), padding=False, truncation=False, verbose=False)
-        rows = zip(texts, whole["input_ids"], batch["offset_mapping"], strict=True)
+        rows = zip(texts, self.count(texts), batch["offset_mapping"], strict=True)
         removed = [
-            text[max(end for _, end in offsets) :] if len(ids) > self.max_tokens else ""
-            for text, ids, offsets in rows
+            text[max(end for _, end in offsets) :] if count > self.max_tokens else ""
+            for text, count, offsets in rows
         ]
         return Tokens(
             torch.tensor(batch["input_ids"]), torch.tensor(batch["attention_mask"]), tuple(removed)
@@ -100,6 +104,10 @@ class ChatTokenizer(TransformersTokenizer):
     def __init__(self, backend: Any, chat: Chat) -> None:
         super().__init__(backend)
         self.chat = chat
+
+    def count_prompts(self, prompts: Sequence[str]) -> list[int]:
+        """Number of tokens of each prompt as a chat, if nothing were truncated."""
+        return self.count([self.chat(prompt) for prompt in prompts])
 
     def tokenize_prompts(self, prompts: Sequence[str]) -> Tokens:
         """Token ids of prompts as chats; `removed` has words of the prompts only."""
@@ -135,6 +143,10 @@ class SentencePieceTokenizer:
     def num_tokens(self) -> int:
         """Vocabulary size."""
         return len(self._processor)
+
+    def count(self, texts: Sequence[str]) -> list[int]:
+        """Number of tokens of each text, if nothing were truncated."""
+        return [len(ids) + 1 for ids in self._processor.encode(list(texts), out_type=int)]
 
     def tokenize(self, texts: Sequence[str]) -> Tokens:
         """Token ids of a batch."""

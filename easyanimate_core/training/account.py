@@ -13,7 +13,7 @@ from ..errors import counted
 from ..files import atomic_file, short
 from ..text import Cut
 from .config import TrainConfig
-from .data.buckets import Batches, Draw
+from .data.buckets import Batches, Draw, parts_used
 from .data.records import Record, Shape
 from .lora import LoraBranch
 from .strategies.base import Strategy
@@ -76,9 +76,9 @@ class Facts:
 
     def seconds_used(self, index: int) -> float:
         """How much of a clip its windows cover."""
-        whole = self.seconds_of(self.records[index])
-        longest = max(shape.frames for shape in self.order.shapes[index])
-        return min(whole, longest / self.config.data.fps)
+        record = self.records[index]
+        parts = parts_used(record, [shape.frames for shape in self.order.shapes[index]])
+        return self.seconds_of(record) * sum(end - start for start, end in parts) / record.frames
 
 
 def facts_of(

@@ -14,12 +14,14 @@ _AROUND = (
     ("run", "steps"),
     ("run", "save_every"),
     ("run", "keep"),
+    ("run", "keep_loras"),
     ("run", "log_every"),
     ("run", "tensorboard"),
     ("run", "validate_every"),
     ("data", "cache"),
     ("data", "workers"),
     ("validation",),
+    ("sample",),
 )
 #: Settings that may change: none makes the finished steps worthless.
 _FREE = (

@@ -16,6 +16,8 @@ from ..files.leftovers import is_unfinished, temporary_name
 from .account import ACCOUNT_FILE
 from .checkpoints import STATES, Checkpoints
 from .config import CACHE
+from .samples import SAMPLES
+from .saved_loras import LORAS
 from .tracking import CURVES_FILE, LOG_FILE, Report
 
 CONFIG_FILE = "config.json"
@@ -25,7 +27,8 @@ HISTORY_FILE = "history.log"
 _LOCK_FILE, _OWNER_FILE = "run.lock", "run.owner"
 #: What an earlier run consists of, apart from its config and its caches.
 _PARTS = (
-    STATES, "validation", RESULT, "tensorboard", LOG_FILE, CURVES_FILE, HISTORY_FILE, ACCOUNT_FILE,
+    STATES, LORAS, SAMPLES, "validation", RESULT, "tensorboard", LOG_FILE, CURVES_FILE,
+    HISTORY_FILE, ACCOUNT_FILE,
 )  # fmt: skip
 
 

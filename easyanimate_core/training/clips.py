@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,8 +16,9 @@ from .data.buckets import remedy_for, shapes_for
 from .data.held_out import Looks, are_trained, split
 from .data.listing import Listing
 from .data.manifest import manifest_records
-from .data.readable import Reading, in_threads
+from .data.readable import Reading
 from .data.records import Record
+from .data.threads import in_threads
 from .tracking import Report, print_line
 
 T = TypeVar("T")
@@ -88,7 +89,8 @@ def find_clips(
     """The clips of the config, each file read once as far as training will read it.
 
     Unreadable clips, and those too small or short for all buckets, are left out and listed through
-    `report`. The processes of `accelerator` share the work. Reports the stage "check".
+    `report`. The processes of `accelerator` share the work. Reports the stages "read", "check" and
+    "compare".
 
     Raises:
         InputError: There is no data, a manifest is malformed, or no clip fits a bucket.
@@ -96,6 +98,13 @@ def find_clips(
     """
     data, validation = config.data, config.validation
     tell = (progress, report)
+    read = partial(
+        manifest_records,
+        fps=data.fps,
+        report=report,
+        progress=progress,
+        captioned=config.task != "vae",
+    )
     if data.synthetic is not None:
         from .data.synthetic import synthetic_records
 
@@ -106,17 +115,19 @@ def find_clips(
     elif data.manifest is None:
         raise InputError("data has no clips: set data.manifest or data.synthetic.")
     else:
-        records = manifest_records(data.manifest, data.root, fps=data.fps, report=report)
+        records = read(data.manifest, data.root)
         records = _fitting(config, records, data.manifest, report)
         records = _readable(config, records, data.manifest, accelerator, tell)
     if validation.manifest is None:
         return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
-    measured = manifest_records(validation.manifest, data.root, fps=data.fps, report=report)
+    measured = read(validation.manifest, data.root)
     measured = _fitting(config, measured, validation.manifest, report)[: validation.clips]
     measured = _readable(config, measured, validation.manifest, accelerator, tell)
     if are_trained(records, measured):
-        report(f"Clips of {validation.manifest} are trained on too; what is measured on them is "
-               "not what a new clip would give.")  # fmt: skip
+        report(
+            f"Clips of {validation.manifest} are trained on too; what is measured on them is not "
+            "what a new clip would give."
+        )
     return Clips(records, measured)
 
 
@@ -132,7 +143,7 @@ def _fitting(
         else:
             told.append(
                 f"{record.name} has {counted(record.frames, 'frame')} of {record.width} x "
-                f"{record.height}; to train on it, {remedy_for(record, tokens, lengths)}."
+                f"{record.height}; to train on it, {remedy_for(record, lengths)}."
             )
     if not fitting:
         first = "\n  ".join(told[:_SHOWN])
@@ -177,12 +188,9 @@ def _looks(
     config: TrainConfig, records: Sequence[Record], accelerator: Any, progress: Progress
 ) -> list[list[int]]:
     numbers = range(len(records))[_share(accelerator)]
-    looked = in_threads(Looks(config.cache / "looks").of, [records[n] for n in numbers])
-    found = []
-    progress("compare", 0, len(numbers))
-    for number, look in zip(numbers, looked, strict=True):
-        found.append((number, look))
-        progress("compare", len(found), len(numbers))
+    looks = Looks(config.cache / "looks")
+    looked = in_threads(looks.of, [records[n] for n in numbers], "compare", progress)
+    found = list(zip(numbers, looked, strict=True))
     return [look for _, look in sorted(_gathered(accelerator, found))]
 
 

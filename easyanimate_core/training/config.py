@@ -337,6 +337,9 @@ class RunConfig(_Section):
     ema: float = Field(0.0, ge=0, lt=1, description="Decay of the averaged weights; 0 turns it off")
     save_every: int = Field(500, ge=1)
     keep: int = Field(2, ge=1, description="Number of states to keep")
+    keep_loras: int | None = Field(
+        None, ge=1, description="Number of LoRAs to keep, one per save; default all"
+    )
     log_every: int = Field(10, ge=1)
     tensorboard: bool = True
     validate_every: int = Field(0, ge=0, description="Steps between validations; 0 turns them off")
@@ -367,6 +370,16 @@ class ValidationConfig(_Section):
     guidance: float = Field(4.0, ge=1)
 
 
+class SampleConfig(_Section):
+    """What the denoiser makes of a prompt as it learns, for looking at."""
+
+    every: int = Field(0, ge=0, description="Steps between samples; 0 turns them off")
+    prompt: str | None = Field(None, description="What to show; default: the first caption")
+    steps: int = Field(20, ge=1)
+    guidance: float = Field(4.0, ge=1)
+    seed: int = Field(0, ge=0)
+
+
 class TrainConfig(_Section):
     """One training run."""
 
@@ -380,6 +393,7 @@ class TrainConfig(_Section):
     optimizer: OptimizerConfig = OptimizerConfig()
     run: RunConfig
     validation: ValidationConfig = ValidationConfig()
+    sample: SampleConfig = SampleConfig()
 
     @property
     def cache(self) -> Path:
@@ -392,6 +406,10 @@ class TrainConfig(_Section):
             raise ValueError("the VAE has no LoRA: omit `model.lora`")
         if self.task != "vae" and self.data.crop is not None:
             raise ValueError("`data.crop` is for the VAE only: sizes come from `data.tokens`")
+        if self.task == "vae" and self.sample.every:
+            raise ValueError("a VAE has no prompt to make a sample of: set `sample.every` to 0")
+        if self.run.keep_loras and self.model.lora is None:
+            raise ValueError("no LoRA is trained: omit `run.keep_loras`, or set `model.lora`")
         if self.run.ema and self.model.lora is not None:
             raise ValueError("a LoRA is trained without weight averaging: set `run.ema` to 0")
         return self

@@ -117,8 +117,9 @@ def weights_digest(config: TrainConfig) -> str:
     checkpoint = model.checkpoint_folder
     if checkpoint is not None and not checkpoint.is_dir():
         raise InputError(
-            f"There is no folder {checkpoint} (model.checkpoint). {own_command('download', '--list')} "
-            f"lists what can be downloaded; built in are {', '.join(map(repr, NAMES))}."
+            f"There is no folder {checkpoint} (model.checkpoint). "
+            f"{own_command('download', '--list')} lists what can be downloaded; built in are "
+            f"{', '.join(map(repr, NAMES))}."
         )
     vae, text = model.vae_folder, model.text_folder or checkpoint
     folders = [model.weights, vae if vae or not checkpoint else checkpoint / "vae"]

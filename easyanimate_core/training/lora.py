@@ -61,8 +61,10 @@ def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str,
     return tuple(changed)
 
 
-def write_lora(weights: Mapping[str, Tensor], config: LoraConfig, path: Path) -> None:
-    """Write the branches of `add_lora` from a state dict to a LoRA file.
+def write_lora(
+    weights: Mapping[str, Tensor], config: LoraConfig, header: Mapping[str, str], path: Path
+) -> None:
+    """Write the branches of `add_lora` from a state dict to a LoRA file with this metadata.
 
     Raises:
         MediaError: The file cannot be written.
@@ -75,7 +77,7 @@ def write_lora(weights: Mapping[str, Tensor], config: LoraConfig, path: Path) ->
             tensors[f"{file_layer}.lora_{part}.weight"] = tensor.detach().cpu().contiguous()
             tensors[f"{file_layer}.alpha"] = torch.tensor(float(config.alpha))
     with atomic_file(path) as scratch:
-        save_tensors(scratch, tensors, {"format": "pt"})
+        save_tensors(scratch, tensors, header)
 
 
 def _add_branch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from .config import TrainConfig, parse_config
 from .data.buckets import shapes_for
 from .data.records import Record, Sample, Shape
 from .run import run_training
-from .tracking import CURVES_FILE, LOG_FILE, read_log
+from .tracking import CURVES_FILE, LOG_FILE, Report, is_of_a_step, read_log, tell_nobody
 
 #: The task of each head. Other heads need a control video or a camera path for every clip.
 _TASKS = {Head.T2V: "text_to_video", Head.INPAINT: "inpaint"}
@@ -34,6 +34,8 @@ _TASKS = {Head.T2V: "text_to_video", Head.INPAINT: "inpaint"}
 _WARMUP = 10
 #: Steps between states. Every step is logged, so the curve shows every loss.
 _SAVE_EVERY = 50
+#: LoRAs to choose from, the newest ones. Of a 7b model, one has hundreds of megabytes.
+_LORAS = 5
 _DIGEST_LETTERS = 10
 
 
@@ -42,7 +44,8 @@ class LoraJob:
     """What to train on, and how.
 
     `pictures` are [N, H, W, 3] in [0, 1], clip after clip; `captions` has one line for all clips or
-    one line per clip.
+    one line per clip. Every `sample_every` steps, if any, the LoRA makes what `sample_prompt` says,
+    or the first caption.
     """
 
     checkpoint: Path
@@ -54,6 +57,8 @@ class LoraJob:
     alpha: float
     learning_rate: float
     seed: int
+    sample_every: int = 0
+    sample_prompt: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,7 @@ def train_lora(
     precision: Literal["no", "bf16"] = "no",
     cpu: bool = False,
     progress: Progress = silent,
+    report: Report = tell_nobody,
 ) -> LoraResult:
     """Train the LoRA, or resume an interrupted run of the same job.
 
@@ -81,8 +87,10 @@ def train_lora(
             latents and captions.
         precision: bf16 halves the memory on GPUs that support it.
         cpu: Train on the CPU even if there is a GPU.
-        progress: Called with the stages "captions" and "train"; may raise to stop, and the next
-            run of the same job resumes.
+        progress: Called with the stages "captions", "train" and "sample"; may raise to stop, and
+            the next run of the same job resumes. If it is a `Watch`, it is told of LoRAs and
+            samples.
+        report: Called with every line that the run has to say, without those of single steps.
 
     Raises:
         InputError: The images, captions and lengths do not match.
@@ -97,13 +105,17 @@ def train_lora(
     records = _records(job, captions)
     (shape,) = shapes_for(records[0], config.data.tokens, config.data.frames)
     said: list[str] = []
+
+    def tell(line: str) -> None:
+        if not is_of_a_step(line):
+            said.append(line)
+            report(line)
+
     try:
-        (file,) = run_training(
-            config, records=records, cpu=cpu, progress=progress, report=said.append
-        )
+        (file,) = run_training(config, records=records, cpu=cpu, progress=progress, report=tell)
     except HeldError as error:
         (file,) = error.kept.iterdir()
-        said.append(f"note: {error}")
+        tell(f"note: {error}")
     curves = read_image(config.output / CURVES_FILE)
     return LoraResult(file, curves, _report(job, info, config, shape, said))
 
@@ -171,12 +183,15 @@ def _config(job: LoraJob, task: str, folder: Path, precision: str) -> TrainConfi
             "gradient_checkpointing": True,
             "save_every": _SAVE_EVERY,
             "keep": 1,
+            "keep_loras": _LORAS,
             "log_every": 1,
             "tensorboard": False,
         },
+        "sample": {"every": job.sample_every, "prompt": job.sample_prompt.strip() or None},
     }
-    # Jobs that differ in anything but the number of steps get their own folders.
-    same = json.dumps({**content, "run": None, "precision": precision, "captions": job.captions})
+    # Jobs that differ in anything but the number of steps and the samples get their own folders.
+    kept = {name: value for name, value in content.items() if name != "sample"}
+    same = json.dumps({**kept, "run": None, "precision": precision, "captions": job.captions})
     total = hashlib.blake2b(same.encode(), digest_size=_DIGEST_LETTERS // 2)
     total.update(_bytes(job.pictures))
     return parse_config({**content, "output": str(folder / total.hexdigest())}, "The job")
@@ -210,13 +225,14 @@ def _bytes(pictures: Tensor) -> bytes:
 def _report(
     job: LoraJob, info: CheckpointInfo, config: TrainConfig, shape: Shape, said: Sequence[str]
 ) -> str:
-    losses = [row["loss"] for row in read_log(config.output / LOG_FILE) if "loss" in row]
+    rows = [row for row in read_log(config.output / LOG_FILE) if "loss" in row]
+    losses, done = [row["loss"] for row in rows], rows[-1]["step"]
     part = max(1, len(losses) // 10)
     first, last = (sum(values) / part for values in (losses[:part], losses[-part:]))
     height, width = job.pictures.shape[1:3]
     count = len(job.pictures) // job.frames_per_clip
     lines = [
-        f"{counted(job.steps, 'step')} on {counted(count, 'clip')} of "
+        f"{counted(done, 'step')} on {counted(count, 'clip')} of "
         f"{counted(shape.frames, 'frame')}, {shape.width} x {shape.height}, "
         f"for EasyAnimate {info.version.value} {info.head.value}; rank {job.rank}.",
         f"Loss: {first:.4g} in the first tenth of the steps, {last:.4g} in the last.",
@@ -226,9 +242,9 @@ def _report(
             f"The images are {width} x {height}; they were scaled and cropped to {shape.width} x "
             f"{shape.height}, because sides must be multiples of {SIZE_MULTIPLE}."
         )
-    lines += [line for line in said if line.startswith(("Resuming", "note: "))]
+    lines += said
     lines.append(
-        f"To train further, run more steps with the same images and settings: the state is kept "
-        f"in {config.output}, which can be deleted."
+        f"To train further, run more steps with the same images and settings: the state, the last "
+        f"{_LORAS} LoRAs and the samples are kept in {config.output}, which can be deleted."
     )
     return "\n".join(lines)

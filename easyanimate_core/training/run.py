@@ -14,7 +14,7 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
-from .account import account_of, facts_of, write_account
+from .account import Facts, account_of, facts_of, write_account
 from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
@@ -27,7 +27,7 @@ from .memory import memory_told
 from .optimizers import SHARDED
 from .state.origin import Origin
 from .strategies.base import Strategy
-from .tracking import Report, print_line
+from .tracking import Report, print_line, tell_nobody
 from .trainer import Trainer
 
 #: Asked before an earlier run is deleted.
@@ -60,8 +60,9 @@ def run_training(
         confirm: Called in the main process with what `restart` would delete; False refuses.
         cpu: Train on the CPU even if there is a GPU.
         dry_run: Only report what would be trained; an earlier run stays as it is.
-        progress: Called with the stages "check", "compare", "captions" and "train"; may raise to
-            stop, and the run can be resumed.
+        progress: Called with the stages "read", "check", "compare", "captions", "train" and
+            "sample"; may raise to stop, and the run can be resumed. What is trained by then is
+            saved first. One that is also a `Watch` is told of saved LoRAs and samples.
         report: Called with every line that the run prints.
 
     Raises:
@@ -72,12 +73,14 @@ def run_training(
     """
     accelerator = _accelerator(config, cpu=cpu)
     main = accelerator.is_main_process
-    told = report if main else _tell_nobody
+    told = report if main else tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
     with alone, memory_told(config):
-        weights = weights_digest(config) if main else ""
-        asked = confirm if restart and not dry_run else None
-        resumed = _check_output(config, weights, asked) if main else _Resumed()
+        asked = (_agreed if dry_run else confirm) if restart else None
+        weights, resumed = "", _Resumed()
+        if main:
+            weights = weights_digest(config)
+            resumed = _check_output(config, weights, asked)
         for change in resumed.changed:
             told(f"note: {change}.")
         accelerator.wait_for_everyone()
@@ -85,7 +88,7 @@ def run_training(
             clips = _clips(config, records, accelerator, progress, told)
             strategy = make_strategy(config, clips)
             rank, ranks = accelerator.process_index, accelerator.num_processes
-            said = _account(config, strategy, clips, ranks, told)
+            said = _told_account(facts_of(config, strategy, clips.records, ranks), told)
             if dry_run:
                 return []
             strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
@@ -120,14 +123,11 @@ def _clips(
     return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
 
 
-def _account(
-    config: TrainConfig, strategy: Strategy, clips: Clips, ranks: int, report: Report
-) -> tuple[str, ...]:
-    """Report what will be trained and what looks wrong about it."""
-    facts = facts_of(config, strategy, clips.records, ranks)
+def _told_account(facts: Facts, told: Report) -> tuple[str, ...]:
+    """Say what will be trained and what looks wrong about it; returns the lines."""
     said = (account_of(facts), *doubts_of(facts))
     for line in said:
-        report(line)
+        told(line)
     return said
 
 
@@ -147,10 +147,6 @@ def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
     from .strategies.denoiser import DenoiserStrategy
 
     return DenoiserStrategy(config, clips.records, clips.held_out)
-
-
-def _tell_nobody(line: str) -> None:
-    """Discard a line: only the main process reports."""
 
 
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -26,6 +27,7 @@ from ..files import (
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
 _SMOOTHED_POINTS = 50
+_STEP = re.compile(r"step \d+/\d+  |sample after step \d+: ")
 
 
 class Log:
@@ -159,6 +161,11 @@ def describe(step: int, steps: int, figures: Mapping[str, float]) -> str:
     )
 
 
+def is_of_a_step(line: str) -> bool:
+    """Whether the line is about one step or sample, of which a run reports a great many."""
+    return _STEP.match(line) is not None
+
+
 def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
     """Plot all losses and validation metrics over the steps, as a PNG."""
     from matplotlib.figure import Figure  # pyplot would keep the figure and touch the host's GUI
@@ -198,6 +205,10 @@ def _moving_mean(values: tuple[float, ...], width: int) -> list[float]:
 def print_line(text: str) -> None:
     """Print a line of a run's report."""
     print(text, flush=True)  # noqa: T201  (a run's report)
+
+
+def tell_nobody(text: str) -> None:
+    """Discard a line of a run's report."""
 
 
 Report = Callable[[str], None]

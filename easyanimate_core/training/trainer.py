@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
+import signal
+import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import dataloader
 
 from ..console import prepare_streams
-from ..errors import EasyAnimateError, HeldError, InputError
+from ..errors import EasyAnimateError, HeldError, InputError, PrecisionError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
@@ -22,13 +24,17 @@ from .claim import record
 from .config import TrainConfig
 from .data.buckets import Draw
 from .data.loading import Lost
+from .interrupts import Interrupts
 from .optimizers import SHARDED, make_optimizer, make_schedule
+from .samples import SAMPLES, Samples
+from .saved_loras import LORAS, SavedLoras
 from .state.average import Average, take_apart
 from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
-from .strategies.base import Batch, Strategy, Weights
+from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
 from .tracking import Log, Means, Pace, Report, describe, print_line
+from .watch import Watch
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,7 +62,11 @@ class Trainer:
         self._progress = progress
         self._sharded = accelerator.distributed_type.value in SHARDED
         self._report = report if accelerator.is_main_process else lambda _: None
+        self._watch = progress if isinstance(progress, Watch) else None
         self._checkpoints = Checkpoints(config.output / STATES, config.run.keep, origin)
+        self._loras = SavedLoras(config.output / LORAS, config.run.keep_loras)
+        self._samples = Samples(config.output / SAMPLES, config.data.fps)
+        self._can_sample = True
         self._networks: dict[str, nn.Module] = {}
         self._optimizers: dict[str, Any] = {}
         self._schedules: dict[str, Any] = {}
@@ -80,7 +90,7 @@ class Trainer:
 
         Raises `HeldError` at the end if another program has an earlier result open.
         """
-        run = self._config.run
+        run, every = self._config.run, self._config.sample.every
         resumed = self._checkpoints.load_latest(self._state)
         step = resumed.step
         if step:
@@ -93,12 +103,16 @@ class Trainer:
         batches = self._batches(step * run.accumulate)
         self._progress("train", step, run.steps)
         means = Means()
-        with _ended_workers_told(self._config.data.workers):
+        with _ended_workers_told(self._config.data.workers), Interrupts() as interrupts:
             while step < run.steps:
                 means.add(self._step(batches, pace))
                 self._tell(self._strategy.lost.news())
                 step += 1
-                if log is not None and (step % run.log_every == 0 or step == run.steps):
+                stopped = self._stopped(step, interrupts)
+                last = step == run.steps or stopped is not None
+                sampled = bool(every) and (step % every == 0 or last)
+                saved = step % run.save_every == 0 or last or sampled
+                if log is not None and (step % run.log_every == 0 or saved):
                     row = means.take()
                     row["learning_rate"] = next(iter(self._schedules.values())).get_last_lr()[0]
                     row |= pace.figures(step)
@@ -106,12 +120,98 @@ class Trainer:
                     self._tell(log.add(step, row))
                     self._accelerator.log(row, step=step)
                     self._report(describe(step, run.steps, row))
-                if step % run.save_every == 0 or step == run.steps:
-                    self._tell(self._checkpoints.save(self._state, step))
-                if run.validate_every and (step % run.validate_every == 0 or step == run.steps):
+                if saved:
+                    self._save(step)
+                if stopped is not None:
+                    raise stopped
+                if run.validate_every and (step % run.validate_every == 0 or last):
                     self._validate(step, log)
-                self._progress("train", step, run.steps)
-        return self._finish(log)
+                if sampled:
+                    self._sample(step, interrupts)
+        return self._finish(log, step)
+
+    def _stopped(self, step: int, interrupts: Interrupts) -> BaseException | None:
+        """What asks for an end after this step, the same in all processes."""
+        error: BaseException | None = None
+        try:
+            self._progress("train", step, self._config.run.steps)
+        except BaseException as raised:
+            error = raised
+        return self._agreed(error, step, interrupts)
+
+    def _agreed(
+        self, error: BaseException | None, step: int, interrupts: Interrupts
+    ) -> BaseException | None:
+        """This process's error, or an interruption if a signal or another process asks for it."""
+        asked = error is not None or interrupts.asked
+        if self._accelerator.num_processes > 1:
+            count = torch.tensor(int(asked), device=self._accelerator.device)
+            asked = bool(self._accelerator.reduce(count, "sum"))
+        if not asked:
+            return None
+        return error or interrupts.interruption(self._interrupted(step))
+
+    def _interrupted(self, step: int) -> str:
+        lora = self._config.model.lora is not None
+        kept = f"; the LoRA so far is {self._loras.path(step)}" if lora else ""
+        return (
+            f"Step {step} of {self._config.run.steps} is finished and saved in "
+            f"{self._config.output}{kept}. The same command resumes from it."
+        )
+
+    def _save(self, step: int) -> None:
+        """Write the state, and the LoRA as it is by then."""
+        self._tell(self._checkpoints.save(self._state, step))
+        if self._config.model.lora is None:
+            return
+        (name,) = self._networks
+        weights = self._state.weights(name)
+        if self._accelerator.is_main_process:
+            strategy = cast("SamplingStrategy", self._strategy)
+            path, notes = self._loras.save(
+                step, lambda file: strategy.write_lora(weights, file, step)
+            )
+            self._tell(notes)
+            if self._watch is not None:
+                self._watch.saved(step, path)
+        self._accelerator.wait_for_everyone()
+
+    def _sample(self, step: int, interrupts: Interrupts) -> None:
+        """Let the weights make something, which every process of a sharded network must do."""
+
+        def progress(stage: str, done: int, total: int) -> None:
+            if interrupts.asked and not self._sharded:  # processes of a shard must stay together
+                raise interrupts.interruption(self._interrupted(step))
+            self._progress(stage, done, total)
+
+        main = self._accelerator.is_main_process
+        error: BaseException | None = None
+        if self._can_sample and (main or self._sharded):
+            try:
+                self._make_sample(step, progress, main=main)
+            except BaseException as raised:
+                error = raised
+        stopped = self._agreed(error, step, interrupts)
+        if stopped is not None:
+            raise stopped
+
+    def _make_sample(self, step: int, progress: Progress, *, main: bool) -> None:
+        began = time.perf_counter()
+        strategy = cast("SamplingStrategy", self._strategy)
+        try:
+            with self._averaged(), torch.no_grad(), self._autocast():
+                prompt, frames = strategy.sample(self._plain_networks(), progress)
+        except (PrecisionError, torch.OutOfMemoryError) as error:  # of no importance for the rest
+            self._can_sample = isinstance(error, PrecisionError)
+            said = str(error) if self._can_sample else "the memory is too small for samples."
+            self._report(f"note: No sample after step {step}: {said}")
+            return
+        if main:
+            path, sheet = self._samples.keep(step, prompt, frames)
+            self._samples.count(time.perf_counter() - began)
+            self._report(f"sample after step {step}: {path}")
+            if self._watch is not None:
+                self._watch.sampled(step, sheet)
 
     def _step(self, batches: Iterator[Batch], pace: Pace) -> dict[str, Tensor]:
         """One optimiser step of every network; returns metrics averaged over batches and ranks."""
@@ -189,7 +289,7 @@ class Trainer:
             self._tell(log.draw())
         self._accelerator.wait_for_everyone()
 
-    def _finish(self, log: Log | None) -> list[Path]:
+    def _finish(self, log: Log | None, step: int) -> list[Path]:
         from accelerate.utils import gather_object
 
         paths: list[Path] = []
@@ -199,11 +299,13 @@ class Trainer:
             weights = {n: self._accelerator.get_state_dict(x) for n, x in self._networks.items()}
             if log is not None:
                 try:
-                    paths = self._write_result(weights)
+                    paths = self._write_result(weights, step)
                 except HeldError as error:
                     held = error
         if log is not None:
             self._tell(log.draw())
+            for line in self._samples.lines():
+                self._report(line)
         self._tell(Lost.summary(gather_object([self._strategy.lost])))
         self._accelerator.wait_for_everyone()
         self._accelerator.end_training()
@@ -211,11 +313,11 @@ class Trainer:
             raise held
         return paths
 
-    def _write_result(self, weights: Mapping[str, Weights]) -> list[Path]:
+    def _write_result(self, weights: Mapping[str, Weights], step: int) -> list[Path]:
         """Write the result to its folder, replacing one of fewer steps."""
         final = self._config.output / "result"
         with atomic_folder(final, replace=True) as scratch:
-            written = self._strategy.write_result(self._plain_networks(), weights, scratch)
+            written = self._strategy.write_result(self._plain_networks(), weights, scratch, step)
         return [final / path.relative_to(scratch) for path in written]
 
     def _check_finite(
@@ -248,9 +350,10 @@ class Trainer:
 
 
 def _begin(worker: int) -> None:
-    """Initialise a worker of the loader."""
+    """Initialise a worker of the loader; Ctrl-C, which reaches it too, is the run's to follow."""
     del worker
     prepare_streams()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class _Reader(torch.utils.data.Dataset[Any]):

@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
-from ..conditioning.condition import Condition
-from ..errors import HeldError, PrecisionError
+from ..errors import PrecisionError
 from ..media import contact_sheet, write_mp4, write_png
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
-from ..pipeline import decode_latents, sample_latents
+from ..pipeline import decode_latents
 from ..progress import silent
-from ..sampling import DEFAULT_SCHEDULER, Guidance, SamplingRun, draw_noise, make_schedule
 from ..text import TextStates
 from .config import ValidationConfig
+from .samples import sampled_latents
+from .written import write_shown
 
 logger = logging.getLogger(__name__)
 
@@ -44,25 +43,17 @@ def make_videos(
     The image is `path`, and the videos are written next to it; without a path, nothing is written.
     A clip with values that are not finite is left out and logged.
     """
-    device = next(transformer.parameters()).device
     strips = []
     for number, (caption, latents, channels, text) in enumerate(rows):
         assert text is not None
-        generators = [torch.Generator().manual_seed(number)]
-        schedule = make_schedule(
-            DEFAULT_SCHEDULER[transformer.config.version],
-            dict(scheduler_config),
-            steps=config.steps,
-            strength=1.0,
-            device=device,
-        )
         try:
-            made = sample_latents(
+            made = sampled_latents(
                 transformer,
-                SamplingRun(schedule, Guidance(config.guidance), generators),
-                text=(unconditional, text),
-                condition=Condition(channels, None),
-                noise=draw_noise(latents.shape[1:], generators).to(device),
+                (unconditional, text),
+                channels,
+                tuple(latents.shape[1:]),
+                (config, scheduler_config),
+                seed=number,
             )
         except PrecisionError as error:  # training continues, so no traceback is needed
             logger.error("Clip %d of the validation is left out: %s", number, error)  # noqa: TRY400
@@ -77,14 +68,3 @@ def make_videos(
             write_shown(partial(write_mp4, file, frames, fps=fps))
     if path is not None and strips:
         write_shown(lambda: write_png(path, contact_sheet(strips, columns=_SHOWN_FRAMES)))
-
-
-def write_shown(write: Callable[[], object]) -> None:
-    """Call `write`; if another program has the old file open, log it and continue the run."""
-    said = ""
-    try:
-        write()
-    except HeldError as error:
-        said = str(error)
-    if said:
-        logger.error(said)

@@ -40,7 +40,8 @@ def with_lora(
         )
     factors = BlockStrengths.parse(blocks)
     factors.check(info.transformer.num_layers)
-    read = read_lora(Lora(file, strength, blocks, partial), _matrix_shapes(model))
+    base = (info.transformer.version, info.transformer.head)
+    read = read_lora(Lora(file, strength, blocks, partial), _matrix_shapes(model), base)
     tensors: dict[str, Tensor] = {}
     for module, layer in read.layers.items():
         tensors |= {f"{module}.{name}": tensor for name, tensor in _for_comfyui(layer).items()}
@@ -58,7 +59,8 @@ def with_lora(
         if factor:
             changed.add(module)
     _check_taken(file, read.layers, patches)
-    return patched, _report(read.report(len(changed)), factors)
+    matched = _report(read.report(len(changed)), factors)
+    return patched, "\n".join([matched, *read.card.lines()])
 
 
 def _matrix_shapes(model: Any) -> dict[str, tuple[int, ...]]:

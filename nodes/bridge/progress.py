@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import comfy.model_management
 import comfy.utils
+from PIL import Image
 
 
 class NodeProgress:
@@ -22,3 +23,8 @@ class NodeProgress:
         if self._bar is None or stage != self._stage:
             self._bar, self._stage = comfy.utils.ProgressBar(total), stage
         self._bar.update_absolute(done, total)
+
+    def show(self, picture: Image.Image) -> None:
+        """Show a picture on the running node, as live previews are, until the next one."""
+        if self._bar is not None:
+            self._bar.update_absolute(self._bar.current, preview=("JPEG", picture, None))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from pathlib import Path
 from typing import Any
 
 import comfy.model_management
 import folder_paths
+from PIL import Image
 
 from ...easyanimate_core.errors import HeldError, InputError, MediaError
 from ...easyanimate_core.files import (
@@ -17,8 +19,11 @@ from ...easyanimate_core.files import (
     temporary_cache,
 )
 from ...easyanimate_core.files.names import file_stem, free_name
+from . import notes
 from .paths import LORAS
 from .progress import NodeProgress
+
+_LOG = logging.getLogger(__name__)
 
 #: Inside the pack's cache folder: states of runs, and the cache of latents and captions.
 WORK_FOLDER = "training"
@@ -27,8 +32,37 @@ OLD_FOLDER = "EasyAnimate_training"
 ENDING = ".safetensors"
 
 
-def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
-    """Train a `LoraJob` and save the LoRA in ComfyUI's first LoRA folder.
+class NodeWatch:
+    """The node as the host of a run: it shows its lines and samples and remembers the last LoRA."""
+
+    def __init__(self, node_id: str | None) -> None:
+        self.last: tuple[int, Path] | None = None
+        self._node_id = node_id
+        self._progress = NodeProgress()
+        self._lines: list[str] = []
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Report `done` of `total` units of `stage`."""
+        self._progress(stage, done, total)
+
+    def tell(self, line: str, *, first: bool = False) -> None:
+        """Show a line of the run after the others, or before them."""
+        self._lines.insert(0 if first else len(self._lines), line)
+        notes.show(self._node_id, "\n".join(self._lines))
+
+    def saved(self, step: int, lora: Path) -> None:
+        """Remember the LoRA."""
+        self.last = step, lora
+
+    def sampled(self, step: int, sheet: Any) -> None:
+        """Show the sample."""
+        del step  # it is written on the sheet
+        picture = sheet[0].clamp(0, 1).mul(255).round().byte().cpu().numpy()
+        self._progress.show(Image.fromarray(picture))
+
+
+def train_and_save(job: Any, name: str, node_id: str | None) -> tuple[str, Any, str]:
+    """Train a `LoraJob` and save the LoRA in ComfyUI's first LoRA folder, if it is cancelled too.
 
     All models that ComfyUI has on the GPU are unloaded first. Existing files are never replaced:
     the name gets a number. Returns the file's name, the curves and the report.
@@ -45,17 +79,23 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
     comfy.model_management.soft_empty_cache()
     on_card = device.type != "cpu"
     fits = on_card and comfy.model_management.should_use_bf16(device)
+    watch = NodeWatch(node_id)
     try:
         result = train_lora(
             job,
             work,
             precision="bf16" if fits else "no",
             cpu=not on_card,
-            progress=NodeProgress(),
+            progress=watch,
+            report=watch.tell,
         )
+    except comfy.model_management.InterruptProcessingException:
+        if watch.last is not None:
+            _keep_cancelled(watch, stem, job.steps)
+        raise
     finally:
         comfy.model_management.soft_empty_cache()
-    file, held = _copy(result.file, Path(folder_paths.get_folder_paths(LORAS)[0]), stem)
+    file, held = _copy(result.file, stem)
     lines = [str(file), result.report, *held]
     old = Path(folder_paths.get_output_directory()) / OLD_FOLDER
     if old.is_dir():
@@ -63,6 +103,18 @@ def train_and_save(job: Any, name: str) -> tuple[str, Any, str]:
     if note is not None:
         lines.append(note)
     return file.name, result.curves, "\n".join(lines)
+
+
+def _keep_cancelled(watch: NodeWatch, stem: str, steps: int) -> None:
+    """Save the LoRA of a cancelled run under a name with its step."""
+    assert watch.last is not None
+    step, lora = watch.last
+    file, held = _copy(lora, f"{stem}_step{step}")
+    said = f"Cancelled after step {step} of {steps}. The LoRA so far is {file}. "
+    said += "Run it again with the same images and settings to resume."
+    for line in (*held, said):
+        watch.tell(line, first=True)
+        _LOG.info("%s", line)
 
 
 def is_name(name: str | None) -> bool | str:
@@ -106,11 +158,12 @@ def work_folder() -> tuple[Path, str | None]:
     return folder, None
 
 
-def _copy(trained: Path, folder: Path, stem: str) -> tuple[Path, list[str]]:
-    """Copy atomically to `stem.safetensors` in `folder`, or `stem_2.safetensors` and so on.
+def _copy(trained: Path, stem: str) -> tuple[Path, list[str]]:
+    """Copy atomically to ComfyUI's first LoRA folder: `stem.safetensors`, `stem_2.safetensors` ...
 
     Also returns notes, in case a virus scanner forced yet another name.
     """
+    folder = Path(folder_paths.get_folder_paths(LORAS)[0])
     taken = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     path = folder / free_name(stem, ENDING, taken)
     try:

@@ -22,17 +22,23 @@ OPEN = """async (workflow) => {
 }"""
 
 
-def first_trial():
-    """The first workflow with the small model whose app shows a prompt."""
-    small = tuple(small_model.NAMES)
-    return next(w for w in APPS.values() if any(f'"{name}"' in json.dumps(w) for name in small))
+#: Those with the small model: the first is run by continuous integration.
+TRIALS = [
+    pytest.param(name, marks=[pytest.mark.campaign] * (number > 0), id=name)
+    for number, name in enumerate(
+        name
+        for name, workflow in APPS.items()
+        if any(f'"{small}"' in json.dumps(workflow) for small in small_model.NAMES)
+    )
+]
 
 
 @pytest.mark.newest_frontend
 @pytest.mark.skipif(not small_model.is_installed(), reason="the small model is not there")
-def test_run_shows_the_video(app_page, tmp_path):
+@pytest.mark.parametrize("trial", TRIALS)
+def test_run_shows_the_video(app_page, tmp_path, trial):
     tab = app_page.page
-    app_page.open_workflow(first_trial())
+    app_page.open_workflow(APPS[trial])
     tab.get_by_label("Enter app mode").first.click()
     prompt = tab.get_by_test_id("app-mode-widget-item").locator("textarea")
     prompt.first.fill("A small blue square moves right on plain grey.")

@@ -107,23 +107,49 @@ def check_loader_of_model_and_clip(server, prompt, wanted):
         assert "NOT LOADED" not in said
 
 
-def test_cancel_ends_it_and_the_next_run_goes_on(comfy_server):
+def test_cancel_leaves_a_lora_and_the_next_run_goes_on(comfy_server):
     before = loras(comfy_server)
     run = comfy_server.submit(training(steps=1000, name="fox_long"))
     while True:
         message = run.until("progress")
-        if message["type"] != "progress" or message["data"]["value"] >= 51:
+        if message["type"] != "progress" or message["data"]["value"] >= 5:
             break
     comfy_server.interrupt()
     with pytest.raises(PromptError) as error:
         run.finish()
     assert error.value.kind == "execution_interrupted"
-    assert loras(comfy_server) == before
-    (state,) = comfy_server.base.glob("cache/training/*/checkpoints/step-*[1-9]0")
-    step = int(state.name.removeprefix("step-"))
+    (left,) = set(loras(comfy_server)) - set(before)
+    step = int(left.removeprefix("fox_long_step").removesuffix(".safetensors"))
+    (state,) = comfy_server.base.glob(f"cache/training/*/checkpoints/step-{step:08d}")
+    prompt = text_to_video(lora=1.0, steps=2, frames=5)
+    prompt["lora"]["inputs"]["lora"] = left
+    prompt["shown"] = node("PreviewAny", source=["lora", 1])
+    history = comfy_server.run_prompt(prompt)
+    assert torch.isfinite(latents(history)).all()
+    (text,) = history.outputs["shown"]["text"]
+    assert "Trigger: a grey wall" in text
+    assert f"steps {step}" in text
     said = report_of(comfy_server.run_prompt(training(steps=step + 1, name="fox_long")))
     assert f"Resuming after step {step}." in said
-    assert loras(comfy_server) == sorted([*before, "fox_long.safetensors"])
+    assert loras(comfy_server) == sorted([*before, left, "fox_long.safetensors"])
+
+    # Fewer steps than done are refused: steps cannot be taken back.
+    with pytest.raises(PromptError) as error:
+        comfy_server.run_prompt(training(steps=step - 1, name="fox_few"))
+    assert f"has done {step + 1} steps" in str(error.value)
+
+
+def test_samples_are_shown_while_it_trains_and_kept(comfy_server):
+    settings = {"sample_every": 2, "sample_prompt": "a red fox", "seed": 5, "name": "fox_shown"}
+    history = comfy_server.run_prompt(training(steps=4, **settings))
+    assert len(history.previews) == 2
+    said = report_of(history)
+    (folder,) = {path.parent for path in comfy_server.base.glob("cache/training/*/samples/*.png")}
+    assert sorted(path.name for path in folder.glob("*.png")) == [
+        "step-00000002.png", "step-00000004.png"
+    ]  # fmt: skip
+    assert f"Samples: 2 in {folder}; they took " in said
+    assert "% of the time" in said
 
 
 class Attack:
@@ -220,3 +246,39 @@ def test_states_lie_where_no_request_reaches(comfy_python, tmp_path):
 
 def test_nothing_of_training_is_imported_at_start(comfy_python):
     assert run_script(comfy_python, "start.py") == {"imported": []}
+
+
+#: The pictures that a person sees on the training node, in both renderers.
+PICTURES = """() => {
+  const node = app.graph._nodes.find(({ type }) => type === 'EasyAnimateTrainLora')
+  const drawn = document.querySelectorAll(`[data-node-id="${node.id}"] img`)
+  return (node.imgs?.length ?? 0) + drawn.length
+}"""
+NOTE = """() => app.graph._nodes.flatMap((node) => {
+  const element = node.widgets?.find(({ name }) => name === 'note')?.element
+  return element && node.type === 'EasyAnimateTrainLora' ? [element.textContent] : []
+}).join()"""
+
+
+@pytest.mark.parametrize("drawn", ["canvas", "vue"])
+def test_a_sample_is_seen_on_the_node_and_cancel_says_what_is_left(
+    comfy_server, browser_page, drawn, tmp_path
+):
+    page = browser_page.page
+    prompt = training(
+        steps=5000, name=f"fox_{drawn}", seed=7, sample_every=2, sample_prompt="a red fox"
+    )
+    browser_page.set_setting("Comfy.VueNodes.Enabled", drawn == "vue")
+    try:
+        browser_page.open_prompt({name: prompt[name] for name in ("images", "train")})
+        page.evaluate("() => app.queuePrompt(0)")
+        page.wait_for_function(f"({PICTURES})() > 0", timeout=240_000)
+        page.wait_for_timeout(1000)
+        browser_page.screenshot(tmp_path / f"{drawn}.png")
+        comfy_server.interrupt()
+        page.wait_for_function(f"({NOTE})().includes('Cancelled after step ')", timeout=120_000)
+        browser_page.screenshot(tmp_path / f"{drawn}-cancelled.png")
+    finally:
+        comfy_server.interrupt()
+        browser_page.set_setting("Comfy.VueNodes.Enabled", False)
+    assert f"fox_{drawn}_step" in page.evaluate(NOTE).splitlines()[0]

@@ -10,7 +10,7 @@ from easyanimate_core.media import write_mp4, write_png
 from easyanimate_core.models.specs import Head
 from easyanimate_core.text import Cut, cut_of
 from easyanimate_core.training.account import Facts, account_of, common_words, words_of
-from easyanimate_core.training.config import parse_config, read_config
+from easyanimate_core.training.config import read_config
 from easyanimate_core.training.data.buckets import Batches, shapes_for
 from easyanimate_core.training.data.records import Record, Sample
 from easyanimate_core.training.doubts import doubts_of
@@ -220,7 +220,7 @@ def dataset(tmp_path):
         rows.append({"file_path": f"{seed}.mp4", "text": f"ohwx {seed}"})
     write_png(tmp_path / "p.png", pixels(3, height=64, width=64))
     rows.append({"file_path": "p.png", "text": "ohwx still", "type": "image"})
-    (tmp_path / "train.json").write_text(json.dumps(rows))
+    (tmp_path / "train.json").write_text(json.dumps(rows), encoding="utf-8")
     return tmp_path
 
 
@@ -244,14 +244,9 @@ def test_a_run_says_it_first_and_keeps_it(checkpoint, dataset):
     kept = (dataset / "run" / "account.txt").read_text(encoding="utf-8")
     assert kept == "\n".join(said[:first_step]) + "\n"
     again = []
-    run_training(replace_steps(wanted, 3), report=again.append)
+    more = wanted_run(dataset, checkpoint(V5_1, Head.T2V), run__steps=3)
+    run_training(more, report=again.append)
     assert again[0].startswith("What will be trained:")
-
-
-def replace_steps(wanted, steps):
-    return parse_config(
-        wanted.model_dump(mode="json") | {"run": {**wanted.run.model_dump(), "steps": steps}}
-    )
 
 
 def test_a_dry_run_says_it_and_starts_nothing(checkpoint, dataset):

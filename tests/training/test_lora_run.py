@@ -74,8 +74,8 @@ def test_a_stopped_job_goes_on_and_other_jobs_begin_anew(job, tmp_path, monkeypa
     said = train_lora(
         long, tmp_path, progress=lambda stage, done, _: began.append((stage, done))
     ).report
-    assert began[0] == ("train", 2)  # captions are known
-    assert "Resuming after step 2." in said
+    assert began[0] == ("train", 3)  # captions are known
+    assert "Resuming after step 3." in said
     for changes in ({"seed": 2}, {"captions": "other"}, {"pictures": 1 - job.pictures}):
         assert "Resuming" not in train_lora(replace(job, steps=1, **changes), tmp_path).report
     runs = [path.parent for path in tmp_path.glob("*/config.json")]

@@ -93,7 +93,7 @@ def test_an_exception_from_the_progress_stops_the_run_and_it_goes_on(folder, tmp
     assert not (tmp_path / "stopped" / "result").exists()
     said = []
     (result,) = run_training(wanted, report=said.append)
-    assert "Resuming after step 4." in said
+    assert "Resuming after step 5." in said
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
     ours, whole = load_file(result), load_file(tmp_path / "whole" / "result" / "lora.safetensors")
     assert all(torch.equal(ours[name], whole[name]) for name in whole)

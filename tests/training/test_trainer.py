@@ -123,7 +123,7 @@ class Lines:
         error = (networks[name](batch.content) - batch.content.mean(1, keepdim=True)).square()
         return Losses(error.mean(), {f"{name}_loss": error.mean()})
 
-    def write_result(self, networks, weights, folder):  # noqa: ARG002
+    def write_result(self, networks, weights, folder, step):  # noqa: ARG002
         return []
 
 
@@ -254,7 +254,7 @@ def test_a_lora_file_acts_as_the_branches_that_were_trained(pipeline, tmp_path, 
     trained = velocity(network)
     assert (trained - plain).abs().max() > 1e-3
     path = tmp_path / "lora.safetensors"
-    write_lora(network.state_dict(), wanted, path)
+    write_lora(network.state_dict(), wanted, {"format": "pt"}, path)
     network = transformer(pipeline, version)
     shapes = {
         name.removesuffix(".weight"): tuple(p.shape)
@@ -270,7 +270,7 @@ def test_a_lora_file_acts_as_the_branches_that_were_trained(pipeline, tmp_path, 
 def test_a_lora_file_has_names_that_every_reader_knows(pipeline, tmp_path):
     network = transformer(pipeline)
     wanted, changed = drawn_lora(network, ("attention",))
-    write_lora(network.state_dict(), wanted, tmp_path / "lora.safetensors")
+    write_lora(network.state_dict(), wanted, {"format": "pt"}, tmp_path / "lora.safetensors")
     tensors = load_file(tmp_path / "lora.safetensors")
     first = "lora_unet_transformer_blocks_0_attn1_to_q"
     assert {name for name in tensors if name.startswith(f"{first}.")} == {

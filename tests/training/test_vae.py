@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -58,12 +59,13 @@ def test_crops_hold_the_bodies_as_often_as_asked(folder, tmp_path):
     assert shares[0] < shares[1] == 1
 
 
+def without_masks(load, shape, start=0):
+    return replace(load(shape, start), masks=None)
+
+
 def test_crops_about_masks_need_clips_that_have_them(folder, tmp_path):
     wanted = config(tmp_path, folder, task="vae", data__crop=CROP, data__crop_masks=0.7)
-    records = [
-        replace(record, load=lambda shape, load=record.load: replace(load(shape), masks=None))
-        for record in clips()
-    ]
+    records = [replace(record, load=partial(without_masks, record.load)) for record in clips()]
     with pytest.raises(InputError, match=r"crop_masks is 0\.7.*no masks.*Set it to 0"):
         batch_of(strategy_of(wanted, records))
 

@@ -28,7 +28,7 @@ PADDING, GAP = 20, 30
 #: Width and minimum height of nodes: what every frontend needs in either renderer once the node has
 #: reported on its run and shows its preview (`tests/comfy/test_layout.py` measures it).
 SIZES = {
-    NOTE: (380, 200),
+    NOTE: (400, 200),
     "CLIPTextEncode": (360, 170),
     "ContextWindowsManual": (400, 410),
     "CreateVideo": (340, 116),
@@ -47,7 +47,7 @@ SIZES = {
     "EasyAnimatePreprocess": (300, 324),
     "EasyAnimateSampler": (360, 626),
     "EasyAnimateTextEncode": (360, 300),
-    "EasyAnimateTrainLora": (360, 460),
+    "EasyAnimateTrainLora": (360, 560),
     "EasyAnimateTrajectory": (420, 900),
     "EasyAnimateVideoToVideo": (340, 324),
     "EmptyImage": (300, 160),
@@ -63,8 +63,8 @@ SIZES = {
     "VHS_LoadVideo": (300, 570),
     "VHS_VideoCombine": (340, 600),
 }
-#: Height of nodes that grow with a video as tall as a phone's, at the width above. They are the last
-#: of their columns, in groups with this room.
+#: Height of nodes that grow with a video as tall as a phone's, at the width above. They are the
+#: last of their columns, in groups with this room.
 GROWN = {
     "LoadVideo": 615,
     "SaveVideo": 710,
@@ -183,7 +183,7 @@ class Group:
         left = x + PADDING
         for column, natural in zip(self.columns, self.widths, strict=True):
             room = height - GROUP_TITLE - PADDING + GAP
-            room -= sum(TITLE + node.size[1] + GAP for node in column)
+            room -= sum(TITLE + node.room + GAP for node in column)
             elastic = [node for node in column if node.schema.type in ELASTIC]
             top = y + GROUP_TITLE
             for node in column:

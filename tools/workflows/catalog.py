@@ -346,9 +346,9 @@ LORAS = (
         "A photograph of sks on a wooden table by a window. The camera slowly moves closer.",
         (
             Said(
-                "The file is saved in **models/loras** and never replaced. *Cancel* keeps the "
-                "state; the same settings resume from it, and so do more *steps*.",
-                "文件保存在 **models/loras**，从不覆盖。*取消*会保留状态；"
+                "The file is saved in **models/loras** and never replaced. *Cancel* saves the LoRA "
+                "so far; the same settings resume from it, and so do more *steps*.",
+                "文件保存在 **models/loras**，从不覆盖。*取消*会保存此时的 LoRA；"
                 "相同的设置或更多的 *steps* 从中继续。",
             ),
             Said(

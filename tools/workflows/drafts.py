@@ -33,7 +33,7 @@ class Form(Enum):
 
 @dataclass(frozen=True)
 class Clip:
-    """A source clip: its frames, their rate if a node outputs it, and its nodes, the one that shows it last."""
+    """A source clip: frames, their rate if a node outputs it, and its nodes, the loader last."""
 
     images: Output
     rate: dict[str, Output]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +15,11 @@ from .drafts import ABOUT, READ_ME, Draft, Form
 from .notes import MEMORY_TIP, MORE_TIPS, SEED_TIP, SIZE_TIP, BuiltIn, Weights, note
 from .schemas import NOTE, Schema
 from .words import Said
+
+#: A note in Nodes 2.0 of some frontends is as tall as its text: characters per line at the note's
+#: width, the height of a line, and what a paragraph adds.
+_LINE, _LINE_HEIGHT, _PARAGRAPH_HEIGHT = 53, 7, 23
+_ADDRESS = re.compile(r"\]\(.*?\)")
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class Mode:
         canvas = Canvas(self.name, schemas)
         text = note(self.heading, self.about, self.weights.said(), self.todo, self.all_tips)
         read_me = canvas.add(NOTE, title=READ_ME, text=text)
+        read_me.size = (read_me.size[0], _height_of(text.en))
         prefix = f"EasyAnimate/{self.heading.en.lower().replace(' ', '_')}"
         draft = Draft(canvas, self.form, weights=self.weights, text=self.prompt, prefix=prefix)
         first, *others = self.build(draft)
@@ -55,3 +63,10 @@ class Mode:
             left_out = app_mode.FIXED if isinstance(self.weights, BuiltIn) else ()
             canvas.extra = app_mode.describe(canvas.nodes, left_out)
         return canvas.to_json()
+
+
+def _height_of(text: str) -> int:
+    """The height that a note needs."""
+    paragraphs = [line for line in _ADDRESS.sub("]", text).splitlines() if line]
+    lines = sum(math.ceil(len(paragraph) / _LINE) for paragraph in paragraphs)
+    return _LINE_HEIGHT * lines + _PARAGRAPH_HEIGHT * len(paragraphs)

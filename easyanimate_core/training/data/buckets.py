@@ -80,9 +80,9 @@ def parts_used(record: Record, lengths: Sequence[int]) -> list[tuple[int, int]]:
     parts: list[tuple[int, int]] = []
     for start, end in sorted((s, s + n) for n in fitting for s in windows_of(record, n)):
         if parts and start <= parts[-1][1]:
-            start, before = parts.pop()
-            end = max(end, before)
-        parts.append((start, end))
+            parts[-1] = (parts[-1][0], max(parts[-1][1], end))
+        else:
+            parts.append((start, end))
     return parts
 
 
@@ -92,7 +92,7 @@ def seconds_used(record: Record, shapes: Sequence[Shape]) -> float:
     return record.seconds * used / record.frames
 
 
-def remedy_for(record: Record, tokens: Sequence[int], lengths: Sequence[int]) -> str:
+def remedy_for(record: Record, lengths: Sequence[int]) -> str:
     """What would give a clip without shapes one."""
     if min(record.height, record.width) < SIZE_MULTIPLE:
         return f"sides must have at least {SIZE_MULTIPLE} pixels"

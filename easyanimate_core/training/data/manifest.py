@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ...errors import InputError, MediaError
+from ...errors import EasyAnimateError, InputError, MediaError, counted
 from ...files import (
     DATASET_BYTES,
     TEXT,
@@ -16,16 +16,24 @@ from ...files import (
     foreign_system,
     is_file,
     named_path,
+    one_of,
     optional,
     path_below,
     read_json,
     short,
+    whole,
 )
 from ...media import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
     Fit,
+    NotAPictureError,
+    PictureFacts,
+    VideoFacts,
     align_clip,
     damaged,
     ground_of_lines,
+    picture_facts,
     read_facts,
     read_still,
     read_video,
@@ -33,27 +41,60 @@ from ...media import (
     resize_lines,
 )
 from ...paths.camera import read_camera_file
+from ...progress import Progress, silent
+from .cache import digest, digest_of_media
+from .kohya import MOST_REPEATS, numbered_folder
 from .records import Record, Sample, Shape
+from .texts import caption_beside, caption_in, path_in, some, text_in
+from .threads import in_threads
 
 _KINDS = ("video", "image")
 _RULES = {
+    "type": one_of(*_KINDS),
     "control_file_path": optional(TEXT),
     "camera_file_path": optional(TEXT),
-    "text": optional(TEXT),
+    "repeats": whole(1, MOST_REPEATS),
 }
+_PATHS = ("file_path", "control_file_path", "camera_file_path")
+#: How many faults an error lists.
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A valid entry; `kind` is empty where the file decides."""
+
+    number: int
+    name: str
+    paths: Mapping[str, Path]
+    kind: str
+    text: str
+    repeats: int
+    is_counted: bool
+
+    @property
+    def file(self) -> Path:
+        return self.paths["file_path"]
 
 
 def manifest_records(
-    manifest: Path, root: Path | None, *, fps: float, report: Callable[[str], None]
+    manifest: Path,
+    root: Path | None,
+    *,
+    fps: float,
+    report: Callable[[str], None],
+    progress: Progress = silent,
+    captioned: bool = True,
 ) -> list[Record]:
     """Read a manifest and the headers of its files, but not their frames.
 
-    An entry has `file_path`, `text` and `type` ("video" or "image"), and may have
-    `control_file_path` and `camera_file_path`. Paths are relative to `root`, or to the manifest's
-    folder. Clips are sampled at `fps`.
+    An entry has `file_path` and, if `captioned`, `text`. It may have `type` ("video" or "image"),
+    `control_file_path`, `camera_file_path` and `repeats`. Paths are relative to `root`, or to the
+    manifest's folder. Clips are sampled at `fps`. Reports the stage "read".
 
     Clips and images that cannot be read are left out and listed through `report`, as are the
-    changes made to others so that they look as a player shows them.
+    changes made to others so that they look as a player shows them, files that are named twice,
+    and caption files that say something else.
 
     Raises:
         InputError: The manifest is missing or malformed, or a file that it names is missing.
@@ -61,11 +102,11 @@ def manifest_records(
     """
     if not manifest.is_file():
         raise InputError(f"There is no manifest {manifest}. Write one with: prepare-data manifest.")
-    entries = read_json(manifest, list, error=InputError, limit=DATASET_BYTES)
-    if not entries:
+    values = read_json(manifest, list, error=InputError, limit=DATASET_BYTES)
+    if not values:
         raise InputError(f"{manifest} must contain a list of at least one clip.")
-    base = root or manifest.parent
-    found = [_record_or_fault(entry, n, base, fps) for n, entry in enumerate(entries, start=1)]
+    entries = _entries(values, root or manifest.parent, captioned=captioned)
+    found = in_threads(partial(_record_or_fault, fps), entries, "read", progress)
     records = [record for record in found if isinstance(record, Record)]
     unreadable = [fault for fault in found if isinstance(fault, str)]
     if not records:
@@ -76,49 +117,179 @@ def manifest_records(
             f"{len(unreadable)} of {len(entries)} files of {manifest} cannot be read and are left "
             f"out:\n  {left_out}"
         )
-    for record in records:
-        for note in record.notes:
-            report(f"{record.name}: {note}")
+    for line in [*_notes(records), *_repeated(records), *_uncounted(entries)]:
+        report(line)
+    if captioned:
+        for line in _stale(manifest, entries):
+            report(line)
     return records
 
 
-def _record_or_fault(entry: Any, number: int, base: Path, fps: float) -> Record | str:
+def _entries(values: list[Any], base: Path, *, captioned: bool) -> list[_Entry]:
+    """The entries of a manifest; raises `InputError` with the first faults."""
+    made = [_entry_or_fault(v, n, base, captioned=captioned) for n, v in enumerate(values, start=1)]
+    faults = [entry for entry in made if isinstance(entry, str)]
+    if faults:
+        more = len(faults) - _SHOWN
+        raise InputError(
+            "\n".join(faults[:_SHOWN]) + (f"\nand {more} more entries" if more > 0 else "")
+        )
+    return [entry for entry in made if isinstance(entry, _Entry)]
+
+
+def _entry_or_fault(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry | str:
     try:
-        return _record(entry, number, base, fps)
-    except MediaError as error:
+        return _entry(value, number, base, captioned=captioned)
+    except InputError as error:
         return str(error)
 
 
-def _record(entry: Any, number: int, base: Path, fps: float) -> Record:
-    if not isinstance(entry, Mapping) or not isinstance(entry.get("file_path"), str):
-        raise InputError(f"Entry {number} of the manifest is {short(entry)}; it needs a file_path.")
-    check_fields(entry, _RULES, f"Entry {number} of the manifest", InputError)
-    kind = entry.get("type", "video")
-    if kind not in _KINDS:
-        raise InputError(f"Entry {number}: type is {short(kind)}; it must be video or image.")
-    names = ("file_path", "control_file_path", "camera_file_path")
-    paths = {name: _place(entry[name], base, name, number) for name in names if entry.get(name)}
-    if "file_path" not in paths:
-        raise InputError(f"Entry {number} of the manifest has an empty file_path.")
-    stamps = [(str(p), p.stat().st_size, p.stat().st_mtime_ns) for p in paths.values()]
-    if kind == "image":
-        picture = read_still(paths["file_path"])
-        height, width = picture.size
-        frames, notes = 1, picture.notes
-    else:
-        facts = read_facts(paths["file_path"])
-        height, width = facts.height, facts.width
-        frames, notes = facts.frames_at(fps), facts.notes
-    return Record(
-        identity=repr(stamps),
-        captions=(entry.get("text") or "",),
-        frames=frames,
-        height=height,
-        width=width,
-        load=partial(_load, paths, kind, fps),
-        notes=notes,
-        name=entry["file_path"],
+def _entry(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry:
+    where = f"Entry {number} of the manifest"
+    name = path_in(value, where)
+    if not name:
+        raise InputError(f"{where} has an empty file_path.")
+    where += f" ({short(name)[1:-1]})"
+    check_fields(value, _RULES, where, InputError)
+    text = text_in(value, where) if captioned else ""
+    return _Entry(
+        number,
+        name,
+        {key: _place(value[key], base, key, number) for key in _PATHS if value.get(key)},
+        value.get("type", ""),
+        text,
+        value.get("repeats", 1),
+        "repeats" in value,
     )
+
+
+def _record_or_fault(fps: float, entry: _Entry) -> Record | str:
+    try:
+        return _record(entry, fps)
+    except MediaError as error:
+        other = "video" if entry.kind == "image" else "image"
+        is_other = entry.file.suffix.lower() in _SUFFIXES[other] and bool(entry.kind)
+        remedy = f' Its type is "{entry.kind}"; write "{other}".' if is_other else ""
+        return f"{error}{remedy}"
+
+
+_SUFFIXES = {"video": VIDEO_SUFFIXES, "image": PICTURE_SUFFIXES}
+
+
+def _record(entry: _Entry, fps: float) -> Record:
+    kind, facts = _facts(entry)
+    content = [(name, digest_of_media(path)) for name, path in entry.paths.items()]
+    frames, seconds, span, notes = 1, 0.0, None, facts.notes
+    if isinstance(facts, VideoFacts):
+        frames, seconds = facts.frames_at(fps), facts.seconds
+        span = _span(entry.paths, fps)
+    if span is not None and span < frames - 1:
+        notes = (
+            *notes,
+            f"what lies beside it ends after {span} of its {frames} frames; only those are trained "
+            "on.",
+        )
+    return Record(
+        identity=digest(kind, fps if kind == "video" else 0.0, content),
+        captions=(entry.text,),
+        frames=frames,
+        height=facts.height,
+        width=facts.width,
+        load=partial(_load, entry.paths, kind, fps),
+        notes=notes,
+        name=entry.name,
+        seconds=seconds,
+        repeats=entry.repeats,
+        span=span,
+    )
+
+
+def _span(paths: Mapping[str, Path], fps: float) -> int | None:
+    """Over how many frames a clip's control video and camera path extend; None without them."""
+    lengths = []
+    try:
+        if "control_file_path" in paths:
+            lengths.append(read_facts(paths["control_file_path"]).frames_at(fps))
+        if "camera_file_path" in paths:
+            lengths.append(len(read_camera_file(paths["camera_file_path"])))
+    except EasyAnimateError:
+        return None  # told by whoever reads it
+    return min(lengths, default=None)
+
+
+def _facts(entry: _Entry) -> tuple[str, PictureFacts | VideoFacts]:
+    """The kind of the file, if the entry does not say, and what its header says."""
+    if entry.kind == "image":
+        return "image", picture_facts(entry.file)
+    if not entry.kind and entry.file.suffix.lower() in PICTURE_SUFFIXES:
+        try:
+            return "image", picture_facts(entry.file)
+        except NotAPictureError:  # an animation
+            pass
+    return "video", read_facts(entry.file)
+
+
+def _notes(records: list[Record]) -> Iterator[str]:
+    """The changes made to files, each once, with the files that have it."""
+    names: dict[str, list[str]] = {}
+    for record in records:
+        for note in record.notes:
+            names.setdefault(note, []).append(record.name)
+    return (f"{some(own)}: {note}" for note, own in names.items())
+
+
+def _repeated(records: list[Record]) -> list[str]:
+    """A line about entries whose file an earlier entry has too, under whatever name."""
+    first: dict[str, str] = {}
+    again = [
+        f"{record.name} (as {first[record.identity]})"
+        for record in records
+        if first.setdefault(record.identity, record.name) is not record.name
+    ]
+    if not again:
+        return []
+    return [
+        f"{len(again)} of {len(records)} entries repeat the file of another, so it is drawn that "
+        f"much more often: {some(again)}."
+    ]
+
+
+def _uncounted(entries: list[_Entry]) -> list[str]:
+    """A line about folders whose names say repeats, where the entries do not."""
+    folders = dict(
+        found for e in entries if not e.is_counted and (found := numbered_folder(e.name))
+    )
+    if all(repeats == 1 for repeats in folders.values()):
+        return []
+    return [
+        f"Folders are named as for kohya's repeats ({some(list(folders))}), but the entries have "
+        "no repeats, so each file is drawn once per epoch. prepare-data manifest writes them, or "
+        'add "repeats": 10 to an entry.'
+    ]
+
+
+def _stale(manifest: Path, entries: list[_Entry]) -> list[str]:
+    """A line about caption files beside pictures and clips that the manifest does not follow."""
+    texts: dict[Path, list[str]] = {}
+    for entry in entries:
+        texts.setdefault(entry.file, []).append(entry.text.strip())
+    others = {entry.paths.get("camera_file_path") for entry in entries}
+    differ = []
+    for file, own in texts.items():
+        try:
+            beside = caption_beside(file)
+            said = "" if beside is None or beside in others else caption_in(beside)
+        except InputError:
+            continue
+        if beside is not None and said and said not in own:
+            differ.append(f"{beside.name} has {short(said)}, the manifest {short(own[0])}")
+    if not differ:
+        return []
+    return [
+        f"{counted(len(differ), 'caption file')} beside the clips differ from {manifest}, whose "
+        f"texts are trained: {some(differ)}. To train the files' texts, write the manifest again: "
+        "prepare-data caption DATA --from DATA, then prepare-data manifest."
+    ]
 
 
 def _place(path: str, base: Path, name: str, number: int) -> Path:

@@ -6,13 +6,10 @@ again every time, because they may have been fixed.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
 from ...errors import EasyAnimateError, InputError, MediaError
 from ...files import atomic_file, discard
@@ -21,21 +18,7 @@ from ...progress import Progress, silent
 from .buckets import parts_used
 from .cache import digest, tell_once
 from .records import Load, Record, Sample, Shape
-
-J = TypeVar("J")
-R = TypeVar("R")
-
-#: Files that are read at once, at most: a photo of 12 megapixels takes 150 MB while it is.
-_THREADS = 4
-
-
-def in_threads(function: Callable[[J], R], jobs: Sequence[J]) -> Iterator[R]:
-    """The results of `function` for every job, in order; decoders use the cores at once."""
-    pool = ThreadPoolExecutor(min(_THREADS, os.cpu_count() or 1))
-    try:
-        yield from pool.map(function, jobs)
-    finally:
-        pool.shutdown(cancel_futures=True)
+from .threads import in_threads
 
 
 @dataclass(frozen=True)
@@ -54,15 +37,13 @@ class Reading:
     ) -> list[tuple[int, str]]:
         """Index and fault of each unreadable record in `share`. Reports the stage "check"."""
         numbers = range(len(records))[share]
-        faults = []
-        progress("check", 0, len(numbers))
-        found = in_threads(self._fault, [records[number] for number in numbers])
-        for done, (number, fault) in enumerate(zip(numbers, found, strict=True), start=1):
-            if fault:
-                name = records[number].name
-                faults.append((number, fault if name in fault else f"{name}: {fault}"))
-            progress("check", done, len(numbers))
-        return faults
+        found = in_threads(self._fault, [records[n] for n in numbers], "check", progress)
+        faults = [(number, fault) for number, fault in zip(numbers, found, strict=True) if fault]
+        names = [records[number].name for number, _ in faults]
+        return [
+            (number, fault if name in fault else f"{name}: {fault}")
+            for name, (number, fault) in zip(names, faults, strict=True)
+        ]
 
     def guarded(self, record: Record) -> Record:
         """The record; if it becomes unreadable, the next run checks it again."""
@@ -93,7 +74,8 @@ class Reading:
     def _pieces(self, record: Record) -> list[tuple[int, int]]:
         """All that training reads of it, as few pieces of 4n + 1 frames: first frame and length."""
         pieces = []
-        for start, end in parts_used(record, self.lengths):
+        for first, end in parts_used(record, self.lengths):
+            start = first
             while start < end:
                 pieces.append((start, floor_frames(end - start)))
                 start += pieces[-1][1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ...errors import InputError, MediaError
-from ...files import DATASET_BYTES, json_value, parts_of, read_text
+from ...errors import InputError, MediaError, counted
+from ...files import parts_of, short
 from ...progress import Progress, silent
+from ..data.texts import caption_beside, caption_in, some
 from .caption_model import Captioning, CaptionModel, check_model
-from .files import DataFile, find_files, records_of, some
+from .files import DataFile, find_files, records_of
+from .given import Given, given_captions
 from .journal import Journal
 from .pixels import notes_of, sample_frames
 from .results import remaining
@@ -41,13 +42,14 @@ class CaptionSummary:
     """How many captions were added, and how many files have none.
 
     `unreadable` maps files that were left out to the reason; `notes` list the changes made to
-    others so that the model sees them as a player shows them.
+    others so that the model sees them as a player shows them; `remarks` are about the texts.
     """
 
     added: int
     without: int
     unreadable: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    remarks: Sequence[str] = ()
 
 
 def captions_of(folder: Path, files: Iterable[DataFile]) -> dict[str, str]:
@@ -117,23 +119,25 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     """Read captions from a file, or from a folder of text files.
 
     A .json contains a list of {"file_path", "text"} or an object that maps paths to texts; a .csv
-    has the columns file_path and text; in a folder, clips/a.txt is the text of clips/a.mp4 (and
-    may be next to the clip itself). Paths are relative to the dataset.
+    has the columns file_path and text; in a folder, clips/a.txt or clips/a.caption is the text of
+    clips/a.mp4 (and may be next to the clip itself). Paths are relative to the dataset.
 
     Unreadable files of a folder are left out and listed in the summary.
 
     Raises:
-        InputError: The source is unreadable, or names files that are not in the dataset.
+        InputError: The source is unreadable, has an entry without a text or two for a file, or
+            names files that are not in the dataset.
     """
     files = find_files(folder)
     unreadable: dict[str, str] = {}
     by_path = {data.path: data for data in files}
-    texts = _by_paths_here(_texts_of(source, files, unreadable), by_path)
+    given = list(given_captions(source, files, unreadable))
+    texts, remarks = _by_paths_here(source, given, by_path)
     unknown = [path for path in texts if path not in by_path]
     if unknown:
         raise InputError(
             f"{source} has captions for {len(unknown)} files that are not in {folder}: "
-            f"{some(unknown)}. Write paths like {files[0].path}."
+            f"{some(unknown)}. Write paths like {files[0].path}, relative to {folder}."
         )
     if not texts:
         said = "".join(f" {fault}" for fault in list(unreadable.values())[:1])
@@ -141,7 +145,8 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     empty = [path for path, text in texts.items() if not text.strip()]
     if empty:
         raise InputError(
-            f"{source} has an empty text for {some(empty)}. Write one, or leave the file out."
+            f"{source} has an empty text for {some(empty)}. Write one, or leave the file out. To "
+            'train a file without words, set "text": "" in the manifest.'
         )
     journal = _journal(folder)
     latest = _latest(journal, files)
@@ -151,7 +156,27 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
         if latest.get(path) != caption:
             journal.add(caption)
             added += 1
-    return CaptionSummary(added, _without(folder, files), unreadable)
+    return CaptionSummary(added, _without(folder, files), unreadable, remarks=remarks)
+
+
+def edited_captions(files: Iterable[DataFile], texts: Mapping[str, str]) -> list[str]:
+    """A note if caption files beside the data say something else than `texts`."""
+    beside: dict[str, str] = {}
+    for data in files:
+        try:
+            found = caption_beside(data.file)
+            text = caption_in(found) if found else ""
+        except InputError:
+            continue
+        if found and text and text != texts[data.path]:
+            beside[data.path] = f"{found.name} has {short(text)}, not {short(texts[data.path])}"
+    if not beside:
+        return []
+    return [
+        f"{counted(len(beside), 'caption file')} beside the data differ from the captions in use: "
+        f"{some(list(beside.values()))}. To use the files, run caption DATA --from DATA and then "
+        "manifest again."
+    ]
 
 
 def _journal(folder: Path) -> Journal[Caption]:
@@ -178,60 +203,35 @@ def _batches(files: Sequence[DataFile], size: int) -> Iterator[list[DataFile]]:
         yield batch
 
 
-def _texts_of(source: Path, files: list[DataFile], unreadable: dict[str, str]) -> Mapping[str, str]:
-    if source.is_dir():
-        beside = {data.path: (source / data.path).with_suffix(".txt") for data in files}
-        found = {path: _text_of(file) for path, file in beside.items() if file.is_file()}
-        unreadable |= {path: str(t) for path, t in found.items() if isinstance(t, InputError)}
-        return {path: text for path, text in found.items() if isinstance(text, str)}
-    if source.suffix.lower() == ".json":
-        try:
-            return _texts_of_json(json_value(_read(source), object, str(source), error=InputError))
-        except InputError:
-            raise
-        except (ValueError, KeyError, TypeError) as error:
+def _by_paths_here(
+    source: Path, given: Sequence[Given], known: Mapping[str, DataFile]
+) -> tuple[dict[str, str], tuple[str, ...]]:
+    r"""Texts by the dataset's paths, even if they were written on Windows with `\`, and remarks."""
+    first: dict[str, Given] = {}
+    again = []
+    for one in given:
+        name = one.path if one.path in known else "/".join(parts_of(one.path))
+        name = name if name in known else one.path
+        other = first.setdefault(name, one)
+        if other.text.strip() != one.text.strip():
             raise InputError(
-                f'{source} must contain a list of {{"file_path", "text"}} or an object that maps '
-                f"paths to texts ({error!r})."
-            ) from error
-    if source.suffix.lower() == ".csv":
-        try:
-            rows = list(csv.DictReader(_read(source).splitlines(keepends=True)))
-        except csv.Error as error:
-            raise InputError(f"{source} is not valid CSV: {error}.") from error
-        if any(not {"file_path", "text"} <= row.keys() for row in rows):
-            raise InputError(f"The first line of {source} lacks the column file_path or text.")
-        return {row["file_path"] or "": row["text"] or "" for row in rows}
-    raise InputError(f"{source} is not a .json, a .csv or a folder of .txt files.")
+                f"{source} has two texts for {name}: {other.where} has {short(other.text)}, "
+                f"{one.where} {short(one.text)}. Leave one of them out."
+            )
+        if other is not one:
+            again.append(f"{one.where} ({name})")
+    remarks = [f"Repeated with the same text: {some(again)}."] if again else []
+    return {name: one.text for name, one in first.items()}, (*remarks, *_shared(given))
 
 
-def _by_paths_here(texts: Mapping[str, str], known: Mapping[str, DataFile]) -> dict[str, str]:
-    r"""Texts by the dataset's paths, even if they were written on Windows with `\`."""
-    found: dict[str, str] = {}
-    for path, text in texts.items():
-        name = path if path in known else "/".join(parts_of(path))
-        name = name if name in known else path
-        if found.setdefault(name, text) != text:
-            raise InputError(f"There are two texts for {name}. Leave one of them out.")
-    return found
-
-
-def _texts_of_json(value: Any) -> dict[str, str]:
-    pairs = (
-        value.items() if isinstance(value, dict) else [(v["file_path"], v["text"]) for v in value]
-    )
-    texts = dict(pairs)
-    if not all(isinstance(text, str) for pair in texts.items() for text in pair):
-        raise TypeError("a path or a text is not a string")
-    return texts
-
-
-def _text_of(file: Path) -> str | InputError:
-    try:
-        return _read(file)
-    except InputError as error:
-        return error
-
-
-def _read(file: Path) -> str:
-    return read_text(file, error=InputError, limit=DATASET_BYTES)
+def _shared(given: Sequence[Given]) -> list[str]:
+    """A remark about caption files that belong to several files of the same name."""
+    owners: dict[str, list[str]] = {}
+    for one in given:
+        owners.setdefault(one.where, []).append(one.path)
+    shared = [
+        f"{where} is the caption of {' and '.join(paths)}"
+        for where, paths in owners.items()
+        if len(paths) > 1
+    ]
+    return [f"{some(shared)}."] if shared else []

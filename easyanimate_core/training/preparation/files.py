@@ -6,17 +6,31 @@ report) and `controls` (control videos, named after their clips).
 
 from __future__ import annotations
 
+import mimetypes
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ...errors import InputError
+from ...errors import InputError, MediaError
 from ...files import check_is_text
-from ...media import PICTURE_SUFFIXES, VIDEO_SUFFIXES, is_animation
+from ...media import (
+    PICTURE_SUFFIXES,
+    VIDEO_SUFFIXES,
+    NotAPictureError,
+    is_animation,
+    picture_facts,
+    read_facts,
+)
+from ..data.cache import digest_of_media
+from ..data.texts import CAPTION_SUFFIXES
 
 RECORDS = "preparation"
 CONTROLS = "controls"
-_SHOWN = 5
+#: Media that is not read, or under another suffix, and that `mimetypes` may not know.
+_OTHER_SUFFIXES = (
+    ".heic", ".heif", ".jxl", ".jfif", ".apng", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw",
+    ".exr", ".hdr", ".wmv", ".mts", ".m2ts", ".3gp", ".ogv",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,9 +44,8 @@ class DataFile:
 
 
 def identity_of(file: Path) -> str:
-    """The file's size and modification time, which detect changes."""
-    facts = file.stat()
-    return f"{facts.st_size}-{facts.st_mtime_ns}"
+    """A hash of the file's content, so that a moved, copied or touched dataset is still known."""
+    return digest_of_media(file)
 
 
 def records_of(folder: Path) -> Path:
@@ -94,13 +107,58 @@ def data_file(file: Path, folder: Path) -> DataFile:
     return DataFile(path, file, identity_of(file), "image" if picture else "video")
 
 
-def some(paths: list[str]) -> str:
-    """The first few of `paths`, for a message."""
-    more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""
-    return ", ".join(paths[:_SHOWN]) + more
+def left_out(folder: Path) -> dict[str, str]:
+    """The files that look like pictures or clips but are not data, with the reason and remedy.
+
+    They have a type of such files, or a caption that belongs to no other file.
+    """
+    files = [f for f in sorted(folder.rglob("*")) if _is_ours(f.relative_to(folder))]
+    known = {file.with_suffix("") for file in files if _is_data(file.relative_to(folder))}
+    return {
+        file.relative_to(folder).as_posix(): _reason(file)
+        for file in files
+        if not _is_data(file.relative_to(folder))
+        and file.is_file()
+        and (_is_media(file) or (file.with_suffix("") not in known and _has_caption(file)))
+    }
+
+
+def _is_media(file: Path) -> bool:
+    kind = mimetypes.guess_type(file.name)[0] or ""
+    return file.suffix.lower() in _OTHER_SUFFIXES or kind.startswith(("image/", "video/"))
+
+
+def _has_caption(file: Path) -> bool:
+    suffixes = [suffix for suffix in CAPTION_SUFFIXES if suffix != file.suffix.lower()]
+    is_text = file.suffix.lower() in CAPTION_SUFFIXES
+    return not is_text and any(file.with_suffix(suffix).is_file() for suffix in suffixes)
+
+
+def _reason(file: Path) -> str:
+    """Why a file is not data, and what to do about it."""
+    try:
+        picture_facts(file)
+    except NotAPictureError:
+        pass
+    except MediaError as error:
+        return str(error)
+    else:
+        return f"{file.name} is a picture, but not by its name. Rename it to end in .png or .jpg."
+    try:
+        read_facts(file)
+    except MediaError:
+        return (
+            f"{file.name} is not a picture or clip in a format that is read here. Save it as PNG, "
+            "JPEG or MP4."
+        )
+    return f"{file.name} is a clip, but not by its name. Rename it to end in .mp4 or .webm."
 
 
 def _is_data(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES + PICTURE_SUFFIXES and _is_ours(path)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether it is neither hidden nor among the records and controls."""
     hidden = any(part.startswith(".") for part in path.parts)
-    ours = path.parts[0] in (RECORDS, CONTROLS)
-    return path.suffix.lower() in VIDEO_SUFFIXES + PICTURE_SUFFIXES and not hidden and not ours
+    return not hidden and path.parts[0] not in (RECORDS, CONTROLS)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ...errors import InputError
 from ...files import DATASET_BYTES, read_json
-from .files import DataFile, records_of, some
+from ..data.texts import some
+from .files import DataFile, records_of
 from .measures import Limit, Reason
 
 _FILTER, _DEDUPLICATE = "Run the step filter.", "Run the step deduplicate."

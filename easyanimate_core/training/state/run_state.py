@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from . import deepspeed
 from .average import Average
@@ -53,6 +53,10 @@ class RunState:
                 forget_others(optimizer.optimizer, self.networks[name], kept)
         return self.parts()
 
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The trained weights of one network, whole; every process must call it."""
+        return {key: one.get() for key, one in self._weights()[_weights(name)].items()}
+
     def follow(self, step: int) -> tuple[str, ...]:
         """Set what follows from the step: the schedules and the learning rates.
 
@@ -82,9 +86,9 @@ class RunState:
 
     def _weights(self) -> dict[str, Slots]:
         if self._is_deepspeed():
-            return {f"{n}-weights": deepspeed.weight_slots(x) for n, x in self.networks.items()}
+            return {_weights(n): deepspeed.weight_slots(x) for n, x in self.networks.items()}
         return {
-            f"{name}-weights": {
+            _weights(name): {
                 key: slot(tensor, finite)
                 for key, tensor in {**trained(network), **buffers(network)}.items()
             }
@@ -108,6 +112,10 @@ class RunState:
 
     def _is_deepspeed(self) -> bool:
         return bool(self.accelerator.distributed_type.value == "DEEPSPEED")
+
+
+def _weights(name: str) -> str:
+    return f"{name}-weights"
 
 
 def _optimizer(name: str) -> str:

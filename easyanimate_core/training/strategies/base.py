@@ -100,9 +100,23 @@ class Strategy(Protocol):
         """Metrics of held-out clips by name; images and videos are written to `folder`, if any."""
 
     def write_result(
-        self, networks: Mapping[str, nn.Module], weights: Mapping[str, Weights], folder: Path
+        self,
+        networks: Mapping[str, nn.Module],
+        weights: Mapping[str, Weights],
+        folder: Path,
+        step: int,
     ) -> list[Path]:
-        """Write the result, ready to be loaded, to the new `folder`; returns the paths written.
+        """Write the result of `step` steps, ready to be loaded, to the new `folder`.
 
-        `weights` are whole, those of `networks` may be sharded.
+        Returns the paths written. `weights` are whole, those of `networks` may be sharded.
         """
+
+
+class SamplingStrategy(Strategy, Protocol):
+    """A task whose networks make something of a prompt, and can be trained as a LoRA."""
+
+    def write_lora(self, weights: Weights, path: Path, step: int) -> None:
+        """Write the LoRA after `step` steps, ready to be used, to the file `path`."""
+
+    def sample(self, networks: Mapping[str, nn.Module], progress: Progress) -> tuple[str, Tensor]:
+        """A prompt, and the frames [F, H, W, 3] in [0, 1] that the networks make of it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from ...conditioning.channels import nothing_known
 from ...conditioning.encode import encode_video
 from ...models.geometry import latent_shape
+from ...models.specs import Head
 from ...models.transformer import EasyAnimateTransformer3DModel
-from ...progress import Progress
+from ...pipeline import decode_latents
+from ...progress import Progress, silent
 from ...text import Cut, TextStates
 from ...weights.files.component import write_transformer
 from ..attention import training_attention
+from ..clips import Clips
 from ..config import TrainConfig
 from ..data.buckets import Batches, Draw, shapes_for
 from ..data.cache import LatentCache, digest_of_files
@@ -32,7 +37,9 @@ from ..data.loading import Loading, Lost
 from ..data.records import Record, Sample, Shape, generator_of
 from ..load_or_build import load_or_build_transformer, load_vae, part_folder
 from ..lora import add_lora, write_lora
+from ..lora_header import Learned, lora_header
 from ..objective import draw_times, objective_of
+from ..samples import sampled_latents
 from ..text import Captions
 from .base import Batch, Losses, Weights
 from .streams import REGIONS, Stream, TaskStreams, streams_of
@@ -139,6 +146,8 @@ class DenoiserStrategy:
         known = [caption for record in self._records for caption in record.captions]
         known += [record.captions[0] for record in self._held_out]
         captions = [*self._config.objective.empty_captions, *known]
+        if self._config.sample.every:
+            captions.append(self._sample_prompt)
         self._captions.encode_ahead(captions[share], device, progress)
 
     def cut(self, captions: Sequence[str]) -> tuple[Cut, ...]:
@@ -255,14 +264,67 @@ class DenoiserStrategy:
         networks: Mapping[str, nn.Module],  # noqa: ARG002
         weights: Mapping[str, Weights],
         folder: Path,
+        step: int,
     ) -> list[Path]:
         if self._config.model.lora is not None:
             path = folder / "lora.safetensors"
-            write_lora(weights["denoiser"], self._config.model.lora, path)
+            self.write_lora(weights["denoiser"], path, step)
             return [path]
         tensors = {name: tensor.cpu() for name, tensor in weights["denoiser"].items()}
         write_transformer(folder / "transformer", self._sizes, tensors)
         return [folder / "transformer"]
+
+    def write_lora(self, weights: Weights, path: Path, step: int) -> None:
+        assert self._config.model.lora is not None
+        header = lora_header(self._config, self._sizes, self._learned, step)
+        write_lora(weights, self._config.model.lora, header, path)
+
+    def sample(self, networks: Mapping[str, nn.Module], progress: Progress) -> tuple[str, Tensor]:
+        transformer = networks["denoiser"]
+        assert isinstance(transformer, EasyAnimateTransformer3DModel)
+        device = next(transformer.parameters()).device
+        settings, prompt = self._config.sample, self._sample_prompt
+        size = (self._sizes.out_channels, *latent_shape(*self._learned.shape))
+        transformer.eval()
+        try:
+            latents = sampled_latents(
+                transformer,
+                (
+                    self._captions.states(self._config.objective.empty_captions[:1], device),
+                    self._captions.states([prompt], device),
+                ),
+                self._sample_channels(size[1:], device),
+                size,
+                (settings, _scheduler_config(self._config, self._sizes)),
+                seed=settings.seed,
+                progress=lambda _, done, total: progress("sample", done, total),
+            )
+            return prompt, decode_latents(self._load_vae(device), latents, None, silent)
+        finally:
+            transformer.train()
+
+    @property
+    def _sample_prompt(self) -> str:
+        return self._config.sample.prompt or self._records[0].captions[0]
+
+    def _sample_channels(self, size: tuple[int, ...], device: torch.device) -> Tensor | None:
+        """Nothing is known to an InP model; others are shown what belongs to the first clip."""
+        if self._sizes.head is Head.T2V:
+            return None
+        if self._sizes.head is Head.INPAINT:
+            return nothing_known(1, size, self._sizes.out_channels).channels.to(device)
+        return self._content_of(0, self._records[0], self._learned.shape, device).channels
+
+    @cached_property
+    def _learned(self) -> Learned:
+        data = self._config.data
+        shapes = shapes_for(self._records[0], data.tokens, data.frames)
+        return Learned(
+            [caption for record in self._records for caption in record.captions],
+            max(shapes, key=lambda shape: shape.tokens),
+            len(self._records),
+            Clips(self._records, self._held_out).digest,
+        )
 
     def _encode(
         self, draw: Draw, sample: Sample, found: dict[str, Tensor], device: torch.device
@@ -300,6 +362,11 @@ class DenoiserStrategy:
     def _held_out_content(self, number: int, record: Record, device: torch.device) -> _Content:
         data = self._config.data
         shape = max(shapes_for(record, data.tokens, data.frames), key=lambda s: s.tokens)
+        return self._content_of(number, record, shape, device)
+
+    def _content_of(
+        self, number: int, record: Record, shape: Shape, device: torch.device
+    ) -> _Content:
         draw = Draw(number, shape, 0)
         sample = record.load(shape)
         streams = {}

@@ -29,7 +29,7 @@ from ..data.held_out import measure_name
 from ..data.loading import Loading, Lost
 from ..data.records import Record, Shape, generator_of
 from ..load_or_build import load_or_build_vae
-from ..validation import write_shown
+from ..written import write_shown
 from .base import Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 from .streams import any_in_latent, no_masks
@@ -251,6 +251,7 @@ class VAEStrategy:
         networks: Mapping[str, nn.Module],
         weights: Mapping[str, Weights],  # noqa: ARG002
         folder: Path,
+        step: int,  # noqa: ARG002
     ) -> list[Path]:
         vae = _vae_of(networks)
         scale = vae.config.scaling_factor

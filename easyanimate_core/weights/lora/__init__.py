@@ -2,6 +2,7 @@
 
 from .attach import attached
 from .blocks import BlockStrengths, num_blocks
+from .card import LoraCard
 from .changes import LowRank
 from .file import Lora, LoraFile, LoraLayer, matrix_shapes, read_lora
 from .lora_set import LoraSet
@@ -12,6 +13,7 @@ __all__ = [
     "MERGED_DTYPES",
     "BlockStrengths",
     "Lora",
+    "LoraCard",
     "LoraFile",
     "LoraLayer",
     "LoraMatch",

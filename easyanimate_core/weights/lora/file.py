@@ -15,8 +15,10 @@ import torch
 from torch import Tensor
 
 from ...errors import CheckpointError, InputError, printable
+from ...models.specs import Head, Version
 from ..files import TensorFiles, TensorInfo, read_tensor_files
 from .blocks import BlockStrengths
+from .card import LoraCard
 from .facts import Facts, read_facts
 from .names import LoraMatch, match_lora
 
@@ -86,31 +88,42 @@ class LoraLayer:
 
 @dataclass(frozen=True)
 class LoraFile:
-    """The layers that a file changes, by the denoiser's modules, and notes for the user."""
+    """The layers that a file changes, by the denoiser's modules, and notes for the user.
+
+    `card` is what its header says about it.
+    """
 
     name: str
     layers: Mapping[str, LoraLayer]
     match: LoraMatch
     notes: tuple[str, ...]
+    card: LoraCard
 
     def report(self, num_changed: int) -> str:
         """What matched, how many layers are changed, and the notes."""
         return printable(" ".join([self.match.report(num_changed), *self.notes]))
 
 
-def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
+def read_lora(
+    lora: Lora,
+    shapes: Mapping[str, tuple[int, ...]],
+    base: tuple[Version, Head] | None = None,
+) -> LoraFile:
     """Read a file into memory; it may be replaced afterwards.
 
     Args:
         lora: The file, and whether keys may remain unmatched.
         shapes: Shapes of the denoiser's matrices by module; see `matrix_shapes`.
+        base: What the denoiser is; None if that is not known.
 
     Raises:
-        CheckpointError: The file is missing, damaged, does not fit the denoiser, contains NaN or
-            infinite values, or is of an unsupported kind.
+        CheckpointError: The file is missing, damaged, does not fit the denoiser or was trained for
+            the other version, contains NaN or infinite values, or is of an unsupported kind.
     """
     files = read_tensor_files(Path(lora.path))
     name = Path(lora.path).name
+    card = LoraCard.of(files.metadata)
+    known = card.notes_for(name, *base) if base else ()
     match = match_lora(files, shapes)
     match.check(name, partial=lora.partial)
     facts, tensors = read_facts(files), files.read()
@@ -130,7 +143,7 @@ def read_lora(lora: Lora, shapes: Mapping[str, tuple[int, ...]]) -> LoraFile:
             parts.get("bias"),
         )
     notes = _notes(facts, len(without_alpha), len(layers), is_zero=is_zero)
-    return LoraFile(name, layers, match, notes)
+    return LoraFile(name, layers, match, (*known, *notes), card)
 
 
 def matrix_shapes(files: Mapping[str, TensorInfo]) -> dict[str, tuple[int, ...]]:

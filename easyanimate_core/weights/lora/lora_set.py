@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from ...errors import printable
+from ...models.specs import Head, Version
 from .blocks import BlockStrengths, num_blocks
 from .changes import Change, LowRank, joined
 from .file import Lora, read_lora
@@ -23,22 +24,28 @@ class LoraSet:
         self.reports = reports
 
     @classmethod
-    def read(cls, loras: Sequence[Lora], shapes: Mapping[str, tuple[int, ...]]) -> LoraSet:
+    def read(
+        cls,
+        loras: Sequence[Lora],
+        shapes: Mapping[str, tuple[int, ...]],
+        base: tuple[Version, Head] | None = None,
+    ) -> LoraSet:
         """Read the files.
 
         Args:
             loras: The LoRAs, in any order.
             shapes: Shapes of the denoiser's matrices by module; see `matrix_shapes`.
+            base: What the denoiser is; None if that is not known.
 
         Raises:
-            CheckpointError: A file is missing, damaged, does not fit the denoiser, or contains NaN
-                or infinite values.
+            CheckpointError: A file is missing, damaged, does not fit the denoiser or was trained
+                for the other version, or contains NaN or infinite values.
             InputError: The denoiser lacks a block that is named.
         """
         changes: dict[str, list[Change]] = {}
         reports = []
         for lora in loras:
-            file = read_lora(lora, shapes)
+            file = read_lora(lora, shapes, base)
             strengths = BlockStrengths.parse(lora.blocks)
             strengths.check(num_blocks(set(shapes)))
             own = {

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import shutil
 
 import pytest
@@ -135,8 +136,38 @@ def test_a_caption_belongs_to_the_file_as_it_was(dataset, tmp_path):
             r"1 files that are not in .*: gone.mp4. Write paths like big",
         ),
         ("a.json", '{"bikes.mp4": " "}', "an empty text for bikes.mp4"),
-        ("a.json", '{"bikes.mp4": 3}', "must contain a list of"),
-        ("a.json", '[{"path": "x"}]', "must contain a list of"),
+        ("a.json", '{"bikes.mp4": 3}', "for 'bikes.mp4' the text 3; it must be text. Write"),
+        ("a.json", '{"bikes.mp4": null}', "for 'bikes.mp4' the text None; it must be text"),
+        ("a.json", '[{"path": "x"}]', r"Entry 1 .*It has 'path': rename that to file_path"),
+        ("a.json", "3", "must contain a list of"),
+        (
+            "a.json",
+            '[{"file_path": "bikes.mp4", "caption": "x"}]',
+            r"Entry 1 of .*a.json \(bikes.mp4\) has no text. It has 'caption': rename that to text",
+        ),
+        (
+            "a.json",
+            '[{"file_path": "bikes.mp4", "text": ["a", "b"]}]',
+            r"Entry 1 .*text = \['a', 'b'\]; it must be text. Join them, or write one entry for",
+        ),
+        ("a.csv", "file_path,text\nbikes.mp4,nan\n", "'nan', as programs print a missing value"),
+        ("a.csv", "file_path,text\nbikes.mp4,\"['a', 'b']\"\n", "a list printed as text"),
+        (
+            "a.csv",
+            "file_path,text\nbikes.mp4,a cat, black\n",
+            "Line 2 .*has 3 values for 2 columns.*must be in double quotes",
+        ),
+        ("a.csv", "file_path,text\nbikes.mp4\n", "Line 2 .*has 1 values for 2 columns"),
+        (
+            "a.csv",
+            "file_path,text\nbikes.mp4,one\n./bikes.mp4,two\n",
+            "two texts for bikes.mp4: line 2 has 'one', line 3 'two'",
+        ),
+        ("a.csv", "bikes.mp4,x\n", "Put the line file_path,text above it"),
+        ("a.csv", "file_path;text\nbikes.mp4;x\n", "separated by ';': save it with commas"),
+        ("a.csv", "file_name,prompt\nbikes.mp4,x\n", "Rename 'file_name' to file_path. Rename 'p"),
+        ("a.tsv", "file_path\ttext\n", "with commas between the columns"),
+        ("a.jsonl", "{}\n", "a list with the lines as its entries"),
         ("a.json", "{", "a.json is not valid JSON"),
         ("a.json", "[]", "has no captions for the files"),
         ("a.csv", "file,text\nbikes.mp4,x\n", "lacks the column file_path or text"),
@@ -239,3 +270,41 @@ def test_a_template_that_loops_or_grows_is_ended(model, template, said):
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]
     with pytest.raises(CheckpointError, match=said):
         render_chats(processor, [chat])
+
+
+def test_what_repeats_itself_is_told(dataset, tmp_path):
+    source = tmp_path / "a.csv"
+    source.write_text("file_path,text\nbikes.mp4,x\nbikes.mp4,x\n")
+    assert read_captions(dataset, source).remarks == (
+        "Repeated with the same text: line 3 (bikes.mp4).",
+    )
+    shutil.copy(dataset / "picture.png", dataset / "bikes.png")
+    (dataset / "bikes.caption").write_text("Two bikes.")
+    summary = read_captions(dataset, dataset)
+    assert summary.remarks == ("bikes.caption is the caption of bikes.mp4 and bikes.png.",)
+    (dataset / "bikes.txt").write_text("Three bikes.")
+    (dataset / "picture.txt").write_text("a picture")
+    unreadable = read_captions(dataset, dataset).unreadable
+    assert "bikes.txt and bikes.caption, which differ" in unreadable["bikes.mp4"]
+
+
+@pytest.mark.parametrize("encoding", ["gbk", "utf-16"])
+def test_the_encoding_of_a_table_is_named(dataset, tmp_path, encoding):
+    source = tmp_path / "a.csv"
+    source.write_bytes("file_path,text\nbikes.mp4,一只狗\n".encode(encoding))
+    with pytest.raises(InputError, match=f"(?i){encoding}.*Save it as UTF-8"):
+        read_captions(dataset, source)
+
+
+def test_captions_survive_a_copy_and_a_touch(dataset, tmp_path):
+    for file in dataset.glob("b*.mp4"):
+        file.with_suffix(".txt").write_text(file.stem)
+    read_captions(dataset, dataset)
+    filter_files(dataset)
+    copy = shutil.copytree(dataset, tmp_path / "copy", copy_function=shutil.copyfile)
+    for file in copy.glob("*.*"):
+        os.utime(file, (1, 1))
+    before = (copy / "preparation" / "measures.jsonl").read_bytes()
+    filter_files(copy)
+    assert texts(copy) == {name: name[:-4] for name in ("bikes.mp4", "bigbuckbunny.mp4")}
+    assert (copy / "preparation" / "measures.jsonl").read_bytes() == before

@@ -11,6 +11,7 @@ from PIL import Image
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import InputError
 from easyanimate_core.media import read_video, resize_cover, write_mp4, write_png
+from easyanimate_core.training.data.manifest import manifest_records
 from easyanimate_core.training.preparation import (
     Captioning,
     caption_files,
@@ -244,3 +245,62 @@ def test_what_is_changed_in_a_file_is_told_by_every_step_that_looks_at_it(tmp_pa
     shutil.copy(data / "wide.mp4", tmp_path / "raw" / "wide.mp4")
     status, out, _ = command(capsys, "scenes", tmp_path / "raw", tmp_path / "out", *alone)
     assert (status, notes(out)) == (0, told)
+
+
+@pytest.fixture
+def numbered(scenes, tmp_path):
+    """Two of kohya's folders, one with a date; every picture has its own caption."""
+    folder = tmp_path / "data"
+    for number, name in enumerate(("10_sks dog", "2024_trip", "1_more")):
+        write_png(folder / name / "a.png", scenes["bunny"][number])
+        (folder / name / "a.txt").write_text(f"caption {number}")
+    read_captions(folder, folder)
+    return folder
+
+
+def test_repeats_of_numbered_folders_are_followed_and_told(numbered, tmp_path):
+    summary = write_manifest(numbered, tmp_path / "train.json")
+    entries = json.loads((tmp_path / "train.json").read_text(encoding="utf-8"))
+    assert {e["file_path"]: e.get("repeats") for e in entries} == {
+        "10_sks dog/a.png": 10, "1_more/a.png": None, "2024_trip/a.png": None,
+    }  # fmt: skip
+    assert [note.split(",")[0] for note in summary.notes] == [
+        "The 1 files of 10_sks dog are drawn 10 times per epoch",
+        "The files of 2024_trip are drawn once per epoch: its name says 2024 repeats; 1 to 1000 "
+        "are followed.",
+    ]
+    records = manifest_records(tmp_path / "train.json", numbered, fps=8, report=print)
+    assert [record.repeats for record in records] == [10, 1, 1]
+
+
+def test_an_edited_caption_is_told(numbered, tmp_path):
+    (numbered / "1_more" / "a.txt").write_text("new words")
+    (note,) = write_manifest(numbered, tmp_path / "train.json").notes[2:]
+    assert note.startswith(
+        "1 caption file beside the data differ from the captions in use: a.txt has 'new words', "
+        "not 'caption 2'."
+    )
+    told = []
+    manifest_records(tmp_path / "train.json", numbered, fps=8, report=told.append)
+    assert "a.txt has 'new words', the manifest 'caption 2'" in told[-1]
+    read_captions(numbered, numbered)
+    assert len(write_manifest(numbered, tmp_path / "train.json").notes) == 2
+
+
+def test_files_that_are_not_data_are_listed_with_the_remedy(dataset, capsys):
+    (dataset / "h.heic").write_bytes(bytes.fromhex("00000018667479706865696300000000") + bytes(60))
+    shutil.copy(dataset / "one.png", dataset / "photo.jfif")
+    shutil.copy(dataset / "bunny.mp4", dataset / "noname")
+    (dataset / "noname.txt").write_text("a clip")
+    (dataset / "song.psd").write_bytes(b"8BPS" * 9)
+    (dataset / "bunny.npz").write_bytes(b"x")
+    (dataset / "bunny.txt").write_text("a rabbit")
+    assert main(["prepare-data", "caption", str(dataset), "--from", str(dataset)]) == 0
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("left out")]
+    assert [line.split(":")[1].strip() for line in said] == [
+        "h.heic", "noname", "photo.jfif", "song.psd",
+    ]  # fmt: skip
+    assert "HEIC picture, which is not supported. Save it as JPEG or PNG" in said[0]
+    assert "is a clip, but not by its name" in said[1]
+    assert "is a picture, but not by its name" in said[2]
+    assert "Save it as PNG" in said[3]
