@@ -75,31 +75,29 @@ def run_training(
     main = accelerator.is_main_process
     told = report if main else tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
-    with alone, memory_told(config):
+    with alone, memory_told(config), torch.inference_mode(mode=False):  # a host may have enabled it
         asked = (_agreed if dry_run else confirm) if restart else None
         weights = weights_digest(config) if main else ""
         resumed = _check_output(config, weights, asked) if main else _Resumed()
         for change in resumed.changed:
             told(f"note: {change}.")
         accelerator.wait_for_everyone()
-        with torch.inference_mode(mode=False):  # the host may have enabled it
-            clips = _clips(config, records, accelerator, progress, told)
-            strategy = make_strategy(config, clips)
-            said = _told_account(
-                facts_of(config, strategy, clips.records, accelerator.num_processes), told
-            )
-            if dry_run:
-                return []
-            strategy.encode_ahead(accelerator.device, _share(accelerator), progress)
-            trainer = Trainer(
-                config, strategy, accelerator,
-                origin=Origin(clips.listing, weights), progress=progress, report=report,
-            )  # fmt: skip
-            if main:  # errors before this leave the folder and an earlier run untouched
-                _claim(config, resumed, said, restart=restart)
-            accelerator.wait_for_everyone()
-            accelerator.init_trackers("tensorboard")
-            return trainer.train()
+        clips = _clips(config, records, accelerator, progress, told)
+        strategy = make_strategy(config, clips)
+        facts = facts_of(config, strategy, clips.records, accelerator.num_processes)
+        said = _told_account(facts, told)
+        if dry_run:
+            return []
+        strategy.encode_ahead(accelerator.device, _share(accelerator), progress)
+        trainer = Trainer(
+            config, strategy, accelerator,
+            origin=Origin(clips.listing, weights), progress=progress, report=report,
+        )  # fmt: skip
+        if main:  # errors before this leave the folder and an earlier run untouched
+            _claim(config, resumed, said, restart=restart)
+        accelerator.wait_for_everyone()
+        accelerator.init_trackers("tensorboard")
+        return trainer.train()
 
 
 @dataclass(frozen=True)
