@@ -75,32 +75,29 @@ def run_training(
     main = accelerator.is_main_process
     told = report if main else tell_nobody
     alone = held(config.output, told) if main and not dry_run else nullcontext()
-    with alone, memory_told(config):
+    with alone, memory_told(config), torch.inference_mode(mode=False):  # a host may have enabled it
         asked = (_agreed if dry_run else confirm) if restart else None
-        weights, resumed = "", _Resumed()
-        if main:
-            weights = weights_digest(config)
-            resumed = _check_output(config, weights, asked)
+        weights = weights_digest(config) if main else ""
+        resumed = _check_output(config, weights, asked) if main else _Resumed()
         for change in resumed.changed:
             told(f"note: {change}.")
         accelerator.wait_for_everyone()
-        with torch.inference_mode(mode=False):  # the host may have enabled it
-            clips = _clips(config, records, accelerator, progress, told)
-            strategy = make_strategy(config, clips)
-            rank, ranks = accelerator.process_index, accelerator.num_processes
-            said = _told_account(facts_of(config, strategy, clips.records, ranks), told)
-            if dry_run:
-                return []
-            strategy.encode_ahead(accelerator.device, slice(rank, None, ranks), progress)
-            trainer = Trainer(
-                config, strategy, accelerator,
-                origin=Origin(clips.listing, weights), progress=progress, report=report,
-            )  # fmt: skip
-            if main:  # errors before this leave the folder and an earlier run untouched
-                _claim(config, resumed, said, restart=restart)
-            accelerator.wait_for_everyone()
-            accelerator.init_trackers("tensorboard")
-            return trainer.train()
+        clips = _clips(config, records, accelerator, progress, told)
+        strategy = make_strategy(config, clips)
+        facts = facts_of(config, strategy, clips.records, accelerator.num_processes)
+        said = _told_account(facts, told)
+        if dry_run:
+            return []
+        strategy.encode_ahead(accelerator.device, _share(accelerator), progress)
+        trainer = Trainer(
+            config, strategy, accelerator,
+            origin=Origin(clips.listing, weights), progress=progress, report=report,
+        )  # fmt: skip
+        if main:  # errors before this leave the folder and an earlier run untouched
+            _claim(config, resumed, said, restart=restart)
+        accelerator.wait_for_everyone()
+        accelerator.init_trackers("tensorboard")
+        return trainer.train()
 
 
 @dataclass(frozen=True)
@@ -109,6 +106,11 @@ class _Resumed:
 
     done: int = 0
     changed: tuple[str, ...] = ()
+
+
+def _share(accelerator: Any) -> slice:
+    """What this process does of the work that all of them share."""
+    return slice(accelerator.process_index, None, accelerator.num_processes)
 
 
 def _clips(
