@@ -119,10 +119,10 @@ class CameraPath:
     def part(self, start: int, frames: int) -> CameraPath:
         """`frames` poses from number `start` on; raises `InputError` if the path has fewer."""
         if frames < 1 or not 0 <= start <= len(self) - frames:
-            place = f" from number {start} on" if start else ""
+            wanted = f"{frames} from number {start} on" if start else f"{frames}"
             raise InputError(
-                f"The camera path has {counted(len(self), 'pose')}; {frames} were requested"
-                f"{place}. Use {_up_to(max(1, len(self) - start))}, or a longer path."
+                f"The camera path has {counted(len(self), 'pose')}; {wanted} were requested. "
+                f"Use {_up_to(max(1, len(self) - start))}, or a longer path."
             )
         part = slice(start, start + frames)
         return CameraPath(self.world_to_camera[part], self.intrinsics[part])

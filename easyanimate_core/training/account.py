@@ -231,8 +231,8 @@ def _captions(facts: Facts) -> list[tuple[str, str]]:
     lengths = sorted(len(words_of(caption)) for caption in counts if caption.strip())
     text = f"{len(captions)}, {len(counts)} different"
     if lengths:
-        span = f"{lengths[0]} to {lengths[-1]}" if lengths[0] < lengths[-1] else f"{lengths[0]}"
-        text += f", of {span} words"
+        most = counted(lengths[-1], "word")
+        text += f", of {lengths[0]} to {most}" if lengths[0] < lengths[-1] else f", of {most}"
     text += f", {empty} empty" if empty else ", none empty"
     caption, count = max(counts.items(), key=lambda item: (bool(item[0].strip()), item[1]))
     if count > 1 and caption.strip():

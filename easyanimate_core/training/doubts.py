@@ -48,9 +48,8 @@ def _small_shapes(facts: Facts) -> Iterator[str]:
     yield (
         f"{len(small)} of {len(facts.records)} clips are trained far below their own size, such as "
         f"{record.name or 'the first one'} of {record.width} x {record.height}: "
-        f"{counted(shape.frames, 'frame')} at {shape.width} x {shape.height}. With "
-        f"{needed * latent_frames(shape.frames)} in data.tokens, and no less, such shapes are "
-        "larger."
+        f"{counted(shape.frames, 'frame')} at {shape.width} x {shape.height}. To train on larger "
+        f"shapes, set data.tokens to {needed * latent_frames(shape.frames)} alone."
     )
 
 

@@ -148,7 +148,7 @@ def test_shapes_far_below_a_clips_size_name_the_tokens():
     large = [record(f"{n}.mp4", 9, 96, 96) for n in range(3)]
     (doubt,) = warnings(large, data__tokens=[3], data__frames=[9], data__tokens_per_batch=3)
     assert "3 of 3 clips are trained far below their own size, such as 0.mp4 of 96 x 96" in doubt
-    assert "9 frames at 16 x 16" in doubt and "With 108 in data.tokens" in doubt
+    assert "9 frames at 16 x 16" in doubt and "set data.tokens to 108 alone" in doubt
     assert shapes_for(large[0], (108,), (9,))[0] == (9, 96, 96)
 
 

@@ -70,7 +70,7 @@ def test_an_old_state_that_is_held_stays_and_the_run_goes_on(folder, tmp_path):
     opened = []
 
     def look(stage, done, _):
-        if (stage, done) == ("train", 1):
+        if (stage, done) == ("train", 2):  # a step is saved after it is told
             state = tmp_path / "checkpoints" / "step-00000001"
             opened.append((state / "state.json").open())
 
@@ -140,7 +140,7 @@ def test_a_new_state_that_is_held_is_kept_and_the_run_goes_on(folder, tmp_path):
     def look(stage, done, _):
         if (stage, done) == ("train", 1):
             place = tmp_path / "checkpoints" / "step-00000002"
-            place.mkdir()
+            place.mkdir(parents=True)
             opened.append((place / "a").open("w"))
 
     said = told(tmp_path, folder, look)

@@ -286,9 +286,9 @@ def _stale(manifest: Path, entries: list[_Entry]) -> list[str]:
     if not differ:
         return []
     return [
-        f"{counted(len(differ), 'caption file')} beside the clips differ from {manifest}, whose "
-        f"texts are trained: {some(differ)}. To train the files' texts, write the manifest again: "
-        "prepare-data caption DATA --from DATA, then prepare-data manifest."
+        f"{manifest} has another text than {counted(len(differ), 'caption file')} beside the "
+        f"clips, and its texts are trained: {some(differ)}. To train the files' texts, write the "
+        "manifest again: prepare-data caption DATA --from DATA, then prepare-data manifest."
     ]
 
 

@@ -178,7 +178,7 @@ def test_yaml_keeps_dates_as_text_and_reads_aliases():
 def test_yaml_in_another_encoding_or_too_large_is_refused(tmp_path):
     path = tmp_path / "run.yaml"
     for content, said in (
-        ("task: 视频".encode("gbk"), "which is not valid UTF-8. Save it as UTF-8"),
+        ("task: 视频".encode("gbk"), "not valid UTF-8. It seems to be GBK.* Save it as UTF-8"),
         ("task: x".encode("utf-16"), "UTF-16"),
         (b"a: 1\n" * 100_000, "larger than 262,144 bytes"),
     ):
