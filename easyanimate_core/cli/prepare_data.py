@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, counted
 from .bars import ProgressBars
 from .options import add_device, add_dtype, add_force, path_of
 
@@ -170,9 +170,9 @@ def _scenes(arguments: argparse.Namespace) -> int:
             progress=bars,
         )
     print(
-        f"{summary.sources} videos, {summary.scenes} scenes, {summary.clips} clips"
-        f"{' (not written)' if arguments.list_only else ''}; {summary.too_short} scenes are too "
-        f"short\n{summary.list_file}"
+        f"{counted(summary.sources, 'video')}, {counted(summary.scenes, 'scene')}, "
+        f"{counted(summary.clips, 'clip')}{' (not written)' if arguments.list_only else ''}; "
+        f"{counted(summary.too_short, 'scene')} too short\n{summary.list_file}"
     )
     for note in summary.notes:
         print(f"note: {note}")
@@ -287,7 +287,7 @@ def _caption(arguments: argparse.Namespace) -> int:
     for remark in summary.remarks:
         print(f"note: {remark}")
     _print_notes(summary.notes)
-    print(f"{summary.added} new captions; {summary.without} files have none")
+    print(f"{counted(summary.added, 'new caption')}; {counted(summary.without, 'file')} without")
     return 0
 
 
@@ -306,7 +306,8 @@ def _manifest(arguments: argparse.Namespace) -> int:
     for note in summary.notes:
         print(f"note: {note}")
     with_controls = f", {summary.controls} with control video" if summary.controls else ""
-    print(f"{summary.file}: {summary.videos} videos, {summary.pictures} images{with_controls}")
+    kinds = f"{counted(summary.videos, 'video')}, {counted(summary.pictures, 'image')}"
+    print(f"{summary.file}: {kinds}{with_controls}")
     return 0
 
 

@@ -136,7 +136,7 @@ def read_captions(folder: Path, source: Path) -> CaptionSummary:
     unknown = [path for path in texts if path not in by_path]
     if unknown:
         raise InputError(
-            f"{source} has captions for {len(unknown)} files that are not in {folder}: "
+            f"{source} has captions of what is not in {folder}: "
             f"{some(unknown)}. Write paths like {files[0].path}, relative to {folder}."
         )
     if not texts:

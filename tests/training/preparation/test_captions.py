@@ -133,7 +133,7 @@ def test_a_caption_belongs_to_the_file_as_it_was(dataset, tmp_path):
         (
             "a.json",
             '{"gone.mp4": "x"}',
-            r"1 files that are not in .*: gone.mp4. Write paths like big",
+            r"captions of what is not in .*: gone.mp4. Write paths like big",
         ),
         ("a.json", '{"bikes.mp4": " "}', "an empty text for bikes.mp4"),
         ("a.json", '{"bikes.mp4": 3}', "for 'bikes.mp4' the text 3; it must be text. Write"),

@@ -158,7 +158,7 @@ def test_from_a_long_video_to_a_manifest(scenes, tmp_path, capsys):
     alone = ("--workers", 1)
     status, out, _ = command(capsys, "scenes", videos, data, "--min-seconds", 0.5, *alone)
     assert status == 0
-    assert "1 videos, 2 scenes, 2 clips; 0 scenes are too short" in out
+    assert "1 video, 2 scenes, 2 clips; 0 scenes too short" in out
     status, out, _ = command(
         capsys, "filter", data, "--limit", "motion=0.01..", "--limit", "sharpness=..", *alone,
         "--no-ocr",
