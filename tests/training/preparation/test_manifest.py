@@ -172,7 +172,7 @@ def test_from_a_long_video_to_a_manifest(scenes, tmp_path, capsys):
     for name, text in (("0000", "A rabbit."), ("0001", "A man.")):
         (clips / f"{name}.txt").write_text(text)
     status, out, _ = command(capsys, "caption", data, "--from", data)
-    assert (status, out) == (0, "2 new captions; 0 files have none\n")
+    assert (status, out) == (0, "2 new captions; 0 files without\n")
     status, out, _ = command(capsys, "manifest", data, data / "train.json", *alone)
     assert status == 0
     assert out.endswith("train.json: 2 videos, 0 images\n")
