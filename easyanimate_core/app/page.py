@@ -117,17 +117,27 @@ def _connect_form(
 
     generate.click(submit, inputs, None, api_visibility="private", concurrency_limit=4)
     dice.click(lambda: str(secrets.randbelow(2**32)), None, form["seed"], **_private())
-    chosen, switched = [form["model"], form["mode"]], [form[name] for name in _SWITCHED]
-    for changed in (form["model"].change, form["mode"].change, page.load):
+    chosen = [form["model"], form["mode"]]
+    for changed in (form["model"].change, page.load):
+        switched = [form[name] for name in (*_ABLE, *_SHOWN)]
         changed(lambda *now: _switched(session, *now), chosen, switched, **_private())
+    # It leaves the mode alone: on its way back to the page, the user may have chosen another.
+    form["mode"].change(
+        lambda *now: _switched(session, *now)[len(_ABLE) :],
+        chosen,
+        [form[name] for name in _SHOWN],
+        **_private(),
+    )
 
 
-#: What depends on the model and the mode.
-_SWITCHED = ("mode", "scheduler", *sources(), "preprocessor")
+#: What depends on the model.
+_ABLE = ("mode", "scheduler")
+#: What depends on the mode too.
+_SHOWN = (*sources(), "preprocessor")
 
 
 def _switched(session: Session, model: str, mode: str) -> list[Any]:
-    """Updates of `_SWITCHED`: what the model can do, and the sources of the mode."""
+    """Updates of `_ABLE` and `_SHOWN`: what the model can do, and the sources of the mode."""
     with _told():
         able = session.checkpoints.abilities(model)
     mode = mode if mode in able.modes else able.modes[0]
@@ -141,7 +151,7 @@ def _switched(session: Session, model: str, mode: str) -> list[Any]:
     updates["preprocessor"] = gr.update(visible=mode == "control")
     updates["mode"] = gr.update(choices=mode_choices(session.i18n, able.modes), value=mode)
     updates["scheduler"] = gr.update(choices=[("auto", ""), *able.schedulers], value="")
-    return [updates[name] for name in _SWITCHED]
+    return [updates[name] for name in (*_ABLE, *_SHOWN)]
 
 
 def _connect_runs(session: Session, form: Mapping[str, Any], outputs: _Outputs) -> None:
