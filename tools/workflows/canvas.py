@@ -42,7 +42,7 @@ SIZES = {
     "EasyAnimateImageToVideo": (340, 470),
     "EasyAnimateInpaint": (340, 524),
     "EasyAnimateLoadCheckpoint": (360, 280),
-    "EasyAnimateLoadLora": (360, 250),
+    "EasyAnimateLoadLora": (360, 280),
     "EasyAnimatePinFrames": (340, 196),
     "EasyAnimatePreprocess": (300, 324),
     "EasyAnimateSampler": (360, 626),
