@@ -112,11 +112,11 @@ def _large_batches(facts: Facts) -> Iterator[str]:
             "clips."
         )
     if run.accumulate > len(facts.epoch) > 0:
+        smaller = ", or data.tokens_per_batch" if order.tokens_per_batch else ""
         yield (
             f"a step goes through all clips {number(run.accumulate / len(facts.epoch))} times: "
-            f"run.accumulate is {run.accumulate}, and an epoch has "
-            f"{counted(len(facts.epoch), 'batch')}. Lower run.accumulate to "
-            f"{len(facts.epoch)}{', or data.tokens_per_batch' if order.tokens_per_batch else ''}."
+            f"run.accumulate is {run.accumulate}, more batches than the {len(facts.epoch)} of "
+            f"an epoch. Lower it to {len(facts.epoch)}{smaller}."
         )
 
 
