@@ -121,6 +121,8 @@ def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_it_had_not_come(
         capture_output=True,
         text=True,
         check=False,
+        # Background jobs of a shell, and so their children, ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert done.returncode == 128 + number, done.stderr
     assert "Traceback" not in done.stderr
