@@ -77,9 +77,9 @@ def test_it_is_found_placed_and_runs(page, comfy_server, mode, tmp_path):
     tab.get_by_text(name, exact=True).first.wait_for()
     tab.screenshot(path=tmp_path / "search.png")
     tab.keyboard.press("Enter")
-    tab.wait_for_timeout(1500)
+    tab.wait_for_timeout(3000)  # the node follows the mouse by then
     tab.mouse.click(700, 250)
-    tab.wait_for_timeout(500)
+    tab.wait_for_function(f"() => ({PLACED})().length")
     tab.screenshot(path=tmp_path / "placed.png")
     (placed,) = tab.evaluate(PLACED)
     assert placed["title"] == name
