@@ -72,7 +72,7 @@ def page(browser_page, comfy_server, request):
 def test_it_is_found_placed_and_runs(page, comfy_server, mode, tmp_path):
     tab, name = page.page, BY_MODE[mode].name
     tab.mouse.dblclick(1100, 800)
-    tab.wait_for_timeout(800)
+    tab.wait_for_function("() => document.activeElement?.tagName === 'INPUT'")
     tab.keyboard.type(name)
     tab.get_by_text(name, exact=True).first.wait_for()
     tab.screenshot(path=tmp_path / "search.png")
