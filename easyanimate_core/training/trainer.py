@@ -33,7 +33,7 @@ from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
-from .tracking import Log, Means, Pace, Report, describe, print_line
+from .tracking import Log, Means, Pace, Report, describe, print_line, tell_nobody
 from .watch import Watch
 
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,7 +61,7 @@ class Trainer:
         self._accelerator = accelerator
         self._progress = progress
         self._sharded = accelerator.distributed_type.value in SHARDED
-        self._report = report if accelerator.is_main_process else lambda _: None
+        self._report = report if accelerator.is_main_process else tell_nobody
         self._watch = progress if isinstance(progress, Watch) else None
         self._checkpoints = Checkpoints(config.output / STATES, config.run.keep, origin)
         self._loras = SavedLoras(config.output / LORAS, config.run.keep_loras)

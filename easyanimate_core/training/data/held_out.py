@@ -19,6 +19,7 @@ from ...media import to_bytes
 from ..preparation.duplicates import BITS, FRAMES, THRESHOLD, hash_of
 from .cache import digest, tell_once
 from .records import Record, Shape
+from .texts import some
 
 #: Training keeps three quarters of its clips at least.
 _SHARE = 4
@@ -135,6 +136,4 @@ def _look_of(record: Record) -> Look:
 
 
 def _names(records: Sequence[Record]) -> str:
-    more = f" and {len(records) - _SHOWN} more" if len(records) > _SHOWN else ""
-    names = (record.name or record.captions[0] for record in records[:_SHOWN])
-    return ", ".join(names) + more
+    return some([record.name or record.captions[0] for record in records], _SHOWN)

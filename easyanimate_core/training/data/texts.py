@@ -99,10 +99,10 @@ def renamed(columns: Sequence[str]) -> str:
     )
 
 
-def some(names: Sequence[str]) -> str:
-    """The first few of `names`, for a message."""
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more
+def some(names: Sequence[str], shown: int = _SHOWN) -> str:
+    """The first `shown` of `names`, for a message."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(names[:shown]) + more
 
 
 def _other(entry: object, keys: Sequence[str]) -> str:
