@@ -9,13 +9,16 @@ BOOTSTRAP = Path(__file__).with_name("bootstrap.py")
 
 
 def child_environment() -> dict[str, str]:
-    """Two threads per process at most, no downloads, and no settings of the tests' own Python."""
+    """One thread per process, no downloads, and no settings of the tests' own Python.
+
+    Tests run two servers at a time, whose threads would wait for each other.
+    """
     kept = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH",)}
     return {
         **kept,
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",
-        "OMP_NUM_THREADS": "2",
+        "OMP_NUM_THREADS": "1",
         "PYTHONIOENCODING": "utf-8",
         "PYTHONUNBUFFERED": "1",
     }
