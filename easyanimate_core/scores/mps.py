@@ -90,8 +90,8 @@ class Cross(nn.Module):
 
     def forward(self, x_NPC: Tensor, words_NTC: Tensor, counts_NT: Tensor) -> Tensor:
         """Shape unchanged."""
-        for layer in self.layers:
-            across, within = layer  # type: ignore[misc]
+        layers: Any = self.layers
+        for across, within in layers:
             x_NPC = x_NPC + across.fn(x_NPC, words_NTC, counts_NT)
             x_NPC = x_NPC + within.fn(x_NPC)
         return x_NPC
@@ -107,6 +107,8 @@ class _Beside(nn.Module):
 
 class _Norm(nn.Module):
     """A layer norm; its `bias` is stored and zero."""
+
+    bias: Tensor
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -126,9 +128,7 @@ class _Gated(nn.Module):
 
 
 class _Words(nn.Module):
-    """Attention to the words that count, with one key and value for all heads, and a feed-forward
-    next to it.
-    """
+    """Attention to the words that count and a feed-forward; all heads share key and value."""
 
     def __init__(self, width: int, head: int, heads: int) -> None:
         super().__init__()

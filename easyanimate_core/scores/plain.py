@@ -16,7 +16,7 @@ _LEAST = 1e-6
 
 
 def saturation(frames_BF3HW: Tensor) -> Tensor:
-    """The mean distance of the strongest colour channel from the weakest: 0 grey, 1 pure colours."""
+    """The mean distance between the strongest and the weakest channel: 0 grey, 1 pure colours."""
     chroma = frames_BF3HW.amax(2) - frames_BF3HW.amin(2)
     return chroma.mean((1, 2, 3))
 

@@ -16,6 +16,7 @@ from .config import TrainConfig
 from .data.buckets import Batches, Draw, seconds_used
 from .data.records import Record, Shape
 from .lora import LoraBranch
+from .reward_config import RewardConfig
 from .strategies.base import Strategy
 
 ACCOUNT_FILE = "account.txt"
@@ -102,13 +103,15 @@ def facts_of(
 
 def account_of(facts: Facts) -> str:
     """What is trained, in a few lines."""
+    reward = facts.config.reward
     lines = [
-        ("data", _data(facts)),
+        ("data", _data(facts) if reward is None else _prompts(facts)),
         ("shapes", _shapes(facts)),
         ("batches", _batches(facts)),
         ("steps", _steps(facts)),
         *(() if facts.config.task == "vae" else _captions(facts)),
         ("trained", _trained(facts)),
+        *(() if reward is None else _rewards(reward)),
     ]
     return "What will be trained:\n" + "\n".join(f"  {name}: {text}" for name, text in lines)
 
@@ -180,6 +183,40 @@ def _data(facts: Facts) -> str:
         name = facts.records[index].name or f"clip {index + 1}"
         text += f", the least of {name}: {used[index]:.1f} of {lengths[index]:.1f}"
     return text
+
+
+def _prompts(facts: Facts) -> str:
+    return f"{counted(len(facts.records), 'prompt')}, and no clips"
+
+
+def _rewards(reward: RewardConfig) -> list[tuple[str, str]]:
+    named = [
+        f"{name} up to {given.target:g}, weight {given.weight:g}"
+        for name, given in reward.rewards.items()
+    ]
+    count = counted(reward.backprop, "step")
+    steps = {
+        "last": f"the last {count}" if reward.backprop > 1 else "the last step",
+        "up_to": f"the last 1 to {count}",
+        "anywhere": f"any {count}",
+    }[reward.choice]
+    decoded = f"{reward.num_decoded} of {counted(reward.latent_frames, 'latent frame')}"
+    begins = " from a drawn one on" if reward.random_start else ""
+    tie = f"a tie of weight {reward.tie:g}" if reward.tie else "no tie"
+    return [
+        ("rewards", "; ".join(named)),
+        (
+            "sampled",
+            f"in {counted(reward.steps, 'step')} at guidance {reward.guidance:g}; gradients flow "
+            f"through {steps} and {decoded}{begins}; {tie} to the model without the LoRA",
+        ),
+        (
+            "memory",
+            f"besides the frozen networks, the graph of {count} for two prompts each and that of "
+            f"{counted(reward.decoded_frames, 'decoded frame')} of {reward.width} x "
+            f"{reward.height} per clip",
+        ),
+    ]
 
 
 def _shapes(facts: Facts) -> str:

@@ -10,6 +10,7 @@ import torch
 from ..errors import InputError
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
+from .reward_config import RewardConfig
 
 #: How PyTorch's allocators and libraries say it; only CUDA's and XPU's have a type of their own.
 _SAID = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
@@ -44,7 +45,9 @@ def _remedies(config: TrainConfig) -> str:
             each.append("set run.gradient_checkpointing to true")
         if config.model.lora is None:
             each.append("train a LoRA (model.lora) into another output")
-        if data.tokens_per_batch is not None and data.tokens_per_batch > max(data.tokens):
+        reward = config.reward
+        one = reward.tokens if reward is not None else max(data.tokens)
+        if data.tokens_per_batch is not None and data.tokens_per_batch > one:
             each.append(f"lower data.tokens_per_batch ({data.tokens_per_batch})")
     elif data.clips_per_batch > 1:
         each.append(f"lower data.clips_per_batch ({data.clips_per_batch})")
@@ -52,11 +55,24 @@ def _remedies(config: TrainConfig) -> str:
         each.append("set run.precision to bf16")
     if data.workers:
         each.append(f"lower data.workers ({data.workers})")
+    if config.reward is not None:
+        each += _of_reward(config.reward)
+        return f"Close other programs that use it; then {', or '.join(each)}."
     each.append(
         f"choose smaller data.tokens ({', '.join(map(str, data.tokens))}) or shorter data.frames "
         f"({', '.join(map(str, data.frames))})"
     )
     return f"Close other programs that use it; then {', or '.join(each)}."
+
+
+def _of_reward(reward: RewardConfig) -> list[str]:
+    each = [
+        f"lower reward.{name} ({value})"
+        for name, value in (("decoded", reward.num_decoded), ("backprop", reward.backprop))
+        if value > 1
+    ]
+    size = f"{reward.frames} x {reward.height} x {reward.width}"
+    return [*each, f"choose a smaller reward.frames, height or width ({size})"]
 
 
 def _kept(config: TrainConfig) -> str:

@@ -7,7 +7,14 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ..models.geometry import SIZE_MULTIPLE, check_frames, latent_frames
+from ..models.geometry import (
+    SIZE_MULTIPLE,
+    TEMPORAL_FACTOR,
+    check_frames,
+    latent_frames,
+    num_tokens,
+    pixel_frames,
+)
 from ..scores import KINDS, Sources
 from .section import HomePath, Section
 
@@ -72,6 +79,11 @@ class RewardConfig(Section):
     )
 
     @property
+    def tokens(self) -> int:
+        """Tokens of one clip in the denoiser."""
+        return num_tokens(self.frames, self.height, self.width)
+
+    @property
     def latent_frames(self) -> int:
         """Length of what is sampled, in latent frames."""
         return latent_frames(self.frames)
@@ -80,6 +92,13 @@ class RewardConfig(Section):
     def num_decoded(self) -> int:
         """How many latent frames are decoded."""
         return self.latent_frames if self.decoded is None else self.decoded
+
+    @property
+    def decoded_frames(self) -> int:
+        """The largest number of frames that these decode to: only the first stands for one."""
+        if self.random_start:
+            return TEMPORAL_FACTOR * self.num_decoded
+        return pixel_frames(self.num_decoded)
 
     @field_validator("frames")
     @classmethod
