@@ -80,8 +80,8 @@ class AutoencoderKLMagvit(nn.Module):
 
         A chunk is one latent frame for V5; for V5.1, as many as keep its largest activation within
         `chunk_bytes`. The first `constant` latent frames are constants for the gradients, and take
-        no memory for them; chunks of V5.1 are then single frames. Raises `InputError` for latents of another shape. `progress` is called once
-        per chunk, with stage "decode".
+        no memory for them; chunks of V5.1 are then single frames. Raises `InputError` for latents
+        of another shape. `progress` is called once per chunk, with stage "decode".
         """
         self.check_latents(latents_BCfhw)
         batch, _, num_latent_frames, height, width = latents_BCfhw.shape
