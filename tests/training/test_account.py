@@ -12,7 +12,7 @@ from easyanimate_core.text import Cut, cut_of
 from easyanimate_core.training.account import Facts, account_of, common_words, words_of
 from easyanimate_core.training.config import read_config
 from easyanimate_core.training.data.buckets import Batches, shapes_for
-from easyanimate_core.training.data.records import Record, Sample
+from easyanimate_core.training.data.records import Record, Sample, Shape
 from easyanimate_core.training.doubts import doubts_of
 from easyanimate_core.training.run import run_training
 from tests.factories import V5, V5_1, pixels
@@ -41,6 +41,10 @@ def facts_of_config(wanted, records, *, ranks=1, lora=(), cuts=()):
     tokens = data.tokens_per_batch or max(data.tokens)
     if wanted.task == "vae":
         tokens = max(s.tokens for own in shapes for s in own) * data.clips_per_batch
+    if wanted.reward is not None:
+        size = Shape(wanted.reward.frames, wanted.reward.height, wanted.reward.width)
+        shapes = [[size]] * len(records)
+        tokens = data.tokens_per_batch or size.tokens
     order = Batches(records, shapes, tokens_per_batch=tokens, ranks=ranks, seed=wanted.seed)
     return Facts(wanted, records, order, ranks, {"denoiser": 12_000}, lora, cuts)
 
