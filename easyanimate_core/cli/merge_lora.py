@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import printable
 from . import loras
 from .bars import ProgressBars
-from .options import add_force, path_of
+from .options import add_force, checkpoint_of, path_of
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -24,7 +24,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "model", type=path_of, help="checkpoint folder, or a denoiser's file or folder"
+        "model",
+        type=checkpoint_of,
+        help="checkpoint folder, built-in model, or a denoiser's file or folder",
     )
     parser.add_argument("out", type=path_of, help="the .safetensors file to write")
     loras.add_options(parser, required=True)
