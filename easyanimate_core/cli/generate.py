@@ -215,7 +215,7 @@ def _small_settings(settings: Any) -> Any:
     """The settings with the small model's size and length where none are given."""
     from ..small_model import fitted
 
-    changed = fitted(settings)
+    changed: Any = fitted(settings)
     if changed != settings:
         print(
             f"note: the small model generates {counted(changed.frames, 'frame')} of "

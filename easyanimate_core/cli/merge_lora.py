@@ -64,21 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _provenance(source: Path, used: tuple[Any, ...]) -> dict[str, str]:
     """The file's sources, for its header."""
-    from ..recipe import sha256_of_file
     from ..version import __version__
 
-    merged = [
-        {
-            "file": Path(lora.path).name,
-            "sha256": sha256_of_file(Path(lora.path)),
-            "strength": lora.strength,
-            "blocks": lora.blocks,
-        }
-        for lora in used
-    ]
     return {
         "format": "pt",
         "made_by": f"easyanimate_core {__version__}",
         "merged_from": source.resolve().name,
-        "merged_loras": json.dumps(merged),
+        "merged_loras": json.dumps(loras.as_json(used)),
     }
