@@ -286,7 +286,7 @@ def _folder(checkpoint: _Checkpoint, sampling: Sampling, arguments: argparse.Nam
     """The folder of a report, named after what there are several of."""
     parts = [checkpoint.name] if len(arguments.checkpoints) > 1 else []
     parts += [_slug(str(sampling.settings.scheduler))] if len(arguments.scheduler or ()) > 1 else []
-    parts += [f"{sampling.settings.steps}-steps"] if len(arguments.steps or ()) > 1 else []
+    parts += [f"steps-{sampling.settings.steps}"] if len(arguments.steps or ()) > 1 else []
     out: Path = arguments.out
     return out / "-".join(parts) if parts else out
 
