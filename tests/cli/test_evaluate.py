@@ -322,6 +322,7 @@ def test_meaning_of_a_built_in_model_by_its_name(tmp_path, command):
     [
         (["--scenes-seed", 5, 6, 5], "--scenes-seed has 5 more than once"),
         (["--scenes-seed", -1], "The seed -1"),
+        (["--seed", 2**63 - 1], "seed is 9223372036854775906; it must be between 0 and"),
         (["--steps", 2, "--steps", 2], "--steps has 2 more than once"),
         (["--steps", 2, 0], "steps is 0; it must be between 1 and 1000"),
         (["--scheduler", "Flow", "DDIM"], "DDIM is for v_prediction models"),

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, counted
 from ...evaluation.page import picture_results
 from ...evaluation.statistics import Share, Spread
 from ...files import Result, Together, atomic_file, check_results
@@ -125,7 +125,7 @@ class TaskReport:
 
     def lines(self) -> list[str]:
         """The shares and measures as lines of text, with their values by list of scenes."""
-        lines = [f"{self.task}: {self.clips} clips"]
+        lines = [f"{self.task}: {counted(self.clips, 'clip')}"]
         for name, share in self.shares.items():
             by_chance = self.chance.get(name)
             beside = "" if by_chance is None else f"; by chance {100 * by_chance.value:.0f} %"
@@ -320,7 +320,8 @@ def _draw_confusion(file: Path, report: TaskReport) -> Path:
 
     figure = Figure(figsize=(21, 7.5), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{report.task}: {report.clips} clips (rows: asked, columns: seen)")
+    title = f"{report.task}: {counted(report.clips, 'clip')} (rows: asked, columns: seen)"
+    figure.suptitle(title)
     for axes, name in zip(figure.subplots(1, 3), ("colour", "shape", "motion"), strict=True):
         table = report.confusion[name]
         counts = np.array(table.counts)

@@ -177,6 +177,8 @@ def evaluations_per_clip(
     Raises `InputError` if the checkpoint does not support a task or the sampling.
     """
     info, found = pipeline.info, {}
+    last = max(given.scene.index for given in asks)
+    replace(sampling.settings, seed=sampling.settings.seed + last)  # validates the seeds of all
     for task, asked in {given.task: given for given in asks}.items():
         settings, given = sampling.of(task), asked.given
         check_head(given, info.transformer)
