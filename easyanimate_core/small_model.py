@@ -31,8 +31,10 @@ FOLDER = Path(__file__).parent / "small_model_weights"
 HEADS = BUILT_IN_HEADS
 #: Trained size: frames, height, width.
 SIZE = (17, 96, 96)
+#: How its names begin.
+BUILT_IN_NAME = "small (built in)"
 #: Its names in lists of checkpoints.
-NAMES = {f"small (built in): {head.value}": head for head in HEADS}
+NAMES = {f"{BUILT_IN_NAME}: {head.value}": head for head in HEADS}
 #: An example prompt: a sentence with a shape, its colour and size, a motion and a background.
 EXAMPLE_PROMPT = "A large red circle moves left on grey stripes."
 _SHARED = ("vae", "text_encoder", "tokenizer", "scheduler")
@@ -86,6 +88,24 @@ def small_checkpoint(head: Head) -> Path:
             f"temporary folder can be written ({error}). Set the environment variable "
             "EASYANIMATE_CACHE to a writable folder."
         ) from error
+
+
+def is_built_in(name: str | Path) -> bool:
+    """Whether it is one of `NAMES`; `CheckpointError` if it only begins like them."""
+    text = str(name)
+    if text.startswith(BUILT_IN_NAME) and text not in NAMES:
+        raise CheckpointError(
+            f"There is no built-in model {text!r}; there are {', '.join(map(repr, NAMES))}."
+        )
+    return text in NAMES
+
+
+def named_checkpoint(name: str | Path) -> Path | None:
+    """The checkpoint folder of one of `NAMES`, created by the first call; None for any other path.
+
+    Raises `CheckpointError` as `is_built_in` and `small_checkpoint` do.
+    """
+    return small_checkpoint(NAMES[str(name)]) if is_built_in(name) else None
 
 
 def lies_in_cache(checkpoint: Path) -> bool:
