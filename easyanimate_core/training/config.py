@@ -23,7 +23,7 @@ from ..files.home import expanded
 from ..files.yaml_text import read_yaml, yaml_value
 from ..left_out import check_included
 from ..models.geometry import check_frames
-from ..small_model import NAMES, small_checkpoint
+from ..small_model import NAMES, named_checkpoint
 
 
 def _path(path: Path) -> Path:
@@ -50,7 +50,7 @@ def _folder_of(path: Path | None) -> Path | None:
     """The folder of a model, which for a built-in one is made by the first call."""
     if path is None or str(path) not in NAMES:
         return path
-    return small_checkpoint(NAMES[str(path)])
+    return named_checkpoint(str(path))
 
 
 #: A valid path of a file or folder; `~` is the home folder.

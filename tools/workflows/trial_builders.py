@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from easyanimate_core.models.specs import Head
+from easyanimate_core.models.specs import Head, Version
 from easyanimate_core.shapes.scenes import COLOURS, TINTS
-from easyanimate_core.small_model import NAMES, SIZE
+from easyanimate_core.small_model import SIZE, list_name
 
 from .builders import Columns, beside_prompt
 from .canvas import Group, Node
@@ -57,7 +57,10 @@ def start_image(draft: Draft) -> Columns:
 def control(draft: Draft) -> Columns:
     """The edges of a first generated clip provide the motion of a second one."""
     load = draft.load()
-    other = draft.add("EasyAnimateLoadCheckpoint", checkpoint=_name(Head.CONTROL))
+    other = draft.add(
+        "EasyAnimateLoadCheckpoint",
+        checkpoint=list_name(Head.CONTROL, Version(draft.weights.version)),
+    )
     load = Group(LOAD, [[*load.columns[0], other]])
     first = draft.add(
         "CLIPTextEncode",
@@ -93,10 +96,6 @@ def camera(draft: Draft) -> Columns:
     )
     group = Group(SHOWN, [[shown, preview]])
     return beside_prompt(draft, before, group, **_SAMPLING)
-
-
-def _name(head: Head) -> str:
-    return next(name for name, own in NAMES.items() if own is head)
 
 
 def _empty(draft: Draft) -> Node:
