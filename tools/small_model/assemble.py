@@ -4,9 +4,9 @@
 
 RUNS contains the folders written by configs/small/ and `tools.small_model.text`: for V5.1 text,
 vae_looks, inpaint_looks, control_on and camera, for V5 v5_text, v5_vae, v5_inpaint and v5_control.
-Denoisers are stored in scaled fp8, the rest in bfloat16. Also makes RUNS/checkpoint-InP,
--Control and -Control-Camera, or RUNS/checkpoint-V5-InP and -V5-Control, whole checkpoints for
-evaluation and further training.
+Denoisers are stored in scaled fp8, their modulation in int8, the rest in bfloat16. Also makes
+RUNS/checkpoint-InP, -Control and -Control-Camera, or RUNS/checkpoint-V5-InP and -V5-Control, whole
+checkpoints for evaluation and further training.
 """
 
 from __future__ import annotations
@@ -18,19 +18,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from easyanimate_core.convert import Conversion, convert
 from easyanimate_core.errors import EasyAnimateError, InputError
-from easyanimate_core.files import atomic_folder, remove
+from easyanimate_core.files import atomic_folder, remove, save_tensors
 from easyanimate_core.models.specs import Head, VAEConfig, Version
 from easyanimate_core.recipe_files import BuiltInModel
 from easyanimate_core.sampling import PUBLISHED_CONFIG
 from easyanimate_core.small_model import FOLDER, HEADS, SUBFOLDERS, TEXT_PARTS, small_checkpoint
 from easyanimate_core.tiny.tokenizers import write_json
 from easyanimate_core.weights.files import read_json, read_tensor_files
-from easyanimate_core.weights.files.component import write_vae
+from easyanimate_core.weights.files.component import WEIGHTS_FILE, write_vae
+from easyanimate_core.weights.stored.storage import as_tensors, to_storage
 
 MOST_BYTES = 36 * 10**6
+#: The matrices of a denoiser's adaptive norms, a third of its bytes next to fp8.
+_MODULATION = (".norm1.linear.weight", ".norm2.linear.weight", "norm_out.linear.weight")
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,7 @@ def assemble(runs: Path, version: Version, folder: Path = FOLDER) -> None:
                 scratch / f"transformer-{head.value}",
                 Conversion(dtype="fp8-channel", part="transformer"),
             )
+            compact(scratch / f"transformer-{head.value}")
         config = scratch / "transformer-InP" / "config.json"
         write_json(config, {**read_json(config), "keep_known": True})
         (scratch / "scheduler").mkdir()
@@ -113,6 +118,20 @@ def assemble(runs: Path, version: Version, folder: Path = FOLDER) -> None:
             link = runs / f"checkpoint-{BuiltInModel(head, version).folder_name}"
             remove(link)
             link.symlink_to(small_checkpoint(head, version))
+
+
+def compact(transformer: Path) -> None:
+    """Store the modulation of a denoiser in int8, with one scale per channel."""
+    weights = {}
+    with safe_open(transformer / WEIGHTS_FILE, "pt") as file:
+        metadata = file.metadata()
+        for name in file.keys():  # noqa: SIM118
+            tensor = file.get_tensor(name)
+            if name.endswith(_MODULATION) and tensor.dtype is torch.bfloat16:
+                weights.update(as_tensors(name, to_storage(tensor, "int8")))
+            else:
+                weights[name] = tensor.clone()
+    save_tensors(transformer / WEIGHTS_FILE, weights, metadata)
 
 
 def check_parts(runs: Path, version: Version) -> None:
