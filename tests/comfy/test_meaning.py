@@ -61,15 +61,16 @@ def ways(version):
         yield f"{name} {scheduler}", ("KSampler", inputs)
 
 
+WAYS = {version: dict(ways(version)) for version in KSAMPLER}
 EVERY_WAY = [
-    pytest.param(version, way, marks=needs_small_model(version), id=f"{version.value} {name}")
-    for version in KSAMPLER
-    for name, way in ways(version)
+    pytest.param(version, name, marks=needs_small_model(version), id=f"{version.value} {name}")
+    for version, names in WAYS.items()
+    for name in names
 ]
 
 
 def prompt_for(text, version, way, seed):
-    kind, inputs = way
+    kind, inputs = WAYS[version][way]
     checkpoint = list_name(Head.INPAINT, version)
     prompt = text_to_video(checkpoint, frames=FRAMES, side=SIDE, seed=seed)
     prompt["text"]["inputs"] |= {"positive": text, "negative": ""}
