@@ -104,10 +104,7 @@ def write_bert_tokenizer(
     Prompts are padded or truncated to `max_tokens`, at most 77.
     """
     words = {
-        word
-        for line in corpus
-        for word in line.lower().replace("-", " ").split()
-        if word.isalpha()
+        word for line in corpus for word in line.lower().replace("-", " ").split() if word.isalpha()
     }
     characters = {character for line in corpus for character in line.lower()} - {" "}
     characters |= {chr(code) for code in range(ord("!"), 127) if not chr(code).isupper()}

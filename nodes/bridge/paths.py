@@ -20,7 +20,7 @@ from ...easyanimate_core.hub import (
     published,
 )
 from ...easyanimate_core.hub.places import checkpoints_in
-from ...easyanimate_core.small_model import NAMES, is_installed, named_checkpoint
+from ...easyanimate_core.small_model import installed_names, named_checkpoint
 
 #: Key of the folders for whole checkpoints, and ComfyUI's folders that may contain some.
 CHECKPOINTS = "EasyAnimate"
@@ -57,8 +57,7 @@ def list_checkpoints() -> list[str]:
 
     The pack's small model, if it is included, comes last.
     """
-    built_in = list(NAMES) if is_installed() else []
-    return [*sorted({_listed(name) for name, _ in _checkpoints()}), *built_in]
+    return [*sorted({_listed(name) for name, _ in _checkpoints()}), *installed_names()]
 
 
 def find_checkpoint(name: str) -> Path:

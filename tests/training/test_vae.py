@@ -128,7 +128,8 @@ def test_gradients_reach_across_chunks(checkpoint, tmp_path, version):
     video = torch.rand((1, 3, 9, 16, 16), generator=generator, dtype=torch.float64) * 2 - 1
     parameters = list(network.parameters())
     direction = [
-        torch.randn(p.shape, generator=generator, dtype=torch.float64) * p.detach().std().clamp(0.01)
+        p.detach().std().clamp(0.01)
+        * torch.randn(p.shape, generator=generator, dtype=torch.float64)
         for p in parameters
     ]
 
@@ -139,9 +140,7 @@ def test_gradients_reach_across_chunks(checkpoint, tmp_path, version):
         return (made - video).square().mean()
 
     error(0.0).backward()
-    slope = sum(
-        float((p.grad * part).sum()) for p, part in zip(parameters, direction, strict=True)
-    )
+    slope = sum(float((p.grad * part).sum()) for p, part in zip(parameters, direction, strict=True))
     with torch.no_grad():
         before, after = float(error(-1e-6)), float(error(2e-6))
     assert (after - before) / 2e-6 == pytest.approx(slope, rel=1e-4)
