@@ -14,7 +14,7 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
-from .account import Facts, account_of, facts_of, write_account
+from .account import Facts, account_of, facts_of, left_out_told, write_account
 from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
@@ -84,7 +84,7 @@ def run_training(
         accelerator.wait_for_everyone()
         clips = _clips(config, records, accelerator, progress, told)
         strategy = make_strategy(config, clips)
-        facts = facts_of(config, strategy, clips.records, accelerator.num_processes)
+        facts = facts_of(config, strategy, clips, accelerator.num_processes)
         said = _told_account(facts, told)
         if dry_run:
             return []
@@ -97,7 +97,10 @@ def run_training(
             _claim(config, resumed, said, restart=restart)
         accelerator.wait_for_everyone()
         accelerator.init_trackers("tensorboard")
-        return trainer.train()
+        results = trainer.train()
+        if clips.left_out:
+            told(f"note: left out from the beginning: {left_out_told(clips.left_out)}.")
+        return results
 
 
 @dataclass(frozen=True)
