@@ -108,6 +108,7 @@ def account_of(facts: Facts) -> str:
     lines = [
         ("data", _data(facts)),
         *([("left out", left_out_told(facts.left_out))] if facts.left_out else ()),
+        *_rates(facts),
         ("shapes", _shapes(facts)),
         ("batches", _batches(facts)),
         ("steps", _steps(facts)),
@@ -186,6 +187,22 @@ def _data(facts: Facts) -> str:
     return text
 
 
+def _rates(facts: Facts) -> list[tuple[str, str]]:
+    """The clips' own frame rates, and what becomes of them."""
+    clips = [record for record in facts.records if record.fps]
+    if not clips:
+        return []
+    rates = [round(record.fps, 2) for record in clips if record.is_even]
+    counts = sorted(Counter(rates).items())
+    listed = [f"{rate:g}: {counted(count, 'clip')}" for rate, count in counts]
+    if len(counts) > _LISTED:
+        listed = [f"{counts[0][0]:g} to {counts[-1][0]:g}: {counted(len(rates), 'clip')}"]
+    if len(rates) < len(clips):
+        listed.append(f"varying: {counted(len(clips) - len(rates), 'clip')}")
+    text = f"{', '.join(listed)}; of each second, {facts.config.data.fps:g} frames are used"
+    return [("frames per second", text)]
+
+
 def _shapes(facts: Facts) -> str:
     counts = Counter(draw.shape for draw in facts.drawn)
     listed = [_shape(shape, count) for shape, count in counts.most_common(_LISTED)]
@@ -194,7 +211,12 @@ def _shapes(facts: Facts) -> str:
         listed.append(f"{len(counts) - _LISTED} other shapes: {others}")
     # A clip that may take several shapes takes another one in the next epoch.
     varied = any(len(own) > 1 for own in facts.order.shapes)
-    return ", ".join(listed) + (" in the first epoch" if varied else " per epoch")
+    text = ", ".join(listed) + (" in the first epoch" if varied else " per epoch")
+    sizes = sorted({(r.width, r.height) for r in facts.records}, key=lambda size: size[0] * size[1])
+    if set(sizes) == {(shape.width, shape.height) for shape in counts}:
+        return text
+    ends = [f"{width} x {height}" for width, height in (sizes[0], sizes[-1])]
+    return f"{text}; files have {' to '.join(dict.fromkeys(ends))}"
 
 
 def _shape(shape: Shape, count: int) -> str:

@@ -97,10 +97,15 @@ def run_training(
             _claim(config, resumed, said, restart=restart)
         accelerator.wait_for_everyone()
         accelerator.init_trackers("tensorboard")
-        results = trainer.train()
-        if clips.left_out:
-            told(f"note: left out from the beginning: {left_out_told(clips.left_out)}.")
-        return results
+        return _results(trainer, clips, told)
+
+
+def _results(trainer: Trainer, clips: Clips, told: Report) -> list[Path]:
+    """Train, and say at the end what was not trained on."""
+    files = trainer.train()
+    if clips.left_out:
+        told(f"note: left out from the beginning: {left_out_told(clips.left_out)}.")
+    return files
 
 
 @dataclass(frozen=True)

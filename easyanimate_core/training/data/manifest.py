@@ -213,8 +213,10 @@ def _record(entry: _Entry, fps: float) -> Record:
     kind, facts = _facts(entry)
     content = [(name, digest_of_media(path)) for name, path in entry.paths.items()]
     frames, seconds, span, notes = 1, 0.0, None, facts.notes
+    own_fps, is_even = 0.0, True
     if isinstance(facts, VideoFacts):
         frames, seconds = facts.frames_at(fps), facts.seconds
+        own_fps, is_even = facts.fps, facts.is_even
         span = _span(entry.paths, fps)
     if span is not None and span < frames - 1:
         notes = (
@@ -235,6 +237,8 @@ def _record(entry: _Entry, fps: float) -> Record:
         repeats=entry.repeats,
         span=span,
         recording=named_recording(entry.file) if kind == "video" else "",
+        fps=own_fps,
+        is_even=is_even,
     )
 
 
