@@ -20,6 +20,7 @@ from .data.manifest import manifest_records
 from .data.readable import Reading
 from .data.records import Record
 from .data.threads import in_threads
+from .state.origin import Origin
 from .tracking import Report, print_line
 
 T = TypeVar("T")
@@ -50,6 +51,10 @@ class Clips:
     def digest(self) -> str:
         """A hash of what is trained on: contents, captions and repeats, in any order and place."""
         return self.listing.digest
+
+    def origin(self, weights: str) -> Origin:
+        """What a run on these clips keeps in its states; `weights` is what it began with."""
+        return Origin(self.listing, weights, Listing.of(self.held_out))
 
     @classmethod
     def in_memory(

@@ -25,7 +25,6 @@ from .doubts import doubts_of
 from .load_or_build import weights_digest
 from .memory import memory_told
 from .optimizers import SHARDED
-from .state.origin import Origin
 from .strategies.base import Strategy
 from .tracking import Report, print_line, tell_nobody
 from .trainer import Trainer
@@ -91,7 +90,7 @@ def run_training(
         strategy.encode_ahead(accelerator.device, _share(accelerator), progress)
         trainer = Trainer(
             config, strategy, accelerator,
-            origin=Origin(clips.listing, weights), progress=progress, report=report,
+            origin=clips.origin(weights), progress=progress, report=report,
         )  # fmt: skip
         if main:  # errors before this leave the folder and an earlier run untouched
             _claim(config, resumed, said, restart=restart)

@@ -263,3 +263,21 @@ def test_a_damaged_look_is_made_again(folder):
     for look, text in zip(looks, spoilt, strict=False):
         look.write_text(text)
     assert names_of(find_clips(asked(folder, NAMES), report=print).held_out) == before
+
+
+def test_a_run_says_that_it_has_trained_on_what_is_held_out_now(folder, checkpoint):
+    """The held-out clip is deleted, and another takes its place."""
+    wanted = asked(folder, NAMES, validation__videos=0, validation__clips=1, run__steps=2)
+    model = wanted.model.model_copy(update={"checkpoint": checkpoint(V5_1, Head.T2V)})
+    wanted = wanted.model_copy(update={"model": model})
+    run_training(wanted, report=lambda _: None)
+    (held,) = names_of(find_clips(wanted, report=print).held_out)
+    (folder / held).unlink()
+    (now,) = names_of(find_clips(wanted, report=print).held_out)
+    said = []
+    longer = wanted.model_copy(update={"run": wanted.run.model_copy(update={"steps": 3})})
+    run_training(longer, report=said.append)
+    assert (
+        f"note: Validation measures 1 clip that the run has been trained on until now: {now}."
+        in said
+    )
