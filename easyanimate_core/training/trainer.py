@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,6 +34,7 @@ from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
+from .together import gathered
 from .tracking import Log, Means, Pace, Report, describe, print_line, tell_nobody
 from .watch import Watch
 
@@ -103,10 +105,11 @@ class Trainer:
         batches = self._batches(step * run.accumulate)
         self._progress("train", step, run.steps)
         means = Means()
-        with _ended_workers_told(self._config.data.workers), Interrupts() as interrupts:
+        workers, says = self._config.data.workers, self._accelerator.is_main_process
+        with _ended_workers_told(workers), Interrupts(says=says) as interrupts:
             while step < run.steps:
                 means.add(self._step(batches, pace))
-                self._tell(self._strategy.lost.news())
+                self._tell(self._strategy.lost.news(partial(gathered, self._accelerator)))
                 step += 1
                 stopped = self._stopped(step, interrupts)
                 last = step == run.steps or stopped is not None
@@ -290,8 +293,8 @@ class Trainer:
         self._accelerator.wait_for_everyone()
 
     def _finish(self, log: Log | None, step: int) -> list[Path]:
-        from accelerate.utils import gather_object
-
+        # Before the long write: a thread that still frees it when the process exits aborts it.
+        lost = gathered(self._accelerator, [self._strategy.lost])
         paths: list[Path] = []
         held: HeldError | None = None
         with self._averaged(), torch.no_grad():
@@ -306,9 +309,10 @@ class Trainer:
             self._tell(log.draw())
             for line in self._samples.lines():
                 self._report(line)
-        self._tell(Lost.summary(gather_object([self._strategy.lost])))
+        self._tell(Lost.summary(lost))
         self._accelerator.wait_for_everyone()
-        self._accelerator.end_training()
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
         if held is not None:  # only after the other processes have been released
             raise held
         return paths
