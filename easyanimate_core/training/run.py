@@ -28,11 +28,12 @@ from .memory import memory_told
 from .optimizers import SHARDED
 from .state.origin import Origin
 from .strategies.base import Strategy
+from .terms import terms
 from .together import ending_together, share_of
 from .tracking import Report, print_line, tell_nobody
 from .trainer import Trainer
 
-#: How long processes wait for one that works alone: validation can take more than NCCL's 10 minutes.
+#: How long processes wait for one that validates alone, which can take more than 10 minutes.
 _PATIENCE = timedelta(hours=6)
 #: Asked before an earlier run is deleted.
 Confirm = Callable[[str], bool]
@@ -257,15 +258,15 @@ def _check_output(config: TrainConfig, weights: str, confirm: Confirm | None) ->
     refused = [*changes.refused, *_other_weights(changes.moved, checkpoints.weights(), weights)]
     if refused:
         raise InputError(
-            f"{config.output} contains a run with other settings: {'; '.join(refused)}. Choose "
-            "another output, restore the settings, or start over with --restart."
+            f"{config.output} contains a run with other settings: {'; '.join(refused)}. Restore "
+            f"the settings, {terms().elsewhere}, or {terms().start_over(config.output)}."
         )
     done = earlier.states[-1] if earlier.states else 0
     if done > config.run.steps:
         raise InputError(
-            f"The run in {config.output} has done {done} steps and run.steps is "
-            f"{config.run.steps}: steps cannot be taken back. Set run.steps to {done} or more, "
-            f"choose another output, or delete {config.output} (or pass --restart) to start over."
+            f"The run in {config.output} has done {done} steps and {terms().called('run.steps')} "
+            f"is {config.run.steps}: steps cannot be taken back. Set it to {done} or more, "
+            f"{terms().elsewhere}, or {terms().start_over(config.output)}."
         )
     return _Resumed(done, changes.said)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -38,6 +39,12 @@ def gathered(accelerator: Any, own: list[T]) -> list[T]:
     from accelerate.utils import gather_object
 
     return gather_object(own)
+
+
+def common(accelerator: Any, own: list[int]) -> list[int]:
+    """The numbers that every process has."""
+    counts = Counter(gathered(accelerator, own))
+    return [number for number in own if counts[number] == accelerator.num_processes]
 
 
 def is_first_process() -> bool:

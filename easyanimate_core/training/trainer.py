@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import dataloader
 
 from ..console import prepare_streams
-from ..errors import EasyAnimateError, HeldError, InputError, PrecisionError
+from ..errors import EasyAnimateError, HeldError, InputError, MediaError, PrecisionError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
@@ -34,10 +34,12 @@ from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
-from .together import gathered
+from .together import common, gathered
 from .tracking import Log, Means, Pace, Report, describe, print_line, tell_nobody
 from .watch import Watch
 
+#: What costs a sample, not the run.
+_UNIMPORTANT = (MediaError, PrecisionError, torch.OutOfMemoryError)
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -203,9 +205,9 @@ class Trainer:
         strategy = cast("SamplingStrategy", self._strategy)
         try:
             with self._averaged(), torch.no_grad(), self._autocast():
-                prompt, frames = strategy.sample(self._plain_networks(), progress)
-        except (PrecisionError, torch.OutOfMemoryError) as error:  # of no importance for the rest
-            self._can_sample = isinstance(error, PrecisionError)
+                prompt, frames = strategy.sample(self._plain_networks(), progress, self._common)
+        except _UNIMPORTANT as error:
+            self._can_sample = isinstance(error, EasyAnimateError)
             said = str(error) if self._can_sample else "the memory is too small for samples."
             self._report(f"note: No sample after step {step}: {said}")
             return
@@ -283,7 +285,9 @@ class Trainer:
         if log is not None or self._sharded:  # running a sharded network takes every process
             folder = None if log is None else self._config.output / "validation"
             with self._averaged(), torch.no_grad():
-                figures = self._strategy.validate(self._plain_networks(), step, folder)
+                figures = self._strategy.validate(
+                    self._plain_networks(), step, folder, self._common
+                )
         if log is not None and figures:
             row = {f"validation_{name}": value for name, value in figures.items()}
             self._tell(log.add(step, row))
@@ -339,6 +343,10 @@ class Trainer:
     def _tell(self, notes: Iterable[str]) -> None:
         for note in notes:
             self._report(f"note: {note}")
+
+    def _common(self, numbers: list[int]) -> list[int]:
+        """Those that all processes have which run the networks together."""
+        return common(self._accelerator, numbers) if self._sharded else numbers
 
     def _plain_networks(self) -> dict[str, nn.Module]:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}
