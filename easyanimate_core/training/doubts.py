@@ -188,5 +188,6 @@ def _lora(facts: Facts) -> Iterator[str]:
     if not low <= strength <= high:
         yield (
             f"{terms().called('model.lora.alpha')} / rank is {strength:g}, which scales what is "
-            f"learned and with it the learning rate. Set alpha between {max(lora.rank / 2, 0.5):g} and {lora.rank}."
+            "learned and with it the learning rate. Set alpha between "
+            f"{max(lora.rank / 2, 0.5):g} and {lora.rank}."
         )

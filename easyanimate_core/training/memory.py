@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -13,7 +14,10 @@ from .config import TrainConfig
 from .terms import terms
 
 #: How PyTorch's allocators and libraries say it; only CUDA's and XPU's have a type of their own.
-_SAID = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+_SAID = (
+    "out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED",
+    "failed to map segment",
+)  # fmt: skip
 
 
 @contextmanager
@@ -21,7 +25,7 @@ def memory_told(config: TrainConfig) -> Iterator[None]:
     """Turn a lack of memory inside the block into an `InputError` with what takes less."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if not _is_lack_of_memory(error):
             raise
         said = str(error).strip().partition("\n")[0][:200] or "MemoryError"
@@ -33,6 +37,8 @@ def memory_told(config: TrainConfig) -> Iterator[None]:
 def _is_lack_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return any(words in str(error) for words in _SAID)
 
 

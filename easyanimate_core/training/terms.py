@@ -38,7 +38,8 @@ class Terms:
         return f"delete {folder}{self.erasing} to start over"
 
 
-_spoken = ContextVar("terms", default=Terms())
+_KEYS = Terms()
+_spoken = ContextVar("terms", default=_KEYS)
 
 
 def terms() -> Terms:
