@@ -31,8 +31,7 @@ if deed.startswith("fsdp "):
     _start("fsdp")
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import MediaError
-from easyanimate_core.training.data.loading import Loading
-from easyanimate_core.training.strategies.denoiser import DenoiserStrategy
+from easyanimate_core.training.strategies.denoiser import DenoiserStrategy, _Reading
 from easyanimate_core.training.trainer import Trainer
 
 DEEDS = {
@@ -52,12 +51,12 @@ def then(self, *given):
     return done
 
 Trainer._step = then
-load, content = Loading.load, DenoiserStrategy._content_of
+streams, content = _Reading._streams, DenoiserStrategy._content_of
 
 def missing(self, draw):
     if draw.index == 0 and rank == "1":
         raise MediaError("clip 0 is gone.")
-    return load(self, draw)
+    return streams(self, draw)
 
 def unreadable(self, number, *given):
     if number == 0 and rank == "1":
@@ -65,7 +64,7 @@ def unreadable(self, number, *given):
     return content(self, number, *given)
 
 if deed == "a clip of one process":
-    Loading.load = missing
+    _Reading._streams = missing
 if deed == "fsdp a held-out clip of one process":
     DenoiserStrategy._content_of = unreadable
 sys.exit(main(["train", *sys.argv[2:]]))
@@ -144,7 +143,6 @@ def test_all_stop_after_the_same_step(folder, tmp_path, whole, deed):
             {"optimizer__learning_rate": 1e30, "run__steps": 60},
             "training has diverged",
         ),
-        ("1 SIGKILL to one process", {}, "Another process of this run was ended from outside"),
     ],
 )
 def test_one_says_why_all_end(folder, tmp_path, deed, changes, message):
@@ -154,6 +152,14 @@ def test_one_says_why_all_end(folder, tmp_path, deed, changes, message):
     assert not succeeds
     assert said.count("error: ") == 1
     assert message in said
+
+
+def test_one_that_is_killed_ends_the_others(folder, tmp_path):
+    _, said, succeeds = launch(tmp_path, "1 SIGKILL to one process", "run", checkpoint=folder)
+    assert not succeeds
+    # The launcher may be quicker to end them.
+    told = "Another process of this run was ended from outside"
+    assert said.count(told) + said.count("Stopped. No partial file was left.") == 1
 
 
 def test_a_clip_that_one_process_misses_is_told_and_counted_once(folder, tmp_path):
