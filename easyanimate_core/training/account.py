@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -19,19 +18,13 @@ from .data.records import Record, Shape
 from .data.texts import some
 from .lora import LoraBranch
 from .strategies.base import Strategy
+from .words import common_words, words_of
 
 ACCOUNT_FILE = "account.txt"
 #: How many shapes, and how many common words, are listed.
 _LISTED = 8
 #: The longest caption, or end of one, that is quoted.
 _QUOTED = 80
-_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+(?:[-_'\u2019][^\W_{_IDEOGRAPHS}]+)*")
-_RUN = re.compile(rf"[{_IDEOGRAPHS}]+")
-#: Words that every caption may contain, whatever it shows.
-_COMMON = frozenset(
-    {"a", "an", "and", "at", "by", "for", "in", "is", "of", "on", "the", "to", "with"}
-)
 
 
 @dataclass(frozen=True)
@@ -122,51 +115,6 @@ def write_account(folder: Path, lines: Iterable[str]) -> None:
     """Keep what was said in the run's folder; raises `MediaError` if it cannot be written."""
     with atomic_file(folder / ACCOUNT_FILE, spare=False) as scratch:
         scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def words_of(caption: str) -> list[str]:
-    """The words of a caption; each Chinese or Japanese character counts as one."""
-    return _WORD.findall(caption)
-
-
-def common_words(captions: Sequence[str]) -> tuple[str, ...]:
-    """Words that all captions have in common, as candidates for a trigger word.
-
-    They are in the order and spelling of the shortest caption. Empty captions, upper case and
-    words such as "the" do not count; of Chinese, what at least two characters share counts.
-    """
-    texts = sorted({text for text in captions if text.strip()}, key=lambda text: (len(text), text))
-    if not texts:
-        return ()
-    shared = {word.casefold() for word in words_of(texts[0])} - _COMMON
-    for text in texts[1:]:
-        if not shared and not _RUN.search(texts[0]):
-            return ()
-        shared &= {word.casefold() for word in words_of(text)}
-    found = [
-        (match.start(), match.group())
-        for match in _WORD.finditer(texts[0])
-        if match.group().casefold() in shared and not _RUN.fullmatch(match.group())
-    ]
-    found += [
-        (run.start() + start, part)
-        for run in _RUN.finditer(texts[0])
-        for start, part in _shared_parts(run.group(), texts)
-    ]
-    return tuple({word.casefold(): word for _, word in sorted(found, reverse=True)}.values())[::-1]
-
-
-def _shared_parts(run: str, texts: Sequence[str]) -> list[tuple[int, str]]:
-    """The longest parts of `run`, of two characters or more, that all texts contain."""
-    parts, start = [], 0
-    while start < len(run) - 1:
-        end = start + 1
-        while end < len(run) and all(run[start : end + 1] in text for text in texts):
-            end += 1
-        if end - start > 1:
-            parts.append((start, run[start:end]))
-        start = end
-    return parts
 
 
 def _data(facts: Facts) -> str:

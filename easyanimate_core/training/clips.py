@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import InputError, MediaError, counted
 from ..files.packages import require
@@ -21,9 +21,8 @@ from .data.readable import Reading
 from .data.records import Record
 from .data.threads import in_threads
 from .state.origin import Origin
+from .together import gathered, share_of
 from .tracking import Report, print_line
-
-T = TypeVar("T")
 
 #: What a task needs in addition to each clip: a field of `Sample`.
 _NEEDS = {"control": "control", "camera": "camera"}
@@ -183,8 +182,8 @@ def _readable(
 ) -> list[Record]:
     progress, dropped = tell
     reading = Reading(config.data.frames, config.cache / "readable", _NEEDS.get(config.task, ""))
-    share = _share(accelerator)
-    faults = dict(_gathered(accelerator, reading.unreadable(records, share, progress)))
+    share = share_of(accelerator)
+    faults = dict(gathered(accelerator, reading.unreadable(records, share, progress)))
     told = [faults[number] for number in sorted(faults)]
     if len(told) == len(records):
         first = "\n  ".join(told[:_SHOWN])
@@ -197,24 +196,8 @@ def _readable(
 def _looks(
     config: TrainConfig, records: Sequence[Record], accelerator: Any, progress: Progress
 ) -> list[list[int]]:
-    numbers = range(len(records))[_share(accelerator)]
+    numbers = range(len(records))[share_of(accelerator)]
     looks = Looks(config.cache / "looks")
     looked = in_threads(looks.of, [records[n] for n in numbers], "compare", progress)
     found = list(zip(numbers, looked, strict=True))
-    return [look for _, look in sorted(_gathered(accelerator, found))]
-
-
-def _share(accelerator: Any) -> slice:
-    """What this process does of work that all share."""
-    if accelerator is None:
-        return slice(None)
-    return slice(accelerator.process_index, None, accelerator.num_processes)
-
-
-def _gathered(accelerator: Any, own: list[T]) -> list[T]:
-    """The results of all processes."""
-    if accelerator is None:
-        return own
-    from accelerate.utils import gather_object
-
-    return gather_object(own)
+    return [look for _, look in sorted(gathered(accelerator, found))]

@@ -10,6 +10,7 @@ from ..models.geometry import SIZE_MULTIPLE, latent_frames
 from .account import Facts, cut_told, number
 from .data.buckets import shapes_for
 from .data.records import Record, Shape
+from .terms import terms
 
 #: Area that the models are trained at: a shape far below it is small, whatever the clip's size.
 _TRAINED_SIDE = 512
@@ -100,7 +101,7 @@ def _unseen(facts: Facts) -> Iterator[str]:
     if len(clips) < len(facts.records):
         yield (
             f"the run ends before all clips were trained on: {len(facts.records) - len(clips)} of "
-            f"{len(facts.records)} never are. Set run.steps to at least "
+            f"{len(facts.records)} never are. Set {terms().called('run.steps')} to at least "
             f"{-(-len(facts.epoch) // run.accumulate)}, or use fewer clips."
         )
 
@@ -149,10 +150,10 @@ def _optimizer(facts: Facts) -> Iterator[str]:
     if not low / _FAR <= rate <= high * _FAR:
         way = "diverge" if rate > high else "hardly learn"
         yield (
-            f"optimizer.learning_rate is {rate:g}; for {what}, {low:g} to {high:g} is usual. The "
-            f"run may {way}. Set it within this range."
+            f"{terms().called('optimizer.learning_rate')} is {rate:g}; for {what}, {low:g} to "
+            f"{high:g} is usual. The run may {way}. Set it within this range."
         )
-    if optimizer.warmup >= steps:
+    if optimizer.warmup >= steps and terms().has("optimizer.warmup"):
         yield (
             f"optimizer.warmup is {optimizer.warmup} and run.steps is {steps}: the learning rate "
             f"reaches {rate:g} only at the end, if at all. Lower optimizer.warmup to {steps // 10}."
@@ -193,13 +194,15 @@ def _lora(facts: Facts) -> Iterator[str]:
     narrow = min(map(min, facts.lora))
     if lora.rank > narrow:
         yield (
-            f"model.lora.rank is {lora.rank}, but the narrowest layer that it adapts has {narrow} "
-            f"channels: a higher rank takes memory and learns no more. Set it to at most {narrow}."
+            f"{terms().called('model.lora.rank')} is {lora.rank}, but the narrowest layer that it "
+            f"adapts has {narrow} channels: a higher rank takes memory and learns no more. Set it "
+            f"to at most {narrow}."
         )
     strength = lora.alpha / lora.rank
     low, high = _STRENGTHS
     if not low <= strength <= high:
         yield (
-            f"model.lora.alpha / rank is {strength:g}, which scales what is learned and with it "
-            f"the learning rate. Set alpha between {max(lora.rank / 2, 0.5):g} and {lora.rank}."
+            f"{terms().called('model.lora.alpha')} / rank is {strength:g}, which scales what is "
+            "learned and with it the learning rate. Set alpha between "
+            f"{max(lora.rank / 2, 0.5):g} and {lora.rank}."
         )

@@ -9,13 +9,14 @@ import torch
 from easyanimate_core.media import write_mp4, write_png
 from easyanimate_core.models.specs import Head
 from easyanimate_core.text import Cut, cut_of
-from easyanimate_core.training.account import Facts, account_of, common_words, words_of
+from easyanimate_core.training.account import Facts, account_of
 from easyanimate_core.training.config import read_config
 from easyanimate_core.training.data.buckets import Batches, shapes_for
 from easyanimate_core.training.data.manifest import manifest_records
 from easyanimate_core.training.data.records import Record, Sample, Shape
 from easyanimate_core.training.doubts import doubts_of
 from easyanimate_core.training.run import run_training
+from easyanimate_core.training.words import common_words, words_of
 from tests.factories import V5, V5_1, pixels
 from tests.training_runs import config
 

@@ -184,7 +184,7 @@ def test_a_state_of_an_earlier_version_is_refused_unopened(
         (state / name).write_bytes(pickles[1])
     said = refused(folder, output)
     assert "was written by an earlier version, which used pickles" in said
-    assert f"Delete {output / 'checkpoints'} or pass --restart" in said
+    assert f"or delete {output / 'checkpoints'} (or pass --restart) to start over" in said
     if remedy == "delete":
         shutil.rmtree(output / "checkpoints")
     train(output, folder, restart=remedy == "restart", **GOES_ON)

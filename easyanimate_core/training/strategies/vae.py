@@ -30,7 +30,7 @@ from ..data.loading import Loading, Lost
 from ..data.records import Record, Shape, generator_of
 from ..load_or_build import load_or_build_vae
 from ..written import write_shown
-from .base import Batch, Losses, Weights
+from .base import Agree, Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 from .streams import any_in_latent, no_masks
 
@@ -224,7 +224,11 @@ class VAEStrategy:
         return Losses(total, {"discriminator_loss": total})
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
+        self,
+        networks: Mapping[str, nn.Module],
+        step: int,
+        folder: Path | None,
+        agree: Agree,  # noqa: ARG002  (a VAE is never sharded)
     ) -> dict[str, float]:
         vae = _vae_of(networks)
         errors, strips = [], []
