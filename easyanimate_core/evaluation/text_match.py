@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import CheckpointError
 from ..media import check_pixels, to_bytes
+from ..scores import load_clip
 from ..weights.files.foreign import load_foreign
 
 #: Number of frames that are scored.
@@ -27,16 +27,10 @@ class ClipScorer:
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
-        from transformers import CLIPModel, CLIPProcessor
+        from transformers import CLIPProcessor
 
-        if not (folder / "config.json").is_file():
-            raise CheckpointError(
-                f"{folder} has no config.json; name the folder of a transformers CLIP model, such "
-                "as a copy of openai/clip-vit-base-patch32."
-            )
-        model: Any = load_foreign(CLIPModel, folder, use_safetensors=True)
+        self._model = load_clip(folder).to(device)
         self._processor: Any = load_foreign(CLIPProcessor, folder)
-        self._model = model.eval().to(device)
         self._device = device
 
     @torch.inference_mode()

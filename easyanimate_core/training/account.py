@@ -17,6 +17,7 @@ from .data.buckets import Batches, Draw, seconds_used
 from .data.records import Record, Shape
 from .data.texts import some
 from .lora import LoraBranch
+from .reward_config import RewardConfig
 from .strategies.base import Strategy
 from .words import common_words, words_of
 
@@ -98,8 +99,9 @@ def facts_of(config: TrainConfig, strategy: Strategy, clips: Clips, ranks: int) 
 
 def account_of(facts: Facts) -> str:
     """What is trained, in a few lines."""
+    reward = facts.config.reward
     lines = [
-        ("data", _data(facts)),
+        ("data", _data(facts) if reward is None else _prompts(facts)),
         *([("left out", left_out_told(facts.left_out))] if facts.left_out else ()),
         *_rates(facts),
         ("shapes", _shapes(facts)),
@@ -107,6 +109,7 @@ def account_of(facts: Facts) -> str:
         ("steps", _steps(facts)),
         *(() if facts.config.task == "vae" else _captions(facts)),
         ("trained", _trained(facts)),
+        *(() if reward is None else _rewards(reward)),
     ]
     return "What will be trained:\n" + "\n".join(f"  {name}: {text}" for name, text in lines)
 
@@ -149,6 +152,40 @@ def _rates(facts: Facts) -> list[tuple[str, str]]:
         listed.append(f"varying: {counted(len(clips) - len(rates), 'clip')}")
     text = f"{', '.join(listed)}; of each second, {facts.config.data.fps:g} frames are used"
     return [("frames per second", text)]
+
+
+def _prompts(facts: Facts) -> str:
+    return f"{counted(len(facts.records), 'prompt')}, and no clips"
+
+
+def _rewards(reward: RewardConfig) -> list[tuple[str, str]]:
+    named = [
+        f"{name} up to {given.target:g}, weight {given.weight:g}"
+        for name, given in reward.rewards.items()
+    ]
+    count = counted(reward.backprop, "step")
+    steps = {
+        "last": f"the last {count}" if reward.backprop > 1 else "the last step",
+        "up_to": f"the last 1 to {count}",
+        "anywhere": f"any {count}",
+    }[reward.choice]
+    decoded = f"{reward.num_decoded} of {counted(reward.latent_frames, 'latent frame')}"
+    begins = " from a drawn one on" if reward.random_start else ""
+    tie = f"a tie of weight {reward.tie:g}" if reward.tie else "no tie"
+    return [
+        ("rewards", "; ".join(named)),
+        (
+            "sampled",
+            f"in {counted(reward.steps, 'step')} at guidance {reward.guidance:g}; gradients flow "
+            f"through {steps} and {decoded}{begins}; {tie} to the model without the LoRA",
+        ),
+        (
+            "memory",
+            f"besides the frozen networks, the graph of {count} for two prompts each and that of "
+            f"{counted(reward.decoded_frames, 'decoded frame')} of {reward.width} x "
+            f"{reward.height} per clip",
+        ),
+    ]
 
 
 def _shapes(facts: Facts) -> str:

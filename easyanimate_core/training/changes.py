@@ -35,6 +35,7 @@ _FREE = (
     ("optimizer", "warmup"),
     ("optimizer", "clip"),
     ("data",),
+    ("reward",),
 )
 #: Paths of weights: these are compared by what lies there.
 _WEIGHTS = (

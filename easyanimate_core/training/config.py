@@ -10,7 +10,6 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
@@ -18,16 +17,13 @@ from pydantic import (
 )
 
 from ..errors import CheckpointError, InputError
-from ..files import named_path, short
-from ..files.home import expanded
+from ..files import short
 from ..files.yaml_text import read_yaml, yaml_value
 from ..left_out import check_included
 from ..models.geometry import check_frames
 from ..small_model import NAMES, is_built_in, named_checkpoint
-
-
-def _path(path: Path) -> Path:
-    return named_path(str(expanded(path)), "It", InputError)
+from .reward_config import RewardConfig
+from .section import HomePath, Section, checked_path
 
 
 def _spelt(value: object) -> object:
@@ -40,7 +36,7 @@ def _spelt(value: object) -> object:
 
 def _model_path(path: Path) -> Path:
     try:
-        return path if is_built_in(path) else _path(path)
+        return path if is_built_in(path) else checked_path(path)
     except CheckpointError as error:
         raise ValueError(str(error)) from error
 
@@ -50,11 +46,9 @@ def _folder_of(path: Path | None) -> Path | None:
     return None if path is None else named_checkpoint(path) or path
 
 
-#: A valid path of a file or folder; `~` is the home folder.
-HomePath = Annotated[Path, AfterValidator(_path)]
-#: The same, or the name of a built-in model, such as "small (built in): InP".
+#: A valid path, or the name of a built-in model, such as "small (built in): InP".
 ModelPath = Annotated[Path, BeforeValidator(_spelt), AfterValidator(_model_path)]
-TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae"]
+TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae", "reward"]
 #: Which part of a clip is known when an inpaint denoiser is trained.
 MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
 _MASKS: dict[MaskKind, float] = {
@@ -70,11 +64,7 @@ CACHE = "cache"
 TASK_NAMES: tuple[str, ...] = get_args(TaskName)
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class LoraConfig(_Section):
+class LoraConfig(Section):
     """Low-rank matrices added to the attention and feed-forward layers."""
 
     rank: int = Field(64, ge=1, description="Inner dimension of the two matrices")
@@ -84,7 +74,7 @@ class LoraConfig(_Section):
     )
 
 
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The networks to train or start from.
 
     `checkpoint` is a complete folder, or a built-in model by its name in lists; `vae`, `text` and
@@ -132,7 +122,7 @@ class ModelConfig(_Section):
         return self
 
 
-class SyntheticConfig(_Section):
+class SyntheticConfig(Section):
     """Clips of the synthetic world, generated during training."""
 
     count: int = Field(ge=1, description="How many clips")
@@ -185,10 +175,13 @@ class SyntheticConfig(_Section):
         return value
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """The training data and its sizes."""
 
-    manifest: HomePath | None = Field(None, description="JSON list of file_path, text and type")
+    manifest: HomePath | None = Field(
+        None,
+        description="JSON list of file_path, text and type; reward: prompts, also a text file",
+    )
     root: HomePath | None = Field(
         None, description="Folder that file_path is relative to; default the manifest's"
     )
@@ -240,7 +233,7 @@ class DataConfig(_Section):
         return self
 
 
-class ObjectiveConfig(_Section):
+class ObjectiveConfig(Section):
     """The denoiser's loss and its random dropouts."""
 
     timesteps: Literal["uniform", "logit_normal"] = "uniform"
@@ -274,7 +267,7 @@ class ObjectiveConfig(_Section):
         return value
 
 
-class VAEObjectiveConfig(_Section):
+class VAEObjectiveConfig(Section):
     """Weights of the VAE's losses; 0 disables a loss."""
 
     kl: float = Field(1e-6, ge=0)
@@ -306,7 +299,7 @@ class VAEObjectiveConfig(_Section):
         return self
 
 
-class OptimizerConfig(_Section):
+class OptimizerConfig(Section):
     """The optimiser and its learning rate."""
 
     kind: Literal["adamw", "adamw8bit", "muon"] = Field(
@@ -322,7 +315,7 @@ class OptimizerConfig(_Section):
     clip: float = Field(1.0, gt=0, description="Maximum gradient norm")
 
 
-class RunConfig(_Section):
+class RunConfig(Section):
     """Length, precision and checkpoints of the run."""
 
     steps: int = Field(ge=1, description="Total optimiser steps")
@@ -354,7 +347,7 @@ class RunConfig(_Section):
         return self
 
 
-class ValidationConfig(_Section):
+class ValidationConfig(Section):
     """What is generated and measured during training."""
 
     clips: int = Field(8, ge=1, description="Held-out clips whose loss is measured")
@@ -365,7 +358,7 @@ class ValidationConfig(_Section):
     guidance: float = Field(4.0, ge=1)
 
 
-class SampleConfig(_Section):
+class SampleConfig(Section):
     """What the denoiser makes of a prompt as it learns, for looking at."""
 
     every: int = Field(0, ge=0, description="Steps between samples; 0 turns them off")
@@ -375,7 +368,7 @@ class SampleConfig(_Section):
     seed: int = Field(0, ge=0)
 
 
-class TrainConfig(_Section):
+class TrainConfig(Section):
     """One training run."""
 
     task: TaskName
@@ -389,6 +382,7 @@ class TrainConfig(_Section):
     run: RunConfig
     validation: ValidationConfig = ValidationConfig()
     sample: SampleConfig = SampleConfig()
+    reward: RewardConfig | None = Field(None, description="Of the task reward, which needs it")
 
     @property
     def cache(self) -> Path:
@@ -407,7 +401,22 @@ class TrainConfig(_Section):
             raise ValueError("no LoRA is trained: omit `run.keep_loras`, or set `model.lora`")
         if self.run.ema and self.model.lora is not None:
             raise ValueError("a LoRA is trained without weight averaging: set `run.ema` to 0")
+        self._check_reward()
         return self
+
+    def _check_reward(self) -> None:
+        if (self.task == "reward") != (self.reward is not None):
+            raise ValueError("the task reward and the section `reward` belong together: set both")
+        if self.task != "reward":
+            return
+        if self.model.lora is None:
+            raise ValueError("rewards train a LoRA: set `model.lora`")
+        own = ObjectiveConfig(empty_captions=self.objective.empty_captions)
+        if self.objective != own:
+            raise ValueError("rewards are the objective: of `objective`, set only empty_captions")
+        sizes = DataConfig.model_fields
+        if any(getattr(self.data, key) != sizes[key].default for key in ("tokens", "frames")):
+            raise ValueError("the size of what is sampled is in `reward`: omit data.tokens, frames")
 
 
 def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainConfig:
@@ -473,6 +482,8 @@ def _fault(detail: Any) -> str:
 def _section(place: list[str]) -> type[BaseModel]:
     section: type[BaseModel] = TrainConfig
     for name in place:
+        if name not in section.model_fields:
+            continue  # a key of a table of sections
         kinds = [section.model_fields[name].annotation]
         kinds += get_args(kinds[0])
         section = next(k for k in kinds if isinstance(k, type) and issubclass(k, BaseModel))

@@ -24,13 +24,19 @@ _FULL_RATES = (1e-6, 1e-4)
 _NEW_RATES = (1e-5, 1e-3)
 _MUON_RATES = (1e-4, 1e-2)
 _FAR = 10
+#: Pixels of a clip above which activations of a published model fill a card.
+_LARGE = 9 * 256 * 256
 #: Usual strengths (alpha / rank) of a LoRA.
 _STRENGTHS = (1 / 64, 8.0)
 
 
 def doubts_of(facts: Facts) -> tuple[str, ...]:
     """Warnings, each a line that begins with "warning: "."""
-    kinds = [_small_shapes, _slow, _unused, _unseen, _large_batches, _optimizer, _saving]
+    kinds = [_unseen, _large_batches, _optimizer, _saving]
+    if facts.config.task == "reward":
+        kinds += [_reward]
+    else:
+        kinds = [_small_shapes, _slow, _unused, *kinds]
     if facts.config.task != "vae":
         kinds += [_captions, _lora]
     return tuple(f"warning: {text}" for kind in kinds for text in kind(facts))
@@ -185,6 +191,26 @@ def _captions(facts: Facts) -> Iterator[str]:
     widest = max(facts.cuts, key=lambda cut: cut.max_tokens, default=None)
     if widest is not None and widest.words:
         yield f"{widest.reader} leaves out words: {cut_told(widest)}. Shorten the captions."
+
+
+def _reward(facts: Facts) -> Iterator[str]:
+    reward, run = facts.config.reward, facts.config.run
+    assert reward is not None
+    if reward.tie == 0:
+        yield (
+            "reward.tie is 0: nothing keeps the LoRA from what only the reward likes, such as "
+            "patterns on every background. Set it to 1 or more, or look at samples often."
+        )
+    if not run.gradient_checkpointing and reward.frames * reward.height * reward.width > _LARGE:
+        yield (
+            "run.gradient_checkpointing is false: every step that gradients flow through keeps all "
+            "activations. Set it to true."
+        )
+    if reward.num_decoded < 2 and "steadiness" in reward.rewards:
+        yield (
+            "steadiness compares frames, but reward.decoded is 1: it is 1 whatever is made. Raise "
+            "reward.decoded."
+        )
 
 
 def _lora(facts: Facts) -> Iterator[str]:

@@ -8,7 +8,8 @@ original's trainer writes two underscores after `lora_unet`, which ComfyUI's loa
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -38,6 +39,7 @@ class LoraBranch(nn.Module):
         self.down = nn.Parameter(down.to(device))
         self.up = nn.Parameter(torch.zeros(layer.out_features, config.rank, device=device))
         self.scale = config.alpha / config.rank
+        self.is_on = True
 
     def forward(self, x: Tensor) -> Tensor:
         """The term that is added to the layer's output."""
@@ -61,6 +63,19 @@ def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str,
     return tuple(changed)
 
 
+@contextmanager
+def without_lora(network: nn.Module) -> Iterator[None]:
+    """Inside the `with` block, the network computes what it did before `add_lora`."""
+    branches = [module for module in network.modules() if isinstance(module, LoraBranch)]
+    for branch in branches:
+        branch.is_on = False
+    try:
+        yield
+    finally:
+        for branch in branches:
+            branch.is_on = True
+
+
 def write_lora(
     weights: Mapping[str, Tensor], config: LoraConfig, header: Mapping[str, str], path: Path
 ) -> None:
@@ -82,4 +97,4 @@ def write_lora(
 
 def _add_branch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
     branch = layer.get_submodule(_BRANCH)
-    return output + branch(inputs[0])
+    return output + branch(inputs[0]) if branch.is_on else output

@@ -69,6 +69,9 @@ def lora_header(
         card.CLIPS: str(learned.clips),
         card.TAGS: json.dumps({"captions": tags_of(learned.captions)}, ensure_ascii=False),
     }
+    if config.reward is not None:
+        rewards = {name: reward.weight for name, reward in config.reward.rewards.items()}
+        header[card.REWARDS] = json.dumps(rewards)
     return header | ({card.TRIGGER: trigger} if trigger else {})
 
 

@@ -11,6 +11,7 @@ import torch
 from ..errors import InputError
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
+from .reward_config import RewardConfig
 from .terms import terms
 
 #: How PyTorch's allocators and libraries say it; only CUDA's and XPU's have a type of their own.
@@ -45,15 +46,12 @@ def _is_lack_of_memory(error: BaseException) -> bool:
 def _remedies(config: TrainConfig) -> str:
     """What takes less memory, apart from what the run already has."""
     run, data, own = config.run, config.data, terms()
-    batch = data.tokens_per_batch
+    batch, reward = data.tokens_per_batch, config.reward
+    one = reward.tokens if reward is not None else max(data.tokens)
     known = [
         (run.gradient_checkpointing, "run.gradient_checkpointing", "set {} to true"),
         (config.model.lora is not None, "model.lora", "train a LoRA ({}) into another output"),
-        (
-            batch is None or batch <= max(data.tokens),
-            "data.tokens_per_batch",
-            f"lower {{}} ({batch})",
-        ),
+        (batch is None or batch <= one, "data.tokens_per_batch", f"lower {{}} ({batch})"),
     ]
     if config.task == "vae":
         clips = data.clips_per_batch
@@ -67,6 +65,9 @@ def _remedies(config: TrainConfig) -> str:
         for is_done, setting, remedy in known
         if not is_done and own.has(setting)
     ]
+    if reward is not None:
+        each += _of_reward(reward)
+        return f"Close other programs that use it; then {', or '.join(each)}."
     lengths = ", ".join(map(str, data.frames))
     tokens = f" ({', '.join(map(str, data.tokens))})" if own.names is None else ""
     each.append(
@@ -74,6 +75,16 @@ def _remedies(config: TrainConfig) -> str:
         f"{own.called('data.frames')} ({lengths})"
     )
     return f"Close other programs that use it; then {', or '.join(each)}."
+
+
+def _of_reward(reward: RewardConfig) -> list[str]:
+    each = [
+        f"lower reward.{name} ({value})"
+        for name, value in (("decoded", reward.num_decoded), ("backprop", reward.backprop))
+        if value > 1
+    ]
+    size = f"{reward.frames} x {reward.height} x {reward.width}"
+    return [*each, f"choose a smaller reward.frames, height or width ({size})"]
 
 
 def _kept(config: TrainConfig) -> str:

@@ -165,6 +165,10 @@ def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
         from .strategies.vae import VAEStrategy
 
         return VAEStrategy(config, clips.records, clips.held_out)
+    if config.task == "reward":
+        from .strategies.reward import RewardStrategy
+
+        return RewardStrategy(config, clips.records, clips.held_out)
     from .strategies.denoiser import DenoiserStrategy
 
     return DenoiserStrategy(config, clips.records, clips.held_out)

@@ -26,6 +26,8 @@ from ..files import (
 
 LOG_FILE = "log.jsonl"
 CURVES_FILE = "curves.png"
+#: How the names of scores in training begin, and the difference from the network without its LoRA.
+REWARD, DRIFT = "reward_", "drift"
 _SMOOTHED_POINTS = 50
 _STEP = re.compile(r"step \d+/\d+  |sample after step \d+: ")
 
@@ -152,7 +154,11 @@ class Pace:
 
 def describe(step: int, steps: int, figures: Mapping[str, float]) -> str:
     """A line for the terminal."""
-    losses = "  ".join(f"{name} {value:.4g}" for name, value in figures.items() if "loss" in name)
+    losses = "  ".join(
+        f"{name} {value:.4g}"
+        for name, value in figures.items()
+        if "loss" in name or name.startswith(REWARD)
+    )
     left = timedelta(seconds=round(figures["seconds_left"]))
     return (
         f"step {step}/{steps}  {losses}  lr {figures['learning_rate']:.2e}  "
@@ -195,7 +201,11 @@ def draw_curves(rows: list[dict[str, Any]], path: Path) -> None:
 
 
 def _is_curve(name: str) -> bool:
-    return "loss" in name or name.startswith("validation") or name == "learning_rate"
+    return (
+        "loss" in name
+        or name.startswith(("validation", REWARD))
+        or name in ("learning_rate", DRIFT)
+    )
 
 
 def _moving_mean(values: tuple[float, ...], width: int) -> list[float]:

@@ -73,17 +73,20 @@ class AutoencoderKLMagvit(nn.Module):
         latents_BCfhw: Tensor,
         *,
         chunk_bytes: int = CHUNK_BYTES,
+        constant: int = 0,
         progress: Progress = silent,
     ) -> Tensor:
         """Decode unscaled latents to a video (B, C, F, H, W), about [-1, 1], not clamped.
 
         A chunk is one latent frame for V5; for V5.1, as many as keep its largest activation within
-        `chunk_bytes`. Raises `InputError` for latents of another shape. `progress` is called once
-        per chunk, with stage "decode".
+        `chunk_bytes`. The first `constant` latent frames are constants for the gradients, and take
+        no memory for them; chunks of V5.1 are then single frames. Raises `InputError` for latents
+        of another shape. `progress` is called once per chunk, with stage "decode".
         """
         self.check_latents(latents_BCfhw)
         batch, _, num_latent_frames, height, width = latents_BCfhw.shape
-        chunks = _chunks(num_latent_frames, self.decode_chunk_length(latents_BCfhw, chunk_bytes))
+        length = self.decode_chunk_length(latents_BCfhw, 0 if constant else chunk_bytes)
+        chunks = _chunks(num_latent_frames, length)
         # Filled chunk by chunk: concatenating a list would hold the whole video twice.
         video_BCFHW = latents_BCfhw.new_empty(
             batch,
@@ -95,8 +98,10 @@ class AutoencoderKLMagvit(nn.Module):
         latents_BCfhw = self.post_quant_conv(latents_BCfhw)
         history = History()
         start = 0
+        graded = torch.is_grad_enabled()
         for done, chunk in enumerate(chunks, start=1):
-            frames = self.decoder(latents_BCfhw[:, :, chunk], history)
+            with torch.set_grad_enabled(graded and chunk.start >= constant):
+                frames = self.decoder(latents_BCfhw[:, :, chunk], history)
             video_BCFHW[:, :, start : start + frames.shape[2]] = frames
             start += frames.shape[2]
             progress("decode", done, len(chunks))

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError, InputError
+from ...errors import InputError
+from ...scores import load_clip, read_head
 from ...weights.files.foreign import load_foreign
-from ...weights.files.pickles import read_pickle
 from .files import identity_of
 
 _WEIGHTS = "model.safetensors"
@@ -20,8 +20,7 @@ _WEIGHTS = "model.safetensors"
 class Likeness:
     """CLIP from a folder in transformers' format; nothing is downloaded.
 
-    `head` is a linear layer from an image embedding to an aesthetic score, such as LAION's for
-    ViT-L/14: `weight` [1, D] and `bias` [1], in .safetensors or .pth.
+    `head` leads from an image embedding to an aesthetic score, such as LAION's for ViT-L/14.
     """
 
     def __init__(self, folder: Path, head: Path | None, device: torch.device) -> None:
@@ -31,16 +30,15 @@ class Likeness:
             InputError: The folder contains no CLIP.
             CheckpointError: The head is damaged or belongs to a CLIP of another size.
         """
-        from transformers import AutoProcessor, CLIPModel
+        from transformers import AutoProcessor
 
         check_clip(folder, head)
         self.device = device
         self.identity = f"{folder.name} {identity_of(folder / _WEIGHTS)}"
-        self._clip: Any = load_foreign(CLIPModel, folder, use_safetensors=True)
-        self._clip.eval().to(device)
+        self._clip = load_clip(folder).to(device)
         self._processor: Any = load_foreign(AutoProcessor, folder)
         size = self._clip.visual_projection.out_features
-        self._head = None if head is None else _read_head(head, size)
+        self._head = None if head is None else read_head(head, size)
         self.head_identity = "" if head is None else f"{head.name} {identity_of(head)}"
 
     @torch.inference_mode()
@@ -58,8 +56,7 @@ class Likeness:
     def aesthetics(self, frames_FD: Tensor) -> float:
         """The mean score of the frames."""
         assert self._head is not None
-        weight, bias = self._head
-        return float((frames_FD @ weight[0] + bias).mean())
+        return float(self._head(frames_FD).mean())
 
 
 def check_clip(folder: Path, head: Path | None) -> None:
@@ -89,19 +86,3 @@ def similarity(frames_FD: Tensor, text_D: Tensor) -> float:
 def _normalised(output: Any) -> Tensor:
     features = output if isinstance(output, Tensor) else output.pooler_output
     return torch.nn.functional.normalize(features.float(), dim=-1).cpu()
-
-
-def _read_head(path: Path, size: int) -> tuple[Tensor, Tensor]:
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        state: dict[str, Any] = load_file(path)
-    else:
-        state = read_pickle(path)
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
-    if shapes != {"weight": (1, size), "bias": (1,)}:
-        raise CheckpointError(
-            f"{path} contains {shapes}; an aesthetic head of this CLIP must be a linear layer with "
-            f"weight (1, {size}) and bias (1,)."
-        )
-    return state["weight"].float(), state["bias"].float()

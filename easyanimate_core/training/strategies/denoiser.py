@@ -131,7 +131,7 @@ class DenoiserStrategy:
         self._lost = Lost()
         self._measure = measure_name("loss", records, held_out)
         self._captions = Captions(config.model, self._sizes, config.cache / "captions")
-        self._objective = objective_of(self._sizes.version, _scheduler_config(config, self._sizes))
+        self._objective = objective_of(self._sizes.version, scheduler_config(config, self._sizes))
         if config.model.lora is not None:
             self._transformer.requires_grad_(requires_grad=False)
             add_lora(self._transformer, config.model.lora, seed=config.seed)
@@ -213,7 +213,7 @@ class DenoiserStrategy:
     ) -> tuple[Tensor, dict[str, Tensor]]:
         question = self._objective.ask(content.latents, noise, times_B)
         assert content.text is not None
-        around = _recomputed if self._config.run.gradient_checkpointing else None
+        around = recomputed if self._config.run.gradient_checkpointing else None
         velocity = network(
             question.noisy,
             question.timesteps,
@@ -254,7 +254,7 @@ class DenoiserStrategy:
             unconditional = self._captions.states(self._config.objective.empty_captions[:1], device)
             make_videos(
                 transformer, self._load_vae(device), rows, unconditional,
-                _scheduler_config(self._config, self._sizes), self._config.validation,
+                scheduler_config(self._config, self._sizes), self._config.validation,
                 None if folder is None else folder / f"step-{step:08d}.png",
                 self._config.data.fps,
             )  # fmt: skip
@@ -300,7 +300,7 @@ class DenoiserStrategy:
                 ),
                 channels,
                 size,
-                (settings, _scheduler_config(self._config, self._sizes)),
+                (settings, scheduler_config(self._config, self._sizes)),
                 seed=settings.seed,
                 progress=lambda _, done, total: progress("sample", done, total),
             )
@@ -408,7 +408,7 @@ def _mean_inside(errors_BCFHW: Tensor, regions_B1FHW: Tensor) -> Tensor:
     return (inside_B / regions_B1FHW.sum((1, 2, 3, 4)).clamp(min=1)).mean()
 
 
-def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
+def scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
     """The checkpoint's scheduler config; for a new network, the published one of its version."""
     from ...sampling import PUBLISHED_CONFIG
     from ...weights.files import read_json
@@ -419,7 +419,7 @@ def _scheduler_config(config: TrainConfig, sizes: Any) -> Mapping[str, Any]:
     return read_json(folder / "scheduler" / "scheduler_config.json")
 
 
-def _recomputed(
+def recomputed(
     index: int,  # noqa: ARG001
     run: Any,
     video_BVC: Tensor,

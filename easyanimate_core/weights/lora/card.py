@@ -16,6 +16,7 @@ from ...models.specs import Head, Version
 
 VERSION, HEAD = "easyanimate.version", "easyanimate.head"
 WORDS, DATASET, PACK = "easyanimate.words", "easyanimate.dataset", "easyanimate.pack"
+REWARDS = "easyanimate.rewards"
 TRIGGER, TAGS = "modelspec.trigger_phrase", "ss_tag_frequency"
 RANK, ALPHA = "ss_network_dim", "ss_network_alpha"
 STEPS, RATE, SEED = "ss_steps", "ss_learning_rate", "ss_seed"
@@ -37,6 +38,7 @@ _LISTED = (
     ("learning rate", (RATE,)),
     ("seed", (SEED,)),
     ("clips", (CLIPS,)),
+    ("rewards", (REWARDS,)),
     ("resolution", (RESOLUTION, "ss_resolution")),
     ("dataset", (DATASET,)),
     ("trained with", (PACK, "ss_sd_scripts_commit_hash", IMPLEMENTATION)),
