@@ -294,7 +294,12 @@ class RewardStrategy:
         header = lora_header(self._config, self._sizes, self._learned, step)
         write_lora(weights, self._config.model.lora, header, path)
 
-    def sample(self, networks: Mapping[str, nn.Module], progress: Progress) -> tuple[str, Tensor]:
+    def sample(
+        self,
+        networks: Mapping[str, nn.Module],
+        progress: Progress,
+        agree: Agree,  # noqa: ARG002
+    ) -> tuple[str, Tensor]:
         transformer, settings = networks["denoiser"], self._config.sample
         assert isinstance(transformer, EasyAnimateTransformer3DModel)
         transformer.eval()
