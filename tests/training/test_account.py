@@ -278,6 +278,7 @@ def wanted_run(dataset, folder, **changes):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_says_it_first_and_keeps_it(checkpoint, dataset):
     said = []
     wanted = wanted_run(dataset, checkpoint(V5_1, Head.T2V))

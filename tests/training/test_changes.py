@@ -199,6 +199,7 @@ def test_a_state_that_has_diverged_is_not_written_and_the_remedy_helps(output, f
     assert losses(output)[9] < 100
 
 
+@pytest.mark.slow
 def test_a_second_run_is_kept_out_and_a_killed_one_leaves_no_lock(output, folder):
     holds = (
         "import sys, time\nfrom pathlib import Path\n"
@@ -279,6 +280,7 @@ def test_a_built_in_model_is_taken_by_its_name(tmp_path, version):
         config(tmp_path / "run", "small (built in): T2V")
 
 
+@pytest.mark.slow
 def test_a_restart_needs_a_terminal_or_yes(output, folder, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings(output, folder, **LORA)))

@@ -186,7 +186,7 @@ def lose(clips, names, at=1):
 LONG_RUN = {"run__steps": 12, "run__save_every": 4, "data__tokens_per_batch": 12}
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_file_that_is_deleted_during_the_run_is_replaced_and_told(clips, folder, workers):
     said, again = [], []
     for output, lines in (("one", said), ("two", again)):

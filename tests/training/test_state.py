@@ -430,6 +430,7 @@ def test_the_scale_of_half_precision_goes_on(tmp_path):
     assert other.accelerator.scaler.get_scale() == 4.0
 
 
+@pytest.mark.slow
 def test_a_network_that_has_learnt_nothing_yet_goes_on(folder, tmp_path):
     """A discriminator that judges from the third step: its optimiser keeps nothing before."""
     judged = {
