@@ -101,6 +101,10 @@ class HeldError(MediaError):
         self.kept = kept
 
 
+class ElsewhereError(EasyAnimateError):
+    """Another process of the same run has ended before this one, and says why."""
+
+
 class LeftOutError(EasyAnimateError):
     """The pack published for ComfyUI does not include what was asked for."""
 

@@ -15,17 +15,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from .errors import InputError, MediaError, RecipeError
 from .files import foreign_system, is_file, is_folder, named_path, parts_of, sha256_of
 from .files.names import windows_fault
-from .models.specs import Head
+from .models.specs import Head, Version
 
 MODEL, LORA, EMBEDDINGS = "model", "LoRA", "embeddings"
 #: Name of the folder in which the package's small model is assembled.
 BUILT_IN = "small-model"
-BUILT_IN_HEADS = (Head.INPAINT, Head.CONTROL, Head.CAMERA)
+#: Its heads, by version.
+BUILT_IN_HEADS = {
+    Version.V5_1: (Head.INPAINT, Head.CONTROL, Head.CAMERA),
+    Version.V5: (Head.INPAINT, Head.CONTROL),
+}
 _HAS_FOLDERS = re.compile(r"[/\\]")
 #: Network shares, and device paths that lead to them.
 _REMOTE = re.compile(r"[/\\]{2}|[/\\]\?\?[/\\]")
@@ -33,6 +37,29 @@ _REMOTE = re.compile(r"[/\\]{2}|[/\\]\?\?[/\\]")
 _DEEPEST = 5
 #: More than the keyframes of the longest video.
 _MOST_FILES = 2000
+
+
+class BuiltInModel(NamedTuple):
+    """A checkpoint of the package's small model."""
+
+    head: Head
+    version: Version
+
+    @property
+    def name(self) -> str:
+        """Its name in lists and in sentences."""
+        return self.head.value if self.version is Version.V5_1 else f"V5 {self.head.value}"
+
+    @property
+    def folder_name(self) -> str:
+        """The last component of its folder's path."""
+        return self.name.replace(" ", "-")
+
+
+#: Every checkpoint of the package's small model.
+BUILT_IN_MODELS = tuple(
+    BuiltInModel(head, version) for version, heads in BUILT_IN_HEADS.items() for head in heads
+)
 
 
 @dataclass(frozen=True)
@@ -55,7 +82,7 @@ class NamedFile:
     @property
     def is_built_in(self) -> bool:
         """Whether it is the package's own model, which is recreated and never opened by path."""
-        return self.part == MODEL and built_in_head(self.path) is not None
+        return self.part == MODEL and built_in_model(self.path) is not None
 
     @property
     def is_remote(self) -> bool:
@@ -78,11 +105,11 @@ class NamedFile:
         return list(dict.fromkeys(path.absolute() for path in paths if is_there(path)))
 
 
-def built_in_head(path: str) -> Head | None:
-    """The head of a small model's path, from any machine; None for other paths."""
+def built_in_model(path: str) -> BuiltInModel | None:
+    """The small model that a path leads to, from any machine; None for other paths."""
     *_, cache, _, name = ["", "", "", *parts_of(path)]
-    heads = {head.value: head for head in BUILT_IN_HEADS}
-    return heads.get(name) if cache == BUILT_IN else None
+    models = {model.folder_name: model for model in BUILT_IN_MODELS}
+    return models.get(name) if cache == BUILT_IN else None
 
 
 def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:

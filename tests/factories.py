@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from easyanimate_core import small_model
 from easyanimate_core.models.specs import Head, Version
 from easyanimate_core.settings import Settings
 
@@ -26,6 +27,25 @@ CHECKPOINTS = [
     (V5, Head.T2V),
     (V5, Head.INPAINT),
     (V5, Head.CONTROL),
+]
+
+
+def needs_small_model(*versions):
+    """A mark that skips where the small model's weights of a version are missing."""
+    return pytest.mark.skipif(
+        not all(map(small_model.is_installed, versions)),
+        reason=f"the small model's weights are not all in {small_model.FOLDER}",
+    )
+
+
+#: For every version, and for every checkpoint, of the small model.
+SMALL_VERSIONS = [
+    pytest.param(version, marks=needs_small_model(version), id=version.value)
+    for version in small_model.HEADS
+]
+SMALL_MODELS = [
+    pytest.param(model, marks=needs_small_model(model.version), id=model.name)
+    for model in small_model.NAMES.values()
 ]
 
 

@@ -181,12 +181,15 @@ def install_as_the_manager(python: str, pack: Path) -> None:
 def prompt(*, draws: bool) -> dict[str, Any]:
     """A clip of the small model and, if OpenCV is installed, its edges as a control video."""
     from easyanimate_core.models.specs import Head
-    from easyanimate_core.small_model import NAMES, SIZE
+    from easyanimate_core.small_model import SIZE, list_name
 
     frames, height, width = SIZE
-    name = next(name for name, head in NAMES.items() if head is Head.INPAINT)
     size = {"width": width, "height": height, "length": frames, "batch_size": 1}
-    loading = {"checkpoint": name, "weight_dtype": "default", "text_device": "default"}
+    loading = {
+        "checkpoint": list_name(Head.INPAINT),
+        "weight_dtype": "default",
+        "text_device": "default",
+    }
     sampling = {"seed": 1, "steps": 4, "cfg": 4.0, "denoise": 1.0, "scheduler": "auto"}
     sampling |= {"guidance_rescale": 0.0, "step_cache": 0.0}
     nodes = {

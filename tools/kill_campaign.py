@@ -67,6 +67,10 @@ def commands(given: Path) -> list[Command]:
         "evaluate-meaning": (
             "--rendered", "clean", "--count", 1, "--tasks", "text", "--out", "{out}/a",
         ),
+        "evaluate-meaning, several": (
+            tiny, "--tasks", "text", "--count", 1, "--size", "48x48", "--frames", 5, "--steps",
+            1, 2, "--guidance-scale", 1, "--out", "{out}/a",
+        ),
         "compare-runs": (report, report, "--out", "{out}/a"),
     }  # fmt: skip
     found = [

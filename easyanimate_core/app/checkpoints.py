@@ -11,9 +11,9 @@ from ..errors import CheckpointError
 from ..files import is_folder
 from ..files.commands import own_command
 from ..hub.places import checkpoints_in, is_checkpoint
-from ..recipe_files import built_in_head
+from ..recipe_files import built_in_model
 from ..sampling import SCHEDULERS
-from ..small_model import NAMES, is_installed, small_checkpoint
+from ..small_model import installed_names, list_name, named_checkpoint
 from ..tasks import TASKS
 from ..weights.files import CheckpointInfo, inspect_checkpoint
 
@@ -36,12 +36,13 @@ class Checkpoints:
 
     def names(self) -> list[str]:
         """What can be chosen now, the built-in model last."""
-        return [*self._found(), *(NAMES if is_installed() else ())]
+        return [*self._found(), *installed_names()]
 
     def folder(self, name: str) -> Path:
         """The checkpoint folder of a name."""
-        if name in NAMES:
-            return small_checkpoint(NAMES[name])
+        built_in = named_checkpoint(name)
+        if built_in is not None:
+            return built_in
         found = self._found()
         if name not in found:
             places = ", ".join(map(str, self._folders)) or "no folder"
@@ -69,9 +70,9 @@ class Checkpoints:
 
     def name_of(self, path: str) -> str | None:
         """The name of a recipe's checkpoint; None if it is not offered."""
-        head = built_in_head(path)
-        if head is not None:
-            return next(name for name, own in NAMES.items() if own is head)
+        model = built_in_model(path)
+        if model is not None:
+            return list_name(*model)
         return next((name for name, folder in self._found().items() if str(folder) == path), None)
 
     def _found(self) -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""`demo`: runs every mode, V5.1 with the small model on scenes that it has not seen."""
+"""`demo`: runs every mode of V5.1 and V5 with the small model on scenes that it has not seen."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import argparse
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from ..models.specs import Head, Version
-from ..small_model import SIZE, small_checkpoint
+from ..small_model import HEADS, SIZE, small_checkpoint
 from .bars import ProgressBars
 from .options import add_device, add_dtype, add_force, path_of
 
@@ -47,8 +48,7 @@ class Row:
     @property
     def label(self) -> str:
         """The text above the row."""
-        weights = "" if self.version is Version.V5_1 else " (random weights)"
-        return f"{self.title}{weights}: {self.caption or self.prompt}"
+        return f"{self.title}: {self.caption or self.prompt}"
 
 
 def add_parser(commands: Any) -> None:
@@ -56,10 +56,9 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "demo",
         help="run every mode without a download",
-        description="Run every mode of V5.1 with the small model included in the package, on "
-        "scenes of coloured shapes that it has not seen, and those of V5 with tiny checkpoints "
-        "with random weights: one MP4 per mode and a contact sheet of prompts, inputs and "
-        "results. Random weights produce textures; V5 only shows that every mode runs.",
+        description="Run every mode of V5.1 and of V5 with the small model included in the "
+        "package, on scenes of coloured shapes that it has not seen: one MP4 per mode and a "
+        "contact sheet of prompts, inputs and results.",
     )
     parser.set_defaults(run=run)
     parser.add_argument(
@@ -89,12 +88,13 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = list(rows())
     _check_outputs(arguments, chosen)
     strips: list[tuple[str, Any]] = []
-    pipelines: dict[tuple[Version, Head], Any] = {}
+    folders = {(row.head, row.version): small_checkpoint(row.head, row.version) for row in chosen}
+    pipelines: dict[tuple[Head, Version], Any] = {}
     print(f"{'mode':<34}{'size':>9}{'frames':>8}{'steps':>7}{'seconds':>9}{'peak memory':>13}")
     for row in chosen:
-        key = (row.version, row.head)
+        key = (row.head, row.version)
         if key not in pipelines:
-            pipelines[key] = _pipeline(arguments, *key)
+            pipelines[key] = _pipeline(arguments, folders[key])
         began = time.perf_counter()
         with PeakMemory(pipelines[key].device) as memory, ProgressBars(leave=False) as bars:
             result = pipelines[key].generate(
@@ -126,13 +126,13 @@ def _check_outputs(arguments: argparse.Namespace, rows: Sequence[Row]) -> None:
 
 
 def rows() -> Iterator[Row]:
-    """Every mode with its scene."""
-    yield from _from_text()
-    yield from _from_pictures()
-    yield from _from_clips()
-    yield from _from_control()
-    yield from _from_cameras()
-    yield from _of_v5()
+    """Every mode of a version with its scene, the same for both versions."""
+    made = (_from_text(), _from_pictures(), _from_clips(), _from_control(), _from_cameras())
+    every = list(chain.from_iterable(made))
+    for version, heads in HEADS.items():
+        for row in every:
+            if row.head in heads and (version is Version.V5_1 or row.task.reference is None):
+                yield replace(row, version=version)
 
 
 def _from_text() -> Iterator[Row]:
@@ -222,23 +222,6 @@ def _from_cameras() -> Iterator[Row]:
             yield Row(label, Head.CAMERA, caption(scene), task)
 
 
-def _of_v5() -> Iterator[Row]:
-    import torch
-
-    from .. import tasks
-    from ..shapes.scenes import control_video, make_scene
-
-    prompt, clip = _scene(0, "move")
-    edges = torch.from_numpy(control_video(make_scene(SEED, 0, kind="move"), "edges"))
-    for name, head, task in (
-        ("text to video", Head.T2V, tasks.TextToVideo()),
-        ("start image", Head.INPAINT, tasks.ImageToVideo(start=clip[:1])),
-        ("video to video", Head.INPAINT, tasks.VideoToVideo(clip, STRENGTH)),
-        ("control", Head.CONTROL, tasks.Control(edges)),
-    ):
-        yield Row(name, head, prompt, task, Version.V5)
-
-
 def _scene(index: int, kind: str) -> tuple[str, Any]:
     """Caption and clip [F, H, W, 3] of a scene."""
     from ..shapes.judge.meaning import clip_of
@@ -286,15 +269,9 @@ def given_frames(task: Any) -> tuple[Any, Any]:
     return given, None if reference is None else from_model_range(reference[0])[0]
 
 
-def _pipeline(arguments: argparse.Namespace, version: Version, head: Head) -> Any:
+def _pipeline(arguments: argparse.Namespace, folder: Path) -> Any:
     from ..pipeline import Pipeline
-    from ..tiny.checkpoint import make_tiny
 
-    if version is Version.V5_1:
-        folder = small_checkpoint(head)
-    else:
-        folder = arguments.out / "checkpoints" / f"{version.value}-{head.value}"
-        make_tiny(folder, version=version, head=head)
     return Pipeline.load(
         folder, device=arguments.device, dtype=arguments.dtype, embedding_cache=False
     )

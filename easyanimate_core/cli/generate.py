@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, counted, printable
+from ..errors import HeadError, InputError, counted, printable
 from ..memory.options import Memory
+from ..models.specs import Version
+from ..recipe_files import built_in_model
 from . import enhance, loras, recipes
 from .bars import ProgressBars
 from .memory import add_memory, add_planning, check_planned, memory_of, planned
@@ -18,6 +20,7 @@ from .options import (
     add_dtype,
     add_embedding_cache,
     add_force,
+    checkpoint_of,
     flag,
     path_of,
     print_device_notes,
@@ -51,6 +54,7 @@ cloudy grey, brown or teal. Its prompts are one sentence, in English or Chinese:
   generate --prompt "The camera zooms in on a large green square on brown checks." \\
            --camera "Zoom In" --camera-speed 0.5 --camera-timing exact
   generate --prompt "一个红色的大圆形在灰色条纹上向左移动。"
+It is a V5.1 model; with --version v5 it is a V5 one, which has neither cameras nor references.
 """
 
 
@@ -65,10 +69,12 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument(
         "--model",
-        type=path_of,
-        help="checkpoint folder, original or diffusers layout; default: the "
-        "small model of the package",
+        type=checkpoint_of,
+        help="checkpoint folder, original or diffusers layout, or the name of a built-in model, "
+        "such as 'small (built in): InP'; default: the small model of the package",
     )
+    parser.add_argument("--version", type=str.lower, choices=[v.value.lower() for v in Version],
+                        help="of the small model, without --model; default: v5.1")  # fmt: skip
     parser.add_argument("--recipe", type=path_of,
                         help="repeat the run of this .json, .mp4 or .png; asks before it opens "
                         "other files")  # fmt: skip
@@ -113,7 +119,15 @@ def run(arguments: argparse.Namespace) -> int:
         prompts, task, settings = _prompts(arguments), task_of(arguments), settings_of(arguments)
         model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
         if model is None:
-            model, settings = _small_model(task, settings)
+            version = Version((arguments.version or Version.V5_1.value).upper())
+            model, settings = _small_model(task, settings, version)
+        elif arguments.version is not None:
+            raise InputError(
+                "--version chooses the version of the small model; a checkpoint has its own. Omit "
+                "--version, or --model."
+            )
+        elif built_in_model(str(model)) is not None:
+            settings = _small_settings(settings)
     _check_output(arguments, prompts, task, settings, used)
     check_planned(arguments)
     pipeline = Pipeline.load(
@@ -188,11 +202,18 @@ def _prompts(arguments: argparse.Namespace) -> Any:
     return read_embeddings(arguments.embeddings)
 
 
-def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
+def _small_model(task: Any, settings: Any, version: Version) -> tuple[Path, Any]:
     """The package's small model for `task`, and settings with its default size and length."""
     from ..small_model import HEADS, fitted, lies_in_cache, small_checkpoint
 
-    model = small_checkpoint(next(head for head in HEADS if head in task.heads))
+    head = next((head for head in HEADS[version] if head in task.heads), None)
+    if head is None or (task.reference is not None and version is Version.V5):
+        lacking = "camera path" if head is None else "reference image"
+        raise HeadError(
+            f"The small model of {version.value} takes no {lacking}; that of V5.1 does: use "
+            "--version v5.1."
+        )
+    model = small_checkpoint(head, version)
     if not lies_in_cache(model):
         print(
             "note: the cache folder is not writable, so the small model is assembled again each "
@@ -205,6 +226,19 @@ def _small_model(task: Any, settings: Any) -> tuple[Path, Any]:
         "what it understands."
     )
     return model, settings
+
+
+def _small_settings(settings: Any) -> Any:
+    """The settings with the small model's size and length where none are given."""
+    from ..small_model import fitted
+
+    changed: Any = fitted(settings)
+    if changed != settings:
+        print(
+            f"note: the small model generates {counted(changed.frames, 'frame')} of "
+            f"{changed.height} x {changed.width}."
+        )
+    return changed
 
 
 def _refuse_without_recipe(arguments: argparse.Namespace) -> None:

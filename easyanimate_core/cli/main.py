@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..console import output_failure, prepare_streams
-from ..errors import EasyAnimateError, InputError, MediaError
+from ..errors import EasyAnimateError, ElsewhereError, InputError, MediaError
 from ..files import write_error
 from ..files.commands import program
 from ..left_out import check_included, is_included
@@ -69,6 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with stoppable() as stop:
         try:
             status = _run(arguments)
+        except ElsewhereError as error:
+            return stop.status if isinstance(error.__cause__, KeyboardInterrupt) else EXIT_REFUSED
         except BaseException as error:
             # A library may have turned the interruption into another exception.
             if isinstance(error, KeyboardInterrupt) or stop.signal is not None:

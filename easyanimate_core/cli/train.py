@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from ..errors import InputError
+from ..progress import silent
 from .bars import ProgressBars
 from .options import path_of
 
@@ -62,16 +63,18 @@ def run(arguments: argparse.Namespace) -> int:
     require("Training", TRAINING)
     from ..training.config import read_config
     from ..training.run import run_training
+    from ..training.together import is_first_process, told_once
 
-    config = read_config(arguments.config, tuple(arguments.set))
-    check_writable(config.output)
+    with told_once():
+        config = read_config(arguments.config, tuple(arguments.set))
+        check_writable(config.output)
     with ProgressBars() as bars:
         paths = run_training(
             config,
             restart=arguments.restart,
             dry_run=arguments.dry_run,
             confirm=partial(_confirm, asks=not arguments.yes),
-            progress=bars,
+            progress=bars if is_first_process() else silent,
         )
         for path in paths:
             print(path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,25 +11,21 @@ from pathlib import Path
 from ..errors import counted
 from ..files import atomic_file, short
 from ..text import Cut
+from .clips import Clips
 from .config import TrainConfig
 from .data.buckets import Batches, Draw, seconds_used
 from .data.records import Record, Shape
+from .data.texts import some
 from .lora import LoraBranch
 from .reward_config import RewardConfig
 from .strategies.base import Strategy
+from .words import common_words, words_of
 
 ACCOUNT_FILE = "account.txt"
 #: How many shapes, and how many common words, are listed.
 _LISTED = 8
 #: The longest caption, or end of one, that is quoted.
 _QUOTED = 80
-_IDEOGRAPHS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_WORD = re.compile(rf"[{_IDEOGRAPHS}]|[^\W_{_IDEOGRAPHS}]+(?:[-_'\u2019][^\W_{_IDEOGRAPHS}]+)*")
-_RUN = re.compile(rf"[{_IDEOGRAPHS}]+")
-#: Words that every caption may contain, whatever it shows.
-_COMMON = frozenset(
-    {"a", "an", "and", "at", "by", "for", "in", "is", "of", "on", "the", "to", "with"}
-)
 
 
 @dataclass(frozen=True)
@@ -38,7 +33,8 @@ class Facts:
     """What an account is made from.
 
     `trained` counts parameters by network; `lora` has the inputs and outputs of each layer that a
-    LoRA adapts; `cuts` are the captions that are too long.
+    LoRA adapts; `cuts` are the captions that are too long; `left_out` names files that cannot be
+    trained on.
     """
 
     config: TrainConfig
@@ -48,6 +44,7 @@ class Facts:
     trained: dict[str, int]
     lora: tuple[tuple[int, int], ...]
     cuts: tuple[Cut, ...]
+    left_out: Sequence[str] = ()
 
     @cached_property
     def epoch(self) -> list[list[list[Draw]]]:
@@ -82,9 +79,7 @@ class Facts:
         return seconds_used(whole, self.order.shapes[index])
 
 
-def facts_of(
-    config: TrainConfig, strategy: Strategy, records: Sequence[Record], ranks: int
-) -> Facts:
+def facts_of(config: TrainConfig, strategy: Strategy, clips: Clips, ranks: int) -> Facts:
     """Gather the facts; raises `InputError` if a clip fits no bucket."""
     trained = {
         name: sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -97,8 +92,9 @@ def facts_of(
         if isinstance(module, LoraBranch)
     )
     order = strategy.order(ranks)
-    captions = [caption for record in records for caption in record.captions]
-    return Facts(config, records, order, ranks, trained, lora, strategy.cut(captions))
+    captions = [caption for record in clips.records for caption in record.captions]
+    cuts = strategy.cut(captions)
+    return Facts(config, clips.records, order, ranks, trained, lora, cuts, clips.left_out)
 
 
 def account_of(facts: Facts) -> str:
@@ -106,6 +102,8 @@ def account_of(facts: Facts) -> str:
     reward = facts.config.reward
     lines = [
         ("data", _data(facts) if reward is None else _prompts(facts)),
+        *([("left out", left_out_told(facts.left_out))] if facts.left_out else ()),
+        *_rates(facts),
         ("shapes", _shapes(facts)),
         ("batches", _batches(facts)),
         ("steps", _steps(facts)),
@@ -120,51 +118,6 @@ def write_account(folder: Path, lines: Iterable[str]) -> None:
     """Keep what was said in the run's folder; raises `MediaError` if it cannot be written."""
     with atomic_file(folder / ACCOUNT_FILE, spare=False) as scratch:
         scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
-
-
-def words_of(caption: str) -> list[str]:
-    """The words of a caption; each Chinese or Japanese character counts as one."""
-    return _WORD.findall(caption)
-
-
-def common_words(captions: Sequence[str]) -> tuple[str, ...]:
-    """Words that all captions have in common, as candidates for a trigger word.
-
-    They are in the order and spelling of the shortest caption. Empty captions, upper case and
-    words such as "the" do not count; of Chinese, what at least two characters share counts.
-    """
-    texts = sorted({text for text in captions if text.strip()}, key=lambda text: (len(text), text))
-    if not texts:
-        return ()
-    shared = {word.casefold() for word in words_of(texts[0])} - _COMMON
-    for text in texts[1:]:
-        if not shared and not _RUN.search(texts[0]):
-            return ()
-        shared &= {word.casefold() for word in words_of(text)}
-    found = [
-        (match.start(), match.group())
-        for match in _WORD.finditer(texts[0])
-        if match.group().casefold() in shared and not _RUN.fullmatch(match.group())
-    ]
-    found += [
-        (run.start() + start, part)
-        for run in _RUN.finditer(texts[0])
-        for start, part in _shared_parts(run.group(), texts)
-    ]
-    return tuple({word.casefold(): word for _, word in sorted(found, reverse=True)}.values())[::-1]
-
-
-def _shared_parts(run: str, texts: Sequence[str]) -> list[tuple[int, str]]:
-    """The longest parts of `run`, of two characters or more, that all texts contain."""
-    parts, start = [], 0
-    while start < len(run) - 1:
-        end = start + 1
-        while end < len(run) and all(run[start : end + 1] in text for text in texts):
-            end += 1
-        if end - start > 1:
-            parts.append((start, run[start:end]))
-        start = end
-    return parts
 
 
 def _data(facts: Facts) -> str:
@@ -183,6 +136,22 @@ def _data(facts: Facts) -> str:
         name = facts.records[index].name or f"clip {index + 1}"
         text += f", the least of {name}: {used[index]:.1f} of {lengths[index]:.1f}"
     return text
+
+
+def _rates(facts: Facts) -> list[tuple[str, str]]:
+    """The clips' own frame rates, and what becomes of them."""
+    clips = [record for record in facts.records if record.fps]
+    if not clips:
+        return []
+    rates = [round(record.fps, 2) for record in clips if record.is_even]
+    counts = sorted(Counter(rates).items())
+    listed = [f"{rate:g}: {counted(count, 'clip')}" for rate, count in counts]
+    if len(counts) > _LISTED:
+        listed = [f"{counts[0][0]:g} to {counts[-1][0]:g}: {counted(len(rates), 'clip')}"]
+    if len(rates) < len(clips):
+        listed.append(f"varying: {counted(len(clips) - len(rates), 'clip')}")
+    text = f"{', '.join(listed)}; of each second, {facts.config.data.fps:g} frames are used"
+    return [("frames per second", text)]
 
 
 def _prompts(facts: Facts) -> str:
@@ -227,7 +196,12 @@ def _shapes(facts: Facts) -> str:
         listed.append(f"{len(counts) - _LISTED} other shapes: {others}")
     # A clip that may take several shapes takes another one in the next epoch.
     varied = any(len(own) > 1 for own in facts.order.shapes)
-    return ", ".join(listed) + (" in the first epoch" if varied else " per epoch")
+    text = ", ".join(listed) + (" in the first epoch" if varied else " per epoch")
+    sizes = sorted({(r.width, r.height) for r in facts.records}, key=lambda size: size[0] * size[1])
+    if set(sizes) == {(shape.width, shape.height) for shape in counts}:
+        return text
+    ends = [f"{width} x {height}" for width, height in (sizes[0], sizes[-1])]
+    return f"{text}; files have {' to '.join(dict.fromkeys(ends))}"
 
 
 def _shape(shape: Shape, count: int) -> str:
@@ -279,6 +253,11 @@ def _captions(facts: Facts) -> list[tuple[str, str]]:
     shown = ", ".join(words[:_LISTED]) + (", ..." if len(words) > _LISTED else "")
     lines.append(("in every caption", shown or "no word"))
     return lines + [(f"cut by {cut.reader}", cut_told(cut)) for cut in facts.cuts if cut.words]
+
+
+def left_out_told(names: Sequence[str]) -> str:
+    """How many files cannot be trained on, and which."""
+    return f"{counted(len(names), 'file')} of the data: {some(names)}"
 
 
 def cut_told(cut: Cut) -> str:

@@ -25,6 +25,7 @@ from .state.files import (
 )
 from .state.origin import NOTHING, Origin
 from .state.run_state import RANDOM, SCALER, RunState
+from .terms import terms
 
 #: Folder of the states, inside the run's folder.
 STATES = "checkpoints"
@@ -114,6 +115,9 @@ class Checkpoints:
 
     def remedy(self, step: int) -> str:
         """What to do about a run that has diverged by `step`."""
+        own = terms()
+        if not own.resumes:
+            return f"Lower {own.called('optimizer.learning_rate')} and start again."
         said = (
             "Lower optimizer.learning_rate or optimizer.clip, or use precision bf16 instead of "
             f"fp16, and start it again: {self._before(step)}."
@@ -180,11 +184,11 @@ class Checkpoints:
     def _index(self, step: int) -> tuple[Made, dict[str, Any]]:
         folder = self._final(step)
         if not (folder / INDEX).exists() and (folder / _OLD_INDEX).exists():
+            start_over = terms().start_over(self.folder)
             raise CheckpointError(
                 f"The state {folder} was written by an earlier version, which used pickles. A "
-                "pickle can run arbitrary code when it is opened, so it is not read. Delete "
-                f"{self.folder} or pass --restart to start the run over, or finish it with the "
-                "version that wrote the state."
+                "pickle can run arbitrary code when it is opened, so it is not read. Finish "
+                f"it with the version that wrote the state, or {start_over}."
             )
         try:
             return read_index(folder, step)

@@ -18,6 +18,7 @@ from .checkpoints import STATES, Checkpoints
 from .config import CACHE
 from .samples import SAMPLES
 from .saved_loras import LORAS
+from .terms import terms
 from .tracking import CURVES_FILE, LOG_FILE, Report
 
 CONFIG_FILE = "config.json"
@@ -51,7 +52,7 @@ def held(folder: Path, report: Report) -> Iterator[None]:
         except Timeout:
             raise InputError(
                 f"{folder} is in use by another run{_owner(folder)}. Wait for it, stop it, or "
-                "choose another output."
+                f"{terms().elsewhere}."
             ) from None
         except NotImplementedError:
             report(f"note: {folder} cannot be locked on its disk: start no second run in it.")
@@ -76,7 +77,7 @@ def check_is_free(folder: Path) -> None:
         for path in folder.iterdir()
     ):
         raise InputError(
-            f"{folder} is not empty and contains no run. Choose a new folder as output."
+            f"{folder} is not empty and contains no run. Empty it, or {terms().elsewhere}."
         )
 
 

@@ -10,11 +10,14 @@ from ..models.geometry import SIZE_MULTIPLE, latent_frames
 from .account import Facts, cut_told, number
 from .data.buckets import shapes_for
 from .data.records import Record, Shape
+from .terms import terms
 
 #: Area that the models are trained at: a shape far below it is small, whatever the clip's size.
 _TRAINED_SIDE = 512
 #: A quarter of the clip's area, less what rounding sides to multiples of 16 may take.
 _SMALL = 0.225
+#: Of data.fps: below it, more than a tenth of the frames that are trained are repeated ones.
+_SLOW = 0.9
 #: The usual learning rates; ten times more or less is doubtful.
 _LORA_RATES = (1e-5, 1e-3)
 _FULL_RATES = (1e-6, 1e-4)
@@ -33,7 +36,7 @@ def doubts_of(facts: Facts) -> tuple[str, ...]:
     if facts.config.task == "reward":
         kinds += [_reward]
     else:
-        kinds = [_small_shapes, _unused, *kinds]
+        kinds = [_small_shapes, _slow, _unused, *kinds]
     if facts.config.task != "vae":
         kinds += [_captions, _lora]
     return tuple(f"warning: {text}" for kind in kinds for text in kind(facts))
@@ -57,6 +60,19 @@ def _small_shapes(facts: Facts) -> Iterator[str]:
         f"{counted(shape.frames, 'frame')} at {shape.width} x {shape.height}. To train on larger "
         f"shapes, set data.tokens to {needed * latent_frames(shape.frames)} alone."
     )
+
+
+def _slow(facts: Facts) -> Iterator[str]:
+    fps = facts.config.data.fps
+    slow = [record for record in facts.records if 0 < record.fps < _SLOW * fps]
+    if slow:
+        first = min(slow, key=lambda record: record.fps)
+        yield (
+            f"{len(slow)} of {len(facts.records)} clips have fewer frames per second than data.fps "
+            f"({fps:g}), such as {first.name or 'the first one'} with {first.fps:.3g}: frames are "
+            "repeated, and movement that stops and jumps is learned. Leave them out, or set "
+            f"data.fps to at most {first.fps:.3g}."
+        )
 
 
 def _unused(facts: Facts) -> Iterator[str]:
@@ -91,7 +107,7 @@ def _unseen(facts: Facts) -> Iterator[str]:
     if len(clips) < len(facts.records):
         yield (
             f"the run ends before all clips were trained on: {len(facts.records) - len(clips)} of "
-            f"{len(facts.records)} never are. Set run.steps to at least "
+            f"{len(facts.records)} never are. Set {terms().called('run.steps')} to at least "
             f"{-(-len(facts.epoch) // run.accumulate)}, or use fewer clips."
         )
 
@@ -140,10 +156,10 @@ def _optimizer(facts: Facts) -> Iterator[str]:
     if not low / _FAR <= rate <= high * _FAR:
         way = "diverge" if rate > high else "hardly learn"
         yield (
-            f"optimizer.learning_rate is {rate:g}; for {what}, {low:g} to {high:g} is usual. The "
-            f"run may {way}. Set it within this range."
+            f"{terms().called('optimizer.learning_rate')} is {rate:g}; for {what}, {low:g} to "
+            f"{high:g} is usual. The run may {way}. Set it within this range."
         )
-    if optimizer.warmup >= steps:
+    if optimizer.warmup >= steps and terms().has("optimizer.warmup"):
         yield (
             f"optimizer.warmup is {optimizer.warmup} and run.steps is {steps}: the learning rate "
             f"reaches {rate:g} only at the end, if at all. Lower optimizer.warmup to {steps // 10}."
@@ -204,13 +220,15 @@ def _lora(facts: Facts) -> Iterator[str]:
     narrow = min(map(min, facts.lora))
     if lora.rank > narrow:
         yield (
-            f"model.lora.rank is {lora.rank}, but the narrowest layer that it adapts has {narrow} "
-            f"channels: a higher rank takes memory and learns no more. Set it to at most {narrow}."
+            f"{terms().called('model.lora.rank')} is {lora.rank}, but the narrowest layer that it "
+            f"adapts has {narrow} channels: a higher rank takes memory and learns no more. Set it "
+            f"to at most {narrow}."
         )
     strength = lora.alpha / lora.rank
     low, high = _STRENGTHS
     if not low <= strength <= high:
         yield (
-            f"model.lora.alpha / rank is {strength:g}, which scales what is learned and with it "
-            f"the learning rate. Set alpha between {max(lora.rank / 2, 0.5):g} and {lora.rank}."
+            f"{terms().called('model.lora.alpha')} / rank is {strength:g}, which scales what is "
+            "learned and with it the learning rate. Set alpha between "
+            f"{max(lora.rank / 2, 0.5):g} and {lora.rank}."
         )

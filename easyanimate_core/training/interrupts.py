@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType, TracebackType
@@ -15,17 +16,21 @@ _SIGNALS = [
     for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
     if hasattr(signal, name)
 ]
-_SAID = b"\nStopping after this step, to save it. Ctrl-C again stops at once.\n"
+_SAID = b"\nStopping after this step, to save it. Ctrl-C again, in a few seconds, stops at once.\n"
+#: Another Ctrl-C within so many seconds is the same: a launcher sends on what a terminal has sent.
+_SAME = 3.0
 
 
 class Interrupts:
     """Holds signals back inside a `with` block, if the program handles them itself.
 
     An optimiser that is interrupted half-way leaves weights that belong to no step. A second Ctrl-C
-    is not held back.
+    some seconds later is not held back. One process of a run `says` that it has heard.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, says: bool = True) -> None:
+        self._says = says
+        self._since = 0.0
         self._before: dict[int, Callable[[int, FrameType | None], Any]] = {}
         self._number: int | None = None
 
@@ -42,11 +47,13 @@ class Interrupts:
         return KeyboardInterrupt(message)
 
     def _hold(self, number: int, frame: FrameType | None) -> None:
-        if self._number is not None and number == signal.SIGINT:
-            self._before[number](number, frame)
+        now = time.monotonic()
         if self._number is None:
-            self._number = number
-            os.write(2, _SAID)  # printing is not safe in the middle of another print
+            self._number, self._since = number, now
+            if self._says:
+                os.write(2, _SAID)  # printing is not safe in the middle of another print
+        elif number == signal.SIGINT and now - self._since >= _SAME:
+            self._before[number](number, frame)
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():

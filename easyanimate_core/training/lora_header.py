@@ -14,11 +14,10 @@ from dataclasses import dataclass
 from ..models.specs import TransformerConfig
 from ..version import __version__
 from ..weights.lora import card
-from .account import common_words
 from .config import TrainConfig
 from .data.records import Shape
+from .words import common_words, telling_words
 
-_WORD = re.compile(r"[^\W_][\w'-]*")
 #: Between the tags of a caption.
 _BREAK = re.compile(r"[,;.!?\n，；。！？、]+")
 #: A longer piece of a caption is a sentence, of which the words are counted.
@@ -26,11 +25,6 @@ _LONGEST_TAG = 40
 _MOST_TAGS = 500
 _MOST_WORDS = 20
 _LONGEST_TRIGGER = 200
-_ARTICLES = "a an the this that these those and or but nor its his her their it he she they"
-_PREPOSITIONS = "as at by for from in into of off on onto out over so to up with without while"
-_VERBS = "is are was were be been being has have had do does which who there then than"
-#: Words of English that say nothing about a picture.
-_GRAMMAR = frozenset(f"{_ARTICLES} {_PREPOSITIONS} {_VERBS}".split())
 
 
 @dataclass(frozen=True)
@@ -94,7 +88,7 @@ def trigger_of(captions: Sequence[str]) -> str:
 
 def frequent_words(captions: Sequence[str]) -> list[str]:
     """The words that most captions have, those of the most captions first."""
-    counts = Counter(word for text in captions for word in {w.lower() for w in _words(text)})
+    counts = Counter(word for text in captions for word in {*map(str.lower, telling_words(text))})
     return sorted(counts, key=lambda word: (-counts[word], word))[:_MOST_WORDS]
 
 
@@ -103,11 +97,7 @@ def tags_of(captions: Sequence[str]) -> dict[str, int]:
     counts: Counter[str] = Counter()
     for caption in captions:
         for piece in filter(None, map(str.strip, _BREAK.split(caption))):
-            tags = [piece] if len(piece) <= _LONGEST_TAG else [w.lower() for w in _words(piece)]
-            counts.update(tags)
+            is_tag = len(piece) <= _LONGEST_TAG
+            counts.update([piece] if is_tag else map(str.lower, telling_words(piece)))
     kept = sorted(counts, key=lambda tag: (-counts[tag], tag))[:_MOST_TAGS]
     return {tag: counts[tag] for tag in kept}
-
-
-def _words(text: str) -> list[str]:
-    return [word for word in _WORD.findall(text) if word.lower() not in _GRAMMAR]

@@ -26,6 +26,7 @@ from .config import TrainConfig, parse_config
 from .data.buckets import shapes_for
 from .data.records import Record, Sample, Shape
 from .run import run_training
+from .terms import Terms, in_terms
 from .tracking import CURVES_FILE, LOG_FILE, Report, is_of_a_step, read_log, tell_nobody
 
 #: The task of each head. Other heads need a control video or a camera path for every clip.
@@ -36,6 +37,20 @@ _WARMUP = 10
 _SAVE_EVERY = 50
 #: LoRAs to choose from, the newest ones. Of a 7b model, one has hundreds of megabytes.
 _LORAS = 5
+#: A job is the run's name: with another setting, but for the steps, it is another run.
+_TERMS = Terms(
+    {
+        "run.steps": "steps",
+        "optimizer.learning_rate": "learning_rate",
+        "model.lora.rank": "rank",
+        "model.lora.alpha": "alpha",
+        "data.tokens": "images",
+        "data.frames": "frames_per_clip",
+    },
+    elsewhere="change the seed for a new run",
+    erasing="",
+    resumes=False,
+)
 _DIGEST_LETTERS = 10
 
 
@@ -112,7 +127,8 @@ def train_lora(
             report(line)
 
     try:
-        (file,) = run_training(config, records=records, cpu=cpu, progress=progress, report=tell)
+        with in_terms(_TERMS):
+            (file,) = run_training(config, records=records, cpu=cpu, progress=progress, report=tell)
     except HeldError as error:
         (file,) = error.kept.iterdir()
         tell(f"note: {error}")
@@ -181,7 +197,7 @@ def _config(job: LoraJob, task: str, folder: Path, precision: str) -> TrainConfi
             "steps": job.steps,
             "precision": precision,
             "gradient_checkpointing": True,
-            "save_every": _SAVE_EVERY,
+            "save_every": min(_SAVE_EVERY, job.steps),
             "keep": 1,
             "keep_loras": _LORAS,
             "log_every": 1,

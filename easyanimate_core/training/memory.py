@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,9 +12,13 @@ from ..errors import InputError
 from .checkpoints import STATES, Checkpoints
 from .config import TrainConfig
 from .reward_config import RewardConfig
+from .terms import terms
 
 #: How PyTorch's allocators and libraries say it; only CUDA's and XPU's have a type of their own.
-_SAID = ("out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED")
+_SAID = (
+    "out of memory", "not enough memory", "can't allocate memory", "ALLOC_FAILED",
+    "failed to map segment",
+)  # fmt: skip
 
 
 @contextmanager
@@ -21,7 +26,7 @@ def memory_told(config: TrainConfig) -> Iterator[None]:
     """Turn a lack of memory inside the block into an `InputError` with what takes less."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, OSError, ImportError) as error:
         if not _is_lack_of_memory(error):
             raise
         said = str(error).strip().partition("\n")[0][:200] or "MemoryError"
@@ -33,34 +38,41 @@ def memory_told(config: TrainConfig) -> Iterator[None]:
 def _is_lack_of_memory(error: BaseException) -> bool:
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
+    if isinstance(error, OSError):
+        return error.errno == errno.ENOMEM
     return any(words in str(error) for words in _SAID)
 
 
 def _remedies(config: TrainConfig) -> str:
     """What takes less memory, apart from what the run already has."""
-    run, data = config.run, config.data
-    each = []
-    if config.task != "vae":
-        if not run.gradient_checkpointing:
-            each.append("set run.gradient_checkpointing to true")
-        if config.model.lora is None:
-            each.append("train a LoRA (model.lora) into another output")
-        reward = config.reward
-        one = reward.tokens if reward is not None else max(data.tokens)
-        if data.tokens_per_batch is not None and data.tokens_per_batch > one:
-            each.append(f"lower data.tokens_per_batch ({data.tokens_per_batch})")
-    elif data.clips_per_batch > 1:
-        each.append(f"lower data.clips_per_batch ({data.clips_per_batch})")
-    if run.precision == "no":
-        each.append("set run.precision to bf16")
-    if data.workers:
-        each.append(f"lower data.workers ({data.workers})")
-    if config.reward is not None:
-        each += _of_reward(config.reward)
+    run, data, own = config.run, config.data, terms()
+    batch, reward = data.tokens_per_batch, config.reward
+    one = reward.tokens if reward is not None else max(data.tokens)
+    known = [
+        (run.gradient_checkpointing, "run.gradient_checkpointing", "set {} to true"),
+        (config.model.lora is not None, "model.lora", "train a LoRA ({}) into another output"),
+        (batch is None or batch <= one, "data.tokens_per_batch", f"lower {{}} ({batch})"),
+    ]
+    if config.task == "vae":
+        clips = data.clips_per_batch
+        known = [(clips == 1, "data.clips_per_batch", f"lower {{}} ({clips})")]
+    known += [
+        (run.precision != "no", "run.precision", "set {} to bf16"),
+        (not data.workers, "data.workers", f"lower {{}} ({data.workers})"),
+    ]
+    each = [
+        remedy.format(own.called(setting))
+        for is_done, setting, remedy in known
+        if not is_done and own.has(setting)
+    ]
+    if reward is not None:
+        each += _of_reward(reward)
         return f"Close other programs that use it; then {', or '.join(each)}."
+    lengths = ", ".join(map(str, data.frames))
+    tokens = f" ({', '.join(map(str, data.tokens))})" if own.names is None else ""
     each.append(
-        f"choose smaller data.tokens ({', '.join(map(str, data.tokens))}) or shorter data.frames "
-        f"({', '.join(map(str, data.frames))})"
+        f"choose smaller {own.called('data.tokens')}{tokens} or shorter "
+        f"{own.called('data.frames')} ({lengths})"
     )
     return f"Close other programs that use it; then {', or '.join(each)}."
 
@@ -77,6 +89,7 @@ def _of_reward(reward: RewardConfig) -> list[str]:
 
 def _kept(config: TrainConfig) -> str:
     states = Checkpoints(config.output / STATES, config.run.keep).steps()
-    if states:
-        return f"The run resumes after step {states[-1]}."
-    return "No state was saved yet: the run starts over."
+    if not states:
+        return "No state was saved yet: the run starts over."
+    same = "" if terms().resumes else ", with the same images and settings,"
+    return f"The run{same} resumes after step {states[-1]}."

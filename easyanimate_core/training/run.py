@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
-from .account import Facts, account_of, facts_of, write_account
+from .account import Facts, account_of, facts_of, left_out_told, write_account
 from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
@@ -25,11 +26,14 @@ from .doubts import doubts_of
 from .load_or_build import weights_digest
 from .memory import memory_told
 from .optimizers import SHARDED
-from .state.origin import Origin
 from .strategies.base import Strategy
+from .terms import terms
+from .together import ending_together, share_of
 from .tracking import Report, print_line, tell_nobody
 from .trainer import Trainer
 
+#: How long processes wait for one that validates alone, which can take more than 10 minutes.
+_PATIENCE = timedelta(hours=6)
 #: Asked before an earlier run is deleted.
 Confirm = Callable[[str], bool]
 
@@ -70,34 +74,54 @@ def run_training(
             another run or is in use by one, training has diverged, or memory is too small.
         CheckpointError: A checkpoint is damaged or belongs to another model.
         MediaError: The disk is full or not writable, or no clip can be read.
+        ElsewhereError: Another process of the run has ended before, and says why.
     """
-    accelerator = _accelerator(config, cpu=cpu)
+    asked = (_agreed if dry_run else confirm) if restart else None
+    with ending_together(), torch.inference_mode(mode=False):  # a host may have enabled it
+        accelerator = _accelerator(config, cpu=cpu)
+        main = accelerator.is_main_process
+        told = report if main else tell_nobody
+        alone = held(config.output, told) if main and not dry_run else nullcontext()
+        with alone, memory_told(config):
+            return _run(config, records, accelerator, asked, progress, told, dry_run=dry_run)
+
+
+def _run(
+    config: TrainConfig,
+    records: Sequence[Record] | None,
+    accelerator: Any,
+    confirm: Confirm | None,
+    progress: Progress,
+    told: Report,
+    *,
+    dry_run: bool,
+) -> list[Path]:
+    """The run in this process; what it made is gone when it returns. `confirm` is for a restart."""
     main = accelerator.is_main_process
-    told = report if main else tell_nobody
-    alone = held(config.output, told) if main and not dry_run else nullcontext()
-    with alone, memory_told(config), torch.inference_mode(mode=False):  # a host may have enabled it
-        asked = (_agreed if dry_run else confirm) if restart else None
-        weights = weights_digest(config) if main else ""
-        resumed = _check_output(config, weights, asked) if main else _Resumed()
-        for change in resumed.changed:
-            told(f"note: {change}.")
-        accelerator.wait_for_everyone()
-        clips = _clips(config, records, accelerator, progress, told)
-        strategy = make_strategy(config, clips)
-        facts = facts_of(config, strategy, clips.records, accelerator.num_processes)
-        said = _told_account(facts, told)
-        if dry_run:
-            return []
-        strategy.encode_ahead(accelerator.device, _share(accelerator), progress)
-        trainer = Trainer(
-            config, strategy, accelerator,
-            origin=Origin(clips.listing, weights), progress=progress, report=report,
-        )  # fmt: skip
-        if main:  # errors before this leave the folder and an earlier run untouched
-            _claim(config, resumed, said, restart=restart)
-        accelerator.wait_for_everyone()
-        accelerator.init_trackers("tensorboard")
-        return trainer.train()
+    weights = weights_digest(config) if main else ""
+    resumed = _check_output(config, weights, confirm) if main else _Resumed()
+    for change in resumed.changed:
+        told(f"note: {change}.")
+    accelerator.wait_for_everyone()
+    clips = _clips(config, records, accelerator, progress, told)
+    strategy = make_strategy(config, clips)
+    facts = facts_of(config, strategy, clips, accelerator.num_processes)
+    said = _told_account(facts, told)
+    if dry_run:
+        return []
+    strategy.encode_ahead(accelerator.device, share_of(accelerator), progress)
+    trainer = Trainer(
+        config, strategy, accelerator,
+        origin=clips.origin(weights), progress=progress, report=told,
+    )  # fmt: skip
+    if main:  # errors before this leave the folder and an earlier run untouched
+        _claim(config, resumed, said, restart=confirm is not None)
+    accelerator.wait_for_everyone()
+    accelerator.init_trackers("tensorboard")
+    files = trainer.train()
+    if clips.left_out:
+        told(f"note: left out from the beginning: {left_out_told(clips.left_out)}.")
+    return files
 
 
 @dataclass(frozen=True)
@@ -106,11 +130,6 @@ class _Resumed:
 
     done: int = 0
     changed: tuple[str, ...] = ()
-
-
-def _share(accelerator: Any) -> slice:
-    """What this process does of the work that all of them share."""
-    return slice(accelerator.process_index, None, accelerator.num_processes)
 
 
 def _clips(
@@ -158,7 +177,7 @@ def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
 def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
-    from accelerate.utils import set_seed
+    from accelerate.utils import InitProcessGroupKwargs, set_seed
 
     run = config.run
     # It outlives a run and rejects another precision in the same process.
@@ -169,6 +188,7 @@ def _accelerator(config: TrainConfig, *, cpu: bool = False) -> Any:
         log_with="tensorboard" if run.tensorboard else None,
         project_dir=str(config.output),
         cpu=cpu,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
     # Only for libraries (numpy's maximum is 2**32 - 1); our own draws have their generators.
     set_seed(config.seed % 2**31, device_specific=True)
@@ -244,15 +264,15 @@ def _check_output(config: TrainConfig, weights: str, confirm: Confirm | None) ->
     refused = [*changes.refused, *_other_weights(changes.moved, checkpoints.weights(), weights)]
     if refused:
         raise InputError(
-            f"{config.output} contains a run with other settings: {'; '.join(refused)}. Choose "
-            "another output, restore the settings, or start over with --restart."
+            f"{config.output} contains a run with other settings: {'; '.join(refused)}. Restore "
+            f"the settings, {terms().elsewhere}, or {terms().start_over(config.output)}."
         )
     done = earlier.states[-1] if earlier.states else 0
     if done > config.run.steps:
         raise InputError(
-            f"The run in {config.output} has done {done} steps and run.steps is "
-            f"{config.run.steps}: steps cannot be taken back. Set run.steps to {done} or more, "
-            f"choose another output, or delete {config.output} (or pass --restart) to start over."
+            f"The run in {config.output} has done {done} steps and {terms().called('run.steps')} "
+            f"is {config.run.steps}: steps cannot be taken back. Set it to {done} or more, "
+            f"{terms().elsewhere}, or {terms().start_over(config.output)}."
         )
     return _Resumed(done, changes.said)
 

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import dataloader
 
 from ..console import prepare_streams
-from ..errors import EasyAnimateError, HeldError, InputError, PrecisionError
+from ..errors import EasyAnimateError, HeldError, InputError, MediaError, PrecisionError
 from ..files import atomic_folder
 from ..progress import Progress, silent
 from .checkpoints import STATES, Checkpoints
@@ -33,9 +34,12 @@ from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
+from .together import common, gathered
 from .tracking import Log, Means, Pace, Report, describe, print_line, tell_nobody
 from .watch import Watch
 
+#: What costs a sample, not the run.
+_UNIMPORTANT = (MediaError, PrecisionError, torch.OutOfMemoryError)
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -103,10 +107,11 @@ class Trainer:
         batches = self._batches(step * run.accumulate)
         self._progress("train", step, run.steps)
         means = Means()
-        with _ended_workers_told(self._config.data.workers), Interrupts() as interrupts:
+        workers, says = self._config.data.workers, self._accelerator.is_main_process
+        with _ended_workers_told(workers), Interrupts(says=says) as interrupts:
             while step < run.steps:
                 means.add(self._step(batches, pace))
-                self._tell(self._strategy.lost.news())
+                self._tell(self._strategy.lost.news(partial(gathered, self._accelerator)))
                 step += 1
                 stopped = self._stopped(step, interrupts)
                 last = step == run.steps or stopped is not None
@@ -200,9 +205,9 @@ class Trainer:
         strategy = cast("SamplingStrategy", self._strategy)
         try:
             with self._averaged(), torch.no_grad(), self._autocast():
-                prompt, frames = strategy.sample(self._plain_networks(), progress)
-        except (PrecisionError, torch.OutOfMemoryError) as error:  # of no importance for the rest
-            self._can_sample = isinstance(error, PrecisionError)
+                prompt, frames = strategy.sample(self._plain_networks(), progress, self._common)
+        except _UNIMPORTANT as error:
+            self._can_sample = isinstance(error, EasyAnimateError)
             said = str(error) if self._can_sample else "the memory is too small for samples."
             self._report(f"note: No sample after step {step}: {said}")
             return
@@ -280,7 +285,9 @@ class Trainer:
         if log is not None or self._sharded:  # running a sharded network takes every process
             folder = None if log is None else self._config.output / "validation"
             with self._averaged(), torch.no_grad():
-                figures = self._strategy.validate(self._plain_networks(), step, folder)
+                figures = self._strategy.validate(
+                    self._plain_networks(), step, folder, self._common
+                )
         if log is not None and figures:
             row = {f"validation_{name}": value for name, value in figures.items()}
             self._tell(log.add(step, row))
@@ -290,8 +297,8 @@ class Trainer:
         self._accelerator.wait_for_everyone()
 
     def _finish(self, log: Log | None, step: int) -> list[Path]:
-        from accelerate.utils import gather_object
-
+        # Before the long write: a thread that still frees it when the process exits aborts it.
+        lost = gathered(self._accelerator, [self._strategy.lost])
         paths: list[Path] = []
         held: HeldError | None = None
         with self._averaged(), torch.no_grad():
@@ -306,9 +313,10 @@ class Trainer:
             self._tell(log.draw())
             for line in self._samples.lines():
                 self._report(line)
-        self._tell(Lost.summary(gather_object([self._strategy.lost])))
+        self._tell(Lost.summary(lost))
         self._accelerator.wait_for_everyone()
-        self._accelerator.end_training()
+        for tracker in self._accelerator.trackers:
+            tracker.finish()
         if held is not None:  # only after the other processes have been released
             raise held
         return paths
@@ -335,6 +343,10 @@ class Trainer:
     def _tell(self, notes: Iterable[str]) -> None:
         for note in notes:
             self._report(f"note: {note}")
+
+    def _common(self, numbers: list[int]) -> list[int]:
+        """Those that all processes have which run the networks together."""
+        return common(self._accelerator, numbers) if self._sharded else numbers
 
     def _plain_networks(self) -> dict[str, nn.Module]:
         return {name: self._accelerator.unwrap_model(n) for name, n in self._networks.items()}

@@ -20,7 +20,7 @@ from ...easyanimate_core.hub import (
     published,
 )
 from ...easyanimate_core.hub.places import checkpoints_in
-from ...easyanimate_core.small_model import NAMES, is_installed, small_checkpoint
+from ...easyanimate_core.small_model import installed_names, named_checkpoint
 
 #: Key of the folders for whole checkpoints, and ComfyUI's folders that may contain some.
 CHECKPOINTS = "EasyAnimate"
@@ -57,15 +57,14 @@ def list_checkpoints() -> list[str]:
 
     The pack's small model, if it is included, comes last.
     """
-    built_in = list(NAMES) if is_installed() else []
-    return [*sorted({_listed(name) for name, _ in _checkpoints()}), *built_in]
+    return [*sorted({_listed(name) for name, _ in _checkpoints()}), *installed_names()]
 
 
 def find_checkpoint(name: str) -> Path:
     """The folder of a name from `list_checkpoints`."""
-    if name in NAMES:
-        return small_checkpoint(NAMES[name])
-    found = next((path for known, path in _checkpoints() if known == _named(name)), None)
+    found = named_checkpoint(name) or next(
+        (path for known, path in _checkpoints() if known == _named(name)), None
+    )
     if found is None:
         folder = Path(folder_paths.models_dir) / CHECKPOINTS
         remedy = _how_to_install(name, CHECKPOINTS) or (

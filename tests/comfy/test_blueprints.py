@@ -40,7 +40,7 @@ COMPLETE = """([values, frames]) => {
 
 
 def small_name(mode):
-    return next(name for name, head in small_model.NAMES.items() if head is HEADS[mode])
+    return small_model.list_name(HEADS[mode])
 
 
 def test_the_server_lists_them(comfy_server):

@@ -10,63 +10,88 @@ import torch
 from PIL import Image
 from torchvision.transforms.functional import pil_to_tensor
 
-from easyanimate_core import small_model
 from easyanimate_core.models.specs import Head
+from easyanimate_core.sampling import SCHEDULERS
 from easyanimate_core.shapes.judge import HELD_OUT_SEED, Sample, judge
 from easyanimate_core.shapes.scenes import caption, make_scene
-from easyanimate_core.small_model import NAMES, SIZE
+from easyanimate_core.small_model import SIZE, list_name
 from tests.comfy.prompts import node, text_to_video
+from tests.factories import V5, V5_1, needs_small_model
 
-CHECKPOINT = next(name for name, head in NAMES.items() if head is Head.INPAINT)
 FRAMES, SIDE, _ = SIZE
 CLIPS = int(os.environ.get("EASYANIMATE_MEANING_CLIPS", "4"))
 #: So many of `CLIPS` may be wrong, for every way to sample.
 MOST_WRONG = CLIPS // 4
-OWN = {"scheduler": "auto", "guidance_rescale": 0.0}
-KSAMPLER = [
-    ("euler", "normal"),
-    ("dpmpp_2m", "sgm_uniform"),
-    ("uni_pc", "simple"),
-    ("euler_ancestral", "beta"),
-    ("res_multistep", "kl_optimal"),
-    ("heun", "simple"),
-    ("dpmpp_sde", "normal"),
-]
-WAYS = {
-    "own": ("EasyAnimateSampler", OWN | {"step_cache": 0.0}),
-    "own, step cache": ("EasyAnimateSampler", OWN | {"step_cache": 0.1}),
-} | {
-    f"{name} {scheduler}": ("KSampler", {"sampler_name": name, "scheduler": scheduler})
-    for name, scheduler in KSAMPLER
+STEPS = {V5_1: 16, V5: 20}
+KSAMPLER = {
+    V5_1: [
+        ("euler", "normal"),
+        ("dpmpp_2m", "sgm_uniform"),
+        ("uni_pc", "simple"),
+        ("euler_ancestral", "beta"),
+        ("res_multistep", "kl_optimal"),
+        ("heun", "simple"),
+        ("dpmpp_sde", "normal"),
+    ],
+    # The nearest to DDIM, Euler, Euler A, DPM++ and PNDM: sgm_uniform has V5's own timesteps.
+    V5: [
+        ("ddim", "sgm_uniform"),
+        ("euler", "sgm_uniform"),
+        ("euler_ancestral", "sgm_uniform"),
+        ("dpmpp_2m", "sgm_uniform"),
+        ("ipndm", "sgm_uniform"),
+    ],
 }
 
-pytestmark = pytest.mark.skipif(
-    not small_model.is_installed(),
-    reason=f"the small model's weights are not in {small_model.FOLDER}",
-)
+
+def own(scheduler, step_cache=0.0):
+    """The pack's sampler."""
+    inputs = {"scheduler": scheduler, "guidance_rescale": 0.0, "step_cache": step_cache}
+    return "EasyAnimateSampler", inputs
 
 
-def prompt_for(text, way, seed):
-    kind, own = WAYS[way]
-    prompt = text_to_video(CHECKPOINT, frames=FRAMES, side=SIDE, seed=seed)
+def ways(version):
+    """(name, (class, its inputs)) of every way to sample a version."""
+    for name, kind in SCHEDULERS.items():
+        if kind == version.prediction_type:
+            yield f"own {name}", own(name)
+    yield "own, step cache", own("auto", step_cache=0.1)
+    for name, scheduler in KSAMPLER[version]:
+        inputs = {"sampler_name": name, "scheduler": scheduler}
+        yield f"{name} {scheduler}", ("KSampler", inputs)
+
+
+WAYS = {version: dict(ways(version)) for version in KSAMPLER}
+EVERY_WAY = [
+    pytest.param(version, name, marks=needs_small_model(version), id=f"{version.value} {name}")
+    for version, names in WAYS.items()
+    for name in names
+]
+
+
+def prompt_for(text, version, way, seed):
+    kind, inputs = WAYS[version][way]
+    checkpoint = list_name(Head.INPAINT, version)
+    prompt = text_to_video(checkpoint, frames=FRAMES, side=SIDE, seed=seed)
     prompt["text"]["inputs"] |= {"positive": text, "negative": ""}
     kept = ("model", "positive", "negative", "latent_image", "seed", "denoise")
-    inputs = {name: prompt["sample"]["inputs"][name] for name in kept}
-    prompt["sample"] = node(kind, **inputs, **own, steps=16, cfg=4.0)
+    shared = {name: prompt["sample"]["inputs"][name] for name in kept}
+    prompt["sample"] = node(kind, **shared, **inputs, steps=STEPS[version], cfg=4.0)
     return prompt
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_prompts_are_followed_with_every_way_to_sample(comfy_server, way):
+@pytest.mark.parametrize(("version", "way"), EVERY_WAY)
+def test_prompts_are_followed_with_every_way_to_sample(comfy_server, version, way):
     right = dict.fromkeys(("colour", "shape", "motion"), 0)
     for index in range(CLIPS):
         scene = make_scene(
             HELD_OUT_SEED, index, kind="move", height=SIDE, width=SIDE, frames=FRAMES
         )
-        history = comfy_server.run_prompt(prompt_for(caption(scene), way, 43 + index))
+        prompt = prompt_for(caption(scene), version, way, 43 + index)
+        history = comfy_server.run_prompt(prompt)
         frames = [pil_to_tensor(Image.open(file)) for file in sorted(history.files("frames"))]
         clip = torch.stack(frames).movedim(1, -1).float() / 255
         checks = judge(Sample("text", scene, clip)).checks
         right = {name: count + checks[name] for name, count in right.items()}
-    print(f"\n{comfy_server.version} {way}: {right} of {CLIPS}")
+    print(f"\n{comfy_server.version} {version.value} {way}: {right} of {CLIPS}")
     assert min(right.values()) >= CLIPS - MOST_WRONG

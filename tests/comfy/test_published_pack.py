@@ -7,6 +7,7 @@ import pytest
 
 from easyanimate_core import small_model
 from easyanimate_core.media import read_video
+from easyanimate_core.models.specs import Head
 from tests.comfy.server import Server
 from tests.nodes.test_package import needs_weights
 from tests.nodes.test_registry_tool import pack, unpack
@@ -63,7 +64,7 @@ def test_its_nodes_are_those_of_the_repository(comfy_server, published_server):
 
 
 def is_trial_of_text(workflow):
-    """Text to video with the small model, whatever the workflow's name is."""
+    """Text to video with the small V5.1, whatever the workflow's name is."""
     kinds = [node["type"] for node in workflow["nodes"]]
     loaded = [
         node["widgets_values"][0]
@@ -72,7 +73,7 @@ def is_trial_of_text(workflow):
     ]
     return (
         len(loaded) == 1
-        and loaded[0] in small_model.NAMES
+        and loaded[0] == small_model.list_name(Head.INPAINT)
         and "EasyAnimateEmptyLatentVideo" in kinds
         and not any(kind.startswith(("Load", "VHS_")) for kind in kinds)
     )

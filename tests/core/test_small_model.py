@@ -14,16 +14,27 @@ from easyanimate_core.media import read_video, write_png
 from easyanimate_core.models.specs import Head
 from easyanimate_core.recipe import Recipe
 from easyanimate_core.shapes.scenes import COLOURS, LANGUAGES, SHAPES, TINTS, caption, make_scene
-from easyanimate_core.small_model import HEADS, NAMES, SIZE, made_again, small_checkpoint
+from easyanimate_core.small_model import (
+    NAMES,
+    SIZE,
+    installed_names,
+    made_again,
+    named_checkpoint,
+    small_checkpoint,
+)
 from easyanimate_core.weights.files import inspect_checkpoint
-from tests.factories import V5_1, pixels
+from tests.factories import (
+    SMALL_MODELS,
+    SMALL_VERSIONS,
+    V5,
+    V5_1,
+    needs_small_model,
+    pixels,
+)
 
 FRAMES, HEIGHT, WIDTH = SIZE
 
-pytestmark = pytest.mark.skipif(
-    not small_model.is_installed(),
-    reason=f"the small model's weights are not in {small_model.FOLDER}",
-)
+pytestmark = needs_small_model(V5_1)
 
 
 @pytest.fixture
@@ -37,36 +48,90 @@ def generate(tmp_path, capsys):
     return run
 
 
-@pytest.mark.parametrize("head", HEADS, ids=lambda head: head.value)
-def test_every_head_is_a_whole_checkpoint(head):
-    info = inspect_checkpoint(small_checkpoint(head))
-    assert (info.version, info.head) == (V5_1, head)
-    assert info.transformer.has_reference == (head is not Head.INPAINT)
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_every_head_is_a_whole_checkpoint(model):
+    info = inspect_checkpoint(small_checkpoint(*model))
+    assert (info.head, info.version) == model
+    assert info.transformer.has_reference == (
+        model.version is V5_1 and model.head is not Head.INPAINT
+    )
+    assert info.transformer.keep_known == (model.head is Head.INPAINT)
 
 
-def test_a_checkpoint_is_made_once():
-    folder = small_checkpoint(Head.INPAINT)
+@pytest.mark.parametrize("version", SMALL_VERSIONS)
+def test_a_checkpoint_is_made_once(version):
+    folder = small_checkpoint(Head.INPAINT, version)
     marker = folder / "marker"
     marker.touch()
-    assert small_checkpoint(Head.INPAINT) == folder
+    assert small_checkpoint(Head.INPAINT, version) == folder
     assert marker.exists()
 
 
-def test_names_of_lists_name_every_head():
-    assert list(NAMES.values()) == list(HEADS)
-    assert next(iter(NAMES)) == "small (built in): InP"
+def test_names_of_lists():
+    assert list(NAMES) == [
+        f"small (built in): {name}"
+        for name in ("InP", "Control", "Control-Camera", "V5 InP", "V5 Control")
+    ]
+
+
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_a_name_of_a_list_leads_to_its_checkpoint(model):
+    (name,) = (name for name, own in NAMES.items() if own == model)
+    assert name in installed_names()
+    assert named_checkpoint(name) == small_checkpoint(*model)
+
+
+def test_only_what_is_there_is_listed(tmp_path, monkeypatch):
+    shutil.copytree(
+        small_model.FOLDER, tmp_path / "half", ignore=shutil.ignore_patterns(V5.value.lower())
+    )
+    monkeypatch.setattr(small_model, "FOLDER", tmp_path / "half")
+    assert installed_names() == [name for name in NAMES if "V5" not in name]
+    with pytest.raises(CheckpointError, match="does not include the small model"):
+        small_checkpoint(Head.INPAINT, V5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_take_its_names(name, tmp_path, capsys):
+    folder = small_model.named_checkpoint(name)
+    assert folder.is_dir()
+    assert main(["describe", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == str(folder)
+    assert main(["plan", "--model", name, "--vram", "8"]) == 0
+    whole = tmp_path / "whole"
+    assert main(["convert", name, str(whole)]) == 0
+    assert inspect_checkpoint(whole).head is inspect_checkpoint(folder).head
+    assert main(["encode", "--model", name, "--prompt", "a", "--out", f"{whole}.safetensors"]) == 0
+
+
+def test_a_name_that_only_begins_like_its_own_is_refused(tmp_path, capsys):
+    for words in (["describe"], ["encode", "--prompt", "a", "--out", str(tmp_path), "--model"]):
+        with pytest.raises(SystemExit):
+            main([*words, "small (built in): T2V"])
+        said = capsys.readouterr().err
+        assert "There is no built-in model 'small (built in): T2V'; there are 'small" in said
+    assert small_model.named_checkpoint("small") is None
+
+
+def test_a_name_has_the_size_of_its_model(generate):
+    out, output = generate("--model", next(iter(NAMES)), "--frames", "5")
+    assert "note: the small model generates 5 frames of 96 x 96." in out
+    assert read_video(output).frames.shape[:3] == (5, HEIGHT, WIDTH)
 
 
 def test_heads_that_it_lacks_are_refused():
     with pytest.raises(CheckpointError, match="no T2V head; it has InP, Control, Control-Camera"):
         small_checkpoint(Head.T2V)
+    with pytest.raises(CheckpointError, match=r"of V5 has no Control-Camera head; .* V5.1 has it"):
+        small_checkpoint(Head.CAMERA, V5)
 
 
-def test_a_folder_of_another_machine_is_found_again(tmp_path):
-    elsewhere = tmp_path / "home" / "small-model" / "0123" / "Control"
-    assert made_again(elsewhere) == small_checkpoint(Head.CONTROL)
-    assert made_again(tmp_path / "models" / "0123" / "Control") is None
-    assert made_again(elsewhere.with_name("T2V")) is None
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_a_folder_of_another_machine_is_found_again(tmp_path, model):
+    elsewhere = tmp_path / "home" / "small-model" / "0123" / small_checkpoint(*model).name
+    assert made_again(elsewhere) == small_checkpoint(*model)
+    assert made_again(tmp_path / "models" / "0123" / elsewhere.name) is None
+    assert made_again(elsewhere.with_name("V5-Control-Camera")) is None
 
 
 @pytest.mark.parametrize(
@@ -76,16 +141,47 @@ def test_a_folder_of_another_machine_is_found_again(tmp_path):
         (["--start-image", "@start.png"], "InP"),
         (["--trajectory", '[{"x": 20, "y": 48}, {"x": 70, "y": 48}]'], "Control"),
         (["--camera", "Pan Left", "--reference", "@start.png"], "Control-Camera"),
+        pytest.param(["--version", "v5"], "InP", marks=needs_small_model(V5)),
+        pytest.param(
+            ["--version", "V5", "--trajectory", '[{"x": 20, "y": 48}, {"x": 70, "y": 48}]'],
+            "Control",
+            marks=needs_small_model(V5),
+        ),
     ],
-    ids=["text", "start image", "trajectory", "camera"],
+    ids=["text", "start image", "trajectory", "camera", "V5 text", "V5 trajectory"],
 )
 def test_generate_without_a_model(generate, tmp_path, options, head):
     write_png(tmp_path / "start.png", pixels(1, height=HEIGHT, width=WIDTH)[0])
     said, output = generate(*(option.replace("@", f"{tmp_path}/") for option in options))
     assert said.splitlines()[0].startswith("note: no --model is given: the small model")
     assert f"{FRAMES} frames of {HEIGHT} x {WIDTH}" in said.splitlines()[0]
+    version = "V5" if "--version" in options else "V5.1"
+    assert said.splitlines()[1].startswith(f"EasyAnimate {version} ")
     assert f" {head}, " in said.splitlines()[1]
     assert read_video(output).frames.shape == (FRAMES, HEIGHT, WIDTH, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--version", "v5", "--camera", "Pan Left"], "use --version v5.1"),
+        (
+            ["--version", "v5", "--control", "control.mp4", "--reference", "start.png"],
+            "use --version v5.1",
+        ),
+        (["--version", "v5", "--model", "folder"], "Omit --version, or --model"),
+        (["--version", "v5", "--recipe", "clip.mp4"], "--version"),
+    ],
+    ids=["camera", "reference", "with a model", "with a recipe"],
+)
+def test_a_version_that_cannot_is_refused(tmp_path, capsys, options, said):
+    prompt = [] if "--recipe" in options else ["--prompt", "a"]
+    out = ["--output", str(tmp_path / "video.mp4")]
+    assert main(["generate", *prompt, *options, *out]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert said in error
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_size_that_is_asked_for_is_kept(generate):
@@ -94,13 +190,14 @@ def test_a_size_that_is_asked_for_is_kept(generate):
     assert read_video(output).frames.shape == (5, 64, 80, 3)
 
 
-def test_a_recipe_finds_it_after_its_folder_is_gone(generate, tmp_path):
-    _, output = generate()
+@pytest.mark.parametrize("version", SMALL_VERSIONS)
+def test_a_recipe_finds_it_after_its_folder_is_gone(generate, tmp_path, version):
+    _, output = generate("--version", version.value)
     folder = Path(Recipe.read(output).model["path"])
     shutil.rmtree(folder.parent)
     moved = tmp_path / "moved.json"
     recipe = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
-    recipe["model"]["path"] = str(tmp_path / "other" / "small-model" / "0123" / "InP")
+    recipe["model"]["path"] = str(tmp_path / "other" / "small-model" / "0123" / folder.name)
     moved.write_text(json.dumps(recipe), encoding="utf-8")
     for source in (output, moved):
         again = tmp_path / f"again_{source.stem}.mp4"

@@ -11,6 +11,8 @@ import pytest
 from easyanimate_core import small_model
 from easyanimate_core.doctor.recordings import RECORDINGS
 from easyanimate_core.version import __version__
+from tests.factories import V5_1, needs_small_model
+from tools.small_model.assemble import MOST_BYTES
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -43,10 +45,7 @@ DATA = {".avi", ".gguf", ".mp4", ".npy", ".npz", ".pt", ".pth", ".safetensors", 
 WEIGHTS = PurePosixPath(small_model.FOLDER.relative_to(ROOT).as_posix())
 RECORDED = PurePosixPath(RECORDINGS.relative_to(ROOT).as_posix())
 
-needs_weights = pytest.mark.skipif(
-    not small_model.is_installed(),
-    reason=f"the small model's weights are not in {small_model.FOLDER}",
-)
+needs_weights = needs_small_model(V5_1)
 
 
 def weight_files():
@@ -146,7 +145,7 @@ def test_no_test_data_is_installed():
 def test_the_small_model_is_installed_with_the_pack():
     files = {file for file in shipped() if WEIGHTS in file.parents}
     assert files == {PurePosixPath(path.relative_to(ROOT).as_posix()) for path in weight_files()}
-    assert sum((ROOT / file).stat().st_size for file in files) < 25_000_000
+    assert sum((ROOT / file).stat().st_size for file in files) <= MOST_BYTES
 
 
 def test_the_doctors_recordings_are_installed_with_the_pack():

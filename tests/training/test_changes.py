@@ -13,13 +13,14 @@ import yaml
 
 from easyanimate_core.errors import InputError
 from easyanimate_core.models.specs import Head
+from easyanimate_core.small_model import list_name
 from easyanimate_core.training.clips import Clips
 from easyanimate_core.training.config import read_config
 from easyanimate_core.training.data.listing import Listing
 from easyanimate_core.training.data.records import Record
 from easyanimate_core.training.run import run_training
 from easyanimate_core.training.state.origin import Origin
-from tests.factories import V5_1
+from tests.factories import SMALL_VERSIONS, V5_1
 from tests.training_runs import clips, config, losses, settings, train
 
 ROOT = Path(__file__).parents[2]
@@ -198,6 +199,7 @@ def test_a_state_that_has_diverged_is_not_written_and_the_remedy_helps(output, f
     assert losses(output)[9] < 100
 
 
+@pytest.mark.slow
 def test_a_second_run_is_kept_out_and_a_killed_one_leaves_no_lock(output, folder):
     holds = (
         "import sys, time\nfrom pathlib import Path\n"
@@ -264,8 +266,9 @@ def test_a_state_that_gives_no_finite_loss_is_set_aside_so_that_a_lower_rate_hel
     assert all(loss < 100 for loss in losses(tmp_path / "run").values())
 
 
-def test_a_built_in_model_is_taken_by_its_name(tmp_path):
-    name = "small (built in): InP"
+@pytest.mark.parametrize("version", SMALL_VERSIONS)
+def test_a_built_in_model_is_taken_by_its_name(tmp_path, version):
+    name = list_name(Head.INPAINT, version)
     changes = {"task": "inpaint", "data__tokens": [8], **LORA}
     (file,) = run_training(config(tmp_path / "run", name, **changes), report=lambda _: None)
     assert file.is_file()
@@ -273,10 +276,11 @@ def test_a_built_in_model_is_taken_by_its_name(tmp_path):
     path.write_text(yaml.safe_dump(settings(tmp_path / "run", name, **changes)))
     read = read_config(path, (f"model.checkpoint={name}",))  # without quotes, YAML reads a mapping
     assert str(read.model.checkpoint) == name
-    with pytest.raises(InputError, match=r"there are small \(built in\): InP"):
+    with pytest.raises(InputError, match=r"there are 'small \(built in\): InP'"):
         config(tmp_path / "run", "small (built in): T2V")
 
 
+@pytest.mark.slow
 def test_a_restart_needs_a_terminal_or_yes(output, folder, tmp_path):
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(settings(output, folder, **LORA)))

@@ -111,3 +111,30 @@ def test_what_does_not_fit_is_refused(job, tmp_path, changes, said):
 def test_heads_that_need_more_than_clips_are_refused(job, checkpoint, tmp_path, head, said):
     with pytest.raises(HeadError, match=rf"training it needs a {said} .* choose a T2V or an InP"):
         train_lora(replace(job, checkpoint=checkpoint(V5_1, head)), tmp_path)
+
+
+def test_messages_name_what_a_job_has(job, tmp_path):
+    """Its user has neither a YAML file nor a command line."""
+    (folder,) = {train_lora(job, tmp_path).file.parents[1]}
+    with pytest.raises(InputError) as error:
+        train_lora(replace(job, steps=1), tmp_path)
+    said = str(error.value)
+    assert "has done 3 steps and steps is 1" in said
+    assert f"Set it to 3 or more, change the seed for a new run, or delete {folder} to" in said
+    assert "--" not in said
+
+    def fail(stage, done, _total):
+        if (stage, done) == ("train", 1):
+            raise MemoryError
+
+    with pytest.raises(InputError) as error:
+        train_lora(replace(job, seed=4), tmp_path, progress=fail)
+    said = str(error.value)
+    assert "choose smaller images or shorter frames_per_clip (5)" in said
+    with pytest.raises(InputError, match=r"diverged\. Lower learning_rate and start again\."):
+        train_lora(replace(job, steps=30, learning_rate=1e30), tmp_path)
+    told = train_lora(replace(job, steps=1, rank=99, learning_rate=0.09), tmp_path).report
+    assert "warning: rank is 99" in told
+    assert "warning: learning_rate is 0.09" in told
+    for word in ("run.", "data.", "model.", "optimizer.", "--"):
+        assert not any(word in line for line in told.splitlines() if "warning" in line)

@@ -42,6 +42,7 @@ def header(file):
         return opened.metadata()
 
 
+@pytest.mark.slow
 def test_every_save_is_a_lora_that_makes_a_video(folder, tmp_path):
     (result,) = train(tmp_path / "a", folder, run__steps=5, run__save_every=2, **LORA)
     assert names(tmp_path / "a" / "loras") == [
@@ -110,6 +111,7 @@ sys.exit(main(["train", sys.argv[1]]))
 
 @pytest.mark.skipif(os.name == "nt", reason="signals are sent otherwise on Windows")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_signal_saves_the_step_and_the_run_goes_on_as_if_it_had_not_come(
     folder, tmp_path, number
 ):

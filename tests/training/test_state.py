@@ -184,7 +184,7 @@ def test_a_state_of_an_earlier_version_is_refused_unopened(
         (state / name).write_bytes(pickles[1])
     said = refused(folder, output)
     assert "was written by an earlier version, which used pickles" in said
-    assert f"Delete {output / 'checkpoints'} or pass --restart" in said
+    assert f"or delete {output / 'checkpoints'} (or pass --restart) to start over" in said
     if remedy == "delete":
         shutil.rmtree(output / "checkpoints")
     train(output, folder, restart=remedy == "restart", **GOES_ON)
@@ -430,6 +430,7 @@ def test_the_scale_of_half_precision_goes_on(tmp_path):
     assert other.accelerator.scaler.get_scale() == 4.0
 
 
+@pytest.mark.slow
 def test_a_network_that_has_learnt_nothing_yet_goes_on(folder, tmp_path):
     """A discriminator that judges from the third step: its optimiser keeps nothing before."""
     judged = {

@@ -171,7 +171,7 @@ def test_control_and_camera_are_cut_at_the_same_start(tmp_path):
         assert torch.allclose(sample.camera.world_to_camera, poses, atol=1e-8)
 
 
-@pytest.mark.parametrize("task", ["text_to_video", "vae"])
+@pytest.mark.parametrize("task", ["text_to_video", pytest.param("vae", marks=pytest.mark.slow)])
 def test_every_second_of_a_long_clip_is_trained_on(tmp_path, checkpoint, task):
     """Latents of few windows are cached; a second run of the same seed gives the same losses."""
     write_mp4(tmp_path / "a.mp4", pixels(1, frames=45, height=32, width=32), fps=8)

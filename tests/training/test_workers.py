@@ -87,6 +87,7 @@ def test_two_workers_give_the_losses_of_none(checkpoint, tmp_path):
     assert losses(tmp_path / "two") == losses(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_ended_is_told(checkpoint, tmp_path):
     def end_one(stage, done, total):  # noqa: ARG001
         for worker in multiprocessing.active_children()[:1] if done else ():
@@ -111,6 +112,7 @@ def test_a_worker_that_is_ended_while_it_hands_a_batch_over_is_told(
         train(tmp_path / "run", checkpoint(V5_1, Head.T2V), data__workers=1)
 
 
+@pytest.mark.slow
 def test_a_refusal_of_a_worker_is_told_as_it_is(checkpoint, tmp_path):
     with pytest.raises(InputError) as error:
         train(

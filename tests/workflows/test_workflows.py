@@ -15,15 +15,18 @@ from easyanimate_core.hub import find_model, how_to_install
 from easyanimate_core.models.specs import Head
 from easyanimate_core.preprocess import KINDS
 from easyanimate_core.shapes.scenes import caption, make_scene
+from tests.factories import V5, V5_1
 from tools.workflows import catalog, schemas
 from tools.workflows.canvas import CORE_ORIGIN, FOLDER, VIDEO_HELPER_ORIGIN, pack_origin
 
 #: With the small model of the pack: they run on a fresh install.
 TRIALS = {
-    "1 Try it - text": Head.INPAINT,
-    "1 Try it - start image": Head.INPAINT,
-    "1 Try it - control video": Head.INPAINT,
-    "1 Try it - camera": Head.CAMERA,
+    "1 Try it - text": (Head.INPAINT, V5_1),
+    "1 Try it - start image": (Head.INPAINT, V5_1),
+    "1 Try it - control video": (Head.INPAINT, V5_1),
+    "1 Try it - camera": (Head.CAMERA, V5_1),
+    "1 Try it with V5 - text": (Head.INPAINT, V5),
+    "1 Try it with V5 - control": (Head.INPAINT, V5),
 }
 #: Every mode once with ComfyUI's own nodes, each kind of source with VideoHelperSuite, and V5.
 NAMES = [
@@ -123,9 +126,9 @@ def overlap(one, other):
 
 def test_every_mode_is_there_under_a_name_that_a_card_shows_whole():
     assert sorted(file.stem for file in FILES) == sorted(NAMES)
-    assert len(NAMES) <= 30
+    assert len(NAMES) <= 32
     assert max(map(len, NAMES)) <= CARD
-    assert sorted(NAMES)[:4] == sorted(TRIALS)
+    assert sorted(NAMES)[: len(TRIALS)] == sorted(TRIALS)
     # Frontends put the name into an address as it is.
     assert all(re.fullmatch(r"\d [A-Za-z0-9 -]+", name) for name in NAMES)
 
@@ -346,8 +349,8 @@ def test_a_trial_needs_no_file(file):
     nodes = read(file)["nodes"]
     loaders = [node for node in nodes if node["type"] == "EasyAnimateLoadCheckpoint"]
     chosen = [loader["widgets_values"][0] for loader in loaders]
-    assert small_model.NAMES[chosen[0]] is TRIALS[file.stem]
-    assert set(chosen) <= set(small_model.NAMES)
+    assert small_model.NAMES[chosen[0]] == TRIALS[file.stem]
+    assert {small_model.NAMES[name].version for name in chosen} == {TRIALS[file.stem][1]}
     assert not any(node["properties"].get("models") for node in nodes)
     files = schemas.FILE_LISTS - {("EasyAnimateLoadCheckpoint", "checkpoint")}
     assert not {node["type"] for node in nodes} & {kind for kind, _ in files}
@@ -367,6 +370,8 @@ def test_a_trial_is_of_the_small_model_s_size(file):
         if node["type"] == "EasyAnimateSampler":
             follows_a_video = "copy" in node.get("title", "")
             assert (widgets["steps"], widgets["cfg"]) == (20, 2 if follows_a_video else 4)
+            _, version = TRIALS[file.stem]
+            assert widgets["scheduler"] == ("DDIM" if version is V5 else "auto")
     assert found
     assert set(found) == {(frames, height, width)}
 

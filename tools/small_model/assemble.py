@@ -1,11 +1,12 @@
-"""Assembles training runs into the small model that the package ships.
+"""Assembles training runs into the small model that the package ships, one version at a time.
 
-    python -m tools.small_model.assemble RUNS
+    python -m tools.small_model.assemble RUNS [--version v5]
 
-RUNS contains the folders text, vae_looks, inpaint_looks, control_on and camera written by
-configs/small/ and `tools.small_model.text`. Denoisers are stored in scaled fp8, the rest in
-bfloat16. Also makes RUNS/checkpoint-InP, -Control and -Control-Camera, whole checkpoints for
-evaluation and further training.
+RUNS contains the folders written by configs/small/ and `tools.small_model.text`: for V5.1 text,
+vae_looks, inpaint_looks, control_on and camera, for V5 v5_text, v5_vae, v5_inpaint and v5_control.
+Denoisers are stored in scaled fp8, their modulation in int8, the rest in bfloat16. Also makes
+RUNS/checkpoint-InP, -Control and -Control-Camera, or RUNS/checkpoint-V5-InP and -V5-Control, whole
+checkpoints for evaluation and further training.
 """
 
 from __future__ import annotations
@@ -13,34 +14,64 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import safe_open
 
 from easyanimate_core.convert import Conversion, convert
 from easyanimate_core.errors import EasyAnimateError, InputError
-from easyanimate_core.files import atomic_folder, remove
-from easyanimate_core.models.specs import VAEConfig, Version
+from easyanimate_core.files import atomic_folder, remove, save_tensors
+from easyanimate_core.models.specs import Head, VAEConfig, Version
+from easyanimate_core.recipe_files import BuiltInModel
 from easyanimate_core.sampling import PUBLISHED_CONFIG
-from easyanimate_core.small_model import FOLDER, HEADS, small_checkpoint
+from easyanimate_core.small_model import FOLDER, HEADS, SUBFOLDERS, TEXT_PARTS, small_checkpoint
 from easyanimate_core.tiny.tokenizers import write_json
 from easyanimate_core.weights.files import read_json, read_tensor_files
-from easyanimate_core.weights.files.component import write_vae
+from easyanimate_core.weights.files.component import WEIGHTS_FILE, write_vae
+from easyanimate_core.weights.stored.storage import as_tensors, to_storage
 
-#: Head by run.
-RUNS = {"inpaint_looks": "InP", "control_on": "Control", "camera": "Control-Camera"}
-TEXT_PARTS = ("text_encoder", "tokenizer")
-VAE = Path("vae_looks", "result", "vae")
-MOST_BYTES = 25 * 10**6
+MOST_BYTES = 36 * 10**6
+#: The matrices of a denoiser's adaptive norms, a third of its bytes next to fp8.
+_MODULATION = (".norm1.linear.weight", ".norm2.linear.weight", "norm_out.linear.weight")
+
+
+@dataclass(frozen=True)
+class Runs:
+    """The runs of a version: those of the text encoders and of the VAE, and of every head."""
+
+    text: str
+    vae: str
+    heads: dict[Head, str]
+
+    @property
+    def vae_folder(self) -> Path:
+        return Path(self.vae, "result", "vae")
+
+    def transformer_folder(self, head: Head) -> Path:
+        return Path(self.heads[head], "result", "transformer")
+
+
+RUNS = {
+    Version.V5_1: Runs(
+        "text",
+        "vae_looks",
+        {Head.INPAINT: "inpaint_looks", Head.CONTROL: "control_on", Head.CAMERA: "camera"},
+    ),
+    Version.V5: Runs("v5_text", "v5_vae", {Head.INPAINT: "v5_inpaint", Head.CONTROL: "v5_control"}),
+}
 
 
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("runs", type=Path)
-    runs = parser.parse_args().runs
+    parser.add_argument("--version", type=str.upper, choices=[v.value for v in Version],
+                        default=Version.V5_1.value)  # fmt: skip
+    arguments = parser.parse_args()
     try:
-        assemble(runs)
+        assemble(arguments.runs, Version(arguments.version))
     except (EasyAnimateError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -49,43 +80,66 @@ def main() -> int:
     return 0 if total <= MOST_BYTES else 1
 
 
-def assemble(runs: Path, folder: Path = FOLDER) -> None:
-    """Replace the weights in `folder` by those of `runs`, all or none of them.
+def assemble(runs: Path, version: Version, folder: Path = FOLDER) -> None:
+    """Replace the weights of a version in `folder` by those of `runs`, all or none of them.
+
+    Those of the other version stay.
 
     Raises:
         InputError: A part of `runs` is missing.
         CheckpointError: A part is damaged.
         MediaError: The disk is full or not writable.
     """
-    assert set(RUNS.values()) == {head.value for head in HEADS}
-    check_parts(runs)
-    with atomic_folder(folder, replace=True, spare=False) as scratch:
-        for part in TEXT_PARTS:
-            shutil.copytree(runs / "text" / part, scratch / part)
-        vae = runs / VAE
+    of = RUNS[version]
+    assert tuple(of.heads) == HEADS[version]
+    check_parts(runs, version)
+    with atomic_folder(folder / SUBFOLDERS[version], replace=True, spare=False) as scratch:
+        for part in TEXT_PARTS[version]:
+            shutil.copytree(runs / of.text / part, scratch / part)
+        vae = runs / of.vae_folder
         weights = {k: v.to(torch.bfloat16) for k, v in read_tensor_files(vae).map().items()}
         write_vae(scratch / "vae", VAEConfig.from_dict(read_json(vae / "config.json")), weights)
-        for run, head in RUNS.items():
+        for head in of.heads:
             convert(
-                runs / run / "result" / "transformer",
-                scratch / f"transformer-{head}",
+                runs / of.transformer_folder(head),
+                scratch / f"transformer-{head.value}",
                 Conversion(dtype="fp8-channel", part="transformer"),
             )
+            compact(scratch / f"transformer-{head.value}")
         config = scratch / "transformer-InP" / "config.json"
         write_json(config, {**read_json(config), "keep_known": True})
         (scratch / "scheduler").mkdir()
-        write_json(scratch / "scheduler" / "scheduler_config.json", PUBLISHED_CONFIG[Version.V5_1])
+        write_json(scratch / "scheduler" / "scheduler_config.json", PUBLISHED_CONFIG[version])
+        for inner in filter(None, SUBFOLDERS.values()):
+            if version is Version.V5_1 and (folder / inner).is_dir():
+                shutil.copytree(folder / inner, scratch / inner)
     if folder == FOLDER:
-        for made in HEADS:
-            link = runs / f"checkpoint-{made.value}"
+        for head in HEADS[version]:
+            link = runs / f"checkpoint-{BuiltInModel(head, version).folder_name}"
             remove(link)
-            link.symlink_to(small_checkpoint(made))
+            link.symlink_to(small_checkpoint(head, version))
 
 
-def check_parts(runs: Path) -> None:
+def compact(transformer: Path) -> None:
+    """Store the modulation of a denoiser in int8, with one scale per channel."""
+    weights = {}
+    with safe_open(transformer / WEIGHTS_FILE, "pt") as file:
+        metadata = file.metadata()
+        for name in file.keys():  # noqa: SIM118
+            tensor = file.get_tensor(name)
+            if name.endswith(_MODULATION) and tensor.dtype is torch.bfloat16:
+                weights.update(as_tensors(name, to_storage(tensor, "int8")))
+            else:
+                weights[name] = tensor.clone()
+    save_tensors(transformer / WEIGHTS_FILE, weights, metadata)
+
+
+def check_parts(runs: Path, version: Version) -> None:
     """Raise `InputError` that names everything that is missing in `runs`."""
-    networks = [VAE, *(Path(run, "result", "transformer") for run in RUNS)]
-    missing = [str(Path("text", part)) for part in TEXT_PARTS if not _has(runs, "text", part)]
+    of = RUNS[version]
+    networks = [of.vae_folder, *map(of.transformer_folder, of.heads)]
+    parts = [Path(of.text, part) for part in TEXT_PARTS[version]]
+    missing = [str(part) for part in parts if not _has(runs / part)]
     for network in networks:
         if not (runs / network / "config.json").is_file():
             missing.append(str(network / "config.json"))
@@ -94,13 +148,13 @@ def check_parts(runs: Path) -> None:
     if missing:
         raise InputError(
             f"{runs} is incomplete: {', '.join(missing)} missing. Train the runs of configs/small/ "
-            "and run tools.small_model.text first. The committed weights are as they were."
+            f"and the text encoders of {version.value} first. The committed weights are as they "
+            "were."
         )
 
 
-def _has(*parts: str | Path) -> bool:
+def _has(folder: Path) -> bool:
     """Whether a folder has a file."""
-    folder = Path(*parts)
     return folder.is_dir() and any(path.is_file() for path in folder.iterdir())
 
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from easyanimate_core.hub import MODELS
-from easyanimate_core.models.specs import Head
-from easyanimate_core.small_model import NAMES
+from easyanimate_core.models.specs import Head, Version
+from easyanimate_core.small_model import list_name
 
 from .words import Said
 
@@ -145,10 +145,11 @@ class BuiltIn:
     """The small model with a head, in place of `Weights`."""
 
     head: Head
+    version: Version = Version.V5_1
 
     @property
     def folders(self) -> list[str]:
-        return [name for name, head in NAMES.items() if head is self.head]
+        return [list_name(self.head, self.version)]
 
     @property
     def models(self) -> list[dict[str, str]]:

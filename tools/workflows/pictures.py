@@ -27,12 +27,14 @@ SIZE = (400, 225)
 SIDE, SMALL, MARGIN, FPS = 168, 82, 12, 8
 QUALITY, BACKGROUND, INK = 55, "#1b1b1f", "#d8d8dc"
 TEXT_SIZE, TEXT_WIDTH = 15, 20
-#: The row of the demo that shows what a workflow does.
+#: The row of the demo that shows what a workflow does, by name; of V5 by title.
 ROWS = {
     "1 Try it - text": "text to video",
     "1 Try it - start image": "start image",
     "1 Try it - control video": "control edges",
     "1 Try it - camera": "camera pan",
+    "1 Try it with V5 - text": "V5 text to video",
+    "1 Try it with V5 - control": "V5 control edges",
     "2 Text to video": "text to video",
     "2 Text to video - long": "text to video, Chinese",
     "2 Text to video - KSampler": "text to video",
@@ -56,22 +58,22 @@ ROWS = {
     "8 VHS - image to video": "start image",
     "8 VHS - video to video": "video to video",
     "8 VHS - control": "control edges",
-    "9 V5 - text to video": "text to video",
-    "9 V5 - image to video": "start image",
-    "9 V5 - control": "control depth",
+    "9 V5 - text to video": "V5 text to video",
+    "9 V5 - image to video": "V5 start image",
+    "9 V5 - control": "V5 control depth",
 }
 
 
 def write_pictures() -> None:
     """Write the picture of every workflow."""
-    rows = {row.name: row for row in demo.rows() if row.version is Version.V5_1}
+    rows = {row.name if row.version is Version.V5_1 else row.title: row for row in demo.rows()}
     settings = Settings(
         height=demo.HEIGHT, width=demo.WIDTH, steps=demo.STEPS, guidance_scale=demo.GUIDANCE
     )
     made: dict[str, list[Image.Image]] = {}
     for name in sorted(set(ROWS.values())):
         row = rows[name]
-        pipeline = Pipeline.load(small_checkpoint(row.head), embedding_cache=False)
+        pipeline = Pipeline.load(small_checkpoint(row.head, row.version), embedding_cache=False)
         result = pipeline.generate(row.prompt, row.task, replace(settings, frames=row.frames))
         made[name] = drawn(row, result.frames[0])
         print(name, flush=True)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from easyanimate_core.models.specs import Head
+from typing import Any
+
+from easyanimate_core.models.specs import Head, Version
+from easyanimate_core.sampling import DEFAULT_SCHEDULER
 from easyanimate_core.shapes.scenes import COLOURS, TINTS
-from easyanimate_core.small_model import NAMES, SIZE
+from easyanimate_core.small_model import SIZE, list_name
 
 from .builders import Columns, beside_prompt
 from .canvas import Group, Node
@@ -14,9 +17,8 @@ from .words import Said
 
 _FRAMES, _HEIGHT, _WIDTH = SIZE
 _CLIP = {"width": _WIDTH, "height": _HEIGHT, "length": _FRAMES}
-_SAMPLING = {"steps": 20, "cfg": 4.0}
 #: With a control video, strong guidance would lead away from it.
-_SHOWN_SAMPLING = {"steps": 20, "cfg": 2.0}
+_CFG, _SHOWN_CFG = 4.0, 2.0
 #: A large square in the small model's world: its side and its initial position.
 _SIDE, _LEFT, _TOP = 30, 56, 34
 #: Prompt of the clip that the control video is made from.
@@ -28,7 +30,7 @@ def text(draft: Draft) -> Columns:
     before = [draft.load(), draft.prompt()]
     empty = _empty(draft)
     size = Group(SIZE_STEP, [[empty]])
-    return [[], before, [size, draft.sample(**_SAMPLING)], [draft.save()]]
+    return [[], before, [size, draft.sample(**_sampling(draft, _CFG))], [draft.save()]]
 
 
 def start_image(draft: Draft) -> Columns:
@@ -51,13 +53,16 @@ def start_image(draft: Draft) -> Columns:
         "EasyAnimateImageToVideo", start_image=both["IMAGE"], keep_known=True, **_CLIP
     )
     group = Group(SHOWN, [[ground, shape, both], [preview, shown]])
-    return beside_prompt(draft, before, group, **_SAMPLING)
+    return beside_prompt(draft, before, group, **_sampling(draft, _CFG))
 
 
 def control(draft: Draft) -> Columns:
     """The edges of a first generated clip provide the motion of a second one."""
     load = draft.load()
-    other = draft.add("EasyAnimateLoadCheckpoint", checkpoint=_name(Head.CONTROL))
+    other = draft.add(
+        "EasyAnimateLoadCheckpoint",
+        checkpoint=list_name(Head.CONTROL, Version(draft.weights.version)),
+    )
     load = Group(LOAD, [[*load.columns[0], other]])
     first = draft.add(
         "CLIPTextEncode",
@@ -70,7 +75,7 @@ def control(draft: Draft) -> Columns:
     prompt.columns.insert(0, [first])
     empty = _empty(draft)
     draft.positive = first["CONDITIONING"]
-    sampled = _sampler(draft, Said("First: a clip", "第一步：一段短片"), _SAMPLING)
+    sampled = _sampler(draft, Said("First: a clip", "第一步：一段短片"), _CFG)
     decode = draft.add("EasyAnimateDecode", vae=draft.vae, samples=sampled["latent"])
     edges = draft.add("EasyAnimatePreprocess", image=decode["IMAGE"], kind="canny")
     video = edges["control_video"]
@@ -78,7 +83,7 @@ def control(draft: Draft) -> Columns:
     draft.positive = second
     shown = draft.show("EasyAnimateControl", control_video=video, **_CLIP)
     draft.model = other["MODEL"]
-    copied = _sampler(draft, Said("Second: its copy", "第二步：照它再做一段"), _SHOWN_SAMPLING)
+    copied = _sampler(draft, Said("Second: its copy", "第二步：照它再做一段"), _SHOWN_CFG)
     draft.latent = copied["latent"]
     group = Group(SHOWN, [[sampled], [decode, edges, preview], [empty, shown]])
     return [[load], [prompt, group], [Group(SAMPLE, [[copied]])], [draft.save()]]
@@ -92,11 +97,7 @@ def camera(draft: Draft) -> Columns:
         "PreviewImage", title=Said("The camera's path", "镜头的路径"), images=shown["preview"]
     )
     group = Group(SHOWN, [[shown, preview]])
-    return beside_prompt(draft, before, group, **_SAMPLING)
-
-
-def _name(head: Head) -> str:
-    return next(name for name, own in NAMES.items() if own is head)
+    return beside_prompt(draft, before, group, **_sampling(draft, _CFG))
 
 
 def _empty(draft: Draft) -> Node:
@@ -113,7 +114,13 @@ def _plain(
     return draft.add("EmptyImage", title=title, width=width, height=height, color=number)
 
 
-def _sampler(draft: Draft, title: Said, sampling: dict[str, float]) -> Node:
+def _sampling(draft: Draft, cfg: float) -> dict[str, Any]:
+    """Settings of a sampler; of V5 the scheduler is named, because there are five."""
+    named = {"scheduler": DEFAULT_SCHEDULER[Version.V5]}
+    return {"steps": 20, "cfg": cfg} | (named if draft.weights.version == Version.V5 else {})
+
+
+def _sampler(draft: Draft, title: Said, cfg: float) -> Node:
     return draft.add(
         "EasyAnimateSampler",
         title=title,
@@ -121,5 +128,5 @@ def _sampler(draft: Draft, title: Said, sampling: dict[str, float]) -> Node:
         positive=draft.positive,
         negative=draft.negative,
         latent_image=draft.latent,
-        **sampling,
+        **_sampling(draft, cfg),
     )

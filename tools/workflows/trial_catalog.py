@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from easyanimate_core.models.specs import Head
+from easyanimate_core.models.specs import Head, Version
 from easyanimate_core.small_model import EXAMPLE_PROMPT
 
 from . import trial_builders
@@ -24,6 +24,22 @@ SIZE = Said(
     "real videos need the published weights, as described in the other workflows.",
     "**尺寸**：训练时是 17 帧、96 x 96 像素。它用来试用节点；真正的视频需要已发布的权重，"
     "见其他工作流。",
+)
+#: What of V5 differs from V5.1.
+SCHEDULERS = Said(
+    "**Scheduler**: V5 has five, V5.1 one. *auto* is DDIM. Euler A adds noise in every step, so it "
+    "makes another clip of the same prompt.",
+    "**调度器**：V5 有五种，V5.1 只有一种。*auto* 即 DDIM。Euler A 每一步都加噪声，"
+    "所以同一提示词会得到另一段短片。",
+)
+OF_V5 = Said(
+    "**V5** has other text encoders (Bert and mT5) and another VAE. It takes no reference image "
+    "and no camera path.",
+    "**V5** 使用另外的文本编码器（Bert 和 mT5）和 VAE，不支持参考图和镜头路径。",
+)
+CHOOSE_SCHEDULER = Said(
+    "Choose another *scheduler* in step 4 and compare: DDIM, Euler, Euler A, DPM++, PNDM.",
+    "在步骤 4 中换一种 *scheduler* 比较：DDIM、Euler、Euler A、DPM++、PNDM。",
 )
 
 TRIALS = (
@@ -107,5 +123,43 @@ TRIALS = (
         ),
         "The camera pans left over a large red circle on grey checks.",
         (WORDS, SIZE),
+    ),
+    Mode(
+        "1 Try it with V5 - text",
+        Said("Try V5 with text", "用文字试一试 V5"),
+        trial_builders.text,
+        BuiltIn(Head.INPAINT, Version.V5),
+        Said("Generates a clip from a prompt with V5.", "用 V5 根据文字生成短片。"),
+        (
+            RUN,
+            CHOOSE_SCHEDULER,
+            Said(
+                "Change words of the positive prompt in step 2 and run again.",
+                "修改步骤 2 中正面提示词的词语，再次运行。",
+            ),
+        ),
+        EXAMPLE_PROMPT,
+        (SCHEDULERS, OF_V5, WORDS, SIZE),
+    ),
+    Mode(
+        "1 Try it with V5 - control",
+        Said("Try V5 with a control video", "用控制视频试一试 V5"),
+        trial_builders.control,
+        BuiltIn(Head.INPAINT, Version.V5),
+        Said(
+            "Generates a clip from a prompt with V5, detects its edges, and generates another clip "
+            "from them.",
+            "先用 V5 根据文字生成短片，画出它的边缘，再按这些边缘生成另一段短片。",
+        ),
+        (
+            RUN,
+            Said(
+                "Change the second prompt in step 2: the edges stay, colour and background change.",
+                "修改步骤 2 中的第二个提示词：边缘不变，颜色和背景改变。",
+            ),
+            CHOOSE_SCHEDULER,
+        ),
+        "A large blue circle moves right on brown stripes.",
+        (SCHEDULERS, OF_V5, WORDS, SIZE),
     ),
 )

@@ -21,6 +21,8 @@ from .buckets import Draw, windows_of
 from .records import Record, Sample, Shape, generator_of
 
 T = TypeVar("T")
+#: Turns what one process has into what all processes have.
+Gather = Callable[[list[tuple[str, str]]], list[tuple[str, str]]]
 
 
 @dataclass
@@ -37,11 +39,12 @@ class Lost:
             self.faults.setdefault(name, fault)
             self.times[name] = self.times.get(name, 0) + 1
 
-    def news(self) -> list[str]:
-        """A note for each clip that is new since the last call."""
-        new = [name for name in self.faults if name not in self._told]
+    def news(self, gather: Gather) -> list[str]:
+        """A note for each clip that is new since the last call, in any process."""
+        own = [(name, fault) for name, fault in self.faults.items() if name not in self._told]
+        new = {name: fault for name, fault in gather(own) if name not in self._told}
         self._told.update(new)
-        return [f"a clip can no longer be read and is skipped: {self.faults[name]}" for name in new]
+        return [f"a clip can no longer be read and is skipped: {fault}" for fault in new.values()]
 
     @contextmanager
     def skipping(self, record: Record) -> Iterator[None]:

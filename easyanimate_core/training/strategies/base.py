@@ -15,6 +15,8 @@ from ...text import Cut
 from ..data.buckets import Batches, Draw
 from ..data.loading import Lost
 
+#: Turns what this process can do into what all that do it together can do.
+Agree = Callable[[list[int]], list[int]]
 #: A network's state dict.
 Weights = Mapping[str, Tensor]
 
@@ -95,9 +97,12 @@ class Strategy(Protocol):
         """The loss of network `name`; None if it learns nothing from this batch."""
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None, agree: Agree
     ) -> dict[str, float]:
-        """Metrics of held-out clips by name; images and videos are written to `folder`, if any."""
+        """Metrics of held-out clips by name; images and videos are written to `folder`, if any.
+
+        Clips are measured that can be read where `agree` asks.
+        """
 
     def write_result(
         self,
@@ -118,5 +123,11 @@ class SamplingStrategy(Strategy, Protocol):
     def write_lora(self, weights: Weights, path: Path, step: int) -> None:
         """Write the LoRA after `step` steps, ready to be used, to the file `path`."""
 
-    def sample(self, networks: Mapping[str, nn.Module], progress: Progress) -> tuple[str, Tensor]:
-        """A prompt, and the frames [F, H, W, 3] in [0, 1] that the networks make of it."""
+    def sample(
+        self, networks: Mapping[str, nn.Module], progress: Progress, agree: Agree
+    ) -> tuple[str, Tensor]:
+        """A prompt, and the frames [F, H, W, 3] in [0, 1] that the networks make of it.
+
+        Raises `MediaError` before the networks run, in all processes that `agree` asks, if what
+        else they are shown cannot be read.
+        """

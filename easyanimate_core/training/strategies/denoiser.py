@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from ...conditioning.channels import nothing_known
 from ...conditioning.encode import encode_video
+from ...errors import MediaError
 from ...models.geometry import latent_shape
 from ...models.specs import Head
 from ...models.transformer import EasyAnimateTransformer3DModel
@@ -41,7 +42,7 @@ from ..lora_header import Learned, lora_header
 from ..objective import draw_times, objective_of
 from ..samples import sampled_latents
 from ..text import Captions
-from .base import Batch, Losses, Weights
+from .base import Agree, Batch, Losses, Weights
 from .streams import REGIONS, Stream, TaskStreams, streams_of
 
 _VALIDATION_TIMES = 4
@@ -231,7 +232,7 @@ class DenoiserStrategy:
         return torch.lerp(error, inside, share), {"loss": error, "inside": inside}
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
+        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None, agree: Agree
     ) -> dict[str, float]:
         from ..validation import make_videos
 
@@ -240,6 +241,7 @@ class DenoiserStrategy:
         device = next(transformer.parameters()).device
         transformer.eval()
         losses, contents = [], self._held_out_contents(device)
+        contents = {number: contents[number] for number in agree(list(contents))}
         for number, content in contents.items():
             for part in range(_VALIDATION_TIMES):
                 generator = torch.Generator().manual_seed(_VALIDATION_TIMES * number + part)
@@ -279,12 +281,15 @@ class DenoiserStrategy:
         header = lora_header(self._config, self._sizes, self._learned, step)
         write_lora(weights, self._config.model.lora, header, path)
 
-    def sample(self, networks: Mapping[str, nn.Module], progress: Progress) -> tuple[str, Tensor]:
+    def sample(
+        self, networks: Mapping[str, nn.Module], progress: Progress, agree: Agree
+    ) -> tuple[str, Tensor]:
         transformer = networks["denoiser"]
         assert isinstance(transformer, EasyAnimateTransformer3DModel)
         device = next(transformer.parameters()).device
         settings, prompt = self._config.sample, self._sample_prompt
         size = (self._sizes.out_channels, *latent_shape(*self._learned.shape))
+        channels = self._sample_channels(size[1:], device, agree)
         transformer.eval()
         try:
             latents = sampled_latents(
@@ -293,7 +298,7 @@ class DenoiserStrategy:
                     self._captions.states(self._config.objective.empty_captions[:1], device),
                     self._captions.states([prompt], device),
                 ),
-                self._sample_channels(size[1:], device),
+                channels,
                 size,
                 (settings, scheduler_config(self._config, self._sizes)),
                 seed=settings.seed,
@@ -307,13 +312,22 @@ class DenoiserStrategy:
     def _sample_prompt(self) -> str:
         return self._config.sample.prompt or self._records[0].captions[0]
 
-    def _sample_channels(self, size: tuple[int, ...], device: torch.device) -> Tensor | None:
+    def _sample_channels(
+        self, size: tuple[int, ...], device: torch.device, agree: Agree
+    ) -> Tensor | None:
         """Nothing is known to an InP model; others are shown what belongs to the first clip."""
         if self._sizes.head is Head.T2V:
             return None
         if self._sizes.head is Head.INPAINT:
             return nothing_known(1, size, self._sizes.out_channels).channels.to(device)
-        return self._content_of(0, self._records[0], self._learned.shape, device).channels
+        shown, fault = [], "another process cannot read the first clip."
+        try:
+            shown.append(self._content_of(0, self._records[0], self._learned.shape, device))
+        except MediaError as error:
+            fault = str(error)
+        if not agree([0] if shown else []):
+            raise MediaError(fault)
+        return shown[0].channels
 
     @cached_property
     def _learned(self) -> Learned:

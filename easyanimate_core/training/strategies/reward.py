@@ -45,7 +45,7 @@ from ..text import Captions
 from ..tracking import DRIFT, REWARD
 from ..unrolled import Plan, Unrolled
 from ..written import write_shown
-from .base import Batch, Losses, Weights
+from .base import Agree, Batch, Losses, Weights
 from .denoiser import recomputed, scheduler_config
 
 _SHOWN_FRAMES = 6
@@ -207,7 +207,11 @@ class RewardStrategy:
         return frames.transpose(1, 2)
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
+        self,
+        networks: Mapping[str, nn.Module],
+        step: int,
+        folder: Path | None,
+        agree: Agree,  # noqa: ARG002  (prompts can always be read)
     ) -> dict[str, float]:
         transformer = networks["denoiser"]
         assert isinstance(transformer, EasyAnimateTransformer3DModel)
@@ -290,7 +294,12 @@ class RewardStrategy:
         header = lora_header(self._config, self._sizes, self._learned, step)
         write_lora(weights, self._config.model.lora, header, path)
 
-    def sample(self, networks: Mapping[str, nn.Module], progress: Progress) -> tuple[str, Tensor]:
+    def sample(
+        self,
+        networks: Mapping[str, nn.Module],
+        progress: Progress,
+        agree: Agree,  # noqa: ARG002
+    ) -> tuple[str, Tensor]:
         transformer, settings = networks["denoiser"], self._config.sample
         assert isinstance(transformer, EasyAnimateTransformer3DModel)
         transformer.eval()

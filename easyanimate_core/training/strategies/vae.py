@@ -30,7 +30,7 @@ from ..data.loading import Loading, Lost
 from ..data.records import Record, Shape, generator_of
 from ..load_or_build import load_or_build_vae
 from ..written import write_shown
-from .base import Batch, Losses, Weights
+from .base import Agree, Batch, Losses, Weights
 from .discriminator import PatchDiscriminator, hinge_loss
 from .streams import any_in_latent, no_masks
 
@@ -114,11 +114,6 @@ class VAEStrategy:
         if self._objective.decoder_only:
             vae.encoder.requires_grad_(requires_grad=False)
             vae.quant_conv.requires_grad_(requires_grad=False)
-        if not vae.config.spatial_group_norm:
-            raise InputError(
-                "The VAE normalises over the frames of a chunk (V5); training it is not "
-                "supported. Use a V5.1 VAE, or set spatial_group_norm to true in model.network."
-            )
         self._networks: dict[str, nn.Module] = {"vae": Reconstruction(vae)}
         if self._objective.adversarial:
             judge = PatchDiscriminator(self._objective.discriminator_channels, seed=config.seed)
@@ -229,7 +224,11 @@ class VAEStrategy:
         return Losses(total, {"discriminator_loss": total})
 
     def validate(
-        self, networks: Mapping[str, nn.Module], step: int, folder: Path | None
+        self,
+        networks: Mapping[str, nn.Module],
+        step: int,
+        folder: Path | None,
+        agree: Agree,  # noqa: ARG002  (a VAE is never sharded)
     ) -> dict[str, float]:
         vae = _vae_of(networks)
         errors, strips = [], []

@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from easyanimate_core.media import read_video, write_mp4, write_png
+from easyanimate_core.models.specs import Head
 from easyanimate_core.recipe import Recipe
+from easyanimate_core.small_model import list_name
 from tests.core.app.conftest import ROOT, App
-from tests.factories import pixels
+from tests.factories import SMALL_VERSIONS, V5, pixels
 
 gradio_client = pytest.importorskip("gradio_client")
 httpx = pytest.importorskip("httpx")
@@ -65,7 +67,8 @@ def test_the_client_of_the_documentation(page, app, tmp_path, monkeypatch, capsy
     assert len(read_video(video).frames) == 17
 
 
-def test_every_mode(client, files, tmp_path):
+@pytest.mark.parametrize("version", SMALL_VERSIONS)
+def test_every_mode(client, files, tmp_path, version):
     picture, clip, mask = (tmp_path / name for name in ("p.png", "c.mp4", "m.png"))
     write_png(picture, pixels(1)[0])
     write_mp4(clip, pixels(3, frames=9), fps=8)
@@ -80,9 +83,11 @@ def test_every_mode(client, files, tmp_path):
         "camera": ("Control-Camera", {"moves": ["Zoom In"]}),
         "trajectory": ("Control", {"tracks": '[{"x": 4, "y": 4}, {"x": 28, "y": 28}]'}),
     }
+    if version is V5:
+        del modes["camera"], modes["control"][1]["reference"]
     for mode, (head, sources) in modes.items():
         video, recipe = client.predict(
-            prompt="x", mode=mode, model=SMALL.format(head), **sources, **QUICK,
+            prompt="x", mode=mode, model=list_name(Head(head), version), **sources, **QUICK,
             api_name="/generate",
         )  # fmt: skip
         assert len(read_video(video).frames) == 5, mode
@@ -116,6 +121,10 @@ def test_a_preprocessor_makes_the_control_video(client, tmp_path):
         ({"scheduler": "DDIM"}, "Use Flow"),
         ({"scheduler": "<b>"}, "not in the list of choices"),
         ({"steps": -3}, "less than minimum"),
+        (
+            {"model": SMALL.format("V5 InP"), "scheduler": "Flow"},
+            "Use Euler, Euler A, DPM++, PNDM, DDIM",
+        ),
         ({"tracks": "/etc/passwd"}, "tracks has no effect on text_to_video"),
         ({"preprocessor": "canny"}, "preprocessor has no effect on text_to_video"),
         (

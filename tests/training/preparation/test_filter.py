@@ -218,6 +218,7 @@ def values_by_path(folder):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="Windows ends programs otherwise")
+@pytest.mark.slow
 def test_killed_in_the_middle_and_started_again(tmp_path, picture):
     folder = tmp_path / "data"
     first = write_mp4(folder / "00.mp4", pan(picture, 0.5).repeat(8, 1, 1, 1), fps=FPS)
@@ -267,6 +268,7 @@ def test_two_processes_measure_the_same(dataset):
     assert values_by_path(dataset) == values
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_ended_from_outside():
     with pytest.raises(InputError, match=r"One of the 2 workers was killed.*with fewer workers"):
         list(each(os._exit, [1, 1], workers=2, stage="measure"))
