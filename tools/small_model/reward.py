@@ -20,16 +20,16 @@ import torch
 from torch import Tensor
 
 from easyanimate_core.media import contact_sheet, write_png
+from easyanimate_core.models.specs import Head
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.scores import Sources, build_scorer
 from easyanimate_core.shapes.judge import Sample, asks_for, judge
-from easyanimate_core.small_model import NAMES, small_checkpoint
+from easyanimate_core.small_model import small_checkpoint
 from easyanimate_core.weights.lora import Lora
 from tools.small_model.variants import CHECKS, SETTINGS
 
 SCORES = ("saturation", "sharpness")
 BATCH = 8
-CHECKPOINT = "small (built in): InP"
 
 
 def main() -> int:
@@ -42,7 +42,7 @@ def main() -> int:
     parser.add_argument("--dtype", default="float32")
     arguments = parser.parse_args()
     pipeline = Pipeline.load(
-        small_checkpoint(NAMES[CHECKPOINT]), dtype=arguments.dtype, embedding_cache=False
+        small_checkpoint(Head.INPAINT), dtype=arguments.dtype, embedding_cache=False
     )
     settings = replace(SETTINGS, steps=arguments.steps)
     rows: list[dict[str, Any]] = []
