@@ -106,10 +106,6 @@ def find_clips(
         MediaError: No clip can be read.
     """
     data, validation = config.data, config.validation
-    if config.task == "reward":
-        from .prompts import find_prompts
-
-        return find_prompts(config, report=report)
     dropped = Dropped(report)
     tell = (progress, dropped)
     read = partial(

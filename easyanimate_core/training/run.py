@@ -26,6 +26,7 @@ from .doubts import doubts_of
 from .load_or_build import weights_digest
 from .memory import memory_told
 from .optimizers import SHARDED
+from .prompts import find_prompts
 from .strategies.base import Strategy
 from .terms import terms
 from .together import ending_together, share_of
@@ -139,6 +140,8 @@ def _clips(
     progress: Progress,
     report: Report,
 ) -> Clips:
+    if config.task == "reward":
+        return find_prompts(config, report=report)
     if records is None:
         return find_clips(config, accelerator, progress=progress, report=report)
     return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
