@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ...errors import EasyAnimateError, counted
@@ -19,7 +19,7 @@ class Origin:
 
     data: Listing
     weights: str
-    held_out: Listing = Listing(())
+    held_out: Listing = field(default_factory=lambda: Listing(()))
 
     def write(self, folder: Path) -> None:
         """Write the listing of the clips into the folder of a state."""
