@@ -33,6 +33,8 @@ SUBFOLDERS = {Version.V5_1: "", Version.V5: "v5"}
 HEADS = BUILT_IN_HEADS
 #: Trained size: frames, height, width.
 SIZE = (17, 96, 96)
+#: How the names of its checkpoints in lists begin.
+BUILT_IN_NAME = "small (built in)"
 #: An example prompt: a sentence with a shape, its colour and size, a motion and a background.
 EXAMPLE_PROMPT = "A large red circle moves left on grey stripes."
 #: What all checkpoints of a version share: its text encoders with their tokenizers, and the rest.
@@ -45,7 +47,7 @@ _SHARED = ("vae", "scheduler")
 
 def list_name(head: Head, version: Version = Version.V5_1) -> str:
     """The name of a checkpoint in lists."""
-    return f"small (built in): {BuiltInModel(head, version).name}"
+    return f"{BUILT_IN_NAME}: {BuiltInModel(head, version).name}"
 
 
 #: Every checkpoint by its name in lists.
@@ -110,9 +112,22 @@ def small_checkpoint(head: Head, version: Version = Version.V5_1) -> Path:
         ) from error
 
 
-def named_checkpoint(name: str) -> Path:
-    """The checkpoint folder of one of `NAMES`, as `small_checkpoint` makes it."""
-    return small_checkpoint(*NAMES[name])
+def is_built_in(name: str | Path) -> bool:
+    """Whether it is one of `NAMES`; `CheckpointError` if it only begins like them."""
+    text = str(name)
+    if text.startswith(BUILT_IN_NAME) and text not in NAMES:
+        raise CheckpointError(
+            f"There is no built-in model {text!r}; there are {', '.join(map(repr, NAMES))}."
+        )
+    return text in NAMES
+
+
+def named_checkpoint(name: str | Path) -> Path | None:
+    """The checkpoint folder of one of `NAMES`, created by the first call; None for any other path.
+
+    Raises `CheckpointError` as `is_built_in` and `small_checkpoint` do.
+    """
+    return small_checkpoint(*NAMES[str(name)]) if is_built_in(name) else None
 
 
 def lies_in_cache(checkpoint: Path) -> bool:

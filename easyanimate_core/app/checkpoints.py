@@ -13,7 +13,7 @@ from ..files.commands import own_command
 from ..hub.places import checkpoints_in, is_checkpoint
 from ..recipe_files import built_in_model
 from ..sampling import SCHEDULERS
-from ..small_model import NAMES, installed_names, list_name, named_checkpoint
+from ..small_model import installed_names, list_name, named_checkpoint
 from ..tasks import TASKS
 from ..weights.files import CheckpointInfo, inspect_checkpoint
 
@@ -40,8 +40,9 @@ class Checkpoints:
 
     def folder(self, name: str) -> Path:
         """The checkpoint folder of a name."""
-        if name in NAMES:
-            return named_checkpoint(name)
+        built_in = named_checkpoint(name)
+        if built_in is not None:
+            return built_in
         found = self._found()
         if name not in found:
             places = ", ".join(map(str, self._folders)) or "no folder"

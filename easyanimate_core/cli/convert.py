@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from .bars import ProgressBars
-from .options import add_force, path_of
+from .options import add_force, checkpoint_of, path_of
 
 _UNITS = {"": 1, "MB": 10**6, "GB": 10**9}
 _DTYPES = (
@@ -28,9 +28,9 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument(
         "source",
-        type=path_of,
-        help="checkpoint folder, folder of one part, a .safetensors or .gguf file, or a pickle of "
-        "plain tensors (.bin, .pt, .pth, .ckpt), whose code is never run",
+        type=checkpoint_of,
+        help="checkpoint folder, built-in model, folder of one part, a .safetensors or .gguf "
+        "file, or a pickle of plain tensors (.bin, .pt, .pth, .ckpt), whose code is never run",
     )
     parser.add_argument(
         "target",

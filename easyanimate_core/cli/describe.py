@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..errors import counted
-from .options import path_of
+from .options import checkpoint_of
 
 
 def add_parser(commands: Any) -> None:
@@ -20,7 +20,11 @@ def add_parser(commands: Any) -> None:
         "run would reject is an error.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("path", type=path_of, help="checkpoint folder, .safetensors or .gguf")
+    parser.add_argument(
+        "path",
+        type=checkpoint_of,
+        help="checkpoint folder, built-in model, .safetensors or .gguf",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
 
 

@@ -9,7 +9,7 @@ from ..errors import printable
 from ..memory.options import QUANTIZATIONS, Memory
 from . import enhance
 from .bars import ProgressBars
-from .options import add_device, add_dtype, add_embedding_cache, add_force, path_of
+from .options import add_device, add_dtype, add_embedding_cache, add_force, checkpoint_of, path_of
 
 
 def add_parser(commands: Any) -> None:
@@ -21,8 +21,9 @@ def add_parser(commands: Any) -> None:
         "EasyAnimate Load Conditioning, which then need no text encoder.",
     )
     parser.set_defaults(run=run)
-    parser.add_argument("--model", type=path_of, required=True,
-                        help="checkpoint folder, original or diffusers layout")  # fmt: skip
+    parser.add_argument("--model", type=checkpoint_of, required=True,
+                        help="checkpoint folder, original or diffusers layout, or the name of "
+                        "a built-in model")  # fmt: skip
     parser.add_argument("--prompt", action="append", required=True,
                         help="what to show; repeat for a batch")  # fmt: skip
     enhance.add_enhance(parser)

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import HeadError, InputError, counted, printable
 from ..memory.options import Memory
 from ..models.specs import Version
+from ..recipe_files import built_in_model
 from . import enhance, loras, recipes
 from .bars import ProgressBars
 from .memory import add_memory, add_planning, check_planned, memory_of, planned
@@ -19,6 +20,7 @@ from .options import (
     add_dtype,
     add_embedding_cache,
     add_force,
+    checkpoint_of,
     flag,
     path_of,
     print_device_notes,
@@ -67,9 +69,9 @@ def add_parser(commands: Any) -> None:
     parser.set_defaults(run=run)
     parser.add_argument(
         "--model",
-        type=path_of,
-        help="checkpoint folder, original or diffusers layout; default: the "
-        "small model of the package",
+        type=checkpoint_of,
+        help="checkpoint folder, original or diffusers layout, or the name of a built-in model, "
+        "such as 'small (built in): InP'; default: the small model of the package",
     )
     parser.add_argument("--version", type=str.lower, choices=[v.value.lower() for v in Version],
                         help="of the small model, without --model; default: v5.1")  # fmt: skip
@@ -124,6 +126,8 @@ def run(arguments: argparse.Namespace) -> int:
                 "--version chooses the version of the small model; a checkpoint has its own. Omit "
                 "--version, or --model."
             )
+        elif built_in_model(str(model)) is not None:
+            settings = _small_settings(settings)
     _check_output(arguments, prompts, task, settings, used)
     check_planned(arguments)
     pipeline = Pipeline.load(
@@ -222,6 +226,19 @@ def _small_model(task: Any, settings: Any, version: Version) -> tuple[Path, Any]
         "what it understands."
     )
     return model, settings
+
+
+def _small_settings(settings: Any) -> Any:
+    """The settings with the small model's size and length where none are given."""
+    from ..small_model import fitted
+
+    changed: Any = fitted(settings)
+    if changed != settings:
+        print(
+            f"note: the small model generates {counted(changed.frames, 'frame')} of "
+            f"{changed.height} x {changed.width}."
+        )
+    return changed
 
 
 def _refuse_without_recipe(arguments: argparse.Namespace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,21 @@ def given(arguments: argparse.Namespace) -> tuple[Lora, ...]:
     if arguments.lora_partial and not arguments.lora:
         raise InputError("--lora-partial has no effect without --lora; omit it.")
     return tuple(_lora(text, partial=bool(arguments.lora_partial)) for text in arguments.lora)
+
+
+def as_json(used: Sequence[Lora]) -> list[dict[str, Any]]:
+    """LoRAs as JSON values, with hashes of their files."""
+    from ..recipe import sha256_of_file
+
+    return [
+        {
+            "file": Path(lora.path).name,
+            "sha256": sha256_of_file(Path(lora.path)),
+            "strength": lora.strength,
+            "blocks": lora.blocks,
+        }
+        for lora in used
+    ]
 
 
 def _lora(text: str, *, partial: bool) -> Lora:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import printable
 from . import loras
 from .bars import ProgressBars
-from .options import add_force, path_of
+from .options import add_force, checkpoint_of, path_of
 
 _DTYPES = ("float32", "bfloat16", "float16")
 
@@ -24,7 +24,9 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument(
-        "model", type=path_of, help="checkpoint folder, or a denoiser's file or folder"
+        "model",
+        type=checkpoint_of,
+        help="checkpoint folder, built-in model, or a denoiser's file or folder",
     )
     parser.add_argument("out", type=path_of, help="the .safetensors file to write")
     loras.add_options(parser, required=True)
@@ -62,21 +64,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _provenance(source: Path, used: tuple[Any, ...]) -> dict[str, str]:
     """The file's sources, for its header."""
-    from ..recipe import sha256_of_file
     from ..version import __version__
 
-    merged = [
-        {
-            "file": Path(lora.path).name,
-            "sha256": sha256_of_file(Path(lora.path)),
-            "strength": lora.strength,
-            "blocks": lora.blocks,
-        }
-        for lora in used
-    ]
     return {
         "format": "pt",
         "made_by": f"easyanimate_core {__version__}",
         "merged_from": source.resolve().name,
-        "merged_loras": json.dumps(merged),
+        "merged_loras": json.dumps(loras.as_json(used)),
     }

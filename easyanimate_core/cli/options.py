@@ -6,10 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError
+from ..errors import CheckpointError, InputError
 from ..files import named_path
 from ..files.home import expanded
 from ..memory.device_names import DEVICE_NAMES, DTYPE_NAMES
+from ..small_model import named_checkpoint
 
 
 def path_in(text: str) -> Path:
@@ -22,6 +23,19 @@ def path_of(text: str) -> Path:
     try:
         return path_in(text)
     except InputError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def checkpoint_in(text: str) -> Path:
+    """A checkpoint that is part of an option: a path, or a built-in model by its name."""
+    return named_checkpoint(text) or path_in(text)
+
+
+def checkpoint_of(text: str) -> Path:
+    """A checkpoint. The type of every option that takes one."""
+    try:
+        return checkpoint_in(text)
+    except (CheckpointError, InputError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 

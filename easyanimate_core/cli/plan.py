@@ -9,7 +9,7 @@ from typing import Any
 
 from ..memory.options import Memory
 from .memory import add_limits, limits_of, main_memory
-from .options import add_device, add_dtype, path_in
+from .options import add_device, add_dtype, checkpoint_in
 
 _EXAMPLES = """\
 examples:
@@ -29,8 +29,8 @@ def add_parser(commands: Any) -> None:
     )
     parser.set_defaults(run=run)
     parser.add_argument("--model", required=True,
-                        help="checkpoint folder, or the name of a published model that is not "
-                        "installed")  # fmt: skip
+                        help="checkpoint folder, built-in model, or the name of a published model "
+                        "that is not installed")  # fmt: skip
     parser.add_argument("--size", type=clip_of, default=(384, 672, 49), metavar="HxWxF",
                         help="height x width x frames, default: 384x672x49")  # fmt: skip
     parser.add_argument("--batch", type=int, default=1, help="batch size, default: 1")
@@ -95,7 +95,7 @@ def facts_of_model(model: str, device: Any) -> Any:
     from ..networks import check_stored_on
     from ..weights.files import inspect_checkpoint
 
-    folder = path_in(model)
+    folder = checkpoint_in(model)
     if folder.is_dir():
         info = inspect_checkpoint(folder)
         check_stored_on(device, info, Memory())

@@ -67,5 +67,10 @@ class Spread:
             most=float(numbers.max()),
         )
 
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.deviation / self.count**0.5
+
     def __str__(self) -> str:
         return f"{self.mean:.4g} ± {self.deviation:.2g}"

@@ -10,7 +10,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..errors import CheckpointError
 from ..files import json_value
@@ -96,15 +96,17 @@ def write_qwen_tokenizer(
     return special
 
 
-def write_bert_tokenizer(folder: Path) -> int:
-    """Write a WordPiece vocabulary of characters and words; returns its size."""
+def write_bert_tokenizer(
+    folder: Path, corpus: Sequence[str] = _CORPUS, *, max_tokens: int = 77
+) -> int:
+    """Write a WordPiece vocabulary of the corpus's characters and words; returns its size.
+
+    Prompts are padded or truncated to `max_tokens`, at most 77.
+    """
     words = {
-        word
-        for line in _CORPUS
-        for word in line.lower().replace("-", " ").split()
-        if word.isalpha()
+        word for line in corpus for word in line.lower().replace("-", " ").split() if word.isalpha()
     }
-    characters = {character for line in _CORPUS for character in line.lower()} - {" "}
+    characters = {character for line in corpus for character in line.lower()} - {" "}
     characters |= {chr(code) for code in range(ord("!"), 127) if not chr(code).isupper()}
     pieces = [f"##{character}" for character in sorted(characters) if character.isascii()]
     vocabulary = list(dict.fromkeys([*_BERT_SPECIAL, *sorted(characters), *pieces, *sorted(words)]))
@@ -113,22 +115,34 @@ def write_bert_tokenizer(folder: Path) -> int:
     (folder / "vocab.txt").write_bytes(("\n".join(vocabulary) + "\n").encode())
     config = {
         "do_lower_case": True,
-        "model_max_length": 77,
+        "model_max_length": max_tokens,
         "tokenizer_class": "BertTokenizer",
     }
     write_json(folder / "tokenizer_config.json", config)
     return len(vocabulary)
 
 
-def write_t5_tokenizer(folder: Path) -> int:
-    """Write a sentencepiece unigram model with byte fallback; returns its size."""
+def write_t5_tokenizer(
+    folder: Path,
+    corpus: Sequence[str] = _CORPUS,
+    *,
+    vocabulary_size: int = 600,
+    max_tokens: int = 512,
+    model_type: Literal["unigram", "bpe"] = "unigram",
+) -> int:
+    """Write a sentencepiece model with byte fallback; returns its size.
+
+    Prompts are padded or truncated to `max_tokens`, at most 256. A unigram model of a few hundred
+    pieces keeps no whole words; BPE does.
+    """
     from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
     model = io.BytesIO()
     SentencePieceTrainer.train(
-        sentence_iterator=iter(_CORPUS),
+        sentence_iterator=iter(corpus),
         model_writer=model,
-        vocab_size=600,
+        model_type=model_type,
+        vocab_size=vocabulary_size,
         hard_vocab_limit=False,
         byte_fallback=True,
         normalization_rule_name="identity",  # the NFKC table alone is 240 KB
@@ -144,7 +158,7 @@ def write_t5_tokenizer(folder: Path) -> int:
     config = {
         "eos_token": "</s>",
         "extra_ids": 0,
-        "model_max_length": 512,
+        "model_max_length": max_tokens,
         "pad_token": "<pad>",
         "tokenizer_class": "T5Tokenizer",
         "unk_token": "<unk>",

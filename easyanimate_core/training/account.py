@@ -12,9 +12,11 @@ from pathlib import Path
 from ..errors import counted
 from ..files import atomic_file, short
 from ..text import Cut
+from .clips import Clips
 from .config import TrainConfig
 from .data.buckets import Batches, Draw, seconds_used
 from .data.records import Record, Shape
+from .data.texts import some
 from .lora import LoraBranch
 from .strategies.base import Strategy
 
@@ -37,7 +39,8 @@ class Facts:
     """What an account is made from.
 
     `trained` counts parameters by network; `lora` has the inputs and outputs of each layer that a
-    LoRA adapts; `cuts` are the captions that are too long.
+    LoRA adapts; `cuts` are the captions that are too long; `left_out` names files that cannot be
+    trained on.
     """
 
     config: TrainConfig
@@ -47,6 +50,7 @@ class Facts:
     trained: dict[str, int]
     lora: tuple[tuple[int, int], ...]
     cuts: tuple[Cut, ...]
+    left_out: Sequence[str] = ()
 
     @cached_property
     def epoch(self) -> list[list[list[Draw]]]:
@@ -81,9 +85,7 @@ class Facts:
         return seconds_used(whole, self.order.shapes[index])
 
 
-def facts_of(
-    config: TrainConfig, strategy: Strategy, records: Sequence[Record], ranks: int
-) -> Facts:
+def facts_of(config: TrainConfig, strategy: Strategy, clips: Clips, ranks: int) -> Facts:
     """Gather the facts; raises `InputError` if a clip fits no bucket."""
     trained = {
         name: sum(p.numel() for p in network.parameters() if p.requires_grad)
@@ -96,14 +98,17 @@ def facts_of(
         if isinstance(module, LoraBranch)
     )
     order = strategy.order(ranks)
-    captions = [caption for record in records for caption in record.captions]
-    return Facts(config, records, order, ranks, trained, lora, strategy.cut(captions))
+    captions = [caption for record in clips.records for caption in record.captions]
+    cuts = strategy.cut(captions)
+    return Facts(config, clips.records, order, ranks, trained, lora, cuts, clips.left_out)
 
 
 def account_of(facts: Facts) -> str:
     """What is trained, in a few lines."""
     lines = [
         ("data", _data(facts)),
+        *([("left out", left_out_told(facts.left_out))] if facts.left_out else ()),
+        *_rates(facts),
         ("shapes", _shapes(facts)),
         ("batches", _batches(facts)),
         ("steps", _steps(facts)),
@@ -182,6 +187,22 @@ def _data(facts: Facts) -> str:
     return text
 
 
+def _rates(facts: Facts) -> list[tuple[str, str]]:
+    """The clips' own frame rates, and what becomes of them."""
+    clips = [record for record in facts.records if record.fps]
+    if not clips:
+        return []
+    rates = [round(record.fps, 2) for record in clips if record.is_even]
+    counts = sorted(Counter(rates).items())
+    listed = [f"{rate:g}: {counted(count, 'clip')}" for rate, count in counts]
+    if len(counts) > _LISTED:
+        listed = [f"{counts[0][0]:g} to {counts[-1][0]:g}: {counted(len(rates), 'clip')}"]
+    if len(rates) < len(clips):
+        listed.append(f"varying: {counted(len(clips) - len(rates), 'clip')}")
+    text = f"{', '.join(listed)}; of each second, {facts.config.data.fps:g} frames are used"
+    return [("frames per second", text)]
+
+
 def _shapes(facts: Facts) -> str:
     counts = Counter(draw.shape for draw in facts.drawn)
     listed = [_shape(shape, count) for shape, count in counts.most_common(_LISTED)]
@@ -190,7 +211,12 @@ def _shapes(facts: Facts) -> str:
         listed.append(f"{len(counts) - _LISTED} other shapes: {others}")
     # A clip that may take several shapes takes another one in the next epoch.
     varied = any(len(own) > 1 for own in facts.order.shapes)
-    return ", ".join(listed) + (" in the first epoch" if varied else " per epoch")
+    text = ", ".join(listed) + (" in the first epoch" if varied else " per epoch")
+    sizes = sorted({(r.width, r.height) for r in facts.records}, key=lambda size: size[0] * size[1])
+    if set(sizes) == {(shape.width, shape.height) for shape in counts}:
+        return text
+    ends = [f"{width} x {height}" for width, height in (sizes[0], sizes[-1])]
+    return f"{text}; files have {' to '.join(dict.fromkeys(ends))}"
 
 
 def _shape(shape: Shape, count: int) -> str:
@@ -242,6 +268,11 @@ def _captions(facts: Facts) -> list[tuple[str, str]]:
     shown = ", ".join(words[:_LISTED]) + (", ..." if len(words) > _LISTED else "")
     lines.append(("in every caption", shown or "no word"))
     return lines + [(f"cut by {cut.reader}", cut_told(cut)) for cut in facts.cuts if cut.words]
+
+
+def left_out_told(names: Sequence[str]) -> str:
+    """How many files cannot be trained on, and which."""
+    return f"{counted(len(names), 'file')} of the data: {some(names)}"
 
 
 def cut_told(cut: Cut) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,12 +13,14 @@ from ..files.packages import require
 from ..progress import Progress, silent
 from .config import TrainConfig
 from .data.buckets import remedy_for, shapes_for
-from .data.held_out import Looks, are_trained, split
+from .data.dropped import Dropped
+from .data.held_out import Looks, are_near, are_trained, split
 from .data.listing import Listing
 from .data.manifest import manifest_records
 from .data.readable import Reading
 from .data.records import Record
 from .data.threads import in_threads
+from .state.origin import Origin
 from .tracking import Report, print_line
 
 T = TypeVar("T")
@@ -31,10 +33,14 @@ _SHOWN = 3
 
 @dataclass(frozen=True)
 class Clips:
-    """`records` to train on and `held_out` ones to validate on."""
+    """`records` to train on and `held_out` ones to validate on.
+
+    Files with the names `left_out` are missing, cannot be read, or fit no bucket.
+    """
 
     records: Sequence[Record]
     held_out: Sequence[Record]
+    left_out: Sequence[str] = ()
 
     @cached_property
     def listing(self) -> Listing:
@@ -45,6 +51,10 @@ class Clips:
     def digest(self) -> str:
         """A hash of what is trained on: contents, captions and repeats, in any order and place."""
         return self.listing.digest
+
+    def origin(self, weights: str) -> Origin:
+        """What a run on these clips keeps in its states; `weights` is what it began with."""
+        return Origin(self.listing, weights, Listing.of(self.held_out))
 
     @classmethod
     def in_memory(
@@ -88,22 +98,24 @@ def find_clips(
 ) -> Clips:
     """The clips of the config, each file read once as far as training will read it.
 
-    Unreadable clips, and those too small or short for all buckets, are left out and listed through
-    `report`. The processes of `accelerator` share the work. Reports the stages "read", "check" and
-    "compare".
+    Missing and unreadable clips, and those too small or short for all buckets, are left out and
+    listed through `report`. The processes of `accelerator` share the work. Reports the stages
+    "read", "check" and "compare".
 
     Raises:
         InputError: There is no data, a manifest is malformed, or no clip fits a bucket.
         MediaError: No clip can be read.
     """
     data, validation = config.data, config.validation
-    tell = (progress, report)
+    dropped = Dropped(report)
+    tell = (progress, dropped)
     read = partial(
         manifest_records,
         fps=data.fps,
         report=report,
         progress=progress,
         captioned=config.task != "vae",
+        dropped=dropped,
     )
     if data.synthetic is not None:
         from .data.synthetic import synthetic_records
@@ -116,31 +128,38 @@ def find_clips(
         raise InputError("data has no clips: set data.manifest or data.synthetic.")
     else:
         records = read(data.manifest, data.root)
-        records = _fitting(config, records, data.manifest, report)
+        records = _fitting(config, records, data.manifest, dropped)
         records = _readable(config, records, data.manifest, accelerator, tell)
     if validation.manifest is None:
-        return Clips.in_memory(config, records, accelerator, progress=progress, report=report)
+        found = Clips.in_memory(config, records, accelerator, progress=progress, report=report)
+        return replace(found, left_out=dropped.names)
     measured = read(validation.manifest, data.root)
-    measured = _fitting(config, measured, validation.manifest, report)[: validation.clips]
+    measured = _fitting(config, measured, validation.manifest, dropped)[: validation.clips]
     measured = _readable(config, measured, validation.manifest, accelerator, tell)
     if are_trained(records, measured):
         report(
             f"Clips of {validation.manifest} are trained on too; what is measured on them is not "
             "what a new clip would give."
         )
-    return Clips(records, measured)
+    elif are_near(records, measured):
+        report(
+            f"Clips of {validation.manifest} are of recordings that are trained on; what is "
+            "measured on them is better than what a new recording would give."
+        )
+    return Clips(records, measured, dropped.names)
 
 
 def _fitting(
-    config: TrainConfig, records: list[Record], manifest: Path, report: Report
+    config: TrainConfig, records: list[Record], manifest: Path, dropped: Dropped
 ) -> list[Record]:
     """The clips that fit a bucket."""
     tokens, lengths = config.data.tokens, config.data.frames
-    fitting, told = [], []
+    fitting, names, told = [], [], []
     for record in records:
         if shapes_for(record, tokens, lengths):
             fitting.append(record)
         else:
+            names.append(record.name)
             told.append(
                 f"{record.name} has {counted(record.frames, 'frame')} of {record.width} x "
                 f"{record.height}; to train on it, {remedy_for(record, tokens, lengths)}."
@@ -151,12 +170,7 @@ def _fitting(
             f"No clip of {manifest} fits a bucket. Its {counted(len(told), 'clip')}, too small or "
             f"too short for data.tokens and data.frames:\n  {first}"
         )
-    if told:
-        left_out = "\n  ".join(told)
-        report(
-            f"{len(told)} of {len(records)} clips of {manifest} fit no bucket and are left out:"
-            f"\n  {left_out}"
-        )
+    dropped.add(names, told, f"of {len(records)} clips of {manifest} fit no bucket")
     return fitting
 
 
@@ -165,9 +179,9 @@ def _readable(
     records: list[Record],
     manifest: Path,
     accelerator: Any,
-    tell: tuple[Progress, Report],
+    tell: tuple[Progress, Dropped],
 ) -> list[Record]:
-    progress, report = tell
+    progress, dropped = tell
     reading = Reading(config.data.frames, config.cache / "readable", _NEEDS.get(config.task, ""))
     share = _share(accelerator)
     faults = dict(_gathered(accelerator, reading.unreadable(records, share, progress)))
@@ -175,12 +189,8 @@ def _readable(
     if len(told) == len(records):
         first = "\n  ".join(told[:_SHOWN])
         raise MediaError(f"None of the {len(told)} clips of {manifest} can be used:\n  {first}")
-    if told:
-        left_out = "\n  ".join(told)
-        report(
-            f"{len(told)} of {len(records)} clips of {manifest} cannot be used and are left out:"
-            f"\n  {left_out}"
-        )
+    names = [records[number].name for number in sorted(faults)]
+    dropped.add(names, told, f"of {len(records)} clips of {manifest} cannot be used")
     return [reading.guarded(r) for number, r in enumerate(records) if number not in faults]
 
 

@@ -17,13 +17,13 @@ from pydantic import (
     model_validator,
 )
 
-from ..errors import InputError
+from ..errors import CheckpointError, InputError
 from ..files import named_path, short
 from ..files.home import expanded
 from ..files.yaml_text import read_yaml, yaml_value
 from ..left_out import check_included
 from ..models.geometry import check_frames
-from ..small_model import NAMES, named_checkpoint
+from ..small_model import NAMES, is_built_in, named_checkpoint
 
 
 def _path(path: Path) -> Path:
@@ -39,18 +39,15 @@ def _spelt(value: object) -> object:
 
 
 def _model_path(path: Path) -> Path:
-    if str(path) in NAMES:
-        return path
-    if str(path).startswith(BUILT_IN_NAME):
-        raise ValueError(f"no such model is built in; there are {', '.join(NAMES)}")
-    return _path(path)
+    try:
+        return path if is_built_in(path) else _path(path)
+    except CheckpointError as error:
+        raise ValueError(str(error)) from error
 
 
 def _folder_of(path: Path | None) -> Path | None:
     """The folder of a model, which for a built-in one is made by the first call."""
-    if path is None or str(path) not in NAMES:
-        return path
-    return named_checkpoint(str(path))
+    return None if path is None else named_checkpoint(path) or path
 
 
 #: A valid path of a file or folder; `~` is the home folder.
@@ -67,8 +64,6 @@ _MASKS: dict[MaskKind, float] = {
     "frames": 0.1,
     "region": 0.3,
 }
-#: How the names of built-in models begin.
-BUILT_IN_NAME = "small (built in)"
 #: Default cache folder, inside the run's folder.
 CACHE = "cache"
 #: What a run can train.

@@ -15,6 +15,8 @@ from .data.records import Record, Shape
 _TRAINED_SIDE = 512
 #: A quarter of the clip's area, less what rounding sides to multiples of 16 may take.
 _SMALL = 0.225
+#: Of data.fps: below it, more than a tenth of the frames that are trained are repeated ones.
+_SLOW = 0.9
 #: The usual learning rates; ten times more or less is doubtful.
 _LORA_RATES = (1e-5, 1e-3)
 _FULL_RATES = (1e-6, 1e-4)
@@ -27,7 +29,7 @@ _STRENGTHS = (1 / 64, 8.0)
 
 def doubts_of(facts: Facts) -> tuple[str, ...]:
     """Warnings, each a line that begins with "warning: "."""
-    kinds = [_small_shapes, _unused, _unseen, _large_batches, _optimizer, _saving]
+    kinds = [_small_shapes, _slow, _unused, _unseen, _large_batches, _optimizer, _saving]
     if facts.config.task != "vae":
         kinds += [_captions, _lora]
     return tuple(f"warning: {text}" for kind in kinds for text in kind(facts))
@@ -51,6 +53,19 @@ def _small_shapes(facts: Facts) -> Iterator[str]:
         f"{counted(shape.frames, 'frame')} at {shape.width} x {shape.height}. To train on larger "
         f"shapes, set data.tokens to {needed * latent_frames(shape.frames)} alone."
     )
+
+
+def _slow(facts: Facts) -> Iterator[str]:
+    fps = facts.config.data.fps
+    slow = [record for record in facts.records if 0 < record.fps < _SLOW * fps]
+    if slow:
+        first = min(slow, key=lambda record: record.fps)
+        yield (
+            f"{len(slow)} of {len(facts.records)} clips have fewer frames per second than data.fps "
+            f"({fps:g}), such as {first.name or 'the first one'} with {first.fps:.3g}: frames are "
+            "repeated, and movement that stops and jumps is learned. Leave them out, or set "
+            f"data.fps to at most {first.fps:.3g}."
+        )
 
 
 def _unused(facts: Facts) -> Iterator[str]:

@@ -14,7 +14,7 @@ import torch
 from ..errors import InputError
 from ..files import read_json
 from ..progress import Progress, silent
-from .account import Facts, account_of, facts_of, write_account
+from .account import Facts, account_of, facts_of, left_out_told, write_account
 from .changes import changes_of
 from .checkpoints import STATES, Checkpoints
 from .claim import CONFIG_FILE, Earlier, check_is_free, claim, held, record
@@ -25,7 +25,6 @@ from .doubts import doubts_of
 from .load_or_build import weights_digest
 from .memory import memory_told
 from .optimizers import SHARDED
-from .state.origin import Origin
 from .strategies.base import Strategy
 from .tracking import Report, print_line, tell_nobody
 from .trainer import Trainer
@@ -84,20 +83,28 @@ def run_training(
         accelerator.wait_for_everyone()
         clips = _clips(config, records, accelerator, progress, told)
         strategy = make_strategy(config, clips)
-        facts = facts_of(config, strategy, clips.records, accelerator.num_processes)
+        facts = facts_of(config, strategy, clips, accelerator.num_processes)
         said = _told_account(facts, told)
         if dry_run:
             return []
         strategy.encode_ahead(accelerator.device, _share(accelerator), progress)
         trainer = Trainer(
             config, strategy, accelerator,
-            origin=Origin(clips.listing, weights), progress=progress, report=report,
+            origin=clips.origin(weights), progress=progress, report=report,
         )  # fmt: skip
         if main:  # errors before this leave the folder and an earlier run untouched
             _claim(config, resumed, said, restart=restart)
         accelerator.wait_for_everyone()
         accelerator.init_trackers("tensorboard")
-        return trainer.train()
+        return _results(trainer, clips, told)
+
+
+def _results(trainer: Trainer, clips: Clips, told: Report) -> list[Path]:
+    """Train, and say at the end what was not trained on."""
+    files = trainer.train()
+    if clips.left_out:
+        told(f"note: left out from the beginning: {left_out_told(clips.left_out)}.")
+    return files
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from ...easyanimate_core.hub import (
     published,
 )
 from ...easyanimate_core.hub.places import checkpoints_in
-from ...easyanimate_core.small_model import NAMES, installed_names, named_checkpoint
+from ...easyanimate_core.small_model import installed_names, named_checkpoint
 
 #: Key of the folders for whole checkpoints, and ComfyUI's folders that may contain some.
 CHECKPOINTS = "EasyAnimate"
@@ -62,9 +62,9 @@ def list_checkpoints() -> list[str]:
 
 def find_checkpoint(name: str) -> Path:
     """The folder of a name from `list_checkpoints`."""
-    if name in NAMES:
-        return named_checkpoint(name)
-    found = next((path for known, path in _checkpoints() if known == _named(name)), None)
+    found = named_checkpoint(name) or next(
+        (path for known, path in _checkpoints() if known == _named(name)), None
+    )
     if found is None:
         folder = Path(folder_paths.models_dir) / CHECKPOINTS
         remedy = _how_to_install(name, CHECKPOINTS) or (

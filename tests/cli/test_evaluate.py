@@ -5,14 +5,18 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+from easyanimate_core import small_model
 from easyanimate_core.cli.main import main
 from easyanimate_core.evaluation import compare_reports
 from easyanimate_core.media import read_video, write_mp4, write_png
 from easyanimate_core.models.specs import Head
 from easyanimate_core.shapes.judge.meaning import clip_of
 from easyanimate_core.shapes.scenes import make_scene
-from tests.factories import V5_1, grey, write_film
+from easyanimate_core.weights.files import inspect_checkpoint
+from easyanimate_core.weights.lora import matrix_shapes
+from tests.factories import V5, V5_1, grey, lora_tensors, write_film
 
 
 def clip(index):
@@ -230,6 +234,130 @@ def test_meaning_of_rendered_scenes(tmp_path, command):
     status, said = command("evaluate-meaning", *words)
     assert status == 0, said.err
     assert read(tmp_path / "out")["tasks"][0]["shares"]["all"]["value"] == 1
+
+
+QUICK = ["--size", "48x48", "--frames", 5, "--device", "cpu"]
+
+
+@pytest.fixture
+def lora(checkpoint, tmp_path):
+    """A LoRA that fits the tiny V5.1 InP checkpoint."""
+    files = inspect_checkpoint(checkpoint(V5_1, Head.INPAINT)).transformer_files
+    save_file(lora_tensors(matrix_shapes(files.weights)), tmp_path / "few.safetensors")
+    return tmp_path / "few.safetensors"
+
+
+def test_meaning_by_scheduler_and_steps_has_a_report_each_and_an_overview(
+    checkpoint, tmp_path, command
+):
+    out = tmp_path / "out"
+    words = [checkpoint(V5, Head.T2V), "--tasks", "text", "--count", 1, *QUICK, "--scheduler",
+             "Euler A", "PNDM", "--steps", 4, 5, "--guidance-scale", 1, "--out", out]  # fmt: skip
+    status, said = command("evaluate-meaning", *words)
+    assert status == 0, said.err
+    rows = read(out, "overview.json")["rows"]
+    found = [(row["scheduler"], row["steps"], row["evaluations_per_clip"]) for row in rows]
+    pndm = 4 * 3  # its first steps are evaluated four times
+    assert found == [("Euler A", 4, 4), ("Euler A", 5, 5), ("PNDM", 4, pndm + 1),
+                     ("PNDM", 5, pndm + 2)]  # fmt: skip
+    table = (out / "overview.md").read_text(encoding="utf-8")
+    assert table in said.out
+    assert table.count("\n") == 2 + len(rows)
+    for scheduler, steps, evaluations in found:
+        run = read(out / f"{scheduler.replace(' ', '-')}-steps-{steps}")["run"]
+        assert (run["settings"]["scheduler"], run["settings"]["steps"]) == (scheduler, steps)
+        assert run["evaluations_per_clip"] == {"text": evaluations}
+    status, said = command("evaluate-meaning", *words)
+    assert (status, "overview.md already exists" in said.err) == (2, True)
+
+
+def test_meaning_with_a_lora_and_guidance_by_task(checkpoint, tmp_path, command, lora):
+    out = tmp_path / "out"
+    words = [checkpoint(V5_1, Head.INPAINT), "--tasks", "text", "start", "--count", 1, *QUICK,
+             "--steps", 2, "--guidance-scale", 3, "start=1"]  # fmt: skip
+    status, said = command("evaluate-meaning", *words, "--lora", f"{lora}=0.5", "--out", out)
+    assert status == 0, said.err
+    assert "evaluations of the denoiser per clip: text 4, start 2" in said.out
+    assert "note: few.safetensors: " in said.out
+    run = read(out)["run"]
+    assert run["guidance_scales"] == {"text": 3, "start": 1}
+    assert [(used["file"], used["strength"]) for used in run["loras"]] == [("few.safetensors", 0.5)]
+    assert run["checkpoint"]["head"] == "InP"
+    command("evaluate-meaning", *words, "--out", tmp_path / "plain")
+    assert read(tmp_path / "plain")["videos"] != read(out)["videos"]
+
+
+def test_meaning_of_several_lists_of_scenes(tmp_path, command):
+    words = ["--rendered", "soft", "--tasks", "text", "--count", 2, "--frames", 5]
+    out = tmp_path / "out"
+    status, said = command("evaluate-meaning", *words, "--scenes-seed", 7, 5, "--out", out)
+    assert status == 0, said.err
+    (task,) = read(out)["tasks"]
+    assert (task["clips"], [of["seed"] for of in task["seeds"]]) == (4, [7, 5])
+    assert read(out)["run"]["scenes_seeds"] == [7, 5]
+    command("evaluate-meaning", *words, "--scenes-seed", 5, "--out", tmp_path / "alone")
+    (alone,) = read(tmp_path / "alone")["tasks"]
+    assert task["seeds"][1]["shares"] == alone["shares"]
+    over = task["over_seeds"]["colour"]
+    values = [of["shares"]["colour"]["value"] for of in task["seeds"]]
+    assert (over["least"], over["most"]) == (min(values), max(values))
+    assert "2 seeds " in said.out
+
+
+@pytest.mark.skipif(not small_model.is_installed(), reason="the small model is not there")
+def test_meaning_of_a_built_in_model_by_its_name(tmp_path, command):
+    names = list(small_model.NAMES)[1:3]
+    words = ["--count", 1, "--steps", 1, "--guidance-scale", 1, "--frames", 5]
+    status, said = command("evaluate-meaning", *names, *words, "--out", tmp_path / "out")
+    assert status == 0, said.err
+    rows = read(tmp_path / "out", "overview.json")["rows"]
+    assert list(dict.fromkeys(row["checkpoint"] for row in rows)) == names
+    assert {row["evaluations_per_clip"] for row in rows} == {1}
+    folders = ("small-built-in-Control", "small-built-in-Control-Camera")
+    assert [read(tmp_path / "out" / folder)["run"]["made_by"] for folder in folders] == names
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--scenes-seed", 5, 6, 5], "--scenes-seed has 5 more than once"),
+        (["--scenes-seed", -1], "The seed -1"),
+        (["--seed", 2**63 - 1], "seed is 9223372036854775906; it must be between 0 and"),
+        (["--steps", 2, "--steps", 2], "--steps has 2 more than once"),
+        (["--steps", 2, 0], "steps is 0; it must be between 1 and 1000"),
+        (["--scheduler", "Flow", "DDIM"], "DDIM is for v_prediction models"),
+        (["--tasks", "text", "text"], "--tasks has text more than once"),
+        (["--tasks", "text", "dance"], "does not support dance; it supports text, start"),
+        (["--guidance-scale", 4, "dance=1"], "'dance=1' is not SCALE or TASK=SCALE"),
+        (["--guidance-scale", 4, "text=four"], "'text=four' is not SCALE or TASK=SCALE"),
+        (["--guidance-scale", "=4"], "'=4' is not SCALE or TASK=SCALE"),
+        (["--guidance-scale", 4, 5], "two values for all tasks"),
+        (["--guidance-scale", "text=0.5"], "guidance scale is 0.5; it must be at least 1"),
+        (["--guidance-scale", "camera=2"], "has a value for camera, but what is judged is region"),
+        (["--lora", "no.safetensors"], "no.safetensors"),
+        (["--lora", "no.pt"], "is a pickle, which can run code"),
+        (["--lora-partial"], "--lora-partial has no effect without --lora"),
+    ],
+)
+def test_meaning_refuses_options_before_anything_is_made(
+    checkpoint, tmp_path, command, words, message
+):
+    out = ["--out", tmp_path / "out"]
+    status, said = command("evaluate-meaning", checkpoint(V5_1, Head.INPAINT), *words, *out)
+    assert (status, message in said.err) == (2, True), said.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_meaning_refuses_a_lora_that_fits_only_the_first_checkpoint(
+    checkpoint, tmp_path, command, lora
+):
+    both = [checkpoint(V5_1, Head.INPAINT), checkpoint(V5, Head.INPAINT)]
+    out = ["--lora", lora, "--out", tmp_path / "out"]
+    status, said = command("evaluate-meaning", *both, *out)
+    assert (status, "few.safetensors" in said.err) == (2, True)
+    status, said = command("evaluate-meaning", "--rendered", "clean", "--steps", 2, *out)
+    assert (status, "omit --lora, --steps" in said.err) == (2, True)
+    assert not (tmp_path / "out").exists()
 
 
 def test_meaning_refuses_before_anything_is_made(checkpoint, tmp_path, command):

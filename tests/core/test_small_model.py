@@ -91,6 +91,34 @@ def test_only_what_is_there_is_listed(tmp_path, monkeypatch):
         small_checkpoint(Head.INPAINT, V5)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_commands_take_its_names(name, tmp_path, capsys):
+    folder = small_model.named_checkpoint(name)
+    assert folder.is_dir()
+    assert main(["describe", name, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["path"] == str(folder)
+    assert main(["plan", "--model", name, "--vram", "8"]) == 0
+    whole = tmp_path / "whole"
+    assert main(["convert", name, str(whole)]) == 0
+    assert inspect_checkpoint(whole).head is inspect_checkpoint(folder).head
+    assert main(["encode", "--model", name, "--prompt", "a", "--out", f"{whole}.safetensors"]) == 0
+
+
+def test_a_name_that_only_begins_like_its_own_is_refused(tmp_path, capsys):
+    for words in (["describe"], ["encode", "--prompt", "a", "--out", str(tmp_path), "--model"]):
+        with pytest.raises(SystemExit):
+            main([*words, "small (built in): T2V"])
+        said = capsys.readouterr().err
+        assert "There is no built-in model 'small (built in): T2V'; there are 'small" in said
+    assert small_model.named_checkpoint("small") is None
+
+
+def test_a_name_has_the_size_of_its_model(generate):
+    out, output = generate("--model", next(iter(NAMES)), "--frames", "5")
+    assert "note: the small model generates 5 frames of 96 x 96." in out
+    assert read_video(output).frames.shape[:3] == (5, HEIGHT, WIDTH)
+
+
 def test_heads_that_it_lacks_are_refused():
     with pytest.raises(CheckpointError, match="no T2V head; it has InP, Control, Control-Camera"):
         small_checkpoint(Head.T2V)

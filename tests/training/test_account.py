@@ -12,7 +12,8 @@ from easyanimate_core.text import Cut, cut_of
 from easyanimate_core.training.account import Facts, account_of, common_words, words_of
 from easyanimate_core.training.config import read_config
 from easyanimate_core.training.data.buckets import Batches, shapes_for
-from easyanimate_core.training.data.records import Record, Sample
+from easyanimate_core.training.data.manifest import manifest_records
+from easyanimate_core.training.data.records import Record, Sample, Shape
 from easyanimate_core.training.doubts import doubts_of
 from easyanimate_core.training.run import run_training
 from tests.factories import V5, V5_1, pixels
@@ -150,6 +151,50 @@ def test_shapes_far_below_a_clips_size_name_the_tokens():
     assert "3 of 3 clips are trained far below their own size, such as 0.mp4 of 96 x 96" in doubt
     assert "9 frames at 16 x 16" in doubt and "set data.tokens to 108 alone" in doubt
     assert shapes_for(large[0], (108,), (9,))[0] == (9, 96, 96)
+
+
+def test_a_large_clip_in_a_trained_size_is_not_doubted():
+    """The account has its own size."""
+    film = [record(f"{name}.mp4", 49, 2160, 3840, f"ohwx {name}") for name in "abcd"]
+    shapes = {"data__frames": [49], "data__tokens": [13312], "data__tokens_per_batch": 13312}
+    assert warnings(film, **shapes) == ()
+    said = account_of(facts(film, **shapes))
+    assert "49 frames of 672 x 384 (13104 tokens): 4 per epoch; files have 3840 x 2160" in said
+    (doubt,) = warnings(film, **shapes | {"data__tokens": [1000], "data__tokens_per_batch": 1000})
+    assert "are trained far below their own size" in doubt
+
+
+def test_own_rates_are_told_and_slow_ones_doubted():
+    rates = {"a.mp4": 30.0, "b.mp4": 29.97, "c.mp4": 30.0, "d.mp4": 7.5, "e.gif": 2.0}
+    clips = [
+        record(name, caption=f"ohwx {name}", fps=fps, is_even=name != "b.mp4")
+        for name, fps in rates.items()
+    ]
+    said = account_of(facts(clips, **ONE_SHAPE))
+    assert (
+        "\n  frames per second: 2: 1 clip, 7.5: 1 clip, 30: 2 clips, varying: 1 clip; of each "
+        "second, 8 frames are used\n"
+    ) in said
+    (doubt,) = warnings(clips, **ONE_SHAPE)
+    assert doubt.startswith(
+        "warning: 1 of 5 clips have fewer frames per second than data.fps (8), such as e.gif with 2"
+    )
+    assert warnings(clips, **ONE_SHAPE, data__fps=2) == ()
+
+
+def test_the_rates_are_those_of_the_files(tmp_path):
+    rates = {"slow.mp4": 4, "phone.mp4": 30, "sport.mp4": 60}
+    for name, fps in rates.items():
+        frames = torch.linspace(0, 1, 3 * fps)[:, None, None, None].expand(-1, 32, 32, 3)
+        write_mp4(tmp_path / name, frames, fps=fps)
+    rows = [{"file_path": name, "text": name} for name in rates]
+    (tmp_path / "train.json").write_text(json.dumps(rows))
+    found = manifest_records(tmp_path / "train.json", None, fps=8, report=print)
+    assert [(r.fps, r.is_even, r.frames) for r in found] == [(f, True, 24) for f in rates.values()]
+    for clip in found:  # brightness tells the moment
+        light = clip.load(Shape(17, 32, 32), 4).frames.mean((1, 2, 3)) * 3
+        wanted = torch.arange(4, 21) / 8
+        assert (light - wanted).abs().max() < 0.16 + (0.13 if clip.fps < 8 else 0)
 
 
 def test_captions_that_are_missing_or_cut_are_doubted():

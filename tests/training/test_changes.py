@@ -275,7 +275,7 @@ def test_a_built_in_model_is_taken_by_its_name(tmp_path, version):
     path.write_text(yaml.safe_dump(settings(tmp_path / "run", name, **changes)))
     read = read_config(path, (f"model.checkpoint={name}",))  # without quotes, YAML reads a mapping
     assert str(read.model.checkpoint) == name
-    with pytest.raises(InputError, match=r"there are small \(built in\): InP"):
+    with pytest.raises(InputError, match=r"there are 'small \(built in\): InP'"):
         config(tmp_path / "run", "small (built in): T2V")
 
 

@@ -62,7 +62,9 @@ def test_a_clip_that_is_damaged_late_is_left_out_and_told(clips, folder, whole):
     assert said[0].startswith(f"1 of 4 clips of {clips / 'train.json'} cannot be used and are left")
     assert f"{clips / 'b.mp4'} is " in said[0] and "damaged" in said[0]
     write_manifest(clips / "train.json", ("a.mp4", "c.mp4", "d.mp4"))
-    assert len(run(clips, folder, "others")) == len(said) - 1
+    assert "left out: 1 file of the data: b.mp4" in said[1]
+    assert said[-1] == "note: left out from the beginning: 1 file of the data: b.mp4."
+    assert len(run(clips, folder, "others")) == len(said) - 2
     assert losses(clips / "all") == losses(clips / "others")
 
 
@@ -122,6 +124,52 @@ def test_a_file_that_was_read_is_not_read_again(clips):
     assert reading.unreadable(records, slice(None)) == []
     spoilt = [replace(record, load=None) for record in records]
     assert reading.unreadable(spoilt, slice(None)) == []
+
+
+def test_a_missing_file_costs_itself(clips, folder):
+    """Files are deleted by hand, or lie on a drive that is not there."""
+    rows = json.loads((clips / "train.json").read_text())
+    rows[2]["control_file_path"] = "gone/c.mp4"
+    (clips / "train.json").write_text(json.dumps(rows))
+    (clips / "b.mp4").unlink()
+    said = run(clips, folder, "run")
+    assert said[0].splitlines() == [
+        f"2 of 4 files of {clips / 'train.json'} cannot be found and are left out:",
+        f"  Entry 2: file_path {clips / 'b.mp4'} does not exist.",
+        f"  Entry 3: control_file_path {clips / 'gone' / 'c.mp4'} does not exist.",
+    ]
+    assert "left out: 2 files of the data: b.mp4, c.mp4" in said[1]
+    assert "left out: 2 files" in (clips / "run" / "account.txt").read_text()
+    assert said[-1] == "note: left out from the beginning: 2 files of the data: b.mp4, c.mp4."
+    write_manifest(clips / "train.json", ("a.mp4", "d.mp4"))
+    run(clips, folder, "others")
+    assert losses(clips / "run") == losses(clips / "others")
+
+
+def test_a_file_that_is_gone_when_a_run_resumes_costs_itself(clips, folder):
+    changes = {"run__save_every": 1, "run__steps": 2}
+    run(clips, folder, "run", **changes)
+    (clips / "b.mp4").unlink()
+    said = run(clips, folder, "run", **changes | {"run__steps": 4})
+    assert "b.mp4 does not exist" in said[0]
+    told = "The data has changed since the last state: 1 clip removed (b.mp4) (4 before, 3 now)."
+    assert any(told in line for line in said)
+    assert said[-1].endswith("1 file of the data: b.mp4.")
+    assert list(losses(clips / "run")) == [1, 2, 3, 4]
+    write_mp4(clips / "b.mp4", pixels(1, frames=9, height=32, width=32), fps=8)
+    said = run(clips, folder, "run", **changes | {"run__steps": 6})
+    assert any("1 clip added (b.mp4)" in line for line in said)
+    assert not any("left out" in line for line in said)
+
+
+def test_a_dataset_that_is_not_there_at_all_is_refused_with_its_place(clips, folder, tmp_path):
+    with pytest.raises(InputError) as error:
+        run(clips, folder, "run", data__root=str(tmp_path / "elsewhere"))
+    assert str(error.value).startswith(f"None of the 4 files of {clips / 'train.json'} exists. ")
+    assert f"relative to {tmp_path / 'elsewhere'}; another folder is set as data.root" in str(
+        error.value
+    )
+    assert not (clips / "run").exists()
 
 
 def lose(clips, names, at=1):

@@ -14,7 +14,7 @@ from easyanimate_core.training.data.buckets import Draw
 from easyanimate_core.training.strategies.base import Batch
 from easyanimate_core.training.strategies.streams import any_in_latent
 from easyanimate_core.weights.files import read_json
-from tests.factories import V5_1
+from tests.factories import V5, V5_1
 from tests.training_runs import SHAPE, clips, config, strategy_of, train
 
 CROP = [5, 16, 16]
@@ -117,3 +117,30 @@ def test_latents_that_are_kept_keep_their_scale(folder, tmp_path, built):
         **model,
     )
     assert read_json(result / "config.json")["scaling_factor"] == 0.9
+
+
+@pytest.mark.parametrize("version", [V5, V5_1], ids=lambda version: version.value)
+def test_gradients_reach_across_chunks(checkpoint, tmp_path, version):
+    # V5 encodes four frames at a time and decodes one latent frame at a time: five chunks here.
+    strategy = strategy_of(config(tmp_path, checkpoint(version, Head.T2V), task="vae"))
+    network = strategy.networks["vae"].double()
+    generator = torch.Generator().manual_seed(0)
+    video = torch.rand((1, 3, 9, 16, 16), generator=generator, dtype=torch.float64) * 2 - 1
+    parameters = list(network.parameters())
+    direction = [
+        p.detach().std().clamp(0.01)
+        * torch.randn(p.shape, generator=generator, dtype=torch.float64)
+        for p in parameters
+    ]
+
+    def error(step):
+        for parameter, part in zip(parameters, direction, strict=True):
+            parameter.data += step * part
+        made, _, _ = network(video, None)
+        return (made - video).square().mean()
+
+    error(0.0).backward()
+    slope = sum(float((p.grad * part).sum()) for p, part in zip(parameters, direction, strict=True))
+    with torch.no_grad():
+        before, after = float(error(-1e-6)), float(error(2e-6))
+    assert (after - before) / 2e-6 == pytest.approx(slope, rel=1e-4)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from easyanimate_core.cli.options import checkpoint_of
 from easyanimate_core.media import contact_sheet, write_png
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.shapes.judge.meaning_run import HELD_OUT_SEED
@@ -28,7 +29,7 @@ STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=checkpoint_of)
     parser.add_argument("lora", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--count", type=int, default=8)

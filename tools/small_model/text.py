@@ -52,7 +52,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--batch", type=int, default=64)
     arguments = parser.parse_args()
-    corpus = _corpus()
+    corpus = make_corpus()
     arguments.out.mkdir(parents=True)
     special = write_qwen_tokenizer(
         arguments.out / "tokenizer",
@@ -77,7 +77,7 @@ def main() -> int:
     return 0
 
 
-def _corpus() -> Corpus:
+def make_corpus() -> Corpus:
     """Captions of scenes in both languages, the empty one, and the default negative prompt."""
     scenes = [make_scene(SEED, index) for index in range(CAPTIONS)]
     parts = [_parts(scene) for scene in scenes]
@@ -172,7 +172,9 @@ def _train(config: dict[str, Any], tokens: Any, corpus: Corpus, *, steps: int, b
             output_hidden_states=True,
         )
         read = readers(nn.functional.rms_norm(answer.hidden_states[-2], (config["hidden_size"],)))
-        said = _said_loss(read, tokens.mask[rows], corpus.said[rows], corpus.classes)
+        mask = tokens.mask[rows]
+        after = mask.cumsum(1) == mask.sum(1, keepdim=True)
+        said = said_loss(read, after, corpus.said[rows], corpus.classes)
         (answer.loss + said).backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
@@ -185,19 +187,18 @@ def _train(config: dict[str, Any], tokens: Any, corpus: Corpus, *, steps: int, b
     return network
 
 
-def _said_loss(read: Tensor, mask: Tensor, said: Tensor, classes: list[int]) -> Tensor:
-    """Cross-entropy of every part at every position from the caption's last token on.
+def said_loss(read: Tensor, where: Tensor, said: Tensor, classes: list[int]) -> Tensor:
+    """Cross-entropy of every part at the chosen positions.
 
     Args:
         read: [B, T, classes of all parts].
-        mask: [B, T], 1 for tokens, 0 for padding.
+        where: [B, T], the positions.
         said: [B, parts], the right classes.
         classes: Number of classes per part.
     """
-    after = mask.cumsum(1) == mask.sum(1, keepdim=True)
-    counts = after.sum(1)
+    counts = where.sum(1)
     losses = [
-        nn.functional.cross_entropy(part[after], said[:, i].repeat_interleave(counts))
+        nn.functional.cross_entropy(part[where], said[:, i].repeat_interleave(counts))
         for i, part in enumerate(read.split(classes, dim=2))
     ]
     return torch.stack(losses).mean()

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from easyanimate_core.cli.options import checkpoint_of
 from easyanimate_core.memory.options import Memory
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.settings import Settings
@@ -46,7 +47,7 @@ CHECKS = ("colour", "shape", "motion")
 def main() -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("checkpoint", type=Path)
+    parser.add_argument("checkpoint", type=checkpoint_of)
     parser.add_argument("out", type=Path, help="a JSON file")
     parser.add_argument("--count", type=int, default=24)
     parser.add_argument("--only", nargs="+", choices=VARIANTS, metavar="VARIANT")

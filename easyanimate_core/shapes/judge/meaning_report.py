@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ...errors import InputError
+from ...errors import InputError, counted
 from ...evaluation.page import picture_results
 from ...evaluation.statistics import Share, Spread
 from ...files import Result, Together, atomic_file, check_results
@@ -55,18 +55,38 @@ class Confusion:
 
 
 @dataclass(frozen=True)
+class SeedReport:
+    """The clips of one list of scenes: shares, and means of measures, as in `TaskReport`."""
+
+    seed: int
+    clips: int
+    shares: dict[str, Share]
+    means: dict[str, float]
+
+    @classmethod
+    def of(cls, seed: int, verdicts: Sequence[Verdict]) -> SeedReport:
+        """Summarize the verdicts of a list."""
+        means = {name: spread.mean for name, spread in _measures(verdicts).items()}
+        return cls(seed, len(verdicts), _shares(verdicts), means)
+
+
+@dataclass(frozen=True)
 class TaskReport:
     """The summary of one task.
 
     Args:
         task: One of `TASKS`.
         clips: Number of clips.
-        shares: Check -> how often it passes; see `Verdict.checks`.
+        shares: Check -> how often it passes; see `Verdict.checks`. "direction" is motion where the
+            main body moves left, right, up or down.
         chance: The same for colour, shape, motion and "all" three, with every clip judged by
             another clip's scene: the chance level.
         measures: Measure -> statistics over the clips that have it.
         confusion: Tables for "colour", "shape", "motion", "size" and "tint".
         confidence: Statistics over the detected main bodies.
+        seeds: The same by list of scenes.
+        over_seeds: Share or measure -> statistics over the lists that have it, if there are
+            several.
     """
 
     task: str
@@ -76,37 +96,61 @@ class TaskReport:
     measures: dict[str, Spread]
     confusion: dict[str, Confusion]
     confidence: Spread
+    seeds: tuple[SeedReport, ...]
+    over_seeds: dict[str, Spread]
 
     @classmethod
-    def of(cls, task: str, verdicts: Sequence[Verdict], *, seed: int) -> TaskReport:
-        """Summarize verdicts; `InputError` without any. The seed is for the chance level."""
-        if not verdicts:
+    def of(cls, task: str, clips: Sequence[JudgedClip], *, seed: int) -> TaskReport:
+        """Summarize clips; `InputError` without any. The seed is for the chance level."""
+        if not clips:
             raise InputError(
                 f"There are no clips of the task {task!r} to report; judge at least 1."
             )
-        numbers = {name for verdict in verdicts for name in verdict.measures}
+        verdicts = [clip.verdict for clip in clips]
+        lists: dict[int, list[Verdict]] = {}
+        for clip in clips:
+            lists.setdefault(clip.seed, []).append(clip.verdict)
+        seeds = tuple(SeedReport.of(own, listed) for own, listed in lists.items())
         return cls(
             task=task,
             clips=len(verdicts),
-            shares={
-                name: Share.of(verdict.checks[name] for verdict in verdicts)
-                for name in verdicts[0].checks
-            },
+            shares=_shares(verdicts),
             chance=_chance(verdicts, seed) if len(verdicts) > 1 else {},
-            measures={
-                name: Spread.of([v.measures[name] for v in verdicts if name in v.measures])
-                for name in sorted(numbers)
-            },
+            measures=_measures(verdicts),
             confusion={name: Confusion.of(name, verdicts) for name in _WORDS},
             confidence=Spread.of([verdict.confidence for verdict in verdicts]),
+            seeds=seeds,
+            over_seeds=_over_seeds(seeds),
         )
+
+    def lines(self) -> list[str]:
+        """The shares and measures as lines of text, with their values by list of scenes."""
+        lines = [f"{self.task}: {counted(self.clips, 'clip')}"]
+        for name, share in self.shares.items():
+            by_chance = self.chance.get(name)
+            beside = "" if by_chance is None else f"; by chance {100 * by_chance.value:.0f} %"
+            lines.append(f"  {name:<18} {share}{beside}{self._by_seed(name)}")
+        for name, spread in self.measures.items():
+            lines.append(f"  {name:<34} {spread}{self._by_seed(name)}")
+        return lines
+
+    def _by_seed(self, name: str) -> str:
+        """A share's or measure's mean over several lists, and the least and most of them."""
+        over = self.over_seeds.get(name)
+        if over is None:
+            return ""
+        if name not in self.shares:
+            return f"; {over.count} seeds {over.least:.4g} to {over.most:.4g}"
+        least, most, error = (100 * value for value in (over.least, over.most, over.error))
+        return f"; {over.count} seeds {least:.0f} to {most:.0f} %, standard error {error:.1f}"
 
 
 @dataclass(frozen=True)
 class JudgedClip:
-    """A clip's `name` (task/seed-index), its scene's `caption`, and the verdict."""
+    """A clip's `name` (task/seed-index), its list's `seed`, its scene's `caption`, the verdict."""
 
     name: str
+    seed: int
     caption: str
     verdict: Verdict
 
@@ -126,31 +170,16 @@ class MeaningReport:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
-        tasks = []
-        for report in self.tasks:
-            value = asdict(report)
-            for kind in ("shares", "chance"):
-                for name, share in getattr(report, kind).items():
-                    value[kind][name]["value"] = share.value
-            tasks.append(value)
         clips = [clip for listed in self.clips.values() for clip in listed]
         return {
-            "tasks": tasks,
+            "tasks": [_task_to_json(report) for report in self.tasks],
             "videos": {clip.name: clip.numbers() for clip in clips},
             "clips": [asdict(clip) for clip in clips],
         }
 
     def table(self) -> str:
         """The shares as lines of text."""
-        lines = []
-        for report in self.tasks:
-            lines.append(f"{report.task}: {report.clips} clips")
-            for name, share in report.shares.items():
-                by_chance = report.chance.get(name)
-                beside = "" if by_chance is None else f"; by chance {100 * by_chance.value:.0f} %"
-                lines.append(f"  {name:<18} {share}{beside}")
-            lines += [f"  {name:<34} {spread}" for name, spread in report.measures.items()]
-        return "\n".join(lines)
+        return "\n".join(line for report in self.tasks for line in report.lines())
 
 
 def judge_all(samples: Iterable[Sample], *, seed: int = 0) -> MeaningReport:
@@ -163,7 +192,7 @@ def judge_all(samples: Iterable[Sample], *, seed: int = 0) -> MeaningReport:
     for sample in samples:
         scene, kept = sample.scene, shown.setdefault(sample.task, [])
         name = f"{sample.task}/{scene.seed}-{scene.index:04d}"
-        judged = JudgedClip(name, caption(scene), judge(sample))
+        judged = JudgedClip(name, scene.seed, caption(scene), judge(sample))
         clips.setdefault(sample.task, []).append(judged)
         if len(kept) < _SHEET_ROWS:
             kept.append(sample)
@@ -171,7 +200,7 @@ def judge_all(samples: Iterable[Sample], *, seed: int = 0) -> MeaningReport:
         raise InputError("There are no clips to judge; give at least one.")
     tasks = [task for task in TASKS if task in clips]
     return MeaningReport(
-        tuple(TaskReport.of(task, [c.verdict for c in clips[task]], seed=seed) for task in tasks),
+        tuple(TaskReport.of(task, clips[task], seed=seed) for task in tasks),
         {task: tuple(clips[task]) for task in tasks},
         {task: tuple(shown[task]) for task in tasks},
     )
@@ -187,20 +216,21 @@ def check_meaning(folder: Path, tasks: Iterable[str], *, force: bool) -> None:
 
 
 def write_meaning(folder: Path, report: MeaningReport, run: Mapping[str, Any]) -> list[Path]:
-    """Write report.json, and for each task an image of the confusion tables and a contact sheet.
+    """Write for each task an image of the confusion tables and a contact sheet, then report.json.
 
     `run` describes how the clips were made, for readers of report.json. Existing files are
     replaced.
     """
     value = {"kind": "meaning", "run": dict(run), **report.to_json()}
     with Together() as together:
-        files = [together.write(write_json, folder / "report.json", value)]
+        files = []
         for task in report.tasks:
             picture = folder / f"confusion_{task.task}.png"
             files.append(together.write(_draw_confusion, picture, task))
             verdicts = [clip.verdict for clip in report.clips[task.task]]
             sheet = asked_and_made(report.shown[task.task], verdicts)
             files.append(together.write(write_png, folder / f"sheet_{task.task}.png", sheet))
+        files.append(together.write(write_json, folder / "report.json", value))
     return files
 
 
@@ -218,6 +248,49 @@ def asked_and_made(samples: Sequence[Sample], verdicts: Sequence[Verdict]) -> Te
     return contact_sheet(rows, columns=6, cell_width=112)
 
 
+def _shares(verdicts: Sequence[Verdict]) -> dict[str, Share]:
+    checks = {
+        name: Share.of(verdict.checks[name] for verdict in verdicts) for name in verdicts[0].checks
+    }
+    moved = [v.checks["motion"] for v in verdicts if v.asked.motion in DIRECTIONS]
+    return checks | ({"direction": Share.of(moved)} if moved else {})
+
+
+def _measures(verdicts: Sequence[Verdict]) -> dict[str, Spread]:
+    numbers = {name for verdict in verdicts for name in verdict.measures}
+    return {
+        name: Spread.of([v.measures[name] for v in verdicts if name in v.measures])
+        for name in sorted(numbers)
+    }
+
+
+def _over_seeds(seeds: Sequence[SeedReport]) -> dict[str, Spread]:
+    if len(seeds) < 2:
+        return {}
+    values: dict[str, list[float]] = {}
+    for of_seed in seeds:
+        shares = {name: share.value for name, share in of_seed.shares.items()}
+        for name, value in (shares | of_seed.means).items():
+            values.setdefault(name, []).append(value)
+    return {name: Spread.of(listed) for name, listed in values.items()}
+
+
+def _task_to_json(report: TaskReport) -> dict[str, Any]:
+    """The report with what it computes: shares, and standard errors."""
+    value = asdict(report)
+    shares = [(value["shares"], report.shares), (value["chance"], report.chance)]
+    shares += [
+        (written["shares"], of_seed.shares)
+        for written, of_seed in zip(value["seeds"], report.seeds, strict=True)
+    ]
+    for written, own in shares:
+        for name, share in own.items():
+            written[name]["value"] = share.value
+    for name, spread in report.over_seeds.items():
+        value["over_seeds"][name]["standard_error"] = spread.error
+    return value
+
+
 def _chance(verdicts: Sequence[Verdict], seed: int) -> dict[str, Share]:
     """Judge every clip by the scene of another."""
     order = np.random.default_rng(seed).permutation(len(verdicts))
@@ -231,6 +304,15 @@ def _chance(verdicts: Sequence[Verdict], seed: int) -> dict[str, Share]:
     return checks | {"all": Share.of(all(answers.values()) for answers in same)}
 
 
+def _seeds_below(report: TaskReport, name: str) -> str:
+    """A second line of a title: the share in every list of scenes, if there are several."""
+    over = report.over_seeds.get(name)
+    if over is None:
+        return ""
+    shares = ", ".join(f"{100 * own.shares[name].value:.0f}" for own in report.seeds)
+    return f"\n{shares} %; standard error {100 * over.error:.1f}"
+
+
 def _draw_confusion(file: Path, report: TaskReport) -> Path:
     """Draw three tables side by side: rows are requested, columns detected labels."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -238,14 +320,15 @@ def _draw_confusion(file: Path, report: TaskReport) -> Path:
 
     figure = Figure(figsize=(21, 7.5), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(f"{report.task}: {report.clips} clips (rows: asked, columns: seen)")
+    title = f"{report.task}: {counted(report.clips, 'clip')} (rows: asked, columns: seen)"
+    figure.suptitle(title)
     for axes, name in zip(figure.subplots(1, 3), ("colour", "shape", "motion"), strict=True):
         table = report.confusion[name]
         counts = np.array(table.counts)
         rows = [index for index, row in enumerate(counts) if row.any()]
         shares = counts[rows] / counts[rows].sum(1, keepdims=True)
         axes.imshow(shares, vmin=0, vmax=1, cmap="Blues", aspect="auto")
-        axes.set_title(f"{name}: {report.shares[name]}")
+        axes.set_title(f"{name}: {report.shares[name]}{_seeds_below(report, name)}")
         axes.set_xticks(range(len(table.labels)), table.labels, rotation=60, ha="right")
         axes.set_yticks(range(len(rows)), [table.labels[index] for index in rows])
         for y, index in enumerate(rows):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ...models.specs import TransformerConfig
 from ...models.vae import AutoencoderKLMagvit
 from ...pipeline import Pipeline, decode_latents
 from ...progress import Progress, silent
+from ...sampling import make_schedule
 from ...settings import Settings
 from ...tasks import (
     Camera,
@@ -31,6 +32,7 @@ from ...tasks import (
 )
 from ...text import PromptEmbeddings
 from ...weights.loading import load_vae
+from ...weights.lora import Lora, LoraSet, matrix_shapes
 from ..scenes import Scene, camera_of, caption, control_video, make_scene, tracks_of
 from .meaning import TASKS, Sample, clip_of, edited_region, recoloured
 
@@ -63,8 +65,32 @@ class Ask:
     task: str
     scene: Scene
     prompt: str
-    given: Task
     source: Scene | None = None
+
+    @property
+    def given(self) -> Task:
+        """The mode with its sources, rendered anew: only their scenes are kept."""
+        return _GIVEN[self.task](self.source or self.scene)
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How clips are sampled.
+
+    Args:
+        settings: Size, length and sampling.
+        guidance: Task -> guidance scale, for tasks with another one than the settings'.
+        loras: LoRAs of every clip.
+    """
+
+    settings: Settings
+    guidance: Mapping[str, float] = field(default_factory=dict)
+    loras: tuple[Lora, ...] = ()
+
+    def of(self, task: str) -> Settings:
+        """The settings of a task."""
+        scale = self.guidance.get(task, self.settings.guidance_scale)
+        return replace(self.settings, guidance_scale=scale)
 
 
 def ask(task: str, scene: Scene, *, language: str = "en") -> Ask:
@@ -72,27 +98,37 @@ def ask(task: str, scene: Scene, *, language: str = "en") -> Ask:
 
     For "region", `scene` is that of the source clip, and another colour is requested.
     """
+    if task not in TASKS:
+        raise InputError(f"The task is {task!r}; it must be one of {', '.join(TASKS)}.")
     if task == "region":
         wanted = recoloured(scene)
-        given: Task = RegionEdit(clip_of(scene), edited_region(scene))
-        return Ask(task, wanted, caption(wanted, language), given, scene)
+        return Ask(task, wanted, caption(wanted, language), scene)
+    return Ask(task, scene, caption(scene, language))
+
+
+def _start(scene: Scene) -> Task:
+    return ImageToVideo(start=clip_of(scene)[:1])
+
+
+def _start_end(scene: Scene) -> Task:
     clip = clip_of(scene)
-    if task == "text":
-        given = TextToVideo()
-    elif task == "start":
-        given = ImageToVideo(start=clip[:1])
-    elif task == "start_end":
-        given = ImageToVideo(start=clip[:1], end=clip[-1:])
-    elif task in ("control", "reference"):
-        edges = torch.from_numpy(control_video(scene, "edges"))
-        given = Control(edges, clip[:1] if task == "reference" else None)
-    elif task == "camera":
-        given = Camera(poses=camera_of(scene))
-    elif task == "trajectory":
-        given = Trajectory(tracks_of(scene))
-    else:
-        raise InputError(f"The task is {task!r}; it must be one of {', '.join(TASKS)}.")
-    return Ask(task, scene, caption(scene, language), given)
+    return ImageToVideo(start=clip[:1], end=clip[-1:])
+
+
+def _control(scene: Scene) -> Control:
+    return Control(torch.from_numpy(control_video(scene, "edges")))
+
+
+_GIVEN: dict[str, Callable[[Scene], Task]] = {
+    "text": lambda scene: TextToVideo(),  # noqa: ARG005
+    "start": _start,
+    "start_end": _start_end,
+    "region": lambda scene: RegionEdit(clip_of(scene), edited_region(scene)),
+    "control": _control,
+    "reference": lambda scene: replace(_control(scene), reference=clip_of(scene)[:1]),
+    "camera": lambda scene: Camera(poses=camera_of(scene)),
+    "trajectory": lambda scene: Trajectory(tracks_of(scene)),
+}
 
 
 def asks_for(
@@ -133,29 +169,61 @@ def tasks_of(config: TransformerConfig) -> tuple[str, ...]:
     return tuple(found)
 
 
+def evaluations_per_clip(
+    pipeline: Pipeline, asks: Sequence[Ask], sampling: Sampling
+) -> dict[str, int]:
+    """How often the denoiser is evaluated for a clip of each task: steps, and prompts per step.
+
+    Raises `InputError` if the checkpoint does not support a task or the sampling.
+    """
+    info, found = pipeline.info, {}
+    last = max(given.scene.index for given in asks)
+    replace(sampling.settings, seed=sampling.settings.seed + last)  # validates the seeds of all
+    for task, asked in {given.task: given for given in asks}.items():
+        settings, given = sampling.of(task), asked.given
+        check_head(given, info.transformer)
+        name = settings.scheduler_for(info.version, info.scheduler, strength=given.strength)
+        schedule = make_schedule(
+            name, info.scheduler, steps=settings.steps, strength=given.strength
+        )
+        found[task] = len(schedule.timesteps) * (2 if settings.guidance.active else 1)
+    return found
+
+
+def check_loras(pipeline: Pipeline, loras: Sequence[Lora]) -> tuple[str, ...]:
+    """Sentences on what LoRAs change; `CheckpointError` if one does not fit the checkpoint."""
+    info = pipeline.info
+    shapes = matrix_shapes(info.transformer_files.weights)
+    return LoraSet.read(loras, shapes, (info.version, info.head)).reports
+
+
 def make_samples(
     pipeline: Pipeline,
     asks: Sequence[Ask],
-    settings: Settings,
+    sampling: Settings | Sampling,
     *,
+    text: PromptEmbeddings | None = None,
     batch: int = 8,
     progress: Progress = silent,
 ) -> Iterator[Sample]:
-    """Generate a clip for every ask; clip i uses the settings' seed plus i.
+    """Generate a clip for every ask, with the settings' seed plus the number of its scene.
 
     Args:
         pipeline: The checkpoint.
         asks: Inputs of one or several tasks.
-        settings: The size and length of the scenes, and the sampling.
+        sampling: The size and length of the scenes, and the sampling.
+        text: The encoded prompts of `asks`; None encodes them.
         batch: Batch size for clips from a prompt only.
         progress: Reports the stage "generate".
 
     Raises:
-        InputError: The checkpoint does not support a task; raised before any weight is loaded.
+        CheckpointError: A LoRA does not fit; raised before the denoiser is loaded.
+        InputError: As `evaluations_per_clip`, before any weight is loaded.
     """
-    for task in {given.task: given.given for given in asks}.values():
-        check_head(task, pipeline.info.transformer)
-    text = pipeline.encode([given.prompt for given in asks], settings.negative_prompt)
+    if isinstance(sampling, Settings):
+        sampling = Sampling(sampling)
+    evaluations_per_clip(pipeline, asks, sampling)
+    text = text or encode_asks(pipeline, asks, sampling.settings)
     with ExitStack() as stack:
         vae = None
         if any(given.task in _KNOWN_PIXELS for given in asks):
@@ -166,8 +234,14 @@ def make_samples(
         while start < len(asks):
             progress("generate", start, len(asks))
             end = _end_of_batch(asks, start, batch)
-            of_group = replace(settings, seed=settings.seed + start)
-            made = pipeline.generate(_rows(text, start, end), asks[start].given, of_group).frames
+            first = asks[start]
+            settings = sampling.of(first.task)
+            made = pipeline.generate(
+                _rows(text, start, end),
+                first.given,
+                replace(settings, seed=settings.seed + first.scene.index),
+                loras=sampling.loras,
+            ).frames
             for given, frames in zip(asks[start:end], made, strict=True):
                 shown = None if vae is None else _reconstructed(vae, given, pipeline)
                 yield Sample(given.task, given.scene, frames, shown, given.source)
@@ -175,15 +249,28 @@ def make_samples(
         progress("generate", len(asks), len(asks))
 
 
+def encode_asks(pipeline: Pipeline, asks: Sequence[Ask], settings: Settings) -> PromptEmbeddings:
+    """The prompts of asks, encoded once for any number of calls of `make_samples`."""
+    return pipeline.encode([given.prompt for given in asks], settings.negative_prompt)
+
+
 _KNOWN_PIXELS = ("start", "start_end", "region")
 
 
 def _end_of_batch(asks: Sequence[Ask], start: int, batch: int) -> int:
-    """Batch clips from a prompt only; all others have sources of their own."""
+    """Batch clips from a prompt only, of scenes that follow each other: so do their seeds."""
     end = start + 1
-    while end < min(start + batch, len(asks)) and asks[start].task == asks[end].task == "text":
+    while end < min(start + batch, len(asks)) and _follows(asks[end], asks[end - 1]):
         end += 1
     return end
+
+
+def _follows(given: Ask, before: Ask) -> bool:
+    scene, last = given.scene, before.scene
+    return given.task == before.task == "text" and (scene.seed, scene.index) == (
+        last.seed,
+        last.index + 1,
+    )
 
 
 def _rows(text: PromptEmbeddings, start: int, end: int) -> PromptEmbeddings:

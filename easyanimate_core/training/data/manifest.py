@@ -43,7 +43,9 @@ from ...media import (
 from ...paths.camera import read_camera_file
 from ...progress import Progress, silent
 from .cache import digest, digest_of_media
+from .dropped import Dropped
 from .kohya import MOST_REPEATS, numbered_folder
+from .recordings import named_recording
 from .records import Record, Sample, Shape
 from .texts import caption_beside, caption_in, path_in, some, text_in
 from .threads import in_threads
@@ -85,6 +87,7 @@ def manifest_records(
     report: Callable[[str], None],
     progress: Progress = silent,
     captioned: bool = True,
+    dropped: Dropped | None = None,
 ) -> list[Record]:
     """Read a manifest and the headers of its files, but not their frames.
 
@@ -92,12 +95,12 @@ def manifest_records(
     `control_file_path`, `camera_file_path` and `repeats`. Paths are relative to `root`, or to the
     manifest's folder. Clips are sampled at `fps`. Reports the stage "read".
 
-    Clips and images that cannot be read are left out and listed through `report`, as are the
-    changes made to others so that they look as a player shows them, files that are named twice,
-    and caption files that say something else.
+    Clips and images that are missing or cannot be read are left out and listed through `report`, as
+    are the changes made to others so that they look as a player shows them, files that are named
+    twice, and caption files that say something else. `dropped` keeps the names of the former.
 
     Raises:
-        InputError: The manifest is missing or malformed, or a file that it names is missing.
+        InputError: The manifest is missing or malformed, or none of its files exists.
         MediaError: None of the files can be read.
     """
     if not manifest.is_file():
@@ -105,18 +108,24 @@ def manifest_records(
     values = read_json(manifest, list, error=InputError, limit=DATASET_BYTES)
     if not values:
         raise InputError(f"{manifest} must contain a list of at least one clip.")
-    entries = _entries(values, root or manifest.parent, captioned=captioned)
-    found = in_threads(partial(_record_or_fault, fps), entries, "read", progress)
+    base = root or manifest.parent
+    entries = _entries(values, base, captioned=captioned)
+    found = in_threads(partial(_record_or_fault, base, fps), entries, "read", progress)
     records = [record for record in found if isinstance(record, Record)]
-    unreadable = [fault for fault in found if isinstance(fault, str)]
-    if not records:
-        raise MediaError(f"No file of {manifest} can be read. {unreadable[0]}")
-    if unreadable:
-        left_out = "\n  ".join(unreadable)
-        report(
-            f"{len(unreadable)} of {len(entries)} files of {manifest} cannot be read and are left "
-            f"out:\n  {left_out}"
+    faults = [fault for fault in found if isinstance(fault, _Fault)]
+    missing = [fault for fault in faults if fault.is_missing]
+    unreadable = [fault for fault in faults if not fault.is_missing]
+    if not records and not unreadable:
+        raise InputError(
+            f"None of the {counted(len(missing), 'file')} of {manifest} exists. {missing[0].text} "
+            f"Paths are relative to {base}; another folder is set as data.root."
         )
+    if not records:
+        raise MediaError(f"No file of {manifest} can be read. {unreadable[0].text}")
+    dropped = dropped or Dropped(report)
+    of = f"of {len(entries)} files of {manifest}"
+    for own, what in ((missing, "cannot be found"), (unreadable, "cannot be read")):
+        dropped.add([f.name for f in own], [f.text for f in own], f"{of} {what}")
     for line in [*_notes(records), *_repeated(records), *_uncounted(entries)]:
         report(line)
     if captioned:
@@ -155,7 +164,11 @@ def _entry(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry:
     return _Entry(
         number,
         name,
-        {key: _place(value[key], base, key, number) for key in _PATHS if value.get(key)},
+        {
+            key: _place(value[key], base, f"{key} of entry {number}")
+            for key in _PATHS
+            if value.get(key)
+        },
         value.get("type", ""),
         text,
         value.get("repeats", 1),
@@ -163,14 +176,34 @@ def _entry(value: Any, number: int, base: Path, *, captioned: bool) -> _Entry:
     )
 
 
-def _record_or_fault(fps: float, entry: _Entry) -> Record | str:
+@dataclass(frozen=True)
+class _Fault:
+    """Why the file of an entry cannot be used."""
+
+    name: str
+    text: str
+    is_missing: bool = False
+
+
+def _record_or_fault(base: Path, fps: float, entry: _Entry) -> Record | _Fault:
+    for key, file in entry.paths.items():
+        if not is_file(file):
+            text = f"Entry {entry.number}: {key} {file} does not exist.{_foreign(entry.name, base)}"
+            return _Fault(entry.name, text, is_missing=True)
     try:
         return _record(entry, fps)
+    except OSError as error:
+        return _Fault(entry.name, f"{entry.file} cannot be read: {error.strerror or error}.")
     except MediaError as error:
         other = "video" if entry.kind == "image" else "image"
         is_other = entry.file.suffix.lower() in _SUFFIXES[other] and bool(entry.kind)
         remedy = f' Its type is "{entry.kind}"; write "{other}".' if is_other else ""
-        return f"{error}{remedy}"
+        return _Fault(entry.name, f"{error}{remedy}")
+
+
+def _foreign(path: str, base: Path) -> str:
+    system = foreign_system(path)
+    return f" {path} is a {system} path: write it relative to {base}." if system else ""
 
 
 _SUFFIXES = {"video": VIDEO_SUFFIXES, "image": PICTURE_SUFFIXES}
@@ -180,8 +213,10 @@ def _record(entry: _Entry, fps: float) -> Record:
     kind, facts = _facts(entry)
     content = [(name, digest_of_media(path)) for name, path in entry.paths.items()]
     frames, seconds, span, notes = 1, 0.0, None, facts.notes
+    own_fps, is_even = 0.0, True
     if isinstance(facts, VideoFacts):
         frames, seconds = facts.frames_at(fps), facts.seconds
+        own_fps, is_even = facts.fps, facts.is_even
         span = _span(entry.paths, fps)
     if span is not None and span < frames - 1:
         notes = (
@@ -201,6 +236,9 @@ def _record(entry: _Entry, fps: float) -> Record:
         seconds=seconds,
         repeats=entry.repeats,
         span=span,
+        recording=named_recording(entry.file) if kind == "video" else "",
+        fps=own_fps,
+        is_even=is_even,
     )
 
 
@@ -292,14 +330,9 @@ def _stale(manifest: Path, entries: list[_Entry]) -> list[str]:
     ]
 
 
-def _place(path: str, base: Path, name: str, number: int) -> Path:
-    named_path(path, f"{name} of entry {number}", InputError)
-    file = path_below(base, path)
-    if not is_file(file):
-        system = foreign_system(path)
-        known = f" {path} is a {system} path: write it relative to {base}." if system else ""
-        raise InputError(f"Entry {number}: {name} {file} does not exist.{known}")
-    return file
+def _place(path: str, base: Path, name: str) -> Path:
+    named_path(path, name, InputError)
+    return path_below(base, path)
 
 
 def _load(paths: Mapping[str, Path], kind: str, fps: float, shape: Shape, start: int = 0) -> Sample:

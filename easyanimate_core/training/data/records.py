@@ -58,7 +58,9 @@ class Record:
     first.
     `seconds` is the file's length at its own speed, 0 for a picture; `repeats` is how often it is
     drawn per epoch. `span` is over how many frames what lies beside it (a control video, a camera
-    path) extends, None if over all.
+    path) extends, None if over all. Clips of the same `recording` were cut out of one; it is ""
+    if that is not known. `fps` is the file's own rate, on average if it is not `is_even`, and 0 for
+    a picture.
     """
 
     identity: str
@@ -72,6 +74,9 @@ class Record:
     seconds: float = 0.0
     repeats: int = 1
     span: int | None = None
+    recording: str = ""
+    fps: float = 0.0
+    is_even: bool = True
 
 
 def generator_of(*parts: int | str) -> np.random.Generator:

@@ -5,19 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import EasyAnimateError
+from ...errors import EasyAnimateError, counted
 from ...files import DATASET_BYTES, read_text
 from ..data.listing import Listing
+from ..data.texts import some
 
 LISTING_FILE = "data.json"
 
 
 @dataclass(frozen=True)
 class Origin:
-    """The clips of a run, and a hash of the `weights` that it began with."""
+    """The clips of a run, a hash of the `weights` that it began with, and the clips `held_out`."""
 
     data: Listing
     weights: str
+    held_out: Listing = Listing(())
 
     def write(self, folder: Path) -> None:
         """Write the listing of the clips into the folder of a state."""
@@ -33,7 +35,16 @@ class Origin:
         before = _read(folder / LISTING_FILE, digest)
         if before is None:
             return ("The data has changed since the last state.",)
-        return (f"The data has changed since the last state: {self.data.changes_since(before)}.",)
+        said = f"The data has changed since the last state: {self.data.changes_since(before)}."
+        trained = {row.content for row in before.rows} - {row.content for row in self.data.rows}
+        known = [row.name for row in self.held_out.rows if row.content in trained]
+        if not known:
+            return (said,)
+        return (
+            said,
+            f"Validation measures {counted(len(known), 'clip')} that the run has been trained on "
+            f"until now: {some(known)}.",
+        )
 
 
 #: What a run without data begins with.

@@ -114,11 +114,6 @@ class VAEStrategy:
         if self._objective.decoder_only:
             vae.encoder.requires_grad_(requires_grad=False)
             vae.quant_conv.requires_grad_(requires_grad=False)
-        if not vae.config.spatial_group_norm:
-            raise InputError(
-                "The VAE normalises over the frames of a chunk (V5); training it is not "
-                "supported. Use a V5.1 VAE, or set spatial_group_norm to true in model.network."
-            )
         self._networks: dict[str, nn.Module] = {"vae": Reconstruction(vae)}
         if self._objective.adversarial:
             judge = PatchDiscriminator(self._objective.discriminator_channels, seed=config.seed)

@@ -6,16 +6,20 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn.modules.module import register_module_forward_pre_hook
 
 from easyanimate_core.errors import HeadError, InputError
 from easyanimate_core.media import read_image
 from easyanimate_core.models.specs import Head
+from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from easyanimate_core.settings import Settings
 from easyanimate_core.shapes.judge import (
     TASKS,
     Sample,
+    Sampling,
     ask,
     asks_for,
+    evaluations_per_clip,
     judge,
     judge_all,
     make_samples,
@@ -288,6 +292,34 @@ def test_confusion_tables_count_every_clip_on_their_diagonal(report):
     )
 
 
+def test_lists_of_scenes_are_told_apart_and_their_spread_is_told():
+    """As figures of several runs are published: one for each, their mean and its error."""
+    right = [*rendered_samples(asks_for("text", 2, SETTINGS, seed=1), soft=False)]
+    empty = torch.full((17, 96, 96, 3), 112 / 255)
+    wrong = [Sample("text", asked.scene, empty) for asked in asks_for("text", 2, SETTINGS, seed=2)]
+    (task,) = judge_all(right + wrong).tasks
+    assert [(of.seed, of.clips, of.shares["all"].value) for of in task.seeds] == [
+        (1, 2, 1.0), (2, 2, 0.0),
+    ]  # fmt: skip
+    over = task.over_seeds["all"]
+    assert (over.count, over.mean, over.least, over.most) == (2, 0.5, 0, 1)
+    assert over.error == pytest.approx(0.5)
+    assert task.shares["all"].value == 0.5
+    (one,) = judge_all(right).tasks
+    assert one.over_seeds == {}
+    assert "0 to 100 %, standard error 50.0" in "\n".join(task.lines())
+    assert "seeds" not in "\n".join(one.lines())
+
+
+def test_direction_is_the_motion_of_what_moves_in_one(report):
+    text, camera = report.tasks
+    moving = [clip.verdict for clip in report.clips["text"]
+              if clip.verdict.asked.motion in ("left", "right", "up", "down")]  # fmt: skip
+    assert text.shares["direction"].total == len(moving)
+    assert 0 < len(moving) < text.clips
+    assert "direction" not in camera.shares
+
+
 def test_files_of_a_report(report, tmp_path):
     files = write_meaning(tmp_path, report, {"made_by": "a test"})
     assert sorted(file.name for file in files) == [
@@ -324,6 +356,37 @@ def test_clips_of_a_batch_are_those_made_alone(pipeline):
     alone = model.generate(asks[1].prompt, settings=replace(settings, seed=settings.seed + 1))
     assert (at_once[1].frames - alone.frames[0]).abs().max() < 1e-4
     assert at_once[1].reconstruction is None
+
+
+def test_a_clip_does_not_depend_on_what_else_is_judged(pipeline):
+    model = pipeline(V5_1, Head.INPAINT)
+    settings = Settings(height=32, width=32, frames=5, steps=1, guidance_scale=1.0)
+    lists = [asks_for("text", 2, settings, seed=seed) for seed in (SEED, SEED + 1)]
+    among = [*asks_for("start", 1, settings, seed=SEED), *lists[0], *lists[1]]
+    (alone,) = make_samples(model, lists[1][1:], settings)
+    *_, beside = make_samples(model, among, settings)
+    assert beside.scene == alone.scene
+    assert (beside.frames - alone.frames).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize(("scheduler", "steps"), [("DDIM", 1), ("DDIM", 2), ("PNDM", 4)])
+@pytest.mark.parametrize("guidance", [1.0, 3.0])
+def test_evaluations_are_those_that_are_made(pipeline, scheduler, steps, guidance):
+    model = pipeline(V5, Head.T2V)
+    settings = Settings(height=32, width=32, frames=5, steps=steps, scheduler=scheduler)
+    sampling = Sampling(settings, {"text": guidance})
+    asks, made = asks_for("text", 1, settings, seed=SEED), []
+
+    def count(network, inputs):
+        if isinstance(network, EasyAnimateTransformer3DModel):
+            made.append(inputs[0].shape[0])
+
+    hook = register_module_forward_pre_hook(count)
+    try:
+        list(make_samples(model, asks, sampling))
+    finally:
+        hook.remove()
+    assert evaluations_per_clip(model, asks, sampling) == {"text": sum(made)}
 
 
 def test_an_untrained_checkpoint_meets_nothing(pipeline):
