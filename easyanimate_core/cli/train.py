@@ -28,8 +28,8 @@ def add_parser(commands: Any) -> None:
     parser = commands.add_parser(
         "train",
         help="train a denoiser, a LoRA or a VAE",
-        description="Train a denoiser (text to video, inpaint, control, camera), a LoRA of one, or "
-        "a VAE. configs/ has an example of each.",
+        description="Train a denoiser (text to video, inpaint, control, camera), a LoRA of one, on "
+        "clips or on rewards, or a VAE. configs/ has an example of each.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -43,6 +43,10 @@ def facts_of_config(wanted, records, *, ranks=1, lora=(), cuts=()):
     tokens = data.tokens_per_batch or max(data.tokens)
     if wanted.task == "vae":
         tokens = max(s.tokens for own in shapes for s in own) * data.clips_per_batch
+    if wanted.reward is not None:
+        size = Shape(wanted.reward.frames, wanted.reward.height, wanted.reward.width)
+        shapes = [[size]] * len(records)
+        tokens = data.tokens_per_batch or size.tokens
     order = Batches(records, shapes, tokens_per_batch=tokens, ranks=ranks, seed=wanted.seed)
     return Facts(wanted, records, order, ranks, {"denoiser": 12_000}, lora, cuts)
 

@@ -429,3 +429,24 @@ def test_synthetic_captions_are_prompts(folder, tmp_path):
     assert (len(found.records), len(found.held_out)) == (3, 2)
     assert not {r.identity for r in found.records} & {r.identity for r in found.held_out}
     assert plain.saturation(torch.zeros(1, 1, 3, 4, 4)) == 0
+
+
+@pytest.mark.slow
+def test_two_devices_learn_what_one_does(folder, tmp_path, prompts):
+    given = {"reward": DRAWN, "run__steps": 3, "run__gradient_checkpointing": True}
+    one = plain_settings(tmp_path / "one", folder, prompts, **given)
+    run_training(parse_config(one), report=lambda _: None)
+    two = plain_settings(tmp_path / "two", folder, prompts, **given)
+    two["data"]["tokens_per_batch"] = 8
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(two))
+    done = subprocess.run(
+        [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+         "-m", "easyanimate_core", "train", str(path)],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    found, known = losses(tmp_path / "two"), losses(tmp_path / "one")
+    assert list(found) == [1, 2, 3]
+    assert found == pytest.approx(known, rel=1e-4)

@@ -13,6 +13,9 @@ from torch import nn
 from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.media import write_png
 from easyanimate_core.scores import KINDS, Sources, build_scorer, plain, read_head
+from easyanimate_core.scores.clip import clip_of_tensors
+from easyanimate_core.scores.mps import Cross
+from easyanimate_core.scores.open_clip import in_transformers_names
 
 CPU, F32 = torch.device("cpu"), torch.float32
 WORDS = ["<|startoftext|>", "<|endoftext|>", "a", "b", "a</w>", "b</w>"]
@@ -429,3 +432,58 @@ def test_damaged_and_missing_files_are_refused(words, tmp_path):
             lost = Sources(tmp_path / "no", tmp_path / "no", tmp_path / "no")
             with pytest.raises(InputError, match=f"There is no .* of {name}"):
                 build_scorer(name, lost, CPU, F32)
+
+
+def shapes_of_vit_h():
+    """Names and shapes of HPS v2.1's state dict, which is open_clip's ViT-H/14."""
+    found = {
+        "logit_scale": (), "text_projection": (1024, 1024), "positional_embedding": (77, 1024),
+        "token_embedding.weight": (49408, 1024), "visual.class_embedding": (1280,),
+        "visual.positional_embedding": (257, 1280), "visual.proj": (1280, 1024),
+        "visual.conv1.weight": (1280, 3, 14, 14),
+    }  # fmt: skip
+    for name, width in (("ln_final", 1024), ("visual.ln_pre", 1280), ("visual.ln_post", 1280)):
+        found |= {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+    for part, layers, width in (("", 24, 1024), ("visual.", 32, 1280)):
+        for n in range(layers):
+            block = f"{part}transformer.resblocks.{n}."
+            for name, outputs, inputs in (
+                ("attn.in_proj_", 3 * width, width), ("attn.out_proj.", width, width),
+                ("mlp.c_fc.", 4 * width, width), ("mlp.c_proj.", width, 4 * width),
+            ):  # fmt: skip
+                found[f"{block}{name}weight"] = (outputs, inputs)
+                found[f"{block}{name}bias"] = (outputs,)
+            for name in ("ln_1", "ln_2"):
+                found |= {f"{block}{name}.weight": (width,), f"{block}{name}.bias": (width,)}
+    return found
+
+
+class RealWords:
+    """The sizes of CLIP's own tokenizer."""
+
+    bos_token_id, eos_token_id, pad_token_id = 49406, 49407, 49407
+
+    def __len__(self):
+        return 49408
+
+
+def test_the_real_shape_is_taken_from_the_file(tmp_path):
+    stored = {name: torch.empty(shape, device="meta") for name, shape in shapes_of_vit_h().items()}
+    tensors = in_transformers_names(stored)
+    model = clip_of_tensors(tensors, RealWords(), heads=16, file=tmp_path / "hps.pt")
+    assert sum(p.numel() for p in model.parameters()) == 986_109_441
+    vision, text = model.config.vision_config, model.config.text_config
+    assert (vision.image_size, vision.num_hidden_layers, vision.intermediate_size) == (
+        224,
+        32,
+        5120,
+    )
+    assert (text.num_hidden_layers, text.max_position_embeddings) == (24, 77)
+    model.vision_model.embeddings.position_ids = torch.arange(257, device="meta")[None]
+    found = model.vision_model(torch.empty(2, 3, 224, 224, device="meta"))
+    assert model.visual_projection(found.pooler_output).shape == (2, 1024)
+    found = Cross(1024, 64, 16, 4).to("meta")(
+        torch.empty(2, 257, 1024, device="meta"), torch.empty(2, 77, 1024, device="meta"),
+        torch.empty(2, 77, device="meta", dtype=torch.bool),
+    )  # fmt: skip
+    assert found.shape == (2, 257, 1024)
