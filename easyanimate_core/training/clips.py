@@ -135,17 +135,24 @@ def find_clips(
     measured = read(validation.manifest, data.root)
     measured = _fitting(config, measured, validation.manifest, dropped)[: validation.clips]
     measured = _readable(config, measured, validation.manifest, accelerator, tell)
+    _tell_known(records, measured, validation.manifest, report)
+    return Clips(records, measured, dropped.names)
+
+
+def _tell_known(
+    records: Sequence[Record], measured: Sequence[Record], manifest: Path, report: Report
+) -> None:
+    """Say if clips for validation are trained on, or others of their recordings."""
     if are_trained(records, measured):
         report(
-            f"Clips of {validation.manifest} are trained on too; what is measured on them is not "
+            f"Clips of {manifest} are trained on too; what is measured on them is not "
             "what a new clip would give."
         )
     elif are_near(records, measured):
         report(
-            f"Clips of {validation.manifest} are of recordings that are trained on; what is "
+            f"Clips of {manifest} are of recordings that are trained on; what is "
             "measured on them is better than what a new recording would give."
         )
-    return Clips(records, measured, dropped.names)
 
 
 def _fitting(

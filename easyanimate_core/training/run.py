@@ -274,7 +274,8 @@ def _check_output(config: TrainConfig, weights: str, confirm: Confirm | None) ->
     if done > config.run.steps:
         raise InputError(
             f"The run in {config.output} has done {done} steps and {terms().called('run.steps')} "
-            f"is {config.run.steps}: steps cannot be taken back. Set it to {done} or more, "
+            f"is {config.run.steps}: steps cannot be taken back. Set {terms().called('run.steps')} "
+            f"to {done} or more, "
             f"{terms().elsewhere}, or {terms().start_over(config.output)}."
         )
     return _Resumed(done, changes.said)

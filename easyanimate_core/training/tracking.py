@@ -66,6 +66,13 @@ class Log:
         self._num_written = len(self.rows)
         return ()
 
+    def has(self, step: int, prefix: str) -> bool:
+        """Whether there is a row of `step` with a metric whose name begins like this."""
+        return any(
+            row["step"] == step and any(name.startswith(prefix) for name in row)
+            for row in self.rows
+        )
+
     def draw(self) -> tuple[str, ...]:
         """Draw all curves as an image next to the log; returns notes for the user."""
         try:

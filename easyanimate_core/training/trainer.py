@@ -109,6 +109,8 @@ class Trainer:
         means = Means()
         workers, says = self._config.data.workers, self._accelerator.is_main_process
         with _ended_workers_told(workers), Interrupts(says=says) as interrupts:
+            if step and self._is_unmeasured(step, log):  # stopped between the state and its figure
+                self._validate(step, log)
             while step < run.steps:
                 means.add(self._step(batches, pace))
                 self._tell(self._strategy.lost.news(partial(gathered, self._accelerator)))
@@ -279,6 +281,14 @@ class Trainer:
                 raise content
             tokens = sum(draw.shape.tokens for draw in draws)
             yield Batch(position + number, rank, ranks, len(draws), tokens, content)
+
+    def _is_unmeasured(self, step: int, log: Log | None) -> bool:
+        """Whether a validation of this step is due and missing in the log; the same everywhere."""
+        every = self._config.run.validate_every
+        if not every or step % every:
+            return False
+        is_missing = log is None or not log.has(step, "validation_")
+        return bool(common(self._accelerator, [0] if is_missing else []))
 
     def _validate(self, step: int, log: Log | None) -> None:
         figures: dict[str, float] = {}

@@ -33,13 +33,14 @@ KSAMPLER = {
         ("heun", "simple"),
         ("dpmpp_sde", "normal"),
     ],
-    # The nearest to DDIM, Euler, Euler A, DPM++ and PNDM: sgm_uniform has V5's own timesteps.
+    # With simple, which has V5's own timesteps, these are DDIM, Euler and DPM++; Euler A has other
+    # noise there, and ipndm_v is the nearest to PNDM.
     V5: [
-        ("ddim", "sgm_uniform"),
-        ("euler", "sgm_uniform"),
-        ("euler_ancestral", "sgm_uniform"),
-        ("dpmpp_2m", "sgm_uniform"),
-        ("ipndm", "sgm_uniform"),
+        ("ddim", "simple"),
+        ("euler", "simple"),
+        ("euler_ancestral", "simple"),
+        ("dpmpp_2m", "simple"),
+        ("ipndm_v", "simple"),
     ],
 }
 

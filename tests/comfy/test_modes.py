@@ -7,6 +7,8 @@ from tests.comfy.findings import run_script
 #: Largest difference of latents. They have a standard deviation of about 2; what is measured is a
 #: hundredth of this or less.
 TOLERANCE = 1e-3
+#: The same of samplers that begin with a sigma of 4,500 where the signal is zero.
+ZERO_SNR_TOLERANCE = 0.02
 
 MODES = (
     "text",
@@ -33,6 +35,7 @@ MODES = (
     "V5 control",
     "V5 video",
 )
+V5_KSAMPLER = ("V5 Euler ksampler", "V5 DPM++ ksampler", "V5 DDIM ksampler")
 
 
 @pytest.fixture(scope="module")
@@ -50,5 +53,10 @@ def test_ksampler_euler_normal_is_flow(found, mode):
     assert found[mode] <= TOLERANCE
 
 
+@pytest.mark.parametrize("mode", V5_KSAMPLER)
+def test_ksampler_simple_has_the_schedulers_of_v5(found, mode):
+    assert found[mode] <= ZERO_SNR_TOLERANCE
+
+
 def test_every_difference_is_looked_at(found):
-    assert set(found) == {*MODES, "ksampler", "start end ksampler"}
+    assert set(found) == {*MODES, *V5_KSAMPLER, "ksampler", "start end ksampler"}

@@ -260,6 +260,7 @@ NOTE = """() => app.graph._nodes.flatMap((node) => {
 }).join()"""
 
 
+@pytest.mark.newest_frontend
 @pytest.mark.parametrize("drawn", ["canvas", "vue"])
 def test_a_sample_is_seen_on_the_node_and_cancel_says_what_is_left(
     comfy_server, browser_page, drawn, tmp_path

@@ -46,12 +46,13 @@ EVERY_SCHEDULER = [
     for name, kind in SCHEDULERS.items()
     if kind == version.prediction_type
 ]
-#: Memory options that change how every layer is computed.
+#: Memory options and dtypes that change how every layer is computed.
 OPTIONS = {
-    "qint8": Memory("qint8", text_quantization="qint8"),
-    "qint4": Memory("qint4"),
-    "block": Memory(offload="block"),
-    "sequential": Memory(offload="resident", sequential_guidance=True),
+    "qint8": (Memory("qint8", text_quantization="qint8"), "float32"),
+    "qint4": (Memory("qint4"), "float32"),
+    "block": (Memory(offload="block"), "float32"),
+    "sequential": (Memory(offload="resident", sequential_guidance=True), "float32"),
+    "bfloat16": (Memory(), "bfloat16"),
 }
 
 every_version = pytest.mark.parametrize("version", SMALL_VERSIONS)
@@ -154,10 +155,12 @@ def test_the_picture_moves_against_the_camera(pipeline):
 @every_version
 @pytest.mark.parametrize("option", OPTIONS)
 def test_memory_options_keep_the_meaning(version, option):
+    memory, dtype = OPTIONS[option]
     saving = Pipeline.load(
         small_checkpoint(Head.INPAINT, version),
         device="cpu",
-        memory=OPTIONS[option],
+        dtype=dtype,
+        memory=memory,
         embedding_cache=False,
     )
     found = verdicts(saving, "text", 4)

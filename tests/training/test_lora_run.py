@@ -120,7 +120,7 @@ def test_messages_name_what_a_job_has(job, tmp_path):
         train_lora(replace(job, steps=1), tmp_path)
     said = str(error.value)
     assert "has done 3 steps and steps is 1" in said
-    assert f"Set it to 3 or more, change the seed for a new run, or delete {folder} to" in said
+    assert f"Set steps to 3 or more, change the seed for a new run, or delete {folder} to" in said
     assert "--" not in said
 
     def fail(stage, done, _total):

@@ -14,6 +14,7 @@ from easyanimate_core.errors import CheckpointError, InputError
 from easyanimate_core.models.specs import Head
 from easyanimate_core.training.checkpoints import Checkpoints
 from easyanimate_core.training.run import run_training
+from easyanimate_core.training.tracking import read_log
 from tests.factories import V5_1
 from tests.training_runs import config, losses, settings, train
 
@@ -25,6 +26,7 @@ import os, signal, sys
 from pathlib import Path
 from easyanimate_core.training.config import read_config
 from easyanimate_core.training.run import run_training
+from easyanimate_core.training.tracking import read_log
 
 def progress(stage, done, total):
     if (stage, done) == ("train", 6):
@@ -97,6 +99,32 @@ def test_an_exception_from_the_progress_stops_the_run_and_it_goes_on(folder, tmp
     assert losses(tmp_path / "stopped") == losses(tmp_path / "whole")
     ours, whole = load_file(result), load_file(tmp_path / "whole" / "result" / "lora.safetensors")
     assert all(torch.equal(ours[name], whole[name]) for name in whole)
+
+
+def test_a_figure_that_a_stop_cut_off_is_made_up_for(folder, tmp_path):
+    lora = {"model__lora": {"rank": 2, "alpha": 2.0}}
+    measured = RUN | {"run__validate_every": 2, "validation__videos": 0}
+    train(tmp_path / "whole", folder, **measured, **lora)
+
+    def cancel(stage, done, _total):
+        if (stage, done) == ("train", 4):
+            raise KeyboardInterrupt
+
+    wanted = config(tmp_path / "stopped", folder, **measured, **lora)
+    with pytest.raises(KeyboardInterrupt):
+        run_training(wanted, progress=cancel, report=lambda _: None)
+    run_training(wanted, report=lambda _: None)
+    logs = [
+        {
+            (row["step"], name): value
+            for row in read_log(tmp_path / run / "log.jsonl")
+            for name, value in row.items()
+            if name.startswith("validation_")
+        }
+        for run in ("whole", "stopped")
+    ]
+    assert {step for step, _ in logs[0]} >= {2, 4, 6}
+    assert logs[0] == logs[1]
 
 
 def test_a_state_of_a_lora_has_the_lora_alone(folder, tmp_path):

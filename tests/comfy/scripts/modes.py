@@ -14,6 +14,8 @@ PROMPT, NEGATIVE, SEED = "a red fox runs", "blurred", 43
 SIZE = {"width": 96, "height": 64, "length": 9}
 SETTINGS = {"height": 64, "width": 96, "frames": 9, "seed": SEED, "negative_prompt": NEGATIVE}
 MOVES = ["Zoom In", "Pan Left"]
+#: ComfyUI's names of V5's schedulers.
+KSAMPLER = {"Euler": "euler", "DPM++": "dpmpp_2m", "DDIM": "ddim"}
 TRACKS = '[{"x": 10, "y": 10}, {"x": 80, "y": 40}]'
 
 
@@ -97,7 +99,13 @@ with torch.inference_mode():
     probe.found["video"] = gap(ours, theirs)
 
     for scheduler in ("Euler", "Euler A", "DPM++", "PNDM", "DDIM"):
-        compare(f"V5 {scheduler}", v5, core.TextToVideo(), steps=8, scheduler=scheduler)
+        loaded, texts, latent, ours = compare(
+            f"V5 {scheduler}", v5, core.TextToVideo(), steps=8, scheduler=scheduler
+        )
+        if scheduler in KSAMPLER:
+            theirs = ksampler(loaded.model, texts, latent, steps=8, sampler=KSAMPLER[scheduler],
+                              scheduler="simple")  # fmt: skip
+            probe.found[f"V5 {scheduler} ksampler"] = gap(theirs, ours)
     compare("V5 start", f"{v5}-InP", core.ImageToVideo(picture),
             (node, {"start_image": picture, "noise_seed": SEED}), steps=6)  # fmt: skip
     compare("V5 start DPM++", f"{v5}-InP", core.ImageToVideo(picture),
