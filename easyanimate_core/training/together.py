@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 from ..errors import ElsewhereError, InputError
+from ..models.specs import Version
 
 T = TypeVar("T")
 
@@ -45,6 +46,17 @@ def common(accelerator: Any, own: list[int]) -> list[int]:
     """The numbers that every process has."""
     counts = Counter(gathered(accelerator, own))
     return [number for number in own if counts[number] == accelerator.num_processes]
+
+
+def allow_unused(accelerator: Any, network: nn.Module) -> None:
+    """Let processes agree on a V5 denoiser, whose last block makes states that nothing reads.
+
+    Otherwise they would wait for the gradients of those weights, which never come.
+    """
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    if getattr(getattr(network, "config", None), "version", None) is Version.V5:
+        accelerator.ddp_handler = DistributedDataParallelKwargs(find_unused_parameters=True)
 
 
 def is_first_process() -> bool:

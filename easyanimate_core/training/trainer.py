@@ -34,7 +34,7 @@ from .state.origin import NOTHING, Origin
 from .state.run_state import RunState
 from .state.slots import trained, whole
 from .strategies.base import Batch, SamplingStrategy, Strategy, Weights
-from .together import common, gathered
+from .together import allow_unused, common, gathered
 from .tracking import Log, Means, Pace, Report, describe, print_line, tell_nobody
 from .watch import Watch
 
@@ -75,6 +75,7 @@ class Trainer:
         self._optimizers: dict[str, Any] = {}
         self._schedules: dict[str, Any] = {}
         for name, network in strategy.networks.items():
+            allow_unused(accelerator, network)
             optimizer = make_optimizer(
                 config.optimizer,
                 network,

@@ -432,7 +432,9 @@ def test_synthetic_captions_are_prompts(folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_devices_learn_what_one_does(folder, tmp_path, prompts):
+@pytest.mark.parametrize("version", [V5_1, V5])
+def test_two_devices_learn_what_one_does(checkpoint, tmp_path, prompts, version):
+    folder = checkpoint(version, Head.T2V)
     given = {"reward": DRAWN, "run__steps": 3, "run__gradient_checkpointing": True}
     one = plain_settings(tmp_path / "one", folder, prompts, **given)
     run_training(parse_config(one), report=lambda _: None)
