@@ -178,6 +178,19 @@ def test_copies_that_autocast_made_without_a_graph_are_not_learned_from(folder, 
     assert torch.cosine_similarity(*flat, dim=0) > 0.9
 
 
+def test_losses_are_weighted_distances_from_the_targets(folder, tmp_path, prompts):
+    rewards = {"saturation": {"weight": 2.0}, "sharpness": {"weight": 0.5, "target": 0.01}}
+    strategy, batch = ready(
+        wanted(tmp_path, folder, prompts, reward={"rewards": rewards, "tie": 3})
+    )
+    found = strategy.loss("denoiser", strategy.networks, batch)
+    saturation, sharpness = (found.parts[f"reward_{name}"] for name in rewards)
+    assert sharpness > 0.01  # both clips are above this target: the loss is what is above it
+    known = 2 * (1 - saturation) + 0.5 * (sharpness - 0.01) + 3 * found.parts["drift"]
+    assert found.parts["drift"] > 0
+    assert torch.allclose(found.total, known, rtol=1e-4)
+
+
 def test_the_steps_that_learn_are_drawn_by_seed_and_batch():
     def plans(**given):
         config = RewardConfig(rewards={"saturation": {}}, steps=8, frames=17, **given)
