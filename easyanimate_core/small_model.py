@@ -43,6 +43,8 @@ TEXT_PARTS = {
     Version.V5: ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2"),
 }
 _SHARED = ("vae", "scheduler")
+#: The VAE's weights, which serve both versions; their configs differ.
+VAE_WEIGHTS = Path("vae", "diffusion_pytorch_model.safetensors")
 
 
 def list_name(head: Head, version: Version = Version.V5_1) -> str:
@@ -143,6 +145,8 @@ def _made(target: Path, head: Head, version: Version) -> Path:
         with atomic_folder(target, spare=False) as partial:
             for part in (*TEXT_PARTS[version], *_SHARED):
                 _link(weights_folder(version) / part, partial / part)
+            if version is Version.V5:
+                _link_file(FOLDER / VAE_WEIGHTS, partial / VAE_WEIGHTS)
             _link(_transformer(head, version), partial / "transformer")
     except MediaError:  # another process may have been faster
         if not _is_whole(target):

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 
 from easyanimate_core.errors import CheckpointError, InputError
-from easyanimate_core.small_model import FOLDER, SUBFOLDERS, TEXT_PARTS, weights_folder
+from easyanimate_core.models.specs import Head
+from easyanimate_core.small_model import (
+    FOLDER,
+    SUBFOLDERS,
+    TEXT_PARTS,
+    small_checkpoint,
+    weights_folder,
+)
 from tests.factories import SMALL_VERSIONS, V5, V5_1, needs_small_model
 from tools.small_model.assemble import RUNS, assemble
 
@@ -39,7 +46,7 @@ def runs_of(tmp_path):
         folder, of = tmp_path / "runs", RUNS[version]
         for part in TEXT_PARTS[version]:
             shutil.copytree(weights_folder(version) / part, folder / of.text / part)
-        shutil.copytree(weights_folder(version) / "vae", folder / of.vae_folder)
+        shutil.copytree(small_checkpoint(Head.INPAINT, version) / "vae", folder / of.vae_folder)
         for head in of.heads:
             transformer = weights_folder(version) / f"transformer-{head.value}"
             shutil.copytree(transformer, folder / of.transformer_folder(head))

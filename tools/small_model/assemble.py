@@ -3,7 +3,7 @@
     python -m tools.small_model.assemble RUNS [--version v5]
 
 RUNS contains the folders written by configs/small/ and `tools.small_model.text`: for V5.1 text,
-vae_looks, inpaint_looks, control_on and camera, for V5 v5_text, v5_vae, v5_inpaint and v5_control.
+vae_looks, inpaint_looks, control_on and camera, for V5 v5_text, v5_inpaint and v5_control.
 Denoisers are stored in scaled fp8, their modulation in int8, the rest in bfloat16. Also makes
 RUNS/checkpoint-InP, -Control and -Control-Camera, or RUNS/checkpoint-V5-InP and -V5-Control, whole
 checkpoints for evaluation and further training.
@@ -26,7 +26,14 @@ from easyanimate_core.files import atomic_folder, remove, save_tensors
 from easyanimate_core.models.specs import Head, VAEConfig, Version
 from easyanimate_core.recipe_files import BuiltInModel
 from easyanimate_core.sampling import PUBLISHED_CONFIG
-from easyanimate_core.small_model import FOLDER, HEADS, SUBFOLDERS, TEXT_PARTS, small_checkpoint
+from easyanimate_core.small_model import (
+    FOLDER,
+    HEADS,
+    SUBFOLDERS,
+    TEXT_PARTS,
+    VAE_WEIGHTS,
+    small_checkpoint,
+)
 from easyanimate_core.tiny.tokenizers import write_json
 from easyanimate_core.weights.files import read_json, read_tensor_files
 from easyanimate_core.weights.files.component import WEIGHTS_FILE, write_vae
@@ -42,12 +49,8 @@ class Runs:
     """The runs of a version: those of the text encoders and of the VAE, and of every head."""
 
     text: str
-    vae: str
+    vae_folder: Path
     heads: dict[Head, str]
-
-    @property
-    def vae_folder(self) -> Path:
-        return Path(self.vae, "result", "vae")
 
     def transformer_folder(self, head: Head) -> Path:
         return Path(self.heads[head], "result", "transformer")
@@ -56,10 +59,14 @@ class Runs:
 RUNS = {
     Version.V5_1: Runs(
         "text",
-        "vae_looks",
+        Path("vae_looks", "result", "vae"),
         {Head.INPAINT: "inpaint_looks", Head.CONTROL: "control_on", Head.CAMERA: "camera"},
     ),
-    Version.V5: Runs("v5_text", "v5_vae", {Head.INPAINT: "v5_inpaint", Head.CONTROL: "v5_control"}),
+    Version.V5: Runs(
+        "v5_text",
+        Path("v5_text", "vae"),
+        {Head.INPAINT: "v5_inpaint", Head.CONTROL: "v5_control"},
+    ),
 }
 
 
@@ -96,9 +103,7 @@ def assemble(runs: Path, version: Version, folder: Path = FOLDER) -> None:
     with atomic_folder(folder / SUBFOLDERS[version], replace=True, spare=False) as scratch:
         for part in TEXT_PARTS[version]:
             shutil.copytree(runs / of.text / part, scratch / part)
-        vae = runs / of.vae_folder
-        weights = {k: v.to(torch.bfloat16) for k, v in read_tensor_files(vae).map().items()}
-        write_vae(scratch / "vae", VAEConfig.from_dict(read_json(vae / "config.json")), weights)
+        _write_vae(runs / of.vae_folder, scratch / "vae", shared=version is Version.V5)
         for head in of.heads:
             convert(
                 runs / of.transformer_folder(head),
@@ -118,6 +123,22 @@ def assemble(runs: Path, version: Version, folder: Path = FOLDER) -> None:
             link = runs / f"checkpoint-{BuiltInModel(head, version).folder_name}"
             remove(link)
             link.symlink_to(small_checkpoint(head, version))
+
+
+def _write_vae(run: Path, folder: Path, *, shared: bool) -> None:
+    """Write a VAE in bfloat16; only its config if its weights are `shared` with V5.1's."""
+    weights = {k: v.to(torch.bfloat16) for k, v in read_tensor_files(run).map().items()}
+    write_vae(folder, VAEConfig.from_dict(read_json(run / "config.json")), weights)
+    if not shared:
+        return
+    file = folder / WEIGHTS_FILE
+    if file.read_bytes() != (FOLDER / VAE_WEIGHTS).read_bytes():
+        raise InputError(
+            f"The weights in {run} are not those of {FOLDER / VAE_WEIGHTS}, which both versions "
+            "use. Write them again with tools.small_model.text_v5, and train the denoisers on "
+            "their latents."
+        )
+    file.unlink()
 
 
 def compact(transformer: Path) -> None:

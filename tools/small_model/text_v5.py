@@ -6,6 +6,8 @@ Both learn to predict tokens of the synthetic world's captions that are masked, 
 and to encode the meaning of the whole caption in every state: linear heads, discarded afterwards,
 classify the scene's parts. Denoisers use their last hidden states, as with the published model,
 whose text encoders read padding too; so do these.
+
+Also writes V5's VAE: the weights of V5.1's with V5's normalisation over the frames of a chunk.
 """
 
 from __future__ import annotations
@@ -15,17 +17,20 @@ import re
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from easyanimate_core.models.specs import VAEConfig
 from easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT
+from easyanimate_core.small_model import FOLDER
 from easyanimate_core.text.tokenize import load_bert_tokenizer, load_t5_tokenizer
 from easyanimate_core.tiny.tokenizers import write_bert_tokenizer, write_t5_tokenizer
-from easyanimate_core.weights.files.component import write_component
+from easyanimate_core.weights.files import read_json, read_tensor_files
+from easyanimate_core.weights.files.component import write_component, write_vae
 
 from .text import SEED, Corpus, make_corpus, said_loss
 
@@ -67,7 +72,15 @@ def main() -> int:
             if name != "encoder.embed_tokens.weight"  # tied to `shared.weight`
         }
         write_component(part.folder, "model.safetensors", part.config, weights)
+    _write_vae(arguments.out / "vae")
     return 0
+
+
+def _write_vae(folder: Path) -> None:
+    weights = read_tensor_files(FOLDER / "vae").read()
+    config = VAEConfig.from_dict(read_json(FOLDER / "vae" / "config.json"))
+    published = replace(config, spatial_group_norm=False, mini_batch_encoder=4)
+    write_vae(folder, published, weights)
 
 
 def _bert(out: Path, captions: Sequence[str]) -> Part:
