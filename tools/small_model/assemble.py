@@ -3,7 +3,7 @@
     python -m tools.small_model.assemble RUNS [--version v5]
 
 RUNS contains the folders written by configs/small/ and `tools.small_model.text`: for V5.1 text,
-vae_looks, inpaint_looks, control_on and camera, for V5 v5_text, v5_inpaint and v5_control.
+vae_looks, inpaint_looks, control_on and camera, for V5 v5_text, v5_inpaint and v5_control_on.
 Denoisers are stored in scaled fp8, their modulation in int8, the rest in bfloat16. Also makes
 RUNS/checkpoint-InP, -Control and -Control-Camera, or RUNS/checkpoint-V5-InP and -V5-Control, whole
 checkpoints for evaluation and further training.
@@ -65,7 +65,7 @@ RUNS = {
     Version.V5: Runs(
         "v5_text",
         Path("v5_text", "vae"),
-        {Head.INPAINT: "v5_inpaint", Head.CONTROL: "v5_control"},
+        {Head.INPAINT: "v5_inpaint", Head.CONTROL: "v5_control_on"},
     ),
 }
 
