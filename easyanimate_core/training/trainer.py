@@ -7,7 +7,7 @@ import signal
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -40,6 +40,8 @@ from .watch import Watch
 
 #: What costs a sample, not the run.
 _UNIMPORTANT = (MediaError, PrecisionError, torch.OutOfMemoryError)
+#: By then the system has told PyTorch that a process has ended.
+_REPORT_SECONDS = 2.0
 _DTYPES = {"no": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -403,6 +405,9 @@ def _ended_workers_told(workers: int) -> Iterator[None]:
     except (RuntimeError, OSError, EOFError) as error:
         if not workers or not _comes_from_dead_worker(error):
             raise
+        if not isinstance(error, RuntimeError):
+            with suppress(RuntimeError):  # PyTorch's own report, which would come at any later point
+                time.sleep(_REPORT_SECONDS)
         raise InputError(
             f"One of the {workers} processes that prefetch clips was killed, most often for lack "
             "of memory. Start again with fewer data.workers: the run resumes from its last state."
