@@ -406,7 +406,8 @@ def _ended_workers_told(workers: int) -> Iterator[None]:
         if not workers or not _comes_from_dead_worker(error):
             raise
         if not isinstance(error, RuntimeError):
-            with suppress(RuntimeError):  # PyTorch's own report, which would come at any later point
+            # PyTorch's own report, which would come at any later point.
+            with suppress(RuntimeError):
                 time.sleep(_REPORT_SECONDS)
         raise InputError(
             f"One of the {workers} processes that prefetch clips was killed, most often for lack "
