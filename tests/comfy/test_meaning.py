@@ -1,6 +1,7 @@
 """ComfyUI's samplers and the step cache make what the prompt asks of the small model.
 
-`EASYANIMATE_MEANING_CLIPS=20 pytest -s tests/comfy/test_meaning.py` measures with more clips.
+`EASYANIMATE_MEANING_CLIPS=20 pytest -s tests/comfy/test_meaning.py` measures with more clips, and
+EASYANIMATE_MEANING_STEPS=50 V5 with more steps.
 """
 
 import os
@@ -22,7 +23,7 @@ FRAMES, SIDE, _ = SIZE
 CLIPS = int(os.environ.get("EASYANIMATE_MEANING_CLIPS", "4"))
 #: So many of `CLIPS` may be wrong, for every way to sample.
 MOST_WRONG = CLIPS // 4
-STEPS = {V5_1: 16, V5: 20}
+STEPS = {V5_1: 16, V5: int(os.environ.get("EASYANIMATE_MEANING_STEPS", "20"))}
 KSAMPLER = {
     V5_1: [
         ("euler", "normal"),
