@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import shutil
+import subprocess
 import uuid
 from pathlib import Path
 
@@ -120,3 +121,16 @@ def files(tmp_path_factory):
     (root / "tracks.json").write_text(json.dumps(track))
     (root / "broken.mp4").write_bytes(b"not a video at all" * 100)
     return root
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 3 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    command = [str(mount), "-t", "tmpfs", "-o", "size=3000k", "tmpfs", str(disk)]
+    if not mount or subprocess.run(command, capture_output=True, check=False).returncode:
+        pytest.skip("a small disk can only be mounted by root")
+    yield disk
+    subprocess.run([str(umount), str(disk)], check=True)

@@ -1,7 +1,6 @@
 """Too little memory, and a disk that is full, for real: one line, and what was saved is kept."""
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -38,19 +37,6 @@ try:
 except InputError as error:
     print(error)
 """
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    command = [str(mount), "-t", "tmpfs", "-o", "size=3000k", "tmpfs", str(disk)]
-    if not mount or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk can only be mounted by root")
-    yield disk
-    subprocess.run([str(umount), str(disk)], check=True)
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,14 +157,10 @@ def _train(config: dict[str, Any], tokens: Any, corpus: Corpus, *, steps: int, b
     network: Any = Qwen2VLForConditionalGeneration(Qwen2VLConfig.from_dict(dict(config))).float()
     readers = nn.Linear(config["hidden_size"], sum(corpus.classes))
     parameters = [*network.parameters(), *readers.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    generator = torch.Generator().manual_seed(SEED)
     labels = tokens.ids.masked_fill(tokens.mask == 0, -100)
     positions = torch.arange(tokens.ids.shape[1]).expand(3, batch, -1)
-    began = time.perf_counter()
-    for step in range(1, steps + 1):
-        rows = torch.randint(len(labels), (batch,), generator=generator)
+
+    def losses(rows: Tensor, _: torch.Generator) -> dict[str, Tensor]:
         answer = network(
             input_ids=tokens.ids[rows],
             attention_mask=tokens.mask[rows],
@@ -175,16 +172,36 @@ def _train(config: dict[str, Any], tokens: Any, corpus: Corpus, *, steps: int, b
         mask = tokens.mask[rows]
         after = mask.cumsum(1) == mask.sum(1, keepdim=True)
         said = said_loss(read, after, corpus.said[rows], corpus.classes)
-        (answer.loss + said).backward()
+        return {"next token": answer.loss, "meaning": said}
+
+    learn(parameters, losses, len(labels), steps=steps, batch=batch)
+    return network
+
+
+def learn(
+    parameters: Sequence[nn.Parameter],
+    losses_of: Callable[[Tensor, torch.Generator], dict[str, Tensor]],
+    count: int,
+    *,
+    steps: int,
+    batch: int,
+) -> None:
+    """Minimise the sum of the losses of `batch` random rows of `count`, printing them by name."""
+    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
+    generator = torch.Generator().manual_seed(SEED)
+    began = time.perf_counter()
+    for step in range(1, steps + 1):
+        losses = losses_of(torch.randint(count, (batch,), generator=generator), generator)
+        torch.stack([*losses.values()]).sum().backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         schedule.step()
         if step % _LOG_EVERY == 0 or step == steps:
             seconds = time.perf_counter() - began
-            losses = f"next token {answer.loss.item():.4f}, meaning {said.item():.4f}"
-            print(f"step {step}/{steps}  {losses}  {seconds:.0f} s", flush=True)
-    return network
+            told = ", ".join(f"{name} {loss.item():.4f}" for name, loss in losses.items())
+            print(f"step {step}/{steps}  {told}  {seconds:.0f} s", flush=True)
 
 
 def said_loss(read: Tensor, where: Tensor, said: Tensor, classes: list[int]) -> Tensor:

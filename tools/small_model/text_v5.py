@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,14 +31,13 @@ from easyanimate_core.tiny.tokenizers import write_bert_tokenizer, write_t5_toke
 from easyanimate_core.weights.files import read_json, read_tensor_files
 from easyanimate_core.weights.files.component import write_component, write_vae
 
-from .text import SEED, Corpus, make_corpus, said_loss
+from .text import SEED, Corpus, learn, make_corpus, said_loss
 
 #: The longest captions have 33 and 17 tokens: Bert reads Chinese character by character.
 BERT_TOKENS, T5_TOKENS = 36, 24
 T5_VOCABULARY = 640
 _WIDTH, _LAYERS, _HEADS = 128, 3, 4
 _MASKED_SHARE = 0.2
-_LOG_EVERY = 200
 
 
 @dataclass(frozen=True)
@@ -147,12 +145,8 @@ def _train(part: Part, corpus: Corpus, *, steps: int, batch: int) -> None:
     readers = nn.Linear(_WIDTH, sum(corpus.classes))
     guesses = nn.Linear(_WIDTH, part.config["vocab_size"])
     parameters = [*network.parameters(), *readers.parameters(), *guesses.parameters()]
-    optimizer = torch.optim.AdamW(parameters, lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=steps)
-    generator = torch.Generator().manual_seed(SEED)
-    began = time.perf_counter()
-    for step in range(1, steps + 1):
-        rows = torch.randint(len(part.ids), (batch,), generator=generator)
+
+    def losses(rows: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
         ids, mask = part.ids[rows], part.mask[rows]
         # Half of the captions are whole, and only read for their meaning.
         drawn = torch.rand(ids.shape, generator=generator) < _MASKED_SHARE
@@ -163,15 +157,9 @@ def _train(part: Part, corpus: Corpus, *, steps: int, batch: int) -> None:
         everywhere = torch.ones_like(drawn[::2])
         said = said_loss(read, everywhere, corpus.said[rows[::2]], corpus.classes)
         guessed = nn.functional.cross_entropy(guesses(states[drawn]), ids[drawn])
-        (guessed + said).backward()
-        nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimizer.step()
-        optimizer.zero_grad()
-        schedule.step()
-        if step % _LOG_EVERY == 0 or step == steps:
-            losses = f"masked {guessed.item():.4f}, meaning {said.item():.4f}"
-            seconds = time.perf_counter() - began
-            print(f"step {step}/{steps}  {losses}  {seconds:.0f} s", flush=True)
+        return {"masked": guessed, "meaning": said}
+
+    learn(parameters, losses, len(part.ids), steps=steps, batch=batch)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -47,6 +48,11 @@ class Batch:
         Thus two devices use the same values as one device with twice the batch size.
         """
         return drawn[self.rank :: self.ranks]
+
+    def noise(self, size: Sequence[int], random: np.random.Generator) -> Tensor:
+        """Gaussian noise of `size` for each of this device's clips, on the CPU; see `own`."""
+        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        return self.own(torch.randn((self.clips * self.ranks, *size), generator=generator))
 
 
 @dataclass(frozen=True)

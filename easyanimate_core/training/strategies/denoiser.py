@@ -201,10 +201,8 @@ class DenoiserStrategy:
     def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
         content: _Content = batch.content
         random = generator_of(self._config.seed, batch.position, "noise")
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
+        noise = batch.noise(content.latents.shape[1:], random).to(content.latents)
         count = batch.clips * batch.ranks
-        noise = torch.randn((count, *content.latents.shape[1:]), generator=generator)
-        noise = batch.own(noise).to(content.latents)
         times = batch.own(draw_times(self._config.objective, count, random)).to(noise)
         return Losses(*self._error(networks[name], content, noise, times))
 

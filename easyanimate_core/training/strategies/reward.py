@@ -146,9 +146,7 @@ class RewardStrategy:
     def prepare(self, batch: Batch, device: torch.device) -> None:
         content: _Content = batch.content
         random = generator_of(self._config.seed, batch.position, "noise")
-        generator = torch.Generator().manual_seed(int(random.integers(2**62)))
-        shape = (batch.clips * batch.ranks, *self._latent_size)
-        content.noise = batch.own(torch.randn(shape, generator=generator)).to(device)
+        content.noise = batch.noise(self._latent_size, random).to(device)
         content.text = self._captions.states(content.prompts, device)
         plan = generator_of(self._config.seed, batch.position, "plan")
         content.plan = Plan.drawn(self._reward, plan)

@@ -170,12 +170,9 @@ class VAEStrategy:
         content.video = content.video.to(device)
         frames = (content.video.shape[2] - 1) // TEMPORAL_FACTOR + 1
         size = [side // 8 for side in content.video.shape[3:]]
-        generator = torch.Generator().manual_seed(
-            int(generator_of(self._config.seed, batch.position, "noise").integers(2**62))
-        )
+        random = generator_of(self._config.seed, batch.position, "noise")
         channels = self._vae.config.latent_channels
-        shape = (batch.clips * batch.ranks, channels, frames, *size)
-        content.noise = batch.own(torch.randn(shape, generator=generator)).to(device)
+        content.noise = batch.noise((channels, frames, *size), random).to(device)
 
     def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
         content: _Content = batch.content

@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -293,19 +292,6 @@ def test_too_little_room_is_said_before_the_first_byte(hub, tmp_path):
     assert "Nothing was downloaded" in str(e.value)
     assert files_of(tmp_path) == {}
     assert not hub.asked(".json")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A disk of 3 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount, umount = shutil.which("mount"), shutil.which("umount")
-    command = [str(mount), "-t", "tmpfs", "-o", "size=3000k", "tmpfs", str(disk)]
-    if not mount or subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("a small disk can only be mounted by root")
-    yield disk
-    subprocess.run([str(umount), str(disk)], check=True)
 
 
 def test_a_disk_that_gets_full_keeps_what_has_arrived(hub, small_disk):
