@@ -54,8 +54,7 @@ def denoiser_bytes(
         condition = None
         if config.condition_channels:
             condition = torch.empty(rows, config.condition_channels, *size, dtype=compute)
-        video_tokens = prod(size) // config.patch_size**2
-        rope = torch.empty(2, video_tokens, config.attention_head_dim // 2)
+        rope = network.rotary_table(latents)
     inputs = [latents, times, text, rope]
     inputs += [given for given in (text_t5, condition) if given is not None]
     step = peak_bytes(
@@ -65,7 +64,7 @@ def denoiser_bytes(
             text,
             text_t5=text_t5,
             condition=condition,
-            rope=(rope[0], rope[1]),
+            rope=rope,
             attention=_without_scores,
         ),
         [*network.parameters(), *inputs],
