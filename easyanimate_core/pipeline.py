@@ -23,7 +23,7 @@ from .memory.devices import card_of, device_notes, pick_device, pick_dtype
 from .memory.options import Memory, quantizations_on
 from .memory.plan import Job, Limits, Plan, choose, facts_of
 from .models.geometry import latent_shape
-from .models.precision import check_finite, wide
+from .models.precision import FiniteCheck, check_finite, wide
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
@@ -390,6 +390,7 @@ def sample_latents(
     negative, positive = (part.to(device, wide(dtype)) for part in text)
     channels = None if condition.channels is None else condition.channels.to(device, dtype)
     rope = transformer.rotary_table(noise)
+    finite = FiniteCheck("The denoiser's prediction", dtype)
 
     def predictor(states: TextStates) -> Denoiser:
         def predict(latents: Tensor, timestep: Tensor) -> Tensor:
@@ -402,7 +403,7 @@ def sample_latents(
                 condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
                 rope=rope,
             )
-            check_finite(velocity, "The denoiser's prediction", dtype)
+            finite.add(velocity)
             return velocity
 
         return predict
@@ -419,6 +420,7 @@ def sample_latents(
         generators=run.generators,
         progress=progress,
     )
+    finite.finish()
     return latents if known is None else latents.lerp(known.latents, known.share)
 
 

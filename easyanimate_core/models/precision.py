@@ -8,6 +8,7 @@ if they overflow, so that no value is clipped.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -47,6 +48,37 @@ def within_range(
     return run(*inputs)
 
 
+class FiniteCheck:
+    """`check_finite` for the predictions of a run, without waiting for a card in every step.
+
+    A card's answers are read once they have arrived: usually one step later, at the latest in
+    `finish`. Other devices answer at once.
+    """
+
+    def __init__(self, what: str, dtype: torch.dtype) -> None:
+        self._what, self._dtype = what, dtype
+        self._sent: deque[tuple[torch.cuda.Event, Tensor]] = deque()
+
+    def add(self, x: Tensor) -> None:
+        """Check `x`, and raise `PrecisionError` if it or an earlier one is not finite."""
+        if x.device.type != "cuda":
+            check_finite(x, self._what, self._dtype)
+            return
+        answer = _sum((x,)).to("cpu", non_blocking=True)  # to page-locked memory
+        arrived = torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(x.device))
+        self._sent.append((arrived, answer))
+        while self._sent and self._sent[0][0].query():
+            check_finite(self._sent.popleft()[1], self._what, self._dtype)
+
+    def finish(self) -> None:
+        """Wait for the remaining answers; raises as `add` does."""
+        while self._sent:
+            arrived, answer = self._sent.popleft()
+            arrived.synchronize()
+            check_finite(answer, self._what, self._dtype)
+
+
 def check_finite(x: Tensor, what: str, dtype: torch.dtype) -> None:
     """Raise `PrecisionError` unless all values of `x`, computed in `dtype`, are finite.
 
@@ -62,6 +94,11 @@ def check_finite(x: Tensor, what: str, dtype: torch.dtype) -> None:
 
 def _all_finite(tensors: tuple[Tensor, ...]) -> bool:
     """Checked by the sum, which takes no memory and synchronises with the device only once."""
+    total = _sum(tensors)
+    return not total.is_meta and bool(total.isfinite())
+
+
+def _sum(tensors: tuple[Tensor, ...]) -> Tensor:
     total = sum(x.sum(dtype=torch.float32) for x in tensors)
     assert isinstance(total, Tensor)
-    return not total.is_meta and bool(total.isfinite())
+    return total
