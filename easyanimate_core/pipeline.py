@@ -390,7 +390,7 @@ def sample_latents(
     negative, positive = (part.to(device, wide(dtype)) for part in text)
     channels = None if condition.channels is None else condition.channels.to(device, dtype)
     rope = transformer.rotary_table(noise)
-    finite = FiniteCheck("The denoiser's prediction", dtype)
+    finite = FiniteCheck("The denoiser's prediction")
 
     def predictor(states: TextStates) -> Denoiser:
         def predict(latents: Tensor, timestep: Tensor) -> Tensor:
@@ -403,7 +403,7 @@ def sample_latents(
                 condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
                 rope=rope,
             )
-            finite.add(velocity)
+            finite.add(velocity, dtype)
             return velocity
 
         return predict

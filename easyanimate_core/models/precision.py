@@ -55,28 +55,31 @@ class FiniteCheck:
     `finish`. Other devices answer at once.
     """
 
-    def __init__(self, what: str, dtype: torch.dtype) -> None:
-        self._what, self._dtype = what, dtype
-        self._sent: deque[tuple[torch.cuda.Event, Tensor]] = deque()
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._sent: deque[tuple[torch.cuda.Event, Tensor, torch.dtype]] = deque()
 
-    def add(self, x: Tensor) -> None:
-        """Check `x`, and raise `PrecisionError` if it or an earlier one is not finite."""
+    def add(self, x: Tensor, dtype: torch.dtype) -> None:
+        """Raise `PrecisionError` if `x`, computed in `dtype`, or an earlier one is not finite."""
         if x.device.type != "cuda":
-            check_finite(x, self._what, self._dtype)
+            check_finite(x, self._what, dtype)
             return
         answer = _sum((x,)).to("cpu", non_blocking=True)  # to page-locked memory
         arrived = torch.cuda.Event()
         arrived.record(torch.cuda.current_stream(x.device))
-        self._sent.append((arrived, answer))
+        self._sent.append((arrived, answer, dtype))
         while self._sent and self._sent[0][0].query():
-            check_finite(self._sent.popleft()[1], self._what, self._dtype)
+            self._read()
 
     def finish(self) -> None:
         """Wait for the remaining answers; raises as `add` does."""
         while self._sent:
-            arrived, answer = self._sent.popleft()
-            arrived.synchronize()
-            check_finite(answer, self._what, self._dtype)
+            self._read()
+
+    def _read(self) -> None:
+        arrived, answer, dtype = self._sent.popleft()
+        arrived.synchronize()
+        check_finite(answer, self._what, dtype)
 
 
 def check_finite(x: Tensor, what: str, dtype: torch.dtype) -> None:
