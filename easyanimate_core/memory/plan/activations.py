@@ -93,7 +93,8 @@ def decode_bytes(
 ) -> int:
     """Peak memory of decoding latents of `size` (frames, height, width), including the video.
 
-    `tile` is the side of the tiles in pixels; None decodes whole frames.
+    `tile` is the side of the tiles in pixels; None decodes whole frames. Chunks are the smallest:
+    on a card with more free memory, larger ones take it.
     """
     frames, *sides = size
     tiled = tile is not None and max(sides) * SPATIAL_FACTOR > tile
@@ -130,7 +131,9 @@ def _decode_peak(
 ) -> int:
     network = _vae(config, stored)
     latents = torch.empty(1, config.latent_channels, *size, dtype=compute, device="meta")
-    return peak_bytes(lambda: network.decode(latents), [*network.parameters(), latents])
+    return peak_bytes(
+        lambda: network.decode(latents, chunk_bytes=CHUNK_BYTES), [*network.parameters(), latents]
+    )
 
 
 @lru_cache(maxsize=64)
