@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files.commands import own_command
-from ..models.specs import TransformerConfig, VAEConfig
+from ..models.specs import Head, TransformerConfig, VAEConfig
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..small_model import NAMES
@@ -81,6 +81,12 @@ def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DMo
     if model.weights is not None:
         _fill(transformer, model.weights)
     return transformer
+
+
+def head_of(model: ModelConfig) -> Head:
+    """The head of the checkpoint's denoiser."""
+    folder = part_folder(model, "transformer")
+    return TransformerConfig.from_dict(read_json(folder / "config.json")).head
 
 
 def part_folder(model: ModelConfig, part: str) -> Path:
