@@ -14,6 +14,7 @@ from safetensors import safe_open
 
 from easyanimate_core.conditioning.condition import Condition
 from easyanimate_core.errors import InputError
+from easyanimate_core.media import resize_cover
 from easyanimate_core.models.specs import Head
 from easyanimate_core.pipeline import Pipeline, sample_latents
 from easyanimate_core.sampling import (
@@ -26,6 +27,7 @@ from easyanimate_core.sampling import (
 )
 from easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT, Settings
 from easyanimate_core.training.config import parse_config
+from easyanimate_core.training.data.records import Record, Sample
 from easyanimate_core.training.jumps import Trajectory, draw_jumps
 from easyanimate_core.training.lora import LoraBranch, without_lora
 from easyanimate_core.training.objective import objective_of
@@ -34,7 +36,7 @@ from easyanimate_core.training.strategies.base import Batch
 from easyanimate_core.training.strategies.denoiser import scheduler_config
 from easyanimate_core.weights.lora import Lora
 from tests.factories import V5, V5_1
-from tests.training_runs import clips, losses, settings, strategy_of
+from tests.training_runs import losses, settings, strategy_of
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -267,18 +269,28 @@ def test_copies_that_autocast_made_for_the_teacher_are_not_learned_from(folder, 
     assert torch.cosine_similarity(*flat, dim=0) > 0.9
 
 
+def pixels_record(frames):
+    pixels = torch.rand((frames, 32, 32, 3), generator=torch.Generator().manual_seed(frames))
+
+    def load(shape, start=0):
+        return Sample(resize_cover(pixels[start : start + shape.frames], *shape[1:]))
+
+    return Record(str(frames), (f"{frames} frames",), frames, 32, 32, load)
+
+
 def test_every_shape_learns(folder, tmp_path):
-    records = [*clips(count=2), *clips(count=2, frames=9), *clips(count=2, frames=1)]
-    given = {"data__tokens": [12], "data__frames": [1, 5, 9], "data__tokens_per_batch": 12}
+    records = [pixels_record(frames) for frames in (1, 5, 9)]
+    given = {"data__tokens": [4, 12], "data__frames": [1, 5, 9], "data__tokens_per_batch": 12}
     strategy, _ = ready(wanted(tmp_path, folder, **given), records=records)
-    lengths = set()
+    shapes = set()
     for position in range(8):
         draws = next(strategy.batches(0, 1, position))
         batch = Batch(position, 0, 1, len(draws), 0, strategy.read(draws))
         strategy.prepare(batch, CPU)
-        lengths.add(batch.content.latents.shape[2])
+        shapes.add(tuple(batch.content.latents.shape[2:]))
         assert strategy.loss("denoiser", strategy.networks, batch).total.isfinite()
-    assert lengths == {1, 2, 3}
+    assert {shape[0] for shape in shapes} == {1, 2, 3}
+    assert {shape[1] for shape in shapes} >= {2, 4}
 
 
 RESUMED = {"run__steps": 4, "run__save_every": 2}
