@@ -71,6 +71,9 @@ class LoraConfig(Section):
     layers: tuple[Literal["attention", "feed_forward"], ...] = Field(
         ("attention", "feed_forward"), min_length=1
     )
+    start: HomePath | None = Field(
+        None, description="A LoRA of the same rank and layers to go on from; default: a new one"
+    )
 
 
 class ModelConfig(Section):

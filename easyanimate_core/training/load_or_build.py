@@ -136,8 +136,8 @@ def weights_digest(config: TrainConfig) -> str:
         for folder in folders
         if folder is not None
     ]
-    single = config.vae_objective.lpips_weights
-    return digest_of_files(*chain(*files), *([single] if single and single.is_file() else []))
+    singles = [config.vae_objective.lpips_weights, model.lora.start if model.lora else None]
+    return digest_of_files(*chain(*files), *(file for file in singles if file and file.is_file()))
 
 
 def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:
