@@ -52,12 +52,17 @@ def list_name(head: Head, version: Version = Version.V5_1) -> str:
     return f"{BUILT_IN_NAME}: {BuiltInModel(head, version).name}"
 
 
+def few_steps_name(head: Head, version: Version = Version.V5_1) -> str:
+    """The name of a checkpoint's LoRA for few steps in lists."""
+    return f"{list_name(head, version)} four steps"
+
+
 #: Every checkpoint by its name in lists.
 NAMES = {list_name(*model): model for model in BUILT_IN_MODELS}
 
 
 #: Every LoRA for few steps without guidance by its name in lists.
-LORA_NAMES = {f"{name} four steps": model for name, model in NAMES.items()}
+LORA_NAMES = {few_steps_name(*model): model for model in BUILT_IN_MODELS}
 
 
 def fitted(settings: Settings) -> Settings:
@@ -154,7 +159,15 @@ def named_lora(name: str | Path) -> Path | None:
         raise CheckpointError(
             f"There is no built-in LoRA {text!r}; there are {', '.join(map(repr, LORA_NAMES))}."
         )
-    file = LORA_NAMES[text].few_steps
+    return few_steps_lora(*LORA_NAMES[text])
+
+
+def few_steps_lora(head: Head, version: Version = Version.V5_1) -> Path:
+    """The LoRA with which the small model needs few steps and no guidance.
+
+    Raises `CheckpointError` if it is not in this copy of the package.
+    """
+    file = BuiltInModel(head, version).few_steps
     if not file.is_file():
         raise CheckpointError(
             f"{file} is missing: this copy of the package does not include the small model's "

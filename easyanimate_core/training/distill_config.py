@@ -29,6 +29,13 @@ class DistillConfig(Section):
         description="Into how many equal steps the student's way is cut, one number drawn for each "
         "clip; a number can be listed several times",
     )
+    own: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description="Share of clips whose steps begin where the student itself gets to from noise; "
+        "the others begin at a noised clip",
+    )
     teacher_steps: int = Field(
         5, ge=1, description="Steps of the teacher for each of the student's"
     )

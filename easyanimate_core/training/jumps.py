@@ -85,13 +85,18 @@ class Trajectory:
         return latents
 
 
-def draw_jumps(jumps: Sequence[int], count: int, random: np.random.Generator) -> Tensor:
-    """Start and end of `count` jumps, float32 [count, 2].
+def draw_jumps(jumps: Sequence[int], own: float, count: int, random: np.random.Generator) -> Tensor:
+    """Start, end and "own" of `count` jumps, float32 [count, 3].
 
-    Each has the length of one of N steps, N drawn from `jumps`. One of N begins at noise, as every
-    run does, the others anywhere from there to the last step, stratified.
+    Each has the length of one of N steps, N drawn from `jumps`. A share of `own` begins after a
+    whole number of steps, which the student has taken itself; for them the third number is 1. Of
+    the others, one of N begins at noise, as every run does, the rest anywhere from there to the
+    last step, stratified.
     """
-    lengths = 1 / random.choice(np.asarray(jumps), count)
+    counts = random.choice(np.asarray(jumps), count)
     places = (random.permutation(count) + random.random(count)) / count
-    starts = 1 - np.where(random.random(count) < lengths, 0, (1 - lengths) * places)
-    return torch.from_numpy(np.stack([starts, starts - lengths], axis=1)).float().clamp(min=0)
+    far = np.where(random.random(count) < 1 / counts, 0, (1 - 1 / counts) * places)
+    is_own = random.random(count) < own
+    far = np.where(is_own, np.floor(places * counts) / counts, far)
+    drawn = np.stack([1 - far, 1 - far - 1 / counts, is_own], axis=1)
+    return torch.from_numpy(drawn).float().clamp(min=0)

@@ -81,7 +81,7 @@ def ready(config, position=0, *, begun=True, records=None):
 
 
 def asked(strategy, batch, times):
-    """The question about jumps of these times, [clips, 2]."""
+    """The question about jumps of these times, [clips, 3]."""
     noise = torch.randn(batch.content.latents.shape, generator=torch.Generator().manual_seed(5))
     network = strategy.networks["denoiser"]
     return strategy._ask(network, batch.content, noise, times), noise
@@ -120,7 +120,7 @@ def sampled(strategy, batch, noise, scales):
 def test_the_teacher_walks_as_the_sampling_loop_does(checkpoint, tmp_path, version, head):
     """From noise to the end, the jump's velocity leads to what the loop makes in many steps."""
     strategy, batch = ready(wanted(tmp_path, checkpoint(version, head)))
-    times = torch.tensor([[1.0, 0.0]]).expand(batch.clips, 2)
+    times = torch.tensor([[1.0, 0.0, 0.0]]).expand(batch.clips, 3)
     question, noise = asked(strategy, batch, times)
     assert torch.allclose(question.noisy, noise, atol=1e-6)  # zero terminal SNR included
     known = sampled(strategy, batch, noise, [GUIDANCE] * batch.clips)
@@ -149,7 +149,7 @@ def test_each_kind_of_mask_can_have_its_guidance(folder, tmp_path):
     for channels, scale in zip(batch.content.channels, scales, strict=True):
         if scale == 1.0:  # first and last frame are known: the first is so as a whole
             assert channels[0, 0].min() == channels[0, 0].max() > 0
-    times = torch.tensor([[1.0, 0.0]]).expand(12, 2)
+    times = torch.tensor([[1.0, 0.0, 0.0]]).expand(12, 3)
     question, noise = asked(strategy, batch, times)
     known = sampled(strategy, batch, noise, scales)
     places = strategy._trajectory.at(times[:, 0]), strategy._trajectory.at(times[:, 1])
@@ -189,7 +189,7 @@ def test_v5s_times_are_those_of_its_scheduler():
 
 
 def test_jumps_are_drawn_along_the_whole_way():
-    drawn = draw_jumps([2, 4], 4000, np.random.default_rng(0))
+    drawn = draw_jumps([2, 4], 0.0, 4000, np.random.default_rng(0))
     lengths = drawn[:, 0] - drawn[:, 1]
     assert set(lengths.mul(4).round().tolist()) == {1.0, 2.0}
     assert lengths.mul(4).allclose(lengths.mul(4).round(), atol=1e-5)
@@ -199,7 +199,45 @@ def test_jumps_are_drawn_along_the_whole_way():
     places = quarters[quarters < 1]
     assert places.min() == pytest.approx(0.25, abs=0.01)
     assert float(places.mean()) == pytest.approx(0.625, abs=0.02)
-    assert torch.equal(drawn, draw_jumps([2, 4], 4000, np.random.default_rng(0)))
+    assert torch.equal(drawn, draw_jumps([2, 4], 0.0, 4000, np.random.default_rng(0)))
+
+
+def test_some_jumps_begin_where_the_student_gets_to():
+    drawn = draw_jumps([4], 0.5, 2000, np.random.default_rng(0))
+    own = drawn[:, 2] == 1
+    assert float(own.float().mean()) == pytest.approx(0.5, abs=0.04)
+    starts = drawn[own, 0]
+    assert starts.unique().tolist() == [0.25, 0.5, 0.75, 1.0]
+    assert all(float((starts == start).float().mean()) > 0.2 for start in (0.25, 1.0))
+    assert (drawn[own, 0] - drawn[own, 1]).allclose(torch.tensor(0.25))
+    assert len(drawn[~own, 0].unique()) > 500
+
+
+@pytest.mark.parametrize(("version", "head"), [HEADS[1], HEADS[4]])
+def test_its_way_is_its_own_sampling(checkpoint, tmp_path, version, head):
+    """With the LoRA, without guidance, and only as far as each clip's start."""
+    config = wanted(tmp_path, checkpoint(version, head), distill={"jumps": [STEPS], "own": 1.0})
+    strategy, batch = ready(config)
+    starts = torch.tensor([1.0, 0.25])[: batch.clips]
+    times = torch.stack([starts, starts - 0.25, torch.ones(batch.clips)], 1)
+    question, noise = asked(strategy, batch, times)
+    network, trajectory = strategy.networks["denoiser"], strategy._trajectory
+    content, latents = batch.content, noise[1:]
+    with torch.no_grad():
+        for time in (1.0, 0.75, 0.5):
+            now, then = (trajectory.at(torch.tensor([at])) for at in (time, time - 0.25))
+            text = content.text.rows(slice(1, 2))
+            velocity = network(
+                latents,
+                now.timesteps,
+                text.text,
+                text_t5=text.text_t5,
+                condition=content.channels[1:],
+            )
+            latents = trajectory.step(latents, velocity, now, then)
+    assert torch.allclose(question.noisy[0], noise[0], atol=1e-6)
+    assert torch.allclose(question.noisy[1:], latents, rtol=1e-3, atol=1e-4)
+    assert not question.noisy.requires_grad
 
 
 @pytest.mark.parametrize("lora", [LORA, None])
@@ -240,7 +278,7 @@ def test_the_teacher_stays_what_the_model_was(folder, tmp_path, lora):
         if lora is None and begun:
             for parameter in network.parameters():
                 parameter.data.mul_(1.1)
-        times = torch.tensor([[1.0, 0.0]]).expand(batch.clips, 2)
+        times = torch.tensor([[1.0, 0.0, 0.0]]).expand(batch.clips, 3)
         question, _ = asked(strategy, batch, times)
         targets.append(question.target)
         content = batch.content

@@ -35,7 +35,7 @@ Seeds = Callable[[Draw, str], tuple[int | str, ...]]
 
 
 class DistillStrategy(DenoiserStrategy):
-    """Trains a student for the task of its head; `times` are starts and ends of jumps, [B, 2]."""
+    """Trains a student for the task of its head; `times` are those of `draw_jumps`, [B, 3]."""
 
     def __init__(
         self, config: TrainConfig, records: Sequence[Record], held_out: Sequence[Record]
@@ -53,22 +53,47 @@ class DistillStrategy(DenoiserStrategy):
         self._captions.encode_ahead([self._distill.negative_prompt], device, progress)
 
     def _draw_times(self, count: int, random: np.random.Generator) -> Tensor:
-        return draw_jumps(self._distill.jumps, count, random)
+        return draw_jumps(self._distill.jumps, self._distill.own, count, random)
 
     def _held_out_times(self, part: int) -> Tensor:
         start = 1 - part / VALIDATION_TIMES
         end = max(0.0, start - 1 / max(self._distill.jumps))
-        return torch.tensor([[start, end]])
+        return torch.tensor([[start, end, 0.0]])
 
     def _ask(
         self, network: nn.Module, content: Content, noise: Tensor, times_B: Tensor
     ) -> Question:
-        starts, ends = times_B.unbind(1)
+        starts, ends, is_own = times_B.unbind(1)
         now, then = self._trajectory.at(starts), self._trajectory.at(ends)
         noisy = now.levels.noised(content.latents, noise)
+        if self._distill.own > 0:
+            own = self._own_way(network, content, noise, (starts, ends))
+            noisy = torch.where(is_own.view(-1, 1, 1, 1, 1) > 0, own, noisy)
         reached = self._walked(network, content, noisy, (starts, ends))
         target = self._trajectory.velocity(noisy, reached, now, then)
         return Question(noisy, now.timesteps, target)
+
+    @torch.no_grad()
+    def _own_way(
+        self, network: nn.Module, content: Content, noise: Tensor, times: tuple[Tensor, Tensor]
+    ) -> Tensor:
+        """Where the student gets from noise to the start of each jump, in steps of its length.
+
+        Every clip takes as many evaluations, so that processes that share the network stay
+        together; those that have arrived stay where they are.
+        """
+        assert content.text is not None
+        starts, ends = times
+        time = torch.ones_like(starts)
+        latents, now = noise, self._trajectory.at(time)
+        for _ in range(max(self._distill.jumps) - 1):
+            velocity = self._velocity(
+                network, latents, now.timesteps, (content.text, content.channels)
+            )
+            time = torch.maximum(time - (starts - ends), starts)
+            then = self._trajectory.at(time)
+            latents, now = self._trajectory.step(latents, velocity, now, then), then
+        return latents
 
     @torch.no_grad()
     def _walked(
