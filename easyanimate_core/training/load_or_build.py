@@ -62,17 +62,20 @@ def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> Autoenco
     )
 
 
-def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DModel:
-    """The denoiser to train, in float32; below a LoRA, frozen weights have the run's precision."""
+def load_or_build_transformer(
+    config: TrainConfig, *, frozen: bool = False
+) -> EasyAnimateTransformer3DModel:
+    """The denoiser to train, in float32; `frozen`, as below a LoRA, in the run's precision."""
     model = config.model
-    frozen_in_bf16 = model.lora is not None and config.run.precision == "bf16"
+    is_frozen = frozen or model.lora is not None
+    frozen_in_bf16 = is_frozen and config.run.precision == "bf16"
     if model.network is None:
         folder = part_folder(model, "transformer")
         sizes = TransformerConfig.from_dict(read_json(folder / "config.json"))
         dtype = torch.bfloat16 if frozen_in_bf16 else torch.float32
         return load_network(
             lambda: EasyAnimateTransformer3DModel(sizes),
-            _Weights(folder, dtype, mapped=model.lora is not None),
+            _Weights(folder, dtype, mapped=is_frozen),
             what="denoiser",
             dtype=dtype,
         )

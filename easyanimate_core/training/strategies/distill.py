@@ -46,7 +46,8 @@ class DistillStrategy(DenoiserStrategy):
         self._trajectory = Trajectory.of(self._sizes.version, self._objective.prediction)
         self._teacher: nn.Module | None = None
         if config.model.lora is None:
-            self._teacher = load_or_build_transformer(config).requires_grad_(requires_grad=False)
+            teacher = load_or_build_transformer(config, frozen=True)
+            self._teacher = teacher.requires_grad_(requires_grad=False)
 
     def encode_ahead(self, device: torch.device, share: slice, progress: Progress) -> None:
         super().encode_ahead(device, share, progress)
@@ -121,6 +122,8 @@ class DistillStrategy(DenoiserStrategy):
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
         super().prepare(batch, device)
+        if self._teacher is not None:
+            self._teacher.to(device)
         content: Content = batch.content
         content.scales = self._scales(content, lambda draw, name: (draw.index, name))
 
