@@ -53,6 +53,9 @@ class Prediction(Protocol):
     def clean(self, latents: Tensor, velocity: Tensor, levels: Levels) -> Tensor:
         """The clean latents implied by a velocity."""
 
+    def noise(self, latents: Tensor, velocity: Tensor, levels: Levels) -> Tensor:
+        """The noise implied by a velocity."""
+
     def velocity(self, latents: Tensor, clean: Tensor, levels: Levels) -> Tensor:
         """The velocity that implies these clean latents; the inverse of `clean`."""
 
@@ -77,6 +80,9 @@ class FlowPrediction:
 
     def clean(self, latents: Tensor, velocity: Tensor, levels: Levels) -> Tensor:
         return latents - levels.spread * velocity
+
+    def noise(self, latents: Tensor, velocity: Tensor, levels: Levels) -> Tensor:
+        return latents + levels.signal * velocity
 
     def velocity(self, latents: Tensor, clean: Tensor, levels: Levels) -> Tensor:
         return (latents - clean) / levels.spread
@@ -120,7 +126,6 @@ class VPrediction:
         return levels.signal * latents - levels.spread * velocity
 
     def noise(self, latents: Tensor, velocity: Tensor, levels: Levels) -> Tensor:
-        """The noise implied by a velocity."""
         return levels.signal * velocity + levels.spread * latents
 
     def velocity(self, latents: Tensor, clean: Tensor, levels: Levels) -> Tensor:
