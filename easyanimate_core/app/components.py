@@ -14,6 +14,7 @@ from ..preprocess import KINDS
 from ..sampling import SCHEDULERS
 from ..settings import Settings
 from ..small_model import EXAMPLE_PROMPT
+from ..speeds import LARGEST_SHARE
 from ..tasks import TASKS
 from .checkpoints import Checkpoints
 from .request import AS_IT_IS, fields_of, names_of, sources

@@ -91,6 +91,11 @@ class StepCache:
     def __init__(self) -> None:
         self._last: list[tuple[float, Tensor]] = []
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was evaluated yet."""
+        return not self._last
+
     def keep(self, time: float, clean: Tensor) -> None:
         """Record what an evaluation at `time` implies.
 
