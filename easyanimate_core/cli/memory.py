@@ -22,6 +22,9 @@ def add_memory(group: Any) -> None:
     group.add_argument("--offload", choices=OFFLOADS,
                        help="resident: networks stay on the device; module: each is on it for its "
                        "stage; block: block by block; default: module")  # fmt: skip
+    group.add_argument("--resident-blocks", type=int, metavar="N",
+                       help="with --offload block: how many of the denoiser's blocks stay on the "
+                       "device; default: 0")  # fmt: skip
     group.add_argument("--sequential-guidance", action="store_true", default=None,
                        help="one prompt after the other; halves activations")  # fmt: skip
 
