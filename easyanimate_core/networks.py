@@ -10,7 +10,8 @@ import torch
 from .errors import CheckpointError, InputError
 from .files.commands import own_command
 from .memory.devices import card_of, pick_device, text_dtype
-from .memory.offload import lockable_memory, placed
+from .memory.locked import lockable_memory
+from .memory.offload import placed
 from .memory.options import Memory, quantizations_on
 from .models.precision import wide
 from .models.specs import Version

@@ -17,6 +17,8 @@ QUANTIZATIONS = ("none", "qfloat8", "qint8", "qint4")
 #: each is on the device during its stage. block: the blocks of denoiser and text encoder are
 #: streamed one by one, at most two at a time beside those that stay; the VAE as with module.
 OFFLOADS = ("resident", "module", "block")
+#: What a plan chooses among the ways that fit: the quickest whose result is exact, or of all.
+PREFERENCES = ("exact", "speed")
 
 
 @dataclass(frozen=True)

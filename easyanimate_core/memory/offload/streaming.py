@@ -6,7 +6,7 @@ while the current one computes.
 
 Only transfers from page-locked memory overlap with the computation, so a block's tensors are packed
 into a page-locked buffer first. That takes longer than a block computes, so a thread does it, and
-for as many blocks as memory may be locked (`lockable_memory`) only once. The others are packed anew
+for as many blocks as memory may be locked (`memory.locked`) only once. The others are packed anew
 for every call, into one buffer per slot, and their weights stay memory-mapped.
 """
 
@@ -18,16 +18,14 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-import psutil
 import torch
 from torch import Tensor, nn
 
+from ..locked import locked_bytes
 from .weights import Weight, parts_of, rebuilt, weights_of
 
 #: Bytes; every tensor is aligned so that kernels for aligned memory can be used.
 _ALIGNMENT = 256
-#: Main memory that page-locked blocks leave to everything else.
-_LEFT_BYTES = 4 * 10**9
 
 
 @contextmanager
@@ -150,22 +148,8 @@ class _LockedBlocks:
         self._blocks.clear()
 
 
-def lockable_memory() -> int:
-    """How much main memory packed blocks may lock now: what is free, and at most half of it all.
-
-    Windows locks half of its memory at most, and what is locked cannot be swapped out.
-    """
-    memory = psutil.virtual_memory()
-    return max(0, min(memory.available - _LEFT_BYTES, memory.total // 2))
-
-
 def _locked(num_bytes: int) -> Tensor:
     return torch.empty(num_bytes, dtype=torch.uint8, pin_memory=True)
-
-
-def locked_bytes(num_bytes: int) -> int:
-    """What a page-locked buffer takes: PyTorch's allocator rounds up to a power of two."""
-    return 1 << max(num_bytes - 1, 0).bit_length()
 
 
 class _CudaSlot(_Slot):

@@ -12,9 +12,9 @@ import torch
 from torch import nn
 
 from easyanimate_core.errors import InputError
+from easyanimate_core.memory.locked import lockable_within, locked_bytes
 from easyanimate_core.memory.offload import (
     blocks_of,
-    locked_bytes,
     parts_of,
     placed,
     rebuilt,
@@ -261,6 +261,13 @@ def test_an_error_in_the_thread_ends_the_run(stack, monkeypatch):
 
 def test_locked_memory_is_what_pytorchs_allocator_takes():
     assert [locked_bytes(n) for n in (1, 4096, 4097, 490_000_000)] == [1, 4096, 8192, 2**29]
+
+
+def test_half_of_the_memory_may_be_locked_and_some_is_left():
+    gb = 10**9
+    assert lockable_within(60 * gb, 64 * gb) == 32 * gb
+    assert lockable_within(20 * gb, 64 * gb) == 16 * gb
+    assert lockable_within(3 * gb, 64 * gb) == 0
 
 
 def test_resident_blocks_are_for_streaming():
