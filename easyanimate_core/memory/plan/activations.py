@@ -83,8 +83,7 @@ def denoiser_call(
         condition = None
         if config.condition_channels:
             condition = torch.empty(rows, config.condition_channels, *size, dtype=compute)
-        video_tokens = prod(size) // config.patch_size**2
-        rope = torch.empty(2, video_tokens, config.attention_head_dim // 2)
+        rope = network.rotary_table(latents)
     inputs = [latents, times, text, rope]
     inputs += [given for given in (text_t5, condition) if given is not None]
 
@@ -95,7 +94,7 @@ def denoiser_call(
             text,
             text_t5=text_t5,
             condition=condition,
-            rope=(rope[0], rope[1]),
+            rope=rope,
             attention=attention or _without_scores,
         )
 

@@ -18,6 +18,7 @@ from easyanimate_core.weights.loading import load_transformer
 from easyanimate_core.weights.stored import (
     QuantizedLinear,
     dequantized,
+    linear,
     may_be_quantized,
     plain_tensors,
     quantize,
@@ -155,6 +156,23 @@ def test_four_bits_are_unpacked_as_quanto_unpacks_them(outputs, inputs):
         rebuilt(weight, iter(parts_of(weight))),
     ):
         assert torch.equal(copy.dequantize(), expected)  # what quanto falls back to
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [*KINDS, "qfloat8_e5m2"])
+def test_dequantizing_rounds_once(kind, dtype):
+    """On a CPU (in parts) and on a card (at once) the bits are those of float32, rounded."""
+    values, scale, *shift = plain_tensors(quantize(matrix(300, 512) * 0.03, kind))
+    if shift:
+        values = torch.cat([values & 15, values >> 4])
+        expected = (values.float() * scale - shift[0]).to(dtype)
+        found = linear._shifted_at_once(values, scale, shift[0], dtype)
+    else:
+        expected = (values.float() * scale).to(dtype)
+        found = linear._scaled_at_once(values, scale, dtype)
+    assert torch.equal(found, expected)
+    whole = dequantized(quantize(matrix(300, 512) * 0.03, kind), dtype)
+    assert torch.equal(whole, expected.reshape(whole.shape))
 
 
 @pytest.mark.parametrize("kind", KINDS)
