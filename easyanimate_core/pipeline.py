@@ -21,6 +21,7 @@ from .errors import InputError
 from .memory.devices import card_of, device_notes, pick_device, pick_dtype
 from .memory.options import Memory, quantizations_on
 from .memory.plan import Job, Limits, Plan, choose, facts_of
+from .memory.speeds import speeds_of
 from .models.geometry import latent_shape
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import TiledEncoder, Tiles
@@ -212,13 +213,14 @@ class Pipeline:
         *,
         limits: Limits,
         writes: bool = False,
+        prefer: str = "exact",
     ) -> Plan:
         """How a run would best be kept in memory; nothing is loaded but the sources.
 
         Use them with `Pipeline.load(..., memory=plan.memory)` and
-        `replace(settings, tile=plan.tile)`. `writes`: whether `enhance_prompts` runs first. Raises
-        `InputError` as `generate` does; `plan.fits`
-        tells whether the run fits.
+        `replace(settings, tile=plan.tile)`. `writes`: whether `enhance_prompts` runs first.
+        `prefer`: "exact", or "speed" also where the result changes slightly. Raises `InputError` as
+        `generate` does; `plan.fits` tells whether the run fits. A card is measured once.
         """
         settings = settings or Settings()
         asked = self._inputs(task or TextToVideo(), settings)
@@ -233,7 +235,15 @@ class Pipeline:
             writes=writes,
         )
         kinds = quantizations_on(card_of(self.device))
-        return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
+        return choose(
+            facts_of(self.info),
+            job,
+            limits,
+            compute=self.dtype,
+            kinds=kinds,
+            speeds=speeds_of(self.device),
+            prefer=prefer,
+        )
 
     def _inputs(self, task: Task, settings: Settings) -> _Inputs:
         """Run all checks and read all files, before any weight is loaded."""
