@@ -12,7 +12,8 @@ from .quantized import (
     use_quantized_layers,
 )
 from .reader import StoredWeights, stored_format
-from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored, to_storage
+from .rounding import to_storage
+from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored
 
 __all__ = [
     "STORAGE_FORMATS",
