@@ -23,7 +23,7 @@ from .memory.devices import card_of, device_notes, pick_device, pick_dtype
 from .memory.options import Memory, quantizations_on
 from .memory.plan import Job, Limits, Plan, choose, facts_of
 from .models.geometry import latent_shape
-from .models.precision import check_finite, wide
+from .models.precision import FiniteCheck, check_finite, wide
 from .models.transformer import EasyAnimateTransformer3DModel
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
@@ -32,12 +32,16 @@ from .progress import Progress, silent
 from .recipe import Recipe
 from .sampling import (
     Denoiser,
+    Guidance,
     SamplingRun,
+    Step,
     denoise,
     draw_noise,
     guided_denoiser,
     keeping_known,
     make_schedule,
+    note_of,
+    saving_denoiser,
     sequential_denoiser,
 )
 from .settings import DEFAULT_NEGATIVE_PROMPT, Settings
@@ -198,7 +202,7 @@ class Pipeline:
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
-        notes = inputs.sources.notes + text.notes + lora_set.reports
+        notes = inputs.sources.notes + text.notes + lora_set.reports + _saved(run)
         return Generation(frames, latents, settings.fps, recipe, notes)
 
     @torch.inference_mode()
@@ -265,7 +269,13 @@ class Pipeline:
             strength=inputs.sources.strength,
             device=self.device,
         )
-        return SamplingRun(schedule, settings.guidance, generators, self.memory.sequential_guidance)
+        return SamplingRun(
+            schedule,
+            settings.guidance,
+            generators,
+            self.memory.sequential_guidance,
+            settings.step_cache,
+        )
 
     def _settled(
         self, settings: Settings, inputs: _Inputs, given: PromptEmbeddings | None
@@ -390,6 +400,7 @@ def sample_latents(
     negative, positive = (part.to(device, wide(dtype)) for part in text)
     channels = None if condition.channels is None else condition.channels.to(device, dtype)
     rope = transformer.rotary_table(noise)
+    finite = FiniteCheck("The denoiser's prediction")
 
     def predictor(states: TextStates) -> Denoiser:
         def predict(latents: Tensor, timestep: Tensor) -> Tensor:
@@ -402,13 +413,16 @@ def sample_latents(
                 condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
                 rope=rope,
             )
-            check_finite(velocity, "The denoiser's prediction", dtype)
+            finite.add(velocity, dtype)
             return velocity
 
         return predict
 
     start = None if condition.start is None else condition.start.to(device)
     denoiser = _denoiser(predictor, negative, positive, batch, run)
+    if set(run.plan) != {Step.GUIDED}:
+        prompted = guided_denoiser(predictor(positive), Guidance(1.0))
+        denoiser = saving_denoiser(denoiser, prompted, run.schedule, run.plan)
     known = None if condition.known is None else condition.known.to(device)
     if known is not None:
         denoiser = keeping_known(denoiser, run.schedule, known, noise)
@@ -419,6 +433,7 @@ def sample_latents(
         generators=run.generators,
         progress=progress,
     )
+    finite.finish()
     return latents if known is None else latents.lerp(known.latents, known.share)
 
 
@@ -437,6 +452,13 @@ def _denoiser(
     if run.sequential:
         return sequential_denoiser(predictor(negative), predictor(positive), guidance)
     return guided_denoiser(predictor(TextStates.join([negative, positive])), guidance)
+
+
+def _saved(run: SamplingRun) -> tuple[str, ...]:
+    """A note on what was left out, if anything was to be."""
+    if run.step_cache == 0 and (run.guidance.window == 1 or not run.guidance.active):
+        return ()
+    return (note_of(run.plan, guided=run.guidance.active),)
 
 
 def decode_latents(

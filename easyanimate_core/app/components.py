@@ -101,6 +101,11 @@ def _add_sampling(make: Callable[..., None], i18n: gr.I18n) -> Any:
     with gr.Row():
         make("guidance_rescale", gr.Slider, minimum=0, maximum=1, step=0.05,
              value=Settings.guidance_rescale)  # fmt: skip
+        make("guidance_window", gr.Slider, minimum=0, maximum=1, step=0.05,
+             value=Settings.guidance_window)  # fmt: skip
+    with gr.Row():
+        make("step_cache", gr.Slider, minimum=0, maximum=LARGEST_SHARE, step=0.05,
+             value=Settings.step_cache)  # fmt: skip
         make("reference_noise", gr.Number, value=Settings.reference_noise, min_width=110)
     return dice
 

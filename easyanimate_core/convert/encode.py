@@ -34,9 +34,11 @@ def encode(value: Stored, weight: TargetWeight, errors: ErrorSums) -> Iterator[t
     Raises:
         CheckpointError: A weight to be quantised contains infinities or NaN.
     """
-    if not changes(value, weight):  # rounding scaled values again would only lose precision
-        scaled = isinstance(value, ScaledWeight)
-        yield from (as_tensors(weight.target, value) if scaled else {weight.target: value}).items()
+    if isinstance(value, ScaledWeight) and not changes(value, weight):
+        # Rounding again would only lose precision.
+        yield from as_tensors(weight.target, value).items()
+    elif isinstance(value, Tensor) and not changes(value, weight):
+        yield weight.target, value
     elif weight.kind in STORAGE_FORMATS:
         yield from _scaled(value, weight, errors)
     elif weight.kind in ITEM_BYTES:

@@ -54,8 +54,7 @@ def denoiser_bytes(
         condition = None
         if config.condition_channels:
             condition = torch.empty(rows, config.condition_channels, *size, dtype=compute)
-        video_tokens = prod(size) // config.patch_size**2
-        rope = torch.empty(2, video_tokens, config.attention_head_dim // 2)
+        rope = network.rotary_table(latents)
     inputs = [latents, times, text, rope]
     inputs += [given for given in (text_t5, condition) if given is not None]
     step = peak_bytes(
@@ -65,7 +64,7 @@ def denoiser_bytes(
             text,
             text_t5=text_t5,
             condition=condition,
-            rope=(rope[0], rope[1]),
+            rope=rope,
             attention=_without_scores,
         ),
         [*network.parameters(), *inputs],
@@ -94,7 +93,8 @@ def decode_bytes(
 ) -> int:
     """Peak memory of decoding latents of `size` (frames, height, width), including the video.
 
-    `tile` is the side of the tiles in pixels; None decodes whole frames.
+    `tile` is the side of the tiles in pixels; None decodes whole frames. Chunks are the smallest:
+    on a card with more free memory, larger ones take it.
     """
     frames, *sides = size
     tiled = tile is not None and max(sides) * SPATIAL_FACTOR > tile
@@ -131,7 +131,9 @@ def _decode_peak(
 ) -> int:
     network = _vae(config, stored)
     latents = torch.empty(1, config.latent_channels, *size, dtype=compute, device="meta")
-    return peak_bytes(lambda: network.decode(latents), [*network.parameters(), latents])
+    return peak_bytes(
+        lambda: network.decode(latents, chunk_bytes=CHUNK_BYTES), [*network.parameters(), latents]
+    )
 
 
 @lru_cache(maxsize=64)

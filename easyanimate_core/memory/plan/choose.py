@@ -14,14 +14,11 @@ from typing import Any
 import torch
 
 from ...errors import InputError, counted
-from ...models.vae import TILE_SIDES
+from ...models.vae import sides_for
 from ..cards import Card
 from ..options import QUANTIZATIONS, Memory
 from .estimate import GIGABYTE, Estimate, Job, Stage, estimate, gigabytes
 from .facts import ModelFacts
-
-#: Sides of the VAE's tiles to try, in pixels, the fastest first; None is whole frames.
-TILES: tuple[int | None, ...] = (None, *TILE_SIDES)
 
 
 @dataclass(frozen=True)
@@ -108,7 +105,7 @@ def choose(
     job.latents  # noqa: B018  (raises if invalid)
     question = _Question(facts, job, limits, compute, tuple(kinds), tuple(text_kinds or kinds))
     found = question.first_fitting()
-    memory, tile = found or (question.ways()[-1], TILES[-1])
+    memory, tile = found or (question.ways()[-1], question.tiles()[-1])
     numbers = question.estimate(memory, tile)
     reasons = question.reasons(memory, tile) if found else question.refusal(numbers)
     return Plan(
@@ -165,15 +162,19 @@ class _Question:
     def _texts(self, *kinds: str) -> list[str]:
         return [kind for kind in kinds if kind in self.text_kinds]
 
+    def tiles(self) -> tuple[int | None, ...]:
+        """Sides of the VAE's tiles to try, in pixels, the fastest first; None is whole frames."""
+        return (None, *sides_for(self.job.height, self.job.width))
+
     def largest_tile(self) -> int | None:
         """The largest tiles with which the VAE's stages fit."""
         sparing = self.ways()[-1]
-        for tile in TILES:
+        for tile in self.tiles():
             numbers = self.estimate(sparing, tile)
             stages = tuple(stage for stage in numbers.stages if stage.name in ("encode", "decode"))
             if self.limits.allow(Estimate(stages, numbers.on_card)):
                 return tile
-        return TILES[-1]
+        return self.tiles()[-1]
 
     def reasons(self, memory: Memory, tile: int | None) -> Iterator[str]:
         """One sentence per choice: how much memory the faster one would have taken."""

@@ -7,7 +7,6 @@ its own, which can be killed.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import sys
 from collections.abc import Sequence
 from multiprocessing.connection import Connection
@@ -15,8 +14,8 @@ from typing import Any
 
 from ...errors import CheckpointError
 
-#: A forked process is ready at once; a spawned one imports the library first.
-_SECONDS = {"fork": 20, "spawn": 120}
+#: Of which the first process needs some to import the library.
+_SECONDS = 120
 _MEMORY = 2**30
 _MOST_CHARACTERS = 1_000_000
 
@@ -29,14 +28,13 @@ def render_chats(processor: Any, chats: Sequence[Messages]) -> list[str]:
     Raises:
         CheckpointError: The template fails, or takes more time or memory than any chat needs.
     """
-    method = _start_method()
-    context: Any = multiprocessing.get_context(method)
+    context = _clean_processes(processor)
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_render, args=(sender, processor, chats), daemon=True)
     child.start()
     sender.close()
     try:
-        is_done = receiver.poll(_SECONDS[method])
+        is_done = receiver.poll(_SECONDS)
         texts, fault = receiver.recv() if is_done else ([], "it does not finish")
     except EOFError:
         texts, fault = [], "its process was killed"
@@ -51,10 +49,18 @@ def render_chats(processor: Any, chats: Sequence[Messages]) -> list[str]:
     return texts
 
 
-def _start_method() -> str:
-    """Fork, which is faster, where it is available and no other method was chosen."""
-    chosen = multiprocessing.get_start_method(allow_none=True)
-    return "fork" if sys.platform == "linux" and chosen in (None, "fork") else "spawn"
+def _clean_processes(processor: Any) -> Any:
+    """Starts processes that inherit no locks.
+
+    A process forked from this one would inherit those that the model's and the readers' threads
+    hold at that moment, and could wait for them forever. A server that has only imported the
+    library forks without delay.
+    """
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([type(processor).__module__])
+    return context
 
 
 def _render(sender: Connection, processor: Any, chats: Sequence[Messages]) -> None:
@@ -74,7 +80,6 @@ def _render(sender: Connection, processor: Any, chats: Sequence[Messages]) -> No
         texts, fault = [], f"{type(error).__name__}: {str(error)[:200]}"
     sender.send((texts, fault))
     sender.close()
-    os._exit(0)  # a forked process must not clean up what belongs to the parent's threads
 
 
 def _limit_memory() -> None:

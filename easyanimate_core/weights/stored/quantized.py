@@ -3,26 +3,22 @@
 Shapes: O output features, I input features, N groups of G input features, H = N / 2 rounded up.
 
 Scales are float32, and the values are in quanto's kernel-agnostic tensors, so a weight is the same
-on every device, can be moved without repacking, and takes scaled values from a file unchanged. A
-layer dequantizes its weight on use. With a video's thousands of tokens that costs little; kernels
-that multiply packed values are made for a few tokens.
+on every device, can be moved without repacking, and takes scaled values from a file unchanged.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from ...files.packages import require
-from ...models.ops import ManualCast
 from .layers import may_be_quantized
 from .pieces import over_pieces
 from .rounding import check_finite, to_storage
@@ -51,26 +47,6 @@ class Quantizer:
     def __call__(self, weight_OI: Tensor) -> Tensor:
         """Quantise a weight."""
         return quantize(weight_OI, self.kind)
-
-
-class QuantizedLinear(ManualCast.Linear):
-    """A linear layer with a quantised weight; computes in the input's dtype."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x)
-        return F.linear(x, dequantized(self.weight).to(x), bias)
-
-
-def use_quantized_layers(network: nn.Module, names: Iterable[str]) -> None:
-    """Replace the layers of these weights in a network on the meta device by `QuantizedLinear`."""
-    for name in names:
-        parent, _, child = name.removesuffix(".weight").rpartition(".")
-        holder: Any = network.get_submodule(parent)
-        plain: Any = getattr(holder, child)
-        layer = QuantizedLinear(
-            plain.in_features, plain.out_features, plain.bias is not None, device="meta"
-        )
-        setattr(holder, child, layer)
 
 
 def quantize(weight_OI: Tensor, kind: str) -> Tensor:
@@ -120,23 +96,6 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
         scale,
         None,
     )
-
-
-def dequantized(weight: Any) -> Tensor:
-    """The values of a quantised weight, in float32; a plain tensor is returned as is.
-
-    4-bit values are cast to float32 before the multiplication: quanto multiplies the bytes, which
-    takes several times as long and gives identical results.
-    """
-    parts = list(plain_tensors(weight))
-    if len(parts) == 1:
-        return parts[0]
-    if len(parts) == 2:
-        values: Tensor = weight.dequantize()
-        return values
-    _, scale_N1, shift_N1 = parts
-    values_NG = weight._data.unpack().to(scale_N1.dtype)
-    return values_NG.mul_(scale_N1).sub_(shift_N1).reshape(weight.shape)
 
 
 def stored_bytes(network: nn.Module) -> int:

@@ -19,6 +19,7 @@ from easyanimate_core.weights.loading import load_transformer
 from easyanimate_core.weights.stored import (
     QuantizedLinear,
     dequantized,
+    linear,
     may_be_quantized,
     pieces,
     plain_tensors,
@@ -151,8 +152,7 @@ def test_values_are_quantos_own(kind, outputs):
     mine = quantize(weight, kind)
     assert type(mine) is type(theirs)
     for one, other in zip(plain_tensors(mine), plain_tensors(theirs), strict=True):
-        one, other = (tensor.reshape(-1).view(torch.uint8) for tensor in (one, other))
-        assert torch.equal(one, other)
+        assert torch.equal(*(part.reshape(-1).view(torch.uint8) for part in (one, other)))
 
 
 @pytest.mark.parametrize("outputs", [7, 64])
@@ -170,6 +170,28 @@ def test_four_bits_are_unpacked_as_quanto_unpacks_them(outputs, inputs):
         rebuilt(weight, iter(parts_of(weight))),
     ):
         assert torch.equal(copy.dequantize(), expected)  # what quanto falls back to
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("kind", [*KINDS, "qfloat8_e5m2"])
+def test_dequantizing_rounds_once(kind, dtype):
+    """On a CPU (in parts) and on a card (at once) the bits are those of float32, rounded."""
+    weight = matrix(300, 512) * 0.03
+    if kind == "qfloat8_e5m2":  # which only files have
+        stored = quantized_from_values((weight * 1e4).to(torch.float8_e5m2), torch.tensor(0.7e-4))
+    else:
+        stored = quantize(weight, kind)
+    values, scale, *shift = plain_tensors(stored)
+    if shift:
+        values = torch.cat([values & 15, values >> 4])
+        expected = (values.float() * scale - shift[0]).to(dtype)
+        found = linear._shifted_at_once(values, scale, shift[0], dtype)
+    else:
+        expected = (values.float() * scale).to(dtype)
+        found = linear._scaled_at_once(values, scale, dtype)
+    assert torch.equal(found, expected)
+    whole = dequantized(stored, dtype)
+    assert torch.equal(whole, expected.reshape(whole.shape))
 
 
 @pytest.mark.parametrize("kind", KINDS)

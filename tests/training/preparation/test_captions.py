@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import threading
 
 import pytest
 
@@ -270,6 +271,22 @@ def test_a_template_that_loops_or_grows_is_ended(model, template, said):
     chat = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "a"}]}]
     with pytest.raises(CheckpointError, match=said):
         render_chats(processor, [chat])
+
+
+_LOCK = threading.Lock()
+
+
+class _Locking:
+    """Renders a chat once a lock is free, as readers, loggers and allocators do inside."""
+
+    def apply_chat_template(self, chat, **_):
+        with _LOCK:
+            return chat[0]["content"]
+
+
+def test_a_lock_that_another_thread_holds_is_not_waited_for():
+    with _LOCK:
+        assert render_chats(_Locking(), [[{"role": "user", "content": "hello"}]]) == ["hello"]
 
 
 def test_what_repeats_itself_is_told(dataset, tmp_path):
