@@ -30,6 +30,9 @@ BUILT_IN_HEADS = {
     Version.V5_1: (Head.INPAINT, Head.CONTROL, Head.CAMERA),
     Version.V5: (Head.INPAINT, Head.CONTROL),
 }
+#: Its LoRAs: their folder in the package, and how their files' names end.
+BUILT_IN_LORAS = Path(__file__).parent / "small_model_weights" / "loras"
+FEW_STEPS = "-four-steps.safetensors"
 _HAS_FOLDERS = re.compile(r"[/\\]")
 #: Network shares, and device paths that lead to them.
 _REMOTE = re.compile(r"[/\\]{2}|[/\\]\?\?[/\\]")
@@ -54,6 +57,11 @@ class BuiltInModel(NamedTuple):
     def folder_name(self) -> str:
         """The last component of its folder's path."""
         return self.name.replace(" ", "-")
+
+    @property
+    def few_steps(self) -> Path:
+        """Its LoRA for few steps without guidance."""
+        return BUILT_IN_LORAS / f"{self.folder_name}{FEW_STEPS}"
 
 
 #: Every checkpoint of the package's small model.
@@ -81,8 +89,9 @@ class NamedFile:
 
     @property
     def is_built_in(self) -> bool:
-        """Whether it is the package's own model, which is recreated and never opened by path."""
-        return self.part == MODEL and built_in_model(self.path) is not None
+        """Whether it is the package's own model or LoRA, which is never opened by this path."""
+        known = {MODEL: built_in_model, LORA: built_in_lora}.get(self.part)
+        return known is not None and known(self.path) is not None
 
     @property
     def is_remote(self) -> bool:
@@ -110,6 +119,13 @@ def built_in_model(path: str) -> BuiltInModel | None:
     *_, cache, _, name = ["", "", "", *parts_of(path)]
     models = {model.folder_name: model for model in BUILT_IN_MODELS}
     return models.get(name) if cache == BUILT_IN else None
+
+
+def built_in_lora(path: str) -> Path | None:
+    """The package's LoRA that a path leads to, from any machine; None for other paths."""
+    parts = tuple(parts_of(path))[-3:]
+    own = {file.parts[-3:]: file for file in (model.few_steps for model in BUILT_IN_MODELS)}
+    return own.get(parts)
 
 
 def files_of(recipe: Mapping[str, Any]) -> list[NamedFile]:
@@ -142,7 +158,9 @@ def located(recipe: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Any
     """
     changed = dict(recipe)
     for file in files_of(recipe):
+        own = built_in_lora(file.path) if file.part == LORA else None
         candidates = [] if file.is_built_in else file.candidates(folders)
+        candidates += [] if own is None else [own]
         same = (path for path in candidates if not file.sha256 or _has(path, file.sha256))
         found = next(same, candidates[0] if candidates else None)
         if found is not None:

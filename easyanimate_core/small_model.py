@@ -52,8 +52,17 @@ def list_name(head: Head, version: Version = Version.V5_1) -> str:
     return f"{BUILT_IN_NAME}: {BuiltInModel(head, version).name}"
 
 
+def few_steps_name(head: Head, version: Version = Version.V5_1) -> str:
+    """The name of a checkpoint's LoRA for few steps in lists."""
+    return f"{list_name(head, version)} four steps"
+
+
 #: Every checkpoint by its name in lists.
 NAMES = {list_name(*model): model for model in BUILT_IN_MODELS}
+
+
+#: Every LoRA for few steps without guidance by its name in lists.
+LORA_NAMES = {few_steps_name(*model): model for model in BUILT_IN_MODELS}
 
 
 def fitted(settings: Settings) -> Settings:
@@ -130,6 +139,41 @@ def named_checkpoint(name: str | Path) -> Path | None:
     Raises `CheckpointError` as `is_built_in` and `small_checkpoint` do.
     """
     return small_checkpoint(*NAMES[str(name)]) if is_built_in(name) else None
+
+
+def installed_loras() -> list[str]:
+    """Those of `LORA_NAMES` that this copy of the package includes."""
+    return [name for name, model in LORA_NAMES.items() if model.few_steps.is_file()]
+
+
+def named_lora(name: str | Path) -> Path | None:
+    """The file of one of `LORA_NAMES`; None for any other path.
+
+    Raises:
+        CheckpointError: It only begins like one of them, or is not in this copy of the package.
+    """
+    text = str(name)
+    if not text.startswith(BUILT_IN_NAME):
+        return None
+    if text not in LORA_NAMES:
+        raise CheckpointError(
+            f"There is no built-in LoRA {text!r}; there are {', '.join(map(repr, LORA_NAMES))}."
+        )
+    return few_steps_lora(*LORA_NAMES[text])
+
+
+def few_steps_lora(head: Head, version: Version = Version.V5_1) -> Path:
+    """The LoRA with which the small model needs few steps and no guidance.
+
+    Raises `CheckpointError` if it is not in this copy of the package.
+    """
+    file = BuiltInModel(head, version).few_steps
+    if not file.is_file():
+        raise CheckpointError(
+            f"{file} is missing: this copy of the package does not include the small model's "
+            "LoRAs. Install it from its repository again."
+        )
+    return file
 
 
 def lies_in_cache(checkpoint: Path) -> bool:

@@ -245,8 +245,9 @@ class LoadLora(io.ComfyNode):
                 io.Model.Input("model", tooltip="An EasyAnimate model."),
                 io.Combo.Input(
                     "lora",
-                    options=paths.choices(paths.list_files(paths.LORAS)),
-                    tooltip="A safetensors file in models/loras.",
+                    options=paths.choices(paths.list_loras()),
+                    tooltip="A safetensors file in models/loras. Those of small (built in) let "
+                    "the pack's small model sample in 4 steps with cfg 1.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -281,7 +282,7 @@ class LoadLora(io.ComfyNode):
     @classmethod
     def validate_inputs(cls, lora: str | None = None) -> bool | str:
         """Say where the files belong, instead of ComfyUI's "value not in list"."""
-        return paths.check_file(paths.LORAS, lora)
+        return paths.check_lora(lora)
 
     @classmethod
     def execute(
@@ -292,7 +293,7 @@ class LoadLora(io.ComfyNode):
         allow_partial: bool,
         block_strengths: str = "",
     ) -> io.NodeOutput:
-        file = paths.find_file(paths.LORAS, lora)
+        file = paths.find_lora(lora)
         patched, report = with_lora(
             model, file, strength, partial=allow_partial, blocks=block_strengths
         )

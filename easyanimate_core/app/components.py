@@ -63,7 +63,9 @@ def add_settings(i18n: gr.I18n, form: dict[str, Any]) -> Any:
             _make_choice(make, "offload", OFFLOADS, Memory.offload)
             make("text_device", gr.Textbox, value="", min_width=110)
             make("tile", gr.Textbox, value="", placeholder="auto", min_width=110)
-        make("sequential_guidance", gr.Checkbox, value=Memory.sequential_guidance)
+        with gr.Row():
+            make("sequential_guidance", gr.Checkbox, value=Memory.sequential_guidance)
+            make("resident_blocks", gr.Number, value=Memory.resident_blocks, precision=0)
     return dice
 
 

@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..files.commands import own_command
+from ..small_model import LORA_NAMES, named_lora
 from .options import path_in
 
 if TYPE_CHECKING:
     from ..weights.lora import Lora
 
 #: The suffix marks the end of the file's name, which may contain colons and equals signs.
+_NAMES = "|".join(map(re.escape, LORA_NAMES))
 _OPTION = re.compile(
-    r"(?P<file>.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?", re.IGNORECASE
+    rf"(?P<file>{_NAMES}|.+?\.safetensors)(?:=(?P<strength>[^:]+))?(?::(?P<blocks>.+))?",
+    re.IGNORECASE,
 )
 _PICKLE = re.compile(r"(?P<file>.+\.(?:bin|pt|pth|ckpt))(?:[=:].*)?", re.IGNORECASE)
 
@@ -27,8 +30,9 @@ def add_options(group: Any, *, required: bool = False) -> None:
     group.add_argument(
         "--lora", action="append", default=[], required=required,
         metavar="FILE[=STRENGTH][:BLOCKS]",
-        help="a LoRA's safetensors file, its strength (default: 1), and factors on the strength "
-        "per block, such as style.safetensors=0.7:0-17=0.5,18-35=1; may be repeated",
+        help="a LoRA's safetensors file, or a built-in one by its name, such as 'small (built in): "
+        "InP four steps'; its strength (default: 1), and factors on the strength per block, such "
+        "as style.safetensors=0.7:0-17=0.5,18-35=1; may be repeated",
     )  # fmt: skip
     group.add_argument("--lora-partial", action="store_true", default=None,
                        help="accept files with keys that fit no layer")  # fmt: skip
@@ -60,6 +64,8 @@ def _lora(text: str, *, partial: bool) -> Lora:
     from ..weights.lora import Lora
 
     match = _OPTION.fullmatch(text)
+    if match is None:
+        named_lora(text)  # raises if it begins like a built-in one
     pickle = _PICKLE.fullmatch(text)
     if match is None and pickle is not None:
         file, target = pickle["file"], Path(pickle["file"]).with_suffix(".safetensors")
@@ -79,4 +85,5 @@ def _lora(text: str, *, partial: bool) -> Lora:
         raise InputError(
             f"--lora {text!r} has the strength {match['strength']!r}; it must be a number."
         ) from None
-    return Lora(str(path_in(match["file"])), strength, match["blocks"] or "", partial)
+    file = named_lora(match["file"]) or path_in(match["file"])
+    return Lora(str(file), strength, match["blocks"] or "", partial)

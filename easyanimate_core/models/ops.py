@@ -12,10 +12,17 @@ Layers do not initialise their weights: networks are built on the meta device an
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Branch(Protocol):
+    """A change beside a linear layer for the duration of a run, such as a LoRA."""
+
+    def add_to(self, output: Tensor, x: Tensor, layer: ManualCast.Linear) -> None:
+        """Add the change for the input `x` to the layer's output, in place."""
 
 
 def _cast(parameter: Tensor | None, x: Tensor) -> Tensor | None:
@@ -26,11 +33,25 @@ class ManualCast:
     """Namespace of layers whose compute dtype and device follow the input."""
 
     class Linear(nn.Linear):
+        #: Applied in this order. Unlike hooks, they are seen by `torch.compile`.
+        branches: tuple[Branch, ...] = ()
+
         def reset_parameters(self) -> None:
             pass
 
         def forward(self, x: Tensor) -> Tensor:
-            return F.linear(x, self.weight.to(x), _cast(self.bias, x))
+            output = self.own(x)
+            for branch in self.branches:
+                branch.add_to(output, x, self)
+            return output
+
+        def own(self, x: Tensor) -> Tensor:
+            """The output without the branches."""
+            return F.linear(x, self.weight_for(x), _cast(self.bias, x))
+
+        def weight_for(self, x: Tensor) -> Tensor:
+            """The weight in the dtype and on the device of `x`."""
+            return self.weight.to(x)
 
     class Conv2d(nn.Conv2d):
         def reset_parameters(self) -> None:

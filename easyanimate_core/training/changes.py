@@ -43,6 +43,7 @@ _WEIGHTS = (
     ("model", "vae"),
     ("model", "text"),
     ("model", "weights"),
+    ("model", "lora", "start"),
     ("vae_objective", "lpips_weights"),
 )
 

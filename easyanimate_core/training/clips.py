@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import InputError, MediaError, counted
 from ..files.packages import require
+from ..models.specs import Head
 from ..progress import Progress, silent
 from .config import TrainConfig
 from .data.buckets import remedy_for, shapes_for
@@ -20,12 +21,14 @@ from .data.manifest import manifest_records
 from .data.readable import Reading
 from .data.records import Record
 from .data.threads import in_threads
+from .load_or_build import head_of
 from .state.origin import Origin
 from .together import gathered, share_of
 from .tracking import Report, print_line
 
-#: What a task needs in addition to each clip: a field of `Sample`.
-_NEEDS = {"control": "control", "camera": "camera"}
+#: What a head needs in addition to each clip: a field of `Sample`.
+_NEEDS = {Head.CONTROL: "control", Head.CAMERA: "camera"}
+_HEADS = {"control": Head.CONTROL, "camera": Head.CAMERA}
 #: How many faults an error lists.
 _SHOWN = 3
 
@@ -188,7 +191,7 @@ def _readable(
     tell: tuple[Progress, Dropped],
 ) -> list[Record]:
     progress, dropped = tell
-    reading = Reading(config.data.frames, config.cache / "readable", _NEEDS.get(config.task, ""))
+    reading = Reading(config.data.frames, config.cache / "readable", _needs(config))
     share = share_of(accelerator)
     faults = dict(gathered(accelerator, reading.unreadable(records, share, progress)))
     told = [faults[number] for number in sorted(faults)]
@@ -198,6 +201,12 @@ def _readable(
     names = [records[number].name for number in sorted(faults)]
     dropped.add(names, told, f"of {len(records)} clips of {manifest} cannot be used")
     return [reading.guarded(r) for number, r in enumerate(records) if number not in faults]
+
+
+def _needs(config: TrainConfig) -> str:
+    """What every clip must have beside it."""
+    head = head_of(config.model) if config.task == "distill" else _HEADS.get(config.task)
+    return "" if head is None else _NEEDS.get(head, "")
 
 
 def _looks(

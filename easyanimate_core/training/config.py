@@ -22,8 +22,9 @@ from ..files.yaml_text import read_yaml, yaml_value
 from ..left_out import check_included
 from ..models.geometry import check_frames
 from ..small_model import NAMES, is_built_in, named_checkpoint
+from .distill_config import DistillConfig
 from .reward_config import RewardConfig
-from .section import HomePath, Section, checked_path
+from .section import HomePath, MaskKind, Section, checked_path
 
 
 def _spelt(value: object) -> object:
@@ -48,9 +49,7 @@ def _folder_of(path: Path | None) -> Path | None:
 
 #: A valid path, or the name of a built-in model, such as "small (built in): InP".
 ModelPath = Annotated[Path, BeforeValidator(_spelt), AfterValidator(_model_path)]
-TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae", "reward"]
-#: Which part of a clip is known when an inpaint denoiser is trained.
-MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
+TaskName = Literal["text_to_video", "inpaint", "control", "camera", "vae", "reward", "distill"]
 _MASKS: dict[MaskKind, float] = {
     "start": 0.4,
     "both": 0.15,
@@ -71,6 +70,9 @@ class LoraConfig(Section):
     alpha: float = Field(32.0, gt=0, description="The update is scaled by alpha / rank")
     layers: tuple[Literal["attention", "feed_forward"], ...] = Field(
         ("attention", "feed_forward"), min_length=1
+    )
+    start: HomePath | None = Field(
+        None, description="A LoRA of the same rank and layers to go on from; default: a new one"
     )
 
 
@@ -383,6 +385,7 @@ class TrainConfig(Section):
     validation: ValidationConfig = ValidationConfig()
     sample: SampleConfig = SampleConfig()
     reward: RewardConfig | None = Field(None, description="Of the task reward, which needs it")
+    distill: DistillConfig | None = Field(None, description="Of the task distill, which needs it")
 
     @property
     def cache(self) -> Path:
@@ -402,6 +405,7 @@ class TrainConfig(Section):
         if self.run.ema and self.model.lora is not None:
             raise ValueError("a LoRA is trained without weight averaging: set `run.ema` to 0")
         self._check_reward()
+        self._check_distill()
         return self
 
     def _check_reward(self) -> None:
@@ -417,6 +421,12 @@ class TrainConfig(Section):
         sizes = DataConfig.model_fields
         if any(getattr(self.data, key) != sizes[key].default for key in ("tokens", "frames")):
             raise ValueError("the size of what is sampled is in `reward`: omit data.tokens, frames")
+
+    def _check_distill(self) -> None:
+        if (self.task == "distill") != (self.distill is not None):
+            raise ValueError("the task distill and the section `distill` belong together: set both")
+        if self.task == "distill" and self.model.checkpoint is None:
+            raise ValueError("the teacher is a trained model: set `model.checkpoint`")
 
 
 def read_config(path: Path, overrides: tuple[str, ...] = ()) -> TrainConfig:

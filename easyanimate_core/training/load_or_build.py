@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..files.commands import own_command
-from ..models.specs import TransformerConfig, VAEConfig
+from ..models.specs import Head, TransformerConfig, VAEConfig
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
 from ..small_model import NAMES
@@ -62,17 +62,20 @@ def load_vae(model: ModelConfig, device: torch.device | str = "cpu") -> Autoenco
     )
 
 
-def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DModel:
-    """The denoiser to train, in float32; below a LoRA, frozen weights have the run's precision."""
+def load_or_build_transformer(
+    config: TrainConfig, *, frozen: bool = False
+) -> EasyAnimateTransformer3DModel:
+    """The denoiser to train, in float32; `frozen`, as below a LoRA, in the run's precision."""
     model = config.model
-    frozen_in_bf16 = model.lora is not None and config.run.precision == "bf16"
+    is_frozen = frozen or model.lora is not None
+    frozen_in_bf16 = is_frozen and config.run.precision == "bf16"
     if model.network is None:
         folder = part_folder(model, "transformer")
         sizes = TransformerConfig.from_dict(read_json(folder / "config.json"))
         dtype = torch.bfloat16 if frozen_in_bf16 else torch.float32
         return load_network(
             lambda: EasyAnimateTransformer3DModel(sizes),
-            _Weights(folder, dtype, mapped=model.lora is not None),
+            _Weights(folder, dtype, mapped=is_frozen),
             what="denoiser",
             dtype=dtype,
         )
@@ -81,6 +84,12 @@ def load_or_build_transformer(config: TrainConfig) -> EasyAnimateTransformer3DMo
     if model.weights is not None:
         _fill(transformer, model.weights)
     return transformer
+
+
+def head_of(model: ModelConfig) -> Head:
+    """The head of the checkpoint's denoiser."""
+    folder = part_folder(model, "transformer")
+    return TransformerConfig.from_dict(read_json(folder / "config.json")).head
 
 
 def part_folder(model: ModelConfig, part: str) -> Path:
@@ -130,8 +139,8 @@ def weights_digest(config: TrainConfig) -> str:
         for folder in folders
         if folder is not None
     ]
-    single = config.vae_objective.lpips_weights
-    return digest_of_files(*chain(*files), *([single] if single and single.is_file() else []))
+    singles = [config.vae_objective.lpips_weights, model.lora.start if model.lora else None]
+    return digest_of_files(*chain(*files), *(file for file in singles if file and file.is_file()))
 
 
 def _sizes(kind: type[Config], given: dict[str, Any]) -> Config:

@@ -16,7 +16,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
 from ..files import atomic_file, save_tensors
+from ..weights.files import read_tensor_files
 from ..weights.lora.names import KOHYA
 from .config import LoraConfig
 
@@ -50,6 +52,9 @@ def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str,
     """Add a branch to every layer that `config.layers` names; returns those layers.
 
     The branches become part of the network and hold its only trainable parameters.
+
+    Raises:
+        CheckpointError: `config.start` is no LoRA of these layers and this rank.
     """
     generator = torch.Generator().manual_seed(seed)
     endings = tuple(end for kind in config.layers for end in _LAYERS[kind])
@@ -60,7 +65,31 @@ def add_lora(network: nn.Module, config: LoraConfig, *, seed: int) -> tuple[str,
             layer.add_module(_BRANCH, branch)
             layer.register_forward_hook(_add_branch)
             changed.append(name)
+    if config.start is not None:
+        _begin_with(network, config, config.start)
     return tuple(changed)
+
+
+def _begin_with(network: nn.Module, config: LoraConfig, file: Path) -> None:
+    """Fill the branches from a file of `write_lora`."""
+    tensors = read_tensor_files(file).read()
+    branches = {name: tensor for name, tensor in network.state_dict().items() if _is_branch(name)}
+    wanted = _named(branches, config)
+    shapes = [{name: tuple(t.shape) for name, t in each.items()} for each in (wanted, tensors)]
+    if shapes[0] != shapes[1]:
+        differing = min(name for name, _ in set(shapes[0].items()) ^ set(shapes[1].items()))
+        raise CheckpointError(
+            f"{file} (model.lora.start) is no LoRA of rank {config.rank} of the layers that are "
+            f"trained: they differ in {differing}. Set model.lora.rank and layers to those of the "
+            "file, or omit start."
+        )
+    for name, tensor in wanted.items():
+        if name.endswith(".alpha") and float(tensors[name]) != config.alpha:
+            raise CheckpointError(
+                f"{file} (model.lora.start) has an alpha of {float(tensors[name]):g}, and "
+                f"model.lora.alpha is {config.alpha:g}. Set it to that."
+            )
+        tensor.copy_(tensors[name])
 
 
 @contextmanager
@@ -84,15 +113,25 @@ def write_lora(
     Raises:
         MediaError: The file cannot be written.
     """
-    tensors: dict[str, Tensor] = {}
-    for name, tensor in weights.items():
-        layer, _, part = name.rpartition(f".{_BRANCH}.")
-        if layer:
-            file_layer = KOHYA + layer.replace(".", "_")
-            tensors[f"{file_layer}.lora_{part}.weight"] = tensor.detach().cpu().contiguous()
-            tensors[f"{file_layer}.alpha"] = torch.tensor(float(config.alpha))
+    tensors = {n: t.detach().cpu().contiguous() for n, t in _named(weights, config).items()}
     with atomic_file(path) as scratch:
         save_tensors(scratch, tensors, header)
+
+
+def _is_branch(name: str) -> bool:
+    return f".{_BRANCH}." in name
+
+
+def _named(weights: Mapping[str, Tensor], config: LoraConfig) -> dict[str, Tensor]:
+    """The branches in a state dict, by their names in a file."""
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if _is_branch(name):
+            layer, _, part = name.rpartition(f".{_BRANCH}.")
+            file_layer = KOHYA + layer.replace(".", "_")
+            tensors[f"{file_layer}.lora_{part}.weight"] = tensor
+            tensors[f"{file_layer}.alpha"] = torch.tensor(float(config.alpha))
+    return tensors
 
 
 def _add_branch(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:

@@ -72,6 +72,12 @@ def lora_header(
     if config.reward is not None:
         rewards = {name: reward.weight for name, reward in config.reward.rewards.items()}
         header[card.REWARDS] = json.dumps(rewards)
+    if config.distill is not None:
+        jumps = ", ".join(map(str, sorted(set(config.distill.jumps))))
+        header[card.DISTILLED] = (
+            f"guidance {config.distill.guidance:g} into jumps of 1/N of the way for N {jumps}; "
+            "sample in few steps with guidance 1"
+        )
     return header | ({card.TRIGGER: trigger} if trigger else {})
 
 

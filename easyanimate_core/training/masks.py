@@ -6,16 +6,27 @@ Shapes: F frames, H and W height and width. 1 = generate, 0 = known.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .config import MaskKind
 from .data.records import Sample, Shape
+from .section import MaskKind
 
 _MOST_KNOWN_FRAMES = 4
 _REGION_MARGIN = 0.08
+
+
+def draw_kind(
+    shape: Shape, shares: Mapping[MaskKind, float], random: np.random.Generator
+) -> MaskKind:
+    """The kind that `draw_mask` draws first from the same generator."""
+    kinds = [kind for kind in shares if shape.frames > 1 or kind in ("region", "all")]
+    weights = np.array([shares[kind] for kind in kinds])
+    kind = random.choice(kinds, p=weights / weights.sum()) if weights.sum() > 0 else "region"
+    return cast("MaskKind", str(kind))
 
 
 def draw_mask(
@@ -25,9 +36,7 @@ def draw_mask(
 
     A single frame only gets regions, or nothing known.
     """
-    kinds = [kind for kind in shares if shape.frames > 1 or kind in ("region", "all")]
-    weights = np.array([shares[kind] for kind in kinds])
-    kind = random.choice(kinds, p=weights / weights.sum()) if weights.sum() > 0 else "region"
+    kind = draw_kind(shape, shares, random)
     mask = torch.ones(shape)
     if kind in ("start", "both"):
         mask[0] = 0

@@ -172,6 +172,10 @@ def make_strategy(config: TrainConfig, clips: Clips) -> Strategy:
         from .strategies.reward import RewardStrategy
 
         return RewardStrategy(config, clips.records, clips.held_out)
+    if config.task == "distill":
+        from .strategies.distill import DistillStrategy
+
+        return DistillStrategy(config, clips.records, clips.held_out)
     from .strategies.denoiser import DenoiserStrategy
 
     return DenoiserStrategy(config, clips.records, clips.held_out)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict
 
 from ..errors import InputError
 from ..files import named_path
 from ..files.home import expanded
+
+#: Which part of a clip is known when an inpaint denoiser is trained.
+MaskKind = Literal["start", "end", "both", "frames", "region", "all"]
 
 
 class Section(BaseModel):

@@ -20,7 +20,12 @@ from ...easyanimate_core.hub import (
     published,
 )
 from ...easyanimate_core.hub.places import checkpoints_in
-from ...easyanimate_core.small_model import installed_names, named_checkpoint
+from ...easyanimate_core.small_model import (
+    installed_loras,
+    installed_names,
+    named_checkpoint,
+    named_lora,
+)
 
 #: Key of the folders for whole checkpoints, and ComfyUI's folders that may contain some.
 CHECKPOINTS = "EasyAnimate"
@@ -102,6 +107,16 @@ def list_files(key: str) -> list[str]:
     return [_listed(name) for name in _file_names(key) if name.lower().endswith(".safetensors")]
 
 
+def list_loras() -> list[str]:
+    """Names of the safetensors files in models/loras; the pack's own come last."""
+    return [*list_files(LORAS), *installed_loras()]
+
+
+def find_lora(name: str) -> Path:
+    """The file of a name from `list_loras`."""
+    return named_lora(name) or find_file(LORAS, name)
+
+
 def _file_names(key: str) -> list[str]:
     try:
         return folder_paths.get_filename_list(key)
@@ -171,6 +186,16 @@ def check_file(key: str, name: str | None) -> bool | str:
     try:
         if name is not None:
             find_file(key, name)
+    except CheckpointError as error:
+        return str(error)
+    return True
+
+
+def check_lora(name: str | None) -> bool | str:
+    """True, or what is wrong with a LoRA's name; None if another node provides it."""
+    try:
+        if name is not None:
+            find_lora(name)
     except CheckpointError as error:
         return str(error)
     return True

@@ -15,7 +15,7 @@ from easyanimate_core.models.specs import Head
 from easyanimate_core.sampling import SCHEDULERS
 from easyanimate_core.shapes.judge import HELD_OUT_SEED, Sample, judge
 from easyanimate_core.shapes.scenes import caption, make_scene
-from easyanimate_core.small_model import SIZE, list_name
+from easyanimate_core.small_model import SIZE, few_steps_name, list_name
 from tests.comfy.prompts import node, text_to_video
 from tests.factories import V5, V5_1, needs_small_model
 
@@ -46,6 +46,13 @@ KSAMPLER = {
 }
 
 
+#: With the LoRA for few steps, and cfg 1.
+FEW_STEPS = {
+    V5_1: ["own Flow", "euler normal", "euler simple", "euler sgm_uniform"],
+    V5: ["own DDIM", "own Euler", "euler simple"],
+}
+
+
 def own(scheduler, step_cache=0.0):
     """The pack's sampler."""
     inputs = {"scheduler": scheduler, "guidance_rescale": 0.0, "step_cache": step_cache}
@@ -71,29 +78,60 @@ EVERY_WAY = [
 ]
 
 
-def prompt_for(text, version, way, seed):
-    kind, inputs = WAYS[version][way]
+EVERY_FEW = [
+    pytest.param(version, name, marks=needs_small_model(version), id=f"{version.value} {name}")
+    for version, names in FEW_STEPS.items()
+    for name in names
+]
+
+
+def way_of(version, name):
+    """Of KSampler any, not only those that are tried with many steps."""
+    sampler, _, scheduler = name.partition(" ")
+    inputs = {"sampler_name": sampler, "scheduler": scheduler}
+    return WAYS[version].get(name, ("KSampler", inputs))
+
+
+def prompt_for(text, version, way, seed, *, few=False):
+    kind, inputs = way_of(version, way)
     checkpoint = list_name(Head.INPAINT, version)
     prompt = text_to_video(checkpoint, frames=FRAMES, side=SIDE, seed=seed)
     prompt["text"]["inputs"] |= {"positive": text, "negative": ""}
     kept = ("model", "positive", "negative", "latent_image", "seed", "denoise")
     shared = {name: prompt["sample"]["inputs"][name] for name in kept}
-    prompt["sample"] = node(kind, **shared, **inputs, steps=STEPS[version], cfg=4.0)
+    steps, cfg = (4, 1.0) if few else (STEPS[version], 4.0)
+    prompt["sample"] = node(kind, **shared, **inputs, steps=steps, cfg=cfg)
+    if few:
+        lora = few_steps_name(Head.INPAINT, version)
+        given = {"lora": lora, "strength": 1.0, "allow_partial": False}
+        prompt["lora"] = node("EasyAnimateLoadLora", model=shared["model"], **given)
+        prompt["sample"]["inputs"]["model"] = ["lora", 0]
     return prompt
 
 
 @pytest.mark.parametrize(("version", "way"), EVERY_WAY)
 def test_prompts_are_followed_with_every_way_to_sample(comfy_server, version, way):
+    check_followed(comfy_server, version, way)
+
+
+@pytest.mark.parametrize(("version", "way"), EVERY_FEW)
+def test_prompts_are_followed_in_four_steps_with_the_lora(comfy_server, version, way):
+    check_followed(comfy_server, version, way, few=True)
+
+
+def check_followed(comfy_server, version, way, *, few=False):
     right = dict.fromkeys(("colour", "shape", "motion"), 0)
     for index in range(CLIPS):
         scene = make_scene(
             HELD_OUT_SEED, index, kind="move", height=SIDE, width=SIDE, frames=FRAMES
         )
-        prompt = prompt_for(caption(scene), version, way, 43 + index)
+        prompt = prompt_for(caption(scene), version, way, 43 + index, few=few)
         history = comfy_server.run_prompt(prompt)
         frames = [pil_to_tensor(Image.open(file)) for file in sorted(history.files("frames"))]
         clip = torch.stack(frames).movedim(1, -1).float() / 255
         checks = judge(Sample("text", scene, clip)).checks
         right = {name: count + checks[name] for name, count in right.items()}
-    print(f"\n{comfy_server.version} {version.value} {way}: {right} of {CLIPS}")
+    print(
+        f"\n{comfy_server.version} {version.value} {way}{', few steps' * few}: {right} of {CLIPS}"
+    )
     assert min(right.values()) >= CLIPS - MOST_WRONG

@@ -6,23 +6,28 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
-from easyanimate_core import small_model
+from easyanimate_core import recipe_files, small_model
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import CheckpointError
 from easyanimate_core.media import read_video, write_png
 from easyanimate_core.models.specs import Head
 from easyanimate_core.recipe import Recipe
+from easyanimate_core.recipe_files import LORA, files_of, without_folders
 from easyanimate_core.shapes.scenes import COLOURS, LANGUAGES, SHAPES, TINTS, caption, make_scene
 from easyanimate_core.small_model import (
     NAMES,
     SIZE,
+    installed_loras,
     installed_names,
     made_again,
     named_checkpoint,
+    named_lora,
     small_checkpoint,
 )
 from easyanimate_core.weights.files import inspect_checkpoint
+from easyanimate_core.weights.lora import Lora, matrix_shapes, read_lora
 from tests.factories import (
     SMALL_MODELS,
     SMALL_VERSIONS,
@@ -117,6 +122,74 @@ def test_a_name_has_the_size_of_its_model(generate):
     out, output = generate("--model", next(iter(NAMES)), "--frames", "5")
     assert "note: the small model generates 5 frames of 96 x 96." in out
     assert read_video(output).frames.shape[:3] == (5, HEIGHT, WIDTH)
+
+
+@pytest.mark.parametrize("model", SMALL_MODELS)
+def test_every_head_has_a_lora_for_few_steps_that_fits_and_says_so(model):
+    (name,) = (name for name, own in small_model.LORA_NAMES.items() if own == model)
+    assert name in installed_loras()
+    file = named_lora(name)
+    info = inspect_checkpoint(small_checkpoint(*model))
+    shapes = matrix_shapes(info.transformer_files.weights)
+    read = read_lora(Lora(file), shapes, (info.version, info.head))
+    assert len(read.layers) == 54 and not read.notes
+    assert "sample in few steps with guidance 1" in read.card.facts["distilled"]
+    assert file.stat().st_size < 0.8e6
+
+
+def test_names_of_loras():
+    assert list(small_model.LORA_NAMES) == [f"{name} four steps" for name in NAMES]
+    assert named_lora("small.safetensors") is None
+    with pytest.raises(CheckpointError, match=r"no built-in LoRA 'small \(built in\): InP'; there"):
+        named_lora("small (built in): InP")
+
+
+def test_a_lora_that_is_not_included_is_not_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(recipe_files, "BUILT_IN_LORAS", tmp_path)
+    assert installed_loras() == []
+    with pytest.raises(CheckpointError, match="does not include the small model's LoRAs"):
+        named_lora("small (built in): InP four steps")
+
+
+@pytest.mark.slow
+def test_generate_takes_a_lora_by_its_name_and_its_recipe_finds_it_anywhere(
+    generate, tmp_path, capsys
+):
+    name = "small (built in): InP four steps"
+    few = ["--guidance-scale", "1", "--steps", "1", "--frames", "5", "--force"]
+    made = []
+    for option in ("=0.5:0-2=0.5", ""):
+        said, output = generate("--lora", name + option, *few)
+        assert "54 layers" in said
+        made.append(read_video(output).frames)
+    assert not torch.equal(*made)
+    recipe = json.loads(output.with_suffix(".json").read_text(encoding="utf-8"))
+    (file,) = (file for file in files_of(recipe) if file.part == LORA)
+    assert file.is_built_in
+    for place, separator in (("C:\\pack\\easyanimate_core\\", "\\"), ("/elsewhere/", "/")):
+        parts = ("small_model_weights", "loras", "InP-four-steps.safetensors")
+        recipe["loras"][0]["file"] = place + separator.join(parts)
+        moved, again = tmp_path / "moved.json", tmp_path / "again.mp4"
+        moved.write_text(json.dumps(recipe), encoding="utf-8")
+        capsys.readouterr()
+        # Without --yes: it opens nothing of others.
+        assert main(["generate", "--recipe", str(moved), "--output", str(again), "--force"]) == 0
+        assert (read_video(again).frames - made[1]).abs().mean() < 0.01
+    kept = without_folders(recipe)["loras"][0]["file"]
+    assert kept == "small_model_weights/loras/InP-four-steps.safetensors"
+
+
+def test_what_only_looks_like_an_own_lora_is_told_and_asked_for(tmp_path):
+    for path in ("loras/InP-four-steps.safetensors", "small_model_weights/loras/x.safetensors"):
+        recipe = {"loras": [{"file": str(tmp_path / path)}]}
+        (file,) = files_of(recipe)
+        assert not file.is_built_in
+
+
+def test_a_name_that_only_begins_like_a_loras_is_refused(capsys):
+    words = ["generate", "--prompt", "a", "--lora", "small (built in): InP two steps"]
+    assert main(words) == 2
+    assert "There is no built-in LoRA 'small (built in): InP two steps'" in capsys.readouterr().err
 
 
 def test_heads_that_it_lacks_are_refused():

@@ -16,10 +16,10 @@ from easyanimate_core.models.specs import Head
 from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.sampling import SCHEDULERS
 from easyanimate_core.settings import Settings
-from easyanimate_core.shapes.judge import HELD_OUT_SEED, ask, judge, make_samples
+from easyanimate_core.shapes.judge import HELD_OUT_SEED, Sampling, ask, judge, make_samples
 from easyanimate_core.shapes.judge.meaning import clip_of
 from easyanimate_core.shapes.scenes import caption, make_scene
-from easyanimate_core.small_model import SIZE, small_checkpoint
+from easyanimate_core.small_model import SIZE, few_steps_lora, small_checkpoint
 from easyanimate_core.training.lora_run import LoraJob, train_lora
 from easyanimate_core.weights.lora import Lora, matrix_shapes
 from tests.factories import SMALL_VERSIONS, V5, V5_1, lora_tensors, needs_small_model
@@ -39,6 +39,8 @@ FRAMES, HEIGHT, WIDTH = SIZE
 SETTINGS = Settings(height=HEIGHT, width=WIDTH, frames=FRAMES, guidance_scale=4.0)
 #: V5's noise levels are made for more steps.
 STEPS = {V5_1: 12, V5: 20}
+#: With the LoRAs for few steps, without guidance.
+FEW = 4
 #: Every scheduler, with the version that it samples.
 EVERY_SCHEDULER = [
     pytest.param(version, name, marks=needs_small_model(version), id=f"{version.value} {name}")
@@ -80,7 +82,7 @@ def settings_for(pipeline, **changes):
 
 def verdicts(
     pipeline, task, count, *, kind="move", language="en", guidance=4.0, keep_known=True,
-    scheduler=None,
+    scheduler=None, few=False,
 ):  # fmt: skip
     """What is seen in a clip for each of the first held-out scenes of a kind."""
     scenes = [
@@ -91,7 +93,11 @@ def verdicts(
     settings = settings_for(
         pipeline, guidance_scale=guidance, keep_known=keep_known, scheduler=scheduler
     )
-    return [judge(sample) for sample in make_samples(pipeline, asks, settings)]
+    sampling = Sampling(settings)
+    if few:
+        lora = Lora(few_steps_lora(pipeline.info.head, pipeline.info.version))
+        sampling = Sampling(replace(settings, steps=FEW, guidance_scale=1.0), loras=(lora,))
+    return [judge(sample) for sample in make_samples(pipeline, asks, sampling)]
 
 
 def count_of(found, check):
@@ -111,6 +117,27 @@ def test_chinese_prompts_are_understood(pipeline, version):
     found = verdicts(pipeline(version, Head.INPAINT), "text", 4, language="zh")
     assert count_of(found, "colour") >= CHINESE_COLOURS
     assert count_of(found, "motion") >= CHINESE_DIRECTIONS
+
+
+@every_version
+def test_four_evaluations_are_enough_with_the_lora(pipeline, version):
+    found = verdicts(pipeline(version, Head.INPAINT), "text", 8, few=True)
+    assert count_of(found, "colour") >= TEXT_COLOURS
+    assert count_of(found, "motion") >= TEXT_DIRECTIONS
+    assert count_of(found, "shape") >= TEXT_SHAPES
+    region = verdicts(pipeline(version, Head.INPAINT), "region", 4, few=True)
+    assert count_of(region, "colour") >= REGION_COLOURS
+    edges = verdicts(pipeline(version, Head.CONTROL), "control", 3, few=True)
+    assert mean_of(edges, "edge_f1") >= CONTROL_EDGE_F1
+    tracks = verdicts(pipeline(version, Head.CONTROL), "trajectory", 3, few=True)
+    assert count_of(tracks, "on_track") >= TRACKS
+
+
+@needs_small_model(V5_1)
+def test_four_evaluations_are_enough_for_the_camera(pipeline):
+    found = verdicts(pipeline(V5_1, Head.CAMERA), "camera", 4, kind="camera", few=True)
+    assert count_of(found, "content") >= CAMERA_DIRECTIONS
+    assert count_of(found, "motion") >= CAMERA_MOVES
 
 
 def mean_of(found, measure):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import pytest
 import torch
 import yaml
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from easyanimate_core.convert import describe_file
 from easyanimate_core.errors import CheckpointError, InputError
@@ -23,7 +24,7 @@ from easyanimate_core.training.run import run_training
 from easyanimate_core.weights.lora import Lora
 from easyanimate_core.weights.lora.card import LoraCard
 from tests.factories import V5, V5_1
-from tests.training_runs import config, losses, settings, train
+from tests.training_runs import config, losses, settings, strategy_of, train
 
 LORA = {"model__lora": {"rank": 2, "alpha": 3.0}}
 
@@ -238,3 +239,28 @@ def test_what_makes_no_sense_is_refused(folder, tmp_path, changes, said):
     with pytest.raises(InputError) as error:
         config(tmp_path / "run", folder, **changes)
     assert said in str(error.value)
+
+
+def test_a_lora_can_be_gone_on_from(folder, tmp_path):
+    (first,) = train(tmp_path / "a", folder, **LORA)
+    given = {"rank": 2, "alpha": 3.0, "start": str(first)}
+    strategy = strategy_of(config(tmp_path / "b", folder, model__lora=given))
+    again = tmp_path / "again.safetensors"
+    strategy.write_lora(strategy.networks["denoiser"].state_dict(), again, 2)
+    known, found = (load_file(path) for path in (first, again))
+    assert known.keys() == found.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in known.items())
+    for changes, said in (
+        ({"rank": 3}, "is no LoRA of rank 3"),
+        ({"layers": ["attention"]}, "they differ in lora_unet_transformer_blocks_0_"),
+        ({"alpha": 2.0}, "has an alpha of 3"),
+    ):
+        with pytest.raises(CheckpointError, match=said):
+            strategy_of(config(tmp_path / "b", folder, model__lora={**given, **changes}))
+    train(tmp_path / "b", folder, model__lora=given)
+    moved = str(shutil.copy(first, tmp_path / "moved.safetensors"))
+    more = {"model__lora": {**given, "start": moved}, "run__steps": 3}
+    train(tmp_path / "b", folder, **more)  # the same file elsewhere
+    save_file({name: 2 * tensor for name, tensor in known.items()}, moved)
+    with pytest.raises(InputError, match="contains a run with other settings"):
+        train(tmp_path / "b", folder, **more)

@@ -22,6 +22,7 @@ from tools.workflows.canvas import CORE_ORIGIN, FOLDER, VIDEO_HELPER_ORIGIN, pac
 #: With the small model of the pack: they run on a fresh install.
 TRIALS = {
     "1 Try it - text": (Head.INPAINT, V5_1),
+    "1 Try it in four steps": (Head.INPAINT, V5_1),
     "1 Try it - start image": (Head.INPAINT, V5_1),
     "1 Try it - control video": (Head.INPAINT, V5_1),
     "1 Try it - camera": (Head.CAMERA, V5_1),
@@ -126,7 +127,7 @@ def overlap(one, other):
 
 def test_every_mode_is_there_under_a_name_that_a_card_shows_whole():
     assert sorted(file.stem for file in FILES) == sorted(NAMES)
-    assert len(NAMES) <= 32
+    assert len(NAMES) <= 33
     assert max(map(len, NAMES)) <= CARD
     assert sorted(NAMES)[: len(TRIALS)] == sorted(TRIALS)
     # Frontends put the name into an address as it is.
@@ -352,7 +353,10 @@ def test_a_trial_needs_no_file(file):
     assert small_model.NAMES[chosen[0]] == TRIALS[file.stem]
     assert {small_model.NAMES[name].version for name in chosen} == {TRIALS[file.stem][1]}
     assert not any(node["properties"].get("models") for node in nodes)
-    files = schemas.FILE_LISTS - {("EasyAnimateLoadCheckpoint", "checkpoint")}
+    loras = [node["widgets_values"][0] for node in nodes if node["type"] == "EasyAnimateLoadLora"]
+    assert {small_model.LORA_NAMES[name] for name in loras} <= {TRIALS[file.stem]}
+    own = {("EasyAnimateLoadCheckpoint", "checkpoint"), ("EasyAnimateLoadLora", "lora")}
+    files = schemas.FILE_LISTS - own
     assert not {node["type"] for node in nodes} & {kind for kind, _ in files}
     english, chinese = notes_of(file)
     assert "Nothing to download" in english
@@ -369,7 +373,9 @@ def test_a_trial_is_of_the_small_model_s_size(file):
             found.append(tuple(widgets[name] for name in ("length", "height", "width")))
         if node["type"] == "EasyAnimateSampler":
             follows_a_video = "copy" in node.get("title", "")
-            assert (widgets["steps"], widgets["cfg"]) == (20, 2 if follows_a_video else 4)
+            usual = (20, 2 if follows_a_video else 4)
+            is_distilled = "four steps" in file.stem
+            assert (widgets["steps"], widgets["cfg"]) == ((4, 1) if is_distilled else usual)
             _, version = TRIALS[file.stem]
             assert widgets["scheduler"] == ("DDIM" if version is V5 else "auto")
     assert found

@@ -24,12 +24,14 @@ from easyanimate_core.small_model import small_checkpoint
 from .canvas import FOLDER
 
 SIZE = (400, 225)
+STEPS = 20
 SIDE, SMALL, MARGIN, FPS = 168, 82, 12, 8
 QUALITY, BACKGROUND, INK = 55, "#1b1b1f", "#d8d8dc"
 TEXT_SIZE, TEXT_WIDTH = 15, 20
 #: The row of the demo that shows what a workflow does, by name; of V5 by title.
 ROWS = {
     "1 Try it - text": "text to video",
+    "1 Try it in four steps": "text to video",
     "1 Try it - start image": "start image",
     "1 Try it - control video": "control edges",
     "1 Try it - camera": "camera pan",
@@ -68,7 +70,7 @@ def write_pictures() -> None:
     """Write the picture of every workflow."""
     rows = {row.name if row.version is Version.V5_1 else row.title: row for row in demo.rows()}
     settings = Settings(
-        height=demo.HEIGHT, width=demo.WIDTH, steps=demo.STEPS, guidance_scale=demo.GUIDANCE
+        height=demo.HEIGHT, width=demo.WIDTH, steps=STEPS, guidance_scale=demo.GUIDANCE
     )
     made: dict[str, list[Image.Image]] = {}
     for name in sorted(set(ROWS.values())):

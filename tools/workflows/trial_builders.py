@@ -7,7 +7,7 @@ from typing import Any
 from easyanimate_core.models.specs import Head, Version
 from easyanimate_core.sampling import DEFAULT_SCHEDULER
 from easyanimate_core.shapes.scenes import COLOURS, TINTS
-from easyanimate_core.small_model import SIZE, list_name
+from easyanimate_core.small_model import SIZE, few_steps_name, list_name
 
 from .builders import Columns, beside_prompt
 from .canvas import Group, Node
@@ -31,6 +31,19 @@ def text(draft: Draft) -> Columns:
     empty = _empty(draft)
     size = Group(SIZE_STEP, [[empty]])
     return [[], before, [size, draft.sample(**_sampling(draft, _CFG))], [draft.save()]]
+
+
+def four_steps(draft: Draft) -> Columns:
+    """Text to video in four steps, with the LoRA for it."""
+    load = draft.load()
+    lora = draft.add(
+        "EasyAnimateLoadLora", model=draft.model, lora=few_steps_name(Head.INPAINT), strength=1.0
+    )
+    draft.model = lora["MODEL"]
+    load = Group(LOAD, [[*load.columns[0], lora]])
+    before = [load, draft.prompt()]
+    size = Group(SIZE_STEP, [[_empty(draft)]])
+    return [[], before, [size, draft.sample(steps=4, cfg=1.0)], [draft.save()]]
 
 
 def start_image(draft: Draft) -> Columns:

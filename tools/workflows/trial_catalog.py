@@ -42,6 +42,14 @@ CHOOSE_SCHEDULER = Said(
     "在步骤 4 中换一种 *scheduler* 比较：DDIM、Euler、Euler A、DPM++、PNDM。",
 )
 
+FEW_STEPS = Said(
+    "**LoRA**: *small (built in): InP four steps* was distilled from the model with guidance. "
+    "KSampler with *euler*, 4 steps and *cfg* 1 works as well. Control, Control-Camera and V5 have "
+    "LoRAs of their own.",
+    "**LoRA**：*small (built in): InP four steps* 由带引导的模型蒸馏而来。也可以用 KSampler："
+    "*euler*、4 步、*cfg* 1。Control、Control-Camera 和 V5 各有自己的 LoRA。",
+)
+
 TRIALS = (
     Mode(
         "1 Try it - text",
@@ -58,6 +66,33 @@ TRIALS = (
         ),
         EXAMPLE_PROMPT,
         (WORDS, SIZE),
+    ),
+    Mode(
+        "1 Try it in four steps",
+        Said("Try it in four steps", "用四步试一试"),
+        trial_builders.four_steps,
+        BuiltIn(Head.INPAINT),
+        Said(
+            "Generates a clip from a prompt in 4 steps instead of 20, and without guidance: a "
+            "tenth of the work.",
+            "根据文字用 4 步而不是 20 步生成短片，且不用引导：只需十分之一的计算。",
+        ),
+        (
+            RUN,
+            Said(
+                "Change words of the positive prompt in step 2 and run again. The negative prompt "
+                "has no effect at *cfg* 1.",
+                "修改步骤 2 中正面提示词的词语，再次运行。*cfg* 为 1 时，负面提示词不起作用。",
+            ),
+            Said(
+                "Try 8 steps, or 2 for a draft. Compare without the LoRA: bypass it (Ctrl+B), then "
+                "20 *steps* and *cfg* 4.",
+                "试试 8 步，或用 2 步出草稿。与不用 LoRA 比较：绕过它（Ctrl+B），"
+                "*steps* 设为 20，*cfg* 设为 4。",
+            ),
+        ),
+        EXAMPLE_PROMPT,
+        (FEW_STEPS, WORDS, SIZE),
     ),
     Mode(
         "1 Try it - start image",

@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -24,8 +25,8 @@ from ...errors import MediaError
 from ...models.geometry import latent_shape
 from ...models.specs import Head
 from ...models.transformer import EasyAnimateTransformer3DModel
-from ...pipeline import decode_latents
 from ...progress import Progress, silent
+from ...stages import decode_latents
 from ...text import Cut, TextStates
 from ...weights.files.component import write_transformer
 from ..attention import training_attention
@@ -39,17 +40,22 @@ from ..data.records import Record, Sample, Shape, generator_of
 from ..load_or_build import load_or_build_transformer, load_vae, part_folder
 from ..lora import add_lora, write_lora
 from ..lora_header import Learned, lora_header
-from ..objective import draw_times, objective_of
+from ..objective import Question, draw_times, objective_of
 from ..samples import sampled_latents
 from ..text import Captions
 from .base import Agree, Batch, Losses, Weights
 from .streams import REGIONS, Stream, TaskStreams, streams_of
 
-_VALIDATION_TIMES = 4
+#: The states of captions, and the channels beside the noise.
+Shown = tuple[TextStates, Tensor | None]
+
+#: Seed of what is drawn for clips that are not trained on.
+HELD_OUT = "held out"
+VALIDATION_TIMES = 4
 
 
 @dataclass
-class _Content:
+class Content:
     """Per clip: its caption, the cached streams, and the clip itself if some are not cached.
 
     `draws` are those that were read, `missed` the faults of clips that could not be. `prepare`
@@ -65,6 +71,7 @@ class _Content:
     channels: Tensor | None = None
     regions: Tensor | None = None
     text: TextStates | None = None
+    scales: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -76,8 +83,8 @@ class _Reading:
     task: TaskStreams
     cache: LatentCache
 
-    def __call__(self, draws: Sequence[Draw]) -> _Content:
-        content = _Content([], [], [], [])
+    def __call__(self, draws: Sequence[Draw]) -> Content:
+        content = Content([], [], [], [])
         for wanted in draws:
             draw, (streams, sample) = self.loading.read(wanted, self._streams, content.missed)
             random = generator_of(self.config.seed, draw.index, draw.epoch, "caption")
@@ -176,7 +183,7 @@ class DenoiserStrategy:
         return self._lost
 
     def prepare(self, batch: Batch, device: torch.device) -> None:
-        content: _Content = batch.content
+        content: Content = batch.content
         self._lost.add(content.missed)
         for draw, found, sample in zip(content.draws, content.found, content.samples, strict=True):
             if sample is not None:
@@ -199,29 +206,55 @@ class DenoiserStrategy:
         content.text = self._captions.states(content.captions, device)
 
     def loss(self, name: str, networks: Mapping[str, nn.Module], batch: Batch) -> Losses | None:
-        content: _Content = batch.content
+        content: Content = batch.content
         random = generator_of(self._config.seed, batch.position, "noise")
         noise = batch.noise(content.latents.shape[1:], random).to(content.latents)
         count = batch.clips * batch.ranks
-        times = batch.own(draw_times(self._config.objective, count, random)).to(noise)
+        times = batch.own(self._draw_times(count, random)).to(noise)
         return Losses(*self._error(networks[name], content, noise, times))
 
-    def _error(
-        self, network: nn.Module, content: _Content, noise: Tensor, times_B: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        question = self._objective.ask(content.latents, noise, times_B)
-        assert content.text is not None
+    def _draw_times(self, count: int, random: np.random.Generator) -> Tensor:
+        """What is asked of `count` clips: their times."""
+        return draw_times(self._config.objective, count, random)
+
+    def _held_out_times(self, part: int) -> Tensor:
+        """What is asked of one clip in this part of a validation."""
+        return torch.full((1,), (part + 0.5) / VALIDATION_TIMES)
+
+    def _ask(
+        self,
+        network: nn.Module,  # noqa: ARG002
+        content: Content,
+        noise: Tensor,
+        times_B: Tensor,
+    ) -> Question:
+        return self._objective.ask(content.latents, noise, times_B)
+
+    def _velocity(
+        self, network: nn.Module, noisy: Tensor, timesteps_B: Tensor, shown: Shown
+    ) -> Tensor:
+        """The velocity in float32, in batches of any number of clips."""
+        states, channels = shown
         around = recomputed if self._config.run.gradient_checkpointing else None
-        velocity = network(
-            question.noisy,
-            question.timesteps,
-            content.text.text,
-            text_t5=content.text.text_t5,
-            condition=content.channels,
+        velocity: Tensor = network(
+            noisy,
+            timesteps_B,
+            states.text,
+            text_t5=states.text_t5,
+            condition=channels,
             attention=training_attention,
             around_block=around,
         )
-        errors = (velocity.float() - question.target).square()
+        return velocity.float()
+
+    def _error(
+        self, network: nn.Module, content: Content, noise: Tensor, times_B: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        question = self._ask(network, content, noise, times_B)
+        assert content.text is not None
+        shown = (content.text, content.channels)
+        velocity = self._velocity(network, question.noisy, question.timesteps, shown)
+        errors = (velocity - question.target).square()
         error = errors.mean()
         if content.regions is None:
             return error, {"loss": error}
@@ -241,10 +274,10 @@ class DenoiserStrategy:
         losses, contents = [], self._held_out_contents(device)
         contents = {number: contents[number] for number in agree(list(contents))}
         for number, content in contents.items():
-            for part in range(_VALIDATION_TIMES):
-                generator = torch.Generator().manual_seed(_VALIDATION_TIMES * number + part)
+            for part in range(VALIDATION_TIMES):
+                generator = torch.Generator().manual_seed(VALIDATION_TIMES * number + part)
                 noise = torch.randn(content.latents.shape, generator=generator).to(device)
-                times = torch.full((1,), (part + 0.5) / _VALIDATION_TIMES, device=device)
+                times = self._held_out_times(part).to(device)
                 losses.append(self._error(transformer, content, noise, times)[0])
         shown = [contents[n] for n in sorted(contents)[: self._config.validation.videos]]
         if shown:
@@ -363,7 +396,7 @@ class DenoiserStrategy:
             parts.append(encode_video(self._load_vae(device), video)[0].cpu())
         return torch.cat(parts)
 
-    def _held_out_contents(self, device: torch.device) -> dict[int, _Content]:
+    def _held_out_contents(self, device: torch.device) -> dict[int, Content]:
         """The held-out clips that can be read, by number."""
         contents = {}
         for number, record in enumerate(self._held_out):
@@ -371,23 +404,23 @@ class DenoiserStrategy:
                 contents[number] = self._held_out_content(number, record, device)
         return contents
 
-    def _held_out_content(self, number: int, record: Record, device: torch.device) -> _Content:
+    def _held_out_content(self, number: int, record: Record, device: torch.device) -> Content:
         data = self._config.data
         shape = max(shapes_for(record, data.tokens, data.frames), key=lambda s: s.tokens)
         return self._content_of(number, record, shape, device)
 
     def _content_of(
         self, number: int, record: Record, shape: Shape, device: torch.device
-    ) -> _Content:
+    ) -> Content:
         draw = Draw(number, shape, 0)
         sample = record.load(shape)
         streams = {}
         for name in self._task.names(draw, self._config):
-            random = generator_of(self._config.seed, number, name, "held out")
+            random = generator_of(self._config.seed, number, name, HELD_OUT)
             stream = self._task.make(name, sample, shape, self._config, random)
             streams[name] = self._to_latents(stream, shape, device)
-        shown = self._task.channels(streams, None, generator_of(number, "held out"))
-        return _Content(
+        shown = self._task.channels(streams, None, generator_of(number, HELD_OUT))
+        return Content(
             [draw], [record.captions[0]], [], [],
             latents=streams["latents"].unsqueeze(0).to(device),
             channels=None if shown is None else shown.unsqueeze(0).to(device),

@@ -28,6 +28,8 @@ from ..masks import draw_mask
 
 #: The stream of `WithRegions`, [1, F, H, W].
 REGIONS = "regions"
+#: How the names of inpaint masks begin, each with a number.
+MASK = "mask"
 
 #: Makes channels of latent size from (F, H, W) and the VAE's scaling factor.
 Channels = Callable[[Sequence[int], float], Tensor]
@@ -102,7 +104,7 @@ class InpaintStreams(TextToVideoStreams):
 
     def names(self, draw: Draw, config: TrainConfig) -> tuple[str, ...]:
         random = generator_of(config.seed, draw.index, draw.epoch, "which mask")
-        return "latents", f"mask {int(random.integers(config.data.draws))}"
+        return "latents", f"{MASK} {int(random.integers(config.data.draws))}"
 
     def identity(self, name: str, config: TrainConfig) -> tuple[object, ...]:
         if name == "latents":
@@ -271,6 +273,8 @@ def streams_of(config: TrainConfig, sizes: TransformerConfig) -> TaskStreams:
         "control": (Head.CONTROL, ControlStreams(sizes)),
         "camera": (Head.CAMERA, CameraStreams(sizes)),
     }
+    if config.task == "distill":  # of any head
+        tasks = {config.task: next(task for task in tasks.values() if task[0] is sizes.head)}
     head, streams = tasks[config.task]
     if sizes.head is not head:
         raise HeadError(

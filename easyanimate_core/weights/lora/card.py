@@ -17,6 +17,7 @@ from ...models.specs import Head, Version
 VERSION, HEAD = "easyanimate.version", "easyanimate.head"
 WORDS, DATASET, PACK = "easyanimate.words", "easyanimate.dataset", "easyanimate.pack"
 REWARDS = "easyanimate.rewards"
+DISTILLED = "easyanimate.distilled"
 TRIGGER, TAGS = "modelspec.trigger_phrase", "ss_tag_frequency"
 RANK, ALPHA = "ss_network_dim", "ss_network_alpha"
 STEPS, RATE, SEED = "ss_steps", "ss_learning_rate", "ss_seed"
@@ -39,6 +40,7 @@ _LISTED = (
     ("seed", (SEED,)),
     ("clips", (CLIPS,)),
     ("rewards", (REWARDS,)),
+    ("distilled", (DISTILLED,)),
     ("resolution", (RESOLUTION, "ss_resolution")),
     ("dataset", (DATASET,)),
     ("trained with", (PACK, "ss_sd_scripts_commit_hash", IMPLEMENTATION)),
