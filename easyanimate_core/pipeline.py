@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,18 @@ from .conditioning.condition import Condition, Sources, make_condition
 from .conditioning.encode import from_model_range
 from .errors import InputError
 from .memory.devices import card_of, device_notes, pick_device, pick_dtype
-from .memory.options import Memory, quantizations_on
+from .memory.options import Kernels, Memory, quantizations_on
 from .memory.plan import Job, Limits, Plan, choose, facts_of
 from .models.geometry import latent_shape
 from .models.precision import FiniteCheck, check_finite, wide
-from .models.transformer import EasyAnimateTransformer3DModel
+from .models.transformer import (
+    AttentionFunction,
+    EasyAnimateTransformer3DModel,
+    attention_of,
+    check_compiles,
+    compiled,
+    scaled_dot_product,
+)
 from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
 from .networks import Networks
 from .output import save_videos
@@ -97,6 +104,7 @@ class Pipeline:
         dtype: torch.dtype,
         memory: Memory | None = None,
         embedding_cache: bool | str | Path = True,
+        kernels: Kernels | None = None,
     ) -> None:
         self.info = info
         self.device = device
@@ -105,6 +113,11 @@ class Pipeline:
         self._networks = Networks(info, device, dtype, self.memory)
         default = find_cache_folder() if embedding_cache else None
         self._cache = default if isinstance(embedding_cache, bool) else Path(embedding_cache)
+        self.kernels = kernels or Kernels()
+        capability = card_of(device).capability
+        self._attention = attention_of(self.kernels.attention, device, dtype, capability)
+        if self.kernels.compile:
+            check_compiles(device)
 
     @classmethod
     def load(
@@ -115,6 +128,7 @@ class Pipeline:
         dtype: str = "auto",
         memory: Memory | None = None,
         embedding_cache: bool | str | Path = True,
+        kernels: Kernels | None = None,
     ) -> Pipeline:
         """Inspect a checkpoint; weights are loaded when needed.
 
@@ -127,9 +141,11 @@ class Pipeline:
             embedding_cache: Keep the prompts' embeddings on disk, so that a prompt that was used
                 before needs no text encoder: in the folder of `find_cache_folder`, or in the one
                 that is given. Deleting the folder clears it.
+            kernels: How the denoiser is computed.
 
         Raises:
             CheckpointError: The folder is missing, damaged or another model's.
+            InputError: This machine lacks the device, or what `kernels` needs.
         """
         info = inspect_checkpoint(path)
         check_weights(info)
@@ -137,12 +153,12 @@ class Pipeline:
         compute = pick_dtype(dtype, place)
         for note in device_notes(device, place, compute):
             logger.warning(note)
-        return cls(info, place, compute, memory, embedding_cache)
+        return cls(info, place, compute, memory, embedding_cache, kernels)
 
     def with_memory(self, memory: Memory) -> Pipeline:
         """The same checkpoint kept otherwise in memory; networks are loaded anew."""
         cache = False if self._cache is None else self._cache
-        return Pipeline(self.info, self.device, self.dtype, memory, cache)
+        return Pipeline(self.info, self.device, self.dtype, memory, cache, self.kernels)
 
     @torch.inference_mode()
     def generate(
@@ -199,6 +215,7 @@ class Pipeline:
                 condition=condition,
                 noise=noise.to(self.device),
                 dtype=self.dtype,
+                attention=self._attention,
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
@@ -345,10 +362,11 @@ class Pipeline:
     def _transformer(
         self, loras: LoraSet, progress: Progress
     ) -> Iterator[EasyAnimateTransformer3DModel]:
-        """The denoiser with a run's LoRAs attached."""
+        """The denoiser with a run's LoRAs attached, compiled if asked for."""
         with (
             self._networks.transformer(progress) as transformer,
             attached(transformer, loras, device=self.device, dtype=self.dtype),
+            compiled(transformer.transformer_blocks) if self.kernels.compile else nullcontext(),
         ):
             yield transformer
 
@@ -380,6 +398,7 @@ def sample_latents(
     condition: Condition,
     noise: Tensor,
     dtype: torch.dtype = torch.float32,
+    attention: AttentionFunction = scaled_dot_product,
     progress: Progress = silent,
 ) -> Tensor:
     """Denoise `noise` [B, C, F, H, W] to scaled latents of the same shape, in float32.
@@ -391,6 +410,7 @@ def sample_latents(
         condition: The head's conditioning channels and the latents that the schedule starts from.
         noise: Unit Gaussian noise in float32, on the denoiser's device.
         dtype: Compute dtype of the denoiser; the sampling itself is in float32.
+        attention: The denoiser's attention kernel.
         progress: Reports the stage "denoise".
 
     Raises:
@@ -412,6 +432,7 @@ def sample_latents(
                 text_t5=states.text_t5,
                 condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
                 rope=rope,
+                attention=attention,
             )
             finite.add(velocity, dtype)
             return velocity

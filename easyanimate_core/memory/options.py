@@ -18,6 +18,10 @@ QUANTIZATIONS = ("none", "qfloat8", "qint8", "qint4")
 #: streamed one by one, at most two at a time; the VAE as with module.
 OFFLOADS = ("resident", "module", "block")
 
+#: Attention kernels: auto asks the quicker one of the next two first, by card; flash and cudnn are
+#: PyTorch's, flash3 and sage packages of their own. Sage rounds queries and keys to 8 bits.
+ATTENTIONS = ("auto", "flash", "cudnn", "flash3", "sage")
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -42,6 +46,22 @@ class Memory:
         for name in ("quantization", "text_quantization"):
             _check_choice(name, getattr(self, name), QUANTIZATIONS)
         _check_choice("offload", self.offload, OFFLOADS)
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """How the denoiser is computed; results differ by rounding.
+
+    Args:
+        compile: Compile its blocks in the first step, once for all sizes.
+        attention: One of `ATTENTIONS`.
+    """
+
+    compile: bool = False
+    attention: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_choice("attention", self.attention, ATTENTIONS)
 
 
 def quantizations_on(card: Card) -> tuple[str, ...]:
