@@ -43,7 +43,9 @@ def test_off_gives_the_same_bits(found):
     assert found["off"] == 0
 
 
-@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m", "uni_pc", "dpm_2", "lcm", "deis"])
+@pytest.mark.parametrize(
+    "sampler", ["euler_ancestral", "dpmpp_2m", "uni_pc", "dpm_2", "lcm", "deis"]
+)
 def test_every_sampler_runs(found, sampler):
     assert found["samplers"][sampler]
 

@@ -93,9 +93,7 @@ with torch.inference_mode():
         latent_image=empty(), steps=8, speed="careful",
     )  # fmt: skip
     found["own"] = [gap(by_node, own), gap(by_node, half), gap(by_widget["samples"], by_node)]
-    rescaled = probe.sample(
-        saving(model, 0.5, 0.5), texts, empty(), steps=8, guidance_rescale=0.5
-    )
+    rescaled = probe.sample(saving(model, 0.5, 0.5), texts, empty(), steps=8, guidance_rescale=0.5)
     found["rescale and window"] = bool(rescaled.isfinite().all())
 
     frames = execute(
