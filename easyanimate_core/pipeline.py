@@ -18,10 +18,10 @@ from torch import Tensor
 
 from .conditioning.condition import Condition, Sources, make_condition
 from .errors import InputError
+from .memory.card_speeds import speeds_of
 from .memory.devices import card_of, device_notes, pick_device, pick_dtype
 from .memory.options import Kernels, Memory, quantizations_on
 from .memory.plan import Job, Limits, Plan, choose, facts_of
-from .memory.speeds import speeds_of
 from .models.geometry import latent_shape
 from .models.transformer import (
     EasyAnimateTransformer3DModel,
