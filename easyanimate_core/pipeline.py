@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +18,17 @@ from torch import Tensor
 
 from .conditioning.condition import Condition, Sources, make_condition
 from .errors import InputError
+from .memory.card_speeds import speeds_of
 from .memory.devices import card_of, device_notes, pick_device, pick_dtype
-from .memory.options import Memory, quantizations_on
+from .memory.options import Kernels, Memory, quantizations_on
 from .memory.plan import Job, Limits, Plan, choose, facts_of
-from .memory.speeds import speeds_of
 from .models.geometry import latent_shape
-from .models.transformer import EasyAnimateTransformer3DModel
+from .models.transformer import (
+    EasyAnimateTransformer3DModel,
+    attention_of,
+    check_compiles,
+    compiled,
+)
 from .models.vae import TiledEncoder, Tiles
 from .networks import Networks
 from .output import save_videos
@@ -84,6 +89,7 @@ class Pipeline:
         dtype: torch.dtype,
         memory: Memory | None = None,
         embedding_cache: bool | str | Path = True,
+        kernels: Kernels | None = None,
     ) -> None:
         self.info = info
         self.device = device
@@ -92,6 +98,11 @@ class Pipeline:
         self._networks = Networks(info, device, dtype, self.memory)
         default = find_cache_folder() if embedding_cache else None
         self._cache = default if isinstance(embedding_cache, bool) else Path(embedding_cache)
+        self.kernels = kernels or Kernels()
+        capability = card_of(device).capability
+        self._attention = attention_of(self.kernels.attention, device, dtype, capability)
+        if self.kernels.compile:
+            check_compiles(device)
 
     @classmethod
     def load(
@@ -102,6 +113,7 @@ class Pipeline:
         dtype: str = "auto",
         memory: Memory | None = None,
         embedding_cache: bool | str | Path = True,
+        kernels: Kernels | None = None,
     ) -> Pipeline:
         """Inspect a checkpoint; weights are loaded when needed.
 
@@ -114,9 +126,11 @@ class Pipeline:
             embedding_cache: Keep the prompts' embeddings on disk, so that a prompt that was used
                 before needs no text encoder: in the folder of `find_cache_folder`, or in the one
                 that is given. Deleting the folder clears it.
+            kernels: How the denoiser is computed.
 
         Raises:
             CheckpointError: The folder is missing, damaged or another model's.
+            InputError: This machine lacks the device, or what `kernels` needs.
         """
         info = inspect_checkpoint(path)
         check_weights(info)
@@ -124,12 +138,12 @@ class Pipeline:
         compute = pick_dtype(dtype, place)
         for note in device_notes(device, place, compute):
             logger.warning(note)
-        return cls(info, place, compute, memory, embedding_cache)
+        return cls(info, place, compute, memory, embedding_cache, kernels)
 
     def with_memory(self, memory: Memory) -> Pipeline:
         """The same checkpoint kept otherwise in memory; networks are loaded anew."""
         cache = False if self._cache is None else self._cache
-        return Pipeline(self.info, self.device, self.dtype, memory, cache)
+        return Pipeline(self.info, self.device, self.dtype, memory, cache, self.kernels)
 
     @torch.inference_mode()
     def generate(
@@ -186,6 +200,7 @@ class Pipeline:
                 condition=condition,
                 noise=noise.to(self.device),
                 dtype=self.dtype,
+                attention=self._attention,
                 progress=progress,
             ).cpu()
         frames = self._decode(latents, settings, progress)
@@ -341,10 +356,11 @@ class Pipeline:
     def _transformer(
         self, loras: LoraSet, progress: Progress
     ) -> Iterator[EasyAnimateTransformer3DModel]:
-        """The denoiser with a run's LoRAs attached."""
+        """The denoiser with a run's LoRAs attached, compiled if asked for."""
         with (
             self._networks.transformer(progress) as transformer,
             attached(transformer, loras, device=self.device, dtype=self.dtype),
+            compiled(transformer.transformer_blocks) if self.kernels.compile else nullcontext(),
         ):
             yield transformer
 

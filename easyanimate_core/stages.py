@@ -12,7 +12,11 @@ from torch import Tensor
 from .conditioning.condition import Condition
 from .conditioning.encode import from_model_range
 from .models.precision import FiniteCheck, check_finite, wide
-from .models.transformer import EasyAnimateTransformer3DModel
+from .models.transformer import (
+    AttentionFunction,
+    EasyAnimateTransformer3DModel,
+    scaled_dot_product,
+)
 from .models.vae import AutoencoderKLMagvit, Tiles, decode_tiled
 from .progress import Progress, silent
 from .sampling import (
@@ -37,6 +41,7 @@ def sample_latents(
     condition: Condition,
     noise: Tensor,
     dtype: torch.dtype = torch.float32,
+    attention: AttentionFunction = scaled_dot_product,
     progress: Progress = silent,
 ) -> Tensor:
     """Denoise `noise` [B, C, F, H, W] to scaled latents of the same shape, in float32.
@@ -48,6 +53,7 @@ def sample_latents(
         condition: The head's conditioning channels and the latents that the schedule starts from.
         noise: Unit Gaussian noise in float32, on the denoiser's device.
         dtype: Compute dtype of the denoiser; the sampling itself is in float32.
+        attention: The denoiser's attention kernel.
         progress: Reports the stage "denoise".
 
     Raises:
@@ -55,7 +61,7 @@ def sample_latents(
     """
     device = noise.device
     negative, positive = (part.to(device, wide(dtype)) for part in text)
-    predictions = _Predictions(transformer, condition, noise, dtype)
+    predictions = _Predictions(transformer, condition, noise, dtype, attention)
     denoiser = _guided(predictions, negative, positive, run)
     if set(run.plan) != {Step.GUIDED}:
         prompted = guided_denoiser(predictions.of(positive), Guidance(1.0))
@@ -84,9 +90,10 @@ class _Predictions:
         condition: Condition,
         noise: Tensor,
         dtype: torch.dtype,
+        attention: AttentionFunction,
     ) -> None:
         channels = condition.channels
-        self._transformer, self._dtype = transformer, dtype
+        self._transformer, self._dtype, self._attention = transformer, dtype, attention
         self._channels = None if channels is None else channels.to(noise.device, dtype)
         self._rope = transformer.rotary_table(noise)
         self.batch = noise.shape[0]
@@ -105,6 +112,7 @@ class _Predictions:
                 text_t5=states.text_t5,
                 condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
                 rope=self._rope,
+                attention=self._attention,
             )
             self.finite.add(velocity, self._dtype)
             return velocity

@@ -53,6 +53,8 @@ TOKEN_VALUES = prod(SIZE) // 4 * MODEL.inner_dim
 #: Tensors up to this size stay in a card's cache: an A100's has 40 MB, an H100's 50 MB.
 CACHE_BYTES = 2**25
 _CORE = "easyanimate_core"
+_ATEN = torch.ops.aten
+_FLOP = {**flop_registry, _ATEN._addmm_activation: flop_registry[_ATEN.addmm]}
 _FREE = ("empty", "empty_like", "new_empty", "detach", "_unsafe_view")
 
 
@@ -77,12 +79,13 @@ class Tracer(TorchDispatchMode):
         self._wide_values = wide_values
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.namespace == "aten" and func.overloadpacket not in flop_registry:
+        packet = func.overloadpacket
+        if func.namespace == "aten" and packet not in _FLOP:
             with self:
                 parts = func.decompose(*args, **(kwargs or {}))
             if parts is not NotImplemented:
                 return parts
-        name = func.overloadpacket.__name__
+        name = packet.__name__
         if name in ("_local_scalar_dense", "nonzero", "equal") and _on_card(args):
             self.found.waits.append(f"{name} at {_place()}")
         if name == "_local_scalar_dense":  # no value is known
@@ -94,9 +97,8 @@ class Tracer(TorchDispatchMode):
         if func.is_view or not made or name in _FREE:
             return out
         self.found.kernels += 1
-        packet = func.overloadpacket
-        if packet in flop_registry:
-            self.found.flop[name] += flop_registry[packet](*args, **(kwargs or {}), out_val=out)
+        if packet in _FLOP:
+            self.found.flop[name] += _FLOP[packet](*args, **(kwargs or {}), out_val=out)
         else:
             read, written = given, made
             if func._schema.is_mutable and name in ("copy_", "fill_", "zero_"):

@@ -1,4 +1,4 @@
-"""Memory options: offload, quantisation and limits, or leaving the choice to a plan."""
+"""Memory options and kernels: offload, quantisation and limits, or leaving the choice to a plan."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ..errors import InputError
-from ..memory.options import OFFLOADS, PREFERENCES, QUANTIZATIONS, Memory
+from ..memory.options import ATTENTIONS, OFFLOADS, PREFERENCES, QUANTIZATIONS, Kernels, Memory
 from .options import flag
 
 
@@ -27,6 +27,22 @@ def add_memory(group: Any) -> None:
                        "device; default: 0")  # fmt: skip
     group.add_argument("--sequential-guidance", action="store_true", default=None,
                        help="one prompt after the other; halves activations")  # fmt: skip
+
+
+def add_kernels(group: Any) -> None:
+    """Add the options of `Kernels`."""
+    group.add_argument("--compile", action="store_true", default=None,
+                       help="compile the denoiser in the first step, which takes minutes once; "
+                       "pays off from some ten steps of a large model")  # fmt: skip
+    group.add_argument("--attention", choices=ATTENTIONS,
+                       help="attention kernel on NVIDIA's cards; flash3 and sage need their "
+                       "packages; default: auto")  # fmt: skip
+
+
+def kernels_of(arguments: argparse.Namespace) -> Kernels:
+    """The `Kernels` set by the options."""
+    told = {field.name: getattr(arguments, field.name) for field in fields(Kernels)}
+    return Kernels(**{name: value for name, value in told.items() if value is not None})
 
 
 def memory_of(arguments: argparse.Namespace, otherwise: Memory) -> Memory:

@@ -53,10 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan; the exit status is 0 if the run fits, else 1."""
     import torch
 
+    from ..memory.card_speeds import published_speeds, speeds_of
     from ..memory.devices import card_of, pick_device, pick_dtype
     from ..memory.options import quantizations_on
     from ..memory.plan import Job, Limits, choose, report
-    from ..memory.speeds import published_speeds, speeds_of
     from ..models.specs import Head
 
     device = torch.device("cpu") if arguments.vram == 0 else pick_device(arguments.device)

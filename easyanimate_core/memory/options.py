@@ -20,6 +20,10 @@ OFFLOADS = ("resident", "module", "block")
 #: What a plan chooses among the ways that fit: the quickest whose result is exact, or of all.
 PREFERENCES = ("exact", "speed")
 
+#: Attention kernels: auto asks the quicker one of the next two first, by card; flash and cudnn are
+#: PyTorch's, flash3 and sage packages of their own. Sage rounds queries and keys to 8 bits.
+ATTENTIONS = ("auto", "flash", "cudnn", "flash3", "sage")
+
 
 @dataclass(frozen=True)
 class Memory:
@@ -53,6 +57,22 @@ class Memory:
                 f"resident_blocks is {self.resident_blocks}, but offload is {self.offload}: only "
                 "block streams the others. Omit resident_blocks, or choose block."
             )
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """How the denoiser is computed; results differ by rounding.
+
+    Args:
+        compile: Compile its blocks in the first step, once for all sizes.
+        attention: One of `ATTENTIONS`.
+    """
+
+    compile: bool = False
+    attention: str = "auto"
+
+    def __post_init__(self) -> None:
+        _check_choice("attention", self.attention, ATTENTIONS)
 
 
 def quantizations_on(card: Card) -> tuple[str, ...]:

@@ -12,10 +12,10 @@ import psutil
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.memory.card_speeds import speeds_of
 from ...easyanimate_core.memory.cards import Card
 from ...easyanimate_core.memory.devices import card_of
 from ...easyanimate_core.memory.plan import Job, Limits, Plan, choose, facts_of, report
-from ...easyanimate_core.memory.speeds import speeds_of
 from ...easyanimate_core.models.specs import Head
 from ...easyanimate_core.weights.files import inspect_checkpoint
 from .loaders import TEXT_DTYPES

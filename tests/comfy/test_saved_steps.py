@@ -27,6 +27,7 @@ def test_ksampler_leaves_out_half_of_the_steps_and_says_so(found):
 
 def test_nothing_of_a_run_is_left_to_the_next(found):
     assert found["again"] == 0
+    assert found["after another size"] == 0
 
 
 def test_the_negative_prompt_is_evaluated_in_its_window(found):
@@ -43,7 +44,9 @@ def test_off_gives_the_same_bits(found):
     assert found["off"] == 0
 
 
-@pytest.mark.parametrize("sampler", ["euler_ancestral", "dpmpp_2m", "uni_pc", "dpm_2", "lcm", "deis"])
+@pytest.mark.parametrize(
+    "sampler", ["euler_ancestral", "dpmpp_2m", "uni_pc", "dpm_2", "lcm", "deis"]
+)
 def test_every_sampler_runs(found, sampler):
     assert found["samplers"][sampler]
 

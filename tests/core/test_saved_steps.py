@@ -25,7 +25,7 @@ def difference(one, other):
 
 
 @pytest.fixture
-def rows_of(pipeline):
+def rows_of():
     """`rows_of(model, run)`: the rows of every call of the denoiser, and what `run` returns."""
 
     def counted(model, run):

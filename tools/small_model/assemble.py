@@ -40,7 +40,7 @@ from easyanimate_core.weights.files.component import WEIGHTS_FILE, write_vae
 from easyanimate_core.weights.stored import to_storage
 from easyanimate_core.weights.stored.storage import as_tensors
 
-MOST_BYTES = 36 * 10**6
+MOST_BYTES = 40 * 10**6
 #: The matrices of a denoiser's adaptive norms, a third of its bytes next to fp8.
 _MODULATION = (".norm1.linear.weight", ".norm2.linear.weight", "norm_out.linear.weight")
 

@@ -17,9 +17,9 @@ import torch
 
 from ...errors import InputError, counted
 from ...models.vae import sides_for
+from ..card_speeds import Speeds
 from ..cards import Card
 from ..options import QUANTIZATIONS, Memory
-from ..speeds import Speeds
 from .estimate import GIGABYTE, Estimate, Job, Stage, estimate, gigabytes
 from .facts import ModelFacts
 from .ways import ERRORS, Way, seconds_per_step
@@ -265,7 +265,11 @@ class _Question:
             yield "All networks fit at once, so they stay on the card between runs."
         if memory.quantization != "none":
             sparing = "module" if self.limits.card is None else "block"
-            least = {"quantization": "none", "offload": sparing, "sequential_guidance": True}
+            least: dict[str, Any] = {
+                "quantization": "none",
+                "offload": sparing,
+                "sequential_guidance": True,
+            }
             if self.limits.allow(self.estimate(replace(bare, **least), tile)):
                 why = f"so a step is quicker, with an error of {ERRORS[memory.quantization]:g} %"
             else:

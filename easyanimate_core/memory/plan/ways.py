@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 
+from ..card_speeds import Speeds
 from ..locked import lockable_within, locked_bytes
 from ..options import Memory
-from ..speeds import Speeds
 from .estimate import PROCESS_BYTES, Job
 from .facts import ModelFacts
 from .work import step_work

@@ -93,9 +93,7 @@ with torch.inference_mode():
         latent_image=empty(), steps=8, speed="careful",
     )  # fmt: skip
     found["own"] = [gap(by_node, own), gap(by_node, half), gap(by_widget["samples"], by_node)]
-    rescaled = probe.sample(
-        saving(model, 0.5, 0.5), texts, empty(), steps=8, guidance_rescale=0.5
-    )
+    rescaled = probe.sample(saving(model, 0.5, 0.5), texts, empty(), steps=8, guidance_rescale=0.5)
     found["rescale and window"] = bool(rescaled.isfinite().all())
 
     frames = execute(
@@ -109,6 +107,10 @@ with torch.inference_mode():
     out = ksampler(saving(frames), texts, empty(17), steps=8)
     found["windows"] = [sum(rows), every, bool(out.isfinite().all())]
 
+    patched = saving(model)
+    first = ksampler(patched, texts, empty(), steps=8)
+    ksampler(patched, texts, empty(17, height=96), steps=12)  # of another size and schedule
+    found["after another size"] = gap(ksampler(patched, texts, empty(), steps=8), first)
     batch = ksampler(saving(model), texts, empty(batch=2), steps=8)
     found["batch"] = bool(batch.isfinite().all())
 

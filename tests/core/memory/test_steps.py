@@ -8,14 +8,14 @@ import torch
 
 from easyanimate_core.cli.main import main
 from easyanimate_core.errors import InputError
-from easyanimate_core.memory import speeds
+from easyanimate_core.memory import card_speeds
+from easyanimate_core.memory.card_speeds import published_speeds
 from easyanimate_core.memory.offload import placed
 from easyanimate_core.memory.options import Memory
 from easyanimate_core.memory.plan import Job, Limits, choose, estimate, published_facts, report
 from easyanimate_core.memory.plan.facts import _weights
 from easyanimate_core.memory.plan.ways import seconds_per_step
 from easyanimate_core.memory.plan.work import step_work
-from easyanimate_core.memory.speeds import published_speeds
 from easyanimate_core.models.specs import Head
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
 from tests.factories import V5_1
@@ -133,15 +133,15 @@ def test_names_of_cards():
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"a": 1}', '{"a": {"flops": 1}}', '{"a": null}'])
 def test_what_was_measured_is_read_again_unless_it_is_spoilt(tmp_path, text):
     file = tmp_path / "kept" / "speeds.json"
-    assert speeds._read(file) == {}
-    speeds._write(file, {"card": GPU})
-    assert speeds._read(file) == {"card": GPU}
+    assert card_speeds._read(file) == {}
+    card_speeds._write(file, {"card": GPU})
+    assert card_speeds._read(file) == {"card": GPU}
     file.write_text(text)
-    assert speeds._read(file) == {}
+    assert card_speeds._read(file) == {}
 
 
 def test_a_cpu_is_not_measured():
-    assert speeds.speeds_of(torch.device("cpu")) is None
+    assert card_speeds.speeds_of(torch.device("cpu")) is None
 
 
 def test_the_command_compares_ways_for_a_named_card(capsys):

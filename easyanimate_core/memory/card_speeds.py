@@ -90,7 +90,7 @@ def speeds_of(device: torch.device) -> Speeds | None:
         return None
     card = card_of(device)
     key = "|".join((platform.node(), card.device, card.name, torch.__version__))
-    file = cache_folder("speeds.json")
+    file = cache_folder("card_speeds.json")
     known = _read(file)
     if key not in known:
         try:
