@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import flop_registry
 
 from ...models.specs import TransformerConfig
 from .activations import denoiser_call
@@ -30,7 +29,9 @@ def step_work(
     config: TransformerConfig, size: tuple[int, int, int], rows: int, compute: torch.dtype
 ) -> Work:
     """The work of one step for `rows` samples of `size` (latent frames, height, width)."""
-    counter = _Counter()
+    from torch.utils.flop_counter import flop_registry  # imports Triton
+
+    counter = _Counter(flop_registry)
 
     def attention(q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor) -> Tensor:
         batch, heads, tokens, width = q_BHND.shape
@@ -46,8 +47,11 @@ def step_work(
 
 
 class _Counter(TorchDispatchMode):
-    def __init__(self) -> None:
+    """`counts`: what the operations of products compute, by operation."""
+
+    def __init__(self, counts: Mapping[Any, Callable[..., int]]) -> None:
         super().__init__()
+        self._counts = counts
         self.flop = 0
         self.moved = 0
 
@@ -59,7 +63,7 @@ class _Counter(TorchDispatchMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        count: Callable[..., int] | None = flop_registry.get(func.overloadpacket)
+        count = self._counts.get(func.overloadpacket)
         if count is not None:
             self.flop += count(*args, **(kwargs or {}), out_val=result)
         elif not func.is_view and func not in _FREE:

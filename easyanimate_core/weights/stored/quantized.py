@@ -18,14 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
-from ...files.packages import require
 from .layers import may_be_quantized
 from .pieces import over_pieces
+from .quanto import quanto
 from .rounding import check_finite, to_storage
 
 #: Input features per scale in qint4; the largest that divides a layer's width is used.
 GROUP_SIZES = (128, 96, 64, 32)
-_WANTED_BY = "Keeping weights in 8 or 4 bits"
 _EIGHT_BITS = {"qfloat8": "fp8-channel", "qint8": "int8"}
 _STORED = {
     torch.float8_e4m3fn: "qfloat8_e4m3fn",
@@ -58,7 +57,6 @@ def quantize(weight_OI: Tensor, kind: str) -> Tensor:
     Raises:
         CheckpointError: The matrix contains NaN or infinite values.
     """
-    require(_WANTED_BY, ["optimum.quanto"])
     return _four_bits(weight_OI) if kind == "qint4" else _eight_bits(weight_OI, kind)
 
 
@@ -72,9 +70,7 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
     Raises:
         CheckpointError: The dtype or the shape of the scale is not supported.
     """
-    require(_WANTED_BY, ["optimum.quanto"])
-    from optimum.quanto import WeightQBytesTensor, qtypes
-
+    package = quanto()
     if values_OI.dtype not in _STORED:
         raise CheckpointError(
             f"Stored values are {values_OI.dtype}; quantised weights must be one of "
@@ -87,8 +83,8 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
         )
     whole = scale.numel() < len(values_OI)
     scale = scale.float().reshape(() if whole else (-1, 1))
-    return WeightQBytesTensor(
-        qtypes[_STORED[values_OI.dtype]],
+    return package.WeightQBytesTensor(
+        package.qtypes[_STORED[values_OI.dtype]],
         None if whole else 0,
         values_OI.shape,
         values_OI.stride(),
@@ -119,8 +115,7 @@ def _eight_bits(weight_OI: Tensor, kind: str) -> Tensor:
 
 def _four_bits(weight_OI: Tensor) -> Tensor:
     """Groups of the first half are in the low bits, those of the second half in the high bits."""
-    from optimum.quanto import WeightQBitsTensor, qint4
-
+    package = quanto()
     from .packed import Nibbles
 
     num_inputs = weight_OI.shape[1]
@@ -148,7 +143,9 @@ def _four_bits(weight_OI: Tensor) -> Tensor:
     deque(over_pieces(pack, packed_HG.shape), maxlen=0)
     packed = Nibbles(packed_HG, 4, groups_NG.shape, (group, 1))
     size, stride = weight_OI.shape, (num_inputs, 1)
-    return WeightQBitsTensor(qint4, 0, group, size, stride, packed, scale_N1, shift_N1)
+    return package.WeightQBitsTensor(
+        package.qint4, 0, group, size, stride, packed, scale_N1, shift_N1
+    )
 
 
 def _not_zero(scale: Tensor) -> Tensor:
