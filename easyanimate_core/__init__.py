@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .errors import EasyAnimateError
     from .long_prompts import enhance_prompts
     from .media import Clip, Fit, Masks, Timing, read_image, read_mask, read_video
-    from .memory.options import Memory
+    from .memory.options import Kernels, Memory
     from .memory.plan import Limits, Plan
     from .models.specs import Head, Version
     from .paths.camera import CameraPath, Intrinsics

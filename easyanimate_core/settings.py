@@ -21,7 +21,7 @@ from .models.geometry import (
 )
 from .models.specs import Version
 from .models.vae import Tiles
-from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_steps
+from .sampling import DEFAULT_SCHEDULER, Guidance, check_scheduler, check_share, check_steps
 from .tasks import DEFAULT_FRAMES, Loaded, Target
 
 #: The original's negative prompt: "twisted body, missing limbs, captions, comic, static, ugly,
@@ -32,6 +32,8 @@ DEFAULT_SIZE = (384, 672)
 _RULES = {
     "guidance_scale": NUMBER,
     "guidance_rescale": NUMBER,
+    "guidance_window": NUMBER,
+    "step_cache": NUMBER,
     "reference_noise": NUMBER,
     "negative_prompt": TEXT,
     "scheduler": optional(TEXT),
@@ -58,6 +60,10 @@ class Settings:
         steps: Number of inference steps.
         guidance_scale: How strongly the prompt is followed; 1 is off and twice as fast.
         guidance_rescale: 0 to 1, against overexposure at high guidance.
+        guidance_window: Share of the steps, from the first, in which the negative prompt is
+            evaluated; guidance is off in the rest.
+        step_cache: Share of the steps whose evaluation is left out, 0 to 0.7: what they would
+            predict is expected from earlier steps.
         negative_prompt: What to avoid.
         scheduler: One of `SCHEDULERS`; None is the version's default (V5.1: Flow, V5: DDIM).
         seed: Noise of the first sample; further samples use the seeds that follow.
@@ -79,6 +85,8 @@ class Settings:
     steps: int = 50
     guidance_scale: float = 6.0
     guidance_rescale: float = 0.0
+    guidance_window: float = 1.0
+    step_cache: float = 0.0
     negative_prompt: str = DEFAULT_NEGATIVE_PROMPT
     scheduler: str | None = None
     seed: int = 43
@@ -118,12 +126,13 @@ class Settings:
         if self.tile is not None:
             Tiles.of_side(self.tile)  # validates
         check_steps(self.steps, 1.0)
+        check_share(self.step_cache)
         self.guidance  # noqa: B018  (validates)
 
     @property
     def guidance(self) -> Guidance:
-        """Guidance scale and rescale."""
-        return Guidance(self.guidance_scale, self.guidance_rescale)
+        """Guidance scale, rescale and window."""
+        return Guidance(self.guidance_scale, self.guidance_rescale, self.guidance_window)
 
     def scheduler_for(self, version: Version, config: Mapping[str, Any], *, strength: float) -> str:
         """The scheduler's name, checked against the model and the number of steps."""

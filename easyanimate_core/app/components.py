@@ -14,6 +14,7 @@ from ..preprocess import KINDS
 from ..sampling import SCHEDULERS
 from ..settings import Settings
 from ..small_model import EXAMPLE_PROMPT
+from ..speeds import LARGEST_SHARE
 from ..tasks import TASKS
 from .checkpoints import Checkpoints
 from .request import AS_IT_IS, fields_of, names_of, sources
@@ -62,7 +63,9 @@ def add_settings(i18n: gr.I18n, form: dict[str, Any]) -> Any:
             _make_choice(make, "offload", OFFLOADS, Memory.offload)
             make("text_device", gr.Textbox, value="", min_width=110)
             make("tile", gr.Textbox, value="", placeholder="auto", min_width=110)
-        make("sequential_guidance", gr.Checkbox, value=Memory.sequential_guidance)
+        with gr.Row():
+            make("sequential_guidance", gr.Checkbox, value=Memory.sequential_guidance)
+            make("resident_blocks", gr.Number, value=Memory.resident_blocks, precision=0)
     return dice
 
 
@@ -101,6 +104,11 @@ def _add_sampling(make: Callable[..., None], i18n: gr.I18n) -> Any:
     with gr.Row():
         make("guidance_rescale", gr.Slider, minimum=0, maximum=1, step=0.05,
              value=Settings.guidance_rescale)  # fmt: skip
+        make("guidance_window", gr.Slider, minimum=0, maximum=1, step=0.05,
+             value=Settings.guidance_window)  # fmt: skip
+    with gr.Row():
+        make("step_cache", gr.Slider, minimum=0, maximum=LARGEST_SHARE, step=0.05,
+             value=Settings.step_cache)  # fmt: skip
         make("reference_noise", gr.Number, value=Settings.reference_noise, min_width=110)
     return dice
 

@@ -64,6 +64,11 @@ FIELDS: Mapping[str, Field] = {
     "guidance_scale": Field("Guidance", "引导强度", "默认 6；1：关闭。", "--guidance-scale"),
     "guidance_rescale": Field("Guidance rescale", "引导再缩放", "0 到 1，默认 0。",
                               "--guidance-rescale"),
+    "guidance_window": Field("Guidance window", "引导区间",
+                             "计算反向提示词的步数比例，从第一步起，默认 1。", "--guidance-window"),
+    "step_cache": Field("Step cache", "步缓存",
+                        "省去计算的步数比例，最多 0.7，默认 0；0.5 较慎重，0.65 较快。",
+                        "--step-cache"),
     "negative_prompt": Field("Negative prompt", "反向提示词", "要避免的内容。",
                              "--negative-prompt"),
     "scheduler": Field("Scheduler", "采样器",
@@ -88,6 +93,9 @@ FIELDS: Mapping[str, Field] = {
                      "resident：留在显卡上；module：各阶段才上显卡；block：逐块。", "--offload"),
     "sequential_guidance": Field("Sequential guidance", "依次引导",
                                  "两个提示词依次计算，激活减半。", "--sequential-guidance"),
+    "resident_blocks": Field("Blocks that stay", "留在显卡上的块数",
+                             "offload 为 block 时，去噪网络留在显卡上的块数，默认 0。",
+                             "--resident-blocks"),
 }  # fmt: skip
 
 #: Everything else, by key: English, Chinese.

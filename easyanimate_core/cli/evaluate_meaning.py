@@ -42,7 +42,10 @@ examples:
 """
 
 #: Options about sampling, which `--rendered` has none of.
-_OF_MODELS = ("lora", "scheduler", "steps", "guidance_scale", "negative_prompt", "keep_known")
+_OF_MODELS = (
+    "lora", "scheduler", "steps", "guidance_scale", "guidance_window", "step_cache",
+    "negative_prompt", "keep_known",
+)  # fmt: skip
 
 
 def add_parser(commands: Any) -> None:
@@ -94,6 +97,8 @@ def _add_settings(group: Any) -> None:
     group.add_argument("--guidance-scale", nargs="+", action="extend", metavar="[TASK=]SCALE",
                        help="default: 6; 1: off, with one evaluation of the denoiser per step; "
                        "with TASK=, for that task alone")  # fmt: skip
+    group.add_argument("--guidance-window", type=float, metavar="SHARE", help="as for generate")
+    group.add_argument("--step-cache", type=float, metavar="SHARE", help="as for generate")
     group.add_argument("--negative-prompt", help="what to avoid")
     group.add_argument("--scheduler", nargs="+", action="extend", metavar="NAME",
                        help="as for generate; several: a report each")  # fmt: skip
@@ -234,7 +239,9 @@ def _samplings(arguments: argparse.Namespace) -> list[Sampling]:
 
     height, width = arguments.size
     scale, guidance = _guidance(arguments)
-    names = ("frames", "fps", "negative_prompt", "keep_known", "seed")
+    names = (
+        "frames", "fps", "guidance_window", "step_cache", "negative_prompt", "keep_known", "seed",
+    )  # fmt: skip
     given = {name: getattr(arguments, name) for name in names} | {"guidance_scale": scale}
     told = {name: value for name, value in given.items() if value is not None}
     settings = Settings(height=height, width=width, **told)

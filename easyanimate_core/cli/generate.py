@@ -14,7 +14,15 @@ from ..models.specs import Version
 from ..recipe_files import built_in_model
 from . import enhance, loras, recipes
 from .bars import ProgressBars
-from .memory import add_memory, add_planning, check_planned, memory_of, planned
+from .memory import (
+    add_kernels,
+    add_memory,
+    add_planning,
+    check_planned,
+    kernels_of,
+    memory_of,
+    planned,
+)
 from .options import (
     add_device,
     add_dtype,
@@ -102,6 +110,7 @@ def add_parser(commands: Any) -> None:
     add_memory(memory)
     add_planning(memory)
     add_embedding_cache(memory)
+    add_kernels(parser.add_argument_group("kernels"))
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -136,6 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
         dtype=dtype,
         memory=memory_of(arguments, recipe.memory if arguments.recipe is not None else Memory()),
         embedding_cache=arguments.embedding_cache,
+        kernels=kernels_of(arguments),
     )
     if arguments.recipe is not None:
         recipes.check_same_model(recipe, pipeline, told=arguments.model is not None)

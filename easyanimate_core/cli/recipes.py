@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, RecipeError, printable
 from ..files import foreign_system, is_folder
 from ..files.commands import PACK
-from ..memory.options import Memory
+from ..memory.options import Kernels, Memory
 from .options import flag
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def read(arguments: argparse.Namespace) -> Any:
     from ..recipe import Recipe
     from ..recipe_files import located
 
-    memory = (field.name for field in fields(Memory))
+    memory = (field.name for kind in (Memory, Kernels) for field in fields(kind))
     beside = ("command", "run", "verbose", "recipe", "model", "output", "device", "dtype", *memory,
               "embedding_cache", "force", "yes", "look_in")  # fmt: skip
     given = [n for n, v in vars(arguments).items() if n not in beside and v not in (None, [])]

@@ -6,6 +6,8 @@ import argparse
 import dataclasses
 from typing import Any
 
+from ..errors import InputError
+from ..speeds import LARGEST_SHARE, SPEEDS
 from .options import size_of
 
 
@@ -20,6 +22,15 @@ def add_settings(group: Any) -> None:
     group.add_argument("--steps", type=int, help="inference steps, default: 50")
     group.add_argument("--guidance-scale", type=float, help="default: 6; 1: off")
     group.add_argument("--guidance-rescale", type=float, help="0 to 1, default: 0")
+    group.add_argument("--guidance-window", type=float, metavar="SHARE",
+                       help="share of the steps, from the first, in which the negative prompt is "
+                       "evaluated, default: 1")  # fmt: skip
+    shares = ", ".join(f"{name} {share}" for name, share in SPEEDS.items())
+    group.add_argument("--speed", choices=tuple(SPEEDS),
+                       help=f"leave out a recommended share of the steps: {shares}")  # fmt: skip
+    group.add_argument("--step-cache", type=float, metavar="SHARE",
+                       help="share of the steps whose evaluation is left out, up to "
+                       f"{LARGEST_SHARE}, default: 0")  # fmt: skip
     group.add_argument("--negative-prompt", help="what to avoid")
     group.add_argument("--scheduler", help="Flow (V5.1); DDIM, Euler, Euler A, DPM++, PNDM (V5)")
     group.add_argument("--seed", type=int, help="default: 43")
@@ -49,6 +60,10 @@ def settings_of(arguments: argparse.Namespace) -> Any:
         for name in names
         if getattr(arguments, name, None) is not None
     }
+    if arguments.speed is not None:
+        if arguments.step_cache is not None:
+            raise InputError("--speed sets the share that --step-cache gives; omit one of the two.")
+        given["step_cache"] = SPEEDS[arguments.speed]
     if arguments.size is not None:
         given["height"], given["width"] = arguments.size
     return Settings(**given)

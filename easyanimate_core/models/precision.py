@@ -8,6 +8,7 @@ if they overflow, so that no value is clipped.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 
 import torch
@@ -47,6 +48,40 @@ def within_range(
     return run(*inputs)
 
 
+class FiniteCheck:
+    """`check_finite` for the predictions of a run, without waiting for a card in every step.
+
+    A card's answers are read once they have arrived: usually one step later, at the latest in
+    `finish`. Other devices answer at once.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._sent: deque[tuple[torch.cuda.Event, Tensor, torch.dtype]] = deque()
+
+    def add(self, x: Tensor, dtype: torch.dtype) -> None:
+        """Raise `PrecisionError` if `x`, computed in `dtype`, or an earlier one is not finite."""
+        if x.device.type != "cuda":
+            check_finite(x, self._what, dtype)
+            return
+        answer = _sum((x,)).to("cpu", non_blocking=True)  # to page-locked memory
+        arrived = torch.cuda.Event()
+        arrived.record(torch.cuda.current_stream(x.device))
+        self._sent.append((arrived, answer, dtype))
+        while self._sent and self._sent[0][0].query():
+            self._read()
+
+    def finish(self) -> None:
+        """Wait for the remaining answers; raises as `add` does."""
+        while self._sent:
+            self._read()
+
+    def _read(self) -> None:
+        arrived, answer, dtype = self._sent.popleft()
+        arrived.synchronize()
+        check_finite(answer, self._what, dtype)
+
+
 def check_finite(x: Tensor, what: str, dtype: torch.dtype) -> None:
     """Raise `PrecisionError` unless all values of `x`, computed in `dtype`, are finite.
 
@@ -62,6 +97,11 @@ def check_finite(x: Tensor, what: str, dtype: torch.dtype) -> None:
 
 def _all_finite(tensors: tuple[Tensor, ...]) -> bool:
     """Checked by the sum, which takes no memory and synchronises with the device only once."""
+    total = _sum(tensors)
+    return not total.is_meta and bool(total.isfinite())
+
+
+def _sum(tensors: tuple[Tensor, ...]) -> Tensor:
     total = sum(x.sum(dtype=torch.float32) for x in tensors)
     assert isinstance(total, Tensor)
-    return not total.is_meta and bool(total.isfinite())
+    return total

@@ -14,6 +14,15 @@ from .schedulers import (
     check_steps,
     make_schedule,
 )
+from .step_cache import (
+    Step,
+    StepCache,
+    check_share,
+    evaluations,
+    note_of,
+    plan_steps,
+    saving_denoiser,
+)
 
 __all__ = [
     "DEFAULT_SCHEDULER",
@@ -25,13 +34,20 @@ __all__ = [
     "Prediction",
     "SamplingRun",
     "Schedule",
+    "Step",
+    "StepCache",
     "check_scheduler",
+    "check_share",
     "check_steps",
     "denoise",
     "draw_noise",
+    "evaluations",
     "guided_denoiser",
     "keeping_known",
     "make_schedule",
+    "note_of",
+    "plan_steps",
     "prediction_of",
+    "saving_denoiser",
     "sequential_denoiser",
 ]

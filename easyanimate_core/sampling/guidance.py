@@ -23,17 +23,24 @@ class Guidance:
     """How strongly the prompt is followed.
 
     `scale` 1 turns guidance off and halves the work; `rescale` 0 to 1 pulls the standard deviation
-    of the guided prediction back to the prompted one's (arXiv 2305.08891, section 3.4).
+    of the guided prediction back to the prompted one's (arXiv 2305.08891, section 3.4). `window` is
+    the share of the steps, from the first, in which the negative prompt is evaluated.
     """
 
     scale: float = 6.0
     rescale: float = 0.0
+    window: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.scale < math.inf:  # NaN included
             raise InputError(f"guidance scale is {self.scale}; it must be at least 1 (1 is off).")
         if not 0 <= self.rescale <= 1:
             raise InputError(f"guidance rescale is {self.rescale}; it must be between 0 and 1.")
+        if not 0 <= self.window <= 1:
+            raise InputError(
+                f"guidance window is {self.window}; it is the share of the steps with guidance and "
+                "must be between 0 and 1."
+            )
 
     @property
     def active(self) -> bool:

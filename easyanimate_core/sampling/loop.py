@@ -14,6 +14,7 @@ from torch import Tensor
 from ..progress import Progress, silent
 from .guidance import Denoiser, Guidance
 from .schedulers import Schedule
+from .step_cache import Step, plan_steps
 
 
 @dataclass(frozen=True)
@@ -21,12 +22,19 @@ class SamplingRun:
     """How one run samples: its schedule, its guidance and one generator per sample.
 
     With `sequential`, the negative and the positive prompt are predicted one after the other.
+    `step_cache` is the share of steps that are left out.
     """
 
     schedule: Schedule
     guidance: Guidance
     generators: Sequence[torch.Generator]
     sequential: bool = False
+    step_cache: float = 0.0
+
+    @property
+    def plan(self) -> tuple[Step, ...]:
+        """How each step gets its prediction."""
+        return plan_steps(len(self.schedule.timesteps), self.step_cache, self.guidance.window)
 
 
 def draw_noise(shape: Sequence[int], generators: Sequence[torch.Generator]) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from ..models.specs import Version
@@ -99,12 +100,20 @@ class VPrediction:
 
     def __init__(self, shares: Tensor) -> None:
         self.shares = shares
+        self._copies: dict[torch.device, Tensor] = {}
 
     def timesteps(self, times: Tensor) -> Tensor:
         return (times * TRAINED_STEPS).long().clamp(0, TRAINED_STEPS - 1).to(times)
 
     def levels(self, timesteps: Tensor) -> Levels:
-        return Levels.of_share(self.shares.to(timesteps.device)[timesteps.long()])
+        # `take`: an index of one number would wait for the device.
+        return Levels.of_share(self._shares_on(timesteps.device).take(timesteps.long()))
+
+    def _shares_on(self, device: torch.device) -> Tensor:
+        """Copied to the device once: a copy waits for what it computes."""
+        if device not in self._copies:
+            self._copies[device] = self.shares.to(device)
+        return self._copies[device]
 
     def levels_of_sigma(self, sigma: Tensor) -> Levels:
         signal = 1 / (sigma**2 + 1) ** 0.5

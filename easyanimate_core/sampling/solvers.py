@@ -61,7 +61,11 @@ class Solver(Protocol):
 
 
 class _Walk:
-    """The solvers' common state: their timesteps and the current position."""
+    """The solvers' common state: their timesteps and the current position.
+
+    The denoiser's timesteps are made once, on its device; steps are computed with numbers of the
+    CPU, because reading one from the device waits for it.
+    """
 
     prediction: Prediction
 
@@ -115,7 +119,9 @@ class _Strided(_Walk):
     def __init__(
         self, setup: Setup, timesteps: np.ndarray[Any, Any], shares: Tensor, *, is_clean: bool
     ) -> None:
-        super().__init__(torch.from_numpy(timesteps.round().astype(np.int64)).to(setup.device))
+        rounded = timesteps.round().astype(np.int64)
+        super().__init__(torch.from_numpy(rounded).to(setup.device))
+        self._numbers: list[int] = rounded.tolist()
         self.prediction: VPrediction = VPrediction(shares)
         self._stride = TRAINED_STEPS // setup.steps
         self._last = torch.tensor(1.0) if is_clean else shares[0]
@@ -136,7 +142,7 @@ class Ddim(_Strided):
         self._clip = config.get("clip_sample_range", 1.0) if is_clipped else None
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
-        timestep = int(self.timesteps[self._index])
+        timestep = self._numbers[self._index]
         levels = Levels.of_share(self._share(timestep))
         clean = self.prediction.clean(latents, velocity, levels)
         noise = self.prediction.noise(latents, velocity, levels)
@@ -164,16 +170,17 @@ class Pndm(_Strided):
         self._before: list[Tensor] = []
 
     def begin(self, skipped: int) -> Tensor:
-        spaced = self.timesteps.tolist()[skipped:]
+        spaced = self._numbers[skipped:]
         start: list[int] = []
         for now, following in pairwise(spaced[: self._START + 1]):
             start += [now, following + self._half, following + self._half, following]
-        self.timesteps = self.timesteps.new_tensor([*start, *spaced[self._START :]])
+        self._numbers = [*start, *spaced[self._START :]]
+        self.timesteps = self.timesteps.new_tensor(self._numbers)
         return self.timesteps
 
     def step(self, velocity: Tensor, latents: Tensor, generators: Generators) -> Tensor:  # noqa: ARG002
-        timestep, part = int(self.timesteps[self._index]), self._index % self._PARTS
-        origin = int(self.timesteps[self._index - part])
+        timestep, part = self._numbers[self._index], self._index % self._PARTS
+        origin = self._numbers[self._index - part]
         self._index += 1
         if self._index > self._START * self._PARTS:
             velocity = self._extrapolated(velocity)
@@ -301,7 +308,10 @@ def _noise_like(velocity: Tensor, generators: Generators) -> Tensor:
     drawn = [
         torch.randn(shape, generator=g, dtype=velocity.dtype, device=device) for g in generators
     ]
-    return torch.cat(drawn).to(velocity.device)
+    noise = torch.cat(drawn)
+    if velocity.device.type == "cuda":  # only a copy of page-locked memory does not wait
+        noise = noise.pin_memory()
+    return noise.to(velocity.device, non_blocking=True)
 
 
 #: Scheduler name to its solver.

@@ -28,9 +28,13 @@ from torch import Tensor
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.memory.plan.activations import denoiser_bytes
 from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
-from ...easyanimate_core.models.precision import check_finite
+from ...easyanimate_core.models.precision import FiniteCheck
 from ...easyanimate_core.models.specs import LATENT_CHANNELS, TransformerConfig, Version
-from ...easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
+from ...easyanimate_core.models.transformer import (
+    EasyAnimateTransformer3DModel,
+    RotaryTable,
+    Stretch,
+)
 from ...easyanimate_core.sampling import FLOW_SHIFT
 from .hooks import RunLog, hooks_of, plain_attention, stretch_of
 from .preview import PreviewColours
@@ -182,6 +186,13 @@ class Denoiser(EasyAnimateTransformer3DModel):
         self.in_channels = config.out_channels
         self.log = RunLog()
         self.window_caches = WindowCaches()
+        self.start_run()
+
+    def start_run(self) -> None:
+        """Forget what belongs to the run before."""
+        self.log.start()
+        self.finite = FiniteCheck("The denoiser's prediction")
+        self._tables: dict[tuple[Any, ...], RotaryTable] = {}
 
     def forward(
         self,
@@ -223,25 +234,33 @@ class Denoiser(EasyAnimateTransformer3DModel):
                 "with a Control checkpoint, does the same."
             )
         hooks = hooks_of(options, latents, self.config.num_layers, self.log)
-        stretch = stretch_of(options)
         velocity = super().forward(
             latents,
             timestep,
             context,
             text_t5=text_t5,
             condition=condition,
-            rope=None if stretch is None else self.rotary_table(latents, stretch),
+            rope=self._rope(latents, stretch_of(options)),
             attention=hooks.attention if hooks else partial(plain_attention, options=options),
             around_block=hooks.around_block if hooks else None,
         )
-        check_finite(velocity, "The denoiser's prediction", x.dtype)
+        self.finite.add(velocity, x.dtype)
         return velocity
+
+    @torch.compiler.disable  # its memory would be compiled into the network
+    def _rope(self, latents: Tensor, stretch: Stretch | None) -> RotaryTable:
+        """The rotary table, made once per run: it is computed on the CPU."""
+        key = (latents.shape[2:], latents.device, stretch)
+        if key not in self._tables:
+            self._tables[key] = self.rotary_table(latents, stretch)
+        return self._tables[key]
 
 
 def start_run(patcher: Any) -> None:
     """Prepare for a sampling run: warnings appear anew, the first of them at once."""
-    log = patcher.model.diffusion_model.log
-    log.start()
+    denoiser = patcher.model.diffusion_model
+    denoiser.start_run()
+    log = denoiser.log
     windows = patcher.model_options.get("context_handler")
     dim = getattr(windows, "dim", FRAMES_DIM)
     if dim != FRAMES_DIM:
@@ -249,6 +268,11 @@ def start_run(patcher: Any) -> None:
             f"the context windows cut dimension {dim} of the latents; the frames of a video are "
             f"dimension {FRAMES_DIM}. Set dim to {FRAMES_DIM}."
         )
+
+
+def finish_run(model: Any) -> None:
+    """Raise `PrecisionError` if a prediction was not finite that could not be checked before."""
+    model.diffusion_model.finite.finish()
 
 
 def flow_shift(model: Any) -> float:

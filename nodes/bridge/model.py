@@ -15,8 +15,8 @@ from ...easyanimate_core.models.vae import AutoencoderKLMagvit
 from ...easyanimate_core.weights.loading import build_on_meta, check_complete
 from ...easyanimate_core.weights.stored import Stored, StoredWeights, may_be_quantized, to_storage
 from ...easyanimate_core.weights.stored.storage import as_tensors
-from .denoiser import Config, DenoiserInfo, Model, start_run
-from .patcher import at_each_run, is_dynamic, make_patcher, remember_how
+from .denoiser import Config, DenoiserInfo, Model, finish_run, start_run
+from .patcher import after_each_run, at_each_run, is_dynamic, make_patcher, remember_how
 from .preview import PreviewColours, fit_preview_colours
 from .progress import NodeProgress
 from .stored import holds_float8, stays, stored_dtype
@@ -94,6 +94,7 @@ def make_model(
         _cast_when_used(model.diffusion_model)
     patcher = make_patcher(model, load_device, offload_device, disable_dynamic=disable_dynamic)
     at_each_run(patcher, start_run)
+    after_each_run(patcher, finish_run)
     remember_how(patcher, make_model, files, weight_dtype, colours)
     placed = _placed(files.weights, dtype, quantise=quantised and not stored)
     # Layers with quantised weights keep their bias in the compute dtype; copying converts it.

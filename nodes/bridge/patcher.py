@@ -39,6 +39,18 @@ def at_each_run(patcher: Any, act: Callable[[Any], None]) -> None:
     patcher.add_callback_with_key(kind, "easyanimate", act)
 
 
+def after_each_run(patcher: Any, act: Callable[[Any], None]) -> None:
+    """Call `act(model)` after the last step of every sampling run, of the patcher's clones too."""
+
+    def around(sample: Callable[..., Any], guider: Any, *arguments: Any, **named: Any) -> Any:
+        samples = sample(guider, *arguments, **named)
+        act(guider.inner_model)
+        return samples
+
+    kind = comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE
+    patcher.add_wrapper_with_key(kind, "easyanimate", around)
+
+
 def remember_how(patcher: Any, make: Callable[..., Any], *arguments: Any) -> None:
     """Tell ComfyUI how to recreate this patcher for another GPU or without dynamic loading.
 

@@ -14,15 +14,21 @@ import comfy.sd
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.conditioning.encode import from_model_range
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.memory.plan import activations
 from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
 from ...easyanimate_core.models.geometry import SPATIAL_FACTOR, TEMPORAL_FACTOR
 from ...easyanimate_core.models.precision import check_finite
 from ...easyanimate_core.models.specs import VAEConfig
-from ...easyanimate_core.models.vae import TILE_SIDES, AutoencoderKLMagvit, Tiles, decode_tiled
+from ...easyanimate_core.models.vae import (
+    TILE_SIDES,
+    AutoencoderKLMagvit,
+    Tiles,
+    decode_tiled,
+    sides_for,
+)
 from ...easyanimate_core.models.vae.model import Posterior
-from ...easyanimate_core.pipeline import from_model_range
 from ...easyanimate_core.progress import Progress, silent
 from ...easyanimate_core.weights.loading import load_network
 from .patcher import make_patcher, remember_how
@@ -185,13 +191,9 @@ def _sides_to_try(vae: comfy.sd.VAE, latents: Tensor, tile_side: int | None) -> 
     config = easyanimate_vae(vae).config
     free = comfy.model_management.get_free_memory(vae.device)
     one = (1, *latents.shape[1:])
-    whole = decode_bytes(config, one, vae.vae_dtype)
-    tiled = [
-        side
-        for side in TILE_SIDES
-        if decode_bytes(config, one, vae.vae_dtype, side) < min(free, whole)
-    ]
-    return ([0] if whole < free else []) + (tiled or [TILE_SIDES[-1]])
+    sides = [0, *sides_for(*(side * SPATIAL_FACTOR for side in latents.shape[3:]))]
+    fitting = [side for side in sides if decode_bytes(config, one, vae.vae_dtype, side) < free]
+    return fitting or sides[-1:]
 
 
 def _decode_one(vae: comfy.sd.VAE, latents_1Cfhw: Tensor, side: int) -> Tensor:

@@ -5,7 +5,8 @@ The networks' own code runs on the meta device, so the figures follow every chan
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from ...models.geometry import SPATIAL_FACTOR, pixel_frames
 from ...models.specs import TransformerConfig, VAEConfig
 from ...models.transformer import EasyAnimateTransformer3DModel
+from ...models.transformer.kernel import AttentionFunction
 from ...models.vae import AutoencoderKLMagvit
 from ...models.vae.model import CHUNK_BYTES
 from .live_memory import peak_bytes
@@ -42,8 +44,35 @@ def denoiser_bytes(
         compute: Compute dtype.
         stored: Dtype of the weights; if not `compute`, they are cast layer by layer.
     """
+    call = denoiser_call(_one_of_each(config), size, rows, compute, stored=stored)
+    step = peak_bytes(call.run, [*call.network.parameters(), *call.inputs])
+    return step + sum(given.nbytes for given in call.inputs)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A step of the denoiser on the meta device, ready to run."""
+
+    network: EasyAnimateTransformer3DModel
+    inputs: tuple[Tensor, ...]
+    run: Callable[[], Tensor]
+
+
+def denoiser_call(
+    config: TransformerConfig,
+    size: tuple[int, int, int],
+    rows: int,
+    compute: torch.dtype,
+    *,
+    stored: torch.dtype | None = None,
+    attention: AttentionFunction | None = None,
+) -> Call:
+    """A step on shapes alone; the arguments are those of `denoiser_bytes`.
+
+    `attention` stands for the kernel, by default one that keeps no scores.
+    """
     with torch.device("meta"):
-        network = EasyAnimateTransformer3DModel(_one_of_each(config)).to(stored or compute)
+        network = EasyAnimateTransformer3DModel(config).to(stored or compute)
         latents = torch.empty(rows, config.out_channels, *size, dtype=compute)
         times = torch.empty(rows)
         tokens = TEXT_TOKENS if config.text_embed_dim_t5 is None else BERT_TOKENS
@@ -54,23 +83,22 @@ def denoiser_bytes(
         condition = None
         if config.condition_channels:
             condition = torch.empty(rows, config.condition_channels, *size, dtype=compute)
-        video_tokens = prod(size) // config.patch_size**2
-        rope = torch.empty(2, video_tokens, config.attention_head_dim // 2)
+        rope = network.rotary_table(latents)
     inputs = [latents, times, text, rope]
     inputs += [given for given in (text_t5, condition) if given is not None]
-    step = peak_bytes(
-        lambda: network(
+
+    def run() -> Tensor:
+        return network(
             latents,
             times,
             text,
             text_t5=text_t5,
             condition=condition,
-            rope=(rope[0], rope[1]),
-            attention=_without_scores,
-        ),
-        [*network.parameters(), *inputs],
-    )
-    return step + sum(given.nbytes for given in inputs)
+            rope=rope,
+            attention=attention or _without_scores,
+        )
+
+    return Call(network, tuple(inputs), run)
 
 
 def _one_of_each(config: TransformerConfig) -> TransformerConfig:
@@ -94,7 +122,8 @@ def decode_bytes(
 ) -> int:
     """Peak memory of decoding latents of `size` (frames, height, width), including the video.
 
-    `tile` is the side of the tiles in pixels; None decodes whole frames.
+    `tile` is the side of the tiles in pixels; None decodes whole frames. Chunks are the smallest:
+    on a card with more free memory, larger ones take it.
     """
     frames, *sides = size
     tiled = tile is not None and max(sides) * SPATIAL_FACTOR > tile
@@ -131,7 +160,9 @@ def _decode_peak(
 ) -> int:
     network = _vae(config, stored)
     latents = torch.empty(1, config.latent_channels, *size, dtype=compute, device="meta")
-    return peak_bytes(lambda: network.decode(latents), [*network.parameters(), latents])
+    return peak_bytes(
+        lambda: network.decode(latents, chunk_bytes=CHUNK_BYTES), [*network.parameters(), latents]
+    )
 
 
 @lru_cache(maxsize=64)

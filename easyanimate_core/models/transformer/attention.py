@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..ops import Operations
 from .kernel import AttentionFunction
-from .rope import RotaryTable, apply_rotary
+from .rope import RotaryTable, text_and_rotated, with_rotated_video
 
 QK_NORM_EPS = 1e-6
 
@@ -58,20 +58,19 @@ def joint_attention(
     num_text = text_BTC.shape[1]
     if text_attention is None:
         query, key, value = video_attention.project(torch.cat([text_BTC, video_BVC], dim=1))
-        query = _turn_video(query, num_text, rope)
-        key = _turn_video(key, num_text, rope)
+        query = with_rotated_video(query, num_text, rope)
+        key = with_rotated_video(key, num_text, rope)
     else:
         video_q, video_k, video_v = video_attention.project(video_BVC)
         text_q, text_k, text_v = text_attention.project(text_BTC)
-        query = torch.cat([text_q, apply_rotary(video_q, rope)], dim=1)
-        key = torch.cat([text_k, apply_rotary(video_k, rope)], dim=1)
+        query = text_and_rotated(text_q, video_q, rope)
+        key = text_and_rotated(text_k, video_k, rope)
         value = torch.cat([text_v, video_v], dim=1)
     out_BNC = kernel(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2))
-    text_out, video_out = out_BNC[:, :num_text], out_BNC[:, num_text:]
     output = video_attention.to_out[0]
-    text_output = output if text_attention is None else text_attention.to_out[0]
-    return output(video_out), text_output(text_out)
-
-
-def _turn_video(x_BNHD: Tensor, num_text: int, rope: RotaryTable) -> Tensor:
-    return torch.cat([x_BNHD[:, :num_text], apply_rotary(x_BNHD[:, num_text:], rope)], dim=1)
+    if text_attention is None:
+        out_BNC = output(out_BNC)  # before slicing: a linear layer copies slices
+        return out_BNC[:, num_text:], out_BNC[:, :num_text]
+    # Contiguous: a linear layer would copy slices as well, and add its bias apart.
+    text_BTC, video_BVC = (part.contiguous() for part in out_BNC.tensor_split([num_text], dim=1))
+    return output(video_BVC), text_attention.to_out[0](text_BTC)

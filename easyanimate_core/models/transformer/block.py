@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..ops import Operations
+from ..ops import ManualCast, Operations, gelu
 from ..precision import within_range
 from ..specs import TransformerConfig
 from .attention import Attention, joint_attention
@@ -129,11 +129,6 @@ class _ProjectedGelu(nn.Module):
         self.proj = operations.Linear(dim, inner, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
-        return _gelu(self.proj(x))
-
-
-def _gelu(x: Tensor) -> Tensor:
-    """GELU (tanh); in place unless `x` needs a gradient, because it is the largest activation."""
-    if x.requires_grad:
-        return F.gelu(x, approximate="tanh")
-    return torch.ops.aten.gelu_(x, approximate="tanh")
+        if isinstance(self.proj, ManualCast.Linear):  # not a host's layer
+            return self.proj.with_gelu(x)
+        return gelu(self.proj(x))

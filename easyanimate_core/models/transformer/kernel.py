@@ -46,8 +46,10 @@ def bounded_attention(
     kernel: AttentionFunction, q_BHND: Tensor, k_BHND: Tensor, v_BHND: Tensor
 ) -> Tensor:
     """The result of `kernel`, called in parts if PyTorch would materialise too many scores."""
-    scores = q_BHND[..., 0].numel() * k_BHND.shape[2]
-    if scores <= MOST_SCORES or not holds_scores(q_BHND.device, q_BHND.dtype):
+    # The device first: a compiled block then has no rule on its sizes.
+    if not holds_scores(q_BHND.device, q_BHND.dtype):
+        return kernel(q_BHND, k_BHND, v_BHND)
+    if q_BHND[..., 0].numel() * k_BHND.shape[2] <= MOST_SCORES:
         return kernel(q_BHND, k_BHND, v_BHND)
     return attention_in_parts(kernel, q_BHND, k_BHND, v_BHND, most_scores=MOST_SCORES)
 

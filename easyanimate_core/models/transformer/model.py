@@ -155,7 +155,8 @@ class EasyAnimateTransformer3DModel(nn.Module):
             sample_BCFHW = torch.cat([sample_BCFHW, condition], dim=1)
         sample_BCFHW = sample_BCFHW.to(wide(sample_BCFHW.dtype))
         patches = self.proj(sample_BCFHW.transpose(1, 2).flatten(0, 1))
-        return rearrange(patches, "(b f) c h w -> b (f h w) c", b=len(sample_BCFHW))
+        tokens = rearrange(patches, "(b f) c h w -> b (f h w) c", b=len(sample_BCFHW))
+        return tokens.contiguous()  # a single frame's would be strided in every block
 
     def _unpatchify(self, tokens_BVP: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """Tokens of C * p * q values (patches of p rows, q columns) to latents [B, C, F, H, W]."""

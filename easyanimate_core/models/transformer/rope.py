@@ -21,9 +21,13 @@ from ..geometry import SPATIAL_FACTOR
 
 BASE_HEIGHT, BASE_WIDTH = 480, 720
 THETA = 10000.0
+#: Values of half precision that are rotated at a time: 16 MiB in float32, which stay in the cache
+#: of a card.
+_PART_VALUES = 2**22
 
-#: Cosine and sine tables, each [N, D / 2] in float32.
-RotaryTable = tuple[Tensor, Tensor]
+#: Cosines and sines, [2, N, D / 2] in float32. The two of an angle are neighbours in memory, so
+#: that they can be viewed as a complex number.
+RotaryTable = Tensor
 
 
 class Stretch(NamedTuple):
@@ -49,7 +53,7 @@ def rotary_table(
     device: torch.device | str | None = None,
     stretch: Stretch | None = None,
 ) -> RotaryTable:
-    """Angles of every video token as (cos, sin), each [F * height * width, head_dim / 2] float32.
+    """Cosines and sines of every video token's angles, [2, F * height * width, head_dim / 2].
 
     Args:
         head_dim: Dimension of one attention head, a multiple of 8.
@@ -82,15 +86,77 @@ def rotary_table(
         ],
         dim=-1,
     ).flatten(0, 2)
-    return table.cos().to(device), table.sin().to(device)
+    return torch.stack([table.cos(), table.sin()], dim=-1).to(device).permute(2, 0, 1)
 
 
-def apply_rotary(x_BNHD: Tensor, table: RotaryTable) -> Tensor:
-    """Rotate adjacent channel pairs of `x_BNHD` by the table's angles, in float32."""
-    cos, sin = (part[:, None] for part in table)  # [N, 1, D / 2]
-    even, odd = x_BNHD.float().unflatten(-1, (-1, 2)).unbind(-1)
-    turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
+def text_and_rotated(text_BTHD: Tensor, video_BVHD: Tensor, rope: RotaryTable) -> Tensor:
+    """The text, then the video rotated by `rope`. The video's memory may be overwritten."""
+    if _keeps_inputs(video_BVHD, text_BTHD):
+        return torch.cat([text_BTHD, rotated(video_BVHD, rope)], dim=1)
+    num_text = text_BTHD.shape[1]
+    shape = (len(video_BVHD), num_text + video_BVHD.shape[1], *video_BVHD.shape[2:])
+    joint_BNHD = video_BVHD.new_empty(shape)
+    joint_BNHD[:, :num_text] = text_BTHD
+    _rotate(video_BVHD, rope, out=joint_BNHD[:, num_text:])
+    return joint_BNHD
+
+
+def with_rotated_video(joint_BNHD: Tensor, num_text: int, rope: RotaryTable) -> Tensor:
+    """The same tokens, those after the text rotated. `joint_BNHD` may be overwritten."""
+    text_BTHD, video_BVHD = joint_BNHD[:, :num_text], joint_BNHD[:, num_text:]
+    if _keeps_inputs(joint_BNHD):
+        return torch.cat([text_BTHD, rotated(video_BVHD, rope)], dim=1)
+    _rotate(video_BVHD, rope, out=video_BVHD)
+    return joint_BNHD
+
+
+def rotated(x_BNHD: Tensor, rope: RotaryTable) -> Tensor:
+    """Adjacent channel pairs of `x_BNHD`, rotated by the table's angles in float32."""
+    if _multiplies_complex(x_BNHD):
+        turned = torch.view_as_real(_complex_pairs(x_BNHD.float()) * _complex_table(rope))
+    else:
+        cos, sin = rope[:, :, None].unbind()  # [N, 1, D / 2]
+        even, odd = x_BNHD.float().unflatten(-1, (-1, 2)).unbind(-1)
+        turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
     return turned.flatten(-2).to(x_BNHD.dtype)
+
+
+def _rotate(x_BNHD: Tensor, rope: RotaryTable, *, out: Tensor) -> None:
+    """Write `rotated(x_BNHD)` to `out`, which may be `x_BNHD`."""
+    turns_N1K = _complex_table(rope)
+    if x_BNHD.dtype is torch.float32:
+        torch.mul(_complex_pairs(x_BNHD), turns_N1K, out=_complex_pairs(out))
+        return
+    tokens = max(1, _PART_VALUES // x_BNHD[:, 0].numel())
+    parts = (x_BNHD.split(tokens, 1), turns_N1K.split(tokens), out.split(tokens, 1))
+    for part, turns, target in zip(*parts, strict=True):
+        wide = part.float()
+        _complex_pairs(wide).mul_(turns)
+        target.copy_(wide)
+
+
+def _keeps_inputs(*inputs: Tensor) -> bool:
+    """Whether the rotation must not write to its inputs: for gradients, or to be compiled."""
+    learns = torch.is_grad_enabled() and any(x.requires_grad for x in inputs)
+    return learns or not _multiplies_complex(inputs[0])
+
+
+def _multiplies_complex(x: Tensor) -> bool:
+    """Whether complex numbers are quickest: not compiled, where real ones are fused.
+
+    Devices other than CPUs and CUDA's have few complex kernels.
+    """
+    return x.device.type in ("cpu", "cuda", "meta") and not torch.compiler.is_compiling()
+
+
+def _complex_pairs(x_BNHD: Tensor) -> Tensor:
+    """A view of float32 channel pairs as complex numbers, [B, N, H, D / 2]."""
+    return torch.view_as_complex(x_BNHD.unflatten(-1, (-1, 2)))
+
+
+def _complex_table(rope: RotaryTable) -> Tensor:
+    """A view of the table as complex numbers, [N, 1, D / 2]."""
+    return torch.view_as_complex(rope.permute(1, 2, 0))[:, None]
 
 
 def _angles(width: int, positions: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The causal 3-D VAE."""
 
 from .model import AutoencoderKLMagvit, Posterior
-from .tiling import TILE_SIDES, TiledEncoder, Tiles, decode_tiled, encode_tiled
+from .tiling import TILE_SIDES, TiledEncoder, Tiles, decode_tiled, encode_tiled, sides_for
 
 __all__ = [
     "TILE_SIDES",
@@ -11,4 +11,5 @@ __all__ = [
     "Tiles",
     "decode_tiled",
     "encode_tiled",
+    "sides_for",
 ]

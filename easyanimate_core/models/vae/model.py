@@ -26,8 +26,12 @@ from .causal_conv import History
 from .decoder import Decoder
 from .encoder import Encoder
 
-#: Limit on the largest activation of a decoded chunk, if the chunk length is free (V5.1).
-CHUNK_BYTES = 96 * 2**20
+#: Limits on the largest activation of a decoded chunk, if the chunk length is free (V5.1): on a
+#: CPU, where larger chunks leave its caches, and on a card, from where larger ones gain nothing.
+CHUNK_BYTES, MOST_CHUNK_BYTES = 96 * 2**20, 2**31
+#: Memory of a chunk relative to its largest activation: 4 + 2.5 n for n latent frames, each taken
+#: as one; counted from the operations. The rest is for the allocator.
+_CHUNK_MEMORY = 8
 
 
 class AutoencoderKLMagvit(nn.Module):
@@ -72,21 +76,20 @@ class AutoencoderKLMagvit(nn.Module):
         self,
         latents_BCfhw: Tensor,
         *,
-        chunk_bytes: int = CHUNK_BYTES,
+        chunk_bytes: int | None = None,
         constant: int = 0,
         progress: Progress = silent,
     ) -> Tensor:
         """Decode unscaled latents to a video (B, C, F, H, W), about [-1, 1], not clamped.
 
         A chunk is one latent frame for V5; for V5.1, as many as keep its largest activation within
-        `chunk_bytes`. The first `constant` latent frames are constants for the gradients, and take
-        no memory for them; chunks of V5.1 are then single frames. Raises `InputError` for latents
-        of another shape. `progress` is called once per chunk, with stage "decode".
+        `chunk_bytes`, by default what the device's free memory allows. The first `constant` latent
+        frames are constants for the gradients, and take no memory for them; chunks of V5.1 are then
+        single frames. Raises `InputError` for latents of another shape. `progress` is called once
+        per chunk, with stage "decode".
         """
         self.check_latents(latents_BCfhw)
         batch, _, num_latent_frames, height, width = latents_BCfhw.shape
-        length = self.decode_chunk_length(latents_BCfhw, 0 if constant else chunk_bytes)
-        chunks = _chunks(num_latent_frames, length)
         # Filled chunk by chunk: concatenating a list would hold the whole video twice.
         video_BCFHW = latents_BCfhw.new_empty(
             batch,
@@ -95,6 +98,10 @@ class AutoencoderKLMagvit(nn.Module):
             height * SPATIAL_FACTOR,
             width * SPATIAL_FACTOR,
         )
+        if chunk_bytes is None:
+            chunk_bytes = _chunk_bytes(latents_BCfhw.device)
+        length = self.decode_chunk_length(latents_BCfhw, 0 if constant else chunk_bytes)
+        chunks = _chunks(num_latent_frames, length)
         latents_BCfhw = self.post_quant_conv(latents_BCfhw)
         history = History()
         start = 0
@@ -170,6 +177,20 @@ def _check_config(config: VAEConfig) -> None:
             f"The VAE's mini_batch_encoder is {config.mini_batch_encoder}; it must be a positive "
             f"multiple of {TEMPORAL_FACTOR}, the frames per latent frame. Correct config.json."
         )
+
+
+def _chunk_bytes(device: torch.device) -> int:
+    """How large a chunk's largest activation may be on a device, now."""
+    if device.type != "cuda" or torch.is_grad_enabled():
+        return CHUNK_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return chunk_bytes_within(free + unused)
+
+
+def chunk_bytes_within(free: int) -> int:
+    """The limit on a chunk's largest activation on a card with `free` bytes of memory."""
+    return max(CHUNK_BYTES, min(free // _CHUNK_MEMORY, MOST_CHUNK_BYTES))
 
 
 def _chunks(num_frames: int, chunk_length: int) -> list[slice]:

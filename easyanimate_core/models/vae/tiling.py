@@ -5,7 +5,8 @@ Shapes: B batch, C channels, F frames, H, W height and width; f, h, w those of l
 Every tile covers the whole length of the clip. All tiles have the full size and are spaced evenly,
 so that no tile is normalised over a narrow strip. Neighbours are blended over the middle half of
 their overlap; the quarter of the overlap at a tile's edge, which has the least context, is not
-used.
+used. What overlaps is computed twice, so a side that divides the frame evenly takes less time:
+`sides_for`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
+from math import prod
 
 import torch
 from torch import Tensor
@@ -24,10 +26,14 @@ from ..geometry import SPATIAL_FACTOR
 from ..specs import VAEConfig
 from .model import AutoencoderKLMagvit, Posterior
 
-#: Tile sides in pixels to try against the available memory, the largest and fastest first.
+#: Tile sides in pixels that a user is offered, the largest and fastest first.
 TILE_SIDES = (768, 512, 384, 256)
 #: Overlap in pixels below which seams appear: about as far as a pixel's context reaches.
 _LEAST_OVERLAP = 64
+#: The original's, a quarter of its tiles of 512. More is computed twice for nothing.
+_MOST_OVERLAP = 128
+#: More tiles per axis than these are not tried: they save little memory and take long.
+_LEAST_SIDE, _MOST_TILES = 256, 16
 
 
 @dataclass(frozen=True)
@@ -39,13 +45,13 @@ class Tiles:
 
     @classmethod
     def of_side(cls, side: int) -> Tiles:
-        """Tiles of `side` pixels that overlap by a quarter of it, as in the original.
+        """Tiles of `side` pixels that overlap by a quarter of it, from 64 to 128.
 
         Raises:
             InputError: `side` is not a multiple of 8, or is below 128.
         """
         quarter = side // 4 // SPATIAL_FACTOR * SPATIAL_FACTOR
-        return cls(side, max(quarter, _LEAST_OVERLAP))
+        return cls(side, min(max(quarter, _LEAST_OVERLAP), _MOST_OVERLAP))
 
     def __post_init__(self) -> None:
         for name, value in (("size", self.size), ("overlap", self.overlap)):
@@ -60,6 +66,38 @@ class Tiles:
                 f"The tile overlap is {self.overlap} and the size {self.size}; the overlap must "
                 "not exceed half the size. Use larger tiles or less overlap."
             )
+
+    def work(self, height: int, width: int) -> float:
+        """Pixels computed per pixel of a frame; 1 for a frame that fits in one tile."""
+        return prod(self.count(side) * min(side, self.size) / side for side in (height, width))
+
+    def count(self, length: int) -> int:
+        """Number of tiles along an axis of `length` pixels."""
+        return len(_spans(length // SPATIAL_FACTOR, self))
+
+
+def sides_for(height: int, width: int) -> tuple[int, ...]:
+    """Tile sides to try against the available memory for a frame: ever less memory, more work.
+
+    Each divides an axis into tiles that overlap no more than needed, or leaves the shorter axis
+    whole. Empty for a frame that is too small for tiles.
+    """
+    sides = {_side_for(length, count) for length in (height, width)
+             for count in range(1, _MOST_TILES + 1)}  # fmt: skip
+    smaller = [side for side in sides if _LEAST_SIDE <= side < max(height, width)]
+    found: list[int] = []
+    for side in sorted(smaller, key=lambda side: (Tiles.of_side(side).work(height, width), side)):
+        if not found or side < found[-1]:
+            found.append(side)
+    return tuple(found)
+
+
+def _side_for(length: int, count: int) -> int:
+    """The smallest side with which at most `count` tiles cover `length` pixels."""
+    side = _LEAST_SIDE
+    while side < length and Tiles.of_side(side).count(length) > count:
+        side += SPATIAL_FACTOR
+    return side
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from ...memory.offload import placed
 from ...models.precision import wide
 from ...models.specs import TransformerConfig
 from ...models.vae import AutoencoderKLMagvit
-from ...pipeline import Pipeline, decode_latents
+from ...pipeline import Pipeline
 from ...progress import Progress, silent
-from ...sampling import make_schedule
+from ...sampling import evaluations, make_schedule, plan_steps
 from ...settings import Settings
+from ...stages import decode_latents
 from ...tasks import (
     Camera,
     Control,
@@ -186,7 +187,9 @@ def evaluations_per_clip(
         schedule = make_schedule(
             name, info.scheduler, steps=settings.steps, strength=given.strength
         )
-        found[task] = len(schedule.timesteps) * (2 if settings.guidance.active else 1)
+        guidance = settings.guidance
+        plan = plan_steps(len(schedule.timesteps), settings.step_cache, guidance.window)
+        found[task] = evaluations(plan, guided=guidance.active)
     return found
 
 

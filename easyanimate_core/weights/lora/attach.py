@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from ...models.ops import Branch
 from ..stored import dequantized
 from .changes import Change, Product
 from .lora_set import LoraSet
-
-#: Computes what is added to a layer's output from the layer, its input and its output.
-Branch = Callable[[Any, Tensor, Tensor], Tensor]
 
 
 @contextmanager
@@ -27,52 +26,71 @@ def attached(
     then the network is as before. If a layer's input has another dtype, they are cast on use. This
     works for quantised weights, too. Kinds other than LoRA have their own formula.
     """
-    handles = []
+    changed: list[Any] = []
     try:
         for module in loras.modules:
-            layer = network.get_submodule(module)
-            branches = list(_branches(loras, module, layer, device, dtype))
-            handles.append(layer.register_forward_hook(_hook(branches)))
+            layer: Any = network.get_submodule(module)
+            layer.branches = tuple(_branches(loras, module, layer, device, dtype))
+            changed.append(layer)
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for layer in changed:
+            del layer.branches
 
 
 def _branches(
     loras: LoraSet, module: str, layer: nn.Module, device: torch.device, dtype: torch.dtype
 ) -> Iterator[Branch]:
+    changes = loras.changes(module)
+    decomposed = [
+        _Decomposed(change, layer, device, dtype)
+        for change in changes
+        if change.layer.magnitude is not None
+    ]
+    if decomposed:  # first: they rescale the layer's own output
+        yield _AllDecomposed(tuple(decomposed))
     low = loras.low_rank(module)
     if low is not None:
-        yield _times(low.to(device, dtype))
-    for change in loras.changes(module):
-        if change.layer.magnitude is not None:
-            yield _Decomposed(change, layer, device, dtype)
-        elif not change.is_low_rank:
+        yield _Added(low.to(device, dtype))
+    for change in changes:
+        if change.layer.magnitude is None and not change.is_low_rank:
             product = change.product(change.strength)
             if product is not None:
-                yield _times(product.to(device, dtype))
+                yield _Added(product.to(device, dtype))
     bias = loras.bias_delta(module)
     if bias is not None:
-        yield _constant(bias.to(device, dtype))
+        yield _Bias(bias.to(device, dtype))
 
 
-def _hook(branches: list[Branch]) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor]:
-    def add_branches(layer: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
-        added = [branch(layer, inputs[0], output) for branch in branches]
-        for part in added:
-            output.add_(part)
-        return output
+@dataclass(frozen=True)
+class _Added:
+    """A product that is added, accumulated by its last matrix multiplication."""
 
-    return add_branches
+    product: Product
 
-
-def _times(product: Product) -> Branch:
-    return lambda _, x, __: product.to(x.device, x.dtype).times(x)
+    def add_to(self, output: Tensor, x: Tensor, layer: Any) -> None:  # noqa: ARG002
+        self.product.to(x.device, x.dtype).add_to(output, x)
 
 
-def _constant(bias_O: Tensor) -> Branch:
-    return lambda *_: bias_O
+@dataclass(frozen=True)
+class _Bias:
+    """A change of the bias."""
+
+    bias_O: Tensor
+
+    def add_to(self, output: Tensor, x: Tensor, layer: Any) -> None:  # noqa: ARG002
+        output.add_(self.bias_O)
+
+
+@dataclass(frozen=True)
+class _AllDecomposed:
+    """The DoRAs of a layer, each computed from the layer's own output."""
+
+    parts: tuple[_Decomposed, ...]
+
+    def add_to(self, output: Tensor, x: Tensor, layer: Any) -> None:
+        for added in [part.change(output, x, layer) for part in self.parts]:
+            output.add_(added)
 
 
 class _Decomposed:
@@ -88,14 +106,15 @@ class _Decomposed:
         self._product = change.inner().to(device, dtype)
         self._strength = change.strength
 
-    def __call__(self, layer: Any, x: Tensor, output: Tensor) -> Tensor:
+    def change(self, output: Tensor, x: Tensor, layer: Any) -> Tensor:
+        """What is added to the layer's own output."""
         product = self._product.to(x.device, x.dtype)
         bias = None if layer.bias is None else layer.bias.to(output)
         if self._by_rows:
             own = output if bias is None else output - bias
             more = own * self._more + product.times(x) * self._lengths
         else:
-            own = layer.forward(x * self._more)
+            own = layer.own(x * self._more)
             own = own if bias is None else own - bias
             more = own + product.times(x * self._lengths)
         return more * self._strength

@@ -25,6 +25,9 @@ class Product(Protocol):
     def times(self, x: Tensor) -> Tensor:
         """Its product with the features of `x`."""
 
+    def add_to(self, output: Tensor, x: Tensor) -> None:
+        """Add `times(x)` to `output`, in place."""
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Product:
         """The same on another device, in another dtype."""
 
@@ -40,6 +43,9 @@ class LowRank(NamedTuple):
 
     def times(self, x: Tensor) -> Tensor:
         return F.linear(F.linear(x, self.down_RI), self.up_OR)
+
+    def add_to(self, output: Tensor, x: Tensor) -> None:
+        _accumulate(output, F.linear(x, self.down_RI), self.up_OR)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> LowRank:
         return LowRank(self.down_RI.to(device, dtype), self.up_OR.to(device, dtype))
@@ -58,6 +64,9 @@ class Kronecker(NamedTuple):
         grid = x.unflatten(-1, (self.first.shape[1], self.second.shape[1]))
         return (self.first @ F.linear(grid, self.second)).flatten(-2)
 
+    def add_to(self, output: Tensor, x: Tensor) -> None:
+        output.add_(self.times(x))
+
     def to(self, device: torch.device, dtype: torch.dtype) -> Kronecker:
         return Kronecker(self.first.to(device, dtype), self.second.to(device, dtype))
 
@@ -72,6 +81,9 @@ class Whole(NamedTuple):
 
     def times(self, x: Tensor) -> Tensor:
         return F.linear(x, self.change_OI)
+
+    def add_to(self, output: Tensor, x: Tensor) -> None:
+        _accumulate(output, x, self.change_OI)
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Whole:
         return Whole(self.change_OI.to(device, dtype))
@@ -142,6 +154,11 @@ def joined(changes: Sequence[Change]) -> LowRank:
     products = [change.product(change.strength) for change in changes]
     low = [product for product in products if isinstance(product, LowRank)]
     return LowRank(torch.cat([p.down_RI for p in low]), torch.cat([p.up_OR for p in low], dim=1))
+
+
+def _accumulate(output: Tensor, x: Tensor, matrix_OI: Tensor) -> None:
+    """Add the product to `output` inside the matrix multiplication: it is never stored."""
+    output.view(-1, len(matrix_OI)).addmm_(x.flatten(0, -2), matrix_OI.t())
 
 
 def _loha(one_OR: Tensor, one_RI: Tensor, other_OR: Tensor, other_RI: Tensor) -> Product:

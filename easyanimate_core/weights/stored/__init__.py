@@ -1,18 +1,17 @@
 """Weights stored in fewer bits than the compute dtype."""
 
 from .layers import may_be_quantized
+from .linear import QuantizedLinear, dequantized, use_quantized_layers
 from .quantized import (
-    QuantizedLinear,
     Quantizer,
-    dequantized,
     plain_tensors,
     quantize,
     quantized_from_values,
     stored_bytes,
-    use_quantized_layers,
 )
 from .reader import StoredWeights, stored_format
-from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored, to_storage
+from .rounding import to_storage
+from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored
 
 __all__ = [
     "STORAGE_FORMATS",

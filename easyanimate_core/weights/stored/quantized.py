@@ -3,32 +3,30 @@
 Shapes: O output features, I input features, N groups of G input features, H = N / 2 rounded up.
 
 Scales are float32, and the values are in quanto's kernel-agnostic tensors, so a weight is the same
-on every device, can be moved without repacking, and takes scaled values from a file unchanged. A
-layer dequantizes its weight on use. With a video's thousands of tokens that costs little; kernels
-that multiply packed values are made for a few tokens.
+on every device, can be moved without repacking, and takes scaled values from a file unchanged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
 from ...files.packages import require
-from ...models.ops import ManualCast
 from .layers import may_be_quantized
+from .pieces import over_pieces
+from .rounding import check_finite, to_storage
 
 #: Input features per scale in qint4; the largest that divides a layer's width is used.
 GROUP_SIZES = (128, 96, 64, 32)
-#: Values quantised at a time: 256 KiB in float32.
-_PART_VALUES = 64 * 1024
 _WANTED_BY = "Keeping weights in 8 or 4 bits"
+_EIGHT_BITS = {"qfloat8": "fp8-channel", "qint8": "int8"}
 _STORED = {
     torch.float8_e4m3fn: "qfloat8_e4m3fn",
     torch.float8_e5m2: "qfloat8_e5m2",
@@ -51,38 +49,17 @@ class Quantizer:
         return quantize(weight_OI, self.kind)
 
 
-class QuantizedLinear(ManualCast.Linear):
-    """A linear layer with a quantised weight; computes in the input's dtype."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        bias = None if self.bias is None else self.bias.to(x)
-        return F.linear(x, dequantized(self.weight).to(x), bias)
-
-
-def use_quantized_layers(network: nn.Module, names: Iterable[str]) -> None:
-    """Replace the layers of these weights in a network on the meta device by `QuantizedLinear`."""
-    for name in names:
-        parent, _, child = name.removesuffix(".weight").rpartition(".")
-        holder: Any = network.get_submodule(parent)
-        plain: Any = getattr(holder, child)
-        layer = QuantizedLinear(
-            plain.in_features, plain.out_features, plain.bias is not None, device="meta"
-        )
-        setattr(holder, child, layer)
-
-
 def quantize(weight_OI: Tensor, kind: str) -> Tensor:
     """Quantise a matrix to a quanto tensor: "qfloat8", "qint8" or "qint4".
 
     The 8-bit kinds have a scale per output channel. qint4 has a scale and a shift per group of
     input features: the largest of `GROUP_SIZES` that divides the width, else the whole width.
+
+    Raises:
+        CheckpointError: The matrix contains NaN or infinite values.
     """
     require(_WANTED_BY, ["optimum.quanto"])
-    from optimum.quanto import qtypes
-
-    qtype = qtypes[kind]
-    make = _eight_bits if qtype.bits == 8 else _four_bits
-    return make(weight_OI, qtype)
+    return _four_bits(weight_OI) if kind == "qint4" else _eight_bits(weight_OI, kind)
 
 
 def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
@@ -108,7 +85,7 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
             f"The scale of a weight {tuple(values_OI.shape)} has the shape {tuple(scale.shape)}; "
             "it must be one number or one per row. Convert the file again."
         )
-    whole = scale.numel() == 1
+    whole = scale.numel() < len(values_OI)
     scale = scale.float().reshape(() if whole else (-1, 1))
     return WeightQBytesTensor(
         qtypes[_STORED[values_OI.dtype]],
@@ -119,23 +96,6 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
         scale,
         None,
     )
-
-
-def dequantized(weight: Any) -> Tensor:
-    """The values of a quantised weight, in float32; a plain tensor is returned as is.
-
-    4-bit values are cast to float32 before the multiplication: quanto multiplies the bytes, which
-    takes several times as long and gives identical results.
-    """
-    parts = list(plain_tensors(weight))
-    if len(parts) == 1:
-        return parts[0]
-    if len(parts) == 2:
-        values: Tensor = weight.dequantize()
-        return values
-    _, scale_N1, shift_N1 = parts
-    values_NG = weight._data.unpack().to(scale_N1.dtype)
-    return values_NG.mul_(scale_N1).sub_(shift_N1).reshape(weight.shape)
 
 
 def stored_bytes(network: nn.Module) -> int:
@@ -152,26 +112,14 @@ def plain_tensors(tensor: Any) -> Iterator[Tensor]:
         yield from plain_tensors(getattr(tensor, name))
 
 
-def _eight_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
-    from optimum.quanto import WeightQBytesTensor
-
-    device = weight_OI.device
-    values_OI = torch.empty(weight_OI.shape, dtype=qtype.dtype, device=device)
-    scale_O1 = torch.empty(len(weight_OI), 1, device=device)
-    for rows, part in _parts(weight_OI, slice(0, len(weight_OI))):
-        low, high = part.aminmax(dim=1, keepdim=True)
-        scale_O1[rows] = _not_zero(torch.maximum(high, -low) / qtype.qmax)
-        part.div_(scale_O1[rows])
-        if not qtype.is_floating_point:
-            part.round_()
-        values_OI[rows] = part.clamp_(qtype.qmin, qtype.qmax)
-    size, stride = values_OI.shape, values_OI.stride()
-    return WeightQBytesTensor(qtype, 0, size, stride, values_OI, scale_O1, None)
+def _eight_bits(weight_OI: Tensor, kind: str) -> Tensor:
+    stored = to_storage(weight_OI, _EIGHT_BITS[kind])
+    return quantized_from_values(stored.values, stored.scale)
 
 
-def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
+def _four_bits(weight_OI: Tensor) -> Tensor:
     """Groups of the first half are in the low bits, those of the second half in the high bits."""
-    from optimum.quanto import WeightQBitsTensor
+    from optimum.quanto import WeightQBitsTensor, qint4
 
     from .packed import Nibbles
 
@@ -182,30 +130,25 @@ def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
     half = ceil(num / 2)
     packed_HG = torch.empty(half, group, dtype=torch.uint8, device=device)
     scale_N1, shift_N1 = torch.empty(2, num, 1, device=device)
-    for first, last in ((0, half), (half, num)):
-        for rows, part in _parts(groups_NG, slice(first, last)):
-            low, high = part.aminmax(dim=1, keepdim=True)
-            scale_N1[rows], shift_N1[rows] = _not_zero((high - low) / 15), -low
-            values = part.sub_(low).div_(scale_N1[rows]).round_().clamp_(0, 15).to(torch.uint8)
-            if first == 0:
-                packed_HG[rows] = values
-            else:
-                packed_HG[rows.start - half : rows.stop - half] |= values << 4
+
+    def four_bits(rows: slice) -> Tensor:
+        part = groups_NG[rows].float()
+        low, high = part.amin(1, keepdim=True), part.amax(1, keepdim=True)
+        scale = _not_zero(check_finite(high - low) / 15)
+        scale_N1[rows], shift_N1[rows] = scale, -low
+        # Through int8, because PyTorch converts to uint8 one by one.
+        return (part - low).div_(scale).round_().clamp_(0, 15).to(torch.int8).view(torch.uint8)
+
+    def pack(rows: slice) -> None:
+        packed = packed_HG[rows].copy_(four_bits(rows))
+        second = slice(half + rows.start, min(half + rows.stop, num))
+        if second.start < num:
+            packed[: second.stop - second.start] |= four_bits(second).bitwise_left_shift_(4)
+
+    deque(over_pieces(pack, packed_HG.shape), maxlen=0)
     packed = Nibbles(packed_HG, 4, groups_NG.shape, (group, 1))
     size, stride = weight_OI.shape, (num_inputs, 1)
-    return WeightQBitsTensor(qtype, 0, group, size, stride, packed, scale_N1, shift_N1)
-
-
-def _parts(matrix: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor]]:
-    """A few rows at a time, in float32, in one buffer that is reused.
-
-    Buffers of whole matrices would fragment the memory between the weights.
-    """
-    step = max(1, _PART_VALUES // matrix.shape[1])
-    buffer = torch.empty(min(step, rows.stop - rows.start), matrix.shape[1], device=matrix.device)
-    for start in range(rows.start, rows.stop, step):
-        part = slice(start, min(start + step, rows.stop))
-        yield part, buffer[: part.stop - start].copy_(matrix[part])
+    return WeightQBitsTensor(qint4, 0, group, size, stride, packed, scale_N1, shift_N1)
 
 
 def _not_zero(scale: Tensor) -> Tensor:

@@ -316,7 +316,7 @@ def decoding(loaded, latents):
     found["decode short of memory"] = gap(
         decode(loaded.vae, wide, None), decode(loaded.vae, wide, 256)
     )
-    found["decode tried"] = sides[:4]
+    found["decode tried"] = sides[:6]
     found["decode latents kept"] = bool(torch.equal(before, wide))
     type(network).decode = original
     found["decode other VAE"] = probe.error(lambda: decode(object(), wide, None))

@@ -176,8 +176,8 @@ def test_blocks_and_quantisation_lessen_the_weights():
     [
         (INP_7B, 80, 128, ["--offload", "resident"]),
         (INP_7B, 24, 64, []),
-        (INP_7B, 12, 32, ["--offload", "block"]),
-        (INP_12B, 16, 32, ["--offload", "block"]),
+        (INP_7B, 12, 32, ["--offload", "block", "--resident-blocks", "14"]),
+        (INP_12B, 16, 32, ["--offload", "block", "--resident-blocks", "21"]),
     ],
 )
 def test_the_fastest_way_that_fits_is_chosen(facts, card, host, options):
@@ -261,7 +261,7 @@ def test_what_cannot_fit_says_what_would():
     assert "even with every saving" in plan.reasons[0]
     assert "of the card's 4.0 GB" in plan.reasons[0]
     smaller = plan.reasons[1]
-    assert smaller == "At this size 29 frames would fit."
+    assert smaller == "At this size 37 frames would fit."
 
 
 def test_sizes_of_another_kind_are_refused():
@@ -280,11 +280,12 @@ def test_the_command_prints_the_plan_of_a_model_that_is_not_here(capsys):
     said = capsys.readouterr().out
     assert fits == 0
     assert "on a card of 12.0 GB, with 32.0 GB of memory" in said
-    assert "Options of generate: --offload block" in said
-    assert main(["plan", "--model", "EasyAnimateV5.1-7b-zh-InP", "--vram", "2", "--json"]) == 1
+    assert "Options of generate: --offload block --resident-blocks 14" in said
+    assert "seconds" not in said  # of an unknown card
+    assert main(["plan", "--model", "EasyAnimateV5.1-7b-zh-InP", "--vram", "1", "--json"]) == 1
     value = json.loads(capsys.readouterr().out)
     assert value["fits"] is False
-    assert value["peak_card"] > 2 * GB
+    assert value["peak_card"] > 1 * GB
 
 
 def run_generate(folder, tmp_path, *options):
@@ -308,7 +309,9 @@ def test_generate_takes_the_plan_or_refuses(tmp_path, capsys):
     [
         (["--plan", "--offload", "block"], "--plan chooses --offload itself"),
         (["--plan", "--tile", "256"], "--plan chooses --tile itself"),
-        (["--vram", "12"], "--vram and --ram are for --plan"),
+        (["--vram", "12"], "--vram, --ram and --prefer are for --plan"),
+        (["--prefer", "speed"], "--vram, --ram and --prefer are for --plan"),
+        (["--plan", "--prefer", "speed"], "how fast the card is is unknown"),
     ],
 )
 def test_a_plan_and_what_it_chooses_are_not_given_together(tmp_path, capsys, options, said):

@@ -5,7 +5,13 @@ import torch
 
 from easyanimate_core.errors import InputError
 from easyanimate_core.models.specs import VAEConfig
-from easyanimate_core.models.vae import AutoencoderKLMagvit, Tiles, decode_tiled, encode_tiled
+from easyanimate_core.models.vae import (
+    AutoencoderKLMagvit,
+    Tiles,
+    decode_tiled,
+    encode_tiled,
+    sides_for,
+)
 
 
 class Shifted(AutoencoderKLMagvit):
@@ -45,10 +51,51 @@ def test_bad_tiles_are_refused(size, overlap, words):
 
 
 @pytest.mark.parametrize(
-    ("side", "overlap"), [(768, 192), (512, 128), (384, 96), (264, 64), (256, 64), (128, 64)]
+    ("side", "overlap"), [(768, 128), (512, 128), (384, 96), (264, 64), (256, 64), (128, 64)]
 )
 def test_a_side_says_how_far_tiles_overlap(side, overlap):
     assert Tiles.of_side(side) == Tiles(side, overlap)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "first", "work"),
+    [
+        (1024, 1024, 576, 1.27),  # tiles of 512 and of 768: 2.25
+        (384, 672, 384, 1.14),
+        (576, 1008, 576, 1.14),
+        (768, 1344, 768, 1.14),
+    ],
+)
+def test_sides_of_a_frame_waste_little(height, width, first, work):
+    sides = sides_for(height, width)
+    costs = [Tiles.of_side(side).work(height, width) for side in sides]
+    assert sides[0] == first
+    assert costs[0] == pytest.approx(work, abs=0.005)
+    assert list(sides) == sorted(sides, reverse=True), "ever less memory"
+    assert costs == sorted(costs), "for ever more work"
+    assert sides[-1] == 256
+    assert costs[-1] <= Tiles.of_side(256).work(height, width)
+
+
+def test_the_work_of_tiles_is_what_they_compute():
+    done = []
+
+    class Counting(Shifted):
+        def decode(self, latents_BCfhw, *, progress):
+            done.append(latents_BCfhw.shape[3] * latents_BCfhw.shape[4])
+            return super().decode(latents_BCfhw, progress=progress)
+
+    for size, side in [((13, 21), 128), ((16, 30), 136), ((9, 40), 256)]:
+        done.clear()
+        tiles = Tiles.of_side(side)
+        decode_tiled(Counting(vae().config, device="meta"), torch.zeros(1, 16, 1, *size), tiles)
+        work = tiles.work(*(8 * length for length in size))
+        assert sum(done) == pytest.approx(work * size[0] * size[1])
+
+
+def test_small_frames_have_no_tiles():
+    assert sides_for(256, 256) == ()
+    assert sides_for(96, 96) == ()
 
 
 def test_a_side_without_room_for_its_overlap_is_refused():

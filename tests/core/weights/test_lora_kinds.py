@@ -150,7 +150,7 @@ def beside(layer, loras, x):
     setattr(parent, child, layer)
     with attached(network, loras, device=torch.device("cpu"), dtype=torch.float32):
         found = layer(x)
-    assert not layer._forward_hooks
+    assert not layer.branches
     return found
 
 

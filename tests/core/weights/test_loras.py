@@ -63,7 +63,7 @@ def state_of(pipeline):
         for parameter in network.parameters()
         for tensor in plain_tensors(parameter)
     ]
-    return content, sum(len(module._forward_hooks) for module in network.modules())
+    return content, sum(len(getattr(module, "branches", ())) for module in network.modules())
 
 
 def assert_untouched(before, after):
