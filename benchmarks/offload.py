@@ -5,7 +5,8 @@
 Blocks of the 12B (width 3072, 0.49 GB each in bfloat16) with random weights, batch size 2, with the
 tokens of 49 frames of 384 x 672 (13,104) and of 1 frame. `module` and `block` are timed inside the
 placement, so moving the whole network to the device, which `module` does once per run, is listed
-separately. `bring alone` is the time to move every block in turn without computing: if `block`
+separately. `block, locked` packs every block once; `block, half stays` also keeps half of them on
+the device. `bring alone` is the time to move every block in turn without computing: if `block`
 takes about as long as the longer of that and `module`, transfers and computation overlap.
 """
 
@@ -42,6 +43,8 @@ LATENTS = {
     "1 frame": (2, LATENT_CHANNELS, 1, 48, 84),
 }
 CUDA = torch.device("cuda")
+#: Placements, and how much memory their packed blocks may lock.
+WAYS = {"module": 0, "block": 0, "block, locked": 2**40, "block, half stays": 2**40}
 
 
 def load(num_blocks: int) -> EasyAnimateTransformer3DModel:
@@ -105,16 +108,19 @@ def main() -> None:
         network = load(arguments.blocks)
         for name, size in LATENTS.items():
             run = call(network, size)
-            for how in ("module", "block"):
+            for how, lockable in WAYS.items():
                 began = time.perf_counter()
-                with placed(network, CUDA, how):
+                staying = arguments.blocks // 2 if "half" in how else 0
+                with placed(
+                    network, CUDA, how.partition(",")[0], resident_blocks=staying, lockable=lockable
+                ):
                     torch.cuda.synchronize()
                     brought = time.perf_counter() - began
                     seconds, peak = measured(run, arguments.repeats)
                 row = {"enter_seconds": brought, "call_seconds": seconds, "peak_gb": peak}
                 results[f"{name}, {how}"] = row
                 print(
-                    f"{name:<10} {how:<8} to enter {brought:6.2f} s   call {seconds:7.3f} s   "
+                    f"{name:<10} {how:<18} to enter {brought:6.2f} s   call {seconds:7.3f} s   "
                     f"peak {peak:6.2f} GB"
                 )
         results["bring_alone_seconds"] = bring_alone(network, arguments.repeats)

@@ -10,6 +10,7 @@ import torch
 from .errors import CheckpointError, InputError
 from .files.commands import own_command
 from .memory.devices import card_of, pick_device, text_dtype
+from .memory.locked import lockable_memory
 from .memory.offload import placed
 from .memory.options import Memory, quantizations_on
 from .models.precision import wide
@@ -100,7 +101,13 @@ class Networks:
                 quantization=self.memory.quantization,
                 progress=progress,
             )
-        with placed(self._transformer, self.device, self.memory.offload):
+        with placed(
+            self._transformer,
+            self.device,
+            self.memory.offload,
+            resident_blocks=self.memory.resident_blocks,
+            lockable=lockable_memory(),
+        ):
             yield self._transformer
 
     @contextmanager

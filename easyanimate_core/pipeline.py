@@ -7,7 +7,7 @@ width.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,41 +17,26 @@ import torch
 from torch import Tensor
 
 from .conditioning.condition import Condition, Sources, make_condition
-from .conditioning.encode import from_model_range
 from .errors import InputError
+from .memory.card_speeds import speeds_of
 from .memory.devices import card_of, device_notes, pick_device, pick_dtype
 from .memory.options import Kernels, Memory, quantizations_on
 from .memory.plan import Job, Limits, Plan, choose, facts_of
 from .models.geometry import latent_shape
-from .models.precision import FiniteCheck, check_finite, wide
 from .models.transformer import (
-    AttentionFunction,
     EasyAnimateTransformer3DModel,
     attention_of,
     check_compiles,
     compiled,
-    scaled_dot_product,
 )
-from .models.vae import AutoencoderKLMagvit, TiledEncoder, Tiles, decode_tiled
+from .models.vae import TiledEncoder, Tiles
 from .networks import Networks
 from .output import save_videos
 from .progress import Progress, silent
 from .recipe import Recipe
-from .sampling import (
-    Denoiser,
-    Guidance,
-    SamplingRun,
-    Step,
-    denoise,
-    draw_noise,
-    guided_denoiser,
-    keeping_known,
-    make_schedule,
-    note_of,
-    saving_denoiser,
-    sequential_denoiser,
-)
+from .sampling import SamplingRun, draw_noise, make_schedule, note_of
 from .settings import DEFAULT_NEGATIVE_PROMPT, Settings
+from .stages import decode_latents, sample_latents
 from .tasks import Target, Task, TextToVideo, check_head
 from .text import (
     EmbeddingCache,
@@ -243,13 +228,14 @@ class Pipeline:
         *,
         limits: Limits,
         writes: bool = False,
+        prefer: str = "exact",
     ) -> Plan:
         """How a run would best be kept in memory; nothing is loaded but the sources.
 
         Use them with `Pipeline.load(..., memory=plan.memory)` and
-        `replace(settings, tile=plan.tile)`. `writes`: whether `enhance_prompts` runs first. Raises
-        `InputError` as `generate` does; `plan.fits`
-        tells whether the run fits.
+        `replace(settings, tile=plan.tile)`. `writes`: whether `enhance_prompts` runs first.
+        `prefer`: "exact", or "speed" also where the result changes slightly. Raises `InputError` as
+        `generate` does; `plan.fits` tells whether the run fits. A card is measured once.
         """
         settings = settings or Settings()
         asked = self._inputs(task or TextToVideo(), settings)
@@ -264,7 +250,15 @@ class Pipeline:
             writes=writes,
         )
         kinds = quantizations_on(card_of(self.device))
-        return choose(facts_of(self.info), job, limits, compute=self.dtype, kinds=kinds)
+        return choose(
+            facts_of(self.info),
+            job,
+            limits,
+            compute=self.dtype,
+            kinds=kinds,
+            speeds=speeds_of(self.device),
+            prefer=prefer,
+        )
 
     def _inputs(self, task: Task, settings: Settings) -> _Inputs:
         """Run all checks and read all files, before any weight is loaded."""
@@ -390,112 +384,11 @@ class _Inputs:
     sources: Sources
 
 
-def sample_latents(
-    transformer: EasyAnimateTransformer3DModel,
-    run: SamplingRun,
-    *,
-    text: tuple[TextStates, TextStates],
-    condition: Condition,
-    noise: Tensor,
-    dtype: torch.dtype = torch.float32,
-    attention: AttentionFunction = scaled_dot_product,
-    progress: Progress = silent,
-) -> Tensor:
-    """Denoise `noise` [B, C, F, H, W] to scaled latents of the same shape, in float32.
-
-    Args:
-        transformer: The denoiser.
-        run: Schedule, guidance and generators of this run.
-        text: States of the negative prompt (one row, or B) and of the prompts (B rows).
-        condition: The head's conditioning channels and the latents that the schedule starts from.
-        noise: Unit Gaussian noise in float32, on the denoiser's device.
-        dtype: Compute dtype of the denoiser; the sampling itself is in float32.
-        attention: The denoiser's attention kernel.
-        progress: Reports the stage "denoise".
-
-    Raises:
-        PrecisionError: A prediction is not finite.
-    """
-    batch, device = noise.shape[0], noise.device
-    negative, positive = (part.to(device, wide(dtype)) for part in text)
-    channels = None if condition.channels is None else condition.channels.to(device, dtype)
-    rope = transformer.rotary_table(noise)
-    finite = FiniteCheck("The denoiser's prediction")
-
-    def predictor(states: TextStates) -> Denoiser:
-        def predict(latents: Tensor, timestep: Tensor) -> Tensor:
-            copies = latents.shape[0] // batch
-            velocity: Tensor = transformer(
-                latents.to(dtype),
-                timestep,
-                states.text,
-                text_t5=states.text_t5,
-                condition=None if channels is None else channels.repeat(copies, 1, 1, 1, 1),
-                rope=rope,
-                attention=attention,
-            )
-            finite.add(velocity, dtype)
-            return velocity
-
-        return predict
-
-    start = None if condition.start is None else condition.start.to(device)
-    denoiser = _denoiser(predictor, negative, positive, batch, run)
-    if set(run.plan) != {Step.GUIDED}:
-        prompted = guided_denoiser(predictor(positive), Guidance(1.0))
-        denoiser = saving_denoiser(denoiser, prompted, run.schedule, run.plan)
-    known = None if condition.known is None else condition.known.to(device)
-    if known is not None:
-        denoiser = keeping_known(denoiser, run.schedule, known, noise)
-    latents = denoise(
-        denoiser,
-        run.schedule,
-        run.schedule.start(noise, start),
-        generators=run.generators,
-        progress=progress,
-    )
-    finite.finish()
-    return latents if known is None else latents.lerp(known.latents, known.share)
-
-
-def _denoiser(
-    predictor: Callable[[TextStates], Denoiser],
-    negative: TextStates,
-    positive: TextStates,
-    batch: int,
-    run: SamplingRun,
-) -> Denoiser:
-    """A denoiser that runs both prompts, in one batch or one after the other."""
-    guidance = run.guidance
-    if not guidance.active:
-        return guided_denoiser(predictor(positive), guidance)
-    negative = negative.repeat(batch // negative.text.shape[0])
-    if run.sequential:
-        return sequential_denoiser(predictor(negative), predictor(positive), guidance)
-    return guided_denoiser(predictor(TextStates.join([negative, positive])), guidance)
-
-
 def _saved(run: SamplingRun) -> tuple[str, ...]:
     """A note on what was left out, if anything was to be."""
     if run.step_cache == 0 and (run.guidance.window == 1 or not run.guidance.active):
         return ()
     return (note_of(run.plan, guided=run.guidance.active),)
-
-
-def decode_latents(
-    vae: AutoencoderKLMagvit, latents_1CFHW: Tensor, tiles: Tiles | None, progress: Progress
-) -> Tensor:
-    """Decode one sample's scaled latents to frames [F, H, W, 3] in [0, 1], float32 on the CPU.
-
-    Raises `PrecisionError` if a pixel is not finite.
-    """
-    unscaled = latents_1CFHW / vae.config.scaling_factor
-    if tiles is None:
-        video = vae.decode(unscaled, progress=progress)
-    else:
-        video = decode_tiled(vae, unscaled, tiles, progress=progress)
-    check_finite(video, "The VAE's output", video.dtype)
-    return from_model_range(video[0].cpu())
 
 
 def _check_prompts(prompt: str | Sequence[str] | PromptEmbeddings) -> tuple[str, ...]:

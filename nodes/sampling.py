@@ -7,13 +7,16 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..easyanimate_core.sampling import SCHEDULERS
+from ..easyanimate_core.speeds import LARGEST_SHARE, SPEEDS
 from . import inputs
 from .bridge.planning import one_prompt_at_a_time
 from .bridge.sampling import SamplerSettings, sample
+from .bridge.saved_steps import with_saving
 from .bridge.vae import TILE_SIDES, decode_frames
 
 AUTO = "auto"
 NO_TILES = "off"
+FULL_SPEED = "full"
 
 
 class SamplerNode(io.ComfyNode):
@@ -39,6 +42,14 @@ class SamplerNode(io.ComfyNode):
                 inputs.plan_socket(
                     "It denoises the prompts one after the other if memory requires it."
                 ),
+                io.Combo.Input(
+                    "speed",
+                    options=[FULL_SPEED, *SPEEDS],
+                    default=FULL_SPEED,
+                    optional=True,
+                    tooltip="full: every step is evaluated; careful: half of them, the others are "
+                    "expected from these; fast: a third. The video changes slightly.",
+                ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="For the decoder.")],
         )
@@ -58,6 +69,7 @@ class SamplerNode(io.ComfyNode):
         guidance_rescale: float,
         step_cache: float,
         plan: Any = None,
+        speed: str = FULL_SPEED,
     ) -> io.NodeOutput:
         if plan is not None and plan.memory.sequential_guidance:
             model = one_prompt_at_a_time(model)
@@ -69,6 +81,7 @@ class SamplerNode(io.ComfyNode):
             denoise=denoise,
             guidance_rescale=guidance_rescale,
             step_cache=step_cache,
+            left_out=SPEEDS.get(speed, 0.0),
         )
         return io.NodeOutput(sample(model, positive, negative, latent_image, settings))
 
@@ -143,6 +156,48 @@ def _guidance_widgets() -> list[io.Input]:
     ]
 
 
+class StepCacheNode(io.ComfyNode):
+    """Leaves out steps of any sampler."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="EasyAnimateStepCache",
+            display_name="EasyAnimate Step Cache",
+            category="EasyAnimate/sampling",
+            description="Leaves out steps of KSampler and any other sampler: what they would "
+            "predict is expected from earlier ones.",
+            inputs=[
+                io.Model.Input("model", tooltip="An EasyAnimate model."),
+                io.Float.Input(
+                    "left_out",
+                    default=SPEEDS["careful"],
+                    min=0.0,
+                    max=LARGEST_SHARE,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="Share of the steps that are left out: 0.5 is careful, 0.65 fast. The "
+                    "first three and the last ones are always evaluated.",
+                ),
+                io.Float.Input(
+                    "guidance_window",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    round=0.001,
+                    tooltip="Share of the steps, from the first, in which the negative prompt is "
+                    "evaluated. In the rest, guidance is off. Leaving out steps costs less.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="model", tooltip="For the sampler.")],
+        )
+
+    @classmethod
+    def execute(cls, model: Any, left_out: float, guidance_window: float) -> io.NodeOutput:
+        return io.NodeOutput(with_saving(model, left_out, guidance_window))
+
+
 class DecodeNode(io.ComfyNode):
     """Decodes latents to frames."""
 
@@ -179,4 +234,4 @@ class DecodeNode(io.ComfyNode):
         return io.NodeOutput(decode_frames(vae, samples["samples"], side))
 
 
-NODES = (SamplerNode, DecodeNode)
+NODES = (SamplerNode, StepCacheNode, DecodeNode)

@@ -14,6 +14,7 @@ from ..preprocess import KINDS
 from ..sampling import SCHEDULERS
 from ..settings import Settings
 from ..small_model import EXAMPLE_PROMPT
+from ..speeds import LARGEST_SHARE
 from ..tasks import TASKS
 from .checkpoints import Checkpoints
 from .request import AS_IT_IS, fields_of, names_of, sources
@@ -62,7 +63,9 @@ def add_settings(i18n: gr.I18n, form: dict[str, Any]) -> Any:
             _make_choice(make, "offload", OFFLOADS, Memory.offload)
             make("text_device", gr.Textbox, value="", min_width=110)
             make("tile", gr.Textbox, value="", placeholder="auto", min_width=110)
-        make("sequential_guidance", gr.Checkbox, value=Memory.sequential_guidance)
+        with gr.Row():
+            make("sequential_guidance", gr.Checkbox, value=Memory.sequential_guidance)
+            make("resident_blocks", gr.Number, value=Memory.resident_blocks, precision=0)
     return dice
 
 

@@ -44,7 +44,7 @@ def restored(
         values["model"] = name
     values |= _settings(recipe, result)
     values |= {name: model.get(name, "none") for name in ("quantization", "text_quantization")}
-    values |= {n: getattr(Memory, n) for n in ("offload", "sequential_guidance")}
+    values |= {n: getattr(Memory, n) for n in ("offload", "sequential_guidance", "resident_blocks")}
     sources, lacking = _sources(str(mode), recipe, results)
     notes += [("again", ", ".join(lacking))] if lacking else []
     return values | sources, notes

@@ -93,6 +93,9 @@ FIELDS: Mapping[str, Field] = {
                      "resident：留在显卡上；module：各阶段才上显卡；block：逐块。", "--offload"),
     "sequential_guidance": Field("Sequential guidance", "依次引导",
                                  "两个提示词依次计算，激活减半。", "--sequential-guidance"),
+    "resident_blocks": Field("Blocks that stay", "留在显卡上的块数",
+                             "offload 为 block 时，去噪网络留在显卡上的块数，默认 0。",
+                             "--resident-blocks"),
 }  # fmt: skip
 
 #: Everything else, by key: English, Chinese.

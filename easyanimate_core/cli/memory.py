@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from ..errors import InputError
-from ..memory.options import ATTENTIONS, OFFLOADS, QUANTIZATIONS, Kernels, Memory
+from ..memory.options import ATTENTIONS, OFFLOADS, PREFERENCES, QUANTIZATIONS, Kernels, Memory
 from .options import flag
 
 
@@ -22,6 +22,9 @@ def add_memory(group: Any) -> None:
     group.add_argument("--offload", choices=OFFLOADS,
                        help="resident: networks stay on the device; module: each is on it for its "
                        "stage; block: block by block; default: module")  # fmt: skip
+    group.add_argument("--resident-blocks", type=int, metavar="N",
+                       help="with --offload block: how many of the denoiser's blocks stay on the "
+                       "device; default: 0")  # fmt: skip
     group.add_argument("--sequential-guidance", action="store_true", default=None,
                        help="one prompt after the other; halves activations")  # fmt: skip
 
@@ -65,6 +68,14 @@ def add_planning(parser: Any) -> None:
                         help="choose the options of this group and --tile so that the run fits; "
                         "the command plan shows the choice")  # fmt: skip
     add_limits(parser)
+    add_preference(parser)
+
+
+def add_preference(parser: Any) -> None:
+    """Add the option of what a plan prefers."""
+    parser.add_argument("--prefer", choices=PREFERENCES,
+                        help="exact: the quickest way with the same result; speed: also 8-bit "
+                        "weights, if quicker; default: exact")  # fmt: skip
 
 
 def check_planned(arguments: argparse.Namespace) -> None:
@@ -75,8 +86,9 @@ def check_planned(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"--plan chooses {', '.join(map(flag, given))} itself; omit one of the two."
         )
-    if not arguments.plan and (arguments.vram is not None or arguments.ram is not None):
-        raise InputError("--vram and --ram are for --plan; add it, or omit them.")
+    of_the_plan = (arguments.vram, arguments.ram, arguments.prefer)
+    if not arguments.plan and any(value is not None for value in of_the_plan):
+        raise InputError("--vram, --ram and --prefer are for --plan; add it, or omit them.")
 
 
 def planned(
@@ -85,7 +97,9 @@ def planned(
     """Pipeline and settings according to the run's plan; `InputError` if it does not fit."""
     limits = limits_of(arguments, pipeline.device)
     writes = arguments.enhance is not None
-    plan = pipeline.plan_memory(task, settings, limits=limits, writes=writes)
+    plan = pipeline.plan_memory(
+        task, settings, limits=limits, writes=writes, prefer=arguments.prefer or "exact"
+    )
     if not plan.fits:
         raise InputError(" ".join(plan.reasons))
     for reason in plan.reasons:

@@ -7,14 +7,15 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+from ..errors import InputError
 from ..memory.options import Memory
-from .memory import add_limits, limits_of, main_memory
+from .memory import add_limits, add_preference, limits_of, main_memory
 from .options import add_device, add_dtype, checkpoint_in
 
 _EXAMPLES = """\
 examples:
   plan --model models/EasyAnimateV5.1-7b-zh-InP --size 384x672x49 --vram 12
-  plan --model EasyAnimateV5.1-12b-zh-InP --size 576x1008x49 --vram 24 --ram 64
+  plan --model EasyAnimateV5.1-12b-zh-InP --size 576x1008x49 --vram 24 --ram 64 --gpu "RTX 4090"
 """
 
 
@@ -39,6 +40,10 @@ def add_parser(commands: Any) -> None:
                         help="the text encoder also writes a long prompt, as with generate "
                         "--enhance")  # fmt: skip
     add_limits(parser)
+    add_preference(parser)
+    parser.add_argument("--gpu", metavar="NAME",
+                        help="GPU of another machine, with --vram: seconds per step are computed "
+                        "from its published figures")  # fmt: skip
     add_device(parser)
     add_dtype(parser)
     parser.add_argument("--json", action="store_true", help="print JSON for programs")
@@ -48,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the plan; the exit status is 0 if the run fits, else 1."""
     import torch
 
+    from ..memory.card_speeds import published_speeds, speeds_of
     from ..memory.devices import card_of, pick_device, pick_dtype
     from ..memory.options import quantizations_on
     from ..memory.plan import Job, Limits, choose, report
@@ -61,6 +67,8 @@ def run(arguments: argparse.Namespace) -> int:
         compute = torch.bfloat16 if arguments.dtype == "auto" else compute
     else:
         limits = limits_of(arguments, device)
+    if arguments.gpu is not None and limits.card is None:
+        raise InputError("--gpu names the card of --vram, which is not given. Add --vram.")
     facts = facts_of_model(arguments.model, device)
     height, width, frames = arguments.size
     job = Job(
@@ -72,7 +80,15 @@ def run(arguments: argparse.Namespace) -> int:
         encodes=facts.transformer.head is not Head.T2V,
         writes=arguments.enhance,
     )
-    plan = choose(facts, job, limits, compute=compute, kinds=kinds)
+    plan = choose(
+        facts,
+        job,
+        limits,
+        compute=compute,
+        kinds=kinds,
+        speeds=speeds_of(device) if arguments.gpu is None else published_speeds(arguments.gpu),
+        prefer=arguments.prefer or "exact",
+    )
     print(json.dumps(as_json(plan), indent=2) if arguments.json else report(plan))
     return 0 if plan.fits else 1
 
@@ -126,4 +142,16 @@ def as_json(plan: Any) -> dict[str, Any]:
             for stage in plan.estimate.stages
         },
         "reasons": list(plan.reasons),
+        "speeds": None if plan.speeds is None else asdict(plan.speeds),
+        "steps": [
+            {
+                "way": way.name,
+                "memory": asdict(way.memory),
+                "seconds": way.seconds,
+                "card": way.card,
+                "error": way.error,
+                "fits": way.fits,
+            }
+            for way in plan.ways
+        ],
     }

@@ -25,9 +25,9 @@ def add_settings(group: Any) -> None:
     group.add_argument("--guidance-window", type=float, metavar="SHARE",
                        help="share of the steps, from the first, in which the negative prompt is "
                        "evaluated, default: 1")  # fmt: skip
+    shares = ", ".join(f"{name} {share}" for name, share in SPEEDS.items())
     group.add_argument("--speed", choices=tuple(SPEEDS),
-                       help="leave out steps as recommended: "
-                       + ", ".join(f"{name} {share:.0%}" for name, share in SPEEDS.items()))  # fmt: skip
+                       help=f"leave out a recommended share of the steps: {shares}")  # fmt: skip
     group.add_argument("--step-cache", type=float, metavar="SHARE",
                        help="share of the steps whose evaluation is left out, up to "
                        f"{LARGEST_SHARE}, default: 0")  # fmt: skip

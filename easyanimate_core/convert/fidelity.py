@@ -67,38 +67,54 @@ class Fidelity:
         return math.sqrt(squares / total) if total else 0.0
 
 
+@dataclass
 class ErrorSums:
-    """Accumulates the error of one weight piece by piece."""
+    """The error of a weight, accumulated piece by piece: sums over its values."""
 
-    def __init__(self) -> None:
-        self._reference = self._result = self._product = self._difference = 0.0
-        self._largest = 0.0
-        self._count = 0
+    num_values: int = 0
+    reference_squared: float = 0.0
+    reference_by_difference: float = 0.0
+    difference_squared: float = 0.0
+    largest: float = 0.0
 
-    def add(self, reference: Tensor, result: Tensor) -> None:
-        """Add a piece of the weight as read from the source, and as read back from the target."""
+    @classmethod
+    def between(cls, reference: Tensor, result: Tensor) -> ErrorSums:
+        """Of a piece as read from the source, and as read back from the target."""
         reference, result = (
             torch.atleast_2d(part.float()).flatten(1) for part in (reference, result)
         )
-        self._count += reference.numel()
-        self._reference += _product(reference, reference)
-        self._result += _product(result, result)
-        self._product += _product(reference, result)
         difference = result - reference
-        self._difference += _product(difference, difference)
-        self._largest = max(self._largest, float(torch.linalg.vector_norm(difference, torch.inf)))
+        low, high = difference.aminmax()
+        return cls(
+            reference.numel(),
+            _product(reference, reference),
+            _product(reference, difference),
+            _product(difference, difference),
+            max(-float(low), float(high)),
+        )
+
+    def add(self, piece: ErrorSums) -> None:
+        """Add the sums of another piece."""
+        self.num_values += piece.num_values
+        self.reference_squared += piece.reference_squared
+        self.reference_by_difference += piece.reference_by_difference
+        self.difference_squared += piece.difference_squared
+        self.largest = max(self.largest, piece.largest)
 
     def layer(self, name: str, kind: str) -> LayerError:
         """The accumulated error."""
-        lengths = math.sqrt(self._reference * self._result)
-        both_zero = self._reference == self._result == 0
+        reference, difference = self.reference_squared, self.difference_squared
+        product = reference + self.reference_by_difference
+        result = product + self.reference_by_difference + difference
+        lengths = math.sqrt(reference * max(result, 0.0))
+        both_zero = reference == difference == 0
         return LayerError(
             name,
             kind,
-            self._count,
-            math.sqrt(self._difference / self._reference) if self._reference else 0.0,
-            self._largest,
-            self._product / lengths if lengths else float(both_zero),
+            self.num_values,
+            math.sqrt(difference / reference) if reference else 0.0,
+            self.largest,
+            product / lengths if lengths else float(both_zero),
         )
 
 

@@ -19,9 +19,9 @@ from ..models.precision import wide
 from ..models.specs import TransformerConfig, VAEConfig, Version
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
-from ..pipeline import decode_latents, sample_latents
 from ..progress import silent
 from ..sampling import Guidance, SamplingRun, Schedule, draw_noise, make_schedule
+from ..stages import decode_latents, sample_latents
 from ..text import (
     BertT5TextEncoder,
     TextStates,

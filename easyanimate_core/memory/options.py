@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 QUANTIZATIONS = ("none", "qfloat8", "qint8", "qint4")
 #: How networks are offloaded. resident: denoiser and VAE stay on the device between runs. module:
 #: each is on the device during its stage. block: the blocks of denoiser and text encoder are
-#: streamed one by one, at most two at a time; the VAE as with module.
+#: streamed one by one, at most two at a time beside those that stay; the VAE as with module.
 OFFLOADS = ("resident", "module", "block")
+#: What a plan chooses among the ways that fit: the quickest whose result is exact, or of all.
+PREFERENCES = ("exact", "speed")
 
 #: Attention kernels: auto asks the quicker one of the next two first, by card; flash and cudnn are
 #: PyTorch's, flash3 and sage packages of their own. Sage rounds queries and keys to 8 bits.
@@ -34,6 +36,7 @@ class Memory:
         offload: One of `OFFLOADS`. The result is bit-identical.
         sequential_guidance: Denoise the negative and the positive prompt one after the other
             instead of in a batch: half the activations; the result may differ by rounding.
+        resident_blocks: With "block", how many of the denoiser's blocks stay on the device.
     """
 
     quantization: str = "none"
@@ -41,11 +44,19 @@ class Memory:
     text_device: str | None = None
     offload: str = "module"
     sequential_guidance: bool = False
+    resident_blocks: int = 0
 
     def __post_init__(self) -> None:
         for name in ("quantization", "text_quantization"):
             _check_choice(name, getattr(self, name), QUANTIZATIONS)
         _check_choice("offload", self.offload, OFFLOADS)
+        if self.resident_blocks < 0:
+            raise InputError(f"resident_blocks is {self.resident_blocks}; it must be at least 0.")
+        if self.resident_blocks and self.offload != "block":
+            raise InputError(
+                f"resident_blocks is {self.resident_blocks}, but offload is {self.offload}: only "
+                "block streams the others. Omit resident_blocks, or choose block."
+            )
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ from torch import Tensor
 from ..conditioning.condition import Condition
 from ..media import contact_sheet, write_mp4, write_png
 from ..models.transformer import EasyAnimateTransformer3DModel
-from ..pipeline import sample_latents
 from ..progress import Progress, silent
 from ..sampling import DEFAULT_SCHEDULER, Guidance, SamplingRun, draw_noise, make_schedule
+from ..stages import sample_latents
 from ..text import TextStates
 from .config import SampleConfig, ValidationConfig
 from .written import write_shown

@@ -14,8 +14,8 @@ from ..errors import PrecisionError
 from ..media import contact_sheet, write_mp4, write_png
 from ..models.transformer import EasyAnimateTransformer3DModel
 from ..models.vae import AutoencoderKLMagvit
-from ..pipeline import decode_latents
 from ..progress import silent
+from ..stages import decode_latents
 from ..text import TextStates
 from .config import ValidationConfig
 from .samples import sampled_latents

@@ -12,6 +12,7 @@ import psutil
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.memory.card_speeds import speeds_of
 from ...easyanimate_core.memory.cards import Card
 from ...easyanimate_core.memory.devices import card_of
 from ...easyanimate_core.memory.plan import Job, Limits, Plan, choose, facts_of, report
@@ -49,6 +50,7 @@ def plan_run(folder: Path, job: Job, card_gb: float, host_gb: float) -> Plan:
         # The loaders' options: scaled fp8 for the denoiser, scaled int8 for the text encoder.
         kinds=("none", "qfloat8") if card.holds_float8 else ("none",),
         text_kinds=("none", "qint8"),
+        speeds=speeds_of(device),
     )
 
 

@@ -27,6 +27,8 @@ from ...easyanimate_core.sampling import (
 from .denoiser import denoiser_info, flow_shift
 from .hooks import made_by
 from .live_preview import preview_callback
+from .saved_steps import KEY as SAVED_STEPS
+from .saved_steps import with_saving
 from .step_cache import KEY as STEP_CACHE
 
 _RESCALE_KEY = "sampler_cfg_function"
@@ -34,7 +36,10 @@ _RESCALE_KEY = "sampler_cfg_function"
 
 @dataclass(frozen=True)
 class SamplerSettings:
-    """Settings of the pack's sampler node. `scheduler` None is the version's default."""
+    """Settings of the pack's sampler node. `scheduler` None is the version's default.
+
+    `step_cache` is EasyCache's threshold, `left_out` the share of steps of the core's step cache.
+    """
 
     seed: int
     steps: int
@@ -43,6 +48,7 @@ class SamplerSettings:
     denoise: float = 1.0
     guidance_rescale: float = 0.0
     step_cache: float = 0.0
+    left_out: float = 0.0
 
 
 def sample(
@@ -80,6 +86,8 @@ def sample(
         model = _with_rescale(model, guidance, schedule.prediction)
     if settings.step_cache > 0:
         model = _with_step_cache(model, settings.step_cache)
+    if settings.left_out > 0:
+        model = with_saving(model, settings.left_out)
     start = comfy.sample.fix_empty_latent_channels(model, latent["samples"])
     if settings.denoise < 1 and not _to_change(start, latent.get("noise_mask")).any():
         raise InputError(
@@ -253,6 +261,9 @@ def _with_rescale(model: Any, guidance: Guidance, prediction: Prediction) -> Any
     model = model.clone()
 
     def combine(args: Mapping[str, Any]) -> Tensor:
+        if args["cond_scale"] == 1:  # no negative prompt in this step
+            cond: Tensor = args["cond"]
+            return cond
         space = VelocitySpace(args["model"].model_sampling, prediction)
         x = args["input"]
         sigma = args["sigma"].reshape(-1, *[1] * (x.ndim - 1))
@@ -267,10 +278,10 @@ def _with_rescale(model: Any, guidance: Guidance, prediction: Prediction) -> Any
 
 def _with_step_cache(model: Any, threshold: float) -> Any:
     """A model with ComfyUI's own EasyCache."""
-    if STEP_CACHE in model.model_options["transformer_options"]:
+    if {STEP_CACHE, SAVED_STEPS} & set(model.model_options["transformer_options"]):
         raise InputError(
-            "step_cache is above 0, but the model already has a step cache (EasyCache or "
-            "LazyCache). Set step_cache to 0 or remove that node."
+            "step_cache is above 0, but the model already has a step cache (EasyCache, LazyCache "
+            "or EasyAnimate Step Cache). Set step_cache to 0 or remove that node."
         )
     from comfy_extras.nodes_easycache import EasyCacheNode
 

@@ -14,6 +14,7 @@ import comfy.sd
 import torch
 from torch import Tensor
 
+from ...easyanimate_core.conditioning.encode import from_model_range
 from ...easyanimate_core.errors import InputError
 from ...easyanimate_core.memory.plan import activations
 from ...easyanimate_core.memory.plan.estimate import ALLOCATOR_SHARE
@@ -28,7 +29,6 @@ from ...easyanimate_core.models.vae import (
     sides_for,
 )
 from ...easyanimate_core.models.vae.model import Posterior
-from ...easyanimate_core.pipeline import from_model_range
 from ...easyanimate_core.progress import Progress, silent
 from ...easyanimate_core.weights.loading import load_network
 from .patcher import make_patcher, remember_how

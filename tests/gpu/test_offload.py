@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from easyanimate_core.memory.card_speeds import speeds_of
 from easyanimate_core.memory.offload import parts_of, placed, weights_of
 from easyanimate_core.memory.options import OFFLOADS, Memory
 from easyanimate_core.models.specs import Head, TransformerConfig, Version
@@ -91,6 +92,30 @@ def test_every_placement_has_the_same_bits_and_blocks_take_less_memory(denoiser)
     assert saved == pytest.approx(sum(blocks) - 2 * max(blocks), rel=0.05)
     again, _ = predictions(denoiser, "block")
     assert torch.equal(again, results[0])
+
+
+@pytest.mark.parametrize("resident", [1, 5, 12])
+@pytest.mark.parametrize("lockable", [0, 2**27, 2**40])
+def test_blocks_that_stay_and_blocks_that_are_locked_have_the_same_bits(
+    denoiser, resident, lockable
+):
+    expected, _ = predictions(denoiser, "block")
+    sample, timestep, text = inputs()
+    with placed(denoiser, CUDA, "block", resident_blocks=resident, lockable=lockable):
+        for _ in range(4):
+            sample = denoiser(sample, timestep, text)
+        result = sample.cpu()
+    assert torch.equal(result, expected)
+    assert on_the_cpu(denoiser)
+
+
+def test_the_card_is_measured_and_remembered(tmp_path, monkeypatch):
+    monkeypatch.setenv("EASYANIMATE_CACHE", str(tmp_path))
+    found = speeds_of(CUDA)
+    assert 1e9 < found.link < found.memory
+    assert found.flops > 1e12
+    assert torch.cuda.get_device_name() in found.source
+    assert speeds_of(CUDA) == found
 
 
 def test_a_resident_network_stays_and_has_the_same_bits(denoiser):

@@ -94,6 +94,8 @@ def test_every_task_is_accepted(task):
         more = {
             "model__lora": {}, "data": {}, "reward": {"rewards": {"saturation": {}}},
         }  # fmt: skip
+    if task == "distill":
+        more = {"distill": {}}
     assert config("out", "checkpoint", task=task, **more).task == task
 
 

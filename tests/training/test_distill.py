@@ -16,7 +16,7 @@ from easyanimate_core.conditioning.condition import Condition
 from easyanimate_core.errors import InputError
 from easyanimate_core.media import resize_cover
 from easyanimate_core.models.specs import Head
-from easyanimate_core.pipeline import Pipeline, sample_latents
+from easyanimate_core.pipeline import Pipeline
 from easyanimate_core.sampling import (
     DEFAULT_SCHEDULER,
     FLOW_SHIFT,
@@ -26,6 +26,7 @@ from easyanimate_core.sampling import (
     make_schedule,
 )
 from easyanimate_core.settings import DEFAULT_NEGATIVE_PROMPT, Settings
+from easyanimate_core.stages import sample_latents
 from easyanimate_core.training.config import parse_config
 from easyanimate_core.training.data.records import Record, Sample
 from easyanimate_core.training.jumps import Trajectory, draw_jumps

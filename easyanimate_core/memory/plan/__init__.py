@@ -4,6 +4,7 @@ from .choose import Limits, Plan, choose
 from .estimate import WRITING_BYTES, Estimate, Job, Stage, estimate
 from .facts import ModelFacts, facts_of, published_facts
 from .report import command_options, report
+from .ways import Way
 
 __all__ = [
     "WRITING_BYTES",
@@ -13,6 +14,7 @@ __all__ = [
     "ModelFacts",
     "Plan",
     "Stage",
+    "Way",
     "choose",
     "command_options",
     "estimate",

@@ -5,7 +5,8 @@ The networks' own code runs on the meta device, so the figures follow every chan
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from math import prod
 
@@ -15,6 +16,7 @@ from torch import Tensor
 from ...models.geometry import SPATIAL_FACTOR, pixel_frames
 from ...models.specs import TransformerConfig, VAEConfig
 from ...models.transformer import EasyAnimateTransformer3DModel
+from ...models.transformer.kernel import AttentionFunction
 from ...models.vae import AutoencoderKLMagvit
 from ...models.vae.model import CHUNK_BYTES
 from .live_memory import peak_bytes
@@ -42,8 +44,35 @@ def denoiser_bytes(
         compute: Compute dtype.
         stored: Dtype of the weights; if not `compute`, they are cast layer by layer.
     """
+    call = denoiser_call(_one_of_each(config), size, rows, compute, stored=stored)
+    step = peak_bytes(call.run, [*call.network.parameters(), *call.inputs])
+    return step + sum(given.nbytes for given in call.inputs)
+
+
+@dataclass(frozen=True)
+class Call:
+    """A step of the denoiser on the meta device, ready to run."""
+
+    network: EasyAnimateTransformer3DModel
+    inputs: tuple[Tensor, ...]
+    run: Callable[[], Tensor]
+
+
+def denoiser_call(
+    config: TransformerConfig,
+    size: tuple[int, int, int],
+    rows: int,
+    compute: torch.dtype,
+    *,
+    stored: torch.dtype | None = None,
+    attention: AttentionFunction | None = None,
+) -> Call:
+    """A step on shapes alone; the arguments are those of `denoiser_bytes`.
+
+    `attention` stands for the kernel, by default one that keeps no scores.
+    """
     with torch.device("meta"):
-        network = EasyAnimateTransformer3DModel(_one_of_each(config)).to(stored or compute)
+        network = EasyAnimateTransformer3DModel(config).to(stored or compute)
         latents = torch.empty(rows, config.out_channels, *size, dtype=compute)
         times = torch.empty(rows)
         tokens = TEXT_TOKENS if config.text_embed_dim_t5 is None else BERT_TOKENS
@@ -57,19 +86,19 @@ def denoiser_bytes(
         rope = network.rotary_table(latents)
     inputs = [latents, times, text, rope]
     inputs += [given for given in (text_t5, condition) if given is not None]
-    step = peak_bytes(
-        lambda: network(
+
+    def run() -> Tensor:
+        return network(
             latents,
             times,
             text,
             text_t5=text_t5,
             condition=condition,
             rope=rope,
-            attention=_without_scores,
-        ),
-        [*network.parameters(), *inputs],
-    )
-    return step + sum(given.nbytes for given in inputs)
+            attention=attention or _without_scores,
+        )
+
+    return Call(network, tuple(inputs), run)
 
 
 def _one_of_each(config: TransformerConfig) -> TransformerConfig:

@@ -1,12 +1,14 @@
 """Choosing the fastest options that fit, and explaining why the faster ones do not.
 
 Weights stay unquantised as long as streaming them makes the run fit: a step of a video takes
-seconds, during which the next block arrives. They are quantised if they exceed the machine's
-memory, or if not even two blocks fit on the card.
+seconds, during which the next block arrives. As many blocks as fit stay on the card. Weights are
+quantised if they exceed the machine's memory, if not even two blocks fit on the card, or, on
+request, if a step is quicker so.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,10 +17,15 @@ import torch
 
 from ...errors import InputError, counted
 from ...models.vae import sides_for
+from ..card_speeds import Speeds
 from ..cards import Card
 from ..options import QUANTIZATIONS, Memory
 from .estimate import GIGABYTE, Estimate, Job, Stage, estimate, gigabytes
 from .facts import ModelFacts
+from .ways import ERRORS, Way, seconds_per_step
+
+#: Share of the card that blocks which stay may fill; the rest is for the screen and other programs.
+_FILLED = 0.9
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,8 @@ class Limits:
 class Plan:
     """The memory options of a run, how much memory they take, and why.
 
-    `memory` is for `Pipeline.load` and `tile` for `Settings`. If `fits` is False, this is the plan
+    `memory` is for `Pipeline.load` and `tile` for `Settings`. `ways` compares it to others, if the
+    card's speeds are known. If `fits` is False, this is the plan
     with the least memory, which does not fit either; `reasons` explains why, and what would.
     """
 
@@ -78,6 +86,8 @@ class Plan:
     estimate: Estimate
     fits: bool
     reasons: tuple[str, ...]
+    ways: tuple[Way, ...] = ()
+    speeds: Speeds | None = None
 
 
 def choose(
@@ -88,6 +98,8 @@ def choose(
     compute: torch.dtype,
     kinds: Sequence[str] = QUANTIZATIONS,
     text_kinds: Sequence[str] | None = None,
+    speeds: Speeds | None = None,
+    prefer: str = "exact",
 ) -> Plan:
     """Plan a run.
 
@@ -98,18 +110,42 @@ def choose(
         compute: Compute dtype.
         kinds: The quantisations to choose from.
         text_kinds: The same for the text encoder, if different.
+        speeds: Of the card, if known.
+        prefer: One of `options.PREFERENCES`.
 
     Raises:
-        InputError: The model cannot generate this size.
+        InputError: The model cannot generate this size, or speed is preferred but unknown.
     """
     job.latents  # noqa: B018  (raises if invalid)
-    question = _Question(facts, job, limits, compute, tuple(kinds), tuple(text_kinds or kinds))
+    if prefer == "speed" and speeds is None:
+        raise InputError(
+            "Speed is preferred, but how fast the card is is unknown: there is none here that can "
+            "be measured. Name a card (plan --gpu), or do not prefer speed."
+        )
+    speeds = None if limits.card is None else speeds
+    question = _Question(
+        facts, job, limits, compute, tuple(kinds), tuple(text_kinds or kinds), speeds
+    )
     found = question.first_fitting()
+    ways = question.compared(*found) if found else ()
+    quickest = min((way for way in ways if way.fits), key=lambda way: way.seconds, default=None)
+    if found and quickest and prefer == "speed":
+        found = quickest.memory, found[1]
     memory, tile = found or (question.ways()[-1], question.tiles()[-1])
     numbers = question.estimate(memory, tile)
     reasons = question.reasons(memory, tile) if found else question.refusal(numbers)
     return Plan(
-        facts, job, limits, compute, memory, tile, numbers, found is not None, tuple(reasons)
+        facts,
+        job,
+        limits,
+        compute,
+        memory,
+        tile,
+        numbers,
+        found is not None,
+        tuple(reasons),
+        ways,
+        speeds,
     )
 
 
@@ -121,6 +157,7 @@ class _Question:
     compute: torch.dtype
     kinds: tuple[str, ...]
     text_kinds: tuple[str, ...]
+    speeds: Speeds | None = None
 
     def estimate(self, memory: Memory, tile: int | None) -> Estimate:
         on_card = self.limits.card is not None
@@ -132,7 +169,48 @@ class _Question:
         tile = self.largest_tile()
         ways = (memory for memory in self.ways() if self.limits.allow(self.estimate(memory, tile)))
         found = next(ways, None)
-        return None if found is None else (found, tile)
+        return None if found is None else (self.filled(found, tile), tile)
+
+    def filled(self, memory: Memory, tile: int | None) -> Memory:
+        """The same options with as many blocks on the card as fit."""
+        if memory.offload != "block" or self.limits.card is None:
+            return memory
+        limits = replace(self.limits, card=int(_FILLED * self.limits.card))
+        most = self.facts.transformer.num_layers
+
+        def fits(count: int) -> bool:
+            more = replace(memory, resident_blocks=count)
+            return limits.allow(self.estimate(more, tile))
+
+        count = bisect(range(1, most + 1), False, key=lambda count: not fits(count))
+        return replace(memory, resident_blocks=count)
+
+    def compared(self, memory: Memory, tile: int | None) -> tuple[Way, ...]:
+        """What the run would take with the weights kept in each way."""
+        speeds = self.speeds
+        if speeds is None:
+            return ()
+
+        def way(name: str, memory: Memory) -> Way:
+            numbers = self.estimate(memory, tile)
+            stage = next(stage for stage in numbers.stages if stage.name == "denoise")
+            seconds = seconds_per_step(
+                self.facts, self.job, memory, self.compute, speeds=speeds, host=self.limits.host
+            )
+            return Way(name, memory, seconds, numbers.card_bytes(stage), self.limits.allow(numbers))
+
+        whole = memory.offload if memory.offload != "block" else "module"
+        exact = replace(memory, quantization="none", offload=whole, resident_blocks=0)
+        streamed = self.filled(replace(exact, offload="block"), tile)
+        layers, staying = self.facts.transformer.num_layers, streamed.resident_blocks
+        found = [way("all on the card", exact)]
+        if staying < layers:
+            found.append(way(f"{staying} of {layers} blocks stay", streamed))
+        return (
+            *found,
+            *(way(f"all on the card, {kind}", replace(exact, quantization=kind))
+              for kind in self._denoisers("qfloat8", "qint8")[1:2] if kind != "qint4"),
+        )  # fmt: skip
 
     def ways(self) -> list[Memory]:
         """All memory options: fastest and most exact first, those with the least memory last."""
@@ -178,19 +256,27 @@ class _Question:
 
     def reasons(self, memory: Memory, tile: int | None) -> Iterator[str]:
         """One sentence per choice: how much memory the faster one would have taken."""
+        bare = replace(memory, resident_blocks=0)
 
         def without(**changes: Any) -> str:
-            return self.excess(self.estimate(replace(memory, **changes), tile))
+            return self.excess(self.estimate(replace(bare, **changes), tile))
 
         if memory.offload == "resident":
             yield "All networks fit at once, so they stay on the card between runs."
         if memory.quantization != "none":
             sparing = "module" if self.limits.card is None else "block"
-            why = without(quantization="none", offload=sparing, sequential_guidance=True)
-            yield f"The denoiser's weights are {memory.quantization}: unquantised {why}."
+            exact = replace(bare, quantization="none", offload=sparing, sequential_guidance=True)
+            numbers = self.estimate(exact, tile)
+            why = f"unquantised {self.excess(numbers)}"
+            if self.limits.allow(numbers):
+                why = f"so a step is quicker, with an error of {ERRORS[memory.quantization]:g} %"
+            yield f"The denoiser's weights are {memory.quantization}: {why}."
         if memory.offload == "block":
             why = without(offload="module")
             yield f"Weights are streamed block by block: with whole networks {why}."
+            if memory.resident_blocks:
+                layers = self.facts.transformer.num_layers
+                yield f"{memory.resident_blocks} of {layers} blocks stay on the card."
         if memory.sequential_guidance:
             why = without(sequential_guidance=False)
             yield f"The two prompts are denoised one after the other: together {why}."

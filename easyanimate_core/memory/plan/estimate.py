@@ -200,8 +200,11 @@ class _Parts:
             working += self._unpacked_bytes()
         device, locked = whole, 0
         if self.on_card and memory.offload == "block":
-            # Page-locked memory holds as much as is on the card at a time.
-            device = locked = facts.denoiser.streamed_bytes(item, memory.quantization)
+            # At least a page-locked buffer for each of the two; where memory is free, more.
+            locked = facts.denoiser.streamed_bytes(item, memory.quantization)
+            device = facts.denoiser.streamed_bytes(
+                item, memory.quantization, memory.resident_blocks
+            )
         vae = self._vae_bytes(facts.encoder) if job.encodes else 0
         host = PROCESS_BYTES + whole + vae + locked + (0 if self.on_card else working)
         return Stage("denoise", self._beside(device, "denoiser"), working, host)

@@ -65,9 +65,11 @@ class Weights:
         fewer = QUANTIZED_BYTES.get(quantization, item_bytes)
         return int(self.quantizable * fewer + self.kept * item_bytes)
 
-    def streamed_bytes(self, item_bytes: float, quantization: str = "none") -> int:
-        """Bytes on the device when blocks are streamed: two blocks, and everything else."""
-        share = (self.values - self.in_blocks + 2 * self.block) / self.values
+    def streamed_bytes(
+        self, item_bytes: float, quantization: str = "none", resident: int = 0
+    ) -> int:
+        """Bytes on the device when blocks are streamed: two, those that stay, and the rest."""
+        share = (self.values - self.in_blocks + (2 + resident) * self.block) / self.values
         return int(self.num_bytes(item_bytes, quantization) * min(share, 1.0))
 
 

@@ -30,10 +30,20 @@ def report(plan: Plan, *, options: bool = True) -> str:
     if limits.shared:
         both = max(limits.taken(plan.estimate, stage) for stage in plan.estimate.stages)
         lines.append(f"  {'card and memory together':<40}{gigabytes(both):>10}")
-    lines += ["", *plan.reasons]
+    lines += ["", *plan.reasons, *_ways(plan)]
     if plan.fits and options:
         lines += ["", f"Options of generate: {' '.join(command_options(plan)) or 'none needed'}"]
     return "\n".join(lines)
+
+
+def _ways(plan: Plan) -> list[str]:
+    if plan.speeds is None or not plan.ways:
+        return []
+    lines = ["", f"  {'a step':<32}{'seconds':>10}{'card':>10}{'error':>8}"]
+    for way in plan.ways:
+        row = f"  {way.name:<32}{way.seconds:>10.2f}{gigabytes(way.card):>10}{way.error:>8}"
+        lines.append(row if way.fits else f"{row}  does not fit")
+    return [*lines, f"  Seconds are computed from speeds {plan.speeds.source}."]
 
 
 def command_options(plan: Plan) -> list[str]:
@@ -46,6 +56,7 @@ def command_options(plan: Plan) -> list[str]:
         ),
         "--text-device": memory.text_device,
         "--offload": None if memory.offload == "module" else memory.offload,
+        "--resident-blocks": memory.resident_blocks or None,
         "--tile": plan.tile,
     }
     given = [part for name, value in options.items() if value is not None

@@ -104,11 +104,14 @@ def holds_scores(device: torch.device, dtype: torch.dtype) -> bool:
     return not _has_fused_kernel(device, dtype)
 
 
-@torch.compiler.assume_constant_result
 def _has_fused_kernel(device: torch.device, dtype: torch.dtype) -> bool:
     x = torch.empty(1, 1, 8, _HEAD_DIM, device=device, dtype=dtype)
     asked = SDPAParams(x, x, x, None, 0.0, False, False)
     return can_use_flash_attention(asked) or can_use_efficient_attention(asked)
+
+
+# What `torch.compiler.assume_constant_result` does, without importing the compiler.
+vars(_has_fused_kernel)["_dynamo_marked_constant"] = True
 
 
 def _ranges(length: int, step: int) -> Iterator[slice]:

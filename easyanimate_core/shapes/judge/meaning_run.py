@@ -16,10 +16,11 @@ from ...memory.offload import placed
 from ...models.precision import wide
 from ...models.specs import TransformerConfig
 from ...models.vae import AutoencoderKLMagvit
-from ...pipeline import Pipeline, decode_latents
+from ...pipeline import Pipeline
 from ...progress import Progress, silent
 from ...sampling import evaluations, make_schedule, plan_steps
 from ...settings import Settings
+from ...stages import decode_latents
 from ...tasks import (
     Camera,
     Control,

@@ -25,8 +25,8 @@ from ...errors import MediaError
 from ...models.geometry import latent_shape
 from ...models.specs import Head
 from ...models.transformer import EasyAnimateTransformer3DModel
-from ...pipeline import decode_latents
 from ...progress import Progress, silent
+from ...stages import decode_latents
 from ...text import Cut, TextStates
 from ...weights.files.component import write_transformer
 from ..attention import training_attention

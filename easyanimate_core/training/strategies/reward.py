@@ -26,10 +26,10 @@ from ...models.geometry import latent_shape, pixel_frames
 from ...models.specs import Head
 from ...models.transformer import EasyAnimateTransformer3DModel
 from ...models.vae import AutoencoderKLMagvit
-from ...pipeline import decode_latents, sample_latents
 from ...progress import Progress, silent
 from ...sampling import DEFAULT_SCHEDULER, Guidance, SamplingRun, make_schedule
 from ...scores import Scorer, build_scorer, check_sources
+from ...stages import decode_latents, sample_latents
 from ...text import Cut, TextStates
 from ..clips import Clips
 from ..config import SampleConfig, TrainConfig, ValidationConfig

@@ -118,7 +118,7 @@ def assign_tensors(
     placed: dict[str, Tensor] = {}
     for name in tensors:
         if name in quantized:
-            placed[name] = _in_fewer_bits(tensors[name], quantizer).to(device)
+            placed[name] = _in_fewer_bits(name, tensors[name], quantizer).to(device)
         else:
             copies = quantizer is not None
             placed[name] = _converted(tensors[name], dtype, device, copies=copies)
@@ -127,13 +127,18 @@ def assign_tensors(
     network.requires_grad_(False).eval()
 
 
-def _in_fewer_bits(weight: Stored, quantizer: Quantizer | None) -> Tensor:
+def _in_fewer_bits(name: str, weight: Stored, quantizer: Quantizer | None) -> Tensor:
     """The weight in the quantizer's kind; weights stored in 8 bits are not rounded to 8 again."""
     if isinstance(weight, ScaledWeight) and (quantizer is None or quantizer.kind != "qint4"):
         return quantized_from_values(weight.values, weight.scale)
     assert quantizer is not None
     plain = weight if isinstance(weight, Tensor) else weight.dequantize(torch.float32)
-    return quantizer(plain)
+    try:
+        return quantizer(plain)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{name} cannot be quantised. {error} Its file is damaged: download it again."
+        ) from error
 
 
 def _converted(

@@ -89,12 +89,15 @@ class LoraCard:
                 f"{version.value}. Choose a LoRA for {version.value}, or load a "
                 f"{self.version.value} model."
             )
-        if self.head in (None, head):
-            return ()
-        return (
-            f"It was trained on the {self.head.value} head and the model has the {head.value} "
-            "head, so its effect may be weaker or different.",
-        )
+        notes = []
+        if self.head not in (None, head):
+            notes.append(
+                f"It was trained on the {self.head.value} head and the model has the {head.value} "
+                "head, so its effect may be weaker or different."
+            )
+        if "distilled" in self.facts:
+            notes.append("It is for few steps: use a guidance of 1, more would be too much.")
+        return tuple(notes)
 
     def lines(self) -> list[str]:
         """What a node shows under its report."""

@@ -10,7 +10,8 @@ from .quantized import (
     stored_bytes,
 )
 from .reader import StoredWeights, stored_format
-from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored, to_storage
+from .rounding import to_storage
+from .storage import STORAGE_FORMATS, PackedWeight, ScaledWeight, Stored
 
 __all__ = [
     "STORAGE_FORMATS",

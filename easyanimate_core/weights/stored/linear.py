@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from ...models.ops import ManualCast
+from .float8 import to_float32
 from .quantized import plain_tensors
 
 #: Values dequantized at a time on a CPU: 256 KiB in float32.
@@ -63,7 +64,7 @@ def _scaled(values_OI: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
         rows_O1 = scale.expand(len(values_OI), 1)
 
         def fill(part: Tensor, rows: slice) -> Tensor:
-            return part.copy_(values_OI[rows]).mul_(rows_O1[rows])
+            return torch.mul(to_float32(values_OI[rows]), rows_O1[rows], out=part)
 
         return _in_parts(values_OI, dtype, fill)
     return _scaled_at_once(values_OI, scale, dtype)

@@ -1,7 +1,7 @@
 """4-bit values, two per byte, unpacked in plain PyTorch.
 
 quanto compiles C++ for this on first use, with a compiler that most systems lack. Import this
-module, like quanto itself, only when weights are quantised.
+module only after `quanto()`.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ on every device, can be moved without repacking, and takes scaled values from a 
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -17,14 +18,14 @@ import torch
 from torch import Tensor, nn
 
 from ...errors import CheckpointError
-from ...files.packages import require
 from .layers import may_be_quantized
+from .pieces import over_pieces
+from .quanto import quanto
+from .rounding import check_finite, to_storage
 
 #: Input features per scale in qint4; the largest that divides a layer's width is used.
 GROUP_SIZES = (128, 96, 64, 32)
-#: Values quantised at a time: 256 KiB in float32.
-_PART_VALUES = 64 * 1024
-_WANTED_BY = "Keeping weights in 8 or 4 bits"
+_EIGHT_BITS = {"qfloat8": "fp8-channel", "qint8": "int8"}
 _STORED = {
     torch.float8_e4m3fn: "qfloat8_e4m3fn",
     torch.float8_e5m2: "qfloat8_e5m2",
@@ -52,13 +53,11 @@ def quantize(weight_OI: Tensor, kind: str) -> Tensor:
 
     The 8-bit kinds have a scale per output channel. qint4 has a scale and a shift per group of
     input features: the largest of `GROUP_SIZES` that divides the width, else the whole width.
-    """
-    require(_WANTED_BY, ["optimum.quanto"])
-    from optimum.quanto import qtypes
 
-    qtype = qtypes[kind]
-    make = _eight_bits if qtype.bits == 8 else _four_bits
-    return make(weight_OI, qtype)
+    Raises:
+        CheckpointError: The matrix contains NaN or infinite values.
+    """
+    return _four_bits(weight_OI) if kind == "qint4" else _eight_bits(weight_OI, kind)
 
 
 def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
@@ -71,9 +70,7 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
     Raises:
         CheckpointError: The dtype or the shape of the scale is not supported.
     """
-    require(_WANTED_BY, ["optimum.quanto"])
-    from optimum.quanto import WeightQBytesTensor, qtypes
-
+    package = quanto()
     if values_OI.dtype not in _STORED:
         raise CheckpointError(
             f"Stored values are {values_OI.dtype}; quantised weights must be one of "
@@ -84,10 +81,10 @@ def quantized_from_values(values_OI: Tensor, scale: Tensor) -> Tensor:
             f"The scale of a weight {tuple(values_OI.shape)} has the shape {tuple(scale.shape)}; "
             "it must be one number or one per row. Convert the file again."
         )
-    whole = scale.numel() == 1
+    whole = scale.numel() < len(values_OI)
     scale = scale.float().reshape(() if whole else (-1, 1))
-    return WeightQBytesTensor(
-        qtypes[_STORED[values_OI.dtype]],
+    return package.WeightQBytesTensor(
+        package.qtypes[_STORED[values_OI.dtype]],
         None if whole else 0,
         values_OI.shape,
         values_OI.stride(),
@@ -111,27 +108,14 @@ def plain_tensors(tensor: Any) -> Iterator[Tensor]:
         yield from plain_tensors(getattr(tensor, name))
 
 
-def _eight_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
-    from optimum.quanto import WeightQBytesTensor
-
-    device = weight_OI.device
-    values_OI = torch.empty(weight_OI.shape, dtype=qtype.dtype, device=device)
-    scale_O1 = torch.empty(len(weight_OI), 1, device=device)
-    for rows, part in _parts(weight_OI, slice(0, len(weight_OI))):
-        low, high = part.aminmax(dim=1, keepdim=True)
-        scale_O1[rows] = _not_zero(torch.maximum(high, -low) / qtype.qmax)
-        part.div_(scale_O1[rows])
-        if not qtype.is_floating_point:
-            part.round_()
-        values_OI[rows] = part.clamp_(qtype.qmin, qtype.qmax)
-    size, stride = values_OI.shape, values_OI.stride()
-    return WeightQBytesTensor(qtype, 0, size, stride, values_OI, scale_O1, None)
+def _eight_bits(weight_OI: Tensor, kind: str) -> Tensor:
+    stored = to_storage(weight_OI, _EIGHT_BITS[kind])
+    return quantized_from_values(stored.values, stored.scale)
 
 
-def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
+def _four_bits(weight_OI: Tensor) -> Tensor:
     """Groups of the first half are in the low bits, those of the second half in the high bits."""
-    from optimum.quanto import WeightQBitsTensor
-
+    package = quanto()
     from .packed import Nibbles
 
     num_inputs = weight_OI.shape[1]
@@ -141,30 +125,27 @@ def _four_bits(weight_OI: Tensor, qtype: Any) -> Tensor:
     half = ceil(num / 2)
     packed_HG = torch.empty(half, group, dtype=torch.uint8, device=device)
     scale_N1, shift_N1 = torch.empty(2, num, 1, device=device)
-    for first, last in ((0, half), (half, num)):
-        for rows, part in _parts(groups_NG, slice(first, last)):
-            low, high = part.aminmax(dim=1, keepdim=True)
-            scale_N1[rows], shift_N1[rows] = _not_zero((high - low) / 15), -low
-            values = part.sub_(low).div_(scale_N1[rows]).round_().clamp_(0, 15).to(torch.uint8)
-            if first == 0:
-                packed_HG[rows] = values
-            else:
-                packed_HG[rows.start - half : rows.stop - half] |= values << 4
+
+    def four_bits(rows: slice) -> Tensor:
+        part = groups_NG[rows].float()
+        low, high = part.amin(1, keepdim=True), part.amax(1, keepdim=True)
+        scale = _not_zero(check_finite(high - low) / 15)
+        scale_N1[rows], shift_N1[rows] = scale, -low
+        # Through int8, because PyTorch converts to uint8 one by one.
+        return (part - low).div_(scale).round_().clamp_(0, 15).to(torch.int8).view(torch.uint8)
+
+    def pack(rows: slice) -> None:
+        packed = packed_HG[rows].copy_(four_bits(rows))
+        second = slice(half + rows.start, min(half + rows.stop, num))
+        if second.start < num:
+            packed[: second.stop - second.start] |= four_bits(second).bitwise_left_shift_(4)
+
+    deque(over_pieces(pack, packed_HG.shape), maxlen=0)
     packed = Nibbles(packed_HG, 4, groups_NG.shape, (group, 1))
     size, stride = weight_OI.shape, (num_inputs, 1)
-    return WeightQBitsTensor(qtype, 0, group, size, stride, packed, scale_N1, shift_N1)
-
-
-def _parts(matrix: Tensor, rows: slice) -> Iterator[tuple[slice, Tensor]]:
-    """A few rows at a time, in float32, in one buffer that is reused.
-
-    Buffers of whole matrices would fragment the memory between the weights.
-    """
-    step = max(1, _PART_VALUES // matrix.shape[1])
-    buffer = torch.empty(min(step, rows.stop - rows.start), matrix.shape[1], device=matrix.device)
-    for start in range(rows.start, rows.stop, step):
-        part = slice(start, min(start + step, rows.stop))
-        yield part, buffer[: part.stop - start].copy_(matrix[part])
+    return package.WeightQBitsTensor(
+        package.qint4, 0, group, size, stride, packed, scale_N1, shift_N1
+    )
 
 
 def _not_zero(scale: Tensor) -> Tensor:

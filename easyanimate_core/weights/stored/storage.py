@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ...errors import CheckpointError
 from ..files.scaled import note_name, scale_name
+from .float8 import to_float32
 
 #: Dtype of unpacked weights if none is requested.
 UNPACKED_DTYPE = torch.bfloat16
@@ -75,7 +75,7 @@ class ScaledWeight:
 
     def dequantize(self, dtype: torch.dtype) -> Tensor:
         """The weight itself, multiplied in float32."""
-        return (self.values.float() * self.scale).to(dtype)
+        return (to_float32(self.values) * self.scale).to(dtype)
 
     def to(
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -105,28 +105,6 @@ class PackedWeight:
 
 #: A weight in any of its stored forms.
 Stored = Tensor | ScaledWeight | PackedWeight
-
-
-def to_storage(weight: Tensor, kind: str) -> ScaledWeight:
-    """Convert a weight [N, K] to the format `kind`, a key of `STORAGE_FORMATS`.
-
-    The largest value of the matrix (or of the row) becomes the format's largest. fp8 keeps every
-    value to within 1/16 of itself, down to 1/28672 of the largest; int8 to within half a scale.
-
-    Raises:
-        CheckpointError: The weight contains NaN or infinite values.
-    """
-    how = STORAGE_FORMATS[kind]
-    weight = weight.float()
-    rows = tuple(range(1, weight.ndim))
-    largest = weight.abs().amax(rows, keepdim=True) if how.per_channel else weight.abs().amax()
-    if not largest.isfinite().all():
-        raise CheckpointError("It contains NaN or infinite values.")
-    scale = (largest / how.largest).clamp(min=torch.finfo(torch.float32).tiny)
-    values = (weight / scale).clamp(-how.largest, how.largest)
-    if how.dtype == torch.int8:
-        values = values.round()
-    return ScaledWeight(values.to(how.dtype), scale)
 
 
 def as_tensors(name: str, stored: ScaledWeight) -> dict[str, Tensor]:

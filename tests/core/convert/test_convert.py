@@ -403,6 +403,29 @@ def test_fp16_overflow_is_refused_by_name(checkpoint_copy, tmp_path):
     assert in_folder(tmp_path) == ["copy"]
 
 
+@pytest.mark.parametrize("stored", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float64])
+@pytest.mark.parametrize("dtype", ["fp16", "int8"])
+def test_casts_of_other_widths_are_converted(checkpoint_copy, tmp_path, stored, dtype):
+    folder = checkpoint_copy(V5_1, Head.T2V)
+    tensors = load_file(folder / WEIGHTS)
+    tensors[LAYER] = tensors[LAYER].to(stored)
+    save_file(tensors, folder / WEIGHTS)
+    convert(folder, tmp_path / "one.safetensors", Conversion(dtype=dtype))
+    found = load_file(tmp_path / "one.safetensors")[LAYER]
+    plain = tensors[LAYER].float()
+    wanted = plain.half() if dtype == "fp16" else to_storage(plain, dtype).values
+    assert torch.equal(found, wanted)
+
+
+def test_a_float64_beyond_float32_overflows_too(checkpoint_copy, tmp_path):
+    folder = checkpoint_copy(V5_1, Head.T2V)
+    tensors = load_file(folder / WEIGHTS)
+    tensors[LAYER] = tensors[LAYER].double()
+    tensors[LAYER][1, 1] = 1e300
+    save_file(tensors, folder / WEIGHTS)
+    refused(folder, tmp_path / "one.safetensors", "1 tensors have values beyond", dtype="fp16")
+
+
 def test_a_weight_that_is_not_finite_is_named(checkpoint_copy, tmp_path):
     folder = checkpoint_copy(V5_1, Head.T2V)
     tensors = load_file(folder / WEIGHTS)

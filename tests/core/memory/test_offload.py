@@ -1,6 +1,9 @@
 """Placing networks: the same bits in every way, two blocks at a time, nothing left behind."""
 
+import contextlib
 import gc
+import threading
+import time
 import weakref
 from itertools import pairwise
 
@@ -9,7 +12,15 @@ import torch
 from torch import nn
 
 from easyanimate_core.errors import InputError
-from easyanimate_core.memory.offload import blocks_of, parts_of, placed, rebuilt, weights_of
+from easyanimate_core.memory.locked import lockable_within, locked_bytes
+from easyanimate_core.memory.offload import (
+    blocks_of,
+    parts_of,
+    placed,
+    rebuilt,
+    streaming,
+    weights_of,
+)
 from easyanimate_core.memory.options import OFFLOADS, Memory
 from easyanimate_core.models.specs import Head
 from easyanimate_core.pipeline import Pipeline
@@ -122,6 +133,148 @@ def test_the_next_block_is_there_before_it_is_called(stack):
         stack.blocks[1].register_forward_hook(spoil)
         assert torch.equal(stack(X), expected)
     assert not stack.blocks[2][0].weight.any()
+
+
+@pytest.mark.parametrize("resident", [1, 2, 3, 4, 9])
+def test_some_blocks_stay_and_the_others_are_streamed(stack, resident):
+    meta, before, expected = torch.device("meta"), stored(stack), stack(X)
+    with placed(stack, meta, "block", resident_blocks=resident):
+        there = [block[0].weight.is_meta for block in stack.blocks]
+    assert sum(there) == min(resident, 4)
+    assert there in ([False] * 3 + [True], [False, True] * 2, [False, True, True, True], [True] * 4)
+    assert_as_it_was(stack, before)
+    with placed(stack, CPU, "block", resident_blocks=resident):
+        assert torch.equal(stack(X), expected)
+        assert torch.equal(stack(X), expected)
+    assert_as_it_was(stack, before)
+
+
+# The thread and the stream of a card, which a CPU stands for
+
+
+class Event:
+    """Recorded at once, as a CPU computes at once."""
+
+    def __init__(self):
+        self.reached = threading.Event()
+        self.reached.set()
+
+    def record(self, stream=None):  # noqa: ARG002
+        self.reached.set()
+
+    def synchronize(self):
+        assert self.reached.wait(10)
+
+
+class Stream:
+    def __init__(self, device=None):
+        pass
+
+    def wait_event(self, event):
+        event.synchronize()
+
+    def synchronize(self):
+        pass
+
+
+@pytest.fixture
+def card(monkeypatch):
+    """A card: where blocks are packed, and how often."""
+    packed, pack = [], streaming._pack
+
+    def seen(parts, room):
+        packed.append(threading.current_thread().name)
+        time.sleep(0.002)  # later than whatever would not wait for it
+        return pack(parts, room)
+
+    def slots(num_bytes, device, lockable):
+        lane = streaming._Lane(device, lockable)
+        return tuple(streaming._CudaSlot(num_bytes, device, lane) for _ in range(2))
+
+    monkeypatch.setattr(streaming, "_pack", seen)
+    monkeypatch.setattr(streaming, "_make_slots", slots)
+    monkeypatch.setattr(streaming, "_locked", lambda n: torch.empty(n, dtype=torch.uint8))
+    nothing = contextlib.nullcontext
+    for name, stand_in in (
+        ("Event", Event), ("Stream", Stream), ("stream", nothing), ("device", nothing),
+        ("current_stream", Stream),
+    ):  # fmt: skip
+        monkeypatch.setattr(torch.cuda, name, stand_in)
+    return packed
+
+
+@pytest.mark.parametrize(
+    ("lockable", "times"),
+    [(10**6, 4), (0, 4 * 5), (2 * 4096, 2 + 2 * 5)],
+)
+def test_a_thread_packs_a_block_once_where_memory_allows(stack, card, lockable, times):
+    expected, before = stack(X), stored(stack)
+    with placed(stack, CPU, "block", lockable=lockable):
+        for _ in range(5):
+            assert torch.equal(stack(X), expected)
+    assert len(card) in (times, times + 1), "the first block is fetched again at the end"
+    assert not [name for name in card if not name.startswith("blocks")]
+    assert_as_it_was(stack, before)
+    assert not [t for t in threading.enumerate() if t.name.startswith("blocks")]
+
+
+@pytest.mark.usefixtures("card")
+@pytest.mark.parametrize("order", [[3, 1, 0], [2, 2, 2], [0, 2, 1, 3, 3]])
+def test_a_thread_packs_blocks_in_any_order(stack, order):
+    expected = stack(X, order)
+    for lockable in (0, 2048, 10**6):
+        with placed(stack, CPU, "block", lockable=lockable):
+            assert torch.equal(stack(X, order), expected)
+            assert torch.equal(stack(X, order), expected)
+
+
+@pytest.mark.usefixtures("card")
+def test_a_system_that_locks_no_more_is_gone_on_without(stack, monkeypatch):
+    expected, given = stack(X), []
+
+    def limited(num_bytes):
+        given.append(num_bytes)
+        if len(given) == 3:
+            raise RuntimeError("CUDA error: out of memory")
+        return torch.empty(num_bytes, dtype=torch.uint8)
+
+    monkeypatch.setattr(streaming, "_locked", limited)
+    with placed(stack, CPU, "block", lockable=10**6):
+        for _ in range(3):
+            assert torch.equal(stack(X), expected)
+    assert len(given) == 3 + 2, "two blocks, a refusal, and a buffer for each slot"
+
+
+@pytest.mark.usefixtures("card")
+def test_an_error_in_the_thread_ends_the_run(stack, monkeypatch):
+    before = stored(stack)
+
+    def fail(*_):
+        raise OSError("the file is gone")
+
+    monkeypatch.setattr(streaming, "_pack", fail)
+    with pytest.raises(OSError, match="the file is gone"), placed(stack, CPU, "block"):
+        stack(X)
+    assert_as_it_was(stack, before)
+    assert not [t for t in threading.enumerate() if t.name.startswith("blocks")]
+
+
+def test_locked_memory_is_what_pytorchs_allocator_takes():
+    assert [locked_bytes(n) for n in (1, 4096, 4097, 490_000_000)] == [1, 4096, 8192, 2**29]
+
+
+def test_half_of_the_memory_may_be_locked_and_some_is_left():
+    gb = 10**9
+    assert lockable_within(60 * gb, 64 * gb) == 32 * gb
+    assert lockable_within(20 * gb, 64 * gb) == 16 * gb
+    assert lockable_within(3 * gb, 64 * gb) == 0
+
+
+def test_resident_blocks_are_for_streaming():
+    with pytest.raises(InputError, match="offload is module: only block"):
+        Memory(resident_blocks=2)
+    with pytest.raises(InputError, match="resident_blocks is -1"):
+        Memory(offload="block", resident_blocks=-1)
 
 
 @pytest.mark.parametrize("how", ["module", "block"])

@@ -137,7 +137,9 @@ def test_activations_grow_with_rows_and_tokens():
     one = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 1, BF16)
     two = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 2, BF16)
     longer = denoiser_bytes(INP_7B.transformer, (25, 48, 84), 1, BF16)
-    assert two == pytest.approx(2 * one, rel=0.01)
+    four = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 4, BF16)
+    assert four == pytest.approx(2 * two, rel=0.01)
+    assert 0.8 * two < 2 * one < two  # a part of a single row's tokens needs no copy
     assert longer == pytest.approx(one * 25 / 13, rel=0.05)
 
 
@@ -176,8 +178,8 @@ def test_blocks_and_quantisation_lessen_the_weights():
     [
         (INP_7B, 80, 128, ["--offload", "resident"]),
         (INP_7B, 24, 64, []),
-        (INP_7B, 12, 32, ["--offload", "block"]),
-        (INP_12B, 16, 32, ["--offload", "block"]),
+        (INP_7B, 12, 32, ["--offload", "block", "--resident-blocks", "14"]),
+        (INP_12B, 16, 32, ["--offload", "block", "--resident-blocks", "21"]),
     ],
 )
 def test_the_fastest_way_that_fits_is_chosen(facts, card, host, options):
@@ -280,7 +282,8 @@ def test_the_command_prints_the_plan_of_a_model_that_is_not_here(capsys):
     said = capsys.readouterr().out
     assert fits == 0
     assert "on a card of 12.0 GB, with 32.0 GB of memory" in said
-    assert "Options of generate: --offload block" in said
+    assert "Options of generate: --offload block --resident-blocks 14" in said
+    assert "seconds" not in said  # of an unknown card
     assert main(["plan", "--model", "EasyAnimateV5.1-7b-zh-InP", "--vram", "1", "--json"]) == 1
     value = json.loads(capsys.readouterr().out)
     assert value["fits"] is False
@@ -308,7 +311,9 @@ def test_generate_takes_the_plan_or_refuses(tmp_path, capsys):
     [
         (["--plan", "--offload", "block"], "--plan chooses --offload itself"),
         (["--plan", "--tile", "256"], "--plan chooses --tile itself"),
-        (["--vram", "12"], "--vram and --ram are for --plan"),
+        (["--vram", "12"], "--vram, --ram and --prefer are for --plan"),
+        (["--prefer", "speed"], "--vram, --ram and --prefer are for --plan"),
+        (["--plan", "--prefer", "speed"], "how fast the card is is unknown"),
     ],
 )
 def test_a_plan_and_what_it_chooses_are_not_given_together(tmp_path, capsys, options, said):

@@ -9,7 +9,6 @@ from easyanimate_core.conditioning.condition import Condition
 from easyanimate_core.conditioning.known import Known
 from easyanimate_core.models.specs import LATENT_CHANNELS
 from easyanimate_core.models.transformer import EasyAnimateTransformer3DModel
-from easyanimate_core.pipeline import sample_latents
 from easyanimate_core.sampling import (
     PUBLISHED_CONFIG,
     SCHEDULERS,
@@ -17,6 +16,7 @@ from easyanimate_core.sampling import (
     SamplingRun,
     make_schedule,
 )
+from easyanimate_core.stages import sample_latents
 from easyanimate_core.text import TextStates
 from tests.factories import V5, V5_1
 from tools.step_trace import MODEL, Tracer, fake_card, step

@@ -23,9 +23,11 @@ from easyanimate_core.weights.stored import (
     ScaledWeight,
     StoredWeights,
     may_be_quantized,
+    pieces,
     plain_tensors,
     to_storage,
 )
+from easyanimate_core.weights.stored.float8 import to_float32
 from easyanimate_core.weights.stored.storage import as_tensors, note
 from tests.factories import V5_1
 
@@ -92,6 +94,61 @@ def test_a_weight_that_is_not_finite_is_refused(kind, value):
     weight[5, 5] = value
     with pytest.raises(CheckpointError, match="NaN or infinite values"):
         to_storage(weight, kind)
+
+
+def rounded_at_once(weight, kind):
+    """The definition: the largest value becomes the format's, and all others with it."""
+    how = STORAGE_FORMATS[kind]
+    whole = weight.float()
+    largest = whole.abs().amax(1, keepdim=True) if how.per_channel else whole.abs().amax()
+    scale = (largest / how.largest).clamp(min=torch.finfo(torch.float32).tiny)
+    values = (whole / scale).clamp(-how.largest, how.largest)
+    return (values.round() if how.dtype == torch.int8 else values).to(how.dtype), scale
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16,
+                                   torch.float8_e4m3fn, torch.float8_e5m2])  # fmt: skip
+@pytest.mark.parametrize("threads", [1, 3])
+def test_pieces_and_threads_change_no_bit(kind, dtype, threads, monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE_VALUES", 200)
+    weight = matrix(skewed=True, rows=37, columns=63)
+    weight[3], weight[4, ::2], weight[5] = 0, -0.0, 1e-41  # zeros of either sign, subnormal values
+    weight[36, :2] = torch.tensor([448.0, -448.0])
+    weight = weight.to(dtype)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        stored = to_storage(weight, kind)
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    values, scale = rounded_at_once(weight, kind)
+    assert torch.equal(stored.values.view(torch.uint8), values.view(torch.uint8))
+    assert torch.equal(stored.scale, scale)
+
+
+def test_pieces_on_threads_keep_the_mode_and_the_error(monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE_VALUES", 1)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for inference in (True, False):
+        with torch.inference_mode(inference):
+            assert to_storage(matrix(), "int8").values.is_inference() == inference
+    weight = matrix()
+    weight[40, 1] = float("nan")
+    with pytest.raises(CheckpointError, match="NaN or infinite values"):
+        to_storage(weight, "int8")
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
+def test_every_float8_is_read_exactly(dtype):
+    codes = torch.arange(256, dtype=torch.int64).to(torch.uint8).view(dtype)
+    finite = codes[codes.float().isfinite()]
+    for values in (finite, codes, codes[:0]):
+        found, wanted = to_float32(values), values.float()
+        assert torch.equal(found.isnan(), wanted.isnan())
+        assert torch.equal(found.nan_to_num(1.5), wanted.nan_to_num(1.5))
+        assert torch.equal(found.signbit(), wanted.signbit())
 
 
 @pytest.mark.parametrize("kind", KINDS)
