@@ -14,10 +14,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.fx.experimental import _config as _shape_settings
+from torch.fx.experimental import _config
 
 from ...errors import InputError
 
+_shape_settings: Any = _config  # `patch` is added when it is imported
 #: Graphs per process: by kind of block, dtype, format of the weights, and layers with a LoRA.
 _MOST_GRAPHS = 64
 
