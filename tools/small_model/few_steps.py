@@ -29,7 +29,7 @@ STRENGTH = 1.2
 RUNS = {
     BuiltInModel(Head.INPAINT, Version.V5_1): "distill_inpaint",
     BuiltInModel(Head.CONTROL, Version.V5_1): "distill_control",
-    BuiltInModel(Head.CAMERA, Version.V5_1): "distill_camera",
+    BuiltInModel(Head.CAMERA, Version.V5_1): "distill_camera_on",
     BuiltInModel(Head.INPAINT, Version.V5): "distill_v5_inpaint_on",
     BuiltInModel(Head.CONTROL, Version.V5): "distill_v5_control",
 }
