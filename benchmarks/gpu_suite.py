@@ -25,8 +25,7 @@ import torch
 from measure import compare, parser, save
 from torch import nn
 
-ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from easyanimate_core.doctor import runs
 from easyanimate_core.doctor.parity import relative_error, tolerance
