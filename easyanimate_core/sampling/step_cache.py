@@ -24,8 +24,8 @@ from .schedulers import Schedule
 
 #: Steps at the start that are always evaluated, and the part of the change that is continued.
 _START, _CONTINUED = 3, 0.5
-#: How much denser evaluations are at both ends than evenly spaced ones, relative to these.
-_DENSER = 0.2
+#: How much closer together evaluations are at both ends than evenly spaced ones.
+_CLOSER = 0.2
 
 
 class Step(Enum):
@@ -73,7 +73,7 @@ def _evaluated(steps: int, number: int) -> set[int]:
     if rest >= last - start:
         return set(range(min(number, steps)))
     places = [i / rest for i in range(1, rest + 1)]
-    moved = [place - _DENSER * math.sin(math.tau * place) / math.tau for place in places]
+    moved = [place - _CLOSER * math.sin(math.tau * place) / math.tau for place in places]
     chosen = {start + round((last - start) * place) for place in moved}
     free = iter(sorted(set(range(_START, last)) - chosen))
     while len(chosen) < rest:  # two places were rounded to the same step

@@ -51,5 +51,5 @@ def test_the_decoder_takes_the_plans_tiles(found):
 
 def test_the_model_tells_comfyui_what_a_batch_takes(found):
     one, two = found["required"]
-    assert two == pytest.approx(2 * one, rel=0.05)
+    assert 0.8 * two < 2 * one < two  # a part of a single row's tokens needs no copy
     assert found["required by a node"] == [two, two]

@@ -18,7 +18,8 @@ STAGES = "passes from one stage of the pipeline to the next; a script passes it 
 CHECKPOINT = "says what lies in a checkpoint folder; it is read, never made by a script"
 LOADED = "a mode's own `Loaded`, which its load() returns; a script needs no more than `Loaded`"
 REASONS = {
-    "Card": PLAN, "Estimate": PLAN, "Job": PLAN, "ModelFacts": PLAN, "Stage": PLAN,
+    "Card": PLAN, "Estimate": PLAN, "Job": PLAN, "ModelFacts": PLAN, "Speeds": PLAN,
+    "Stage": PLAN, "Way": PLAN,
     **dict.fromkeys(
         ("LoadedCamera", "LoadedControl", "LoadedImages", "LoadedRegion", "LoadedTrajectory",
          "LoadedVideo"), LOADED

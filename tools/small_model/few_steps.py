@@ -21,7 +21,7 @@ from easyanimate_core.files import atomic_file, save_tensors
 from easyanimate_core.models.specs import Head, Version
 from easyanimate_core.recipe_files import BuiltInModel
 from easyanimate_core.weights.files import read_tensor_files
-from easyanimate_core.weights.lora.card import TAGS
+from easyanimate_core.weights.lora.card import ALPHA, TAGS
 
 #: Factor on what was learned.
 STRENGTH = 1.2
@@ -29,8 +29,8 @@ STRENGTH = 1.2
 RUNS = {
     BuiltInModel(Head.INPAINT, Version.V5_1): "distill_inpaint",
     BuiltInModel(Head.CONTROL, Version.V5_1): "distill_control",
-    BuiltInModel(Head.CAMERA, Version.V5_1): "distill_camera",
-    BuiltInModel(Head.INPAINT, Version.V5): "distill_v5_inpaint",
+    BuiltInModel(Head.CAMERA, Version.V5_1): "distill_camera_on",
+    BuiltInModel(Head.INPAINT, Version.V5): "distill_v5_inpaint_on",
     BuiltInModel(Head.CONTROL, Version.V5): "distill_v5_control",
 }
 
@@ -53,7 +53,8 @@ def main() -> int:
         model.few_steps.parent.mkdir(exist_ok=True)
         with atomic_file(model.few_steps) as scratch:
             said = {key: text for key, text in files.metadata.items() if key != TAGS}
-            save_tensors(scratch, stored, said)
+            alpha = STRENGTH * float(said[ALPHA])
+            save_tensors(scratch, stored, said | {ALPHA: f"{alpha:g}"})
         print(f"{model.few_steps}: {model.few_steps.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -265,15 +265,11 @@ class _Question:
             yield "All networks fit at once, so they stay on the card between runs."
         if memory.quantization != "none":
             sparing = "module" if self.limits.card is None else "block"
-            least: dict[str, Any] = {
-                "quantization": "none",
-                "offload": sparing,
-                "sequential_guidance": True,
-            }
-            if self.limits.allow(self.estimate(replace(bare, **least), tile)):
+            exact = replace(bare, quantization="none", offload=sparing, sequential_guidance=True)
+            numbers = self.estimate(exact, tile)
+            why = f"unquantised {self.excess(numbers)}"
+            if self.limits.allow(numbers):
                 why = f"so a step is quicker, with an error of {ERRORS[memory.quantization]:g} %"
-            else:
-                why = f"unquantised {without(**least)}"
             yield f"The denoiser's weights are {memory.quantization}: {why}."
         if memory.offload == "block":
             why = without(offload="module")

@@ -76,8 +76,10 @@ def _fault_of(
 ) -> str | None:
     """What is wrong with a kernel; None if nothing is."""
     generator = torch.Generator().manual_seed(0)
-    q, k, v = torch.randn(3, 2, *_TESTED, generator=generator).to(device, dtype)
-    wanted = F.softmax(q.float() @ k.float().mT / _TESTED[2] ** 0.5, dim=-1) @ v.float()
+    heads, tokens, width = _TESTED
+    drawn = torch.randn(3, 2, tokens, heads, width, generator=generator).to(device, dtype)
+    q, k, v = drawn.transpose(2, 3)  # strided as the denoiser's
+    wanted = F.softmax(q.float() @ k.float().mT / width**0.5, dim=-1) @ v.float()
     wanted = wanted.transpose(1, 2).flatten(2)
     try:
         found = kernel(q, k, v).float()

@@ -14,9 +14,11 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.fx.experimental import _config
 
 from ...errors import InputError
 
+_shape_settings: Any = _config  # `patch` is added when it is imported
 #: Graphs per process: by kind of block, dtype, format of the weights, and layers with a LoRA.
 _MOST_GRAPHS = 64
 
@@ -24,19 +26,23 @@ _MOST_GRAPHS = 64
 @contextmanager
 def compiled(blocks: nn.ModuleList, *, backend: str = "inductor") -> Iterator[None]:
     """Within the `with` block, `blocks` run compiled. The results differ by rounding."""
-    before = torch._dynamo.config.recompile_limit
-    torch._dynamo.config.recompile_limit = max(before, _MOST_GRAPHS)
+    most = max(torch._dynamo.config.recompile_limit, _MOST_GRAPHS)
     changed: list[Any] = []
-    try:
-        for block in blocks:
-            run: Any = block
-            run.forward = torch.compile(run.forward, dynamic=True, backend=backend)
-            changed.append(run)
-        yield
-    finally:
-        for run in changed:
-            del run.forward
-        torch._dynamo.config.recompile_limit = before
+    # Without duck shapes: sizes that happen to be equal, such as a batch of two and the rotary
+    # table's two parts, would have to be equal in every run.
+    with (
+        torch._dynamo.config.patch(recompile_limit=most),
+        _shape_settings.patch(use_duck_shape=False),
+    ):
+        try:
+            for block in blocks:
+                run: Any = block
+                run.forward = torch.compile(run.forward, dynamic=True, backend=backend)
+                changed.append(run)
+            yield
+        finally:
+            for run in changed:
+                del run.forward
 
 
 def check_compiles(device: torch.device) -> None:

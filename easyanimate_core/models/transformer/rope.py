@@ -115,7 +115,8 @@ def rotated(x_BNHD: Tensor, rope: RotaryTable) -> Tensor:
     if _multiplies_complex(x_BNHD):
         turned = torch.view_as_real(_complex_pairs(x_BNHD.float()) * _complex_table(rope))
     else:
-        cos, sin = rope[:, :, None].unbind()  # [N, 1, D / 2]
+        # Each by its index: a graph that unbinds two parts only takes batches of two.
+        cos, sin = rope[0][:, None], rope[1][:, None]  # [N, 1, D / 2]
         even, odd = x_BNHD.float().unflatten(-1, (-1, 2)).unbind(-1)
         turned = torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1)
     return turned.flatten(-2).to(x_BNHD.dtype)

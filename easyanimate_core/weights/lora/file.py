@@ -127,12 +127,13 @@ def read_lora(
     match = match_lora(files, shapes)
     match.check(name, partial=lora.partial)
     facts, tensors = read_facts(files), files.read()
-    layers, without_alpha, is_zero = {}, set(), True
+    layers, without_alpha, is_zero, is_by_facts = {}, set(), True, False
     for module, keys in _places(name, match).items():
         layer = _Layer(name, module, keys, files)
         layer.check(shapes[module], facts)
         parts = {part: tensors[key] for part, key in keys.items()}
         is_zero &= _check_values(name, keys, parts)
+        is_by_facts |= "alpha" not in parts
         scale = layer.scale(parts.pop("alpha", None), facts)
         if scale is None:
             without_alpha.add(module)
@@ -142,7 +143,9 @@ def read_lora(
             layer.magnitude(parts.get("magnitude"), shapes[module]),
             parts.get("bias"),
         )
-    notes = _notes(facts, len(without_alpha), len(layers), is_zero=is_zero)
+    notes = _notes(
+        facts if is_by_facts else None, len(without_alpha), len(layers), is_zero=is_zero
+    )
     return LoraFile(name, layers, match, (*known, *notes), card)
 
 

@@ -137,7 +137,9 @@ def test_activations_grow_with_rows_and_tokens():
     one = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 1, BF16)
     two = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 2, BF16)
     longer = denoiser_bytes(INP_7B.transformer, (25, 48, 84), 1, BF16)
-    assert two == pytest.approx(2 * one, rel=0.01)
+    four = denoiser_bytes(INP_7B.transformer, (13, 48, 84), 4, BF16)
+    assert four == pytest.approx(2 * two, rel=0.01)
+    assert 0.8 * two < 2 * one < two  # a part of a single row's tokens needs no copy
     assert longer == pytest.approx(one * 25 / 13, rel=0.05)
 
 

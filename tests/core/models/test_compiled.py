@@ -81,6 +81,24 @@ def test_a_graph_for_each_kind_of_block(info, lora, how, quantization, with_lora
     assert not any("forward" in vars(block) for block in network.transformer_blocks)
 
 
+@pytest.mark.slow
+def test_a_lora_that_comes_and_goes(info, lora):
+    network, attention = load_transformer(info, dtype=torch.float32), choice._KERNELS["flash"]
+
+    def found(*, with_lora):
+        with ExitStack() as stack:
+            if with_lora:
+                stack.enter_context(attached(network, lora, device=CPU, dtype=torch.float32))
+            return next(outputs(network, attention, SIZES))
+
+    wanted = {on: found(with_lora=on) for on in (True, False)}
+    assert (wanted[True] - wanted[False]).abs().max() > 0.01
+    torch._dynamo.reset()
+    with compiled(network.transformer_blocks, backend="eager"):
+        for on in (True, False, True, False):
+            torch.testing.assert_close(found(with_lora=on), wanted[on], rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.campaign
 def test_a_video_is_compiled(info):
     """With PyTorch's real compiler, through the pipeline."""
