@@ -47,13 +47,13 @@ def test_a_missing_peer_and_a_failure_are_noted(gpu_suite, tmp_path, monkeypatch
     assert row["notes"]["diffusers"].startswith("not installed")
     assert "diffusers" not in row
 
-    def out_of_memory(suite):
+    def out_of_memory(_):
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(gpu_suite, "parity", out_of_memory)
     for name in ("steps", "compiled_steps", "streaming", "vae", "bound"):
         monkeypatch.setattr(gpu_suite, name, lambda *_: {})
-    arguments = gpu_suite.parser("").parse_args([])
+    arguments = gpu_suite.parser("of a test").parse_args([])
     arguments.minutes = 60
     results = gpu_suite.measured(suite, arguments, gpu_suite.time.monotonic())
     assert results["parity"] == {"failed": "OutOfMemoryError: CUDA out of memory"}

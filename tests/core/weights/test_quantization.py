@@ -194,6 +194,19 @@ def test_dequantizing_rounds_once(kind, dtype):
     assert torch.equal(whole, expected.reshape(whole.shape))
 
 
+def test_quanto_comes_without_its_models_and_still_has_them():
+    code = """
+import sys
+from easyanimate_core.weights.stored.quanto import quanto
+quanto()
+assert not {"transformers", "diffusers", "optimum.quanto.models"} & set(sys.modules)
+from optimum.quanto import QuantizedTransformersModel, qint8
+import optimum.quanto
+assert not hasattr(optimum.quanto, "no_such_name")
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_without_a_range(kind):
     weight = matrix()

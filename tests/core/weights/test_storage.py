@@ -140,6 +140,20 @@ def test_pieces_on_threads_keep_the_mode_and_the_error(monkeypatch):
         to_storage(weight, "int8")
 
 
+def test_threads_of_pieces_start_no_teams_of_their_own(monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE_VALUES", 1)
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        found = list(pieces.over_pieces(lambda _: torch.get_num_threads(), (8, 1)))
+        assert found == [1] * 8
+        assert torch.get_num_threads() == 3
+        next(pieces.over_pieces(lambda _: None, (8, 1)))  # closed before its end
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.float8_e5m2])
 def test_every_float8_is_read_exactly(dtype):
     codes = torch.arange(256, dtype=torch.int64).to(torch.uint8).view(dtype)
