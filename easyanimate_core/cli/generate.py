@@ -12,6 +12,8 @@ from ..errors import HeadError, InputError, counted, printable
 from ..memory.options import Memory
 from ..models.specs import Version
 from ..recipe_files import built_in_model
+from ..settings import Settings
+from ..tasks import Task
 from . import enhance, loras, recipes
 from .bars import ProgressBars
 from .memory import (
@@ -236,22 +238,24 @@ def _small_model(task: Task, settings: Settings, version: Version) -> tuple[Path
             "time. Set the environment variable EASYANIMATE_CACHE to another folder."
         )
     settings = fitted(settings)
+    frames: Any = settings.frames
     print(
         f"note: no --model is given: the small model of the package ({model}) generates "
-        f"{counted(settings.frames, 'frame')} of {settings.height} x {settings.width}. --help says "
+        f"{counted(frames, 'frame')} of {settings.height} x {settings.width}. --help says "
         "what it understands."
     )
-    return model, settings
+    return model, task, settings
 
 
-def _small_settings(settings: Any) -> Any:
+def _small_settings(settings: Settings) -> Settings:
     """The settings with the small model's size and length where none are given."""
     from ..small_model import fitted
 
-    changed: Any = fitted(settings)
+    changed = fitted(settings)
+    frames: Any = changed.frames
     if changed != settings:
         print(
-            f"note: the small model generates {counted(changed.frames, 'frame')} of "
+            f"note: the small model generates {counted(frames, 'frame')} of "
             f"{changed.height} x {changed.width}."
         )
     return changed
