@@ -125,18 +125,8 @@ def run(arguments: argparse.Namespace) -> int:
         dtype = recipe.model["dtype"] if arguments.dtype == "auto" else arguments.dtype
     else:
         _refuse_without_recipe(arguments)
-        prompts, task, settings = _prompts(arguments), task_of(arguments), settings_of(arguments)
-        model, dtype, used = arguments.model, arguments.dtype, loras.given(arguments)
-        if model is None:
-            version = Version((arguments.version or Version.V5_1.value).upper())
-            model, settings = _small_model(task, settings, version)
-        elif arguments.version is not None:
-            raise InputError(
-                "--version chooses the version of the small model; a checkpoint has its own. Omit "
-                "--version, or --model."
-            )
-        elif built_in_model(str(model)) is not None:
-            settings = _small_settings(settings)
+        prompts, used, dtype = _prompts(arguments), loras.given(arguments), arguments.dtype
+        model, task, settings = _model_of(arguments)
     _check_output(arguments, prompts, task, settings, used)
     check_planned(arguments)
     pipeline = Pipeline.load(
@@ -176,6 +166,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _model_of(arguments: argparse.Namespace) -> tuple[Path, Task, Settings]:
+    """The model, which may be a small one, and the task and settings for it."""
+    task, settings = task_of(arguments), settings_of(arguments)
+    if arguments.model is None:
+        version = Version((arguments.version or Version.V5_1.value).upper())
+        return _small_model(task, settings, version)
+    if arguments.version is not None:
+        raise InputError(
+            "--version chooses the version of the small model; a checkpoint has its own. Omit "
+            "--version, or --model."
+        )
+    if built_in_model(str(arguments.model)) is not None:
+        settings = _small_settings(settings)
+    return arguments.model, task, settings
+
+
 def _check_output(
     arguments: argparse.Namespace, prompts: Any, task: Any, settings: Any, used: Sequence[Any]
 ) -> None:
@@ -212,7 +218,7 @@ def _prompts(arguments: argparse.Namespace) -> Any:
     return read_embeddings(arguments.embeddings)
 
 
-def _small_model(task: Any, settings: Any, version: Version) -> tuple[Path, Any]:
+def _small_model(task: Task, settings: Settings, version: Version) -> tuple[Path, Task, Settings]:
     """The package's small model for `task`, and settings with its default size and length."""
     from ..small_model import HEADS, fitted, lies_in_cache, small_checkpoint
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from ..errors import InputError
-from ..files import atomic_file, cache_folder
+from ..files import atomic_file, cache_folder, read_json
 from .devices import card_of
 
 logger = logging.getLogger(__name__)
@@ -133,13 +133,13 @@ def _read(file: Path) -> dict[str, Speeds]:
     """What was measured before; nothing if the file is missing or of another kind."""
     names = {field.name for field in fields(Speeds)}
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = read_json(file, dict, error=InputError)
         return {
             key: Speeds(**entry)
             for key, entry in value.items()
             if entry.keys() == names and all(entry[n] > 0 for n in names - {"source"})
         }
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (InputError, AttributeError, TypeError):
         return {}
 
 
