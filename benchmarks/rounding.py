@@ -1,6 +1,6 @@
 """Time of rounding weights to fewer bits, `convert` and loading, alternately with another checkout.
 
-    python benchmarks/rounding.py --against OTHER_CHECKOUT [--json results.json] [--threads 1]
+    python benchmarks/rounding.py [--against OTHER_CHECKOUT] [--json results.json] [--threads 1]
 
 The source is the denoiser of `convert.py`, 1.1 GB in bfloat16. Every measurement is a process of
 its own; times are the least of the repeats, in CPU seconds (user and system) and in wall-clock
@@ -38,7 +38,8 @@ from easyanimate_core.weights.stored import Quantizer, quantize
 torch.set_num_threads(int(threads))
 if what.startswith("q"):
     config = TransformerConfig(**json.loads((Path(source) / "config.json").read_text()))
-    quantize(torch.randn(1024, 1024), what)
+    # Also imports what PyTorch wants for parameters of other kinds.
+    torch.nn.Parameter(quantize(torch.randn(1024, 1024), what), requires_grad=False)
     def run():
         build, tensors = lambda: Network(config), read_tensor_files(source).map()
         return load_network(build, tensors, what="denoiser", quantizer=Quantizer(what))
@@ -66,10 +67,12 @@ def tensors_of(file: Path) -> str:
 
 def main() -> None:
     options = parser(__doc__)
-    options.add_argument("--against", type=Path, required=True, help="the other checkout")
+    options.add_argument("--against", type=Path, help="the other checkout; default: only this one")
     options.set_defaults(repeats=3, threads=1)
     arguments = options.parse_args()
-    roots = {"before": arguments.against.resolve(), "after": ROOT}
+    roots = {"after": ROOT}
+    if arguments.against is not None:
+        roots = {"before": arguments.against.resolve(), **roots}
     results: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory() as temporary:
         source, target = Path(temporary) / "source", Path(temporary) / "target.safetensors"
@@ -89,7 +92,8 @@ def main() -> None:
             for at, kind in enumerate(("cpu", "wall")):
                 least = {name: min(run[at] for run in runs) for name, runs in times.items()}
                 row |= {f"{kind}_seconds_{name}": seconds for name, seconds in least.items()}
-                row[f"{kind}_ratio"] = least["after"] / least["before"]
+                if arguments.against is not None:
+                    row[f"{kind}_ratio"] = least["after"] / least["before"]
             results[what] = row
             print(
                 what, json.dumps({key: round(value, 3) for key, value in row.items()}), flush=True

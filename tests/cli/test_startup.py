@@ -38,7 +38,8 @@ def test_a_prompt_in_the_cache_needs_no_library_of_text(version, checkpoint, tmp
     monkeypatch.setenv("EASYANIMATE_CACHE", str(tmp_path))
     model = checkpoint(V5, Head.T2V) if version else small_checkpoint(Head.INPAINT, V5_1)
     Pipeline.load(model, device="cpu").encode(EXAMPLE_PROMPT)
-    arguments = ["generate", "--prompt", EXAMPLE_PROMPT, "--model", str(model), "--size", "96x96",
+    given = ["--model", str(model)] if version else []
+    arguments = ["generate", "--prompt", EXAMPLE_PROMPT, *given, "--size", "96x96",
                  "--frames", "5", "--steps", "2", "--device", "cpu",
                  "--output", str(tmp_path / "x.mp4")]  # fmt: skip
     code = _FIRST_STEP.format(unused=UNUSED, arguments=arguments)
