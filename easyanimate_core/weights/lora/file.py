@@ -143,9 +143,7 @@ def read_lora(
             layer.magnitude(parts.get("magnitude"), shapes[module]),
             parts.get("bias"),
         )
-    notes = _notes(
-        facts if is_by_facts else None, len(without_alpha), len(layers), is_zero=is_zero
-    )
+    notes = _notes(facts if is_by_facts else None, len(without_alpha), len(layers), is_zero=is_zero)
     return LoraFile(name, layers, match, (*known, *notes), card)
 
 
