@@ -173,8 +173,7 @@ def _model_of(arguments: argparse.Namespace) -> tuple[Path, Task, Settings]:
     task, settings = task_of(arguments), settings_of(arguments)
     if arguments.model is None:
         version = Version((arguments.version or Version.V5_1.value).upper())
-        model, settings = _small_model(task, settings, version)
-        return model, task, settings
+        return _small_model(task, settings, version)
     if arguments.version is not None:
         raise InputError(
             "--version chooses the version of the small model; a checkpoint has its own. Omit "
