@@ -6,14 +6,12 @@ import argparse
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import HeadError, InputError, counted, printable
 from ..memory.options import Memory
 from ..models.specs import Version
 from ..recipe_files import built_in_model
-from ..settings import Settings
-from ..tasks import Task
 from . import enhance, loras, recipes
 from .bars import ProgressBars
 from .memory import (
@@ -37,6 +35,10 @@ from .options import (
 )
 from .settings import add_settings, settings_of
 from .sources import add_sources, task_of
+
+if TYPE_CHECKING:
+    from ..settings import Settings
+    from ..tasks import Task
 
 _EXAMPLES = """\
 The mode follows from the options:

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .attention import training_attention
 from .lora import without_lora
 from .reward_config import RewardConfig
 
@@ -76,9 +75,8 @@ class Unrolled:
 
         def run(latents: Tensor) -> Tensor:
             velocity: Tensor = self._network(
-                latents, timestep_B, text, **given,
-                attention=training_attention, around_block=self._around,
-            )  # fmt: skip
+                latents, timestep_B, text, **given, around_block=self._around
+            )
             return velocity
 
         if step == self._plan.tied:

@@ -31,6 +31,7 @@ from ...sampling import DEFAULT_SCHEDULER, Guidance, SamplingRun, make_schedule
 from ...scores import Scorer, build_scorer, check_sources
 from ...stages import decode_latents, sample_latents
 from ...text import Cut, TextStates
+from ..attention import training_attention
 from ..clips import Clips
 from ..config import SampleConfig, TrainConfig, ValidationConfig
 from ..data.buckets import Batches, Draw
@@ -193,6 +194,7 @@ class RewardStrategy:
             text=(self._captions.states([self._empty], noise.device), content.text),
             condition=Condition(self._nothing(len(noise), noise.device), None),
             noise=noise,
+            attention=training_attention,
         )
 
     def _frames(self, latents_BCFHW: Tensor, first: int) -> Tensor:

@@ -24,11 +24,11 @@ def quanto() -> Any:
     Raises:
         InputError: It is not installed.
     """
-    if _PACKAGE in sys.modules:
+    if sys.modules.get(_PACKAGE) is not None:
         return import_module(_PACKAGE)
     require("Keeping weights in 8 or 4 bits", [_PACKAGE])
     with _lock:
-        if _PACKAGE in sys.modules:
+        if sys.modules.get(_PACKAGE) is not None:
             return import_module(_PACKAGE)
         sys.modules[_MODELS] = ModuleType(_MODELS)  # `from .models import *` finds nothing
         try:
