@@ -75,7 +75,7 @@ def is_trial_of_text(workflow):
         len(loaded) == 1
         and loaded[0] == small_model.list_name(Head.INPAINT)
         and "EasyAnimateEmptyLatentVideo" in kinds
-        and not any(kind.startswith(("Load", "VHS_")) for kind in kinds)
+        and not any(kind.startswith(("Load", "VHS_", "EasyAnimateLoadLora")) for kind in kinds)
     )
 
 

@@ -45,7 +45,7 @@ SIZES = {
     "EasyAnimateLoadLora": (360, 280),
     "EasyAnimatePinFrames": (340, 196),
     "EasyAnimatePreprocess": (300, 324),
-    "EasyAnimateSampler": (360, 626),
+    "EasyAnimateSampler": (360, 674),
     "EasyAnimateTextEncode": (360, 300),
     "EasyAnimateTrainLora": (360, 560),
     "EasyAnimateTrajectory": (420, 900),

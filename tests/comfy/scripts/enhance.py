@@ -45,6 +45,7 @@ def whole_file(name, form, without="nothing"):
     from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
     storage = probe.module("easyanimate_core.weights.stored.storage")
+    rounding = probe.module("easyanimate_core.weights.stored.rounding")
     vision = {"depth": 1, "embed_dim": 80, "hidden_size": 128, "num_heads": 1}
     sizes = {
         "hidden_size": 128, "intermediate_size": 64, "num_attention_heads": 1,
@@ -57,7 +58,7 @@ def whole_file(name, form, without="nothing"):
     for key, tensor in network.state_dict().items():
         matrix = tensor.ndim == 2 and "layers" in key
         if matrix and form:
-            tensors |= storage.as_tensors(key, storage.to_storage(tensor, form))
+            tensors |= storage.as_tensors(key, rounding.to_storage(tensor, form))
         elif without not in key:
             tensors[key] = tensor.bfloat16().clone()
     file = Path(folder_paths.get_folder_paths("text_encoders")[0]) / name
