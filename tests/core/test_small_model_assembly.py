@@ -23,7 +23,13 @@ from tests.factories import SMALL_VERSIONS, V5, V5_1, needs_small_model
 from tools.small_model.assemble import RUNS, assemble
 
 ROOT = Path(__file__).parents[2]
-OLD = {"vae/old.txt": b"old", "notes.txt": b"kept", "v5/vae/old.txt": b"other"}
+LORAS = "loras/"
+OLD = {
+    "vae/old.txt": b"old",
+    "notes.txt": b"kept",
+    "v5/vae/old.txt": b"other",
+    f"{LORAS}few.txt": b"learned",
+}
 
 pytestmark = needs_small_model(V5_1)
 
@@ -71,21 +77,26 @@ def content_of(folder):
 @pytest.mark.slow
 @pytest.mark.parametrize("version", SMALL_VERSIONS)
 def test_whole_runs_replace_the_old_weights(runs_of, weights, version):
-    """Those of one version; the other's stay."""
+    """Those of one version; the other's and the LoRAs stay."""
     assemble(runs_of(version), version, weights)
     made = content_of(weights)
     inner = f"{SUBFOLDERS[V5]}/"
-    new = {name for name in made if name.startswith(inner) == (version is V5)}
+    parts = {name for name in made if not name.startswith(LORAS)}
+    new = {name for name in parts if name.startswith(inner) == (version is V5)}
     prefix = len(inner) if version is V5 else 0
     committed = {
         file.relative_to(weights_folder(version)).as_posix()
         for part in weights_folder(version).iterdir()
-        if part.name != SUBFOLDERS[V5]
+        if part.name not in (SUBFOLDERS[V5], LORAS[:-1])
         for file in part.rglob("*")
         if file.is_file()
     }
     assert {name[prefix:] for name in new} == committed
-    kept = {name: text for name, text in OLD.items() if name.startswith(inner) != (version is V5)}
+    kept = {
+        name: text
+        for name, text in OLD.items()
+        if name.startswith(LORAS) or name.startswith(inner) != (version is V5)
+    }
     assert {name: made[name] for name in made.keys() - new} == kept
 
 

@@ -24,7 +24,7 @@ from easyanimate_core.convert import Conversion, convert
 from easyanimate_core.errors import EasyAnimateError, InputError
 from easyanimate_core.files import atomic_folder, remove, save_tensors
 from easyanimate_core.models.specs import Head, VAEConfig, Version
-from easyanimate_core.recipe_files import BuiltInModel
+from easyanimate_core.recipe_files import BUILT_IN_LORAS, BuiltInModel
 from easyanimate_core.sampling import PUBLISHED_CONFIG
 from easyanimate_core.small_model import (
     FOLDER,
@@ -91,7 +91,7 @@ def main() -> int:
 def assemble(runs: Path, version: Version, folder: Path = FOLDER) -> None:
     """Replace the weights of a version in `folder` by those of `runs`, all or none of them.
 
-    Those of the other version stay.
+    Those of the other version and the LoRAs stay.
 
     Raises:
         InputError: A part of `runs` is missing.
@@ -116,7 +116,7 @@ def assemble(runs: Path, version: Version, folder: Path = FOLDER) -> None:
         write_json(config, {**read_json(config), "keep_known": True})
         (scratch / "scheduler").mkdir()
         write_json(scratch / "scheduler" / "scheduler_config.json", PUBLISHED_CONFIG[version])
-        for inner in filter(None, SUBFOLDERS.values()):
+        for inner in (*filter(None, SUBFOLDERS.values()), BUILT_IN_LORAS.name):
             if version is Version.V5_1 and (folder / inner).is_dir():
                 shutil.copytree(folder / inner, scratch / inner)
     if folder == FOLDER:

@@ -389,6 +389,6 @@ def test_a_network_is_quantized_while_it_is_loaded(tmp_path):
         found = json.loads(run(kind))
         assert found["file"] > 600e6
         assert found["kept"] < {"qint8": 0.42, "qint4": 0.24}[kind] * found["file"]
-        fixed = 64 * 2**20
+        fixed = 256 * 2**20  # the allocator keeps arenas of the threads that round
         assert found["plain"] < 0.25 * found["file"]
         assert found["peak"] <= found["kept"] + found["plain"] + found["largest"] + fixed, found
